@@ -1,0 +1,39 @@
+# postmend needs Go and nothing else; its tests need the programs that `make peers` installs.
+
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+
+export CGO_ENABLED = 0
+
+.PHONY: build test peers check race fuzz bench clean
+
+build:
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
+
+# Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included.
+test: peers check
+	$(GO) test -timeout 15m ./...
+
+# What other people wrote and our tests take as judges.
+peers:
+	sh tests/peers.sh
+
+check:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+# The race detector needs cgo.
+race:
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $$($(GO) list ./... | grep -v /tests)
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 10m
+fuzz:
+	sh tests/fuzz.sh $(FUZZTIME)
+
+bench: build
+	sh tests/bench/run.sh bin/postmend
+
+clean:
+	rm -rf bin
