@@ -1,0 +1,246 @@
+// Package srs rewrites envelope senders by the Sender Rewriting Scheme, so that a forwarder may send for them, and back.
+//
+//	user@host  →  SRS0=HHHH=TT=host=user@srs-domain
+//	SRS0…@fwd  →  SRS1=HHHH=fwd=…@srs-domain          (… keeps its own separator, hence often "==")
+//
+// HHHH is a keyed hash that only we can make, TT the day of the rewriting. A bounce to such an address proves that we sent
+// the mail which bounced. No RFC describes the scheme; the addresses are those of libsrs2 and PostSRSd, the few
+// differences stand in postsrsd_test.go. Addresses are written as in SMTP commands (RFC 5321 section 4.1.2, RFC 6531), that is,
+// with the quotes where a local part needs them.
+//
+// Which senders are rewritten is the caller's decision, as is what becomes of one that is too long. An SRS1 address has no
+// stamp: only the forwarder that it leads to can tell its age.
+package srs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What can be wrong with an address. Errors wrap one of these.
+var (
+	// ErrTooLong: the rewritten local part would pass 64 octets (RFC 5321 section 4.5.3.1.1).
+	ErrTooLong = errors.New("SRS address too long")
+	// ErrNotSRS: the address is no SRS address in our domain.
+	ErrNotSRS = errors.New("not an SRS address of ours")
+	// ErrMalformed: the address cannot be taken apart.
+	ErrMalformed = errors.New("malformed address")
+	// ErrForged: the hash was not made with one of our secrets, or is too short to prove that.
+	ErrForged = errors.New("SRS hash does not match")
+	// ErrExpired: the stamp is older than the limit, or lies beyond tomorrow.
+	ErrExpired = errors.New("SRS address has expired")
+)
+
+const (
+	maxLocalPart = 64 // octets; RFC 5321 section 4.5.3.1.1
+	defaultAge   = 21 * 24 * time.Hour
+)
+
+// Options configure a Rewriter. Domain and Secrets are needed.
+type Options struct {
+	// Domain is what rewritten addresses end in. Its MX must lead to us, its SPF must name us.
+	Domain string
+	// Secrets make the hashes: the first signs, all verify.
+	Secrets [][]byte
+	// Separator follows the tag SRS0 or SRS1: '=', '+' or '-'. 0 means '='. Reverse takes all three.
+	Separator byte
+	// MaxAge is how long bounces are taken, in whole days, the rest of a day dropped; 1 to 512 days. 0 means 21 days.
+	MaxAge time.Duration
+	// HashLength is the number of characters of the hash, 4 to 27. 0 means 4. Raising it refuses the shorter hashes that
+	// are still in other people's queues.
+	HashLength int
+	// Now is the clock. Nil means time.Now.
+	Now func() time.Time
+}
+
+// Rewriter rewrites addresses. It may be used by several goroutines.
+type Rewriter struct {
+	domain     string
+	secrets    [][]byte
+	separator  string
+	maxDays    int
+	hashLength int
+	now        func() time.Time
+}
+
+// New checks the options and makes a Rewriter.
+func New(o Options) (*Rewriter, error) {
+	if o.Separator == 0 {
+		o.Separator = '='
+	}
+	if o.HashLength == 0 {
+		o.HashLength = minHash
+	}
+	if o.MaxAge == 0 {
+		o.MaxAge = defaultAge
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if !isDomain(o.Domain) {
+		hint := ""
+		if strings.Contains(o.Domain, "$") {
+			hint = ": Postfix's $names are not expanded here, write the name itself"
+		}
+		return nil, fmt.Errorf("srs: domain %+.100q is not a domain name%s", o.Domain, hint)
+	}
+	if len(o.Secrets) == 0 {
+		return nil, errors.New("srs: no secret: at least one is needed to make and to verify hashes")
+	}
+	secrets := make([][]byte, len(o.Secrets))
+	for i, secret := range o.Secrets {
+		if len(secret) == 0 {
+			return nil, fmt.Errorf("srs: secret %d is empty: anybody could make its hashes", i+1)
+		}
+		secrets[i] = bytes.Clone(secret)
+	}
+	if !isSeparator(o.Separator) {
+		return nil, fmt.Errorf("srs: separator %q is not one of = + -", o.Separator)
+	}
+	if o.HashLength < minHash || o.HashLength > maxHash {
+		return nil, fmt.Errorf("srs: hash_length %d is not between %d and %d", o.HashLength, minHash, maxHash)
+	}
+	days := int(o.MaxAge / (24 * time.Hour))
+	// The stamp counts modulo 1024 days: beyond half of that, old and future could not be told apart.
+	if days < 1 || days > stampModulus/2 {
+		return nil, fmt.Errorf("srs: max_age %v is not between 1 and %d days", o.MaxAge, stampModulus/2)
+	}
+	return &Rewriter{o.Domain, secrets, string(o.Separator), days, o.HashLength, o.Now}, nil
+}
+
+// IsRewritten tells whether an address has the form of an SRS address of anybody's: SRS0 or SRS1 and a separator, in any
+// case of letters. It judges by the form alone, so that a malformed or forged one counts too.
+func IsRewritten(address string) bool {
+	local, _ := cut(address)
+	return hasTag(local, "SRS0") || hasTag(local, "SRS1")
+}
+
+// Owns tells whether an address has the form of an SRS address and is in our SRS domain, whatever its hash.
+func (r *Rewriter) Owns(address string) bool {
+	_, host := cut(address)
+	return r.isOurs(host) && IsRewritten(address)
+}
+
+// Forward gives the SRS address for a sender. The null sender and what has the form of an SRS address of ours come back as they
+// are: nothing is rewritten twice.
+func (r *Rewriter) Forward(address string) (string, error) {
+	if address == "" {
+		return "", nil
+	}
+	local, host, err := split(address)
+	if err != nil {
+		return "", err
+	}
+	if r.Owns(address) {
+		return address, nil
+	}
+	rewritten := quote(r.forward(local, host))
+	if len(rewritten) > maxLocalPart {
+		return "", fmt.Errorf("%w: %d octets before the @, at most %d are allowed", ErrTooLong, len(rewritten), maxLocalPart)
+	}
+	return rewritten + "@" + r.domain, nil
+}
+
+// forward makes the local part of the SRS address.
+func (r *Rewriter) forward(local, host string) string {
+	if hasTag(local, "SRS0") {
+		return r.guarded(host, local[len("SRS0"):])
+	}
+	// The first forwarder and its address stay as they are; only the hash becomes ours. What starts as SRS1 and does not
+	// go on as one, say srs1-fan@host, is an ordinary name.
+	if _, first, rest, ok := parseSRS1(local); ok {
+		return r.guarded(first, rest)
+	}
+	stamp := stampOf(r.now())
+	return "SRS0" + r.separator + r.sign(stamp, host, local) + "=" + stamp + "=" + host + "=" + local
+}
+
+func (r *Rewriter) guarded(first, rest string) string {
+	return "SRS1" + r.separator + r.sign(first, rest) + "=" + first + "=" + rest
+}
+
+// Reverse verifies an SRS address of ours and gives the address that it was made from: the original sender's for SRS0, the
+// first forwarder's SRS0 address for SRS1. Where we are the first forwarder ourselves that one is reversed too, so what
+// comes back never has the form of an SRS address of ours.
+func (r *Rewriter) Reverse(address string) (string, error) {
+	for {
+		original, err := r.reverse(address)
+		if err != nil || !r.Owns(original) {
+			return original, err
+		}
+		address = original // shorter by a tag, a hash and our domain
+	}
+}
+
+func (r *Rewriter) reverse(address string) (string, error) {
+	local, _, err := split(address)
+	if err != nil {
+		return "", err
+	}
+	if !r.Owns(address) {
+		return "", fault(ErrNotSRS, address)
+	}
+	if hash, first, rest, ok := parseSRS1(local); ok {
+		if !r.verify(hash, first, rest) {
+			return "", fault(ErrForged, address)
+		}
+		return quote("SRS0"+rest) + "@" + first, nil
+	}
+	hash, stamp, host, user, ok := parseSRS0(local)
+	if !ok {
+		return "", fault(ErrMalformed, address)
+	}
+	if !r.verify(hash, stamp, host, user) {
+		return "", fault(ErrForged, address)
+	}
+	age, ok := age(stamp, r.now())
+	if !ok {
+		return "", fault(ErrMalformed, address)
+	}
+	// The clocks of two MX hosts differ over midnight UTC, so a stamp of tomorrow passes.
+	if age > r.maxDays && age != stampModulus-1 {
+		return "", fault(ErrExpired, address)
+	}
+	return quote(user) + "@" + host, nil
+}
+
+func (r *Rewriter) isOurs(host string) bool { return asciiLower(host) == asciiLower(r.domain) }
+
+// parseSRS0 takes SRS0=hash=stamp=host=user apart.
+func parseSRS0(local string) (hash, stamp, host, user string, ok bool) {
+	if !hasTag(local, "SRS0") {
+		return "", "", "", "", false
+	}
+	parts := strings.SplitN(local[len("SRS0="):], "=", 4)
+	if len(parts) != 4 || !isHost(parts[2]) || parts[3] == "" {
+		return "", "", "", "", false
+	}
+	return parts[0], parts[1], parts[2], parts[3], true
+}
+
+// parseSRS1 takes SRS1=hash=first==rest apart; rest starts with the separator that followed the literal SRS0.
+func parseSRS1(local string) (hash, first, rest string, ok bool) {
+	if !hasTag(local, "SRS1") {
+		return "", "", "", false
+	}
+	parts := strings.SplitN(local[len("SRS1="):], "=", 3)
+	if len(parts) != 3 || !isHost(parts[1]) || parts[2] == "" || !isSeparator(parts[2][0]) {
+		return "", "", "", false
+	}
+	return parts[0], parts[1], parts[2], true
+}
+
+// hasTag tells whether a local part starts with the tag, in any case of letters, and a separator.
+func hasTag(local, tag string) bool {
+	return len(local) > len(tag) && strings.EqualFold(local[:len(tag)], tag) && isSeparator(local[len(tag)])
+}
+
+func isSeparator(c byte) bool { return c == '=' || c == '+' || c == '-' }
+
+// fault wraps one of the sentinel errors. The address may hold anything, so it is escaped and cut.
+func fault(sentinel error, address string) error {
+	return fmt.Errorf("%w: %+.100q", sentinel, address)
+}

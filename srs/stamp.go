@@ -1,0 +1,40 @@
+package srs
+
+import (
+	"strings"
+	"time"
+)
+
+// The stamp is the day of the rewriting, counted modulo 1024, as two characters of base32 (RFC 4648 section 6), a leading A
+// included.
+const (
+	stampAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+	stampModulus  = 1024
+)
+
+// day masks rather than divides, so that a clock before 1970 gives a day too.
+func day(now time.Time) int { return int(now.Unix()/86400) & (stampModulus - 1) }
+
+func stampOf(now time.Time) string {
+	d := day(now)
+	return string([]byte{stampAlphabet[d>>5], stampAlphabet[d&31]})
+}
+
+// age is the number of days, modulo 1024, since the stamp was made. ok is false if it is no stamp.
+func age(stamp string, now time.Time) (days int, ok bool) {
+	if len(stamp) != 2 {
+		return 0, false
+	}
+	high, low := stampDigit(stamp[0]), stampDigit(stamp[1])
+	if high < 0 || low < 0 {
+		return 0, false
+	}
+	return (day(now) - (high<<5 | low)) & (stampModulus - 1), true
+}
+
+func stampDigit(c byte) int {
+	if 'a' <= c && c <= 'z' {
+		c -= 'a' - 'A'
+	}
+	return strings.IndexByte(stampAlphabet, c)
+}
