@@ -1,0 +1,103 @@
+package dkim
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"hash"
+	"io"
+	"slices"
+)
+
+// simpleBody writes the simple form of a body (RFC 6376 section 3.4.3), line ends as in relaxedBody, which keeps and writes it.
+type simpleBody struct{ relaxedBody }
+
+// Write implements io.Writer.
+func (s *simpleBody) Write(p []byte) (int, error) {
+	total := len(p)
+	for len(p) > 0 {
+		line, rest, ended := bytes.Cut(p, []byte("\n"))
+		text := bytes.TrimRight(line, "\r")
+		if len(text) > 0 {
+			s.hasBareCR = s.hasBareCR || s.cr || bytes.IndexByte(text, '\r') >= 0
+		}
+		for len(text) > 0 {
+			n := min(len(text), canonBuffer-1)
+			if err := s.content(text[:n]); err != nil {
+				return total - len(p), err
+			}
+			text = text[n:]
+		}
+		if ended {
+			s.lineEnds++
+		}
+		s.cr = !ended && line[len(line)-1] == '\r'
+		p = rest
+	}
+	return total, nil
+}
+
+// Close ends the body, which is one line end if there is nothing else.
+func (s *simpleBody) Close() error {
+	s.hasContent = true
+	return s.relaxedBody.Close()
+}
+
+// bodyHash hashes a body in one canonical form, once for all signatures that want it.
+type bodyHash struct {
+	digests
+	body io.WriteCloser
+	seen *relaxedBody // the same, for what it saw
+}
+
+// newBodyHash is given the lengths that l= tags name, in any order.
+func newBodyHash(c Canonicalization, limits []int64) *bodyHash {
+	slices.Sort(limits)
+	h := &bodyHash{digests: digests{running: sha256.New(), limits: slices.Compact(limits), limited: map[int64][sha256.Size]byte{}}}
+	if c == Simple {
+		simple := &simpleBody{relaxedBody{w: &h.digests}}
+		h.body, h.seen = simple, &simple.relaxedBody
+	} else {
+		h.seen = &relaxedBody{w: &h.digests}
+		h.body = h.seen
+	}
+	return h
+}
+
+// digests notes the hash of a text at several lengths while it passes.
+type digests struct {
+	running hash.Hash
+	length  int64   // so far
+	limits  []int64 // lengths to come, ascending
+	limited map[int64][sha256.Size]byte
+}
+
+// Write implements io.Writer.
+func (d *digests) Write(p []byte) (int, error) {
+	total := len(p)
+	for len(d.limits) > 0 && d.limits[0]-d.length <= int64(len(p)) {
+		n := d.limits[0] - d.length
+		d.running.Write(p[:n])
+		d.length += n
+		p = p[n:]
+		d.limited[d.limits[0]] = d.whole()
+		d.limits = d.limits[1:]
+	}
+	d.running.Write(p)
+	d.length += int64(len(p))
+	return total, nil
+}
+
+// whole is the hash of all that was written.
+func (d *digests) whole() (sum [sha256.Size]byte) {
+	d.running.Sum(sum[:0])
+	return sum
+}
+
+// upTo is the hash of the first octets; false if there are fewer.
+func (d *digests) upTo(limit int64) (sum [sha256.Size]byte, ok bool) {
+	if limit == d.length {
+		return d.whole(), true
+	}
+	sum, ok = d.limited[limit]
+	return sum, ok
+}

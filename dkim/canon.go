@@ -1,0 +1,140 @@
+package dkim
+
+import "io"
+
+// appendRelaxed appends the relaxed form of a field, with its CRLF (RFC 6376 section 3.4.2).
+func appendRelaxed(b []byte, f Field) []byte {
+	for _, c := range []byte(f.Name()) {
+		b = append(b, lower(c))
+	}
+	b = append(b, ':')
+	start, blank := len(b), false
+	for _, c := range f.Value() {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			blank = len(b) > start
+		default:
+			if blank {
+				b = append(b, ' ')
+				blank = false
+			}
+			b = append(b, c)
+		}
+	}
+	return append(b, '\r', '\n')
+}
+
+// relaxedBody writes the relaxed form of a body to w (RFC 6376 section 3.4.4), in large pieces. Lines end with LF; CRs directly
+// before it belong to the line end. Line ends are counted until content follows them, not kept, so that memory does not grow with
+// the body. A CR within a line gets lost; hasBareCR tells.
+type relaxedBody struct {
+	w      io.Writer
+	maxRun int    // line ends in a row before content that are written; 0 is no limit
+	out    []byte // not written yet
+
+	lineEnds int  // seen since the last content
+	blank    bool // white space was seen since the last content or line end
+	cr       bool // a CR was seen that may belong to a line end
+
+	hasContent bool
+	hasBareCR  bool // a CR was seen that belongs to no line end
+	overrun    bool // a run of more than maxRun line ends was seen; nothing is written from there on
+}
+
+// canonBuffer is the size of the pieces, in octets.
+const canonBuffer = 32 << 10
+
+// Write implements io.Writer.
+func (r *relaxedBody) Write(p []byte) (int, error) {
+	total := len(p)
+	for len(p) > 0 {
+		c := p[0]
+		if c == '\r' {
+			r.cr = true
+			p = p[1:]
+			continue
+		}
+		if c == '\n' {
+			r.lineEnds++
+			r.blank, r.cr = false, false
+			p = p[1:]
+			continue
+		}
+		if r.cr {
+			r.hasBareCR, r.cr = true, false
+		}
+		if c == ' ' || c == '\t' {
+			r.blank = true
+			p = p[1:]
+			continue
+		}
+		n := contentLength(p[:min(len(p), canonBuffer-1)])
+		if err := r.content(p[:n]); err != nil {
+			return total - len(p), err
+		}
+		p = p[n:]
+	}
+	return total, nil
+}
+
+// contentLength is the length of what p starts with up to white space.
+func contentLength(p []byte) int {
+	for i, c := range p {
+		if c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// content writes the white space that turned out to be within the body, and then p.
+func (r *relaxedBody) content(p []byte) error {
+	r.hasContent = true
+	if r.maxRun > 0 && r.lineEnds > r.maxRun {
+		r.overrun, r.w = true, io.Discard
+	}
+	for ; r.lineEnds > 0; r.lineEnds-- {
+		if err := r.makeRoom(2); err != nil {
+			return err
+		}
+		r.out = append(r.out, '\r', '\n')
+	}
+	if err := r.makeRoom(1 + len(p)); err != nil {
+		return err
+	}
+	if r.blank {
+		r.out = append(r.out, ' ')
+		r.blank = false
+	}
+	r.out = append(r.out, p...)
+	return nil
+}
+
+// makeRoom writes what waits if n octets more would not fit.
+func (r *relaxedBody) makeRoom(n int) error {
+	if len(r.out)+n > canonBuffer {
+		return r.flush()
+	}
+	return nil
+}
+
+func (r *relaxedBody) flush() error {
+	if len(r.out) == 0 {
+		return nil
+	}
+	_, err := r.w.Write(r.out)
+	r.out = r.out[:0]
+	return err
+}
+
+// Close ends the body: empty lines at its end go, and its last line gets a line end if it has none. Without any content the
+// canonical body is empty.
+func (r *relaxedBody) Close() error {
+	if r.hasContent {
+		if err := r.makeRoom(2); err != nil {
+			return err
+		}
+		r.out = append(r.out, '\r', '\n')
+	}
+	return r.flush()
+}

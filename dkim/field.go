@@ -1,0 +1,90 @@
+package dkim
+
+import "bytes"
+
+// Field is one header field as it stands in the message: name, colon, value with its folds, and the final line end.
+type Field []byte
+
+// Name is the field's name as it is written, without blanks before the colon.
+func (f Field) Name() string {
+	colon := bytes.IndexByte(f, ':')
+	if colon < 0 {
+		return ""
+	}
+	return string(bytes.TrimRight(f[:colon], " \t"))
+}
+
+// Is tells whether the field has the given name, in any case of letters (RFC 5322 section 1.2.2).
+func (f Field) Is(name string) bool {
+	if len(f) <= len(name) {
+		return false
+	}
+	for i, c := range f[:len(name)] {
+		if lower(c) != lower(name[i]) {
+			return false
+		}
+	}
+	rest := bytes.TrimLeft(f[len(name):], " \t")
+	return len(rest) > 0 && rest[0] == ':'
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
+// Value is what follows the colon, raw: with its folds and its line end.
+func (f Field) Value() []byte { return f[bytes.IndexByte(f, ':')+1:] }
+
+// Header is the fields of a message, from top to bottom.
+type Header []Field
+
+// SplitHeader cuts the beginning of a message into header fields, without copying, and gives their length: the body starts
+// at raw[n:], with the empty line in between if there is one.
+//
+// It draws the line where Postfix's cleanup(8) does: the header ends before an empty line, and also before a line that is neither a
+// field nor the continuation of one. A line ends with LF; CRs directly before it belong to the line end.
+func SplitHeader(raw []byte) (header Header, n int) {
+	start := 0 // of the field that is being read
+	for n < len(raw) {
+		end := bytes.IndexByte(raw[n:], '\n')
+		if end < 0 {
+			end = len(raw)
+		} else {
+			end += n + 1
+		}
+		line := raw[n:end]
+		isContinuation := n > 0 && (line[0] == ' ' || line[0] == '\t')
+		if !isContinuation {
+			if n > start {
+				header = append(header, raw[start:n:n])
+			}
+			start = n
+			if !isField(line) {
+				return header, n
+			}
+		}
+		n = end
+	}
+	if n > start {
+		header = append(header, raw[start:n:n])
+	}
+	return header, n
+}
+
+// isField follows Postfix's is_header(): a name of printable characters, blanks, a colon.
+func isField(line []byte) bool {
+	colon := bytes.IndexByte(line, ':')
+	if colon < 0 {
+		return false
+	}
+	name := bytes.TrimRight(line[:colon], " \t")
+	for _, c := range name {
+		if c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return len(name) > 0
+}

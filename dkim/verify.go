@@ -1,0 +1,351 @@
+package dkim
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Status is a verdict on a signature, in the words of RFC 8601 section 2.7.1.
+type Status string
+
+// Only TempError may become another one when asked again, as far as the same message is concerned.
+const (
+	None      Status = "none"      // the message has no signature; no Verification says so
+	Pass      Status = "pass"      // the signature is good, and its key was usable
+	Fail      Status = "fail"      // the signature or the body hash did not verify, it expired, or its key was revoked
+	Policy    Status = "policy"    // the key is shorter or longer than we accept
+	Neutral   Status = "neutral"   // verifiers read the signed text in different ways, so nothing can be said
+	TempError Status = "temperror" // the key could not be looked up now
+	PermError Status = "permerror" // the signature or the key record cannot be used, or there is no key record
+)
+
+// Canonicalization is how header or body are read before they are hashed (RFC 6376 section 3.4).
+type Canonicalization string
+
+const (
+	Simple  Canonicalization = "simple"  // as they are
+	Relaxed Canonicalization = "relaxed" // blanks and folds may change
+)
+
+// Resolver looks up TXT records, one string a record. Names are absolute, with a final dot. *net.Resolver is one. An error is
+// temporary unless it is a *net.DNSError with IsNotFound.
+type Resolver interface {
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+}
+
+// VerifyOptions say how to verify. The zero value works.
+type VerifyOptions struct {
+	Resolver      Resolver         // nil is the system's
+	Now           func() time.Time // for t= and x=; nil is time.Now
+	MaxSignatures int              // how many are evaluated, from the top; the rest are ignored. 0 is 10.
+}
+
+const (
+	defaultMaxSignatures = 10
+	clockSkew            = 24 * time.Hour // that t= may be ahead of our clock
+)
+
+// Verification is the verdict on one signature. What could not be read of it is left empty; its texts are printable and without line
+// ends.
+type Verification struct {
+	Status Status `json:"status"`
+	Reason string `json:"reason,omitempty"` // why it is not pass, short, ASCII
+
+	Domain    string           `json:"domain"`    // d=, a domain name as it is written
+	Selector  string           `json:"selector"`  // s=
+	Identity  string           `json:"identity"`  // i=, in its quoted-printable form; by default "@" and the domain
+	Algorithm string           `json:"algorithm"` // a=
+	Header    Canonicalization `json:"header_canonicalization"`
+	Body      Canonicalization `json:"body_canonicalization"`
+	Signature string           `json:"signature"` // b= without blanks, for header.b (RFC 6008)
+
+	SignedNames []string `json:"signed_names"`       // h= in lower case, a name as often as it is listed
+	Limited     bool     `json:"limited,omitempty"`  // l= is there: text may have been added to the body
+	Testing     bool     `json:"testing,omitempty"`  // the key has t=y: the domain asks to treat the message as unsigned, pass or not
+	KeyBits     int      `json:"key_bits,omitempty"` // 256 for ed25519; 0 if no key was needed or found
+}
+
+// Verifier verifies the DKIM signatures of one message (RFC 6376 section 6) in one pass over its body. Its memory does not grow with
+// the body. That a signing domain has to do with From: (alignment) is the caller's concern.
+type Verifier struct {
+	options    VerifyOptions
+	header     Header
+	fields     map[string][]int // places of the fields that are signed, by name in lower case
+	signatures []candidate
+	bodies     map[Canonicalization]*bodyHash
+}
+
+// candidate is a signature on its way to a verdict: the first problem is final.
+type candidate struct {
+	*signature
+	problem *problem
+	digest  [sha256.Size]byte // what b= has to be over
+	key     *publicKey
+}
+
+// NewVerifier reads the signatures of a message with the given header, which is not to be changed before Verify. The caller writes
+// the body, without the empty line before it, and then calls Verify.
+func NewVerifier(h Header, o VerifyOptions) *Verifier {
+	if o.Resolver == nil {
+		o.Resolver = net.DefaultResolver
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.MaxSignatures <= 0 {
+		o.MaxSignatures = defaultMaxSignatures
+	}
+	v := &Verifier{options: o, header: h, bodies: map[Canonicalization]*bodyHash{}}
+	for _, field := range h {
+		if len(v.signatures) == o.MaxSignatures {
+			break
+		}
+		if field.Is("DKIM-Signature") {
+			s, p := parseSignature(field, dkimSignature)
+			v.signatures = append(v.signatures, candidate{signature: s, problem: p})
+		}
+	}
+	v.prepare()
+	return v
+}
+
+// prepare finds out which fields and which forms of the body are signed.
+func (v *Verifier) prepare() {
+	limits := map[Canonicalization][]int64{}
+	v.fields = map[string][]int{}
+	for _, s := range v.signatures {
+		if s.problem != nil {
+			continue
+		}
+		for _, name := range s.names {
+			v.fields[name] = nil
+		}
+		if limits[s.body] == nil {
+			limits[s.body] = []int64{}
+		}
+		if s.limited {
+			limits[s.body] = append(limits[s.body], s.limit)
+		}
+	}
+	for c, lengths := range limits {
+		v.bodies[c] = newBodyHash(c, lengths)
+	}
+	var name []byte
+	for place, field := range v.header {
+		name = appendLowerName(name[:0], field)
+		if places, isSigned := v.fields[string(name)]; isSigned {
+			v.fields[string(name)] = append(places, place)
+		}
+	}
+}
+
+func appendLowerName(b []byte, f Field) []byte {
+	name, _, _ := bytes.Cut(f, []byte(":"))
+	for _, c := range bytes.TrimRight(name, " \t") {
+		b = append(b, lower(c))
+	}
+	return b
+}
+
+// Write takes a part of the body; lines end with LF or with CRs and LF.
+func (v *Verifier) Write(p []byte) (int, error) {
+	for _, body := range v.bodies {
+		if _, err := body.body.Write(p); err != nil {
+			return 0, fmt.Errorf("hashing the body: %w", err)
+		}
+	}
+	return len(p), nil
+}
+
+// Verify ends the body and gives a verdict on each signature, from the top one down; none if there is no signature. Keys are looked
+// up side by side, each name once, and only where nothing else has failed. When the context ends, missing keys are TempError. It is
+// to be called once.
+func (v *Verifier) Verify(ctx context.Context) []Verification {
+	for _, body := range v.bodies {
+		body.body.Close() // hashing has no errors
+	}
+	for i := range v.signatures {
+		s := &v.signatures[i]
+		s.settle(func() *problem { return s.checkTimes(v.options.Now()) })
+		s.settle(func() *problem { return s.checkBody(v.bodies[s.body]) })
+		s.settle(func() *problem { return s.hashFields(v.pick(s.signature)) })
+	}
+	v.findKeys(ctx)
+	var verdicts []Verification
+	for i := range v.signatures {
+		s := &v.signatures[i]
+		s.settle(func() *problem { return s.key.allows(s.signature) })
+		s.settle(s.checkValue)
+		verdicts = append(verdicts, s.verdict())
+	}
+	return verdicts
+}
+
+// settle asks a check for its verdict if there is none yet.
+func (c *candidate) settle(check func() *problem) {
+	if c.problem == nil {
+		c.problem = check()
+	}
+}
+
+// checkTimes compares t= and x= with the clock.
+func (s *signature) checkTimes(now time.Time) *problem {
+	switch {
+	case s.expiresAt >= 0 && now.Unix() > s.expiresAt:
+		return &problem{Fail, "signature expired"}
+	case s.signedAt > now.Add(clockSkew).Unix():
+		return &problem{Fail, "signed in the future"}
+	}
+	return nil
+}
+
+// checkBody compares bh=.
+func (s *signature) checkBody(body *bodyHash) *problem {
+	sum := body.whole()
+	if s.limited {
+		var isLongEnough bool
+		if sum, isLongEnough = body.upTo(s.limit); !isLongEnough {
+			return permError("l= is more than the body has")
+		}
+	}
+	switch {
+	case subtle.ConstantTimeCompare(sum[:], s.bodyHash) != 1:
+		return &problem{Fail, "body hash did not verify"}
+	case body.seen.hasBareCR:
+		return &problem{Neutral, "CR within a line of the body"}
+	}
+	return nil
+}
+
+// findKeys looks up the keys that are still needed.
+func (v *Verifier) findKeys(ctx context.Context) {
+	type answer struct {
+		name    string
+		key     *publicKey
+		problem *problem
+	}
+	waiting := map[string][]*candidate{}
+	answers := make(chan answer, len(v.signatures)) // nobody blocks on it, even when we no longer wait
+	for i := range v.signatures {
+		s := &v.signatures[i]
+		if s.problem != nil {
+			continue
+		}
+		name := strings.ToLower(s.selector + "._domainkey." + s.domain + ".")
+		if waiting[name] == nil {
+			go func() {
+				key, p := lookupKey(ctx, v.options.Resolver, name)
+				answers <- answer{name, key, p}
+			}()
+		}
+		waiting[name] = append(waiting[name], s)
+	}
+	for len(waiting) > 0 {
+		select {
+		case a := <-answers:
+			for _, s := range waiting[a.name] {
+				s.key, s.problem = a.key, a.problem
+			}
+			delete(waiting, a.name)
+		case <-ctx.Done():
+			for _, list := range waiting {
+				for _, s := range list {
+					s.problem = &problem{TempError, "key look-up took too long"}
+				}
+			}
+			return
+		}
+	}
+}
+
+func lookupKey(ctx context.Context, resolver Resolver, name string) (*publicKey, *problem) {
+	records, err := resolver.LookupTXT(ctx, name)
+	var dnsError *net.DNSError
+	switch {
+	case err == nil:
+		return chooseKey(records)
+	case errors.As(err, &dnsError) && dnsError.IsNotFound:
+		return nil, permError("no key record")
+	}
+	return nil, &problem{TempError, "key look-up failed"}
+}
+
+// pick gives the signed fields: of several with one name the last unused one counts, and a name without one adds nothing (RFC 6376
+// section 5.4.2). A signature that lists more of its like than were there is one of them itself, to every verifier, and so fails.
+func (v *Verifier) pick(s *signature) []Field {
+	var picked []Field
+	used := map[string]int{}
+	for _, name := range s.names {
+		places := v.fields[name]
+		if used[name] < len(places) {
+			used[name]++
+			picked = append(picked, v.header[places[len(places)-used[name]]])
+		}
+	}
+	return picked
+}
+
+func (c *candidate) hashFields(fields []Field) *problem {
+	if slices.ContainsFunc(fields, hasBareCR) || hasBareCR(c.field) {
+		return &problem{Neutral, "CR within a line of a signed field"}
+	}
+	c.digest = c.signature.digestOf(fields)
+	return nil
+}
+
+func (c *candidate) checkValue() *problem {
+	if !c.key.verifies(c.digest, c.value) {
+		return &problem{Fail, "signature did not verify"}
+	}
+	return nil
+}
+
+// digestOf hashes the fields and then the signature's own one: without the value of b= and the white space around it, and without its
+// final line end (RFC 6376 section 3.7).
+func (s *signature) digestOf(fields []Field) (sum [sha256.Size]byte) {
+	hash := sha256.New()
+	var canonical []byte
+	for _, field := range fields {
+		canonical = s.header.appendField(canonical[:0], field)
+		hash.Write(canonical)
+	}
+	own := slices.Concat(s.field[:s.bStart], s.field[s.bEnd:])
+	canonical = s.header.appendField(canonical[:0], own)
+	hash.Write(bytes.TrimSuffix(canonical, []byte("\r\n")))
+	hash.Sum(sum[:0])
+	return sum
+}
+
+// appendField appends the canonical form of a field, with its CRLF.
+func (c Canonicalization) appendField(b []byte, f Field) []byte {
+	if c == Relaxed {
+		return appendRelaxed(b, f)
+	}
+	for line := range bytes.Lines(f) { // RFC 6376 section 3.4.1
+		b = append(b, bytes.TrimRight(line, "\r\n")...)
+		b = append(b, '\r', '\n')
+	}
+	return b
+}
+
+func (c *candidate) verdict() Verification {
+	v := Verification{
+		Status: Pass, Domain: c.domain, Selector: c.selector, Identity: c.identity, Algorithm: c.algorithm,
+		Header: c.header, Body: c.body, Signature: c.text, SignedNames: c.names, Limited: c.limited,
+	}
+	if c.problem != nil {
+		v.Status, v.Reason = c.problem.status, c.problem.reason
+	}
+	if c.key != nil {
+		v.Testing, v.KeyBits = c.key.testing, c.key.bits
+	}
+	return v
+}
