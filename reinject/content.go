@@ -1,0 +1,67 @@
+package reinject
+
+import (
+	"bufio"
+	"bytes"
+)
+
+// dataWriter turns a message into what follows DATA, save for the final dot (RFC 5321 sections 2.3.8 and 4.5.2).
+//
+// Every line end becomes CRLF. All CRs directly before an LF are part of the line end: Postfix's smtpd strips them all, so a message
+// that kept them would arrive as another one than was signed. A CR elsewhere is left alone.
+type dataWriter struct {
+	out     *bufio.Writer
+	midLine bool
+	// crs counts the CRs seen last, which may yet turn out to be part of a line end.
+	crs int64
+}
+
+var (
+	lf   = []byte{'\n'}
+	crlf = []byte{'\r', '\n'}
+)
+
+// Write implements io.Writer. An error is the connection's, and sticks to it.
+func (w *dataWriter) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		line, after, ended := bytes.Cut(rest, lf)
+		body := bytes.TrimRight(line, "\r")
+		if len(body) > 0 {
+			w.releaseCRs()
+			if !w.midLine && body[0] == '.' {
+				w.out.WriteByte('.')
+			}
+			w.midLine = true
+			if _, err := w.out.Write(body); err != nil {
+				return 0, err
+			}
+		}
+		w.crs += int64(len(line) - len(body))
+		if ended {
+			w.endLine()
+		}
+		rest = after
+	}
+	return len(p), nil
+}
+
+// releaseCRs writes the CRs that turned out to stand inside a line.
+func (w *dataWriter) releaseCRs() {
+	for ; w.crs > 0; w.crs-- {
+		w.out.WriteByte('\r')
+		w.midLine = true
+	}
+}
+
+func (w *dataWriter) endLine() {
+	w.out.Write(crlf)
+	w.midLine, w.crs = false, 0
+}
+
+// finish ends a line that the message left open. CRs at its very end belong to the line end it is given.
+func (w *dataWriter) finish() error {
+	if w.midLine || w.crs > 0 {
+		w.endLine()
+	}
+	return w.out.Flush()
+}

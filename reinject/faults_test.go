@@ -1,0 +1,277 @@
+package reinject
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stages are the verbs of the scripted server with the stage that an Error names them by.
+var stages = [][2]string{{"greeting", "greeting"}, {"EHLO", "EHLO"}, {"MAIL", "MAIL"}, {"RCPT", "RCPT"}, {"DATA", "DATA"}, {".", "end of data"}}
+
+func TestEveryFaultAtEveryStageIsATemporaryErrorOfThatStage(t *testing.T) {
+	for _, offers := range [][]string{postfixOffers, nil} {
+		for _, stage := range stages {
+			for _, fault := range []string{"451 4.7.1 not now", "550 5.7.0 not welcome", "421 bye", "250-a\r\n251 b", "199 what", "drop", "garbage",
+				"endless line", "endless reply"} {
+				t.Run(fmt.Sprintf("pipelining %v/%s/%.20s", offers != nil, stage[1], fault), func(t *testing.T) {
+					s := (&scripted{offers: offers, answer: func(_ int, verb string) string { return map[string]string{stage[0]: fault}[verb] }}).start(t)
+					results, err := s.target(t, Options{}).Send(guarded(t), stranger, nil, simple())
+					e, ok := errors.AsType[*Error](err)
+					if !ok || e.Stage != stage[1] || !e.Temporary() {
+						t.Fatalf("got %v, want a temporary error of %s", err, stage[1])
+					}
+					if len(results) > 0 && results[0].QueueID != "" {
+						t.Errorf("got a queue id: %+v", results)
+					}
+					if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) || len(err.Error()) > 500 {
+						t.Errorf("the error is not one short line of printable ASCII: %q", err)
+					}
+					if d := s.heard(t, 1)[0]; d.dot != (stage[0] == ".") {
+						t.Errorf("final dot sent: %v", d.dot)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestASilentServerIsLeftWhenTheContextEnds(t *testing.T) {
+	for _, stage := range stages {
+		t.Run(stage[1], func(t *testing.T) {
+			// Without PIPELINING, the reply that is missing is the only one outstanding.
+			s := (&scripted{answer: func(_ int, verb string) string { return map[string]string{stage[0]: "stall"}[verb] }}).start(t)
+			ctx, cancel := context.WithCancelCause(guarded(t))
+			enough := errors.New("enough waited")
+			go func() {
+				<-s.stalled
+				cancel(enough)
+			}()
+			_, err := s.target(t, Options{}).Send(ctx, stranger, nil, simple())
+			e, ok := errors.AsType[*Error](err)
+			early := ok && stage[0] == "greeting" && e.Stage == "connect" // the server may accept before we know that we are connected
+			if !ok || e.Stage != stage[1] && !early || !errors.Is(err, enough) || !e.Temporary() {
+				t.Errorf("got %v, want the context's cause at %s", err, stage[1])
+			}
+		})
+	}
+	t.Run("deadline", func(t *testing.T) {
+		s := (&scripted{answer: func(_ int, verb string) string { return map[string]string{"MAIL": "stall"}[verb] }}).start(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if _, err := s.target(t, Options{}).Send(ctx, stranger, nil, simple()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want the deadline", err)
+		}
+	})
+}
+
+// endless is content without end.
+type endless struct{}
+
+func (endless) WriteTo(w io.Writer) (n int64, err error) {
+	line := []byte(strings.Repeat("x", 70) + "\n")
+	for err == nil {
+		_, err = w.Write(line)
+		n += int64(len(line))
+	}
+	return n, err
+}
+
+// rude answers a whole pipelined envelope with 354 and then calls after with the connection.
+func rude(t *testing.T, after func(net.Conn)) *Target {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "220 hello\r\n")
+		for in := newWire(conn); ; fmt.Fprint(conn, "250 ok\r\n") {
+			if line, err := in.ReadString('\n'); err != nil || line == "DATA\r\n" {
+				break
+			}
+		}
+		after(conn)
+	}()
+	t.Cleanup(func() {
+		listener.Close()
+		<-done
+	})
+	target, err := New(Options{Target: "smtp://" + listener.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
+func TestAServerThatGoesAwayDuringTheContentIsATemporaryError(t *testing.T) {
+	for name, last := range map[string]string{"silently": "354 go on\r\n", "with 421": "354 go on\r\n421 4.3.2 shutting down\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			target := rude(t, func(conn net.Conn) { fmt.Fprint(conn, last) })
+			txs := simple()
+			txs[0].Content = endless{}
+			_, err := target.Send(guarded(t), Client{}, nil, txs)
+			if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "content" || !e.Temporary() {
+				t.Errorf("got %v, want a temporary error of the content", err)
+			}
+		})
+	}
+}
+
+func TestAServerThatStopsReadingIsLeftWhenTheContextEnds(t *testing.T) {
+	left := make(chan struct{})
+	target := rude(t, func(conn net.Conn) {
+		fmt.Fprint(conn, "354 go on\r\n")
+		<-left
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	txs := simple()
+	txs[0].Content = endless{}
+	_, err := target.Send(ctx, Client{}, nil, txs)
+	close(left)
+	if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "content" || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the deadline in the content", err)
+	}
+}
+
+func TestNobodyListeningIsATemporaryErrorThatNamesTheAddress(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	for name, where := range map[string]string{"smtp://" + address: address, "unix:" + t.TempDir() + "/none": "/none"} {
+		target, err := New(Options{Target: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = target.Send(guarded(t), Client{}, nil, simple())
+		if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "connect" || !e.Temporary() || !strings.Contains(err.Error(), where) {
+			t.Errorf("got %v, want a temporary error that names %s", err, where)
+		}
+	}
+}
+
+func TestOnlyWhatIsAboutThisMessageIsPermanent(t *testing.T) {
+	for _, tc := range []struct {
+		stage, answer string
+		temporary     bool
+	}{
+		{"MAIL", "552 5.3.4 Message size exceeds fixed limit", false},
+		{".", "552 5.3.4 Error: message file too big", false},
+		{".", "554 5.4.0 Error: too many hops", false},
+		{".", "554 5.4.0 Error: something else", true},
+		{".", "550 5.6.0 improper use of 8-bit data", false},
+		{".", "554 5.6.0 message format error", false},
+		{"RCPT", "553 5.6.7 needs SMTPUTF8", false},
+		{".", "550 5.7.1 message content rejected", false},
+		{".", "550-5.7.1 message\r\n550 5.7.1 content rejected", false},
+		{".", "554 5.7.1 message content rejected", false},
+		{"RCPT", "554 5.7.1 <client>: Relay access denied", true},
+		{"MAIL", "550 5.7.1 not you", true},
+		{".", "550 no enhanced code", true},
+		{".", "550 5.7.10 encryption needed", true},
+		{".", "552 4.3.4 too large", true}, // RFC 2034 section 4: a class that contradicts the reply is no enhanced code
+		{".", "452 4.3.1 Insufficient system storage", true},
+		{".", "550 5.1.1 no such user", true},
+		{"EHLO", "554 5.6.0 nonsense", true},
+		{"greeting", "552 5.3.4 nonsense", true},
+	} {
+		t.Run(tc.stage+" "+tc.answer, func(t *testing.T) {
+			s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string { return map[string]string{tc.stage: tc.answer}[verb] }}).start(t)
+			_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple())
+			wrapped := fmt.Errorf("handing over: %w", err)
+			var e interface{ Temporary() bool }
+			if !errors.As(wrapped, &e) || e.Temporary() != tc.temporary {
+				t.Errorf("%v: want temporary %v", wrapped, tc.temporary)
+			}
+		})
+	}
+}
+
+func TestAnErrorCarriesCodesWordsAndWhereItHappened(t *testing.T) {
+	s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string {
+		return map[string]string{"RCPT": "550-5.1.1 <bob@example.net>:\x1b[2J no\r\n550 5.1.1 such user " + strings.Repeat("y", 1000)}[verb]
+	}}).start(t)
+	_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple())
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Code != 550 || e.Enhanced != "5.1.1" || e.Address != "bob@example.net" || e.Target != "smtp://"+s.address ||
+		!strings.HasPrefix(e.Text, "<bob@example.net>:?[2J no such user yyy") || len(e.Text) > 200 {
+		t.Errorf("got %#v", err)
+	}
+}
+
+func TestAddressesThatCouldSayMoreThanThemselvesAreNotSent(t *testing.T) {
+	hostile := []string{"a\r\nRCPT TO:<x@y>@example.net", "a@example.net\nDATA", "a\x00b@example.net", "a\x7f@example.net", "a\u0085b@example.net",
+		"a\u2028b@example.net", "a\xff@example.net", strings.Repeat("a", 990) + "@example.net", "a@", "@example.net", "a@b c", "a@b>c", "a@<b",
+		"a@b\"c", "a@[1.2.3.4", "a@[1.2.3.4]>", "a@[]", "a@b(c)"}
+	for _, address := range hostile {
+		t.Run(fmt.Sprintf("%.30q", address), func(t *testing.T) {
+			s := (&scripted{offers: postfixOffers}).start(t)
+			for _, tx := range []Transaction{
+				{Sender: address, Recipients: []Recipient{{Address: "bob@example.net"}}, Content: message(hello)},
+				{Recipients: []Recipient{{Address: "bob@example.net"}, {Address: address}}, Content: message(hello)},
+			} {
+				_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, []Transaction{tx})
+				if e, ok := errors.AsType[*Error](err); !ok || !e.Temporary() || strings.ContainsAny(err.Error(), "\r\n\x00") {
+					t.Errorf("got %v, want an error on one line", err)
+				}
+			}
+			if len(s.ended) > 0 {
+				t.Error("a connection was made")
+			}
+		})
+	}
+	for _, tx := range []Transaction{
+		{Content: message("")},
+		{Recipients: []Recipient{{Address: "a@b"}}},
+		{Recipients: []Recipient{{}}, Content: message("")},
+	} {
+		target, _ := New(Options{})
+		if _, err := target.Send(guarded(t), Client{}, nil, []Transaction{tx}); err == nil {
+			t.Errorf("%+v: no error", tx)
+		}
+	}
+}
+
+func TestHostileParametersAreLeftOut(t *testing.T) {
+	s := (&scripted{offers: postfixOffers}).start(t)
+	txs := simple()
+	txs[0].EnvelopeID = "id\r\nRSET"
+	txs[0].Recipients[0].Original = "a\nb@example.org"
+	long := twoTransactions()[1]
+	long.EnvelopeID, long.Recipients[0].Original = strings.Repeat("i", 101), strings.Repeat("o", 600)
+	if _, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, append(txs, long)); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range s.heard(t, 2) {
+		if slices.ContainsFunc(d.commands, func(c string) bool { return strings.Contains(c, "ENVID") || strings.Contains(c, "ORCPT") }) {
+			t.Errorf("heard %q", d.commands)
+		}
+	}
+}
+
+func TestTheZeroOptionsMeanTheUsualListener(t *testing.T) {
+	target, err := New(Options{})
+	if err != nil || target.name != "smtp://127.0.0.1:10026" {
+		t.Errorf("got %+v, %v", target, err)
+	}
+	if name, _ := os.Hostname(); name != "" && target.carrier.(*smtpTarget).helo != name {
+		t.Errorf("EHLO name %q, want the system's %q", target.carrier.(*smtpTarget).helo, name)
+	}
+}

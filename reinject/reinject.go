@@ -1,0 +1,151 @@
+// Package reinject hands a message back to Postfix, or on to a submission server.
+//
+// It is a client of SMTP (RFC 5321) over TCP, TLS, STARTTLS (RFC 3207) and Unix-domain sockets, and knows PIPELINING (RFC 2920), SIZE
+// (RFC 1870), 8BITMIME (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461, RFC 6533), AUTH PLAIN and LOGIN (RFC 4954) and Postfix's
+// XFORWARD. It can also run sendmail(1), or write to a stream for trials by hand.
+//
+// What sets it apart from other clients: pipe(8) has one status for all recipients of a message, so all transactions are taken up to
+// their final dot before the first dot is sent, and one refused recipient ends them all.
+//
+// It does not look up MX records, queue, retry, fold long lines, or recode 8-bit content for a server without 8BITMIME. Which errors
+// bounce is said by [Error.Temporary]; what an address or a message ought to be is the caller's business.
+package reinject
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+)
+
+// Options say where messages go. The zero value is Postfix's listener at smtp://127.0.0.1:10026.
+type Options struct {
+	// Target is one of
+	//
+	//	smtp://HOST:PORT            STARTTLS never for localhost and loopback addresses; else required if User is set, else opportunistic
+	//	smtp://HOST:PORT?starttls=  never, opportunistic (encrypted where offered, unverified: RFC 7435) or required (verified)
+	//	smtps://HOST:PORT           TLS from the first octet, verified
+	//	unix:/PATH                  SMTP on a Unix-domain socket
+	//	sendmail:/PATH              the program, run with -G -i -f SENDER -- RECIPIENT...
+	//	stdout:                     octets to Stdout, nothing else
+	Target string
+	// User is whom to authenticate as; "" means no AUTH. It is never sent in clear text but to this same host.
+	User string
+	// PasswordFile holds the password, without its line end. It is read when it is needed, and refused if others can read it.
+	PasswordFile string
+	// RootCAs vouch for the server's certificate; nil means the system's.
+	RootCAs *x509.CertPool
+	// HELOName is our name in EHLO; "" means the system's host name.
+	HELOName string
+	// SpoolDir is where what sendmail is about to read is kept, in unlinked files; "" means the system's temporary directory.
+	SpoolDir string
+	// Stdout is where the target stdout: writes to; without it, that target refuses.
+	Stdout io.Writer
+}
+
+// Target is where messages are handed to. It may be used by several goroutines.
+type Target struct {
+	name    string // as in Options.Target; never holds a secret
+	carrier carrier
+}
+
+// carrier takes transactions that have been checked.
+type carrier interface {
+	send(ctx context.Context, client Client, beforeCommit func() error, txs []checked) ([]Result, error)
+}
+
+// New understands the options. It touches neither network nor files.
+func New(options Options) (*Target, error) {
+	name := options.Target
+	if name == "" {
+		name = "smtp://127.0.0.1:10026"
+	}
+	carrier, err := parseTarget(name, options)
+	if err != nil {
+		return nil, err
+	}
+	return &Target{name: name, carrier: carrier}, nil
+}
+
+// Client is who brought the message to Postfix, for XFORWARD. An empty value or "unknown" means not known.
+type Client struct {
+	Name     string // host name
+	Address  string // 192.0.2.1, 2001:db8::1 or, as pipe(8) writes it, IPv6:2001:db8::1
+	Port     string
+	Protocol string // SMTP, ESMTP
+	HELO     string
+	Ident    string // Postfix's queue id
+	// Local says that the message was submitted on this host. Postfix then completes its header, so the zero value is
+	// "from elsewhere".
+	Local bool
+}
+
+// Transaction is one envelope with its content.
+type Transaction struct {
+	Sender     string // "" is the null sender
+	Recipients []Recipient
+	EnvelopeID string // ENVID, decoded; "" is none. Sent where DSN is offered.
+	// Content writes the message. Line ends may be LF or CRLF; all CRs before an LF count as part of the line end, as they do for
+	// Postfix. A CR elsewhere and NUL pass as they are. It is called once.
+	Content io.WriterTo
+	// EightBit says that Content has octets over 127.
+	EightBit bool
+	// UTF8 asks for SMTPUTF8, as a header with such octets needs it. Addresses that need it ask by themselves.
+	UTF8 bool
+	// Size is roughly the size of Content in octets, for the server to refuse early; 0 is unknown.
+	Size int64
+}
+
+// Recipient is an address to send to.
+type Recipient struct {
+	Address string
+	// Original is the address before aliases, for ORCPT; "" is unknown. Sent where DSN is offered.
+	Original string
+}
+
+// Result is what became of one transaction.
+type Result struct {
+	// QueueID is the server's name for the message; "" if it was not handed over, or the server did not tell.
+	QueueID string
+	// Warnings say what the server refused or cannot do that the message can do without.
+	Warnings []string
+}
+
+// Send hands over all transactions, or none as far as that can be had.
+//
+// Each transaction is taken to the point where only its end is missing: SMTP's final dot, on a connection of its own. Then
+// beforeCommit (if not nil) is asked once; its error is returned as it is, with nothing handed over. Only then follow the final dots,
+// back to back, and last the replies.
+//
+// Other errors are an [*Error]. One after the first final dot may leave a part handed over, and even the transaction it is
+// about: a connection lost while waiting for the last reply says nothing. A retry then duplicates, which is better than a loss.
+// The results, one a transaction, come with such an error too; before the final dots they are nil. If several transactions fail,
+// the error is a temporary one if there is any.
+//
+// sendmail and stdout have no such point of waiting: transactions go one after another once beforeCommit has agreed, and an error
+// leaves the earlier ones handed over.
+//
+// All of it is bounded by ctx and by nothing else. The transactions occupy as many processes of the server at the same time:
+// an smtpd limited to fewer than all filters together may ask for makes them wait for one another until ctx ends.
+func (t *Target) Send(ctx context.Context, client Client, beforeCommit func() error, txs []Transaction) ([]Result, error) {
+	if beforeCommit == nil {
+		beforeCommit = func() error { return nil }
+	}
+	ready := make([]checked, len(txs))
+	for i, tx := range txs {
+		var err error
+		if ready[i], err = check(tx); err != nil {
+			return nil, t.named(err)
+		}
+	}
+	results, err := t.carrier.send(ctx, client, beforeCommit, ready)
+	return results, t.named(err)
+}
+
+// named tells an Error whose it is.
+func (t *Target) named(err error) error {
+	if e, ok := errors.AsType[*Error](err); ok && e.Target == "" {
+		e.Target = t.name
+	}
+	return err
+}

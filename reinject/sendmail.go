@@ -1,0 +1,123 @@
+package reinject
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// sendmailTarget runs sendmail(1).
+//
+// Its exit status is not told to anyone: 69, 70 or 77 of it, taken for ours, would bounce. Whatever fails here is temporary.
+type sendmailTarget struct {
+	path     string
+	spoolDir string
+}
+
+func (t *sendmailTarget) send(ctx context.Context, _ Client, beforeCommit func() error, txs []checked) ([]Result, error) {
+	var spooled []*os.File
+	defer func() {
+		for _, f := range spooled {
+			f.Close()
+		}
+	}()
+	for i := range txs {
+		f, err := t.spool(&txs[i])
+		if err != nil {
+			return nil, &Error{Stage: stageContent, Err: err}
+		}
+		spooled = append(spooled, f)
+	}
+	if err := beforeCommit(); err != nil {
+		return nil, err
+	}
+	for i := range txs {
+		if err := t.run(ctx, &txs[i], spooled[i]); err != nil {
+			return make([]Result, len(txs)), err
+		}
+	}
+	return make([]Result, len(txs)), nil
+}
+
+// spool writes the content to an unlinked file. Over a pipe, our death would look to sendmail like the end of the message, and it would
+// send the part it has.
+func (t *sendmailTarget) spool(tx *checked) (*os.File, error) {
+	f, err := os.CreateTemp(t.spoolDir, "postmend-*")
+	if err != nil {
+		return nil, err
+	}
+	if err = os.Remove(f.Name()); err == nil {
+		_, err = tx.Content.WriteTo(f)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lingering is how long a descendant may hold sendmail's output open after its end.
+const lingering = 2 * time.Second
+
+func (t *sendmailTarget) run(ctx context.Context, tx *checked, content *os.File) error {
+	sender := tx.sender
+	if sender == "" {
+		sender = "<>"
+	}
+	// -G: no rewriting as for mail that begins here. -i: a line of one dot is a line. Quoted by RFC 5321 and after "--", an address cannot
+	// become an option, nor two addresses.
+	arguments := append([]string{"-G", "-i", "-f", sender, "--"}, tx.recipients...)
+	cmd := exec.CommandContext(ctx, t.path, arguments...)
+	var output cappedBuffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = content, &output, &output
+	// A group of its own, so that ctx ends its children too.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = lingering
+	err := cmd.Run()
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
+		return nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return &Error{Stage: stageSendmail, Text: printable(bytes.ReplaceAll(output.kept, lf, []byte(" "))), Err: err}
+}
+
+// cappedBuffer keeps the first 4 KiB and takes the rest without complaint, so that the writer does not die of it. A bytes.Buffer embedded
+// here would bring a ReadFrom along, by which io.Copy gets around the bound.
+type cappedBuffer struct{ kept []byte }
+
+const maxOutput = 4 << 10 // octets
+
+func (b *cappedBuffer) Write(p []byte) (int, error) {
+	b.kept = append(b.kept, p[:min(len(p), maxOutput-len(b.kept))]...)
+	return len(p), nil
+}
+
+// stdoutTarget writes messages to a stream, one after another as they are: for a look at what would be sent.
+type stdoutTarget struct{ out io.Writer }
+
+func (t *stdoutTarget) send(_ context.Context, _ Client, beforeCommit func() error, txs []checked) ([]Result, error) {
+	if t.out == nil {
+		return nil, &Error{Stage: stageStdout, Err: errors.New("no stream to write to; this target is for trials by hand")}
+	}
+	if err := beforeCommit(); err != nil {
+		return nil, err
+	}
+	for i := range txs {
+		if _, err := txs[i].Content.WriteTo(t.out); err != nil {
+			return make([]Result, len(txs)), &Error{Stage: stageStdout, Err: fmt.Errorf("transaction %d: %w", i+1, err)}
+		}
+	}
+	return make([]Result, len(txs)), nil
+}

@@ -1,0 +1,248 @@
+package reinject
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+)
+
+// session is one connection to the server.
+type session struct {
+	target  *smtpTarget
+	ctx     context.Context
+	dialled net.Conn // as it was before TLS
+	conn    net.Conn
+	in      *bufio.Reader
+	out     *bufio.Writer
+	offered map[string]string // extensions of the last EHLO
+	unwatch func() bool
+	mute    bool // a QUIT would be taken for something else: within DATA, AUTH or a TLS handshake
+	result  Result
+}
+
+// outBuffer holds a whole envelope, so that it leaves in one write: with several, Nagle's algorithm and delayed
+// acknowledgements can cost 40 ms a message.
+const outBuffer = 32 << 10 // octets
+
+// pipelineWindow bounds how many commands go out before their replies are read. RFC 2920 section 3.1: a client that only writes while
+// the server waits for its replies to be read waits for ever.
+const pipelineWindow = 50
+
+// open connects and comes to where MAIL may be sent.
+func (t *smtpTarget) open(ctx context.Context) (*session, error) {
+	s := &session{target: t, ctx: ctx}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, t.network, t.address)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, s.failure(stageConnect, err)
+		}
+		return nil, &Error{Stage: stageConnect, Err: fmt.Errorf("%w; is the listener running?", err)}
+	}
+	s.dialled = conn
+	s.use(conn)
+	if deadline, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(deadline)
+	}
+	s.unwatch = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	if err := s.introduce(); err != nil {
+		s.quit()
+		return nil, err
+	}
+	return s, nil
+}
+
+// use makes conn the connection. What was read ahead from an earlier one is forgotten, which RFC 3207 section 4.2 demands.
+func (s *session) use(conn net.Conn) {
+	s.conn = conn
+	s.in = bufio.NewReaderSize(conn, maxReplyLine)
+	s.out = bufio.NewWriterSize(conn, outBuffer)
+}
+
+func (s *session) introduce() error {
+	if s.target.encryption == immediate {
+		if err := s.startTLS(); err != nil {
+			return err
+		}
+	}
+	if r, err := s.read(stageGreeting); err != nil {
+		return err
+	} else if r.code/100 != 2 {
+		return r.refusal(stageGreeting)
+	}
+	if err := s.hello(); err != nil {
+		return err
+	}
+	if err := s.encrypt(); err != nil {
+		return err
+	}
+	if s.target.user == "" {
+		return nil
+	}
+	return s.authenticate()
+}
+
+func (s *session) hello() error {
+	r, err := s.demand(stageEHLO, "EHLO "+s.target.helo)
+	if err != nil {
+		return err
+	}
+	s.offered = r.extensions()
+	return nil
+}
+
+func (s *session) offers(keyword string) bool {
+	_, found := s.offered[keyword]
+	return found
+}
+
+// encrypt does STARTTLS where that is wanted.
+func (s *session) encrypt() error {
+	mode := s.target.encryption
+	if mode != opportunistic && mode != required {
+		return nil
+	}
+	if !s.offers("STARTTLS") {
+		if mode == required {
+			return &Error{Stage: stageSTARTTLS, Err: errors.New("required, but the server does not offer it")}
+		}
+		return nil
+	}
+	if _, err := s.demand(stageSTARTTLS, "STARTTLS"); err != nil {
+		return err
+	}
+	// Whatever came with that reply was put in by somebody before the encryption, to be taken for something said under it.
+	if s.in.Buffered() > 0 {
+		return &Error{Stage: stageSTARTTLS, Err: errors.New("the server went on in clear text")}
+	}
+	if err := s.startTLS(); err != nil {
+		return err
+	}
+	return s.hello() // RFC 3207 section 4.2: what was offered before does not count
+}
+
+func (s *session) startTLS() error {
+	conn := tls.Client(s.dialled, &tls.Config{
+		ServerName: s.target.host,
+		RootCAs:    s.target.rootCAs,
+		MinVersion: tls.VersionTLS12,
+		// RFC 7435: opportunistic encryption takes what it gets, for the alternative was clear text. No password is sent over it.
+		InsecureSkipVerify: s.target.encryption == opportunistic,
+	})
+	s.mute = true
+	if err := conn.HandshakeContext(s.ctx); err != nil {
+		return s.failure(stageTLS, err)
+	}
+	s.mute = false
+	s.use(conn)
+	return nil
+}
+
+// ask sends one command and reads its reply.
+func (s *session) ask(stage, line string) (reply, error) {
+	s.out.WriteString(line)
+	s.out.Write(crlf)
+	if err := s.out.Flush(); err != nil {
+		return reply{}, s.failure(stage, err)
+	}
+	return s.read(stage)
+}
+
+// demand is ask for a command that has to succeed.
+func (s *session) demand(stage, line string) (reply, error) {
+	r, err := s.ask(stage, line)
+	if err == nil && r.code/100 != 2 {
+		err = r.refusal(stage)
+	}
+	return r, err
+}
+
+func (s *session) read(stage string) (reply, error) {
+	r, err := readReply(s.in)
+	if err != nil {
+		return reply{}, s.failure(stage, err)
+	}
+	return r, nil
+}
+
+// run sends commands that may be pipelined and reads their replies.
+func (s *session) run(commands []command) error {
+	window := 1
+	if s.offers("PIPELINING") {
+		window = pipelineWindow
+	}
+	for batch := range slices.Chunk(commands, window) {
+		for _, c := range batch {
+			s.mute = s.mute || c.stage == stageDATA
+			s.out.WriteString(c.line)
+			s.out.Write(crlf)
+		}
+		if err := s.out.Flush(); err != nil {
+			return s.failure(batch[0].stage, err)
+		}
+		for _, c := range batch {
+			if err := s.settle(c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// settle reads the reply to a command.
+func (s *session) settle(c command) error {
+	class := 2
+	if c.stage == stageDATA {
+		class = 3
+	}
+	r, err := s.read(c.stage)
+	if err != nil {
+		return err
+	}
+	if r.code/100 == class {
+		return nil
+	}
+	refused := r.refusal(c.stage)
+	// After 421 the server closes (RFC 5321 section 3.8).
+	if c.optional && r.code >= 400 && r.code != 421 {
+		s.result.Warnings = append(s.result.Warnings, refused.Error())
+		return nil
+	}
+	refused.Address = printable(c.address)
+	return refused
+}
+
+// failure is an error of the connection. A deadline that passed shows as the context's.
+func (s *session) failure(stage string, err error) *Error {
+	if s.ctx.Err() != nil {
+		err = context.Cause(s.ctx)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = context.DeadlineExceeded
+	}
+	return &Error{Stage: stage, Err: err}
+}
+
+// quit says goodbye without waiting for the answer, as Postfix's own client does, and closes. Within DATA it just closes, which makes
+// the server forget the message: RFC 5321 section 4.1.1.4, only the end of mail data makes it process anything.
+func (s *session) quit() {
+	if !s.mute {
+		s.out.WriteString("QUIT\r\n")
+		s.out.Flush()
+	}
+	s.close()
+}
+
+func (s *session) close() {
+	s.unwatch()
+	if s.ctx.Err() != nil {
+		s.dialled.Close() // TLS would give its goodbye five seconds of its own
+		return
+	}
+	s.conn.Close()
+}

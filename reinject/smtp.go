@@ -1,0 +1,173 @@
+package reinject
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net"
+	"syscall"
+)
+
+// smtpTarget is a server to speak SMTP with.
+type smtpTarget struct {
+	network      string // tcp, unix
+	address      string // for net.Dial
+	host         string // for the certificate
+	encryption   encryption
+	user         string
+	passwordFile string
+	rootCAs      *x509.CertPool
+	helo         string
+}
+
+func (t *smtpTarget) send(ctx context.Context, client Client, beforeCommit func() error, txs []checked) ([]Result, error) {
+	var sessions []*session
+	defer func() {
+		for _, s := range sessions {
+			s.quit()
+		}
+	}()
+	for i := range txs {
+		s, err := t.open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		sessions = append(sessions, s)
+		if err := s.prepare(client, &txs[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := beforeCommit(); err != nil {
+		return nil, err
+	}
+	for _, s := range sessions {
+		if err := s.stillListening(); err != nil {
+			return nil, err
+		}
+	}
+	err := commit(sessions)
+	results := make([]Result, len(sessions))
+	for i, s := range sessions {
+		results[i] = s.result
+	}
+	return results, err
+}
+
+// prepare brings a transaction to where only its final dot is missing.
+func (s *session) prepare(client Client, tx *checked) error {
+	envelope, warnings, err := tx.envelope(s.offered)
+	if err != nil {
+		return err
+	}
+	s.result.Warnings = append(s.result.Warnings, warnings...)
+	commands := append(client.xforward(s.offered), envelope...)
+	data := command{stage: stageDATA, line: "DATA"}
+	// DATA travels with a lone recipient: if that is refused, so is DATA, or we close. With several it waits for all of their replies, or
+	// a server that accepted some would already be reading a message that must not reach those alone.
+	if len(tx.recipients) == 1 {
+		err = s.run(append(commands, data))
+	} else if err = s.run(commands); err == nil {
+		err = s.run([]command{data})
+	}
+	if err != nil {
+		return err
+	}
+	return s.sendContent(tx)
+}
+
+// sendContent sends all of the message but its final dot.
+func (s *session) sendContent(tx *checked) error {
+	w := &dataWriter{out: s.out}
+	_, err := tx.Content.WriteTo(w)
+	if flushErr := w.finish(); flushErr != nil {
+		return s.interrupted(flushErr)
+	}
+	if err != nil {
+		return &Error{Stage: stageContent, Err: err}
+	}
+	return nil
+}
+
+// interrupted is why a server hung up while we were writing. Servers tell before they do (RFC 5321 section 3.8).
+func (s *session) interrupted(err error) *Error {
+	if r, readErr := readReply(s.in); readErr == nil && r.code >= 400 {
+		return r.refusal(stageContent)
+	}
+	return s.failure(stageContent, err)
+}
+
+var errSpokeEarly = errors.New("the server spoke before the message was complete")
+
+// stillListening tells whether the server has nothing to say yet. After a 421, or a connection lost while other transactions were
+// prepared, no dot may go out anywhere; and a reply too many would be taken for the one to the dot.
+//
+// Below TLS, octets that arrive need not be a reply, so there only those decrypted before are looked at.
+func (s *session) stillListening() error {
+	if s.in.Buffered() == 0 && (s.conn != s.dialled || !readable(s.dialled)) {
+		return nil
+	}
+	r, err := readReply(s.in)
+	switch {
+	case err != nil:
+		return s.failure(stageContent, err)
+	case r.code >= 400:
+		return r.refusal(stageContent)
+	}
+	return &Error{Stage: stageContent, Err: errSpokeEarly}
+}
+
+// readable tells whether reading would return at once: octets, end of file, or an error.
+func readable(conn net.Conn) bool {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	waiting := false
+	err = raw.Read(func(fd uintptr) bool {
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		waiting = err == syscall.EAGAIN || err == syscall.EINTR
+		return true
+	})
+	return err != nil || !waiting
+}
+
+// commit sends the final dots back to back, and only then waits for replies. A dot that cannot be sent is the last: each more would be one more
+// message to arrive twice.
+func commit(sessions []*session) error {
+	var failed *Error
+	sent := 0
+	for _, s := range sessions {
+		s.out.WriteString(".\r\n")
+		if err := s.out.Flush(); err != nil {
+			failed = s.failure(stageEndOfData, err)
+			break
+		}
+		sent++
+	}
+	for _, s := range sessions[:sent] {
+		r, err := readReply(s.in)
+		s.mute = err != nil
+		var trouble *Error
+		switch {
+		case err != nil:
+			trouble = s.failure(stageEndOfData, err)
+		case r.code/100 == 2:
+			s.result.QueueID = r.queueID()
+			continue
+		default:
+			trouble = r.refusal(stageEndOfData)
+		}
+		// Keeping the message is the lesser evil, so a temporary one counts.
+		if failed == nil || trouble.Temporary() && !failed.Temporary() {
+			failed = trouble
+		}
+	}
+	if failed == nil {
+		return nil // not a nil *Error, which would be an error
+	}
+	return failed
+}
