@@ -1,0 +1,289 @@
+package authn
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"postmend/dkim"
+	"postmend/tests/peer"
+)
+
+var checked = Results{
+	SPF: SPF{Status: Pass, Identity: "mailfrom", Domain: "bounces.example.org"},
+	DKIM: []dkim.Verification{
+		{Status: dkim.Pass, Domain: "example.org", Identity: "@example.org", Selector: "2026a", Algorithm: "rsa-sha256", Signature: "abc/+d=efgh"},
+		{Status: dkim.Fail, Reason: "body hash did not verify", Domain: "provider.example", Identity: "alice@provider.example",
+			Selector: "s1", Algorithm: "ed25519-sha256", Signature: "ABCDEFGHIJ"},
+	},
+	DMARC: DMARC{Status: Pass, Domain: "example.org", Policy: PolicyReject},
+}
+
+func TestFormat(t *testing.T) {
+	for _, c := range []struct {
+		results Results
+		more    []Result
+		want    string
+	}{
+		{checked, nil, "mx.example.net;\r\n\tspf=pass smtp.mailfrom=bounces.example.org;\r\n" +
+			"\tdkim=pass header.d=example.org header.i=@example.org header.s=2026a\r\n\theader.a=rsa-sha256 header.b=\"abc/+d=e\";\r\n" +
+			"\tdkim=fail reason=\"body hash did not verify\" header.d=provider.example\r\n" +
+			"\theader.i=alice@provider.example header.s=s1 header.a=ed25519-sha256\r\n\theader.b=ABCDEFGH;\r\n" +
+			"\tdmarc=pass header.from=example.org policy.dmarc=reject"},
+		{Results{}, nil, "mx.example.net; none"},
+		{Results{SPF: SPF{Status: None, Identity: "helo", Domain: "mx.example.com", Reason: "no record"}, DMARC: DMARC{Status: None, Domain: "example.com"}},
+			[]Result{{Method: "arc", Status: Pass, Props: []Prop{{"smtp", "remote-ip", "2001:db8::1"}, {"header", "oldest-pass", "0"}}}},
+			"mx.example.net;\r\n\tspf=none smtp.helo=mx.example.com;\r\n\tdkim=none;\r\n\tdmarc=none header.from=example.com;\r\n" +
+				"\tarc=pass smtp.remote-ip=\"2001:db8::1\" header.oldest-pass=0"},
+	} {
+		if got := Format("mx.example.net", c.results, c.more...); got != c.want {
+			t.Errorf("got\n%s\nwant\n%s", got, c.want)
+		}
+	}
+}
+
+// What comes back is what was written, as far as the field tells it.
+func TestFormatAndParseAgree(t *testing.T) {
+	a, err := Parse([]byte(" " + Format("MX.example.net", checked)))
+	if err != nil || a.ID != "mx.example.net" || a.Version != "" {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	got, want := FromTrusted(a), checked
+	want.DKIM = slices.Clone(checked.DKIM)
+	for i := range want.DKIM {
+		want.DKIM[i].Signature = want.DKIM[i].Signature[:8]
+	}
+	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestParseReadsWhatOthersWrite(t *testing.T) {
+	for _, c := range []struct{ why, field, want string }{
+		{"RFC 8601 B.2", " example.org 1; none", "example.org"},
+		{"RFC 8601 B.3", " example.com;\r\n               spf=pass smtp.mailfrom=example.net\r\n", "example.com spf=pass smtp.mailfrom=example.net"},
+		{"RFC 8601 B.4", "example.com;\r\n auth=pass (cram-md5) smtp.auth=sender@example.net;\r\n spf=pass smtp.mailfrom=example.net",
+			"example.com auth=pass smtp.auth=sender@example.net spf=pass smtp.mailfrom=example.net"},
+		{"RFC 8601 B.6", "example.com;\r\n dkim=pass reason=\"good signature\"\r\n header.i=@mail-router.example.net;\r\n dkim=fail reason=\"bad signature\"\r\n" +
+			" header.i=@newyork.example.com", "example.com dkim=pass(good signature) header.i=@mail-router.example.net" +
+			" dkim=fail(bad signature) header.i=@newyork.example.com"},
+		{"RFC 8601 B.7", "foo.example.net (foobar) 1 (baz);\r\n dkim (Because I like it) / 1 (One yay) = (wait for it) fail\r\n" +
+			" policy (A dot can go here) . (like that) expired\r\n (this surprised me) = (as I wasn't expecting it) 1362471462",
+			"foo.example.net dkim=fail policy.expired=1362471462"},
+		{"Gmail", "mx.google.com;\r\n       dkim=pass header.i=@example.org header.s=s1 header.b=\"Ab/c+dEf\";\r\n       arc=pass (i=1 spf=pass spfdomain=a.example);\r\n" +
+			"       spf=pass (google.com: domain of a@example.org designates 192.0.2.1 as permitted sender) smtp.mailfrom=a@example.org;\r\n" +
+			"       dmarc=pass (p=REJECT sp=NONE dis=NONE) header.from=example.org; dara=pass header.i=@gmail.com",
+			"mx.google.com dkim=pass header.i=@example.org header.s=s1 header.b=Ab/c+dEf arc=pass spf=pass smtp.mailfrom=a@example.org" +
+				" dmarc=pass header.from=example.org dara=pass header.i=@gmail.com"},
+		{"unquoted base64", "mx.example; dkim=pass header.d=example.org header.b=Ab/c=;", "mx.example dkim=pass header.d=example.org header.b=Ab/c="},
+		{"quoted local part", `mx.example; spf=pass smtp.mailfrom="a b;c"@example.org`, "mx.example spf=pass smtp.mailfrom=a b;c@example.org"},
+		{"quoted id, nested comments", `(a(b\)(c))) "MX.example" ; spf=none`, "mx.example spf=none"},
+		{"OpenDMARC's null sender", "mx.example; spf=pass smtp.mailfrom=<>", "mx.example spf=pass smtp.mailfrom=<>"},
+		{"Microsoft: an action, no blank", "mx.example; spf=softfail (sender IP is 192.0.2.1)\r\n smtp.mailfrom=example.org; dmarc=fail action=oreject\r\n header.from=example.org;compauth=fail reason=000",
+			"mx.example spf=softfail smtp.mailfrom=example.org dmarc=fail header.from=example.org compauth=fail(000)"},
+		{"results that make no sense are passed over", "mx.example; =; x; spf; spf=; ; spf=pass; ;;", "mx.example spf=pass"},
+		{"an open comment", "mx.example; spf=pass (oops; dkim=pass", "mx.example spf=pass"},
+		{"an open string", `mx.example; spf=pass smtp.mailfrom="oops; dkim=pass`, "mx.example spf=pass smtp.mailfrom=oops; dkim=pass"},
+		{"a folded string, NUL", "mx.example; spf=fail reason=\"a\r\n b\x00c\"", "mx.example spf=fail(a bc)"},
+	} {
+		a, err := Parse([]byte(c.field))
+		if err != nil {
+			t.Errorf("%s: %v", c.why, err)
+			continue
+		}
+		if got := flat(a); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.why, got, c.want)
+		}
+	}
+	for _, field := range []string{"", " ", "; spf=pass", "(only a comment)", "(", strings.Repeat("x", maxField+1)} {
+		if a, err := Parse([]byte(field)); err == nil {
+			t.Errorf("%.40q: %+v", field, a)
+		}
+	}
+}
+
+// flat shows a field in a line.
+func flat(a *AuthRes) string {
+	text := a.ID
+	for _, r := range a.Results {
+		text += " " + r.Method + "=" + string(r.Status)
+		if r.Reason != "" {
+			text += "(" + r.Reason + ")"
+		}
+		for _, p := range r.Props {
+			text += " " + p.Type + "." + p.Name + "=" + p.Value
+		}
+	}
+	return text
+}
+
+func TestForgedFieldsAreRecognised(t *testing.T) {
+	for field, want := range map[string]bool{
+		"mx.example.org; spf=pass":                                 true,
+		" MX.Example.ORG; spf=pass":                                true,
+		"\r\n\tmx.example.org 1; none":                             true,
+		"(mx.example.com) mx.example.org (x) ; spf=pass":           true,
+		"(a(b(c)))\"mx.example.org\"; spf=pass":                    true,
+		"\"mx.\\example.org\"; spf=pass":                           true,
+		"mx.example.org.; spf=pass":                                true,
+		"mx.example.org(;)":                                        true,
+		"mx.example.org":                                           true,
+		"mx.exa\x00mple.org; spf=pass":                             true,
+		"(mx.example.org; spf=pass":                                true,
+		"\"mx.example.org; spf=pass":                               true,
+		"; mx.example.org; spf=pass":                               true,
+		"mx.example.com; spf=pass smtp.mailfrom=mx.example.org":    false,
+		"(mx.example.org) mx.example.com; spf=pass":                false,
+		"amx.example.org; spf=pass":                                false,
+		"mx.example.org.example.com; spf=pass":                     false,
+		"; spf=pass":                                               false,
+		"":                                                         false,
+		"mx.example.com (\"mx.example.org\") ; arc=pass (unclosed": false,
+	} {
+		if got := ClaimsToBe([]byte(field), "mx.example.org"); got != want {
+			t.Errorf("%q: %v", field, got)
+		}
+	}
+	if !ClaimsToBe([]byte("("+strings.Repeat("x", 2*maxField)+") mx.example.org; spf=pass"), "mx.example.org") {
+		t.Error("a long comment hides the name")
+	}
+	if !ClaimsToBe([]byte("XN--BCHER-KVA.example; none"), "bücher.example") {
+		t.Error("an internationalised name is not recognised")
+	}
+}
+
+func TestTrustedFieldsBecomeResults(t *testing.T) {
+	a, err := Parse([]byte("mx; spf=hardfail smtp.helo=h.example; spf=pass smtp.mailfrom=<Alice@Example.org>; spf=fail smtp.helo=h.example;" +
+		" dkim=none; dkim=pass header.i=@Sub.example.org; dkim=bestguess header.d=x.example; dmarc=bestguesspass header.from=Example.org policy.dmarc=Quarantine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := FromTrusted(a)
+	if r.SPF != (SPF{Status: Pass, Identity: "mailfrom", Domain: "example.org"}) {
+		t.Errorf("%+v", r.SPF)
+	}
+	if len(r.DKIM) != 1 || r.DKIM[0].Domain != "sub.example.org" || r.DKIM[0].Status != dkim.Pass {
+		t.Errorf("%+v", r.DKIM)
+	}
+	if r.DMARC.Status != None || r.DMARC.Domain != "example.org" || r.DMARC.Policy != PolicyQuarantine {
+		t.Errorf("%+v", r.DMARC)
+	}
+}
+
+// hostile results have in every text what could lead out of its place.
+func hostile(s string) (string, Results, Result) {
+	return s, Results{
+		SPF:   SPF{Status: Status(s), Identity: s, Domain: s, Reason: s},
+		DKIM:  []dkim.Verification{{Status: dkim.Status(s), Reason: s, Domain: s, Selector: s, Identity: s, Algorithm: s, Signature: s}},
+		DMARC: DMARC{Status: Status(s), Domain: s, Policy: Policy(s), Reason: s},
+	}, Result{Method: s, Status: Status(s), Reason: s, Props: []Prop{{s, s, s}}}
+}
+
+var outbreaks = []string{"a\r\nBcc: x@example.org\r\n\r\n", "a; dmarc=pass", `a" b; dmarc=pass "`, `\`, `a\" ; x=y`, "a\x00b", "a (b", "a)b", "é\xff",
+	strings.Repeat("x ", 3000), "", " ", "=", "@", "a@b@c", "none", "a@[192.0.2.1]"}
+
+// wellFormed checks what a field's value must be, whatever went in.
+func wellFormed(t *testing.T, id, value string, results int) {
+	t.Helper()
+	for i, line := range strings.Split(value, "\r\n") {
+		if strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }) || len(line) > 998 || i > 0 && strings.Trim(line, " \t") == "" ||
+			i > 0 && line[0] != '\t' {
+			t.Errorf("line %d: %q", i, line)
+		}
+	}
+	a, err := Parse([]byte(value))
+	if id == "" {
+		return
+	}
+	if err != nil || len(a.Results) != results {
+		t.Errorf("%q: %d results are read as %+v, %v", value, results, a, err)
+	}
+}
+
+func TestHostileValuesStayInTheirPlace(t *testing.T) {
+	for _, s := range outbreaks {
+		id, results, more := hostile(s)
+		wellFormed(t, id, Format(id, results, more), len(results.list())+1)
+		results.SPF.Status, results.DMARC.Status = Fail, Fail
+		wellFormed(t, "mx.example.net", Format("mx.example.net", results, more), 4)
+	}
+}
+
+func FuzzFormat(f *testing.F) {
+	for _, s := range outbreaks {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		_, results, more := hostile(s)
+		results.SPF.Status, results.DMARC.Status = Fail, Fail
+		wellFormed(t, "mx.example.net", Format("mx.example.net", results, more), 4)
+		Format(s, results)
+	})
+}
+
+func FuzzParseAuthRes(f *testing.F) {
+	f.Add([]byte("foo.example.net (foobar) 1 (baz); dkim (x) / 1 (y) = (z) fail policy (a) . (b) expired = 1"))
+	f.Add([]byte("mx.google.com; spf=pass (google.com: a) smtp.mailfrom=\"a b\"@example.org; dkim=pass header.b=\"a/b\""))
+	f.Add([]byte("mx; \"a\\\"b\"; (((((; spf=pass"))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		claims := ClaimsToBe(value, "mx.example.net")
+		a, err := Parse(value)
+		if err != nil {
+			return
+		}
+		if a.ID == "mx.example.net" && !claims {
+			t.Errorf("%q is read as ours, but does not claim to be", value)
+		}
+		if len(a.Results) > maxResults || strings.ContainsAny(flat(a), "\r\n\x00") {
+			t.Errorf("%q", flat(a))
+		}
+		r := FromTrusted(a)
+		wellFormed(t, "mx.example.net", Format("mx.example.net", r), len(r.list()))
+		wellFormed(t, "mx.example.net", Format("mx.example.net", Results{}, a.Results...), len(a.Results))
+	})
+}
+
+// pythonAuthres prints what python3-authres reads, in the form of flat.
+const pythonAuthres = `
+import authres, json, sys
+for value in json.load(sys.stdin):
+    a = authres.AuthenticationResultsHeader.parse("Authentication-Results: " + value)
+    text = a.authserv_id
+    for r in a.results:
+        text += " " + r.method + "=" + r.result
+        if r.reason: text += "(" + r.reason + ")"
+        for p in r.properties: text += " " + p.type + "." + p.name + "=" + p.value
+    print(text)
+`
+
+func TestOthersReadWhatIsWritten(t *testing.T) {
+	python := peer.Need(t, "python3")
+	if exec.Command(python, "-c", "import authres").Run() != nil {
+		peer.Missing(t, "python3-authres is not installed (make peers)")
+	}
+	values := []string{Format("mx.example.net", checked), Format("mx.example.net", Results{})}
+	want := []string{"", "mx.example.net"}
+	for _, s := range []string{"a; dmarc=pass", `a" b; dmarc=pass "`, `a\b`, "a (b", "a@b@c", "=", "x y@example.org"} {
+		values = append(values, Format("mx.example.net", Results{SPF: SPF{Status: Fail, Identity: "mailfrom", Domain: s, Reason: s}}))
+		asIs := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) // python3-authres leaves quoted pairs quoted
+		want = append(want, fmt.Sprintf("mx.example.net spf=fail(%s) smtp.mailfrom=%s dkim=none", asIs, asIs))
+	}
+	a, err := Parse([]byte(values[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want[0] = flat(a)
+	input, err := json.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(python, "-c", pythonAuthres)
+	cmd.Stdin = strings.NewReader(string(input))
+	output, err := cmd.CombinedOutput()
+	if got := strings.Split(strings.TrimSpace(string(output)), "\n"); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v\n got %q\nwant %q", err, got, want)
+	}
+}

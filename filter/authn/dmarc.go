@@ -1,0 +1,273 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/publicsuffix"
+	"postmend/dkim"
+)
+
+// DMARC is the result for the author domain, that of From:, and the policy that its owner asks for.
+//
+// Receivers find organisational domains in two ways: by RFC 9989's tree walk, or by the public suffix list, as RFC 7489 has it. We
+// take the worse of both: Status is Pass only if an identifier is aligned under each way that finds a policy, and Policy is the
+// stricter one. So nothing passes here that could fail elsewhere.
+type DMARC struct {
+	Status Status `json:"status"`           // None, Pass, Fail, TempError, PermError
+	Domain string `json:"domain,omitempty"` // the author domain; "" if there is not exactly one
+
+	Policy     Policy `json:"policy,omitempty"`      // after sp=, np= and t=y; "" if DMARC does not apply, or where the policy could not be found out
+	PolicyName string `json:"policy_name,omitempty"` // the name of its record, such as _dmarc.example.org
+
+	AlignedBy []string `json:"aligned_by,omitempty"` // the identifiers that make it pass: "spf", "dkim d=example.org"
+	Pending   []string `json:"pending,omitempty"`    // those that would, if DNS had answered about them
+
+	Organisational string `json:"organisational,omitempty"` // the organisational domain of Domain
+	Reason         string `json:"reason,omitempty"`         // why it is not Pass, in a few printable words
+}
+
+const (
+	maxAuthors     = 4  // author domains whose policy is looked up
+	maxIdentifiers = 16 // different domains that signed
+	maxUnknown     = 2  // DNS names without answer that we look behind, see unsettled
+)
+
+// EvaluateDMARC evaluates DMARC for the domains of From: (RFC 9989 section 5.3), on results of SPF and DKIM.
+//
+// With no author domain, or several, there is nothing that could pass: the result is PermError, and of several domains (the first
+// four) the strictest policy. TempError is for answers missing in DNS that could change Status or Policy, and for these only: a
+// message that passes by one identifier passes, whatever became of the others.
+func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, signatures []dkim.Verification) DMARC {
+	domains := authorDomains(authors)
+	switch {
+	case len(domains) == 1 && domains[0] != "":
+		return evaluate(ctx, r, domains[0], identifiers(spf, signatures))
+	case len(domains) == 1:
+		return DMARC{Status: PermError, Reason: "the domain of From: is not a domain name"}
+	case len(domains) == 0:
+		return DMARC{Status: PermError, Reason: "From: has no domain"}
+	}
+	all := DMARC{Status: PermError, Reason: "From: has several domains"}
+	for _, domain := range domains[:min(len(domains), maxAuthors)] {
+		if domain == "" {
+			continue
+		}
+		d := evaluate(ctx, r, domain, nil)
+		if d.Status == TempError {
+			all.Status, all.Reason = TempError, d.Reason
+		}
+		if d.Policy.strictness() > all.Policy.strictness() {
+			all.Policy, all.PolicyName = d.Policy, d.PolicyName
+		}
+	}
+	return all
+}
+
+// authorDomains makes domains comparable and drops repetitions. What is no domain becomes "".
+func authorDomains(authors []string) []string {
+	var domains []string
+	for _, author := range authors {
+		if domain := canonical(author); !slices.Contains(domains, domain) {
+			if domains = append(domains, domain); len(domains) > maxAuthors {
+				break
+			}
+		}
+	}
+	return domains
+}
+
+// identifier is a domain that is authenticated, or could be if DNS had answered (pending).
+type identifier struct {
+	label   string
+	domain  string
+	isSPF   bool
+	pending bool
+}
+
+// identifiers collects what RFC 9989 section 4.3 calls authenticated identifiers, each once, the passed ones first.
+func identifiers(spf SPF, signatures []dkim.Verification) []identifier {
+	var passed, pending []identifier
+	add := func(id identifier, status Status) {
+		id.domain = canonical(id.domain)
+		same := func(other identifier) bool { return other.label == id.label && other.domain == id.domain }
+		switch {
+		case id.domain == "" || slices.ContainsFunc(passed, same):
+		case status == Pass && len(passed) < maxIdentifiers:
+			passed = append(passed, id)
+		case status == TempError && len(pending) < maxIdentifiers && !slices.ContainsFunc(pending, same):
+			id.pending = true
+			pending = append(pending, id)
+		}
+	}
+	add(identifier{label: "spf", domain: spf.Domain, isSPF: true}, spf.Status)
+	for _, status := range []Status{Pass, TempError} {
+		for _, s := range signatures {
+			if Status(s.Status) == status {
+				add(identifier{label: "dkim d=" + canonical(s.Domain), domain: s.Domain}, status)
+			}
+		}
+	}
+	return append(passed, pending...)
+}
+
+// lookups is what DNS says, as far as it answered.
+type lookups struct {
+	view
+	failed  map[string]error // by domain
+	goneErr error            // whether the author domain exists could matter, and could not be found out
+}
+
+func newLookups() *lookups {
+	return &lookups{view: view{records: map[string]*Record{}}, failed: map[string]error{}}
+}
+
+// evaluate evaluates DMARC for one author domain.
+func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier) DMARC {
+	l := newLookups()
+	l.fetch(ctx, r, append(walkNames(author), listed(author)))
+	var names []string
+	for _, id := range ids {
+		if l.couldAlign(author, id.domain) {
+			names = append(names, walkNames(id.domain)...)
+		}
+	}
+	l.fetch(ctx, r, names)
+	l.findGone(ctx, r, author)
+
+	d := l.judge(author, ids, false)
+	if changed, known := l.unsettled(author, ids, d); changed {
+		d = l.temporary(d, known)
+	} else if d.Status == Fail {
+		d.Reason = "nothing that passed is aligned with From:"
+		if len(ids) == 0 {
+			d.Reason = "neither SPF nor DKIM passed"
+		}
+	} else if d.Status == None {
+		d.Reason = "no DMARC record applies"
+	}
+	return d
+}
+
+// prefetch asks for what EvaluateDMARC needs in any case, while SPF and DKIM are being checked.
+func prefetch(ctx context.Context, r *Resolver, authors []string) {
+	for _, author := range authorDomains(authors) {
+		if author != "" {
+			l := newLookups()
+			l.fetch(ctx, r, append(walkNames(author), listed(author)))
+		}
+	}
+}
+
+// fetch looks up the DMARC records of domains, side by side.
+func (l *lookups) fetch(ctx context.Context, r *Resolver, domains []string) {
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	slices.Sort(domains)
+	for _, domain := range slices.Compact(domains) {
+		asking.Go(func() {
+			texts, err := r.LookupTXT(ctx, "_dmarc."+domain)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && !isNotFound(err) {
+				l.failed[domain] = err
+				return
+			}
+			l.records[domain] = findRecord(texts)
+		})
+	}
+	asking.Wait()
+}
+
+// couldAlign tells whether a domain's walk is of interest: not if it is not below the author's organisational domain. As long as
+// that is not certain, a common top-level domain is enough.
+func (l *lookups) couldAlign(author, domain string) bool {
+	if len(l.failed) > 0 {
+		return author[strings.LastIndexByte(author, '.')+1:] == domain[strings.LastIndexByte(domain, '.')+1:]
+	}
+	organisational, _ := l.organisational(author)
+	return within(domain, organisational)
+}
+
+// findGone finds out whether the author domain exists, if its policy depends on it.
+func (l *lookups) findGone(ctx context.Context, r *Resolver, author string) {
+	gone := l.view
+	gone.gone = true
+	if l.byTree(author).policy == gone.byTree(author).policy {
+		return
+	}
+	exists, err := r.Exists(ctx, author)
+	l.gone, l.goneErr = err == nil && !exists, err
+}
+
+// unsettled tells whether missing answers could change the result, by trying what they could have been. Known is what does not
+// depend on them.
+func (l *lookups) unsettled(author string, ids []identifier, found DMARC) (changed bool, known DMARC) {
+	known = found
+	missing := slices.Sorted(maps.Keys(l.failed))
+	if len(missing) > maxUnknown {
+		return true, DMARC{Domain: author}
+	}
+	try := func(v *view) {
+		for _, benefit := range []bool{false, true} {
+			other := v.judge(author, ids, benefit)
+			changed = changed || other.Status != found.Status || other.Policy != found.Policy
+			if other.Policy != found.Policy {
+				known = DMARC{Domain: author}
+			}
+		}
+	}
+	tryAnswers(&l.view, missing, try)
+	if l.goneErr != nil {
+		gone := l.view
+		gone.gone = true
+		tryAnswers(&gone, missing, try)
+	}
+	return changed, known
+}
+
+// tryAnswers calls try with each combination of answers that the missing names could have given.
+func tryAnswers(v *view, missing []string, try func(*view)) {
+	if len(missing) == 0 {
+		try(v)
+		return
+	}
+	name := missing[0]
+	for _, r := range possible(name) {
+		assumed := &view{records: maps.Clone(v.records), gone: v.gone}
+		assumed.records[name] = r
+		tryAnswers(assumed, missing[1:], try)
+	}
+}
+
+// possible are the answers that differ in what follows from them. That a public suffix publishes anything but nothing or psd=y is
+// not taken into account: it would be a mistake (RFC 9989 section 5.2), and the servers of a top-level domain are no reason to defer mail.
+func possible(domain string) []*Record {
+	psd := &Record{Policy: PolicyReject, PublicSuffix: true}
+	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {
+		return []*Record{nil, psd}
+	}
+	return []*Record{nil, psd, {Policy: PolicyNone}, {Policy: PolicyReject},
+		{Policy: PolicyReject, NotPublicSuffix: true, StrictDKIM: true, StrictSPF: true}}
+}
+
+// temporary is the result where answers are missing.
+func (l *lookups) temporary(d, known DMARC) DMARC {
+	d.Status, d.AlignedBy = TempError, nil
+	d.Policy, d.PolicyName, d.Reason = known.Policy, known.PolicyName, "DNS did not answer about SPF or DKIM"
+	if l.goneErr != nil {
+		d.Reason = "DNS did not answer whether " + d.Domain + " exists"
+	}
+	for _, domain := range slices.Sorted(maps.Keys(l.failed)) {
+		d.Reason = "DNS did not answer for _dmarc." + domain
+		if errors.Is(l.failed[domain], ErrTooManyLookups) {
+			d.Status, d.Reason = PermError, ErrTooManyLookups.Error()
+			break
+		}
+	}
+	return d
+}

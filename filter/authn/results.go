@@ -1,0 +1,88 @@
+package authn
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"postmend/dkim"
+)
+
+// Request is what the envelope and From: say. All of it comes from outside.
+type Request struct {
+	ClientIP netip.Addr // of the SMTP client; the zero value is unknown, and SPF is then None
+	HELO     string     // the name it gave
+	Sender   string     // MAIL FROM without brackets; "" is the null sender
+	Authors  []string   // the domains of From:, as written
+
+	// Trusted is what an Authentication-Results field of somebody trusted says, see FromTrusted; nil if there is none. What it has to
+	// say about SPF is not asked for again, and its signatures are believed if Check is given no verify. DMARC is evaluated on these,
+	// since the policy is needed as well; a verdict on DMARC counts only if the field has nothing else to go by.
+	Trusted *Results
+}
+
+// Results is what a message proves. The zero value: nothing was checked.
+type Results struct {
+	SPF   SPF                 `json:"spf"`
+	DKIM  []dkim.Verification `json:"dkim"` // none if the message is not signed
+	DMARC DMARC               `json:"dmarc"`
+}
+
+// Check finds out what a message proves: SPF, DKIM and the DMARC policy side by side, each question asked once. When ctx ends, what
+// is not known by then is TempError, or does not matter. It waits for verify, which is to end with its context; nil means that there
+// are no signatures but those of req.Trusted.
+func Check(ctx context.Context, r *Resolver, req Request, verify func(context.Context) []dkim.Verification) Results {
+	var results Results
+	var checks sync.WaitGroup
+	checks.Go(func() { prefetch(ctx, r, req.Authors) })
+	checks.Go(func() {
+		if results.SPF = req.trustedSPF(); results.SPF.Status == "" {
+			results.SPF = checkSPF(ctx, r, req)
+		}
+	})
+	if verify != nil {
+		results.DKIM = verify(ctx)
+	} else if req.Trusted != nil {
+		results.DKIM = req.Trusted.DKIM
+	}
+	checks.Wait()
+	results.DMARC = EvaluateDMARC(ctx, r, req.Authors, results.SPF, results.DKIM)
+	if t := req.Trusted; t != nil && t.SPF.Status == "" && len(t.DKIM) == 0 {
+		results.DMARC.believe(t.DMARC)
+	}
+	return results
+}
+
+// trustedSPF is the zero value where nothing is there to be trusted. A result for the HELO name says nothing about a sender that is
+// not null (RFC 9989 section 4.4.2).
+func (req Request) trustedSPF() SPF {
+	t := req.Trusted
+	if t == nil || t.SPF.Status == TempError || t.SPF.Identity == "helo" && req.Sender != "" {
+		return SPF{}
+	}
+	return t.SPF
+}
+
+// believe takes over that DMARC passed for the same author domain.
+func (d *DMARC) believe(other DMARC) {
+	if d.Status == Fail && other.Status == Pass && other.Domain == d.Domain {
+		d.Status, d.Reason = Pass, ""
+	}
+}
+
+// Temporary tells whether a temporary failure of DNS is behind the results that could change what is to be done with the message:
+// DMARC's result, or, under a policy of quarantine or reject, that an aligned signature holds.
+func (r Results) Temporary() bool {
+	if r.DMARC.Status == TempError {
+		return true
+	}
+	if r.DMARC.Status != Pass || r.DMARC.Policy.strictness() < PolicyQuarantine.strictness() {
+		return false
+	}
+	isSigned := false
+	for _, label := range r.DMARC.AlignedBy {
+		isSigned = isSigned || strings.HasPrefix(label, "dkim ")
+	}
+	return !isSigned && len(r.DMARC.Pending) > 0
+}
