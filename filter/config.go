@@ -1,0 +1,371 @@
+package filter
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// DefaultConfigFile is read where no other is named.
+const DefaultConfigFile = "/etc/postmend/postmend.toml"
+
+// Config is the configuration file. The zero value of a setting means its default, which stands beside it. Paths that are not
+// absolute are taken from the configuration file's folder.
+type Config struct {
+	// Hostname names this host, also as the authserv-id. Default: the system's.
+	Hostname string `toml:"hostname"`
+	// LocalDomains are the domains that are delivered here; a leading dot takes all subdomains. LocalDomainsFile adds one per
+	// line; blank lines and lines that start with # do not count.
+	LocalDomains     []string `toml:"local_domains"`
+	LocalDomainsFile string   `toml:"local_domains_file"`
+	// Resolver is the "host:port" of a DNS server. Default: the system's.
+	Resolver string `toml:"resolver"`
+	// TrustedNetworks are the clients whose mail is our own outgoing mail. Default: 127.0.0.0/8 and ::1/128.
+	TrustedNetworks []netip.Prefix `toml:"trusted_networks"`
+	// TrustedAuthservIDs name our own earlier filters, whose Authentication-Results are believed.
+	TrustedAuthservIDs []string `toml:"trusted_authserv_ids"`
+
+	SRS      SRSConfig      `toml:"srs"`
+	DKIM     DKIMConfig     `toml:"dkim"`
+	DMARC    DMARCConfig    `toml:"dmarc"`
+	ARC      ARCConfig      `toml:"arc"`
+	Reinject ReinjectConfig `toml:"reinject"`
+	Limits   LimitsConfig   `toml:"limits"`
+	Log      LogConfig      `toml:"log"`
+}
+
+// SRSConfig is the section [srs]. Without a domain no sender is rewritten.
+type SRSConfig struct {
+	Domain      string   `toml:"domain"`
+	SecretsFile string   `toml:"secrets_file"` // one secret a line: the first signs, all verify
+	Separator   string   `toml:"separator"`    // "=", "+" or "-"; default "="
+	MaxAge      Duration `toml:"max_age"`      // default 21 days
+	HashLength  int      `toml:"hash_length"`  // default and least 4
+}
+
+// DKIMConfig is the section [dkim].
+type DKIMConfig struct {
+	Keys []KeyConfig `toml:"keys"`
+	// DefaultDomain signs forwarded mail. Default: the domain of the first key.
+	DefaultDomain string `toml:"default_domain"`
+}
+
+// KeyConfig is one section [[dkim.keys]]. Several of one domain all sign.
+type KeyConfig struct {
+	Domain   string `toml:"domain"`
+	Selector string `toml:"selector"`
+	File     string `toml:"file"`
+}
+
+// DMARCConfig is the section [dmarc].
+type DMARCConfig struct {
+	MungeFrom          string `toml:"munge_from"`            // "when-needed" (default), "never", "always"
+	OnDMARCFail        string `toml:"on_dmarc_fail"`         // "forward" (default), "reject", "discard"
+	OnOwnDomainForgery string `toml:"on_own_domain_forgery"` // "policy" (default), "reject", "forward"
+	// FromAddress stands in a rewritten From:. Default: the alias that forwards.
+	FromAddress string `toml:"from_address"`
+	// ForceMunge are author domains whose From: is rewritten whenever DMARC passed on arrival, ForbidMunge those whose From:
+	// never is; a leading dot takes all subdomains. ForceMungeFile adds one domain per line.
+	ForceMunge     []string `toml:"force_munge"`
+	ForceMungeFile string   `toml:"force_munge_file"`
+	ForbidMunge    []string `toml:"forbid_munge"`
+}
+
+// ARCConfig is the section [arc].
+type ARCConfig struct {
+	Seal *bool `toml:"seal"` // default true
+}
+
+// ReinjectConfig is the section [reinject].
+type ReinjectConfig struct {
+	Target       string `toml:"target"` // default smtp://127.0.0.1:10026
+	User         string `toml:"user"`
+	PasswordFile string `toml:"password_file"`
+}
+
+// LimitsConfig is the section [limits].
+type LimitsConfig struct {
+	Deadline    Duration `toml:"deadline"`     // of a whole run; default 60s
+	DNSDeadline Duration `toml:"dns_deadline"` // of all look-ups of a run together; default 10s
+	DNSPatience Duration `toml:"dns_patience"` // for how long DNS trouble may keep a message in the queue; default 1h
+	MemorySpool Size     `toml:"memory_spool"` // default and least 1MiB
+	SpoolDir    string   `toml:"spool_dir"`    // default: the system's temporary directory
+}
+
+// LogConfig is the section [log].
+type LogConfig struct {
+	Socket string `toml:"socket"` // syslog's Unix-domain socket; default /dev/log
+}
+
+// Duration reads time.ParseDuration's form and whole days, "21d".
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	s := string(text)
+	if days, found := strings.CutSuffix(s, "d"); found {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= 36500 {
+			*d = Duration(time.Duration(n) * 24 * time.Hour)
+			return nil
+		}
+	} else if v, err := time.ParseDuration(s); err == nil && v > 0 {
+		*d = Duration(v)
+		return nil
+	}
+	return fmt.Errorf(`%q is not a duration such as "60s", "1h" or "21d"`, s)
+}
+
+// Size is a number of octets; it reads "65536", "64KiB", "1MiB", "1GiB".
+type Size int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (z *Size) UnmarshalText(text []byte) error {
+	s, shift := string(text), 0
+	for unit, bits := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
+		if number, found := strings.CutSuffix(s, unit); found {
+			s, shift = strings.TrimSpace(number), bits
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 {
+		return fmt.Errorf(`%q is not a size such as "64KiB" or "1MiB"`, text)
+	}
+	*z = Size(n << shift)
+	return nil
+}
+
+// LoadConfig reads and checks a configuration file. An unknown key is an error that names the key and its line.
+func LoadConfig(path string) (*Config, error) {
+	text, err := readBounded(path)
+	if err != nil {
+		return nil, configError(path, err)
+	}
+	c, err := parseConfig(text)
+	if err != nil {
+		return nil, configError(path, err)
+	}
+	if err := c.complete(filepath.Dir(path)); err != nil {
+		return nil, configError(path, err)
+	}
+	return c, nil
+}
+
+func configError(path string, err error) error {
+	var pathError *os.PathError
+	if errors.As(err, &pathError) {
+		err = fmt.Errorf("%w (uid %d)", err, os.Geteuid()) // the path is in it
+	} else {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
+}
+
+// readBounded reads a file of the operator's. A mistyped path may name a device or a large log: 4 MiB are enough.
+func readBounded(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	const limit = 4 << 20
+	text, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && len(text) > limit {
+		err = fmt.Errorf("%s is larger than 4 MiB", path)
+	}
+	return text, err
+}
+
+func parseConfig(text []byte) (*Config, error) {
+	c := &Config{}
+	meta, err := toml.Decode(string(text), c)
+	if err != nil {
+		return nil, err
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return nil, fmt.Errorf("line %d: unknown key %q", lineOfKey(text, unknown[0]), unknown[0])
+	}
+	return c, nil
+}
+
+// lineOfKey finds the line, from 1 on, that a key was written in: the toml package does not tell for keys it did not decode.
+// It is 1 for a key written in a way that only a full parser could follow.
+func lineOfKey(text []byte, key toml.Key) int {
+	table := ""
+	for n, line := 1, 0; line < len(text); n++ {
+		end := bytes.IndexByte(text[line:], '\n')
+		if end < 0 {
+			end = len(text) - line
+		}
+		words := strings.TrimSpace(string(text[line : line+end]))
+		line += end + 1
+		if strings.HasPrefix(words, "[") {
+			table, _, _ = strings.Cut(strings.Trim(words, "["), "]")
+			table = strings.Trim(table, " \t") + "."
+			if table == key.String()+"." {
+				return n
+			}
+			continue
+		}
+		name, _, assigned := strings.Cut(words, "=")
+		if assigned && table+strings.Trim(name, " \t\"'") == key.String() {
+			return n
+		}
+	}
+	return 1
+}
+
+// complete fills in defaults and checks what can be checked without touching a key, a secret or the network.
+func (c *Config) complete(dir string) error {
+	if c.Hostname == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("hostname: %w", err)
+		}
+		c.Hostname = name
+	}
+	if c.TrustedNetworks == nil {
+		c.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
+	setDefault(&c.Reinject.Target, "smtp://127.0.0.1:10026")
+	setDefault(&c.SRS.Separator, "=")
+	setDefault(&c.SRS.MaxAge, Duration(21*24*time.Hour))
+	setDefault(&c.Limits.Deadline, Duration(time.Minute))
+	setDefault(&c.Limits.DNSDeadline, Duration(10*time.Second))
+	setDefault(&c.Limits.DNSPatience, Duration(time.Hour))
+	setDefault(&c.Limits.MemorySpool, Size(1<<20))
+	setDefault(&c.Log.Socket, "/dev/log")
+	setDefault(&c.DMARC.MungeFrom, "when-needed")
+	setDefault(&c.DMARC.OnDMARCFail, "forward")
+	setDefault(&c.DMARC.OnOwnDomainForgery, "policy")
+	if len(c.DKIM.Keys) > 0 {
+		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
+	}
+	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile, &c.Reinject.PasswordFile} {
+		absolute(path, dir)
+	}
+	for i := range c.DKIM.Keys {
+		absolute(&c.DKIM.Keys[i].File, dir)
+	}
+	return c.check()
+}
+
+func setDefault[T comparable](setting *T, value T) {
+	var unset T
+	if *setting == unset {
+		*setting = value
+	}
+}
+
+func absolute(path *string, dir string) {
+	if *path != "" && !filepath.IsAbs(*path) {
+		*path = filepath.Join(dir, *path)
+	}
+}
+
+func (c *Config) check() error {
+	var err error
+	if c.Hostname, err = parseDomain(c.Hostname); err != nil {
+		return fmt.Errorf("hostname: %w", err)
+	}
+	if c.SRS.Domain != "" && c.SRS.SecretsFile == "" {
+		return errors.New("srs: domain is set, but secrets_file is not")
+	}
+	if len(c.SRS.Separator) != 1 {
+		return fmt.Errorf("srs: separator %q is not one of = + -", c.SRS.Separator)
+	}
+	for i := range c.DKIM.Keys {
+		key := &c.DKIM.Keys[i]
+		if key.Domain, err = parseDomain(key.Domain); err != nil {
+			return fmt.Errorf("dkim.keys, number %d: domain: %w", i+1, err)
+		}
+		if key.Selector, err = parseDomain(key.Selector); err != nil {
+			return fmt.Errorf("dkim.keys, number %d: selector: %w", i+1, err)
+		}
+		if key.File == "" {
+			return fmt.Errorf("dkim.keys, number %d: file is not set", i+1)
+		}
+	}
+	if c.DKIM.DefaultDomain != "" {
+		if c.DKIM.DefaultDomain, err = parseDomain(c.DKIM.DefaultDomain); err != nil {
+			return fmt.Errorf("dkim: default_domain: %w", err)
+		}
+		if len(c.keysOf(c.DKIM.DefaultDomain)) == 0 {
+			return fmt.Errorf("dkim: default_domain %q has no [[dkim.keys]]", c.DKIM.DefaultDomain)
+		}
+	}
+	for _, choice := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"dmarc: munge_from", c.DMARC.MungeFrom, []string{"when-needed", "never", "always"}},
+		{"dmarc: on_dmarc_fail", c.DMARC.OnDMARCFail, []string{"forward", "reject", "discard"}},
+		{"dmarc: on_own_domain_forgery", c.DMARC.OnOwnDomainForgery, []string{"policy", "reject", "forward"}},
+	} {
+		if !slices.Contains(choice.allowed, choice.value) {
+			return fmt.Errorf("%s: %q is not one of %s", choice.name, choice.value, strings.Join(choice.allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// keysOf gives the keys of exactly this domain.
+func (c *Config) keysOf(domain string) []KeyConfig {
+	var keys []KeyConfig
+	for _, key := range c.DKIM.Keys {
+		if key.Domain == domain {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// localDomains gathers what is delivered here: the configured domains, the file's, and the SRS domain, whose plain addresses
+// (postmaster) are nobody else's.
+func (c *Config) localDomains() (domainSet, error) {
+	set, err := newDomainSet("local_domains", c.LocalDomains, c.LocalDomainsFile)
+	if err == nil && c.SRS.Domain != "" {
+		if err = set.add(c.SRS.Domain); err != nil {
+			err = fmt.Errorf("srs: domain: %w", err)
+		}
+	}
+	return set, err
+}
+
+// newDomainSet makes a set of the entries and of those that a file has, one a line.
+func newDomainSet(setting string, entries []string, file string) (domainSet, error) {
+	set := domainSet{}
+	for _, entry := range entries {
+		if err := set.add(entry); err != nil {
+			return nil, fmt.Errorf("%s: %w", setting, err)
+		}
+	}
+	if file == "" {
+		return set, nil
+	}
+	text, err := readBounded(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s_file: %w", setting, err)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for n := 1; lines.Scan(); n++ {
+		entry := strings.TrimSpace(lines.Text())
+		if entry == "" || entry[0] == '#' {
+			continue
+		}
+		if err := set.add(entry); err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", file, n, err)
+		}
+	}
+	return set, lines.Err()
+}

@@ -1,0 +1,183 @@
+package filter
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func load(t *testing.T, text string) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "postmend.toml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return LoadConfig(path)
+}
+
+// designConfig is the configuration of the design: its names are fixed.
+const designConfig = `
+hostname      = "mx.example.org"
+local_domains = ["example.org"]
+resolver      = ""
+trusted_networks = ["127.0.0.0/8", "::1/128"]
+trusted_authserv_ids = []
+
+[srs]
+domain       = "srs.example.org"
+secrets_file = "/etc/postmend/srs.secrets"
+separator    = "="
+max_age      = "21d"
+hash_length  = 4
+
+[[dkim.keys]]
+domain   = "example.org"
+selector = "2026a"
+file     = "/etc/postmend/dkim/example.org.2026a.pem"
+[dkim]
+default_domain = "example.org"
+
+[dmarc]
+munge_from    = "when-needed"
+on_dmarc_fail = "forward"
+on_own_domain_forgery = "policy"
+
+[arc]
+seal = true
+
+[reinject]
+target = "smtp://127.0.0.1:10026"
+
+[limits]
+deadline = "60s"
+memory_spool = "1MiB"
+spool_dir    = ""
+`
+
+func TestTheDesignsConfigurationIsTaken(t *testing.T) {
+	c, err := load(t, designConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if time.Duration(c.SRS.MaxAge) != 21*24*time.Hour || time.Duration(c.Limits.Deadline) != time.Minute || c.Limits.MemorySpool != 1<<20 ||
+		c.DKIM.Keys[0].Selector != "2026a" || !*c.ARC.Seal {
+		t.Errorf("read as %+v", c)
+	}
+}
+
+func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
+	c, err := load(t, "[srs]\ndomain = \"srs.example.org\"\nsecrets_file = \"secrets\"\n[[dkim.keys]]\ndomain = \"Example.org\"\nselector = \"s\"\nfile = \"key.pem\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	if c.Reinject.Target != "smtp://127.0.0.1:10026" || c.SRS.Separator != "=" || time.Duration(c.SRS.MaxAge) != 21*24*time.Hour ||
+		time.Duration(c.Limits.Deadline) != time.Minute || !slices.Equal(c.TrustedNetworks, want) || c.Hostname == "" || c.DKIM.DefaultDomain != "example.org" {
+		t.Errorf("got %+v", c)
+	}
+	if !filepath.IsAbs(c.SRS.SecretsFile) || !filepath.IsAbs(c.DKIM.Keys[0].File) {
+		t.Errorf("relative paths stayed: %q, %q", c.SRS.SecretsFile, c.DKIM.Keys[0].File)
+	}
+}
+
+func TestABadConfigurationIsNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		"mumble = 1\n": "line 1: unknown key \"mumble\"",
+		"\n# x\n[srs]\n  domian = \"x.example\"\n":     "line 4: unknown key \"srs.domian\"",
+		"[dkim]\n[[dkim.keys]]\n\"selektor\" = 1\n":    "line 3: unknown key \"dkim.keys.selektor\"",
+		"hostname = \"a\"\n[mumble]\nx = 1\n":          "line 2: unknown key \"mumble\"",
+		"srs.mumble = 1\n":                             "line 1: unknown key",
+		"local_domains = 7\n":                          "line 1",
+		"local_domains = \"example.org\"\n":            "line 1",
+		"\n\n[limits]\ndeadline = \"soon\"\n":          "line 4",
+		"[limits]\ndeadline = \"-1s\"\n":               "not a duration",
+		"[limits]\ndeadline = 60\n":                    "line 2",
+		"[limits]\nmemory_spool = \"much\"\n":          "not a size",
+		"[srs]\nmax_age = \"99999999d\"\n":             "not a duration",
+		"trusted_networks = [\"127.0.0.1/99\"]\n":      "line 1",
+		"hostname = \"$myhostname\"\n":                 "$names are not expanded",
+		"hostname = \"a b\"\n":                         "hostname",
+		"hostname = \"x\n":                             "line 1",
+		"[srs]\ndomain = \"srs.example.org\"\n":        "secrets_file",
+		"[srs]\nseparator = \"==\"\n":                  "separator",
+		"[dkim]\ndefault_domain = \"a.example\"\n":     "has no [[dkim.keys]]",
+		"[[dkim.keys]]\nselector = \"a\"\n":            "number 1: domain",
+		"[[dkim.keys]]\ndomain = \"a.example\"\n":      "number 1: selector",
+		"[dmarc]\nmunge_from = \"sometimes\"\n":        "when-needed, never, always",
+		"[dmarc]\non_dmarc_fail = \"bounce\"\n":        "forward, reject, discard",
+		"[dmarc]\non_own_domain_forgery = \"maybe\"\n": "policy, reject, forward",
+	} {
+		_, err := load(t, text)
+		var failure *Failure
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		} else if !errors.As(err, &failure) || failure.Kind != Configuration || strings.Contains(failure.Reason, "/") {
+			t.Errorf("%q: %+v", text, failure)
+		}
+	}
+}
+
+func TestFilesThatCannotBeReadAreNamed(t *testing.T) {
+	if _, err := LoadConfig("/nonexistent/postmend.toml"); err == nil || !strings.Contains(err.Error(), "/nonexistent/postmend.toml") {
+		t.Errorf("no configuration: %v", err)
+	}
+	c, err := load(t, "local_domains_file = \"/nonexistent/domains\"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(c, Options{}); err == nil || !strings.Contains(err.Error(), "/nonexistent/domains") {
+		t.Errorf("no local_domains_file: %v", err)
+	}
+	for _, bad := range []string{"$mydomain", "a..b", "*.example.org", "-x.example"} {
+		c := &Config{LocalDomains: []string{bad}}
+		if _, err := c.localDomains(); err == nil || !strings.Contains(err.Error(), bad) {
+			t.Errorf("local domain %q: %v", bad, err)
+		}
+	}
+}
+
+func TestLocalDomainsComeFromListFileAndSRS(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "domains")
+	if err := os.WriteFile(file, []byte("# ours\n\n  Two.example  \n.three.example\nbücher.example\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := &Config{LocalDomains: []string{"one.example"}, LocalDomainsFile: file, SRS: SRSConfig{Domain: "srs.example"}}
+	set, err := c.localDomains()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{"a@ONE.example": true, "a@two.example.": true, "a@x.y.three.example": true, "a@three.example": false,
+		"a@srs.example": true, "a@bücher.example": true, "a@xn--bcher-kva.example": true, "a@x.one.example": false, "a@example": false, "a@": false} {
+		if got := set.has(domainOf(address)); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+}
+
+func TestSecretsThatOthersMayReadAreRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	if err := os.WriteFile(file, []byte("first\n\n second \r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := readSecrets(file)
+	if err != nil || len(secrets) != 2 || string(secrets[0]) != "first" || string(secrets[1]) != "second" {
+		t.Errorf("read %q, %v", secrets, err)
+	}
+	if err := os.Chmod(file, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readSecrets(file); err != nil {
+		t.Errorf("readable by the group: %v", err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readSecrets(file); err == nil || !strings.Contains(err.Error(), "chmod o= "+file) || strings.Contains(err.Error(), "first") {
+		t.Errorf("readable by all: %v", err)
+	}
+}

@@ -1,0 +1,112 @@
+package filter
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Recipient is one envelope recipient.
+type Recipient struct {
+	Address string `json:"address"`
+	// Original is the address before aliases were expanded; "" if not known.
+	Original string `json:"original,omitempty"`
+}
+
+// Envelope is what Postfix says of a message beside its content: the macros of pipe(8). Values that are not known are
+// empty.
+type Envelope struct {
+	Sender     string      `json:"sender"` // reverse-path; "" is the null sender
+	Recipients []Recipient `json:"recipients"`
+	ID         string      `json:"envid,omitempty"` // the DSN envelope id (RFC 3461 section 4.4), decoded
+	QueueID    string      `json:"queue_id,omitempty"`
+
+	// The SMTP client that brought the message to us, and the login it used.
+	ClientAddress  string `json:"client_address,omitempty"` // an IP address, IPv6 as "IPv6:2001:db8::1" or bare
+	ClientName     string `json:"client_name,omitempty"`
+	ClientPort     string `json:"client_port,omitempty"`
+	ClientProtocol string `json:"client_protocol,omitempty"` // SMTP, ESMTP
+	HELO           string `json:"helo,omitempty"`
+	SASLUsername   string `json:"sasl_username,omitempty"`
+
+	// Size is the content's size in the queue file, in octets, record overhead included; 0 if not known.
+	Size int64 `json:"size,omitempty"`
+}
+
+// Known maps the two ways in which Postfix writes "not known", nothing and `unknown`, to the empty string.
+func Known(value string) string {
+	if value == "unknown" {
+		return ""
+	}
+	return value
+}
+
+// check refuses what no Postfix writes: an envelope without recipient, or with control characters in an address.
+func (e *Envelope) check() error {
+	if len(e.Recipients) == 0 {
+		return &Failure{Kind: Usage, Reason: "no recipient given"}
+	}
+	if i := indexControl(e.Sender); i >= 0 {
+		return &Failure{Kind: Usage, Reason: fmt.Sprintf("sender has a control character (octet %d)", i+1)}
+	}
+	for n, r := range e.Recipients {
+		if i := max(indexControl(r.Address), indexControl(r.Original)); i >= 0 {
+			return &Failure{Kind: Usage, Reason: fmt.Sprintf("recipient %d has a control character (octet %d)", n+1, i+1)}
+		}
+		if r.Address == "" {
+			return &Failure{Kind: Usage, Reason: fmt.Sprintf("recipient %d is empty", n+1)}
+		}
+	}
+	return nil
+}
+
+func indexControl(s string) int {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// clientIP is the client's address; ok is false if there is none to be read.
+func (e *Envelope) clientIP() (ip netip.Addr, ok bool) {
+	text := e.ClientAddress
+	if len(text) > 5 && strings.EqualFold(text[:5], "ipv6:") {
+		text = text[5:]
+	}
+	ip, err := netip.ParseAddr(text)
+	return ip.Unmap(), err == nil
+}
+
+// isOurs tells whether the message comes from our own side: a user who logged in, a client in the trusted networks, or
+// no client at all, which is how a local submission looks. A client address that cannot be read is a stranger's.
+func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
+	if e.SASLUsername != "" || e.ClientAddress == "" {
+		return true
+	}
+	ip, ok := e.clientIP()
+	if !ok {
+		return false
+	}
+	for _, network := range trusted {
+		if network.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// needsUTF8 tells whether an address of the envelope can only travel with SMTPUTF8 (RFC 6531 section 3.4).
+func (e *Envelope) needsUTF8() bool {
+	for _, r := range e.Recipients {
+		if !isASCII(r.Address) {
+			return true
+		}
+	}
+	return !isASCII(e.Sender)
+}
+
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}

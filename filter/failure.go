@@ -1,0 +1,90 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"postmend/reinject"
+)
+
+// Kind says why a message was not handed back, as far as Postfix has to know it.
+type Kind int
+
+const (
+	// Temporary: a later try may succeed. Whatever we do not understand is of this kind.
+	Temporary Kind = iota
+	// Configuration: an operator has to mend a file or a permission; the mail waits.
+	Configuration
+	// Usage: the words of the command line are wrong; the mail waits.
+	Usage
+	// NoSuchUser, BadMessage and Policy are refusals that were meant; the mail goes back to its sender.
+	NoSuchUser
+	BadMessage
+	Policy
+)
+
+// Failure is the end of a run that did not hand its message back.
+type Failure struct {
+	Kind Kind
+	// Code is the enhanced status code (RFC 3463); "" means the kind's default.
+	Code string
+	// Reason is a short text without paths or secrets: it ends up in bounces.
+	Reason string
+	// Err is the whole story, for the log; may be nil.
+	Err error
+}
+
+func (f *Failure) Error() string {
+	if f.Err != nil {
+		return f.Reason + ": " + f.Err.Error()
+	}
+	return f.Reason
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Temporary tells whether the mail stays in the queue.
+func (f *Failure) Temporary() bool { return f.Kind <= Usage }
+
+// AsFailure gives the failure within err. An error that is none is temporary: what we do not understand must not bounce.
+func AsFailure(err error) *Failure {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return f
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return &Failure{Reason: "deadline passed", Err: err}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &Failure{Code: "4.3.1", Reason: "no space for the message", Err: err}
+	}
+	return &Failure{Reason: "temporary failure", Err: err}
+}
+
+// handOverFailure says what a failed hand-over means for the message. Permanent is only what the next hop said about this very
+// message.
+func handOverFailure(err error) error {
+	var refused *reinject.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	f := &Failure{Kind: Temporary, Err: err}
+	switch {
+	case refused.Code != 0:
+		f.Code = refused.Enhanced // of another class than the kind's, it is replaced when reported
+		f.Reason = fmt.Sprintf("next hop, at %s: %s", refused.Stage, refused.Text)
+	case refused.Address != "":
+		f.Code, f.Reason = "4.1.3", fmt.Sprintf("address that cannot be sent by SMTP, at %s", refused.Stage)
+	default:
+		f.Code, f.Reason = "4.4.1", "next hop failed at "+refused.Stage
+	}
+	if !refused.Temporary() {
+		f.Kind = Policy
+		if len(refused.Enhanced) > 4 && refused.Enhanced[:4] == "5.6." {
+			f.Kind = BadMessage
+		}
+	}
+	return f
+}

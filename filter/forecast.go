@@ -1,0 +1,56 @@
+package filter
+
+import (
+	"fmt"
+
+	"postmend/filter/authn"
+)
+
+// Forecast is what a strict receiver will see of a delivery, as far as this host can know. It assumes that the DNS records of
+// our own domains are published as they should be, and a next hop that takes 8-bit mail as it is.
+type Forecast struct {
+	SPF   string `json:"spf"`
+	DMARC string `json:"dmarc"` // begins with pass, fail or none
+}
+
+// forecast looks ahead for a delivery that is planned.
+func (p *policy) forecast(d *Delivery, msg facts, isOurs bool) *Forecast {
+	return &Forecast{SPF: p.forecastSPF(d.Sender), DMARC: p.forecastDMARC(d, msg, isOurs)}
+}
+
+func (p *policy) forecastSPF(sender string) string {
+	domain := domainOf(sender)
+	switch {
+	case sender == "":
+		return "for our HELO name, as its record says"
+	case domain == "" || p.local.has(domain):
+		return fmt.Sprintf("pass for %s, if its record names this host", or(domain, "our domain"))
+	}
+	return fmt.Sprintf("not for %s: this host may not send for it", domain)
+}
+
+func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
+	result := msg.proven.DMARC
+	switch survivor, _ := p.survivor(msg); {
+	case d.From != "":
+		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
+	case d.SignAs != "" && alignedWithAny(d.SignAs, msg.authors):
+		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
+	case isOurs:
+		return "unknown: From: is in a domain for which we hold no key"
+	case survivor != "":
+		return fmt.Sprintf("pass, by the author's signature of %s", survivor)
+	case result.Status == authn.None:
+		return "none: the domain of From: has no record"
+	case result.Policy == "":
+		return "unknown, as on arrival"
+	}
+	return fmt.Sprintf("fail, under a policy of %s", result.Policy)
+}
+
+func or(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}

@@ -1,0 +1,258 @@
+package filter
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"postmend/dkim"
+	"postmend/filter/authn"
+)
+
+// mendForeign plans for mail from outside that leaves again. Three rules stand above all others:
+//
+//   - Nothing we add may make a message pass DMARC for a From: domain for which it did not pass on arrival.
+//   - A signature that still holds is not broken, and where one of the author's survives, From: stays.
+//   - DNS trouble that could change the plan keeps the message in the queue, but not for ever.
+func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
+	if msg.oversized {
+		d.because("header is longer than 1 MiB: forwarded as it came")
+		return deliver, nil
+	}
+	if msg.proven.Temporary() && msg.patient {
+		return deliver, dnsTrouble()
+	}
+	d.Stamp, d.Purge = true, msg.claimed > 0
+	authentic := msg.proven.DMARC.Status == authn.Pass
+	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine || msg.proven.DMARC.Policy == authn.PolicyReject
+	if !authentic {
+		if claimed := p.claimedOwn(env, msg.authors); len(claimed) > 0 {
+			d.because("From: is in %s, aligned with a domain of ours, and nothing proves that it comes from there", strings.Join(claimed, ", "))
+			return p.forgedOwnDomain(d, env, msg, claimed, strict)
+		}
+		// After dns_patience, what DNS did not tell is no failure: mail is not refused for it.
+		if strict && msg.proven.DMARC.Status != authn.TempError {
+			return p.failedDMARC(d, env, msg)
+		}
+		d.because("From: stays: DMARC is %s on arrival, neither a pass nor a failure that its domain minds", msg.proven.DMARC.Status)
+	}
+
+	d.SignAs = p.defaultSigner
+	if authentic {
+		if signer := p.authorSigner(msg.authors); signer != "" {
+			d.SignAs = signer
+		}
+		p.mungeFrom(d, msg, strict)
+	}
+	d.Trace = d.Class == Forwarded && len(d.Recipients) == 1
+	p.spareSignatures(d, msg)
+	if !authentic && p.disownSender(d, env, msg, msg.authors) {
+		return deliver, nil
+	}
+	return deliver, p.rewriteSender(d, env)
+}
+
+func dnsTrouble() *Failure {
+	return &Failure{Kind: Temporary, Code: "4.4.3", Reason: "DNS look-up failed, trying again later"}
+}
+
+// claimedOwn gives the author domains for which our signature, our SRS sender or our name in HELO would make a message pass
+// DMARC. The check is for relaxed alignment, which the strict form implies.
+func (p *policy) claimedOwn(env *Envelope, authors []string) []string {
+	var claimed []string
+	for _, author := range authors {
+		if aligned(author, p.defaultSigner) || aligned(author, p.srsDomain) ||
+			env.Sender == "" && aligned(author, p.hostname) { // of the null sender, SPF checks the HELO name (RFC 7208 section 2.4)
+			claimed = append(claimed, author)
+		}
+	}
+	return claimed
+}
+
+// forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for.
+func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, claimed []string, strict bool) (verdict, *Failure) {
+	refusal := &Failure{Kind: Policy, Code: "5.7.1", Reason: "From: is in a domain of ours, and the message does not come from there"}
+	setting := p.dmarc.OnOwnDomainForgery
+	if setting == "reject" || setting == "policy" && strict {
+		return deliver, refusal
+	}
+	if !p.vouchesBySending(env, claimed) {
+		d.because("forwarded as it came")
+		return deliver, nil
+	}
+	// SPF names this host for the sender's domain: merely sending it on would make the forgery pass.
+	if p.disownSender(d, env, msg, claimed) {
+		return deliver, nil
+	}
+	dmarc := msg.proven.DMARC
+	switch {
+	case setting == "forward" || dmarc.Status == authn.None:
+		d.because("forwarded as it came")
+		return deliver, nil
+	case dmarc.Status == authn.TempError && dmarc.Policy == "":
+		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
+		return deliver, dnsTrouble()
+	}
+	return deliver, refusal
+}
+
+// vouchesBySending tells whether the sender that a message came with, sent from here, is likely to pass SPF aligned with From:.
+func (p *policy) vouchesBySending(env *Envelope, authors []string) bool {
+	if env.Sender == "" {
+		return alignedWithAny(p.hostname, authors)
+	}
+	return alignedWithAny(domainOf(env.Sender), authors)
+}
+
+func alignedWithAny(domain string, authors []string) bool {
+	return slices.ContainsFunc(authors, func(author string) bool { return aligned(domain, author) })
+}
+
+// failedDMARC is for mail that its From: domain asks receivers to quarantine or reject.
+func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
+	switch p.dmarc.OnDMARCFail {
+	case "reject":
+		return deliver, &Failure{Kind: Policy, Code: "5.7.1", Reason: "DMARC failed, and the From: domain asks to refuse such mail"}
+	case "discard":
+		d.because("DMARC failed on arrival: discarded, as on_dmarc_fail says")
+		return discard, nil
+	}
+	d.because("DMARC failed on arrival: forwarded as it came")
+	p.disownSender(d, env, msg, msg.authors)
+	return deliver, nil
+}
+
+// disownSender gives mail that is not authenticated an SRS sender where its own is in the From: domain, and this host may send for that
+// domain, as for a local one: merely sending the mail on would make it pass DMARC. It does nothing where the SRS domain is aligned
+// with From:, too.
+func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts, authors []string) (done bool) {
+	domain := domainOf(env.Sender)
+	if p.srs == nil || !p.local.has(domain) && !msg.proven.weMaySend ||
+		!alignedWithAny(domain, authors) || alignedWithAny(p.srsDomain, authors) {
+		return false
+	}
+	sender, err := p.srs.Forward(env.Sender)
+	if err != nil {
+		return false
+	}
+	d.Sender = sender
+	d.because("sender rewritten by SRS: %s lets this host send, which would make it pass", domain)
+	return true
+}
+
+// mungeFrom decides whether another address takes the author's place in From:. Only for authentic mail: the new address is ours,
+// and passes wherever it goes.
+func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
+	author := msg.authors[0]
+	force := p.forceMunge.has(author) || p.dmarc.MungeFrom == "always"
+	switch {
+	case p.forbidMunge.has(author):
+		d.because("From: stays: forbid_munge has %s", author)
+		return
+	case force:
+		d.because("From: rewritten, as the configuration says")
+	case p.dmarc.MungeFrom == "never":
+		d.because("From: stays: munge_from is never")
+		return
+	case !strict:
+		d.because("From: stays: the policy of %s is neither quarantine nor reject", author)
+		return
+	case d.SignAs == author:
+		d.because("From: stays: %s is ours to sign for, and DMARC passed on arrival", author)
+		return
+	default:
+		survivor, why := p.survivor(msg)
+		if survivor != "" {
+			d.because("From: stays: the signature of %s still holds at the next hop, which is assumed to take 8-bit mail as it is", survivor)
+			return
+		}
+		d.because("From: rewritten: %s, and the policy of %s is %s", why, author, msg.proven.DMARC.Policy)
+	}
+	d.From, d.SignAs = p.newAuthor(d)
+	if d.From == "" {
+		d.SignAs = p.defaultSigner
+		d.because("From: stays after all: neither from_address nor the alias is in a domain for which we hold a key")
+	}
+}
+
+// newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one, else the alias, else the
+// default domain's postmaster. Without a key of ours that is aligned with it, an address is of no use.
+func (p *policy) newAuthor(d *Delivery) (address, signer string) {
+	candidates := []string{p.dmarc.FromAddress, d.Recipients[0].Original}
+	if p.defaultSigner != "" {
+		candidates = append(candidates, "postmaster@"+p.defaultSigner)
+	}
+	for _, candidate := range candidates {
+		if domain := domainOf(candidate); domain != "" && isASCII(candidate) {
+			if signer := p.authorSigner([]string{domain}); signer != "" {
+				return candidate, signer
+			}
+		}
+	}
+	return "", ""
+}
+
+// maxTransportLine is what Postfix's smtp client lets pass; it folds longer lines (smtp_line_length_limit).
+const maxTransportLine = 998
+
+// survivor gives the domain of a signature that is aligned with From:, valid now, and valid still at the next hop; or why there is none.
+func (p *policy) survivor(msg facts) (domain, why string) {
+	why = "no DKIM signature aligned with From: is valid"
+	for _, signature := range alignedSignatures(msg.proven.Results) {
+		switch {
+		case msg.longestLine > maxTransportLine:
+			why = fmt.Sprintf("a line of %d octets will be folded on the way, which breaks signatures", msg.longestLine)
+		case signature.Testing:
+			why = "its key is in testing mode, in which receivers are to treat mail as unsigned" // RFC 6376 section 3.6.1
+		case strings.HasPrefix(signature.Algorithm, "ed25519"):
+			why = "its only signature is ed25519, which many receivers do not know"
+		case msg.claimed > 0 && names(signature, "authentication-results") > 0:
+			why = "its signature covers an Authentication-Results field that only claims to be ours"
+		default:
+			return signature.Domain, ""
+		}
+	}
+	return "", why
+}
+
+// spareSignatures leaves out what would break a signature: a field that it lists more often than it occurs must not be added.
+func (p *policy) spareSignatures(d *Delivery, msg facts) {
+	if d.From != "" {
+		return // it does not survive anyway
+	}
+	for _, signature := range alignedSignatures(msg.proven.Results) {
+		forbids := func(name string) bool { return names(signature, name) > msg.occurrences[name] }
+		if d.SignAs != "" && forbids("dkim-signature") {
+			d.SignAs = ""
+			d.because("not signed: the author's signature forbids another DKIM-Signature")
+		}
+		if d.Stamp && forbids("authentication-results") {
+			d.Stamp = false
+		}
+		if d.Trace && (forbids("x-forwarded-to") || forbids("x-forwarded-for")) {
+			d.Trace = false
+		}
+	}
+}
+
+// alignedSignatures are those by which DMARC passed.
+func alignedSignatures(r authn.Results) []dkim.Verification {
+	var list []dkim.Verification
+	for _, signature := range r.DKIM {
+		if signature.Status == dkim.Pass && slices.Contains(r.DMARC.AlignedBy, "dkim d="+canonicalDomain(signature.Domain)) {
+			list = append(list, signature)
+		}
+	}
+	return list
+}
+
+// names counts how often a signature lists a field.
+func names(signature dkim.Verification, name string) int {
+	n := 0
+	for _, signed := range signature.SignedNames {
+		if signed == name {
+			n++
+		}
+	}
+	return n
+}

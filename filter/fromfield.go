@@ -1,0 +1,291 @@
+package filter
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/mail"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"postmend/dkim"
+)
+
+const (
+	maxFromInput = 64 << 10 // octets of all From: values that are looked at, about what cleanup(8) lets through
+	maxNameRunes = 64       // of the old display name
+	maxReplyTo   = 5        // addresses in the Reply-To: we add
+	maxOriginals = 5        // X-Original-From: fields
+	maxOriginal  = 900      // octets in each, to stay below the 998 of RFC 5322 section 2.1.1 without any blank to fold at
+	maxAddrSpec  = 64 + 1 + 255
+	maxLine      = 76 // RFC 2047 section 2, for lines that hold encoded words; below the 78 of RFC 5322
+)
+
+// errNotASCII says that a From: field with this address needs SMTPUTF8 (RFC 6532 section 3.2).
+var errNotASCII = errors.New("it is not ASCII, which every later hop would have to take (SMTPUTF8)")
+
+// rewriteFrom gives the header with newAddress, an envelope address, as its only author. The new From: field
+//
+//	From: "Alice via example.org" <alias@example.org>
+//
+// stands where the first one stood, on top if there was none. Directly after it stand Reply-To: with the addresses of the old
+// authors, unless the message has one, and X-Original-From: with what each old field said. All other fields are as they were.
+//
+// The display name says who wrote as far as the old field can be believed: a name that reads as an address in a domain other
+// than the author's own gives way to the author's real address, with " at " instead of the @.
+//
+// The error is errNotASCII, or says that newAddress cannot stand in a header; it never depends on the message.
+func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) {
+	spec, domain, err := newAuthor(newAddress)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write From: with the address %q: %w", newAddress, err)
+	}
+	var old authors
+	var originals dkim.Header
+	first, rest, hasReplyTo := -1, maxFromInput, false
+	for i, field := range h {
+		switch {
+		case field.Is("From"):
+			if first < 0 {
+				first = i
+			}
+			old.read(bounded(field.Value(), rest))
+			rest -= min(rest, len(field.Value()))
+			if original := originalFrom(field.Value()); original != nil && len(originals) < maxOriginals {
+				originals = append(originals, original)
+			}
+		case field.Is("Reply-To"):
+			hasReplyTo = hasReplyTo || len(bytes.TrimSpace(field.Value())) > 0
+		}
+	}
+	fields := dkim.Header{foldWords("From:", append(phrase(old.displayName()+" via "+domain), "<"+spec+">"))}
+	if !hasReplyTo && len(old.replyTo) > 0 {
+		fields = append(fields, foldWords("Reply-To:", strings.Fields(strings.Join(old.replyTo, ", "))))
+	}
+	fields = append(fields, originals...)
+
+	for i, field := range h {
+		if i == max(first, 0) {
+			out = append(out, fields...)
+		}
+		if !field.Is("From") {
+			out = append(out, field)
+		}
+	}
+	if len(h) == 0 {
+		out = fields
+	}
+	return out, nil
+}
+
+// bounded is the beginning of a value, unfolded. It ends with a whole address: half of one would be another one's address.
+func bounded(value []byte, limit int) string {
+	if len(value) <= limit {
+		return unfold(value)
+	}
+	return unfold(value[:max(bytes.LastIndexByte(value[:limit], ','), 0)])
+}
+
+// newAuthor writes an envelope address, its local part quoted or not, as the addr-spec of a header (RFC 5322 section 3.4.1),
+// and gives its canonical domain.
+func newAuthor(address string) (spec, domain string, err error) {
+	if !isASCII(address) {
+		return "", "", errNotASCII
+	}
+	at := strings.LastIndexByte(address, '@')
+	if at < 0 {
+		return "", "", errors.New("it has no domain")
+	}
+	local, domain := address[:at], address[at+1:]
+	if parsed, err := mail.ParseAddress("<" + address + ">"); err == nil {
+		local = parsed.Address[:strings.LastIndexByte(parsed.Address, '@')] // without quotes
+	}
+	spec = addrSpec(local, domain)
+	if spec == "" {
+		return "", "", errors.New("it is not a valid address")
+	}
+	return spec, domainOf(spec), nil
+}
+
+// addrSpec puts an address together, the local part quoted where it has to be; "" if no ASCII header can hold it.
+func addrSpec(local, domain string) string {
+	if strings.HasPrefix(domain, "[") {
+		domain = strings.TrimSpace(domain)
+	} else if _, err := parseDomain(domain); err != nil {
+		return ""
+	}
+	plain := local + "@" + domain
+	if len(plain) > maxAddrSpec || !isASCII(plain) || indexControl(plain) >= 0 {
+		return ""
+	}
+	quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"@` + domain
+	for _, spec := range []string{plain, quoted} {
+		if parsed, err := mail.ParseAddress("<" + spec + ">"); err == nil && parsed.Address == plain {
+			return spec
+		}
+	}
+	return ""
+}
+
+// originalFrom keeps what an old From: field said, for people to read; nil if it said nothing.
+func originalFrom(value []byte) dkim.Field {
+	text := strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case r < ' ' || r > '~':
+			return '?'
+		}
+		return r
+	}, unfold(value[:min(len(value), maxFromInput)]))
+	words := strings.Fields(text)
+	if text = strings.Join(words, " "); len(text) > maxOriginal {
+		words = strings.Fields(text[:maxOriginal-len("...")] + "...")
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	return foldWords("X-Original-From:", words)
+}
+
+// foldWords writes a field, folded between words (RFC 5322 section 2.2.3) before a line gets too long. A word that is
+// too long itself has a line of its own.
+func foldWords(name string, words []string) dkim.Field {
+	field := []byte(name)
+	column := len(name)
+	for i, word := range words {
+		if i > 0 && column+1+len(word) > maxLine {
+			field = append(field, "\r\n"...)
+			column = 0
+		}
+		field = append(append(field, ' '), word...)
+		column += 1 + len(word)
+	}
+	return append(field, "\r\n"...)
+}
+
+// phrase writes a clean name (RFC 5322 section 3.2.5) as a quoted string, or as encoded words if it is not ASCII.
+func phrase(name string) []string {
+	if isASCII(name) {
+		return []string{`"` + name + `"`} // a fold inside the quotes would be valid, but not all readers see the address then
+	}
+	encoding, encode := "q", qEncode
+	if b := base64.StdEncoding.EncodeToString; len(b([]byte(name))) < len(qEncode([]byte(name))) {
+		encoding, encode = "b", b
+	}
+	const room = maxLine - len("From: =?utf-8?q?") - len("?=")
+	var words []string
+	start := 0
+	for i, r := range name { // a character never stands in two words, RFC 2047 section 5
+		if len(encode([]byte(name[start:i+utf8.RuneLen(r)]))) > room {
+			words = append(words, "=?utf-8?"+encoding+"?"+encode([]byte(name[start:i]))+"?=")
+			start = i
+		}
+	}
+	return append(words, "=?utf-8?"+encoding+"?"+encode([]byte(name[start:]))+"?=")
+}
+
+// qEncode leaves only those characters as they are that may be so in a phrase, RFC 2047 section 5 (3).
+func qEncode(s []byte) string {
+	var b strings.Builder
+	for _, c := range s {
+		switch {
+		case c == ' ':
+			b.WriteByte('_')
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("!*+-/", c) >= 0:
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "=%02X", c)
+		}
+	}
+	return b.String()
+}
+
+// displayName says in words who wrote: never with an @, and never as an address of a domain that is not the author's.
+func (a *authors) displayName() string {
+	name := cleanName(decodeWords(a.name))
+	if !isReadable(name) || claimsAnother(name, a.domain) {
+		name = "unknown sender"
+		if a.domain != "" {
+			name = cleanName(addressInWords(a.local, a.domain))
+		}
+	}
+	if a.several {
+		name += " et al."
+	}
+	return name
+}
+
+// addressInWords reads "alice at bank.example". The end of the domain is what counts, so that is always there.
+func addressInWords(local, domain string) string {
+	const maxLocal, maxDomain = 24, 36
+	if runes := []rune(local); len(runes) > maxLocal {
+		local = string(runes[:maxLocal-1]) + "…"
+	}
+	if len(domain) > maxDomain {
+		domain = "…" + domain[len(domain)-maxDomain+1:]
+	}
+	if strings.ContainsAny(cleanName(local), " ") {
+		return domain // a local part of several words could itself be read as an address
+	}
+	return local + " at " + domain
+}
+
+// cleanName keeps of a name what can be seen, and of that nothing that has a meaning in a header: it is safe inside a quoted
+// string. Blanks are single ones.
+func cleanName(s string) string {
+	var b strings.Builder
+	last, n := ' ', 0
+	for _, r := range s {
+		text := string(r)
+		switch {
+		case r == '@' || r == '＠' || r == '﹫':
+			text = " at "
+		case unicode.IsSpace(r) || strings.ContainsRune("<>＜＞﹤﹥", r):
+			text = " "
+		case r == '"' || r == '＂':
+			text = "'"
+		case r == '\\':
+			text = "/"
+		case r == '?' && last == '=': // readers that decode twice would see an encoded word
+			continue
+		case !unicode.IsGraphic(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
+			continue // controls, bidi overrides, what has no width
+		}
+		if last == ' ' {
+			text = strings.TrimLeft(text, " ")
+		}
+		for _, r := range text {
+			if n++; n > maxNameRunes {
+				return strings.TrimRight(b.String(), " ") + "…"
+			}
+			b.WriteRune(r)
+			last = r
+		}
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// isReadable tells whether a name tells anything: it has a letter, a digit or a symbol that is not a replacement character.
+func isReadable(name string) bool {
+	return strings.IndexFunc(name, func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.So, r) && r != unicode.ReplacementChar
+	}) >= 0
+}
+
+// claimsAnother tells whether a clean name reads as an address, "boss at example.org", and not one of the author's own domain.
+// Receivers check the domain that they see in the address; people see the name.
+func claimsAnother(name, domain string) bool {
+	before := ""
+	for word := range strings.FieldsSeq(name) {
+		word = strings.TrimFunc(word, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+		afterAt := strings.EqualFold(before, "at")
+		before = word
+		if afterAt && strings.ContainsAny(word, ".。．｡․") && !aligned(canonicalDomain(word), domain) {
+			return true
+		}
+	}
+	return false
+}

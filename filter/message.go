@@ -1,0 +1,68 @@
+package filter
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/emersion/go-message/mail"
+
+	"postmend/dkim"
+)
+
+// authorDomains gives the domains, canonical and each once, that a receiver could take for the author's: those of all
+// addresses in all From: fields. A field that does not parse is read leniently, as receivers do, each in its own way:
+// then every word after an @ counts.
+func authorDomains(header dkim.Header) []string {
+	var domains []string
+	seen := map[string]bool{}
+	add := func(domain string) {
+		if domain != "" && !seen[domain] {
+			seen[domain] = true
+			domains = append(domains, domain)
+		}
+	}
+	for _, field := range header {
+		if !field.Is("From") {
+			continue
+		}
+		value := unfold(field.Value())
+		list, err := mail.ParseAddressList(value)
+		if err != nil {
+			for _, word := range strings.Split(value, "@")[1:] {
+				add(canonicalDomain(leadingDomain(word)))
+			}
+		}
+		for _, address := range list {
+			add(domainOf(address.Address))
+		}
+	}
+	return domains
+}
+
+// leadingDomain cuts s after the characters that a domain may have.
+func leadingDomain(s string) string {
+	s = strings.TrimLeft(s, " \t\"<(")
+	end := strings.IndexFunc(s, func(r rune) bool {
+		return r < 0x80 && !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", r)
+	})
+	if end >= 0 {
+		s = s[:end]
+	}
+	return strings.Trim(s, ".")
+}
+
+// unfold joins the lines of a field's value (RFC 5322 section 2.2.3).
+func unfold(value []byte) string {
+	return string(bytes.TrimSpace(bytes.ReplaceAll(bytes.ReplaceAll(value, []byte("\r"), nil), []byte("\n"), nil)))
+}
+
+// cameWithUTF8 tells whether the client asked for SMTPUTF8: then the Received: field that Postfix put on top says so
+// (RFC 6531 section 4.3).
+func (m *Message) cameWithUTF8() bool {
+	for _, field := range m.Header {
+		if field.Is("Received") {
+			return strings.Contains(unfold(field.Value()), "with UTF8SMTP")
+		}
+	}
+	return false
+}

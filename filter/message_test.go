@@ -1,0 +1,224 @@
+package filter
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"postmend/dkim"
+)
+
+func spooled(t testing.TB, text string) *Message {
+	t.Helper()
+	m, err := spool(strings.NewReader(text), 0, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+func TestAuthorDomainsAreThoseThatAReceiverCouldSee(t *testing.T) {
+	for from, want := range map[string][]string{
+		"From: a@b.example\n":                                          {"b.example"},
+		"From: Alice <a@B.Example>\n":                                  {"b.example"},
+		"fRoM : =?utf-8?q?M=C3=BCller?= <a@b.example>\n":               {"b.example"},
+		"From: \"boss@example.org\" <a@b.example>\n":                   {"b.example"},
+		"From: a@b.example,\n\tc@d.example\n":                          {"b.example", "d.example"},
+		"From: a@b.example\nFrom: c@d.example\n":                       {"b.example", "d.example"},
+		"From: a@b.example (comment c@d.example)\n":                    {"b.example"},
+		"From: group: a@b.example, c@d.example;\n":                     {"b.example", "d.example"},
+		"From: Alice <a@b.example\n":                                   {"b.example"},
+		"From: boss@example.org <a@b.example>\n":                       {"example.org", "b.example"}, // not valid; receivers differ
+		"From: <a@b.example> <boss@example.org>\n":                     {"b.example", "example.org"},
+		"From: a@ example.org\n":                                       {"example.org"},
+		"From: a@example.org.\n":                                       {"example.org"},
+		"From: a@bücher.example\n":                                     {"xn--bcher-kva.example"},
+		"From: nobody\n":                                               nil,
+		"From:\n":                                                      nil,
+		"Subject: none\n":                                              nil,
+		"X-From: a@b.example\n":                                        nil,
+		"From: a@b.example\r\n x@c.example\r\n":                        {"b.example", "c.example"},
+		"From: undisclosed:;\n":                                        nil,
+		"From: a@[192.0.2.1]\n":                                        {"[192.0.2.1]"},
+		"From: \"a\\\"b\" <x@\"example.org\">\n":                       {"example.org"},
+		"From: a@b.example, boss@example.org <mallory@evil.example>\n": {"b.example", "example.org", "evil.example"},
+	} {
+		if got := authorDomains(spooled(t, from+"\nbody\n").Header); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", from, got, want)
+		}
+	}
+}
+
+// shapes are messages as no one should write them.
+var shapes = map[string]string{
+	"no blank line after the header": "From: a@b.example\nSubject: x\n",
+	"no line end at all":             "From: a@b.example",
+	"no header":                      "\nbody\n",
+	"only a body":                    "this is no field\nbody\n",
+	"starts with a blank":            " folded: into nothing\nbody\n",
+	"line without colon":             "From: a@b.example\nthis is no field\nSubject: x\n\nbody\n",
+	"CRLF":                           "From: a@b.example\r\nSubject: x\r\n\r\nbody\r\n",
+	"mixed line ends":                "From: a@b.example\r\nSubject: x\n\r\nbody\nmore\r\n",
+	"bare CR":                        "From: a@b.example\nSubject: a\rb\n\nbo\rdy\n",
+	"NUL":                            "From: a@b.example\nSubject: a\x00b\n\nbo\x00dy\n",
+	"8-bit":                          "From: a@b.example\nSubject: \xfc\n\nbod\xff\n",
+	"dots":                           "From: a@b.example\n\n.\n..\n.\n",
+	"long line":                      "From: a@b.example\nSubject: " + strings.Repeat("x", 1<<20-100) + "\n\n" + strings.Repeat("y", 1<<20) + "\n",
+	"no final line end":              "From: a@b.example\n\nbody",
+	"empty name":                     ": value\n\nbody\n",
+	"blank lines":                    "From: a@b.example\n\n\n\n\n",
+	"many fields":                    strings.Repeat("X: y\n", 20000) + "\nbody\n",
+	"field over 80000 lines":         "Subject: x\n" + strings.Repeat(" y\n", 80000) + "From: a@b.example\n\nbody\n",
+	"larger than memory":             "From: a@b.example\n\n" + strings.Repeat("0123456789abcdef\n", 200000),
+}
+
+func TestAMessageThatIsNotMendedLeavesOctetForOctet(t *testing.T) {
+	for name, text := range shapes {
+		var out bytes.Buffer
+		n, err := content{message: spooled(t, text)}.WriteTo(&out)
+		if err != nil || out.String() != text || n != int64(len(text)) {
+			t.Errorf("%s: changed, or %d of %d octets: %v", name, n, len(text), err)
+		}
+	}
+}
+
+// What is added stands on top, is the header's as Postfix reads it, and leaves the rest as it was.
+func TestFieldsAreOnlyEverPrepended(t *testing.T) {
+	for name, text := range shapes {
+		m := spooled(t, text)
+		var out bytes.Buffer
+		if _, err := (content{added: dkim.Header{dkim.Field("X-Added: 1\r\n"), dkim.Field("X-Added: 2\r\n folded\r\n")}, message: m}).WriteTo(&out); err != nil {
+			t.Fatal(err)
+		}
+		header, n := dkim.SplitHeader(out.Bytes())
+		if len(header) != len(m.Header)+2 || !header[0].Is("X-Added") || !header[1].Is("X-Added") {
+			t.Errorf("%s: %d fields, had %d", name, len(header), len(m.Header))
+			continue
+		}
+		for i, field := range m.Header {
+			if !bytes.Equal(bytes.TrimRight(header[i+2], "\r\n"), bytes.TrimRight(field, "\r\n")) {
+				t.Errorf("%s: field %d became %q", name, i, header[i+2])
+				break
+			}
+		}
+		var before bytes.Buffer
+		if err := m.writeBody(&before); err != nil {
+			t.Fatal(err)
+		}
+		if after := spooledBody(t, out.Bytes()[n:]); after != before.String() {
+			t.Errorf("%s: the body changed", name)
+		}
+	}
+}
+
+func spooledBody(t *testing.T, body []byte) string {
+	t.Helper()
+	return string(body[emptyLine(body):])
+}
+
+func TestAMessageIsSpooledHoweverItComes(t *testing.T) {
+	for name, text := range shapes {
+		for kind, reader := range map[string]io.Reader{"halves": iotest.HalfReader(strings.NewReader(text)), "data with error": iotest.DataErrReader(strings.NewReader(text))} {
+			m, err := spool(reader, 0, t.TempDir())
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, kind, err)
+				continue
+			}
+			var out bytes.Buffer
+			m.WriteTo(&out)
+			if out.String() != text || m.size != int64(len(text)) {
+				t.Errorf("%s, %s: %d octets of %d", name, kind, out.Len(), len(text))
+			}
+			if wants := name == "8-bit"; m.EightBit != wants {
+				t.Errorf("%s: EightBit %v", name, m.EightBit)
+			}
+			m.Close()
+		}
+	}
+	if _, err := spool(iotest.ErrReader(io.ErrUnexpectedEOF), 0, ""); err == nil {
+		t.Error("an error of standard input was taken for its end")
+	}
+}
+
+func TestTheSpoolFileHasNoName(t *testing.T) {
+	dir := t.TempDir()
+	m, err := spool(strings.NewReader(shapes["larger than memory"]), 0, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if entries, _ := os.ReadDir(dir); len(entries) != 0 || m.file == nil {
+		t.Errorf("%d files in the spool folder", len(entries))
+	}
+}
+
+func TestAHeaderOfMoreThanAMegabyteIsNotRead(t *testing.T) {
+	for n, oversized := range map[int]bool{maxHeader - 100: false, maxHeader: true, 3 * maxHeader: true} {
+		text := "Subject: " + strings.Repeat("x", n-10) + "\n\nbody\n"
+		m := spooled(t, text)
+		if m.Oversized != oversized || oversized == (m.Header != nil) {
+			t.Errorf("a header of %d octets: oversized %v, %d fields", n, m.Oversized, len(m.Header))
+		}
+		var out bytes.Buffer
+		m.WriteTo(&out)
+		if out.String() != text {
+			t.Error("the message changed")
+		}
+	}
+}
+
+func TestOnlyAGrossShortfallIsACut(t *testing.T) {
+	empty := spooled(t, strings.Repeat("\n", 10000)) // the queue file takes two octets for each
+	if err := empty.checkWhole(20000); err != nil {
+		t.Errorf("empty lines: %v", err)
+	}
+	if err := empty.checkWhole(50000); err == nil || !AsFailure(err).Temporary() {
+		t.Errorf("a fifth of the message: %v", err)
+	}
+	if err := spooled(t, "x\n").checkWhole(0); err != nil {
+		t.Errorf("without a size: %v", err)
+	}
+	if err := spooled(t, "").checkWhole(0); err == nil || !AsFailure(err).Temporary() {
+		t.Errorf("an empty message: %v", err)
+	}
+}
+
+func TestTraceFieldsFitOnTheirLines(t *testing.T) {
+	if got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"}); len(got) != 2 ||
+		string(got[0]) != "X-Forwarded-To: x@remote.example\r\n" || string(got[1]) != "X-Forwarded-For: alias@example.org x@remote.example\r\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := traceFields(Recipient{Address: "x@remote.example"}); len(got) != 1 {
+		t.Errorf("without the alias: %q", got)
+	}
+	for _, field := range traceFields(Recipient{Address: strings.Repeat("x", 500) + "@remote.example", Original: "a@b.example"}) {
+		t.Errorf("a field of %d octets", len(field))
+	}
+}
+
+func FuzzMessage(f *testing.F) {
+	for name, text := range shapes {
+		if len(text) < 1000 {
+			f.Add([]byte(text), name)
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte, _ string) {
+		m, err := spool(bytes.NewReader(text), 0, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		authorDomains(m.Header)
+		var out bytes.Buffer
+		(content{added: dkim.Header{dkim.Field("X-Added: 1\r\n")}, message: m}).WriteTo(&out)
+		again, _ := dkim.SplitHeader(out.Bytes())
+		if len(again) != len(m.Header)+1 {
+			t.Errorf("%q: %d fields became %d", text, len(m.Header), len(again))
+		}
+	})
+}

@@ -1,0 +1,284 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"postmend/srs"
+)
+
+// Class is what a recipient is to us; see the table in docs/flow.md.
+type Class string
+
+// The classes, in the order in which a plan lists them.
+const (
+	// Reversed: a valid SRS address of ours, turned back into the original sender's.
+	Reversed Class = "reversed"
+	// Local: delivered on this side; handed back as it came.
+	Local Class = "local"
+	// Outgoing: mail of our own side to a remote recipient.
+	Outgoing Class = "outgoing"
+	// Bounce: the null sender, to a remote recipient.
+	Bounce Class = "bounce"
+	// Forwarded: somebody else's mail that goes on to a remote recipient.
+	Forwarded Class = "forwarded"
+)
+
+var classes = [...]Class{Reversed, Local, Outgoing, Bounce, Forwarded}
+
+// Plan is what will be done with a message, and why.
+type Plan struct {
+	// Deliveries are the hand-overs, at most one a class. None if there is a Refusal.
+	Deliveries []Delivery `json:"deliveries"`
+	// Discarded are those that the configuration throws away.
+	Discarded []Delivery `json:"discarded,omitempty"`
+	// Refusal ends the run without any hand-over.
+	Refusal *Failure `json:"-"`
+}
+
+// Delivery is one hand-over: the recipients of one class.
+type Delivery struct {
+	Class      Class       `json:"class"`
+	Sender     string      `json:"sender"` // the reverse-path it leaves with
+	Recipients []Recipient `json:"recipients"`
+	// SignAs is the domain whose DKIM keys sign, "" if none does.
+	SignAs string `json:"sign_as,omitempty"`
+	// From is the address that takes the author's place in From:, "" if that field stays.
+	From string `json:"from,omitempty"`
+	// Stamp is set if Authentication-Results is added; Purge if those that only claim to be ours are removed (RFC 8601 section 5).
+	Stamp bool `json:"stamp,omitempty"`
+	Purge bool `json:"purge,omitempty"`
+	// Trace is set if X-Forwarded-To and X-Forwarded-For are added.
+	Trace bool `json:"trace,omitempty"`
+	// Forecast is nil for what stays on this side.
+	Forecast *Forecast `json:"forecast,omitempty"`
+	// Reasons tell a person why, in the order of the decisions.
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+func (d *Delivery) because(format string, args ...any) {
+	d.Reasons = append(d.Reasons, fmt.Sprintf(format, args...))
+}
+
+// policy is what the configuration decides, ready for use. Nothing in it depends on a message.
+type policy struct {
+	hostname      string
+	local         domainSet
+	trusted       []netip.Prefix
+	srs           *srs.Rewriter // nil without [srs]
+	srsError      error         // why srs could not be made ready
+	srsDomain     string        // canonical; "" without [srs]
+	signers       map[string]bool
+	defaultSigner string // signs forwarded mail; "" if there is no key
+	dmarc         DMARCConfig
+	forceMunge    domainSet
+	forbidMunge   domainSet
+}
+
+// facts are what the plan has to know of the message itself.
+type facts struct {
+	// authors are the canonical domains of the From: field.
+	authors []string
+	// oversized is set if the header was too long to be read.
+	oversized bool
+	// proven is what arrived with the message; its zero value proves nothing.
+	proven proof
+	// patient is set while DNS trouble may still keep the message in the queue.
+	patient bool
+	// longestLine is in octets.
+	longestLine int
+	// occurrences counts the fields of the names that we may add, and the Authentication-Results that only claim to be ours.
+	occurrences map[string]int
+	claimed     int
+}
+
+// plan decides. It touches nothing outside its arguments (the clock is in the SRS rewriter).
+func (p *policy) plan(env *Envelope, msg facts) Plan {
+	groups := map[Class]*Delivery{}
+	group := func(class Class) *Delivery {
+		if groups[class] == nil {
+			groups[class] = &Delivery{Class: class, Sender: env.Sender}
+		}
+		return groups[class]
+	}
+
+	var refusal *Failure
+	for _, recipient := range env.Recipients {
+		class := p.classify(env, recipient.Address)
+		delivery := group(class)
+		if class == Reversed {
+			original, err := p.reverse(recipient.Address)
+			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
+				// One exit status speaks for all recipients. Handed back as it is, this one is refused by Postfix,
+				// which knows no such user in the SRS domain, and the others are not touched by it.
+				delivery.because("%s is left to Postfix to refuse: %s", recipient.Address, err.Reason)
+			} else if err != nil {
+				refusal = err
+			} else {
+				delivery.because("%s is a valid SRS address of ours", recipient.Address)
+				recipient.Address = original
+			}
+		}
+		delivery.Recipients = append(delivery.Recipients, recipient)
+	}
+	if refusal != nil {
+		return Plan{Refusal: refusal}
+	}
+
+	var plan Plan
+	for _, class := range classes {
+		delivery := groups[class]
+		if delivery == nil {
+			continue
+		}
+		verdict, err := p.mend(delivery, env, msg)
+		switch {
+		case err != nil && (err.Temporary() || len(groups) == 1):
+			return Plan{Refusal: err}
+		case err != nil:
+			// One exit status speaks for all recipients, and the others are to have the message.
+			delivery.because("would be refused (%s), were there not other recipients", err.Reason)
+		case verdict == discard:
+			plan.Discarded = append(plan.Discarded, *delivery)
+			continue
+		}
+		if class != Local && class != Reversed {
+			delivery.Forecast = p.forecast(delivery, msg, env.isOurs(p.trusted))
+		}
+		plan.Deliveries = append(plan.Deliveries, *delivery)
+	}
+	return plan
+}
+
+// needsProof tells whether the plan depends on what the message proves of its author: only for what comes from outside and
+// leaves again. The rest costs no look-up.
+func (p *policy) needsProof(env *Envelope) bool {
+	if env.isOurs(p.trusted) {
+		return false
+	}
+	for _, r := range env.Recipients {
+		if class := p.classify(env, r.Address); class == Forwarded || class == Bounce {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *policy) classify(env *Envelope, recipient string) Class {
+	domain := domainOf(recipient)
+	switch {
+	case p.ownsSRS(recipient):
+		return Reversed
+	case domain == "", p.local.has(domain): // Postfix completes an address without domain by its own
+		return Local
+	case env.Sender == "":
+		return Bounce
+	case env.isOurs(p.trusted):
+		return Outgoing
+	}
+	return Forwarded
+}
+
+// ownsSRS tells whether an address has the form of an SRS address of ours. It works without the secrets, so that their
+// absence stops no other mail.
+func (p *policy) ownsSRS(address string) bool {
+	return p.srsDomain != "" && domainOf(address) == p.srsDomain && srs.IsRewritten(address)
+}
+
+// reverse verifies an SRS address of ours and gives the original sender.
+func (p *policy) reverse(address string) (string, *Failure) {
+	if p.srsError != nil {
+		return "", srsUnusable(p.srsError)
+	}
+	original, err := p.srs.Reverse(address)
+	if err == nil {
+		return original, nil
+	}
+	reason := "malformed SRS address"
+	switch {
+	case errors.Is(err, srs.ErrForged):
+		reason = "SRS address was not made here"
+	case errors.Is(err, srs.ErrExpired):
+		reason = "SRS address has expired"
+	}
+	return "", &Failure{Kind: NoSuchUser, Reason: reason, Err: err}
+}
+
+func srsUnusable(err error) *Failure {
+	return &Failure{Kind: Configuration, Reason: "SRS secrets cannot be used, see the mail log", Err: err}
+}
+
+// verdict is whether a delivery takes place.
+type verdict int
+
+const (
+	deliver verdict = iota
+	discard
+)
+
+// mend fills in what changes for a delivery: sender, From:, signature, other fields.
+func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
+	switch {
+	case d.Class == Reversed:
+		return deliver, nil
+	case d.Class == Local:
+		d.because("delivered on this side: handed back as it came")
+		return deliver, nil
+	case !env.isOurs(p.trusted):
+		return p.mendForeign(d, env, msg)
+	}
+	d.SignAs = p.authorSigner(msg.authors)
+	if d.SignAs == "" && d.Class == Bounce {
+		d.SignAs = p.defaultSigner
+	}
+	return deliver, p.rewriteSender(d, env)
+}
+
+// authorSigner is the domain with a key of ours for mail of our own side: the From: domain or the nearest domain above
+// it, which is aligned in relaxed mode. With authors in several domains there is none.
+func (p *policy) authorSigner(authors []string) string {
+	if len(authors) != 1 {
+		return ""
+	}
+	for domain := authors[0]; domain != ""; _, domain, _ = strings.Cut(domain, ".") {
+		if p.signers[domain] && aligned(domain, authors[0]) {
+			return domain
+		}
+	}
+	return ""
+}
+
+// rewriteSender gives a remote delivery a sender for which this host may send. Where SRS has no answer the sender stays:
+// SPF will not pass at the next hop, but bounces find their way home.
+func (p *policy) rewriteSender(d *Delivery, env *Envelope) *Failure {
+	domain := domainOf(env.Sender)
+	switch {
+	case env.Sender == "":
+		d.because("the null sender stays")
+		return nil
+	case p.srsDomain == "":
+		d.because("sender stays: no [srs] is configured")
+		return nil
+	case domain == "" || p.local.has(domain) && domain != p.srsDomain:
+		d.because("sender stays: its domain is local")
+		return nil
+	case domain == p.srsDomain:
+		d.because("sender stays: it is in our SRS domain already")
+		return nil
+	case p.srsError != nil:
+		return srsUnusable(p.srsError)
+	}
+	rewritten, err := p.srs.Forward(env.Sender)
+	switch {
+	case errors.Is(err, srs.ErrTooLong):
+		d.because("sender stays: its SRS form would have more than 64 octets before the @")
+	case err != nil:
+		d.because("sender stays: %v", err)
+	default:
+		d.Sender = rewritten
+		d.because("sender rewritten by SRS")
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package filter
+
+import (
+	"context"
+	"math"
+	"net/mail"
+	"net/netip"
+	"strings"
+	"time"
+
+	"postmend/dkim"
+	"postmend/filter/authn"
+)
+
+// prove finds out what a message proves of its author. What an Authentication-Results field of a trusted earlier filter says
+// is not looked up again.
+func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
+	defer cancel()
+	resolver := authn.New(f.config.Resolver)
+	ip, _ := env.clientIP()
+	request := authn.Request{
+		ClientIP: ip,
+		HELO:     env.HELO,
+		Sender:   env.Sender,
+		Authors:  authorDomains(m.Header),
+		Trusted:  f.trustedResults(m),
+	}
+	if request.Trusted != nil {
+		return f.checkTransit(ctx, resolver, request, authn.Check(ctx, resolver, request, nil)), nil
+	}
+	verifier := dkim.NewVerifier(m.Header, dkim.VerifyOptions{Resolver: resolver, Now: f.now})
+	if err := m.writeBody(verifier); err != nil {
+		return proof{}, err
+	}
+	return f.checkTransit(ctx, resolver, request, authn.Check(ctx, resolver, request, verifier.Verify)), nil
+}
+
+// proof is what a message proves, and what this host would add to it.
+type proof struct {
+	authn.Results
+	// weMaySend is set if SPF lets this host send for the sender's domain: then merely sending the message on adds a pass.
+	weMaySend bool
+}
+
+// checkTransit asks SPF about this host, where a message failed DMARC whose sender is in the From: domain. The host's addresses are
+// those of its name.
+func (f *Filter) checkTransit(ctx context.Context, resolver *authn.Resolver, request authn.Request, results authn.Results) proof {
+	proven := proof{Results: results}
+	if results.DMARC.Status != authn.Fail || !alignedWithAny(domainOf(request.Sender), request.Authors) {
+		return proven
+	}
+	const enough = 2 // one of IPv4, one of IPv6
+	addresses, _ := resolver.LookupIPAddr(ctx, f.config.Hostname)
+	for _, address := range addresses[:min(len(addresses), enough)] {
+		ip, _ := netip.AddrFromSlice(address.IP)
+		ours := authn.Check(ctx, resolver, authn.Request{ClientIP: ip.Unmap(), HELO: f.config.Hostname, Sender: request.Sender}, nil)
+		proven.weMaySend = proven.weMaySend || ours.SPF.Status == authn.Pass
+	}
+	return proven
+}
+
+// trustedResults reads the topmost Authentication-Results field of a trusted authserv-id; nil if there is none. Whoever writes such
+// fields also removes those that others wrote in its name (RFC 8601 section 5): that is what makes it trusted.
+func (f *Filter) trustedResults(m *Message) *authn.Results {
+	for _, id := range f.config.TrustedAuthservIDs {
+		for _, field := range m.Header {
+			if !field.Is("Authentication-Results") || !authn.ClaimsToBe(field.Value(), id) {
+				continue
+			}
+			if parsed, err := authn.Parse(field.Value()); err == nil {
+				results := authn.FromTrusted(parsed)
+				return &results
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// claimsToBeOurs tells whether a field is an Authentication-Results that names us as its author. We have not written it.
+func (f *Filter) claimsToBeOurs(field dkim.Field) bool {
+	return field.Is("Authentication-Results") && authn.ClaimsToBe(field.Value(), f.config.Hostname)
+}
+
+// age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when it took the message in. Without
+// one there is nobody who would try again: then it is as old as can be.
+func (f *Filter) age(m *Message) time.Duration {
+	for _, field := range m.Header {
+		if !field.Is("Received") {
+			continue
+		}
+		value := unfold(field.Value())
+		date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
+		if err != nil {
+			break
+		}
+		return f.now().Sub(date)
+	}
+	return math.MaxInt64
+}
+
+// facts gathers what the plan has to know of the message.
+func (f *Filter) facts(m *Message, proven proof) facts {
+	known := facts{
+		authors:     authorDomains(m.Header),
+		oversized:   m.Oversized,
+		proven:      proven,
+		patient:     f.age(m) < time.Duration(f.config.Limits.DNSPatience),
+		longestLine: m.LongestLine,
+		occurrences: map[string]int{},
+	}
+	for _, field := range m.Header {
+		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for"} {
+			if field.Is(name) {
+				known.occurrences[name]++
+			}
+		}
+		if f.claimsToBeOurs(field) {
+			known.claimed++
+		}
+	}
+	return known
+}

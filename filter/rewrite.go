@@ -1,0 +1,117 @@
+package filter
+
+import (
+	"bytes"
+	"io"
+
+	"postmend/dkim"
+)
+
+// content is a message as it leaves: fields put on top of what came. Without any it is what came, octet for octet.
+type content struct {
+	added   dkim.Header
+	header  dkim.Header // stands for the message's own; nil if that is unchanged
+	message *Message
+}
+
+// remaining is the header below what was added.
+func (c content) remaining() dkim.Header {
+	if c.header != nil {
+		return c.header
+	}
+	return c.message.Header
+}
+
+// WriteTo implements io.WriterTo.
+func (c content) WriteTo(w io.Writer) (int64, error) {
+	m := c.message
+	if len(c.added) == 0 && c.header == nil {
+		return m.WriteTo(w)
+	}
+	written, err := w.Write(c.top())
+	n := int64(written)
+	if err != nil {
+		return n, err
+	}
+	rest, err := m.writeFrom(w, m.bodyAt)
+	return n + rest, err
+}
+
+// top is the header with the added fields, and the empty line if the message lacks it: cleanup(8) would add it anyway, but a
+// body that starts with a blank would be taken for the continuation of a field of ours.
+func (c content) top() []byte {
+	m := c.message
+	eol := m.lineEnd()
+	var top bytes.Buffer
+	ours := func(fields dkim.Header) {
+		for _, field := range fields {
+			top.Write(bytes.TrimRight(bytes.ReplaceAll(field, []byte("\r\n"), eol), "\r\n"))
+			top.Write(eol)
+		}
+	}
+	ours(c.added)
+	if c.header == nil {
+		top.Write(m.head[:m.bodyAt])
+	} else {
+		ours(c.header)
+	}
+	if body := m.head[m.bodyAt:]; len(body) > 0 && emptyLine(body) == 0 {
+		top.Write(eol)
+	}
+	return top.Bytes()
+}
+
+// lineEnd is the message's own, LF if it has none.
+func (m *Message) lineEnd() []byte {
+	if end := bytes.IndexByte(m.head, '\n'); end > 0 && m.head[end-1] == '\r' {
+		return []byte("\r\n")
+	}
+	return []byte("\n")
+}
+
+// maxTraceValue keeps the trace fields under the 998 octets of RFC 5322 section 2.1.1 with two addresses on a line.
+const maxTraceValue = 450
+
+// traceFields are the fields that receivers ask of forwarders; they name the recipient and the alias that led there. Addresses that
+// do not fit on a line are left out.
+func traceFields(r Recipient) dkim.Header {
+	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue {
+		return nil
+	}
+	fields := dkim.Header{dkim.Field("X-Forwarded-To: " + r.Address + "\r\n")}
+	if r.Original != "" && r.Original != r.Address {
+		fields = append(fields, dkim.Field("X-Forwarded-For: "+r.Original+" "+r.Address+"\r\n"))
+	}
+	return fields
+}
+
+// sign makes the DKIM-Signature fields for the message's body under the given header.
+func (m *Message) sign(header dkim.Header, keys []*dkim.Key) (dkim.Header, error) {
+	signer, err := dkim.NewSigner(header, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer signer.Close()
+	if err := m.writeBody(signer); err != nil {
+		return nil, err
+	}
+	return signer.Sign()
+}
+
+// SignMessage copies a message from r to w with a DKIM-Signature field of each key on top. All of r is read before w is written to.
+func SignMessage(w io.Writer, r io.Reader, keys []*dkim.Key) error {
+	m, err := spool(r, 0, "")
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := m.checkWhole(0); err != nil {
+		return err
+	}
+	fields, err := m.sign(m.Header, keys)
+	if err != nil {
+		return err
+	}
+	_, err = content{added: fields, message: m}.WriteTo(w)
+	return err
+}

@@ -1,0 +1,285 @@
+// Package filter is the pipeline: it reads an envelope and a message, decides what has to change so that the
+// message survives the next hop, and hands it back.
+//
+//	stdin → spool → parse → authenticate → plan → rewrite → re-inject
+//
+// The plan is a pure function; everything that touches the world stands before or after it.
+package filter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"postmend/dkim"
+	"postmend/filter/authn"
+	"postmend/reinject"
+)
+
+// Filter is a configuration made ready for messages.
+type Filter struct {
+	config *Config
+	policy policy
+	target *reinject.Target
+	now    func() time.Time
+}
+
+// Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is right for Postfix.
+type Options struct {
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Stdout is where the target "stdout:" writes to; nil means nowhere.
+	Stdout io.Writer
+}
+
+// New makes a configuration ready. Keys and secrets that cannot be read are no error yet: mail that needs none of them
+// passes all the same.
+func New(config *Config, options Options) (*Filter, error) {
+	local, localErr := config.localDomains()
+	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
+	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
+	if err := errors.Join(localErr, forceErr, forbidErr); err != nil {
+		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
+	}
+	target, err := reinject.New(reinject.Options{
+		Target:       config.Reinject.Target,
+		User:         config.Reinject.User,
+		PasswordFile: config.Reinject.PasswordFile,
+		HELOName:     config.Hostname,
+		SpoolDir:     config.Limits.SpoolDir,
+		Stdout:       options.Stdout,
+	})
+	if err != nil {
+		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: fmt.Errorf("reinject: %w", err)}
+	}
+	f := &Filter{config: config, target: target, now: options.Now}
+	if f.now == nil {
+		f.now = time.Now
+	}
+	f.policy = policy{
+		hostname:      config.Hostname,
+		local:         local,
+		trusted:       config.TrustedNetworks,
+		signers:       map[string]bool{},
+		defaultSigner: config.DKIM.DefaultDomain,
+		dmarc:         config.DMARC,
+		forceMunge:    force,
+		forbidMunge:   forbid,
+	}
+	for _, key := range config.DKIM.Keys {
+		f.policy.signers[key.Domain] = true
+	}
+	if config.SRS.Domain != "" {
+		f.policy.srsDomain = canonicalDomain(config.SRS.Domain)
+		f.policy.srs, f.policy.srsError = NewRewriter(config, f.now)
+	}
+	return f, nil
+}
+
+// Run takes one message from stdin to its end: handed back, or a *Failure. The report is complete in both cases.
+func (f *Filter) Run(ctx context.Context, env *Envelope, stdin io.Reader) (*Report, error) {
+	report := newReport(env)
+	err := f.run(ctx, env, stdin, report)
+	report.finish(err)
+	return report, err
+}
+
+func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, report *Report) error {
+	parent := os.Getppid()
+	m, plan, known, err := f.prepare(ctx, env, stdin)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	report.planned(plan, known)
+	if plan.Refusal != nil {
+		return plan.Refusal
+	}
+	transactions, err := f.rewrite(env, m, plan, known, report)
+	if err != nil {
+		return err
+	}
+	// Postfix keeps the mail if its pipe(8) has died meanwhile, and will start us again: what we have may be cut short.
+	stillWanted := func() error {
+		if os.Getppid() != parent {
+			return &Failure{Reason: "the process that started us is gone"}
+		}
+		return ctx.Err()
+	}
+	results, err := f.target.Send(ctx, env.client(), stillWanted, transactions)
+	report.handedOver(results)
+	if err != nil {
+		return handOverFailure(err)
+	}
+	return nil
+}
+
+// Explain plans for a message and its envelope, and changes nothing.
+func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*Explanation, error) {
+	m, plan, known, err := f.prepare(ctx, env, stdin)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	e := &Explanation{Envelope: env, Authors: known.authors, Proven: known.proven.Results, Plan: plan}
+	if plan.Refusal != nil {
+		e.Refusal = plan.Refusal.Reason
+	}
+	return e, nil
+}
+
+// Explanation is a plan with what it was made from.
+type Explanation struct {
+	Envelope *Envelope     `json:"envelope"`
+	Authors  []string      `json:"from_domains"`
+	Proven   authn.Results `json:"arrived"`
+	Plan
+	Refusal string `json:"refusal,omitempty"`
+}
+
+// Verify gives the Authentication-Results field for a message and its envelope.
+func (f *Filter) Verify(ctx context.Context, env *Envelope, stdin io.Reader) (string, error) {
+	m, err := f.read(env, stdin)
+	if err != nil {
+		return "", err
+	}
+	defer m.Close()
+	proven, err := f.prove(ctx, env, m)
+	return string(f.authenticationResults(proven.Results)), err
+}
+
+// authenticationResults is the field of RFC 8601.
+func (f *Filter) authenticationResults(proven authn.Results) dkim.Field {
+	return dkim.Field("Authentication-Results: " + authn.Format(f.config.Hostname, proven) + "\r\n")
+}
+
+// prepare reads the message, finds out what it proves if that matters, and plans for it.
+func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*Message, Plan, facts, error) {
+	if err := env.check(); err != nil {
+		return nil, Plan{}, facts{}, err
+	}
+	m, err := f.read(env, stdin)
+	if err != nil {
+		return nil, Plan{}, facts{}, err
+	}
+	var proven proof
+	if f.policy.needsProof(env) && !m.Oversized {
+		if proven, err = f.prove(ctx, env, m); err != nil {
+			m.Close()
+			return nil, Plan{}, facts{}, err
+		}
+	}
+	known := f.facts(m, proven)
+	return m, f.policy.plan(env, known), known, nil
+}
+
+func (f *Filter) read(env *Envelope, stdin io.Reader) (*Message, error) {
+	limits := f.config.Limits
+	m, err := spool(stdin, int64(limits.MemorySpool), limits.SpoolDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.checkWhole(env.Size); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// checkWhole finds a message that was cut short. size counts the records of the queue file: two octets for an empty line that
+// is one octet here, so only a gross shortfall proves anything.
+func (m *Message) checkWhole(size int64) error {
+	if m.size == 0 {
+		return &Failure{Reason: "empty message on standard input"}
+	}
+	const slack = 1024
+	if size > 2*m.size+slack {
+		return &Failure{Reason: fmt.Sprintf("message cut short: %d octets of about %d", m.size, size)}
+	}
+	return nil
+}
+
+// rewrite turns the plan into what is handed over.
+func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, report *Report) ([]reinject.Transaction, error) {
+	utf8 := env.needsUTF8() || m.cameWithUTF8()
+	var transactions []reinject.Transaction
+	for _, d := range plan.Deliveries {
+		leaving, err := f.mend(m, d, known, report)
+		if err != nil {
+			return nil, err
+		}
+		transactions = append(transactions, reinject.Transaction{
+			Sender:     d.Sender,
+			Recipients: reinjectRecipients(d.Recipients),
+			EnvelopeID: env.ID,
+			Content:    leaving,
+			EightBit:   m.EightBit,
+			UTF8:       utf8,
+			Size:       m.size,
+		})
+	}
+	return transactions, nil
+}
+
+// mend makes the message of a delivery. Signatures come last and go on top: they are over what leaves.
+func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (content, error) {
+	leaving := content{message: m}
+	if d.Purge {
+		leaving.header = slices.DeleteFunc(slices.Clone(m.Header), f.claimsToBeOurs)
+	}
+	if d.Stamp {
+		leaving.added = append(leaving.added, f.authenticationResults(known.proven.Results))
+	}
+	if d.Trace {
+		leaving.added = append(leaving.added, traceFields(d.Recipients[0])...)
+	}
+	if d.From != "" {
+		if header, err := rewriteFrom(leaving.remaining(), d.From); err == nil {
+			leaving.header = header
+		} else {
+			report.note("From: stays after all: " + err.Error())
+		}
+	}
+	if d.SignAs == "" {
+		return leaving, nil
+	}
+	keys, err := f.loadKeys(d.SignAs)
+	if err != nil {
+		return content{}, &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
+	}
+	signatures, err := m.sign(leaving.remaining(), keys)
+	if errors.Is(err, dkim.ErrUnsignable) {
+		report.note(err.Error())
+		return leaving, nil
+	} else if err != nil {
+		return content{}, err
+	}
+	report.signed(keys)
+	leaving.added = append(signatures, leaving.added...)
+	return leaving, nil
+}
+
+func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
+	list := make([]reinject.Recipient, len(recipients))
+	for i, r := range recipients {
+		list[i] = reinject.Recipient{Address: r.Address, Original: r.Original}
+	}
+	return list
+}
+
+// client is what XFORWARD tells the listener of the client that brought the message.
+func (e *Envelope) client() reinject.Client {
+	return reinject.Client{
+		Name:     e.ClientName,
+		Address:  e.ClientAddress,
+		Port:     e.ClientPort,
+		Protocol: strings.ToUpper(e.ClientProtocol),
+		HELO:     e.HELO,
+		Ident:    e.QueueID,
+	}
+}

@@ -1,0 +1,297 @@
+package filter
+
+import (
+	"context"
+	"fmt"
+	"net/mail"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"postmend/filter/authn/dnstest"
+)
+
+// outcome is what became of a scenario's message.
+type outcome struct {
+	env     *Envelope
+	config  *Config
+	dns     *dnstest.Server
+	asked   []string // DNS questions of the run
+	arrived string
+	report  *Report
+	err     error
+	sent    []left
+}
+
+func (w *world) play(t *testing.T, s scenario) *outcome {
+	header, body, _ := strings.Cut(strings.ReplaceAll(s["message"], "\n", "\r\n"), "\r\n\r\n")
+	header += "\r\n"
+	for line := range strings.Lines(s["sign"]) {
+		if strings.TrimSpace(line) != "" {
+			header = w.sign(t, line, header, body) + header
+		}
+	}
+	e, target := startExit(t)
+	o := &outcome{env: readEnvelope(t, s["envelope"]), dns: w.dns(t, s), arrived: strings.ReplaceAll(header+"\r\n"+body, "\r\n", "\n")}
+	o.config = w.config(t, s, o.dns.Addr(), target)
+	f, err := New(o.config, Options{Now: func() time.Time { return w.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.report, o.err = f.Run(context.Background(), o.env, strings.NewReader(o.arrived))
+	o.asked = o.dns.Queries()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	o.sent = e.sent
+	return o
+}
+
+func (o *outcome) String() string {
+	proven := o.report.known.proven
+	text := fmt.Sprintf("%v\ndmarc %s (%s) policy %s %s; spf %s\n", o.err, proven.DMARC.Status, proven.DMARC.Reason, proven.DMARC.Policy, proven.DMARC.PolicyName, proven.SPF.Status)
+	for _, v := range proven.DKIM {
+		text += fmt.Sprintf("dkim %s %s (%s)\n", v.Domain, v.Status, v.Reason)
+	}
+	for _, d := range append(o.report.plan.Deliveries, o.report.plan.Discarded...) {
+		text += fmt.Sprintf("%+v\n", d)
+	}
+	for _, l := range o.sent {
+		text += fmt.Sprintf("<%s> to %v:\n%.3000q\n", l.sender, l.recipients, l.text)
+	}
+	return text
+}
+
+// word is the outcome in the words of a scenario.
+func (o *outcome) word() string {
+	switch {
+	case o.err == nil && len(o.sent) == 0:
+		return "discarded"
+	case o.err == nil:
+		return "delivered"
+	}
+	f := AsFailure(o.err)
+	code := map[Kind]string{NoSuchUser: "5.1.1", Configuration: "4.3.5"}[f.Kind]
+	if f.Code != "" {
+		code = f.Code
+	}
+	if f.Temporary() {
+		return "deferred " + code
+	}
+	return "refused " + code
+}
+
+// checkRules checks what no scenario is an exception to.
+func (o *outcome) checkRules(t *testing.T) {
+	if o.err != nil && len(o.sent) > 0 {
+		t.Errorf("handed over and failed: %v", o.err)
+	}
+	for _, l := range o.sent {
+		if from := fieldsOf(l.text, "From"); !slices.Equal(from, fieldsOf(o.arrived, "From")) {
+			if o.report.known.proven.DMARC.Status != "pass" {
+				t.Error("From: was rewritten in a message that did not pass")
+			}
+		} else if o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text) == "pass" && !o.env.isOurs(o.config.TrustedNetworks) &&
+			o.receive(t, o.env.Sender, o.env.HELO, o.env.ClientAddress, o.arrived) != "pass" {
+			t.Errorf("a message passes that did not pass on arrival, sender <%s>", l.sender)
+		}
+		for _, line := range strings.Split(strings.Join(newFields(o.arrived, l.text, ""), ""), "\n") {
+			if strings.ContainsAny(line, "\r\x00") || len(line) > 998 {
+				t.Errorf("added: %q", line)
+			}
+		}
+	}
+}
+
+// of finds what was planned for a class, and what left by it; without a class, the only delivery. Both are empty if there is none.
+func (o *outcome) of(t *testing.T, class string) (d Delivery, l left) {
+	deliveries := append(slices.Clone(o.report.plan.Deliveries), o.report.plan.Discarded...)
+	if class == "" && len(deliveries) > 1 {
+		t.Fatal("several deliveries: the scenario has to say delivery: CLASS")
+	}
+	for _, d = range deliveries {
+		if class != "" && string(d.Class) != class {
+			continue
+		}
+		var to []string
+		for _, r := range d.Recipients {
+			to = append(to, r.Address)
+		}
+		for _, l := range o.sent {
+			if slices.Equal(l.recipients, to) {
+				return d, l
+			}
+		}
+		return d, left{}
+	}
+	return Delivery{}, left{}
+}
+
+// check compares with the lines of want.
+func (o *outcome) check(t *testing.T, want string) {
+	lines, class := pairs(t, want), ""
+	if len(lines) == 0 || lines[0][0] != "outcome" {
+		t.Fatal("want does not begin with outcome")
+	}
+	for _, p := range lines {
+		name, value := p[0], p[1]
+		if name == "delivery" {
+			class = value
+			continue
+		}
+		got, isPattern, known := o.look(t, name, class)
+		switch {
+		case name == "lacks":
+			if got, _, _ := o.look(t, "header", class); regexp.MustCompile(value).MatchString(got) {
+				t.Errorf("header has %q", value)
+			}
+		case !known:
+			t.Fatalf("want: %q is not understood", name)
+		case isPattern && !regexp.MustCompile("(?s)"+value).MatchString(got):
+			t.Errorf("%s: %q does not match %q", name, got, value)
+		case !isPattern && got != value:
+			t.Errorf("%s: %s, want %s", name, got, value)
+		}
+	}
+}
+
+// look finds what a line of want is about.
+func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern, known bool) {
+	dmarc := o.report.known.proven.DMARC
+	switch name { // of the run
+	case "outcome":
+		return o.word(), false, true
+	case "deliveries":
+		return strconv.Itoa(len(o.sent)), false, true
+	case "dmarc":
+		return string(dmarc.Status), false, true
+	case "policy":
+		return string(dmarc.Policy), false, true
+	case "spf":
+		return string(o.report.known.proven.SPF.Status), false, true
+	case "dkim":
+		var words []string
+		for _, v := range o.report.known.proven.DKIM {
+			words = append(words, string(v.Status))
+		}
+		return strings.Join(words, " "), false, true
+	case "asked":
+		return strings.Join(o.asked, " "), true, true
+	case "questions":
+		return strconv.Itoa(len(o.asked)), false, true
+	}
+	d, l := o.of(t, class)
+	switch name { // of a delivery
+	case "class":
+		return string(d.Class), false, true
+	case "sender":
+		return o.senderWord(l.sender), false, true
+	case "to":
+		return strings.Join(l.recipients, " "), false, true
+	case "from":
+		return o.fromWord(l.text), false, true
+	case "display":
+		from, err := mail.ParseAddress(strings.Join(values(l.text, "From"), "\n"))
+		if err != nil {
+			return err.Error(), false, true
+		}
+		return from.Name, false, true
+	case "signed":
+		return o.signedWord(l.text), false, true
+	case "untouched":
+		return yes(l.text == o.arrived), false, true
+	case "trace":
+		return yes(len(newFields(o.arrived, l.text, "X-Forwarded-To")) > 0), false, true
+	case "results":
+		return strings.Join(newFields(o.arrived, l.text, "Authentication-Results"), ""), true, true
+	case "our results":
+		return strconv.Itoa(strings.Count(strings.ToLower(strings.Join(fieldsOf(l.text, "Authentication-Results"), "")), "mx.example.org")), false, true
+	case "reply-to fields":
+		return strconv.Itoa(len(fieldsOf(l.text, "Reply-To"))), false, true
+	case "header":
+		header, _, _ := strings.Cut(l.text, "\n\n")
+		return header + "\n", true, true
+	case "because":
+		return strings.Join(d.Reasons, "; ") + fmt.Sprint("; ", o.err), true, true
+	case "receiver":
+		return o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text), false, true
+	}
+	return "", false, false
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func (o *outcome) senderWord(sender string) string {
+	switch {
+	case sender == "":
+		return "null"
+	case sender == o.env.Sender:
+		return "same"
+	case regexp.MustCompile(`^SRS[01]=.*@srs\.`).MatchString(sender):
+		return "srs"
+	}
+	return sender
+}
+
+func (o *outcome) fromWord(text string) string {
+	if slices.Equal(fieldsOf(text, "From"), fieldsOf(o.arrived, "From")) {
+		return "untouched"
+	}
+	from, err := mail.ParseAddress(strings.Join(values(text, "From"), "\n"))
+	if err != nil {
+		return err.Error()
+	}
+	return from.Address
+}
+
+func (o *outcome) signedWord(text string) string {
+	var domains []string
+	for _, field := range newFields(o.arrived, text, "DKIM-Signature") {
+		domains = append(domains, regexp.MustCompile(`\bd=([^;\s]+)`).FindStringSubmatch(field)[1])
+	}
+	if domains == nil {
+		return "none"
+	}
+	return strings.Join(domains, " ")
+}
+
+// fieldsOf gives the header fields of a name, "" of any, as they stand.
+func fieldsOf(text, name string) (fields []string) {
+	header, _, _ := strings.Cut(text, "\n\n")
+	for _, field := range regexp.MustCompile(`(?m)^[!-9;-~]+[ \t]*:.*\n([ \t].*\n)*`).FindAllString(header+"\n", -1) {
+		n, _, _ := strings.Cut(field, ":")
+		if name == "" || strings.EqualFold(strings.TrimSpace(n), name) {
+			fields = append(fields, field)
+		}
+	}
+	return fields
+}
+
+// values are the values of the fields of a name, unfolded.
+func values(text, name string) (list []string) {
+	for _, field := range fieldsOf(text, name) {
+		_, value, _ := strings.Cut(field, ":")
+		list = append(list, strings.TrimSpace(strings.ReplaceAll(value, "\n", "")))
+	}
+	return list
+}
+
+// newFields are the fields of a name that a message did not arrive with.
+func newFields(arrived, leaving, name string) (fields []string) {
+	old := fieldsOf(arrived, name)
+	for _, field := range fieldsOf(leaving, name) {
+		if i := slices.Index(old, field); i >= 0 {
+			old = slices.Delete(old, i, i+1)
+			continue
+		}
+		fields = append(fields, field)
+	}
+	return fields
+}

@@ -1,0 +1,170 @@
+package filter
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+
+	"postmend/dkim"
+)
+
+// maxHeader bounds the header, in octets. Real ones are a hundred times shorter; a longer one is not read, and such a message is
+// forwarded as it came.
+const maxHeader = 1 << 20
+
+// Message is one message, read to its end. What does not fit into memory waits in a file that has no name any more.
+type Message struct {
+	// Header is the message's header as it stands; nil if Oversized.
+	Header dkim.Header
+	// Oversized is set if the header does not end within 1 MiB.
+	Oversized bool
+	// EightBit is set if an octet has its high bit set.
+	EightBit bool
+	// LongestLine is the length of the longest line in octets, without its line end.
+	LongestLine int
+
+	line   int      // length of the line that is being read
+	head   []byte   // the first octets
+	file   *os.File // the octets after head; nil if there are none
+	size   int64
+	bodyAt int // where in head the body starts, with the empty line that precedes it, if there is one
+}
+
+// spool reads a message to its end: up to memory octets stay in memory (a header always does), the rest goes to a file in dir
+// ("" is the system's temporary directory).
+func spool(r io.Reader, memory int64, dir string) (*Message, error) {
+	m := &Message{}
+	memory = max(memory, maxHeader)
+	if err := m.readHead(r, int(memory)); err != nil {
+		return nil, fmt.Errorf("reading the message: %w", err)
+	}
+	if int64(len(m.head)) == memory {
+		if err := m.readRest(r, dir); err != nil {
+			m.Close()
+			return nil, err
+		}
+	}
+	prefix := m.head[:min(len(m.head), maxHeader)]
+	header, n := dkim.SplitHeader(prefix)
+	if n == len(prefix) && m.size > int64(len(prefix)) {
+		m.Oversized = true
+	} else {
+		m.Header, m.bodyAt = header, n
+	}
+	return m, nil
+}
+
+// readHead fills head up to limit octets. It grows by doubling, so that a small message costs little.
+func (m *Message) readHead(r io.Reader, limit int) error {
+	m.head = make([]byte, 0, min(32<<10, limit))
+	for {
+		n, err := r.Read(m.head[len(m.head):cap(m.head)])
+		m.head = m.head[:len(m.head)+n]
+		m.scan(m.head[len(m.head)-n:])
+		m.size = int64(len(m.head))
+		if err == io.EOF || len(m.head) == limit {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(m.head) == cap(m.head) {
+			grown := make([]byte, len(m.head), min(2*cap(m.head), limit))
+			copy(grown, m.head)
+			m.head = grown
+		}
+	}
+}
+
+func (m *Message) readRest(r io.Reader, dir string) error {
+	file, err := unnamedFile(dir)
+	if err != nil {
+		return fmt.Errorf("spool_dir: %w", err)
+	}
+	m.file = file
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(buffer)
+		if n > 0 {
+			m.scan(buffer[:n])
+			m.size += int64(n)
+			if _, err := file.Write(buffer[:n]); err != nil {
+				return fmt.Errorf("spool_dir: %w", err)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the message: %w", err)
+		}
+	}
+}
+
+// unnamedFile makes a file that is gone as soon as nobody holds it open, however we end.
+func unnamedFile(dir string) (*os.File, error) {
+	file, err := os.CreateTemp(dir, "postmend-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// scan notes what the next octets tell of the message.
+func (m *Message) scan(b []byte) {
+	for _, c := range b {
+		switch {
+		case c == '\n':
+			m.line = 0
+			continue
+		case c == '\r':
+			continue // belongs to the line end, but for oddities that do not matter here
+		case c >= 0x80:
+			m.EightBit = true
+		}
+		m.line++
+		m.LongestLine = max(m.LongestLine, m.line)
+	}
+}
+
+// Close releases the spool.
+func (m *Message) Close() error {
+	if m.file == nil {
+		return nil
+	}
+	return m.file.Close()
+}
+
+// writeFrom writes the message's octets from offset on, which lies in the head.
+func (m *Message) writeFrom(w io.Writer, offset int) (int64, error) {
+	written, err := w.Write(m.head[offset:])
+	n := int64(written)
+	if err != nil || m.file == nil {
+		return n, err
+	}
+	rest, err := io.Copy(w, io.NewSectionReader(m.file, 0, m.size-int64(len(m.head))))
+	return n + rest, err
+}
+
+// WriteTo writes the message as it came, octet for octet.
+func (m *Message) WriteTo(w io.Writer) (int64, error) { return m.writeFrom(w, 0) }
+
+// writeBody writes the body without the empty line that precedes it.
+func (m *Message) writeBody(w io.Writer) error {
+	_, err := m.writeFrom(w, m.bodyAt+emptyLine(m.head[m.bodyAt:]))
+	return err
+}
+
+// emptyLine is the length of the empty line that b starts with, or 0.
+func emptyLine(b []byte) int {
+	end := bytes.IndexByte(b, '\n')
+	if end < 0 || len(bytes.TrimRight(b[:end], "\r")) > 0 {
+		return 0
+	}
+	return end + 1
+}
