@@ -1,0 +1,419 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"postmend/dkim"
+	"postmend/postfix"
+)
+
+// world is a folder with a configuration that hands messages to standard output, and a log socket.
+type world struct {
+	t      *testing.T
+	config string
+	log    net.PacketConn
+}
+
+func newWorld(t *testing.T, change ...string) *world {
+	t.Helper()
+	dir := t.TempDir()
+	w := &world{t: t, config: filepath.Join(dir, "postmend.toml")}
+	pem, err := dkim.GenerateKey("ed25519")
+	w.check(err)
+	w.check(os.WriteFile(filepath.Join(dir, "key.pem"), pem, 0o600))
+	w.check(os.WriteFile(filepath.Join(dir, "secrets"), []byte("s3cr3t\n"), 0o600))
+	socket := filepath.Join(dir, "log")
+	w.log, err = net.ListenPacket("unixgram", socket)
+	w.check(err)
+	t.Cleanup(func() { w.log.Close() })
+	text := fmt.Sprintf(`hostname = "mx.example.org"
+local_domains = ["example.org"]
+[srs]
+domain = "srs.example.org"
+secrets_file = "secrets"
+[[dkim.keys]]
+domain = "example.org"
+selector = "s"
+file = "key.pem"
+[reinject]
+target = "stdout:"
+[limits]
+deadline = "10s"
+[log]
+socket = %q
+`, socket)
+	w.check(os.WriteFile(w.config, []byte(strings.NewReplacer(change...).Replace(text)), 0o644))
+	return w
+}
+
+func (w *world) check(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// run runs a command line with the world's configuration.
+func (w *world) run(stdin string, args ...string) (exit int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...), strings.NewReader(stdin), &out, &errs)
+	return exit, out.String(), errs.String()
+}
+
+// logged is the next log line.
+func (w *world) logged() string {
+	w.t.Helper()
+	buffer := make([]byte, 64<<10)
+	n, _, err := w.log.ReadFrom(buffer)
+	w.check(err)
+	return string(buffer[:n])
+}
+
+const message = "From: Alice <alice@b.example>\nSubject: x\n\nbody\n"
+
+func TestFilterPrintsTheMendedMessageByHand(t *testing.T) {
+	w := newWorld(t)
+	exit, out, status := w.run(message, "filter", "-f", "alice@b.example", "--client-address=192.0.2.1", "--queue-id=4ABC",
+		"--original-recipient=info@example.org", "--", "bob@remote.example")
+	if exit != 0 || !strings.HasSuffix(out, message) || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasPrefix(status, "2.0.0 ") {
+		t.Errorf("exit %d, status %q, message\n%s", exit, status, out)
+	}
+	if !strings.Contains(out, "\nX-Forwarded-For: info@example.org bob@remote.example\n") {
+		t.Errorf("no trace of the alias in\n%s", out)
+	}
+	line := w.logged()
+	for _, want := range []string{`^<22>.* postmend\[\d+\]: 4ABC: `, ` classes=forwarded:1 `, ` from=<alice@b\.example> `, ` sender=<SRS0=`, ` header_from=b\.example `,
+		` signed=example\.org/s `, ` result=queued `, ` time=\d+\.\d+s `} {
+		if !regexp.MustCompile(want).MatchString(line) {
+			t.Errorf("the log line lacks %s: %s", want, line)
+		}
+	}
+}
+
+func TestEmptyAndUnknownFlagsMeanNotKnown(t *testing.T) {
+	w := newWorld(t)
+	args := []string{"filter", "-f", ""}
+	for _, flag := range []string{"queue-id", "client-address", "client-name", "client-port", "client-protocol", "helo", "sasl-username", "size", "envid", "original-recipient"} {
+		args = append(args, "--"+flag+"=unknown")
+	}
+	if exit, out, status := w.run(message, append(args, "--", "x@example.org")...); exit != 0 || out != message {
+		t.Errorf("exit %d, %q, %q", exit, status, out)
+	}
+	for i := range args {
+		args[i] = strings.Replace(args[i], "=unknown", "=", 1)
+	}
+	if exit, out, status := w.run(message, append(args, "--", "x@example.org")...); exit != 0 || out != message {
+		t.Errorf("exit %d, %q, %q", exit, status, out)
+	}
+}
+
+// Each bad input either goes through unaltered, or gets one line that keeps it in the queue.
+func TestBadAddressesGoThroughOrStayInTheQueue(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for name, row := range map[string]struct {
+		sender, recipient string
+		exit              int
+		want              string
+	}{
+		"CR LF in the sender":       {"a@b.example\r\nRCPT TO:<c@d.example>", "x@example.org", 64, "4.3.5 sender has a control character"},
+		"LF in the recipient":       {"a@b.example", "x@example.org\nDATA", 64, "4.3.5 recipient 1 has a control character"},
+		"NUL in the recipient":      {"a@b.example", "x@\x00", 64, "4.3.5 recipient 1 has a control character"},
+		"empty recipient":           {"a@b.example", "", 64, "4.3.5 recipient 1 is empty"},
+		"blanks":                    {"a b@b.example", "c d@example.org", 0, ""},
+		"quotes":                    {`"a \" b"@b.example`, `"c@d"@example.org`, 0, ""},
+		"300 characters, local":     {long + "@b.example", long + "@example.org", 0, ""},
+		"300 characters, remote":    {long + "@b.example", long + "@remote.example", 0, ""},
+		"sender with leading -":     {"-v@b.example", "x@example.org", 0, ""},
+		"recipient with leading -":  {"a@b.example", "-x@example.org", 0, ""},
+		"no domain":                 {"root", "postmaster", 0, ""},
+		"only @":                    {"@", "@", 75, "4.1.3 address that cannot be sent"},
+		"UTF-8":                     {"jürgen@b.example", "zoë@bücher.example", 0, ""},
+		"not even UTF-8":            {"\xff@b.example", "\xfe@example.org", 75, "4.1.3 address that cannot be sent"},
+		"forged SRS recipient":      {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67, "5.1.1 SRS address was not made here"},
+		"malformed SRS recipient":   {"", "SRS0=@srs.example.org", 67, "5.1.1 malformed SRS address"},
+		"SRS sender, malformed":     {"SRS1=x@b.example", "x@remote.example", 0, ""},
+		"domain that is no domain":  {"a@$myhostname", "x@remote.example", 0, ""},
+		"recipient that ends early": {"a@b.example", "x@remote.example> SIZE=1", 75, "4.1.3 address that cannot be sent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			exit, out, status := w.run(message, "filter", "-f", row.sender, "--client-address=192.0.2.1", "--", row.recipient)
+			if exit != row.exit || strings.Count(status+out, "\n") < 1 {
+				t.Fatalf("exit %d, want %d: %q %q", exit, row.exit, out, status)
+			}
+			if exit == 0 {
+				if !strings.HasSuffix(out, message) {
+					t.Errorf("the message was changed: %q", out)
+				}
+			} else if !strings.HasPrefix(status, row.want) || out != "" || strings.Count(status, "\n") != 1 {
+				t.Errorf("said %q %q, want %q", out, status, row.want)
+			}
+			if log := w.logged(); strings.ContainsAny(log, "\r\n\x00") {
+				t.Errorf("the log line is not one line: %q", log)
+			}
+		})
+	}
+}
+
+func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
+	for name, text := range map[string]string{
+		"no blank line after the header": "From: a@b.example\nSubject: x\n",
+		"no header":                      "\nbody\n",
+		"line without colon":             "From: a@b.example\nno field\nbody\n",
+		"bare CR":                        "From: a@b.example\n\na\rb\n",
+		"NUL":                            "From: a@b.example\n\na\x00b\n",
+		"8-bit":                          "From: a@b.example\n\n\xff\n",
+		"1 MB line":                      "From: a@b.example\n\n" + strings.Repeat("x", 1<<20) + "\n",
+		"lines of one dot":               "From: a@b.example\n\n.\n.\n",
+		"no From:":                       "Subject: x\n\nbody\n",
+		"two From: fields":               "From: a@b.example\nFrom: c@d.example\n\nbody\n",
+		"an oversized header":            "From: a@b.example\nSubject: " + strings.Repeat("x", 2<<20) + "\n\nbody\n",
+		"a million blank lines":          "From: a@b.example\n\n" + strings.Repeat("\n", 1<<20) + "end\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			exit, out, status := w.run(text, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@example.org")
+			if exit != 0 || out != text {
+				t.Errorf("to a local mailbox: exit %d, %q, %d octets of %d", exit, status, len(out), len(text))
+			}
+			exit, out, status = w.run(text, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@remote.example")
+			// A line that is no field starts the body, and an empty line comes before it once something stands on top.
+			want := strings.Replace(text, "\nno field\n", "\n\nno field\n", 1)
+			if exit != 0 || !strings.HasSuffix(out, want) || len(out) > len(text)+2000 {
+				t.Errorf("to a remote one: exit %d, %q, %d octets of %d", exit, status, len(out), len(text))
+			}
+		})
+	}
+	w := newWorld(t)
+	if exit, _, status := w.run("", "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 75 || status != "4.3.0 empty message on standard input\n" {
+		t.Errorf("empty standard input: exit %d, %q", exit, status)
+	}
+	if exit, _, status := w.run(message, "filter", "-f", "a@b.example", "--size=100000", "--", "x@example.org"); exit != 75 || !strings.HasPrefix(status, "4.3.0 message cut short") {
+		t.Errorf("cut short: exit %d, %q", exit, status)
+	}
+}
+
+// A slip in master.cf must keep the mail, whatever the slip is.
+func TestEveryMisuseKeepsTheMail(t *testing.T) {
+	w := newWorld(t)
+	for _, args := range [][]string{
+		{"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"}, {"filter", "--mumble", "--", "x@example.org"}, {"filter", "--size=big", "--", "x@example.org"},
+		{"filter", "--size=-1", "--", "x@example.org"}, {"filter", "--original-recipient=a@b.example", "--", "x@example.org", "y@example.org"},
+		{"filter", "--help", "-f", "a@b.example", "--", "x@example.org"}, {"filter", "-h", "--", "x@example.org"}, {"filter", "-hx@example.org"},
+		{"mumble"}, {"-f", "a@b.example"}, {"fliter", "-f", "a@b.example", "--", "x@example.org"}, {"srs"}, {"srs", "mumble"}, {"srs", "forward"}, {"dkim"}, {"version", "x"},
+		{"explain"}, {"demo", "a", "b"}, {"demo", "/nonexistent"}, {"dkim", "genkey"},
+	} {
+		exit, out, errs := w.run(message, args...)
+		if exit != 64 || !strings.HasPrefix(out+errs, "4.3.5 ") || strings.Count(out+errs, "\n") != 1 {
+			t.Errorf("%q: exit %d, %q %q", args, exit, out, errs)
+		}
+	}
+	var out, errs bytes.Buffer
+	if exit := run(nil, strings.NewReader(message), &out, &errs); exit != 64 || !strings.HasPrefix(out.String(), "4.3.5 ") {
+		t.Errorf("no arguments: exit %d, %q", exit, out.String())
+	}
+}
+
+func TestHelpIsGivenWhereItIsAskedFor(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"help", "filter"}, {"filter", "--help"}, {"srs", "forward", "--help"}} {
+		var out, errs bytes.Buffer
+		if exit := run(args, strings.NewReader(""), &out, &errs); exit != 0 || !strings.Contains(out.String(), "Usage:") {
+			t.Errorf("%q: exit %d, %q %q", args, exit, out.String(), errs.String())
+		}
+	}
+}
+
+func TestAConfigurationFaultIsOneLineAndItsDetailGoesToTheLog(t *testing.T) {
+	w := newWorld(t, "key.pem", "missing.pem")
+	exit, out, status := w.run(message, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@remote.example")
+	if exit != 78 || out != "" || status != "4.3.5 DKIM key cannot be used, see the mail log\n" {
+		t.Errorf("exit %d, %q %q", exit, out, status)
+	}
+	if line := w.logged(); !strings.HasPrefix(line, "<19>") || !strings.Contains(line, "missing.pem: no such file") || !strings.Contains(line, "result=deferred") {
+		t.Errorf("logged %q", line)
+	}
+	if exit, _, _ := w.run(message, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@example.org"); exit != 0 {
+		t.Errorf("mail that needs no key waits too: exit %d", exit)
+	}
+}
+
+func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
+	w := newWorld(t)
+	args := []string{"explain", "-f", "alice@b.example", "--client-address=192.0.2.1", "--original-recipient=info@example.org", "--", "bob@remote.example"}
+	exit, out, _ := w.run(message, args...)
+	if exit != 0 || !strings.Contains(out, "forwarded") || !strings.Contains(out, "<bob@remote.example> via <info@example.org>") || !strings.Contains(out, "sender rewritten by SRS") || strings.Contains(out, "Subject:") {
+		t.Errorf("exit %d\n%s", exit, out)
+	}
+	exit, out, _ = w.run(message, append([]string{"explain", "--json"}, args[1:]...)...)
+	var got struct {
+		Deliveries []struct {
+			Class, Sender string
+			SignAs        string `json:"sign_as"`
+		}
+		FromDomains []string `json:"from_domains"`
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || exit != 0 || got.Deliveries[0].Class != "forwarded" || got.Deliveries[0].SignAs != "example.org" || got.FromDomains[0] != "b.example" {
+		t.Errorf("exit %d, %v\n%s", exit, err, out)
+	}
+	exit, out, _ = w.run(message, "explain", "-f", "", "--", "SRS0=AAAA=AA=b.example=x@srs.example.org")
+	if exit != 0 || !strings.Contains(out, "refused") {
+		t.Errorf("a refusal: exit %d\n%s", exit, out)
+	}
+}
+
+func TestSRSGoesThereAndBack(t *testing.T) {
+	w := newWorld(t)
+	exit, out, _ := w.run("", "srs", "forward", "alice@b.example", "bob@c.example")
+	lines := strings.Fields(out)
+	if exit != 0 || len(lines) != 2 {
+		t.Fatalf("exit %d, %q", exit, out)
+	}
+	if exit, out, _ = w.run("", append([]string{"srs", "reverse"}, lines...)...); exit != 0 || out != "alice@b.example\nbob@c.example\n" {
+		t.Errorf("exit %d, %q", exit, out)
+	}
+	if exit, _, errs := w.run("", "srs", "reverse", "SRS0=AAAA=AA=b.example=x@srs.example.org"); exit != 67 || !strings.Contains(errs, "hash") {
+		t.Errorf("forged: exit %d, %q", exit, errs)
+	}
+}
+
+func TestAKeyIsMadePublishedAndUsed(t *testing.T) {
+	w := newWorld(t)
+	file := filepath.Join(t.TempDir(), "new.pem")
+	genkey := []string{"dkim", "genkey", "--domain", "new.example", "--selector", "n", "--file", file}
+	exit, record, errs := w.run("", genkey...)
+	if exit != 0 || !strings.HasPrefix(record, "n._domainkey.new.example. IN TXT \"v=DKIM1; k=rsa; p=") {
+		t.Fatalf("exit %d, %q %q", exit, record, errs)
+	}
+	for _, part := range regexp.MustCompile(`"[^"]*"`).FindAllString(record, -1) {
+		if len(part) > 257 {
+			t.Errorf("a string of %d octets", len(part)-2)
+		}
+	}
+	if exit, _, errs := w.run("", genkey...); exit != 78 || !strings.Contains(errs, "exists") {
+		t.Errorf("a key was replaced: exit %d, %q", exit, errs)
+	}
+	if _, again, _ := w.run("", "dkim", "record", "--domain", "new.example", "--selector", "n", "--file", file); again != record {
+		t.Errorf("record prints %q, genkey %q", again, record)
+	}
+	if exit, out, _ := w.run("", "dkim", "record"); exit != 0 || !strings.HasPrefix(out, "s._domainkey.example.org. IN TXT \"v=DKIM1; k=ed25519; p=") {
+		t.Errorf("record of the configured keys: exit %d, %q", exit, out)
+	}
+	exit, out, _ := w.run(message, "dkim", "sign")
+	if exit != 0 || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasSuffix(out, message) {
+		t.Errorf("sign: exit %d\n%s", exit, out)
+	}
+}
+
+func TestDemoShowsBothWorlds(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "message.eml")
+	if err := os.WriteFile(file, []byte("From: \"C\" <carol@some.example>\r\nSubject: x\r\n\r\nbody\r\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"demo"}, {"demo", file}} {
+		var out, errs bytes.Buffer
+		if exit := run(args, strings.NewReader(""), &out, &errs); exit != 0 {
+			t.Fatalf("%q: exit %d, %s", args, exit, errs.String())
+		}
+		for _, want := range []string{
+			// The signature survives: From: stays.
+			`(?s)1\. .*SPF +fail \(\S+\) +pass \(srs\.forwarder\.example\).*DKIM +pass \(\S+\) +pass \(\S+\).*DKIM +- +pass \(forwarder\.example\)`,
+			`(?s)1\. .*DMARC +pass \((\S+)\) +pass \(\S+\)\n +its answer +250 2\.0\.0 accepted +250 2\.0\.0 accepted`,
+			// SPF alone: only a From: of ours passes.
+			`(?s)2\. .*From: +\S+ <(\S+)> +\S+ via forwarder\.example <info@forwarder\.example>`,
+			`(?s)2\. .*DMARC +fail \(\S+\) +pass \(forwarder\.example\)\n +its answer +550 5\.7\.509 Access denied +250 2\.0\.0 accepted`,
+			`    DKIM-Signature: a=rsa-sha256;`, `    Authentication-Results: mx\.forwarder\.example;`,
+		} {
+			if !regexp.MustCompile(want).MatchString(out.String()) {
+				t.Errorf("%q lacks %s:\n%s", args, want, out.String())
+			}
+		}
+	}
+}
+
+// Under pipe(8), standard output and standard error are one pipe: a message written there would be lost.
+func TestPostfixNeverTakesATrialForADelivery(t *testing.T) {
+	w := newWorld(t)
+	reader, writer, err := os.Pipe()
+	w.check(err)
+	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, strings.NewReader(message), writer, writer)
+	writer.Close()
+	out, err := io.ReadAll(reader)
+	w.check(err)
+	if exit != 78 || !strings.HasPrefix(string(out), "4.3.5 target") {
+		t.Errorf("exit %d, %q", exit, out)
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("a fault\nwith two lines") }
+
+func TestAFaultOfOursKeepsTheMailAndIsLogged(t *testing.T) {
+	w := newWorld(t, "stdout:", "smtp://127.0.0.1:1")
+	var out, errs bytes.Buffer
+	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, panicking{}, &out, &errs)
+	if exit != 70 || out.String() != "4.3.0 internal error\n" {
+		t.Errorf("exit %d, %q", exit, out.String())
+	}
+	if line := w.logged(); !strings.HasPrefix(line, "<18>") || !strings.Contains(line, "4ABC: internal error") || strings.Contains(line, "\n") || !strings.Contains(line, "command_test.go") {
+		t.Errorf("logged %q", line)
+	}
+}
+
+func TestADeadlineKeepsTheMail(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close() // never written to: standard input stalls
+	w := newWorld(t, `"10s"`, `"50ms"`, "stdout:", "smtp://127.0.0.1:1")
+	var out, errs bytes.Buffer
+	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, reader, &out, &errs)
+	if exit != 75 || out.String() != "4.3.0 deadline passed\n" {
+		t.Errorf("exit %d, %q", exit, out.String())
+	}
+}
+
+func TestAFailureBehindAWrapKeepsItsOutcome(t *testing.T) {
+	if got := outcomeOf(fmt.Errorf("wrapped: %w", usageError{errors.New("x")})); got != postfix.Misused {
+		t.Errorf("usage: %v", got)
+	}
+	if got := outcomeOf(errors.New("never heard of")); got != postfix.Deferred {
+		t.Errorf("an unknown error: %v", got)
+	}
+}
+
+func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
+	page, err := os.ReadFile("../../docs/man/postmend.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		if !strings.Contains(string(page), cmd.Name()) {
+			t.Errorf("the man page lacks the command %s", cmd.CommandPath())
+		}
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if !strings.Contains(string(page), "-"+flag.Name) {
+				t.Errorf("the man page lacks --%s of %s", flag.Name, cmd.CommandPath())
+			}
+		})
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit((&invocation{}).commands())
+}

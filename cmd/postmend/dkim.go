@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"postmend/dkim"
+	"postmend/filter"
+)
+
+func (inv *invocation) dkimCommand() *cobra.Command {
+	parent := &cobra.Command{
+		Use:   "dkim genkey|record|sign",
+		Short: "Make DKIM keys, print their DNS records, sign a message",
+		RunE:  requireSubcommand,
+	}
+	parent.AddCommand(inv.dkimGenkeyCommand(), inv.dkimRecordCommand(), inv.dkimSignCommand())
+	return parent
+}
+
+func (inv *invocation) dkimGenkeyCommand() *cobra.Command {
+	var domain, selector, algorithm, file string
+	cmd := &cobra.Command{
+		Use:     "genkey --domain DOMAIN --selector SELECTOR [--file FILE]",
+		Short:   "Make a private key and print the DNS record to publish",
+		Example: `  postmend dkim genkey --domain example.org --selector 2026a`,
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			if domain == "" || selector == "" {
+				return usageError{errors.New("--domain and --selector are needed")}
+			}
+			if file == "" {
+				file = filepath.Join("/etc/postmend/dkim", domain+"."+selector+".pem")
+			}
+			pem, err := dkim.GenerateKey(algorithm)
+			if err != nil {
+				return usageError{err}
+			}
+			if err := writeNewFile(file, pem); err != nil {
+				return &filter.Failure{Kind: filter.Configuration, Reason: "the key was not written", Err: err}
+			}
+			key, err := dkim.LoadKey(domain, selector, file)
+			if err != nil {
+				os.Remove(file)
+				return usageError{err}
+			}
+			fmt.Fprintf(inv.stderr, "%s: private key written, mode 0600; the user that runs the filter must be able to read it\n", file)
+			return inv.printRecord(key)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&domain, "domain", "", "the signing domain (d=)")
+	flags.StringVar(&selector, "selector", "", "the selector (s=)")
+	flags.StringVar(&algorithm, "type", "rsa2048", "rsa2048, rsa4096 or ed25519")
+	flags.StringVar(&file, "file", "", "where the key goes; default /etc/postmend/dkim/DOMAIN.SELECTOR.pem")
+	return cmd
+}
+
+func (inv *invocation) printRecord(key *dkim.Key) error {
+	record, err := key.ZoneRecord()
+	if err == nil {
+		_, err = fmt.Fprintln(inv.stdout, record)
+	}
+	return err
+}
+
+// writeNewFile writes a file that only its owner may read, and never replaces one: a key that is in use cannot be made again.
+func writeNewFile(path string, content []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+func (inv *invocation) dkimRecordCommand() *cobra.Command {
+	keys := inv.keyFlags()
+	cmd := &cobra.Command{
+		Use:   "record [--domain DOMAIN] [--selector SELECTOR --file FILE]",
+		Short: "Print the DNS records of the configured keys, or of one key file, as lines of a zone file",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			list, err := keys.load("")
+			if err != nil {
+				return err
+			}
+			for _, key := range list {
+				if err := inv.printRecord(key); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	keys.define(cmd)
+	return cmd
+}
+
+func (inv *invocation) dkimSignCommand() *cobra.Command {
+	keys := inv.keyFlags()
+	cmd := &cobra.Command{
+		Use:     "sign [--domain DOMAIN] [--selector SELECTOR --file FILE]",
+		Short:   "Sign the message on standard input and print it",
+		Example: `  postmend dkim sign --domain example.org --selector 2026a --file key.pem < message`,
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			list, err := keys.load("default")
+			if err != nil {
+				return err
+			}
+			return filter.SignMessage(inv.stdout, inv.stdin, list)
+		},
+	}
+	keys.define(cmd)
+	return cmd
+}
+
+// keyFlags choose keys: one file, or those of the configuration.
+type keyFlags struct {
+	inv                    *invocation
+	domain, selector, file string
+}
+
+func (inv *invocation) keyFlags() *keyFlags { return &keyFlags{inv: inv} }
+
+func (k *keyFlags) define(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&k.domain, "domain", "", "the signing domain; default: from the configuration")
+	cmd.Flags().StringVar(&k.selector, "selector", "", "the selector, with --file")
+	cmd.Flags().StringVar(&k.file, "file", "", "a private key; default: the keys of the configuration")
+}
+
+// load gives the chosen keys. Without --domain, it takes the keys of all domains, or, if which is "default", of the
+// configuration's default domain.
+func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
+	if k.file != "" {
+		if k.domain == "" || k.selector == "" {
+			return nil, usageError{errors.New("--file needs --domain and --selector")}
+		}
+		key, err := dkim.LoadKey(k.domain, k.selector, k.file)
+		if err != nil {
+			return nil, &filter.Failure{Kind: filter.Configuration, Reason: "the key cannot be used", Err: err}
+		}
+		return []*dkim.Key{key}, nil
+	}
+	config, err := filter.LoadConfig(k.inv.configFile)
+	if err != nil {
+		return nil, err
+	}
+	domain := k.domain
+	if domain == "" && which == "default" {
+		domain = config.DKIM.DefaultDomain
+	}
+	var keys []*dkim.Key
+	for _, c := range config.DKIM.Keys {
+		if domain != "" && c.Domain != domain {
+			continue
+		}
+		key, err := dkim.LoadKey(c.Domain, c.Selector, c.File)
+		if err != nil {
+			return nil, &filter.Failure{Kind: filter.Configuration, Reason: "the key cannot be used", Err: err}
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, &filter.Failure{Kind: filter.Configuration, Reason: fmt.Sprintf("%s: no [[dkim.keys]] for %+q", k.inv.configFile, domain)}
+	}
+	return keys, nil
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postmend/filter"
+	"postmend/filter/authn"
+	"postmend/postfix"
+)
+
+func (inv *invocation) explainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain -f SENDER [flags] -- RECIPIENT...",
+		Short: "Show what filter would do with the message on standard input, and why; nothing is sent",
+		Example: `  postmend explain -f alice@example.net --client-address 192.0.2.1 \
+      --original-recipient info@example.org -- bob@example.com < message`,
+	}
+	envelope := envelopeFlags(cmd.Flags())
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, for programs")
+	cmd.RunE = func(_ *cobra.Command, recipients []string) error {
+		env, err := envelope(recipients)
+		if err != nil {
+			return err
+		}
+		explanation, err := inv.explain(env)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			encoder := json.NewEncoder(inv.stdout)
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(explanation)
+		}
+		return printExplanation(inv.stdout, explanation)
+	}
+	return cmd
+}
+
+func (inv *invocation) explain(env *filter.Envelope) (*filter.Explanation, error) {
+	config, err := filter.LoadConfig(inv.configFile)
+	if err != nil {
+		return nil, err
+	}
+	f, err := filter.New(config, filter.Options{})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(config.Limits.Deadline))
+	defer cancel()
+	return f.Explain(ctx, env, inv.stdin)
+}
+
+func (inv *invocation) verifyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "verify [-f SENDER] [--client-address ADDRESS] [--helo NAME]",
+		Short:   "Print the Authentication-Results field for the message on standard input",
+		Example: `  postmend verify -f alice@example.net --client-address 192.0.2.1 --helo mail.example.net < message`,
+		Args:    noArguments,
+	}
+	envelope := envelopeFlags(cmd.Flags())
+	cmd.RunE = func(*cobra.Command, []string) error {
+		env, err := envelope(nil)
+		if err != nil {
+			return err
+		}
+		config, err := filter.LoadConfig(inv.configFile)
+		if err != nil {
+			return err
+		}
+		f, err := filter.New(config, filter.Options{})
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(config.Limits.Deadline))
+		defer cancel()
+		field, err := f.Verify(ctx, env, inv.stdin)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(inv.stdout, strings.ReplaceAll(field, "\r\n", "\n"))
+		return err
+	}
+	return cmd
+}
+
+// printExplanation writes what a person reads at a glance. Everything that comes from outside is made printable.
+func printExplanation(w io.Writer, e *filter.Explanation) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(table, "%s\t%s\n", name, postfix.Printable(fmt.Sprintf(format, args...)))
+	}
+	row("sender", "<%s>", e.Envelope.Sender)
+	row("From: domains", "%s", or(strings.Join(e.Authors, " "), "none"))
+	row("client", "%s", or(e.Envelope.ClientAddress, "none (local submission)"))
+	if e.Proven.SPF.Status != "" {
+		printProven(row, e.Proven)
+	}
+	if e.Refusal != "" {
+		row("refused", "%s", e.Refusal)
+	}
+	for _, d := range e.Deliveries {
+		fmt.Fprintln(table)
+		row("class", "%s", d.Class)
+		for _, r := range d.Recipients {
+			via := ""
+			if r.Original != "" && r.Original != r.Address {
+				via = " via <" + r.Original + ">"
+			}
+			row("  recipient", "<%s>%s", r.Address, via)
+		}
+		row("  leaves with", "<%s>", d.Sender)
+		row("  From:", "%s", or(d.From, "untouched"))
+		row("  signed as", "%s", or(d.SignAs, "not at all"))
+		if d.Forecast != nil {
+			row("  a receiver sees", "SPF %s", d.Forecast.SPF)
+			row("", "DMARC %s", d.Forecast.DMARC)
+		}
+		for _, reason := range d.Reasons {
+			row("  because", "%s", reason)
+		}
+	}
+	return table.Flush()
+}
+
+// printProven shows what the message proved on arrival.
+func printProven(row func(name, format string, args ...any), r authn.Results) {
+	because := func(reason string) string {
+		if reason == "" {
+			return ""
+		}
+		return " (" + reason + ")"
+	}
+	row("SPF", "%s for %s%s", r.SPF.Status, or(r.SPF.Domain, "no domain"), because(r.SPF.Reason))
+	for _, signature := range r.DKIM {
+		row("DKIM", "%s for %s, selector %s, %s%s", signature.Status, signature.Domain, signature.Selector, signature.Algorithm, because(signature.Reason))
+	}
+	if len(r.DKIM) == 0 {
+		row("DKIM", "none")
+	}
+	row("DMARC", "%s%s", r.DMARC.Status, because(or(strings.Join(r.DMARC.AlignedBy, ", "), r.DMARC.Reason)))
+	if r.DMARC.PolicyName != "" {
+		row("policy", "%s, found at %s", or(string(r.DMARC.Policy), "none"), r.DMARC.PolicyName)
+	}
+}
+
+func or(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"postmend/filter"
+	"postmend/postfix"
+)
+
+// envelopeFlags defines the flags that carry pipe(8)'s macros and gives the function that reads them.
+func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Envelope, error) {
+	var env filter.Envelope
+	var originals []string
+	var size string
+	flags.StringVarP(&env.Sender, "sender", "f", "", "envelope sender, empty for the null sender: ${sender}")
+	flags.StringVar(&env.QueueID, "queue-id", "", "${queue_id}")
+	flags.StringVar(&env.ClientAddress, "client-address", "", "${client_address}")
+	flags.StringVar(&env.ClientName, "client-name", "", "${client_hostname}")
+	flags.StringVar(&env.ClientPort, "client-port", "", "${client_port}")
+	flags.StringVar(&env.ClientProtocol, "client-protocol", "", "${client_protocol}")
+	flags.StringVar(&env.HELO, "helo", "", "${client_helo}")
+	flags.StringVar(&env.SASLUsername, "sasl-username", "", "${sasl_username}")
+	flags.StringVar(&env.ID, "envid", "", "${envid}, Postfix 3.9 and later")
+	flags.StringVar(&size, "size", "", "${size}, in octets")
+	flags.StringArrayVar(&originals, "original-recipient", nil, "${original_recipient}, once for each recipient")
+	return func(recipients []string) (*filter.Envelope, error) {
+		if n := len(originals); n > 0 && n != len(recipients) {
+			return nil, usageError{fmt.Errorf("%d --original-recipient for %d recipients", n, len(recipients))}
+		}
+		for i, address := range recipients {
+			r := filter.Recipient{Address: address}
+			if len(originals) > 0 {
+				r.Original = filter.Known(originals[i])
+			}
+			env.Recipients = append(env.Recipients, r)
+		}
+		for _, value := range []*string{&env.QueueID, &env.ClientAddress, &env.ClientName, &env.ClientPort,
+			&env.ClientProtocol, &env.HELO, &env.SASLUsername, &env.ID} {
+			*value = filter.Known(*value)
+		}
+		if size = filter.Known(size); size != "" {
+			if _, err := fmt.Sscanf(size, "%d", &env.Size); err != nil || env.Size < 0 {
+				return nil, usageError{fmt.Errorf("--size %q is not a number of octets", size)}
+			}
+		}
+		return &env, nil
+	}
+}
+
+func (inv *invocation) filterCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "filter -f SENDER [flags] -- RECIPIENT...",
+		Short: "Mend the message on standard input and hand it back: what master.cf calls",
+		Long: `Reads one message from standard input, mends it for the recipients, hands it to the configured target, and ends with
+a status line on standard output and an exit status as Postfix's pipe(8) reads them. An empty or "unknown" value
+of a flag means that it is not known.`,
+		Example: `  postmend filter -f alice@example.net -- bob@example.com < message`,
+	}
+	envelope := envelopeFlags(cmd.Flags())
+	cmd.RunE = func(_ *cobra.Command, recipients []string) error {
+		env, err := envelope(recipients)
+		if err != nil {
+			return err
+		}
+		inv.filter(env)
+		return nil
+	}
+	// Help ends with status 0, which Postfix takes for a delivery: a stray word in master.cf must not ask for it.
+	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if !isTerminal(inv.stdout) && len(args) > 2 {
+			status := postfix.Misused.Report(inv.stdout, "", "--help among other arguments")
+			inv.status = &status
+			return
+		}
+		cmd.SetHelpFunc(nil)
+		cmd.HelpFunc()(cmd, args)
+	})
+	return cmd
+}
+
+// filter runs the pipeline on one message, and sees to it that within the deadline there is a status line, whatever happens.
+func (inv *invocation) filter(env *filter.Envelope) {
+	deadline := time.Minute
+	log := syslog{socket: "/dev/log"}
+	config, err := filter.LoadConfig(inv.configFile)
+	if err == nil {
+		deadline = time.Duration(config.Limits.Deadline)
+		log.socket = config.Log.Socket
+	}
+	if isTerminal(inv.stderr) {
+		log.also = inv.stderr
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+
+	type ending struct {
+		report *filter.Report
+		err    error
+	}
+	ended := make(chan ending, 1)
+	go func() {
+		var end ending
+		defer func() {
+			if fault := recover(); fault != nil {
+				end.err = internalError{fmt.Sprint(fault), debug.Stack()}
+			}
+			ended <- end
+		}()
+		if end.err = err; err != nil {
+			return
+		}
+		if end.err = inv.refuseStdout(config, env); end.err != nil {
+			return
+		}
+		var f *filter.Filter
+		if f, end.err = filter.New(config, filter.Options{Stdout: inv.stdout}); end.err == nil {
+			end.report, end.err = f.Run(ctx, env, inv.stdin)
+		}
+	}()
+
+	var end ending
+	select {
+	case end = <-ended:
+	case <-ctx.Done():
+		// The pipeline sees the deadline too, where it does not wait for standard input; it gets a moment to tidy up.
+		select {
+		case end = <-ended:
+		case <-time.After(time.Second):
+			end.err = ctx.Err()
+		}
+	}
+	status := inv.conclude(env, config, log, end.report, end.err)
+	inv.status = &status
+}
+
+// refuseStdout keeps a configuration for trials by hand out of Postfix's hands: pipe(8) would read the message as our last words, and
+// take it for delivered. It gives a queue id, and one pipe for standard output and standard error.
+func (inv *invocation) refuseStdout(config *filter.Config, env *filter.Envelope) error {
+	if config.Reinject.Target != "stdout:" || env.QueueID == "" || !isSameFile(inv.stdout, inv.stderr) {
+		return nil
+	}
+	return &filter.Failure{Kind: filter.Configuration, Reason: `target "stdout:" is for trials by hand, not for master.cf`}
+}
+
+func isSameFile(a, b any) bool {
+	fileA, okA := a.(*os.File)
+	fileB, okB := b.(*os.File)
+	if !okA || !okB {
+		return false
+	}
+	infoA, errA := fileA.Stat()
+	infoB, errB := fileB.Stat()
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
+// conclude writes the log line, then the status line.
+func (inv *invocation) conclude(env *filter.Envelope, config *filter.Config, log syslog, report *filter.Report, err error) int {
+	var internal internalError
+	if errors.As(err, &internal) {
+		log.write(severityCritical, internal.logLine(env.QueueID))
+		return postfix.Faulty.Report(inv.stdout, "", "internal error")
+	}
+	if report != nil {
+		log.write(severityOf(err), report.String())
+	} else {
+		log.write(severityOf(err), filter.FailureLine(env, err))
+	}
+	lines := inv.stdout
+	if config != nil && config.Reinject.Target == "stdout:" {
+		lines = inv.stderr // standard output carries the message
+	}
+	if err == nil {
+		return postfix.Delivered.Report(lines, "", report.Summary())
+	}
+	failure := filter.AsFailure(err)
+	return outcomeOf(err).Report(lines, failure.Code, failure.Reason)
+}
+
+// internalError is a fault in our own code, caught on its way out.
+type internalError struct {
+	fault string
+	stack []byte
+}
+
+func (e internalError) Error() string { return "internal error: " + e.fault }
+
+func (e internalError) logLine(queueID string) string {
+	return fmt.Sprintf("%s: internal error, please report it: %s: %q", queueID, e.fault, e.stack)
+}
+
+func severityOf(err error) severity {
+	switch {
+	case err == nil:
+		return severityInfo
+	case outcomeOf(err) == postfix.Misconfigured, outcomeOf(err) == postfix.Misused:
+		return severityError
+	}
+	return severityWarning
+}
