@@ -1,0 +1,58 @@
+#!/bin/sh
+# One `postmend filter` beside a C program that only passes stdin to SMTP: both hand the same message to the same smtp-sink, in
+# turn, in one run. The message is our own user's, so that there are an SRS sender and a signature but no DNS. The first argument is the
+# program.
+set -eu
+
+postmend=$(realpath "$1")
+here=$(dirname "$(realpath "$0")")
+work=$(mktemp -d)
+port=${PORT:-24625}
+chmod 755 "$work"
+
+user=
+[ "$(id -u)" != 0 ] || user='-u nobody'
+# shellcheck disable=SC2086
+smtp-sink $user "127.0.0.1:$port" 100 2>/dev/null &
+sink=$!
+trap 'kill $sink; rm -rf "$work"' EXIT
+
+for program in pipe measure; do
+	gcc -O2 -o "$work/$program" "$here/$program.c"
+done
+(umask 077 && head -c 18 /dev/urandom | base64 >"$work/secrets")
+"$postmend" dkim genkey --domain example.org --selector bench --file "$work/key.pem" >/dev/null 2>&1
+cat >"$work/postmend.toml" <<END
+hostname = "mx.example.org"
+local_domains = ["example.org"]
+[srs]
+domain = "srs.example.org"
+secrets_file = "secrets"
+[[dkim.keys]]
+domain = "example.org"
+selector = "bench"
+file = "key.pem"
+[reinject]
+target = "smtp://127.0.0.1:$port"
+END
+
+# message BODY_OCTETS
+message() {
+	printf 'From: alice@example.org\nTo: alias@example.org\nSubject: bench\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\n'
+	yes 'All work and no play makes Jack a dull boy, and this line is as long as lines are.' | head -c "$1"
+}
+
+measure() {
+	echo "$1"
+	"$work/measure" "$3" "$2" \
+		'C, passes stdin on' "exec $work/pipe $port alice@sender.example bob@example.com" \
+		'postmend filter' "exec $postmend filter -c $work/postmend.toml -f alice@sender.example --sasl-username=alice -- bob@example.com"
+	echo
+}
+
+message 10000 >"$work/small"
+message 50000000 >"$work/large"
+# The sink listens when it takes a message.
+until "$work/pipe" "$port" a@b c@d <"$work/small" >/dev/null; do kill -0 $sink; done
+measure '10 kB' "$work/small" "${RUNS:-101}"
+measure '50 MB' "$work/large" 5

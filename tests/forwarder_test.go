@@ -1,0 +1,190 @@
+// Package tests runs postmend where it will run: between a real Postfix and real verifiers.
+package tests
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"postmend/dkim"
+	"postmend/filter/authn/dnstest"
+	"postmend/tests/mta"
+)
+
+// forwarder is the host under test: a Postfix with postmend as content filter, as the README sets it up. It is at home in
+// example.org, whose mailboxes are the local sink; everything else leaves for the remote sink.
+type forwarder struct {
+	*mta.Instance
+	t             testing.TB
+	smtp          string // address of the smtpd in front of the filter
+	listener      string // address of the re-injection listener
+	config        string // path of postmend.toml
+	program       string // path that master.cf starts
+	dns           *dnstest.Server
+	local, remote *mta.Sink
+}
+
+const (
+	srsSecret = "tops3cr3t"
+	srsDomain = "srs.example.org"
+)
+
+// start builds postmend, and sets a forwarder up from the README's own lines. Target is where postmend hands messages to; "" is
+// the listener.
+func start(t testing.TB, target string) *forwarder {
+	t.Helper()
+	f := &forwarder{t: t, local: mta.StartSink(t), remote: mta.StartSink(t)}
+	dir := mta.Folder(t)
+	f.config = filepath.Join(dir, "postmend.toml")
+	f.program = filepath.Join(dir, "postmend")
+	f.smtp = net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	f.listener = net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	if target == "" {
+		target = "smtp://" + f.listener
+	}
+	build(t, f.program)
+	var err error
+	if f.dns, err = dnstest.Start(""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.dns.Close() })
+	f.writeConfig(target)
+
+	master := strings.NewReplacer(
+		"/usr/local/bin/postmend filter", f.program+" filter -c "+f.config,
+		"user=postmend", "user=nobody",
+		"127.0.0.1:10026", f.listener,
+	).Replace(readme(t, "master.cf"))
+	master += "\n" + f.smtp + " inet n - n - - smtpd -o smtpd_authorized_xclient_hosts=127.0.0.0/8\n"
+	main := readme(t, "main.cf") + `
+relayhost = [127.0.0.1]:` + f.remote.Port + `
+virtual_mailbox_domains = example.org
+virtual_mailbox_maps = static:x
+virtual_transport = smtp:[127.0.0.1]:` + f.local.Port + `
+virtual_alias_maps = inline:{ alias@example.org=remote@example.com, other@example.org=other@example.net }
+mydestination =
+relay_transport = smtp
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+message_size_limit = 100000000
+smtp_line_length_limit = 0
+`
+	f.Instance = mta.Start(t, dir, main, master)
+	return f
+}
+
+// writeConfig writes postmend's configuration, SRS secret and keys, for the user nobody.
+func (f *forwarder) writeConfig(target string) {
+	f.t.Helper()
+	dir := filepath.Dir(f.config)
+	for selector, algorithm := range map[string]string{"rsa": "rsa2048", "ed": "ed25519"} {
+		pem, err := dkim.GenerateKey(algorithm)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.secretFile(filepath.Join(dir, selector+".pem"), pem)
+	}
+	f.secretFile(filepath.Join(dir, "secrets"), []byte(srsSecret+"\n"))
+	text := `hostname = "mx.example.org"
+local_domains = ["example.org"]
+resolver = "` + f.dns.Addr() + `"
+[srs]
+domain = "` + srsDomain + `"
+secrets_file = "secrets"
+[dkim]
+default_domain = "example.org"
+[[dkim.keys]]
+domain = "example.org"
+selector = "rsa"
+file = "rsa.pem"
+[[dkim.keys]]
+domain = "example.org"
+selector = "ed"
+file = "ed.pem"
+[reinject]
+target = "` + target + `"
+[limits]
+deadline = "3s"
+[log]
+socket = "` + filepath.Join(dir, "devlog") + `"
+`
+	if err := os.WriteFile(f.config, []byte(text), 0o644); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *forwarder) secretFile(path string, content []byte) {
+	f.t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	chownNobody(f.t, path)
+}
+
+func chownNobody(t testing.TB, path string) {
+	t.Helper()
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(nobody.Uid)
+	if err := os.Chown(path, uid, -1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// build makes the program as the Makefile does.
+func build(t testing.TB, path string, flags ...string) {
+	t.Helper()
+	cmd := exec.Command("go", append(append([]string{"build", "-trimpath"}, flags...), "-o", path, "postmend/cmd/postmend")...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+}
+
+// readme gives the lines of the README's code block of the given kind, so that what operators copy is what is tested.
+func readme(t testing.TB, kind string) string {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?s)```" + regexp.QuoteMeta(kind) + "\n(.*?)```").FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("the README has no block %q", kind)
+	}
+	return string(found[1])
+}
+
+// syslog collects postmend's log lines.
+func (f *forwarder) syslog() <-chan string {
+	f.t.Helper()
+	path := filepath.Join(f.Dir, "devlog")
+	conn, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { conn.Close() })
+	if err := os.Chmod(path, 0o666); err != nil {
+		f.t.Fatal(err)
+	}
+	lines := make(chan string, 1000)
+	go func() {
+		defer close(lines)
+		buffer := make([]byte, 64<<10)
+		for {
+			n, _, err := conn.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			lines <- string(buffer[:n])
+		}
+	}()
+	return lines
+}

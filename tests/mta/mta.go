@@ -1,0 +1,342 @@
+// Package mta starts private Postfix instances for tests: each in a folder of its own, on loopback, on high ports, beside no other.
+package mta
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"postmend/tests/peer"
+)
+
+// Patience is how long a test waits for something that must happen. It only ends tests that have failed already.
+const Patience = 60 * time.Second
+
+// Instance is a running Postfix.
+type Instance struct {
+	Dir string // with main.cf and master.cf
+
+	t       testing.TB
+	mu      sync.Mutex
+	changed *sync.Cond
+	lines   []string
+	ended   bool
+}
+
+// baseMain is what makes a Postfix private and quiet; the caller's lines come after it and win.
+const baseMain = `
+compatibility_level = 3.6
+queue_directory = {dir}/spool
+data_directory = {dir}/data
+maillog_file = {dir}/log/mail
+maillog_file_prefixes = {dir}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = mx.example.org
+mynetworks = 127.0.0.0/8
+alias_maps =
+alias_database =
+smtp_dns_support_level = disabled
+smtputf8_enable = yes
+queue_run_delay = 300s
+smtp_connect_timeout = 5s
+`
+
+const baseMaster = `
+postlog   unix-dgram n - n - 1 postlogd
+pickup    unix n - n 60 1 pickup
+cleanup   unix n - n - 0 cleanup
+qmgr      unix n - n 300 1 qmgr
+tlsmgr    unix - - n 1000? 1 tlsmgr
+rewrite   unix - - n - - trivial-rewrite
+bounce    unix - - n - 0 bounce
+defer     unix - - n - 0 bounce
+trace     unix - - n - 0 bounce
+verify    unix - - n - 1 verify
+flush     unix n - n 1000? 0 flush
+proxymap  unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp      unix - - n - - smtp
+relay     unix - - n - - smtp
+showq     unix n - n - - showq
+error     unix - - n - - error
+retry     unix - - n - - error
+discard   unix - - n - - discard
+local     unix - n n - - local
+virtual   unix - n n - - virtual
+lmtp      unix - - n - - lmtp
+anvil     unix - - n - 1 anvil
+scache    unix - - n - 1 scache
+`
+
+// Start makes a folder, writes main.cf and master.cf from the base and the given lines, in which {dir} stands for the folder, and
+// starts Postfix. The test's end stops it; a failed test shows its log.
+func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
+	t.Helper()
+	peer.NeedRoot(t)
+	peer.Need(t, "postfix")
+	i := &Instance{Dir: dir, t: t}
+	i.changed = sync.NewCond(&i.mu)
+	for _, sub := range []string{"spool", "log", "data"} {
+		i.must(os.MkdirAll(filepath.Join(dir, sub), 0o755))
+	}
+	i.run("chown", "postfix", filepath.Join(dir, "data"))
+	i.write("main.cf", strings.ReplaceAll(baseMain+mainLines, "{dir}", dir))
+	i.write("master.cf", strings.ReplaceAll(baseMaster+masterLines, "{dir}", dir))
+	i.write("log/mail", "")
+	i.follow()
+	i.run("postfix", "-c", dir, "start")
+	t.Cleanup(func() {
+		i.run("postfix", "-c", dir, "stop")
+		if t.Failed() {
+			t.Logf("mail log:\n%s", i.Log())
+		}
+	})
+	return i
+}
+
+// Folder makes a folder that daemons running as another user can reach, unlike testing's own, with a path short enough for
+// Unix-domain sockets.
+func Folder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// FreePort gives a TCP port of loopback that was free a moment ago.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+func (i *Instance) must(err error) {
+	i.t.Helper()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+func (i *Instance) write(name, text string) {
+	i.t.Helper()
+	i.must(os.WriteFile(filepath.Join(i.Dir, name), []byte(text), 0o644))
+}
+
+func (i *Instance) run(name string, args ...string) string {
+	i.t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		i.t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// follow reads the mail log as it grows.
+func (i *Instance) follow() {
+	tail := exec.Command("tail", "-s", "0.1", "-n", "+1", "-F", filepath.Join(i.Dir, "log/mail"))
+	out, err := tail.StdoutPipe()
+	i.must(err)
+	i.must(tail.Start())
+	i.t.Cleanup(func() {
+		tail.Process.Kill()
+		tail.Wait()
+	})
+	go func() {
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			i.mu.Lock()
+			i.lines = append(i.lines, lines.Text())
+			i.mu.Unlock()
+			i.changed.Broadcast()
+		}
+		i.mu.Lock()
+		i.ended = true
+		i.mu.Unlock()
+		i.changed.Broadcast()
+	}()
+}
+
+// Log is the mail log so far.
+func (i *Instance) Log() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return strings.Join(i.lines, "\n")
+}
+
+// Mark is a place in the log.
+type Mark int
+
+// Mark gives the log's end as it is now.
+func (i *Instance) Mark() Mark {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return Mark(len(i.lines))
+}
+
+// WaitLog waits for a log line after the mark that matches the pattern and gives its submatches.
+func (i *Instance) WaitLog(after Mark, pattern string) []string {
+	i.t.Helper()
+	re := regexp.MustCompile(pattern)
+	late := time.AfterFunc(Patience, func() {
+		i.mu.Lock()
+		i.ended = true
+		i.mu.Unlock()
+		i.changed.Broadcast()
+	})
+	defer late.Stop()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for n := int(after); ; {
+		for ; n < len(i.lines); n++ {
+			if found := re.FindStringSubmatch(i.lines[n]); found != nil {
+				return found
+			}
+		}
+		if i.ended {
+			i.t.Fatalf("the mail log has no line that matches %q", pattern)
+		}
+		i.changed.Wait()
+	}
+}
+
+// Queue gives the messages that Postfix holds: their ids, and the queue that each is in.
+func (i *Instance) Queue() map[string]string {
+	i.t.Helper()
+	queue := map[string]string{}
+	for line := range strings.Lines(i.run("postqueue", "-c", i.Dir, "-j")) {
+		var entry struct {
+			Name string `json:"queue_name"`
+			ID   string `json:"queue_id"`
+		}
+		i.must(json.Unmarshal([]byte(line), &entry))
+		queue[entry.ID] = entry.Name
+	}
+	return queue
+}
+
+// Retry makes Postfix try a deferred message again at once. The queue manager logs a deferral before it has put the
+// message aside, and passes over one that it has not: that has to be waited for.
+func (i *Instance) Retry(id string) {
+	i.t.Helper()
+	for started := time.Now(); i.Queue()[id] != "deferred"; {
+		if time.Since(started) > Patience {
+			i.t.Fatalf("%s is not deferred", id)
+		}
+	}
+	i.run("postqueue", "-c", i.Dir, "-i", id)
+}
+
+// Mail is one message for Submit.
+type Mail struct {
+	From    string // a path without its brackets
+	To      []string
+	Content []byte // LF or CRLF
+	XClient string // attributes, e.g. "ADDR=192.0.2.1"; "" sends none
+	UTF8    bool
+}
+
+// Submit gives a message to the smtpd at address, and returns the queue id.
+func Submit(t testing.TB, address string, mail Mail) string {
+	t.Helper()
+	id, err := submit(address, mail)
+	if err != nil {
+		t.Fatalf("submitting to %s: %v", address, err)
+	}
+	return id
+}
+
+func submit(address string, mail Mail) (string, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(Patience))
+	c := &client{conn: conn, replies: bufio.NewReader(conn)}
+	c.expect("220")
+	c.command("250", "EHLO client.example.net")
+	if mail.XClient != "" {
+		c.command("220", "XCLIENT "+mail.XClient)
+		c.command("250", "EHLO client.example.net")
+	}
+	parameters := " BODY=8BITMIME"
+	if mail.UTF8 {
+		parameters += " SMTPUTF8"
+	}
+	c.command("250", "MAIL FROM:<"+mail.From+">"+parameters)
+	for _, to := range mail.To {
+		c.command("250", "RCPT TO:<"+to+">")
+	}
+	c.command("354", "DATA")
+	reply := c.command("250", string(stuffed(mail.Content))+".")
+	if c.err == nil {
+		fmt.Fprint(conn, "QUIT\r\n")
+	}
+	_, id, _ := strings.Cut(reply, "queued as ")
+	return strings.TrimSpace(id), c.err
+}
+
+// client keeps the first error, so that a dialogue reads straight down.
+type client struct {
+	conn    io.Writer
+	replies *bufio.Reader
+	err     error
+}
+
+func (c *client) command(code, line string) string {
+	if c.err == nil {
+		_, c.err = io.WriteString(c.conn, line+"\r\n")
+	}
+	return c.expect(code)
+}
+
+func (c *client) expect(code string) string {
+	for c.err == nil {
+		line, err := c.replies.ReadString('\n')
+		if err != nil {
+			c.err = err
+		} else if !strings.HasPrefix(line, code) {
+			c.err = fmt.Errorf("got %q, want %s", line, code)
+		} else if len(line) < 4 || line[3] != '-' {
+			return line
+		}
+	}
+	return ""
+}
+
+// stuffed gives content CRLF line ends and stuffed dots (RFC 5321 section 4.5.2).
+func stuffed(content []byte) []byte {
+	var out bytes.Buffer
+	for line := range bytes.Lines(content) {
+		if line[0] == '.' {
+			out.WriteByte('.')
+		}
+		out.Write(bytes.TrimRight(line, "\r\n"))
+		out.WriteString("\r\n")
+	}
+	return out.Bytes()
+}

@@ -1,0 +1,39 @@
+// Package peer finds the programs that other people wrote and that our tests take as judges.
+package peer
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Need returns the path of a program of Debian's, looked for in the system's folders rather than in PATH: a Python or
+// Perl installed elsewhere does not see Debian's modules. Where the program is missing the test is skipped, under
+// CI=true it fails; `make peers` installs them all.
+func Need(t testing.TB, name string) string {
+	t.Helper()
+	for _, dir := range []string{"/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"} {
+		if path, err := exec.LookPath(dir + name); err == nil {
+			return path
+		}
+	}
+	Missing(t, name+" is not installed (make peers)")
+	return ""
+}
+
+// NeedRoot ends a test that cannot run as an ordinary user, as Need does for a missing program.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Missing(t, "this test starts daemons that want to be started by root")
+	}
+}
+
+// Missing skips the test for the given reason, or fails it under CI=true: there, no test passes by not running.
+func Missing(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}

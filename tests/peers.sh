@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs, on Debian, the programs that the tests take as judges: mail servers and verifiers that nobody here wrote.
+set -eu
+
+packages='postfix postsrsd opendkim opendkim-tools python3 python3-dkim python3-nacl python3-spf python3-authres
+libmail-dkim-perl libnet-dns-perl swaks openssl procps gcc libc6-dev'
+
+missing=
+for package in $packages; do
+	dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+	echo "The tests need these Debian packages; as root: apt-get install --no-install-recommends$missing" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update
+# The tests bring their own configuration of Postfix; none of these daemons is to start by itself.
+command -v debconf-set-selections >/dev/null || apt-get install -y --no-install-recommends debconf
+echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
+# shellcheck disable=SC2086 # a list of words
+apt-get install -y --no-install-recommends $missing
