@@ -120,6 +120,8 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 				delivery.because("%s is a valid SRS address of ours", recipient.Address)
 				recipient.Address = original
 			}
+		} else if class == Reversed {
+			delivery.because("%s, a valid SRS address of ours, was reversed before", recipient.Original)
 		}
 		delivery.Recipients = append(delivery.Recipients, recipient)
 	}

@@ -86,9 +86,12 @@ func isSocket(r any) bool {
 
 // lookup serves a table until there are no more questions, the connection was idle for too long, or SIGTERM.
 func (inv *invocation) lookup(direction string, serve server) error {
-	table := (&srsTable{direction: direction, configFile: inv.configFile, also: inv.stderr}).answer
+	table := srsTable{direction: direction, configFile: inv.configFile}
 	if !isSocket(inv.stdin) {
-		return serve(inv.stdin, inv.stdout, table)
+		if isTerminal(inv.stderr) {
+			table.also = inv.stderr
+		}
+		return serve(inv.stdin, inv.stdout, table.answer)
 	}
 	conn, err := net.FileConn(inv.stdin.(*os.File))
 	if err != nil {
@@ -106,7 +109,7 @@ func (inv *invocation) lookup(direction string, serve server) error {
 	})
 	defer unwatch()
 	// A connection that ends in whatever way is no reason for spawn(8) to complain.
-	_ = serve(patientConn{conn, ctx}, conn, table)
+	_ = serve(patientConn{conn, ctx, lookupIdle}, conn, table.answer)
 	return nil
 }
 
@@ -123,11 +126,12 @@ func silenceStderr() {
 // patientConn waits for questions, but neither for ever nor after SIGTERM.
 type patientConn struct {
 	net.Conn
-	ctx context.Context
+	ctx  context.Context
+	idle time.Duration
 }
 
 func (c patientConn) Read(p []byte) (int, error) {
-	c.SetDeadline(time.Now().Add(lookupIdle))
+	c.SetDeadline(time.Now().Add(c.idle))
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -139,7 +143,7 @@ func (c patientConn) Read(p []byte) (int, error) {
 type srsTable struct {
 	direction  string
 	configFile string
-	also       io.Writer // a terminal sees the log, too
+	also       io.Writer // gets the log, too, if not nil
 
 	filter   *filter.Filter // nil if the files cannot be used
 	files    []string       // that it was made from
@@ -187,10 +191,7 @@ func (t *srsTable) refresh() error {
 		return nil
 	}
 	t.filter = nil
-	t.log = syslog{socket: "/dev/log"}
-	if isTerminal(t.also) {
-		t.log.also = t.also
-	}
+	t.log = syslog{socket: "/dev/log", also: t.also}
 	t.files = []string{t.configFile}
 	seen := statAll(t.files)
 	config, err := filter.LoadConfig(t.configFile)
