@@ -17,6 +17,7 @@ import (
 
 	"postmend/filter"
 	"postmend/postfix"
+	"postmend/srs"
 )
 
 // lookupIdle is how long a connection may be silent. Postfix's own processes leave earlier (max_idle), and one that finds its
@@ -158,6 +159,9 @@ func (t *srsTable) answer(key string) (a postfix.Answer) {
 			a = t.trouble(severityCritical, internalError{fmt.Sprint(fault), debug.Stack()}.logLine("NOQUEUE"))
 		}
 	}()
+	if t.direction == "reverse" && !srs.IsRewritten(key) {
+		return postfix.Answer{Text: "not an SRS address of ours"} // whatever is wrong, most mail has nothing to do with it
+	}
 	if err := t.refresh(); err != nil {
 		return t.trouble(severityError, "NOQUEUE: lookup "+t.direction+": "+err.Error())
 	}
