@@ -41,7 +41,7 @@ func (w *world) spawn(args ...string) *spawned {
 	conn.SetDeadline(time.Now().Add(time.Minute))
 	w.t.Cleanup(func() { conn.Close() })
 	go func() {
-		status := run(append([]string{"lookup", "-c", w.config}, args...), file, file, file)
+		status := run(append([]string{"-c", w.config}, args...), file, file, file)
 		file.Close()
 		s.exit <- status
 	}()
@@ -145,7 +145,7 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 	good, err := os.ReadFile(w.config)
 	w.check(err)
 	ours := w.srs("forward", "alice@b.example")
-	reverse := w.spawn("reverse")
+	reverse := w.spawn("lookup", "reverse")
 	expect := func(key, want string) {
 		t.Helper()
 		if got := reverse.ask(key); !strings.HasPrefix(got, want) {
@@ -201,18 +201,19 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 
 func TestMisuseUnderSpawnPutsNothingOnTheConnection(t *testing.T) {
 	w := newWorld(t)
-	for _, args := range [][]string{{}, {"sideways"}, {"forward", "reverse"}, {"forward", "--protocol", "ldap"}, {"forward", "--mumble"}, {"--help"}, {"-h", "forward"}} {
+	for _, args := range [][]string{{"lookup"}, {"lookup", "sideways"}, {"lookup", "forward", "reverse"}, {"lookup", "forward", "--protocol", "ldap"},
+		{"lookup", "forward", "--mumble"}, {"lookup", "--help"}, {"lookup", "-h", "forward"}, {"lookpu", "forward"}} {
 		if rest, exit := w.spawn(args...).ends(); rest != "" || exit != 64 {
 			t.Errorf("%q: %q, exit %d", args, rest, exit)
 		}
-		if exit, _, _ := w.run("", append([]string{"lookup"}, args...)...); exit != 64 && !strings.Contains(fmt.Sprint(args), "-h") {
+		if exit, _, _ := w.run("", args...); exit != 64 && !strings.Contains(fmt.Sprint(args), "-h") {
 			t.Errorf("%q by hand: exit %d", args, exit)
 		}
 	}
 }
 
 func TestSIGTERMEndsATableBetweenRequests(t *testing.T) {
-	s := newWorld(t).spawn("forward")
+	s := newWorld(t).spawn("lookup", "forward")
 	s.ask("uwe@example.org")
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
