@@ -91,7 +91,6 @@ func (m *Message) sign(header dkim.Header, keys []*dkim.Key) (dkim.Header, error
 	if err != nil {
 		return nil, err
 	}
-	defer signer.Close()
 	if err := m.writeBody(signer); err != nil {
 		return nil, err
 	}
