@@ -246,12 +246,15 @@ func (s *signature) readForms(tags map[string]tag, f form) *problem {
 		s.header = Relaxed
 		return nil
 	}
-	c, found := tags["c"]
-	header, body, two := strings.Cut(string(c.value), "/")
-	if s.header, s.body = Canonicalization(header), Canonicalization(body); !found {
-		s.header = Simple
+	c := string(tags["c"].value)
+	if _, found := tags["c"]; !found {
+		c = string(Simple)
+		if !f.identity {
+			c = "relaxed/relaxed" // RFC 8617 does not say so, but its authors' test suite
+		}
 	}
-	if !two {
+	header, body, two := strings.Cut(c, "/")
+	if s.header, s.body = Canonicalization(header), Canonicalization(body); !two {
 		s.body = Simple // RFC 6376 section 3.5: so for c=relaxed, too
 	}
 	for _, c := range []*Canonicalization{&s.header, &s.body} {

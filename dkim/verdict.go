@@ -34,6 +34,12 @@ func (s *Signature) Tag(name string) (value string, found bool) {
 	return string(t.value), found
 }
 
+// Signer is d= and s=, as far as they can be used.
+func (s *Signature) Signer() (domain, selector string) { return s.domain, s.selector }
+
+// Names are those of h=, in lower case.
+func (s *Signature) Names() []string { return s.names }
+
 // settle asks a check for its verdict if there is none yet.
 func (s *Signature) settle(check func() *problem) {
 	if s.problem == nil {
@@ -71,10 +77,11 @@ func (s *Signature) Cover(before hash.Hash) {
 	})
 }
 
-// Failed tells whether there is a verdict already, and not a pass.
+// Failed tells whether there is a verdict already: not a pass, and no key is needed.
 func (s *Signature) Failed() bool { return s.problem != nil }
 
-// Verdict verifies the signature with the key that was found, and says what came of it all.
+// Verdict verifies the signature with the key that FindKeys found, and says what came of it all. Without that, only one that has
+// Failed has a verdict.
 func (s *Signature) Verdict() Verification {
 	if !s.isFinal {
 		s.isFinal = true
