@@ -30,7 +30,7 @@ type signature struct {
 	field dkim.Field
 }
 
-// Chain is the ARC sets of a message. The zero value is that of a message without any.
+// Chain is the ARC sets of a message. The zero value, and nil, is that of a message without any.
 type Chain struct {
 	sets    []set  // from instance 1 on; each is whole, unless the chain is broken
 	broken  string // what is wrong with the chain at first sight
@@ -168,6 +168,8 @@ func (c *Chain) MessageSignatures() []*dkim.Signature {
 // Obstacle tells why no set can be added to the chain; "" if one can.
 func (c *Chain) Obstacle() string {
 	switch {
+	case c == nil:
+		return ""
 	case c.marked:
 		return "its newest seal says cv=fail" // RFC 8617 section 5.1: there is nothing more to say
 	case c.highest >= maxInstance:

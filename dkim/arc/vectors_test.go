@@ -27,13 +27,10 @@ type vector struct {
 	CV          string `json:"cv"` // None, Pass, Fail; "" is anything but Pass
 	Description string `json:"description"`
 
-	Time        json.Number `json:"t"`
-	SigHeaders  string      `json:"sig-headers"`
-	ServerID    string      `json:"srv-id"`
-	AS, AMS     string
-	AAR         string
-	domain, sel string
-	key         string
+	Time         json.Number `json:"t"`
+	SigHeaders   string      `json:"sig-headers"`
+	ServerID     string      `json:"srv-id"`
+	AS, AMS, AAR string
 }
 
 type scenario struct {
