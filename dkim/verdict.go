@@ -80,6 +80,14 @@ func (s *Signature) Cover(before hash.Hash) {
 // Failed tells whether there is a verdict already: not a pass, and no key is needed.
 func (s *Signature) Failed() bool { return s.problem != nil }
 
+// Cost is the work that Verdict has still to do, in verifications by an RSA key of 2048 bits. FindKeys has to come before.
+func (s *Signature) Cost() int {
+	if s.problem != nil || s.isFinal {
+		return 0
+	}
+	return s.key.cost()
+}
+
 // Verdict verifies the signature with the key that FindKeys found, and says what came of it all. Without that, only one that has
 // Failed has a verdict.
 func (s *Signature) Verdict() Verification {

@@ -41,7 +41,8 @@ type scenario struct {
 	PrivateKey string            `json:"privatekey"`
 }
 
-func readVectors(t *testing.T, name string) (list []scenario) {
+func readVectors(t testing.TB, name string) (list []scenario) {
+	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +51,25 @@ func readVectors(t *testing.T, name string) (list []scenario) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// key is the one to sign with.
+func (s scenario) key(t testing.TB) (*dkim.Key, crypto.Signer) {
+	t.Helper()
+	block, _ := pem.Decode([]byte(s.PrivateKey))
+	private, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(path, []byte(s.PrivateKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, err := dkim.LoadKey(s.Domain, s.Selector, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, private
 }
 
 // zone has TXT records by name.
@@ -163,19 +183,7 @@ func TestTheSigningVectorsAreMet(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0")
 	count := 0
 	for _, s := range readVectors(t, "sign.json") {
-		block, _ := pem.Decode([]byte(s.PrivateKey))
-		private, err := x509.ParsePKCS1PrivateKey(block.Bytes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := filepath.Join(t.TempDir(), "key.pem")
-		if err := os.WriteFile(path, []byte(s.PrivateKey), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		key, err := dkim.LoadKey(s.Domain, s.Selector, path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		key, private := s.key(t)
 		for name, v := range s.Tests {
 			count++
 			chain, result := verify(t, v.Message, s.Records)

@@ -27,8 +27,12 @@ type Sealer struct {
 	Selector string `json:"selector"`
 }
 
-// maxOlder is the octets of header that are hashed for older message signatures: they decide nothing, so they must not cost much.
-const maxOlder = 1 << 20
+const (
+	// maxOlder is the octets of header that are hashed for older message signatures: they decide nothing, so they must not cost much.
+	maxOlder = 1 << 20
+	// maxCost is what may be spent on verifying, see dkim.Signature.Cost: two signatures a set. A key of 4096 bits costs 8.
+	maxCost = 2 * maxInstance
+)
 
 // Verify finds the state of the chain (RFC 8617 section 5.2). The dkim.Verifier to which MessageSignatures went has to be closed before. DNS
 // is asked only if nothing else has failed, for two keys a set at most, side by side. It is to be called once.
@@ -55,9 +59,17 @@ func (c *Chain) Verify(ctx context.Context, resolver dkim.Resolver) Result {
 		needed = append(needed, s.seal.Signature)
 	}
 	dkim.FindKeys(ctx, resolver, append(needed, c.newest().message.Signature))
+	cost := c.newest().message.Cost()
+	for _, s := range c.sets {
+		cost += s.seal.Cost()
+	}
+	if cost > maxCost {
+		result.Reason = "it has too many long keys to be verified"
+		return result
+	}
 	result.Status, result.Reason = c.judge()
 	if result.Status == dkim.Pass {
-		result.OldestPass = oldestPass(older, len(c.sets), all)
+		result.OldestPass = oldestPass(older, len(c.sets), all, maxCost-cost)
 	}
 	return result
 }
@@ -139,10 +151,13 @@ func (c *Chain) judge() (dkim.Status, string) {
 }
 
 // oldestPass goes down from the newest of so many sets, which holds. The list, newest first, are the older signatures that may hold,
-// too; all is false if the rest is not known.
-func oldestPass(older []*dkim.Signature, sets int, all bool) *int {
+// too; all is false if the rest is not known. It is not found out if it costs more than is left.
+func oldestPass(older []*dkim.Signature, sets int, all bool, left int) *int {
 	instance := sets
 	for _, s := range older {
+		if left -= s.Cost(); left < 0 {
+			return nil
+		}
 		switch s.Verdict().Status {
 		case dkim.Pass:
 			instance--
