@@ -44,15 +44,14 @@ const (
 )
 
 // Format writes the value of an Authentication-Results field, without name and final line end: authserv-id, then spf, dkim, dmarc and
-// arc, then the results in more. Each result begins a line; folds are CRLF and a tab; there are no comments. With nothing checked and
-// nothing in more it says none.
+// arc. Each result begins a line; folds are CRLF and a tab; there are no comments. With nothing checked it says none.
 //
 // Whatever the values are, they stay within their place: characters that are not printable ASCII become question marks, and what is
 // not a token is quoted. With "i=1; " before it, the value is that of an ARC-Authentication-Results field.
-func Format(authservID string, r Results, more ...Result) string {
+func Format(authservID string, r Results) string {
 	var f folder
 	f.b.WriteString(pvalue(authservID))
-	results := append(r.list(), more...)
+	results := r.list()
 	for _, result := range results {
 		f.result(result)
 	}
@@ -256,7 +255,7 @@ func trustedChain(r Result) ARC {
 		return a
 	}
 	a.RemoteIP, _ = netip.ParseAddr(r.Prop("smtp.remote-ip"))
-	if oldest, err := strconv.Atoi(r.Prop("header.oldest-pass")); err == nil && a.Status == dkim.Pass {
+	if oldest, err := strconv.Atoi(r.Prop("header.oldest-pass")); err == nil && oldest >= 0 && a.Status == dkim.Pass {
 		a.OldestPass = &oldest
 	}
 	return a
