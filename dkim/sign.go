@@ -89,7 +89,7 @@ func SignedNames(header Header, also ...string) ([]string, error) {
 		if i < 0 {
 			continue
 		}
-		if hasBareCR(field) {
+		if field.HasBareCR() {
 			return nil, fmt.Errorf("%w: the field %s: has a CR within a line, which verifiers read in different ways", ErrUnsignable, name)
 		}
 		if length += len(name) + 1; length > maxNameList {
@@ -130,16 +130,6 @@ func signedAs(field Field, also []string) (int, string) {
 		}
 	}
 	return -1, ""
-}
-
-// hasBareCR finds a CR that does not belong to a line end.
-func hasBareCR(f Field) bool {
-	for i, c := range f {
-		if c == '\r' && i+1 < len(f) && f[i+1] != '\n' && f[i+1] != '\r' {
-			return true
-		}
-	}
-	return false
 }
 
 // Write takes a part of the body; lines end with LF or with CRs and LF.

@@ -54,7 +54,7 @@ func (s *Signature) CheckMessage() (octets int) {
 	s.settle(func() *problem { return s.checkBody(s.verifier.bodies[s.body]) })
 	s.settle(func() *problem {
 		fields := s.verifier.fields.pick(s.names)
-		if slices.ContainsFunc(fields, hasBareCR) || hasBareCR(s.field) {
+		if slices.ContainsFunc(fields, Field.HasBareCR) || s.field.HasBareCR() {
 			return &problem{Neutral, "CR within a line of a signed field"}
 		}
 		for _, field := range fields {
@@ -68,13 +68,9 @@ func (s *Signature) CheckMessage() (octets int) {
 
 // Cover says that the signature is over what the hash, a SHA-256, was fed with, and over its own field. The hash is left as it was.
 func (s *Signature) Cover(before hash.Hash) {
-	s.settle(func() *problem {
-		if hasBareCR(s.field) {
-			return &problem{Neutral, "CR within a line"}
-		}
+	if s.problem == nil {
 		s.digest = digestAfter(before, s.ownForm())
-		return nil
-	})
+	}
 }
 
 // Failed tells whether there is a verdict already: not a pass, and no key is needed.

@@ -95,6 +95,8 @@ func (c *Chain) sort(sets []set, field dkim.Field) (problem string) {
 	switch {
 	case instance == 0:
 		return fmt.Sprintf("%s without a valid i=", field.Name())
+	case field.HasBareCR():
+		return fmt.Sprintf("%s with a CR within a line", field.Name())
 	case instance > maxInstance:
 		return fmt.Sprintf("instance %d, and %d is the highest", instance, maxInstance)
 	}
