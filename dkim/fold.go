@@ -11,7 +11,7 @@ type folder struct {
 	column int
 }
 
-// tag writes one that goes on a line as a whole, or else in pieces.
+// tag begins a new line for a tag that does not fit as a whole.
 func (f *folder) tag(t Tag) {
 	if f.column == 0 {
 		f.column = len(f.b)
@@ -52,10 +52,10 @@ func (f *folder) names(list string) {
 	}
 }
 
-// pieces writes base64, which may be folded anywhere, and leaves room for what follows.
-func (f *folder) pieces(text string, room int) {
+// base64 writes the value of b=, which may be folded anywhere.
+func (f *folder) base64(text string) {
 	for len(text) > 0 {
-		n := min(len(text), maxLine-room-f.column)
+		n := min(len(text), maxLine-f.column)
 		if n <= 0 {
 			f.fold()
 			continue

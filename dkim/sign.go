@@ -210,6 +210,6 @@ func (k *Key) SignField(name string, tags []Tag, before hash.Hash) (Field, error
 	if err != nil {
 		return nil, fmt.Errorf("signing with DKIM key %s: %w", k, err)
 	}
-	f.pieces(base64.StdEncoding.EncodeToString(value), 1)
+	f.base64(base64.StdEncoding.EncodeToString(value))
 	return append(f.b, '\r', '\n'), nil
 }
