@@ -82,6 +82,18 @@ func (c *Config) Expand(name string) (string, error) {
 	return strings.TrimSpace(text), err
 }
 
+// Expanded gives the configuration with the $names in its values and options replaced.
+func (c *Config) Expanded() (*Config, error) {
+	all, err := c.postconf("-x")
+	if err != nil {
+		return nil, err
+	}
+	expanded := *c
+	expanded.values = parameters(all)
+	expanded.services, err = c.readServices("-x")
+	return &expanded, err
+}
+
 // MapTypes are the types of look-up tables that this Postfix knows.
 func (c *Config) MapTypes() ([]string, error) {
 	text, err := c.postconf("-m")

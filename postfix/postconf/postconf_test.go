@@ -77,6 +77,20 @@ func TestServicesHaveColumnsOptionsAndArguments(t *testing.T) {
 	}
 }
 
+func TestAnExpandedConfigurationHasNoNamesLeft(t *testing.T) {
+	c := open(t, "myhostname = mx.example.org\nmydestination = $myhostname, localhost\n")
+	expanded, err := c.Expanded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := expanded.Get("mydestination"); got != "mx.example.org, localhost" {
+		t.Errorf("mydestination: %q", got)
+	}
+	if s, _ := expanded.Service("postmend/unix"); s.Options["pipe_delivery_status_filter"] != `regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$1}}` {
+		t.Errorf("options %q", s.Options)
+	}
+}
+
 func TestTablesAnswerYesNoOrAnError(t *testing.T) {
 	c := open(t, "queue_directory = /\n")
 	for _, row := range []struct {
@@ -106,6 +120,7 @@ func TestCommandsChangeTheConfigurationAndReadTheSameInAShell(t *testing.T) {
 		c.UnsetServiceCommand("relay/unix"),
 		c.SetOptionCommand("smtp/inet", "content_filter", "x:y"),
 		c.UnsetOptionCommand("[::1]:10026/inet", "mynetworks"),
+		c.SetFieldCommand("smtp/inet/chroot", "n"),
 	} {
 		if out, err := exec.Command("sh", "-c", cmd.String()).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", cmd, err, out)
@@ -122,7 +137,7 @@ func TestCommandsChangeTheConfigurationAndReadTheSameInAShell(t *testing.T) {
 	listener, _ := c.Service("[::1]:10026/inet")
 	spawn, added := c.Service("new/unix")
 	_, kept := c.Service("relay/unix")
-	if smtp.Options["content_filter"] != "x:y" || len(listener.Options) != 1 || !added || spawn.Program != "spawn" || kept {
+	if smtp.Options["content_filter"] != "x:y" || smtp.Chroot != "n" || len(listener.Options) != 1 || !added || spawn.Program != "spawn" || kept {
 		t.Errorf("master.cf: %+v", c.services)
 	}
 }

@@ -53,12 +53,13 @@ func (c *Config) Service(id string) (Service, bool) {
 	return Service{}, false
 }
 
-func (c *Config) readServices() ([]Service, error) {
+// readServices takes flags of postconf for the options.
+func (c *Config) readServices(flags ...string) ([]Service, error) {
 	entries, err := c.postconf("-M")
 	if err != nil {
 		return nil, err
 	}
-	options, err := c.postconf("-P")
+	options, err := c.postconf(append(flags, "-P")...)
 	if err != nil {
 		return nil, err
 	}
