@@ -82,3 +82,6 @@ func (c *Config) PostfixCommand(verb string) Command { return c.command("postfix
 func (c *Config) command(program string, args ...string) Command {
 	return append(Command{program}, c.withDir(args)...)
 }
+
+// RequeueCommand has Postfix queue all its mail anew.
+func (c *Config) RequeueCommand() Command { return c.command("postsuper", "-r", "ALL") }
