@@ -46,7 +46,7 @@ func TestDomainsInPostfixTablesAreLocal(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(p.local)); !slices.Equal(got, want) {
 		t.Errorf("local domains %q, want %q", got, want)
 	}
-	if class := p.classify(env, "x@a.example"); class != Local {
+	if class := p.classify(env, Recipient{Address: "x@a.example"}); class != Local {
 		t.Errorf("a recipient in a table's domain is %s", class)
 	}
 	if f.policy.local.has("a.example") {

@@ -47,12 +47,13 @@ func New(config *Config, options Options) (*Filter, error) {
 		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
 	}
 	target, err := reinject.New(reinject.Options{
-		Target:       config.Reinject.Target,
-		User:         config.Reinject.User,
-		PasswordFile: config.Reinject.PasswordFile,
-		HELOName:     config.Hostname,
-		SpoolDir:     config.Limits.SpoolDir,
-		Stdout:       options.Stdout,
+		Target:           config.Reinject.Target,
+		User:             config.Reinject.User,
+		PasswordFile:     config.Reinject.PasswordFile,
+		HELOName:         config.Hostname,
+		ListenerHELOName: handOverName(config.Hostname),
+		SpoolDir:         config.Limits.SpoolDir,
+		Stdout:           options.Stdout,
 	})
 	if err != nil {
 		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: fmt.Errorf("reinject: %w", err)}
@@ -166,6 +167,10 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	m, err := f.read(env, stdin)
 	if err != nil {
 		return nil, Plan{}, facts{}, err
+	}
+	if f.loops(env, m) {
+		m.Close()
+		return nil, Plan{}, facts{}, f.loop(env)
 	}
 	policy, err := f.policyFor(ctx, env)
 	if err != nil {

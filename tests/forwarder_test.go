@@ -56,11 +56,7 @@ func start(t testing.TB, target string) *forwarder {
 	t.Cleanup(func() { f.dns.Close() })
 	f.writeConfig(target)
 
-	master := strings.NewReplacer(
-		"/usr/local/bin/postmend filter", f.program+" filter -c "+f.config,
-		"user=postmend", "user=nobody",
-		"127.0.0.1:10026", f.listener,
-	).Replace(readme(t, "master.cf"))
+	master := f.private(readme(t, "master.cf"))
 	master += "\n" + f.smtp + " inet n - n - - smtpd -o smtpd_authorized_xclient_hosts=127.0.0.0/8\n"
 	main := readme(t, "main.cf") + `
 relayhost = [127.0.0.1]:` + f.remote.Port + `
@@ -76,6 +72,16 @@ smtp_line_length_limit = 0
 `
 	f.Instance = mta.Start(t, dir, main, master)
 	return f
+}
+
+// private makes lines of the README fit this forwarder.
+func (f *forwarder) private(lines string) string {
+	return strings.NewReplacer(
+		"/usr/local/bin/postmend filter", f.program+" filter -c "+f.config,
+		"/usr/local/bin/postmend lookup", f.program+" lookup -c "+f.config,
+		"user=postmend", "user=nobody",
+		"127.0.0.1:10026", f.listener,
+	).Replace(lines)
 }
 
 // writeConfig writes postmend's configuration, SRS secret and keys, for the user nobody.
