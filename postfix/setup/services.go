@@ -114,6 +114,18 @@ func (p *Plan) addSRS(domains *Domains) {
 		strings.TrimSuffix(lookupService, "/unix"), p.wanted.User, p.argv("lookup reverse")),
 		"spawn(8) starts postmend to answer for SRS addresses")
 
+	if _, found := withoutOurs(p.config.Get("recipient_canonical_maps")); !found {
+		p.addTable(domain)
+	}
+	if class := domains.Class(domain); class == "" {
+		p.set("virtual_alias_domains", joined(p.config.Get("virtual_alias_domains"), domain), "mail for the SRS domain is taken; unknown addresses are refused")
+	} else if class == "relay_domains" {
+		p.note("%s stands in relay_domains already: forged SRS addresses may be taken at RCPT TO, and are refused later. In virtual_alias_domains they would be refused at once", domain)
+	}
+	p.replacePostSRSd()
+}
+
+func (p *Plan) addTable(domain string) {
 	pattern := fmt.Sprintf(`/^(SRS[01][-+=].*@%s)$/ $1`, regexp.QuoteMeta(domain))
 	table := fmt.Sprintf("pipemap:{%s, socketmap:unix:private/%s:reverse}", p.regexpTable(srsFile, pattern), strings.TrimSuffix(lookupService, "/unix"))
 	aliases := p.config.Get("virtual_alias_maps")
@@ -122,13 +134,6 @@ func (p *Plan) addSRS(domains *Domains) {
 		aliases = joined(rest, table)
 	}
 	p.set("virtual_alias_maps", aliases, "bounces to SRS addresses of ours are verified, and go to the original sender")
-
-	if class := domains.Class(domain); class == "" {
-		p.set("virtual_alias_domains", joined(p.config.Get("virtual_alias_domains"), domain), "mail for the SRS domain is taken; unknown addresses are refused")
-	} else if class == "relay_domains" {
-		p.note("%s stands in relay_domains already: forged SRS addresses may be taken at RCPT TO, and are refused later. In virtual_alias_domains they would be refused at once", domain)
-	}
-	p.replacePostSRSd()
 }
 
 // withoutOurs takes our table out of a list.

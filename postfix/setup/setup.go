@@ -35,7 +35,7 @@ type Wanted struct {
 // names of what is set up
 const (
 	filterService = "postmend/unix"
-	lookupService = "postmend-srs/unix"
+	lookupService = "postmend-reverse/unix"
 	transportName = "postmend"
 	statusFile    = "postmend-status.regexp"
 	srsFile       = "postmend-srs.regexp"
