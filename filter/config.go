@@ -344,6 +344,13 @@ func (c *Config) localDomains() (domainSet, error) {
 	return set, err
 }
 
+// LocalTest gives the function that tells whether a domain is local by the configuration itself, its tables aside; ".example.org" asks for
+// all subdomains.
+func (c *Config) LocalTest() (func(domain string) bool, error) {
+	set, err := c.localDomains()
+	return func(domain string) bool { return set.has(canonicalDomain(domain)) }, err
+}
+
 // newDomainSet makes a set of the entries and of those that a file has, one a line.
 func newDomainSet(setting string, entries []string, file string) (domainSet, error) {
 	set := domainSet{}

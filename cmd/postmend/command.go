@@ -107,6 +107,7 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		inv.lookupCommand(),
 		inv.dkimCommand(),
 		inv.setupCommand(),
+		inv.checkCommand(),
 		inv.demoCommand(),
 		inv.versionCommand(),
 	)

@@ -4,6 +4,7 @@ package postconf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Config is a configuration as it was when it was opened.
@@ -24,6 +26,7 @@ type Config struct {
 	values    map[string]string // as written, defaults included
 	set       map[string]string // those that main.cf sets
 	services  []Service
+	expanded  *Config // nil until it is asked for
 }
 
 // Open reads the configuration in a directory; "" is Postfix's own.
@@ -36,15 +39,11 @@ func Open(dir string) (*Config, error) {
 		}
 		c.Dir = absolute
 	}
-	all, err := c.postconf()
+	texts, err := c.postconfs(nil, []string{"-n"}, []string{"-M"}, []string{"-P"})
 	if err != nil {
 		return nil, err
 	}
-	set, err := c.postconf("-n")
-	if err != nil {
-		return nil, err
-	}
-	c.values, c.set = parameters(all), parameters(set)
+	c.values, c.set = parameters(texts[0]), parameters(texts[1])
 	maps.Copy(c.values, c.set)
 	if dir == "" {
 		c.Dir = c.values["config_directory"]
@@ -52,7 +51,7 @@ func Open(dir string) (*Config, error) {
 	if c.Version, err = parseVersion(c.values["mail_version"]); err != nil {
 		return nil, err
 	}
-	c.services, err = c.readServices()
+	c.services, err = c.parseServices(texts[2], texts[3])
 	return c, err
 }
 
@@ -78,20 +77,29 @@ func (c *Config) IsSet(name string) bool {
 
 // Expand gives a parameter with its $names replaced.
 func (c *Config) Expand(name string) (string, error) {
-	text, err := c.postconf("-hx", name)
-	return strings.TrimSpace(text), err
+	expanded, err := c.Expanded()
+	if err != nil {
+		return "", err
+	}
+	return expanded.Get(name), nil
 }
 
 // Expanded gives the configuration with the $names in its values and options replaced.
 func (c *Config) Expanded() (*Config, error) {
-	all, err := c.postconf("-x")
+	if c.expanded != nil {
+		return c.expanded, nil
+	}
+	texts, err := c.postconfs([]string{"-x"}, []string{"-M"}, []string{"-x", "-P"})
 	if err != nil {
 		return nil, err
 	}
 	expanded := *c
-	expanded.values = parameters(all)
-	expanded.services, err = c.readServices("-x")
-	return &expanded, err
+	expanded.values = parameters(texts[0])
+	if expanded.services, err = c.parseServices(texts[1], texts[2]); err != nil {
+		return nil, err
+	}
+	expanded.expanded, c.expanded = &expanded, &expanded
+	return c.expanded, nil
 }
 
 // MapTypes are the types of look-up tables that this Postfix knows.
@@ -106,28 +114,52 @@ func (c *Config) Lookup(ctx context.Context, table, key string) (value string, f
 	if key == "-" || strings.ContainsAny(key, "\r\n\x00") {
 		return "", false, nil // postmap would read keys from its standard input
 	}
+	text, err := c.postmap(ctx, table, key, "")
+	return strings.TrimRight(text, "\n"), text != "", err
+}
+
+// Lookups asks a table for several keys at once, none of which may hold a tab or a line end, and gives the values of those that it has.
+func (c *Config) Lookups(ctx context.Context, table string, keys []string) (map[string]string, error) {
+	text, err := c.postmap(ctx, table, "-", strings.Join(keys, "\n")+"\n")
+	values := map[string]string{}
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimRight(line, "\n"), "\t")
+		values[key] = value
+	}
+	return values, err
+}
+
+// postmap gives what `postmap -q` prints; "" if nothing was found.
+func (c *Config) postmap(ctx context.Context, table, key, stdin string) (string, error) {
 	queue, err := c.Expand("queue_directory")
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
-	args := []string{"-q", key, table}
-	cmd := exec.CommandContext(ctx, "postmap", c.withDir(args)...)
-	cmd.Dir = queue
+	cmd := exec.CommandContext(ctx, "postmap", c.withDir([]string{"-q", key, table})...)
+	cmd.Dir, cmd.Stdin = queue, strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return strings.TrimRight(stdout.String(), "\n"), true, nil
-	case errors.As(err, &exit) && exit.ExitCode() == 1 && stderr.Len() == 0:
-		return "", false, nil
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1 || stderr.Len() > 0) {
+		return "", failure(cmd.Args, err, stderr.Bytes())
 	}
-	return "", false, failure(cmd.Args, err, stderr.Bytes())
+	return stdout.String(), nil
 }
 
 // IsRunning tells whether a Postfix runs with this configuration.
 func (c *Config) IsRunning() bool { return c.PostfixCommand("status").Run() == nil }
+
+// postconfs runs postconf(1) with several sets of arguments, side by side.
+func (c *Config) postconfs(args ...[]string) ([]string, error) {
+	texts, errs := make([]string, len(args)), make([]error, len(args))
+	var running sync.WaitGroup
+	for i := range args {
+		running.Go(func() { texts[i], errs[i] = c.postconf(args[i]...) })
+	}
+	running.Wait()
+	return texts, cmp.Or(errs...)
+}
 
 func (c *Config) postconf(args ...string) (string, error) {
 	cmd := exec.Command("postconf", c.withDir(args)...)

@@ -110,6 +110,17 @@ func TestTablesAnswerYesNoOrAnError(t *testing.T) {
 	}
 }
 
+func TestATableIsAskedForManyKeysAtOnce(t *testing.T) {
+	c := open(t, "queue_directory = /\n")
+	values, err := c.Lookups(t.Context(), "regexp:{{/^5 (.*)/ 4 $1}}", []string{"5 a b", "6 c", "5 d"})
+	if want := map[string]string{"5 a b": "4 a b", "5 d": "4 d"}; !reflect.DeepEqual(values, want) || err != nil {
+		t.Errorf("%q, %v", values, err)
+	}
+	if _, err := c.Lookups(t.Context(), "nosuchtype:/x", []string{"a"}); err == nil {
+		t.Error("a table that does not exist answered")
+	}
+}
+
 func TestCommandsChangeTheConfigurationAndReadTheSameInAShell(t *testing.T) {
 	c := open(t, "mydestination = localhost\n")
 	value := `a 'b' "c" $$(touch x) \ $myhostname`

@@ -53,16 +53,8 @@ func (c *Config) Service(id string) (Service, bool) {
 	return Service{}, false
 }
 
-// readServices takes flags of postconf for the options.
-func (c *Config) readServices(flags ...string) ([]Service, error) {
-	entries, err := c.postconf("-M")
-	if err != nil {
-		return nil, err
-	}
-	options, err := c.postconf(append(flags, "-P")...)
-	if err != nil {
-		return nil, err
-	}
+// parseServices takes what `postconf -M` and `postconf -P` print.
+func (c *Config) parseServices(entries, options string) ([]Service, error) {
 	var services []Service
 	index := map[string]int{}
 	for line := range strings.Lines(entries) {
