@@ -66,9 +66,9 @@ func askTable(ctx context.Context, table string, keys []string) ([]string, error
 		return nil, ctx.Err()
 	}
 	var exit *exec.ExitError
-	// Exit status 1 means "not found" if nothing is said, else that the table failed.
-	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1 || stderr.Len() > 0) {
-		return nil, fmt.Errorf("postmap -q: %w: %.300q", err, stderr.String())
+	// Exit status 1 means "not found", or that the table failed: then, and not with mere warnings, the word is "fatal".
+	if _, fatal, failed := strings.Cut(stderr.String(), "fatal: "); err != nil && (failed || !errors.As(err, &exit) || exit.ExitCode() != 1) {
+		return nil, fmt.Errorf("postmap -q: %w: %.300q", err, fatal)
 	}
 	var found []string
 	for line := range strings.Lines(stdout.String()) {

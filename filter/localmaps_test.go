@@ -18,7 +18,7 @@ func mapsFilter(t *testing.T, tables ...string) *Filter {
 	t.Helper()
 	peer.Need(t, "postmap")
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "main.cf"), nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "main.cf"), []byte("alias_maps =\nalias_maps = # it warns of the second\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("MAIL_CONFIG", dir)

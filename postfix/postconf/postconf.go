@@ -141,7 +141,8 @@ func (c *Config) postmap(ctx context.Context, table, key, stdin string) (string,
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1 || stderr.Len() > 0) {
+	// Exit status 1 means "not found", or that the table failed: then, and not with mere warnings, the word is "fatal".
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1 || bytes.Contains(stderr.Bytes(), []byte("fatal: "))) {
 		return "", failure(cmd.Args, err, stderr.Bytes())
 	}
 	return stdout.String(), nil

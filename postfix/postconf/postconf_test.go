@@ -92,7 +92,7 @@ func TestAnExpandedConfigurationHasNoNamesLeft(t *testing.T) {
 }
 
 func TestTablesAnswerYesNoOrAnError(t *testing.T) {
-	c := open(t, "queue_directory = /\n")
+	c := open(t, "queue_directory = /\nalias_maps =\nalias_maps = # it warns of the second\n")
 	for _, row := range []struct {
 		table, key, value string
 		found, fails      bool
@@ -111,7 +111,7 @@ func TestTablesAnswerYesNoOrAnError(t *testing.T) {
 }
 
 func TestATableIsAskedForManyKeysAtOnce(t *testing.T) {
-	c := open(t, "queue_directory = /\n")
+	c := open(t, "queue_directory = /\nalias_maps =\nalias_maps = # it warns of the second\n")
 	values, err := c.Lookups(t.Context(), "regexp:{{/^5 (.*)/ 4 $1}}", []string{"5 a b", "6 c", "5 d"})
 	if want := map[string]string{"5 a b": "4 a b", "5 d": "4 d"}; !reflect.DeepEqual(values, want) || err != nil {
 		t.Errorf("%q, %v", values, err)
