@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -55,7 +56,14 @@ is nothing worse than a note, else 1.`,
 
 // check gathers all facts, and has them judged.
 func (inv *invocation) check(ctx context.Context, postfixDir string, noDNS bool) []check.Finding {
-	own := gatherOwn(inv.configFile)
+	configFile, err := filepath.Abs(inv.configFile)
+	if err != nil {
+		configFile = inv.configFile
+	}
+	own := gatherOwn(configFile)
+	if postfixDir != "" {
+		own.postfixFlag = []string{"--postfix-dir", postfixDir}
+	}
 	host, hostErr := check.Gather(ctx, postfixDir, own.forPostfix())
 	if hostErr == nil {
 		own.learn(host)

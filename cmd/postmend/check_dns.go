@@ -189,6 +189,9 @@ func addressRecord(name string, ip net.IP) string {
 }
 
 func judgePTR(p *published) []check.Fault {
+	if len(p.addresses) == 0 {
+		return []check.Fault{{What: "no address that mail leaves from is known: name it in inet_interfaces or proxy_interfaces of main.cf", Severity: check.Note}}
+	}
 	var faults []check.Fault
 	for _, a := range p.addresses {
 		record := reverseName(a.ip) + " IN PTR " + p.hostname + "."
@@ -227,6 +230,8 @@ func judgeSPF(p *published) []check.Fault {
 		return nil
 	case p.relayhost != "":
 		return []check.Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srsDomain + " has to name its addresses, which cannot be judged here", Severity: check.Note}}
+	case len(p.addresses) == 0:
+		return []check.Fault{{What: "the SPF record of " + p.srsDomain + " is not judged: no address that mail leaves from is known", Severity: check.Note}}
 	case p.shadowed:
 		return []check.Fault{{What: "the SPF record of " + p.srsDomain + " cannot be judged with " + p.hostname + " in the hosts file", Severity: check.Note}}
 	}

@@ -19,21 +19,22 @@ const areaFiles = "postmend"
 
 // own is what was found out about our own files.
 type own struct {
-	program    string
-	configFile string
-	file       check.File // the configuration
-	text       string     // of it
-	config     *filter.Config
-	configErr  error
-	isLocal    func(string) bool
-	keys       []ownKey
-	secrets    check.File // the zero value without SRS
-	secretsErr error
-	others     []check.File // further files that the configuration names
-	socket     check.File   // of the log
-	users      []*check.User
-	myhostname string // Postfix's; "" if not known
-	user       string // the account for new files
+	program     string
+	configFile  string
+	file        check.File // the configuration
+	text        string     // of it
+	config      *filter.Config
+	configErr   error
+	isLocal     func(string) bool
+	keys        []ownKey
+	secrets     check.File // the zero value without SRS
+	secretsErr  error
+	others      []check.File // further files that the configuration names
+	socket      check.File   // of the log
+	users       []*check.User
+	myhostname  string   // Postfix's; "" if not known
+	postfixFlag []string // that names Postfix's folder; empty for its own
+	user        string   // the account for new files
 }
 
 type ownKey struct {
@@ -133,10 +134,17 @@ var ownRules = []check.Rule[*own]{
 		Why: "without them forwarded mail waits; who reads them can send bounces to anybody through this host", Judge: judgeSecrets},
 	{Name: "dkim-keys", Severity: check.Error, OK: "the DKIM keys can be read by the filter's account, and not by others",
 		Why: "without them mail leaves unsigned or waits; who reads them can sign as the domain", Judge: judgeKeys},
+	{Name: "target", Severity: check.Error,
+		Why: "Postfix would take the message for a report of its delivery, and so the filter refuses: all mail waits", Judge: judgeTarget},
 	{Name: "log", Severity: check.Note, Why: "the filter's log lines are lost", Judge: judgeLog},
 }
 
-func (o *own) judge() []check.Finding { return check.Apply(areaFiles, ownRules, o) }
+func (o *own) judge() []check.Finding {
+	if o.config == nil {
+		return check.Apply(areaFiles, ownRules[:1], o) // nothing else is known
+	}
+	return check.Apply(areaFiles, ownRules, o)
+}
 
 var configLine = regexp.MustCompile(`line (\d+)`)
 
@@ -148,7 +156,7 @@ func judgeConfig(o *own) []check.Fault {
 	line := configLine.FindStringSubmatch(fault.What)
 	switch {
 	case o.file.Missing():
-		fault.Mend = check.Shell(o.program, "setup", "--apply", "-c", o.configFile)
+		fault.Mend = check.Shell(slices.Concat([]string{o.program, "setup", "--apply", "-c", o.configFile}, o.postfixFlag)...)
 	case line != nil && strings.Contains(fault.What, "unknown key"):
 		fault.Mend = check.Shell("sed", "-i", line[1]+"s/^/# /", o.configFile)
 	case line != nil:
@@ -160,6 +168,9 @@ func judgeConfig(o *own) []check.Fault {
 }
 
 func judgeReadable(o *own) []check.Fault {
+	if len(o.users) == 0 {
+		return []check.Fault{{What: "the filter's account is not known: whether it may read what it has to is not judged", Severity: check.Note}}
+	}
 	var faults []check.Fault
 	for _, f := range append([]check.File{o.file}, o.others...) {
 		for _, u := range o.users {
@@ -190,8 +201,6 @@ func judgeWritable(o *own) []check.Fault {
 
 func judgeHostname(o *own) []check.Fault {
 	switch {
-	case o.config == nil:
-		return nil
 	case !strings.Contains(o.config.Hostname, "."):
 		name := o.myhostname
 		if !strings.Contains(name, ".") {
@@ -227,9 +236,6 @@ func (o *own) addTo(key, word string) string {
 }
 
 func judgeSecrets(o *own) []check.Fault {
-	if o.config == nil {
-		return nil
-	}
 	if o.config.SRS.Domain == "" {
 		return []check.Fault{{What: "[srs] has no domain: senders of forwarded mail are not rewritten, and SPF fails at the next hop", Severity: check.Note}}
 	}
@@ -239,9 +245,6 @@ func judgeSecrets(o *own) []check.Fault {
 }
 
 func judgeKeys(o *own) []check.Fault {
-	if o.config == nil {
-		return nil
-	}
 	if len(o.keys) == 0 {
 		return []check.Fault{{What: "there are no [[dkim.keys]]: nothing is signed, and From: cannot be rewritten", Severity: check.Note}}
 	}
@@ -281,8 +284,16 @@ func (o *own) judgePrivate(f check.File, loadErr error, make string) []check.Fau
 	return nil
 }
 
+func judgeTarget(o *own) []check.Fault {
+	if o.config.Reinject.Target != "stdout:" {
+		return nil
+	}
+	return []check.Fault{{What: `target "stdout:" of [reinject] is for trials by hand`,
+		Mend: check.Shell("sed", "-i", `s|^\([ \t]*target[ \t]*=[ \t]*\)"stdout:"|\1"smtp://127.0.0.1:10026"|`, o.configFile)}}
+}
+
 func judgeLog(o *own) []check.Fault {
-	if o.config == nil || o.socket.Err == nil {
+	if o.socket.Err == nil {
 		return nil
 	}
 	err := o.socket.Err

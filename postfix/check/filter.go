@@ -247,17 +247,11 @@ func judgeUser(h *Host) []Fault {
 	if fault == "" {
 		return nil
 	}
-	if name, _ := h.command.attribute("user"); h.userErr != nil && name == h.filterUserName() && !strings.Contains(name, ":") {
+	// An account that owns the keys is as good as the one that does not exist.
+	if name, _ := h.command.attribute("user"); name != "" && h.userErr != nil && h.Owner == "" && !strings.Contains(name, ":") {
 		return one(fault, addUser(name))
 	}
 	return one(fault, h.mendFilter())
-}
-
-// filterUserName is the account that user= names, without the group.
-func (h *Host) filterUserName() string {
-	value, _ := h.command.attribute("user")
-	name, _, _ := strings.Cut(value, ":")
-	return name
 }
 
 // userFault says what is wrong with user=; "" if nothing is.

@@ -37,7 +37,7 @@ func Gather(ctx context.Context, dir string, ours Postmend) (*Host, error) {
 	}
 	h.planSetup()
 	h.spool, h.spoolFree = Stat(ours.SpoolDir), freeSpace(ours.SpoolDir)
-	if dir != "" {
+	if dir != "" && strings.HasPrefix(ours.Target, "sendmail:") {
 		h.system = readSystem(config.Dir)
 	}
 	return h, nil

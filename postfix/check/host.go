@@ -223,7 +223,9 @@ func (h *Host) isTransport() bool {
 }
 
 // isContentFilter tells whether we filter what arrives.
-func (h *Host) isContentFilter() bool { return slices.ContainsFunc(h.fronts(), h.isFiltered) }
+func (h *Host) isContentFilter() bool {
+	return h.filter != nil && transport(h.Main("content_filter")) == h.filter.Name || slices.ContainsFunc(h.fronts(), h.isFiltered)
+}
 
 // listenerAddress is where on this host our target is; ok is false for a target elsewhere.
 func listenerAddress(target string) (kind, address string, ok bool) {

@@ -96,6 +96,8 @@ func judgeListenerFilter(h *Host) []Fault {
 	switch {
 	case h.filter != nil && transport(value) == h.filter.Name:
 		return one(h.listener.ID()+" filters again what the filter hands back: -o content_filter="+want+" is missing", mend)
+	case h.isTransport() && h.isContentFilter():
+		return nil // the route says so
 	case h.isTransport() && value == "":
 		return one(h.listener.ID()+" hands mail to default_transport, which is the filter: -o content_filter="+want+" is missing", mend)
 	case !h.isTransport() && value != "":

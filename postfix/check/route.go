@@ -48,21 +48,19 @@ func judgeFilterService(h *Host) []Fault {
 const DefaultService = "postmend"
 
 func judgeRoute(h *Host) []Fault {
-	name := DefaultService
+	name, other := DefaultService, h.Main("content_filter")
 	if h.filter != nil {
 		name = h.filter.Name
 	}
 	switch {
 	case h.isContentFilter() && h.isTransport():
 		return one("content_filter and default_transport both lead to the filter: mail is mended twice", h.unset("default_transport"))
-	case h.isContentFilter() || h.isTransport():
+	case h.isContentFilter(), h.isTransport(), transport(other) == name:
 		return nil
+	case other != "":
+		return one("content_filter = "+other+" leads past the filter", h.set("content_filter", name+":dummy"))
 	}
-	what := "neither content_filter nor default_transport leads to the filter"
-	if other := h.config.Get("content_filter"); other != "" {
-		what = "content_filter = " + other + " leads past the filter"
-	}
-	return one(what, h.set("content_filter", name+":dummy"))
+	return one("neither content_filter nor default_transport leads to the filter", h.set("content_filter", name+":dummy"))
 }
 
 func judgeUnfiltered(h *Host) []Fault {
@@ -97,12 +95,15 @@ func judgeMappings(h *Host) []Fault {
 		faults = append(faults, Fault{What: "on " + s.ID() + ", receive_override_options holds no_address_mappings",
 			Mend: h.setWhere(s, "receive_override_options", strings.Join(rest, ","))})
 	}
-	return faults
+	return once(faults)
 }
 
 func judgeListener(h *Host) []Fault {
 	_, address, here := listenerAddress(h.Target)
-	if !here || h.listener != nil {
+	switch {
+	case !here:
+		return []Fault{{What: "mail is handed to " + h.Target + ", which is no listener of this Postfix and not judged", Severity: Note}}
+	case h.listener != nil:
 		return nil
 	}
 	return one("no smtpd(8) service in master.cf listens at "+address+", the target of [reinject]", h.addListener())
@@ -260,7 +261,7 @@ func judgeSpool(h *Host) []Fault {
 
 func judgeLocalDomains(h *Host) []Fault {
 	if h.IsLocal == nil {
-		return nil
+		return []Fault{{What: "local_domains are not judged, because the configuration cannot be read", Severity: Note}}
 	}
 	var faults []Fault
 	for _, table := range h.domains.Tables {

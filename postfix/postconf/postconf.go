@@ -25,6 +25,7 @@ type Config struct {
 	isDefault bool
 	values    map[string]string // as written, defaults included
 	set       map[string]string // those that main.cf sets
+	entries   string            // of master.cf, as postconf prints them
 	services  []Service
 	expanded  *Config // nil until it is asked for
 }
@@ -51,7 +52,8 @@ func Open(dir string) (*Config, error) {
 	if c.Version, err = parseVersion(c.values["mail_version"]); err != nil {
 		return nil, err
 	}
-	c.services, err = c.parseServices(texts[2], texts[3])
+	c.entries = texts[2]
+	c.services, err = c.parseServices(c.entries, texts[3])
 	return c, err
 }
 
@@ -89,13 +91,13 @@ func (c *Config) Expanded() (*Config, error) {
 	if c.expanded != nil {
 		return c.expanded, nil
 	}
-	texts, err := c.postconfs([]string{"-x"}, []string{"-M"}, []string{"-x", "-P"})
+	texts, err := c.postconfs([]string{"-x"}, []string{"-x", "-P"})
 	if err != nil {
 		return nil, err
 	}
 	expanded := *c
 	expanded.values = parameters(texts[0])
-	if expanded.services, err = c.parseServices(texts[1], texts[2]); err != nil {
+	if expanded.services, err = c.parseServices(c.entries, texts[1]); err != nil {
 		return nil, err
 	}
 	expanded.expanded, c.expanded = &expanded, &expanded
