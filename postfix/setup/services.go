@@ -48,8 +48,12 @@ func (p *Plan) filterLine() string {
 	} else {
 		p.note("Postfix %s has no ${envid} (3.9 has): the envelope id of a sender who asked for delivery reports is lost", p.config.Version)
 	}
-	return fmt.Sprintf("%s unix - n n - 20 pipe -o {pipe_delivery_status_filter=%s} flags=q user=%s null_sender= argv=%s -- ${recipient}",
-		transportName, p.regexpTable(statusFile, statusPattern), p.wanted.User, argv)
+	option := "pipe_delivery_status_filter=" + p.regexpTable(statusFile, statusPattern)
+	if strings.Contains(option, " ") {
+		option = "{" + option + "}" // as postconf(1) prints it, so that a second run finds no difference
+	}
+	return fmt.Sprintf("%s unix - n n - 20 pipe -o %s flags=q user=%s null_sender= argv=%s -- ${recipient}",
+		transportName, option, p.wanted.User, argv)
 }
 
 // argv is the start of a command of postmend's.
