@@ -92,6 +92,8 @@ type facts struct {
 	// occurrences counts the fields of the names that we may add, and the Authentication-Results that only claim to be ours.
 	occurrences map[string]int
 	claimed     int
+	// mended is set if we have mended the message before.
+	mended bool
 }
 
 // plan decides. It touches nothing outside its arguments (the clock is in the SRS rewriter).
@@ -236,6 +238,9 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 		return deliver, nil
 	case d.Class == Local:
 		d.because("delivered on this side: handed back as it came")
+		return deliver, nil
+	case msg.mended:
+		d.because("mended before postsuper requeued it: handed back as it came")
 		return deliver, nil
 	case !env.isOurs(p.trusted):
 		return p.mendForeign(d, env, msg)

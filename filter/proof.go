@@ -103,6 +103,7 @@ func (f *Filter) facts(m *Message, proven proof) facts {
 		patient:     f.age(m) < time.Duration(f.config.Limits.DNSPatience),
 		longestLine: m.LongestLine,
 		occurrences: map[string]int{},
+		mended:      f.mendedBefore(m),
 	}
 	for _, field := range m.Header {
 		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for"} {

@@ -39,6 +39,12 @@ const (
 // the listener.
 func start(t testing.TB, target string) *forwarder {
 	t.Helper()
+	return startChanged(t, target, func(*forwarder, *string, *string) {})
+}
+
+// startChanged changes the lines for main.cf and master.cf before Postfix starts.
+func startChanged(t testing.TB, target string, change func(f *forwarder, main, master *string)) *forwarder {
+	t.Helper()
 	f := &forwarder{t: t, local: mta.StartSink(t), remote: mta.StartSink(t)}
 	dir := mta.Folder(t)
 	f.config = filepath.Join(dir, "postmend.toml")
@@ -70,6 +76,7 @@ smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 message_size_limit = 100000000
 smtp_line_length_limit = 0
 `
+	change(f, &main, &master)
 	f.Instance = mta.Start(t, dir, main, master)
 	return f
 }

@@ -17,6 +17,7 @@ import (
 
 	"postmend/filter"
 	"postmend/postfix"
+	"postmend/srs"
 )
 
 // lookupIdle is how long a connection may be silent. Postfix's own processes leave earlier (max_idle), and one that finds its
@@ -40,19 +41,19 @@ the reason. Changed files take effect with the next question.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			serve := map[string]server{"tcp": postfix.ServeTCP, "socketmap": postfix.ServeSocketmap}[protocol]
 			if serve == nil {
-				return inv.lookupMisused(fmt.Errorf("--protocol %q is neither tcp nor socketmap", protocol))
+				return usageError{fmt.Errorf("--protocol %q is neither tcp nor socketmap", protocol)}
 			}
 			if len(args) != 1 || args[0] != "forward" && args[0] != "reverse" {
-				return inv.lookupMisused(errors.New("lookup what? It takes one word, forward or reverse"))
+				return usageError{errors.New("lookup what? It takes one word, forward or reverse")}
 			}
 			return inv.lookup(args[0], serve)
 		},
 	}
 	cmd.Flags().StringVar(&protocol, "protocol", "tcp", "tcp, as in tcp_table(5), or socketmap, as in socketmap_table(5); the name of the map does not matter")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return inv.lookupMisused(err) })
 	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
-		if isSocket(inv.stdin) {
-			inv.lookupMisused(errors.New("--help in master.cf"))
+		if isSpawned(inv.stdin, inv.stdout) {
+			status := logFailure(usageError{errors.New("lookup: --help among other arguments")})
+			inv.status = &status
 			return
 		}
 		cmd.SetHelpFunc(nil)
@@ -63,21 +64,11 @@ the reason. Changed files take effect with the next question.`,
 
 type server func(r io.Reader, w io.Writer, table postfix.Table) error
 
-// lookupMisused reports wrong words: under spawn(8) to the log alone, because standard output and standard error are the connection. Postfix
-// finds it closed, and defers.
-func (inv *invocation) lookupMisused(err error) error {
-	if !isSocket(inv.stdin) {
-		return usageError{err}
-	}
-	syslog{socket: "/dev/log"}.write(severityError, "NOQUEUE: lookup: "+err.Error())
-	status := postfix.Misused.Exit()
-	inv.status = &status
-	return nil
-}
-
-func isSocket(r any) bool {
-	file, ok := r.(*os.File)
-	if !ok {
+// isSpawned tells whether spawn(8) has started us: then one connection is standard input, output and error, and nothing but answers may be
+// written to it.
+func isSpawned(stdin io.Reader, stdout io.Writer) bool {
+	file, ok := stdin.(*os.File)
+	if !ok || !isSameFile(stdin, stdout) {
 		return false
 	}
 	info, err := file.Stat()
@@ -87,7 +78,7 @@ func isSocket(r any) bool {
 // lookup serves a table until there are no more questions, the connection was idle for too long, or SIGTERM.
 func (inv *invocation) lookup(direction string, serve server) error {
 	table := srsTable{direction: direction, configFile: inv.configFile}
-	if !isSocket(inv.stdin) {
+	if !isSpawned(inv.stdin, inv.stdout) {
 		if isTerminal(inv.stderr) {
 			table.also = inv.stderr
 		}
@@ -158,6 +149,9 @@ func (t *srsTable) answer(key string) (a postfix.Answer) {
 			a = t.trouble(severityCritical, internalError{fmt.Sprint(fault), debug.Stack()}.logLine("NOQUEUE"))
 		}
 	}()
+	if t.direction == "reverse" && !srs.IsRewritten(key) {
+		return postfix.Answer{Text: "not an SRS address of ours"} // whatever is wrong, most mail has nothing to do with it
+	}
 	if err := t.refresh(); err != nil {
 		return t.trouble(severityError, "NOQUEUE: lookup "+t.direction+": "+err.Error())
 	}

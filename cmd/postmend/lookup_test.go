@@ -41,7 +41,7 @@ func (w *world) spawn(args ...string) *spawned {
 	conn.SetDeadline(time.Now().Add(time.Minute))
 	w.t.Cleanup(func() { conn.Close() })
 	go func() {
-		status := run(append([]string{"lookup", "-c", w.config}, args...), file, file, file)
+		status := run(append([]string{"-c", w.config}, args...), file, file, file)
 		file.Close()
 		s.exit <- status
 	}()
@@ -145,7 +145,7 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 	good, err := os.ReadFile(w.config)
 	w.check(err)
 	ours := w.srs("forward", "alice@b.example")
-	reverse := w.spawn("reverse")
+	reverse := w.spawn("lookup", "reverse")
 	expect := func(key, want string) {
 		t.Helper()
 		if got := reverse.ask(key); !strings.HasPrefix(got, want) {
@@ -155,22 +155,22 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 	const later = "400 table%20cannot%20be%20used,%20see%20the%20mail%20log"
 	expect(ours, "200 alice@b.example")
 	for _, fault := range []struct {
-		name, others, logged string
-		arm, mend            func() error
+		name, logged string
+		arm, mend    func() error
 	}{
-		{"secrets that others may read", "500", "others may use", func() error { return os.Chmod(secrets, 0o644) }, func() error { return os.Chmod(secrets, 0o600) }},
-		{"no secrets", "500", "no such file", func() error { return os.Rename(secrets, secrets+".away") }, func() error { return os.Rename(secrets+".away", secrets) }},
-		{"no configuration", "400", "no such file", func() error { return os.Rename(w.config, w.config+".away") }, func() error { return os.Rename(w.config+".away", w.config) }},
-		{"unknown key", "400", "line 1: unknown key", func() error { return os.WriteFile(w.config, append([]byte("mumble = 1\n"), good...), 0o644) },
+		{"secrets that others may read", "others may use", func() error { return os.Chmod(secrets, 0o644) }, func() error { return os.Chmod(secrets, 0o600) }},
+		{"no secrets", "no such file", func() error { return os.Rename(secrets, secrets+".away") }, func() error { return os.Rename(secrets+".away", secrets) }},
+		{"no configuration", "no such file", func() error { return os.Rename(w.config, w.config+".away") }, func() error { return os.Rename(w.config+".away", w.config) }},
+		{"unknown key", "line 1: unknown key", func() error { return os.WriteFile(w.config, append([]byte("mumble = 1\n"), good...), 0o644) },
 			func() error { return os.WriteFile(w.config, good, 0o644) }},
-		{"no SRS domain", "400", "srs: domain is not set", func() error {
+		{"no SRS domain", "srs: domain is not set", func() error {
 			return os.WriteFile(w.config, bytes.Replace(good, []byte(`domain = "srs.example.org"`), nil, 1), 0o644)
 		}, func() error { return os.WriteFile(w.config, good, 0o644) }},
 	} {
 		w.check(fault.arm())
 		for range 3 {
 			expect(ours, later)
-			expect("bob@remote.example", fault.others) // needs no secret
+			expect("bob@remote.example", "500 ") // is no business of ours
 		}
 		w.check(fault.mend())
 		expect(ours, "200 alice@b.example")
@@ -201,18 +201,19 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 
 func TestMisuseUnderSpawnPutsNothingOnTheConnection(t *testing.T) {
 	w := newWorld(t)
-	for _, args := range [][]string{{}, {"sideways"}, {"forward", "reverse"}, {"forward", "--protocol", "ldap"}, {"forward", "--mumble"}, {"--help"}, {"-h", "forward"}} {
+	for _, args := range [][]string{{"lookup"}, {"lookup", "sideways"}, {"lookup", "forward", "reverse"}, {"lookup", "forward", "--protocol", "ldap"},
+		{"lookup", "forward", "--mumble"}, {"lookup", "--help"}, {"lookup", "-h", "forward"}, {"lookpu", "forward"}} {
 		if rest, exit := w.spawn(args...).ends(); rest != "" || exit != 64 {
 			t.Errorf("%q: %q, exit %d", args, rest, exit)
 		}
-		if exit, _, _ := w.run("", append([]string{"lookup"}, args...)...); exit != 64 && !strings.Contains(fmt.Sprint(args), "-h") {
+		if exit, _, _ := w.run("", args...); exit != 64 && !strings.Contains(fmt.Sprint(args), "-h") {
 			t.Errorf("%q by hand: exit %d", args, exit)
 		}
 	}
 }
 
 func TestSIGTERMEndsATableBetweenRequests(t *testing.T) {
-	s := newWorld(t).spawn("forward")
+	s := newWorld(t).spawn("lookup", "forward")
 	s.ask("uwe@example.org")
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
