@@ -9,7 +9,7 @@ import (
 )
 
 // listenerOptions make the listener take back what postmend has mended, as it is: no second filter, no milter, no address mapping, no
-// header completed after signing. See "The re-injection listener" in docs/postfix.md.
+// header completed after signing. docs/postfix.md shows it line by line.
 var listenerOptions = []string{
 	"syslog_name=" + listenerName,
 	"content_filter=",
