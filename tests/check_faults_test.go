@@ -194,7 +194,7 @@ func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			h := newCheckedHost(t, program)
-			h.setUpByReadme(key)
+			h.setUpByHand(key)
 			flags := []string{"--no-dns"}
 			if f.zone[0] != "" {
 				flags = nil

@@ -37,7 +37,7 @@ srs.example.org MX 10 mx.example.org
 _dmarc.example.org TXT v=DMARC1; p=quarantine
 `
 
-// plainLines are what the README takes for given.
+// What docs/postfix.md takes for given.
 const (
 	plainMain = `
 mydestination = example.org, localhost
@@ -61,8 +61,8 @@ func newCheckedHost(t *testing.T, program string) *checkedHost {
 	return h
 }
 
-// setUpByReadme writes what the README shows.
-func (h *checkedHost) setUpByReadme(keyPEM []byte) {
+// setUpByHand writes what docs/postfix.md shows.
+func (h *checkedHost) setUpByHand(keyPEM []byte) {
 	h.t.Helper()
 	home := filepath.Join(h.dir, "etc")
 	h.config = filepath.Join(home, "postmend.toml")
@@ -202,7 +202,7 @@ func (h *checkedHost) check(args ...string) []check.Finding {
 func TestCheckIsSilentOnARightHost(t *testing.T) {
 	program := checkedProgram(t)
 	for name, setUp := range map[string]func(*checkedHost){
-		"README":                  func(h *checkedHost) { h.setUpByReadme(newKey(t)) },
+		"README":                  func(h *checkedHost) { h.setUpByHand(newKey(t)) },
 		"setup":                   func(h *checkedHost) { h.setUpBySetup() },
 		"setup in transport mode": func(h *checkedHost) { h.setUpBySetup("--mode", "transport") },
 	} {
