@@ -42,6 +42,7 @@ var filesFaults = []misconfiguration{
 	{name: "a key that the filter may not read", script: `chown root "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "nobody may not read"},
 	{name: "a key in a folder that is closed to the filter", script: `chmod 700 "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "mode 0700"},
 	{name: "no key", script: `rm "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "does not exist"},
+	{name: "no folder of keys", script: `rm -r "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "does not exist"},
 	{name: "a damaged key", script: `echo nonsense > "$HOME_DIR/dkim/example.org.2026a.pem"`, finding: "dkim-keys", says: "PEM"},
 	{name: "no spool folder", script: `printf '[limits]\nspool_dir = "%s/ours"\n' "$DIR" >> "$CONF"`, finding: "spool", says: "does not exist"},
 	{name: "a spool folder of root's", script: `mkdir -m 700 "$DIR/ours"; printf '[limits]\nspool_dir = "%s/ours"\n' "$DIR" >> "$CONF"`, finding: "spool", says: "nobody may not write"},

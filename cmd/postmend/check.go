@@ -103,8 +103,6 @@ func writeFindingsJSON(w io.Writer, findings []check.Finding) error {
 	}{isRight(findings), findings})
 }
 
-var severityColour = map[check.Severity]string{check.OK: "32", check.Note: "36", check.Warning: "33", check.Error: "1;31"}
-
 // writeFindings shows the findings to a person, in colours on a terminal (and see https://no-color.org).
 func writeFindings(w io.Writer, findings []check.Finding) error {
 	inColour := isTerminal(w) && os.Getenv("NO_COLOR") == ""
@@ -119,7 +117,7 @@ func writeFindings(w io.Writer, findings []check.Finding) error {
 		}
 		label := fmt.Sprintf("%-8s", f.Severity)
 		if inColour {
-			label = "\x1b[" + severityColour[f.Severity] + "m" + label + "\x1b[0m"
+			label = "\x1b[" + colourOf(f.Severity) + "m" + label + "\x1b[0m"
 		}
 		page.printf("  %s %s\n", label, f.What)
 		if count[f.Severity]++; f.Severity == check.OK {
@@ -135,6 +133,19 @@ func writeFindings(w io.Writer, findings []check.Finding) error {
 		page.printf("After a change of Postfix's configuration: postfix reload\n")
 	}
 	return page.err
+}
+
+// colourOf gives the parameter of SGR (ECMA-48 section 8.3.117).
+func colourOf(severity check.Severity) string {
+	switch severity {
+	case check.Error:
+		return "1;31"
+	case check.Warning:
+		return "33"
+	case check.Note:
+		return "36"
+	}
+	return "32"
 }
 
 // pageWriter keeps the first error.

@@ -21,7 +21,6 @@ type published struct {
 	hostname  string // what we greet with
 	addresses []address
 	hostErr   error  // the hostname's addresses could not be found out
-	shadowed  bool   // the hosts file has the hostname on loopback, and so DNS's answer is not seen
 	relayhost string // where mail leaves through; "" if directly
 	srsDomain string
 	spfTexts  []string
@@ -60,7 +59,7 @@ func gatherDNS(ctx context.Context, o *own, host *check.Host) *published {
 	if o.myhostname != "" {
 		p.hostname = o.myhostname
 	}
-	dns := authn.New(o.config.Resolver)
+	dns := outsideView{authn.New(o.config.Resolver), o.config.Resolver}
 	var ips []net.IP
 	if host != nil {
 		ips = host.Addresses()
@@ -69,9 +68,7 @@ func gatherDNS(ctx context.Context, o *own, host *check.Host) *published {
 	named, err := dns.LookupIPAddr(ctx, p.hostname)
 	p.hostErr = err
 	for _, a := range named {
-		if a.IP.IsLoopback() {
-			p.shadowed = true
-		} else if !slices.ContainsFunc(ips, a.IP.Equal) {
+		if !a.IP.IsLoopback() && !slices.ContainsFunc(ips, a.IP.Equal) {
 			ips = append(ips, a.IP)
 		}
 	}
@@ -101,13 +98,13 @@ func gatherDNS(ctx context.Context, o *own, host *check.Host) *published {
 	for i := range p.dmarc {
 		d := &p.dmarc[i]
 		asking.Go(func() { d.texts, _ = dns.LookupTXT(ctx, "_dmarc."+d.domain) })
-		asking.Go(func() { d.result = authn.EvaluateDMARC(ctx, dns, []string{d.domain}, authn.SPF{}, nil) })
+		asking.Go(func() { d.result = authn.EvaluateDMARC(ctx, dns.Resolver, []string{d.domain}, authn.SPF{}, nil) })
 	}
 	asking.Wait()
 	return p
 }
 
-func (a *address) ask(ctx context.Context, dns *authn.Resolver, hostname, srsDomain string) {
+func (a *address) ask(ctx context.Context, dns outsideView, hostname, srsDomain string) {
 	var asking sync.WaitGroup
 	if srsDomain != "" {
 		asking.Go(func() {
@@ -126,7 +123,7 @@ func (a *address) ask(ctx context.Context, dns *authn.Resolver, hostname, srsDom
 	asking.Wait()
 }
 
-func (p *published) askMX(ctx context.Context, dns *authn.Resolver) {
+func (p *published) askMX(ctx context.Context, dns outsideView) {
 	p.mx, p.mxErr = dns.LookupMX(ctx, p.srsDomain)
 	for _, mx := range p.mx {
 		name := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
@@ -168,8 +165,6 @@ func isNotFound(err error) bool {
 
 func judgeHostAddress(p *published) []check.Fault {
 	switch {
-	case p.shadowed:
-		return []check.Fault{{What: "the hosts file of this machine has " + p.hostname + " on loopback: what DNS says of it is not seen from here", Severity: check.Note}}
 	case p.hostErr != nil && !isNotFound(p.hostErr):
 		return unknown(p.hostname, p.hostErr)
 	case p.hostErr != nil && len(p.addresses) == 0:
@@ -232,8 +227,6 @@ func judgeSPF(p *published) []check.Fault {
 		return []check.Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srsDomain + " has to name its addresses, which cannot be judged here", Severity: check.Note}}
 	case len(p.addresses) == 0:
 		return []check.Fault{{What: "the SPF record of " + p.srsDomain + " is not judged: no address that mail leaves from is known", Severity: check.Note}}
-	case p.shadowed:
-		return []check.Fault{{What: "the SPF record of " + p.srsDomain + " cannot be judged with " + p.hostname + " in the hosts file", Severity: check.Note}}
 	}
 	var faults []check.Fault
 	for _, a := range p.addresses {

@@ -146,14 +146,12 @@ func (o *own) judge() []check.Finding {
 	return check.Apply(areaFiles, ownRules, o)
 }
 
-var configLine = regexp.MustCompile(`line (\d+)`)
-
 func judgeConfig(o *own) []check.Fault {
 	if o.configErr == nil {
 		return nil
 	}
 	fault := check.Fault{What: o.configErr.Error()}
-	line := configLine.FindStringSubmatch(fault.What)
+	line := regexp.MustCompile(`line (\d+)`).FindStringSubmatch(fault.What)
 	switch {
 	case o.file.Missing():
 		fault.Mend = check.Shell(slices.Concat([]string{o.program, "setup", "--apply", "-c", o.configFile}, o.postfixFlag)...)
@@ -261,6 +259,9 @@ func judgeKeys(o *own) []check.Fault {
 func (o *own) judgePrivate(f check.File, loadErr error, make string) []check.Fault {
 	fault := func(what, mend string) []check.Fault { return []check.Fault{{What: what, Mend: mend}} }
 	switch {
+	case f.Missing() && f.Holders()[0].Missing():
+		folder := f.Holders()[0].Path
+		return fault(f.Path+" does not exist", check.Shell("install", "-d", "-m", "0711", folder)+" && "+make)
 	case f.Missing():
 		return fault(f.Path+" does not exist", make)
 	case f.Err != nil:

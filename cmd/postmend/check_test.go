@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postmend/filter/authn"
 	"postmend/filter/authn/dnstest"
 	"postmend/postfix/check"
 )
@@ -130,6 +131,29 @@ func TestWhatCannotBeKnownIsANote(t *testing.T) {
 		if got := severityOfFinding(findings, name); got != want {
 			t.Errorf("without any address: %s: %q", name, got)
 		}
+	}
+}
+
+// A server commonly has its own name in its hosts file, on loopback; this name everybody has there.
+func TestTheHostsFileDoesNotHideWhatDNSSays(t *testing.T) {
+	server, err := dnstest.Start("localhost A 192.0.2.10\nlocalhost AAAA 2001:db8::10\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	view := outsideView{authn.New(server.Addr()), server.Addr()}
+	found, err := view.LookupIPAddr(t.Context(), "localhost")
+	if len(found) != 2 || found[0].String() != "192.0.2.10" || found[1].String() != "2001:db8::10" || err != nil {
+		t.Errorf("%v, %v", found, err)
+	}
+	none, err := dnstest.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer none.Close()
+	view = outsideView{authn.New(none.Addr()), none.Addr()}
+	if found, err := view.LookupIPAddr(t.Context(), "localhost"); !isNotFound(err) {
+		t.Errorf("%v, %v", found, err)
 	}
 }
 

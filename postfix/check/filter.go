@@ -96,14 +96,10 @@ func (h *Host) filterUser() string {
 func (h *Host) filterCommand() string {
 	var options []string
 	if h.command != nil {
-		options = slices.Clone(h.command.options)
+		options = slices.Concat(h.command.options, h.command.others)
 	}
 	if !h.statusFilterWorks() {
-		options = slices.DeleteFunc(options, func(string) bool { return true })
-		for name, value := range h.otherOptions() {
-			options = append(options, "-o", name+"="+value)
-		}
-		options = append(options, "-o", "pipe_delivery_status_filter="+h.statusFilter())
+		options = append(withoutOption(options, "pipe_delivery_status_filter"), "-o", "pipe_delivery_status_filter="+h.statusFilter())
 	}
 	list := append([]string{"pipe"}, options...)
 	list = append(list, "flags=q", "user="+h.filterUser(), "null_sender=")
@@ -141,12 +137,31 @@ func judgeColumns(h *Host) []Fault {
 	return faults
 }
 
-// flagHarm tells what pipe(8)'s flags do to a message that is to be signed.
-var flagHarm = map[rune]string{
-	'B': "adds a blank line to the message", 'D': "adds a Delivered-To: field", 'F': "adds a From_ line", 'O': "adds an X-Original-To: field",
-	'R': "adds a Return-Path: field", 'X': "marks the delivery as final", 'h': "folds the domain to lower case",
-	'u': "folds the local part to lower case, which destroys the hash of an SRS address", '.': "doubles dots at the start of lines",
-	'>': "changes lines that start with From",
+// flagHarm tells what one of pipe(8)'s flags does to a message that is to be signed.
+func flagHarm(flag rune) string {
+	switch flag {
+	case 'B':
+		return "adds a blank line to the message"
+	case 'D':
+		return "adds a Delivered-To: field"
+	case 'F':
+		return "adds a From_ line"
+	case 'O':
+		return "adds an X-Original-To: field"
+	case 'R':
+		return "adds a Return-Path: field"
+	case 'X':
+		return "marks the delivery as final"
+	case 'h':
+		return "folds the domain to lower case"
+	case 'u':
+		return "folds the local part to lower case, which destroys the hash of an SRS address"
+	case '.':
+		return "doubles dots at the start of lines"
+	case '>':
+		return "changes lines that start with From"
+	}
+	return "is not known"
 }
 
 func judgeFlags(h *Host) []Fault {
@@ -156,14 +171,9 @@ func judgeFlags(h *Host) []Fault {
 		faults = append(faults, Fault{What: fmt.Sprintf("flags=%s lacks q: addresses are passed on unquoted", flags), Mend: h.mendFilter()})
 	}
 	for _, flag := range flags {
-		if flag == 'q' {
-			continue
+		if flag != 'q' {
+			faults = append(faults, Fault{What: fmt.Sprintf("flags=%s: %c %s", flags, flag, flagHarm(flag)), Mend: h.mendFilter()})
 		}
-		harm := flagHarm[flag]
-		if harm == "" {
-			harm = "is not known"
-		}
-		faults = append(faults, Fault{What: fmt.Sprintf("flags=%s: %c %s", flags, flag, harm), Mend: h.mendFilter()})
 	}
 	return faults
 }
@@ -199,7 +209,7 @@ func judgeMacros(h *Host) []Fault {
 	var faults []Fault
 	for _, word := range h.command.argv {
 		for _, name := range macros(word) {
-			since, known := macrosSince[name]
+			since, known := macroSince(name)
 			switch {
 			case !known:
 				faults = append(faults, Fault{What: "pipe(8) knows no macro ${" + name + "}", Mend: h.mendFilter()})
@@ -356,21 +366,6 @@ func (h *Host) statusFilterWorks() bool {
 		}
 	}
 	return true
-}
-
-// otherOptions are those that the service has beside the status filter.
-func (h *Host) otherOptions() map[string]string {
-	others := map[string]string{}
-	if h.command == nil {
-		return others
-	}
-	for i := 1; i < len(h.command.options); i += 2 {
-		name, value, _ := strings.Cut(h.command.options[i], "=")
-		if name = strings.TrimSpace(name); name != "pipe_delivery_status_filter" {
-			others[name] = strings.TrimSpace(value)
-		}
-	}
-	return others
 }
 
 // statusFilter is the value for this version: before 3.7 a pattern cannot stand in the table's name.

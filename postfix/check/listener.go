@@ -46,11 +46,11 @@ var listenerOptions = []listenerOption{
 	{"smtpd_proxy_filter", "", Error, nil, changes},
 	{"smtpd_command_filter", "", Warning, nil, refuses},
 	{"smtpd_upstream_proxy_protocol", "", Error, nil, handOver},
-	{"smtpd_tls_security_level", "none", Error, oneOf("", "none"), handOver},
+	{"smtpd_tls_security_level", "none", Error, isNone, handOver},
 	{"smtpd_tls_wrappermode", "no", Error, nil, handOver},
 	{"smtpd_sasl_auth_enable", "no", Warning, nil, handOver},
 	{"smtpd_discard_ehlo_keywords", "", Error, keepsExtensions, "without 8BITMIME, SMTPUTF8 or XFORWARD, mail cannot be handed back as it is"},
-	{"syslog_name", "postfix/reinject", Note, func(value string) bool { return value != "postfix" }, "in the log the second pass looks like the first"},
+	{"syslog_name", "postfix/reinject", Note, isNotPlain, "in the log the second pass looks like the first"},
 }
 
 // listenerRules judge the smtpd(8) that takes mail back.
@@ -82,9 +82,9 @@ func shown(value string) string {
 	return value
 }
 
-func oneOf(values ...string) func(string) bool {
-	return func(value string) bool { return slices.Contains(values, value) }
-}
+func isNotPlain(syslogName string) bool { return syslogName != "postfix" }
+
+func isNone(value string) bool { return value == "" || value == "none" }
 
 func judgeListenerFilter(h *Host) []Fault {
 	value := h.value(h.listener, "content_filter")

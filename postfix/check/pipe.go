@@ -98,6 +98,22 @@ func parsePipe(s postconf.Service) *pipe {
 	return p
 }
 
+// withoutOption drops -o name=… from the words before the attributes.
+func withoutOption(options []string, name string) []string {
+	var rest []string
+	for i := 0; i < len(options); i++ {
+		if options[i] == "-o" && i+1 < len(options) {
+			assigned, _, _ := strings.Cut(options[i+1], "=")
+			if strings.TrimSpace(assigned) == name {
+				i++
+				continue
+			}
+		}
+		rest = append(rest, options[i])
+	}
+	return rest
+}
+
 func (p *pipe) attribute(name string) (value string, found bool) {
 	values := p.attributes[name]
 	if len(values) == 0 {
@@ -180,12 +196,17 @@ func macros(word string) []string {
 	}
 }
 
-// macrosSince are pipe(8)'s macros with the version that brought them; 2.11 and what was before count as always there.
-var macrosSince = map[string]postconf.Version{
-	"sender": {}, "recipient": {}, "user": {}, "extension": {}, "mailbox": {}, "nexthop": {}, "size": {}, "domain": {},
-	"client_address": {}, "client_helo": {}, "client_hostname": {}, "client_port": {}, "client_protocol": {},
-	"sasl_method": {}, "sasl_sender": {}, "sasl_username": {}, "original_recipient": {}, "queue_id": {},
-	"envid": {Major: 3, Minor: 9},
+// macroSince gives the version that brought a macro of pipe(8); 2.11 and what was before count as always there.
+func macroSince(name string) (since postconf.Version, known bool) {
+	switch name {
+	case "sender", "recipient", "user", "extension", "mailbox", "nexthop", "size", "domain",
+		"client_address", "client_helo", "client_hostname", "client_port", "client_protocol",
+		"sasl_method", "sasl_sender", "sasl_username", "original_recipient", "queue_id":
+		return postconf.Version{}, true
+	case "envid":
+		return postconf.Version{Major: 3, Minor: 9}, true
+	}
+	return postconf.Version{}, false
 }
 
 // isMacro tells whether a word is one macro and nothing else.
