@@ -48,9 +48,14 @@ local_recipient_maps = static:x
 forward_path = {dir}/forward/$user
 relayhost = [127.0.0.1]:`+h.sink.Port+`
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
-`, h.smtp+` inet n - n - - smtpd
+`, h.smtp+` inet n - y - - smtpd
   -o smtpd_authorized_xclient_hosts=127.0.0.0/8
 `)
+	// As in Debian's master.cf. The reload of setup makes it known.
+	out, err := exec.Command("postconf", "-c", dir, "-F", "cleanup/unix/chroot=y", "rewrite/unix/chroot=y").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	return h
 }
 
@@ -266,37 +271,52 @@ func TestSetupInTransportModeMendsForwardsOfLocalToo(t *testing.T) {
 	}
 }
 
-func TestThePrintedCommandsDoWhatApplyDoes(t *testing.T) {
+// restingHost has Debian's own files, with nothing but names and the given lines added, and does not run.
+func restingHost(t *testing.T, program, main, master string) *plainHost {
+	t.Helper()
+	dir := mta.Folder(t)
+	h := &plainHost{t: t, program: program, root: filepath.Join(dir, "root"), Instance: &mta.Instance{Dir: dir}}
+	h.must(os.MkdirAll(h.root, 0o755))
+	added := map[string]string{
+		"main.cf":   "\nmyhostname = mx.example.org\nmydestination = $myhostname, example.org, localhost\nalias_maps =\nalias_database =\n" + main,
+		"master.cf": master,
+	}
+	for to, from := range map[string]string{"main.cf": "main.cf.debian", "master.cf": "master.cf.dist"} {
+		text, err := os.ReadFile(filepath.Join("/usr/share/postfix", from))
+		h.must(err)
+		h.must(os.WriteFile(filepath.Join(dir, to), append(text, added[to]...), 0o644))
+	}
+	return h
+}
+
+func TestSetupOfAPostfixThatDoesNotRun(t *testing.T) {
 	peer.NeedRoot(t)
 	peer.Need(t, "postfix")
-	h := &plainHost{t: t}
-	dir := mta.Folder(t)
-	h.program = filepath.Join(dir, "postmend")
-	build(t, h.program)
-	for name, apply := range map[string]func(){
-		"printed": func() {
+	program := filepath.Join(mta.Folder(t), "postmend")
+	build(t, program)
+	for name, test := range map[string]func(*testing.T, string){
+		"the printed commands do what --apply does":                      printedCommandsDoWhatApplyDoes,
+		"a configuration is kept, and what it lacks is made":             configurationIsKept,
+		"tables that the account cannot read are told before any change": unreadableTablesAreTold,
+		"a taken port is left alone":                                     takenPortIsLeftAlone,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, program) })
+	}
+}
+
+func printedCommandsDoWhatApplyDoes(t *testing.T, program string) {
+	for name, apply := range map[string]func(h *plainHost){
+		"printed": func(h *plainHost) {
 			out, err := exec.Command("sh", "-ec", h.setup("--print")).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 		},
-		"applied": func() { h.setup("--apply") },
+		"applied": func(h *plainHost) { h.setup("--apply") },
 	} {
-		host := filepath.Join(dir, name)
-		h.root = filepath.Join(host, "root")
-		h.Instance = &mta.Instance{Dir: host}
-		h.must(os.MkdirAll(h.root, 0o755))
-		// Debian's own files, with nothing but names added.
-		for to, from := range map[string]string{"main.cf": "main.cf.debian", "master.cf": "master.cf.dist"} {
-			text, err := os.ReadFile(filepath.Join("/usr/share/postfix", from))
-			h.must(err)
-			if to == "main.cf" {
-				text = append(text, "\nmyhostname = mx.example.org\nmydestination = $myhostname, example.org, localhost\nalias_maps =\nalias_database =\n"...)
-			}
-			h.must(os.WriteFile(filepath.Join(host, to), text, 0o644))
-		}
+		h := restingHost(t, program, "", "")
 		before := h.configuration()
-		apply()
+		apply(h)
 		after := h.configuration()
 		if again := h.setup("--apply"); !strings.Contains(again, "Nothing to do") {
 			t.Errorf("%s: a run after it does something:\n%s", name, again)
@@ -310,5 +330,78 @@ func TestThePrintedCommandsDoWhatApplyDoes(t *testing.T) {
 		if got := h.configuration(); got != before {
 			t.Errorf("%s: after --undo:\n%s\nbefore:\n%s", name, got, before)
 		}
+	}
+}
+
+func configurationIsKept(t *testing.T, program string) {
+	h := restingHost(t, program, "", "")
+	home := filepath.Join(h.root, "home")
+	h.must(os.MkdirAll(home, 0o755))
+	config := filepath.Join(home, "mine.toml")
+	text := `local_domains = ["example.org"]
+[srs]
+domain = "bounces.example.org"
+secrets_file = "my.secrets"
+[[dkim.keys]]
+domain = "example.org"
+selector = "mine"
+file = "keys/mine.pem"
+[reinject]
+target = "smtp://127.0.0.1:10077"
+`
+	h.must(os.WriteFile(config, []byte(text), 0o644))
+	shown := h.setup("--apply", "-c", "/home/mine.toml")
+	if got, err := os.ReadFile(config); err != nil || string(got) != text {
+		t.Errorf("the configuration was changed:\n%s", got)
+	}
+	for _, path := range []string{"my.secrets", "keys/mine.pem"} {
+		info, err := os.Stat(filepath.Join(home, path))
+		h.must(err)
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+	}
+	for _, want := range []string{"127.0.0.1:10077", "filter -c " + config, "bounces.example.org"} {
+		if !strings.Contains(h.configuration(), want) {
+			t.Errorf("no %s in\n%s", want, h.configuration())
+		}
+	}
+	if !strings.Contains(shown, "mine._domainkey.example.org. IN TXT") {
+		t.Errorf("no record in\n%s", shown)
+	}
+}
+
+// Whatever the account cannot read would keep all mail in the queue.
+func unreadableTablesAreTold(t *testing.T, program string) {
+	h := restingHost(t, program, "virtual_mailbox_domains = texthash:/ROOT-ONLY\n", "")
+	table := filepath.Join(h.Dir, "domains")
+	h.must(os.WriteFile(table, []byte("mapped.example x\n"), 0o600))
+	main := filepath.Join(h.Dir, "main.cf")
+	text, err := os.ReadFile(main)
+	h.must(err)
+	h.must(os.WriteFile(main, bytes.Replace(text, []byte("/ROOT-ONLY"), []byte(table), 1), 0o644))
+	before := h.configuration()
+	out, err := exec.Command(h.program, "setup", "--apply", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", "nobody").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), table) || !strings.Contains(string(out), "setfacl") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+	if h.configuration() != before {
+		t.Errorf("Postfix was changed:\n%s", h.configuration())
+	}
+	h.must(os.Chmod(table, 0o644))
+	h.setup("--apply")
+	config, err := os.ReadFile(filepath.Join(h.root, "etc/postmend/postmend.toml"))
+	h.must(err)
+	if !strings.Contains(string(config), fmt.Sprintf("%q", "texthash:"+table)) {
+		t.Errorf("the table is not in the configuration:\n%s", config)
+	}
+}
+
+func takenPortIsLeftAlone(t *testing.T, program string) {
+	h := restingHost(t, program, "", "127.0.0.1:10026 inet n - n - - smtpd\n")
+	h.setup("--apply")
+	if got := h.configuration(); !regexp.MustCompile(`(?m)^127\.0\.0\.1:10026 inet.* smtpd$`).MatchString(got) ||
+		strings.Count(got, "syslog_name=postfix/reinject") != 1 {
+		t.Error(got)
 	}
 }

@@ -99,7 +99,7 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 		Program:    program,
 		ConfigFile: home.configFlag(),
 		Listener:   home.listener,
-		SRSDomain:  home.config.SRS.Domain,
+		SRSDomain:  strings.ToLower(home.config.SRS.Domain),
 	})
 	if err != nil {
 		return err

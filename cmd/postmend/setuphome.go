@@ -70,7 +70,7 @@ func (inv *invocation) ownFiles(o *setupOptions, c *postconf.Config, domains *se
 func listenerOf(target string) (string, error) {
 	u, err := url.Parse(target)
 	if err == nil && u.Scheme == "smtp" && u.Port() != "" {
-		if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsLoopback() || u.Hostname() == "localhost" {
+		if ip := net.ParseIP(u.Hostname()).To4(); ip != nil && ip.IsLoopback() {
 			return u.Host, nil
 		}
 	}
@@ -135,7 +135,7 @@ func hostnameOf(o *setupOptions, c *postconf.Config) (string, error) {
 	name, err := c.Expand("myhostname")
 	name = strings.ToLower(name)
 	if _, listed := publicsuffix.PublicSuffix(name); err == nil && !listed {
-		err = fmt.Errorf("Postfix's myhostname is %q, which no other host can look up; set it (postconf -e myhostname=…), or give --hostname", name)
+		err = fmt.Errorf("myhostname in main.cf is %q, which no other host can look up; set it (postconf -e myhostname=…), or give --hostname", name)
 	}
 	return name, err
 }
@@ -312,12 +312,11 @@ func (h *home) printRecords(inv *invocation, c *postconf.Config, applied bool) e
 	suggested := map[string]bool{}
 	for _, k := range h.config.DKIM.Keys {
 		key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
-		if errors.Is(err, fs.ErrNotExist) && !applied {
-			lines = append(lines, fmt.Sprintf("; %s._domainkey.%s: the key is made by --apply", k.Selector, k.Domain))
-			continue
-		}
-		if err != nil {
+		if err != nil && applied {
 			return err
+		} else if err != nil {
+			lines = append(lines, fmt.Sprintf("; %s._domainkey.%s: --apply makes the key, and prints its record", k.Selector, k.Domain))
+			continue
 		}
 		record, err := key.ZoneRecord()
 		if err != nil {
