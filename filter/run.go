@@ -179,15 +179,20 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		m.Close()
 		return nil, Plan{}, facts{}, f.loop(env)
 	}
+	policy, err := f.policyFor(ctx, env)
+	if err != nil {
+		m.Close()
+		return nil, Plan{}, facts{}, err
+	}
 	var proven proof
-	if f.policy.needsProof(env) && !m.Oversized {
+	if policy.needsProof(env) && !m.Oversized {
 		if proven, err = f.prove(ctx, env, m); err != nil {
 			m.Close()
 			return nil, Plan{}, facts{}, err
 		}
 	}
 	known := f.facts(m, proven)
-	return m, f.policy.plan(env, known), known, nil
+	return m, policy.plan(env, known), known, nil
 }
 
 func (f *Filter) read(env *Envelope, stdin io.Reader) (*Message, error) {

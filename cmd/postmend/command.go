@@ -115,6 +115,8 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		inv.srsCommand(),
 		inv.lookupCommand(),
 		inv.dkimCommand(),
+		inv.setupCommand(),
+		inv.checkCommand(),
 		inv.demoCommand(),
 		inv.versionCommand(),
 	)
