@@ -87,6 +87,11 @@ type DMARCConfig struct {
 // ARCConfig is the section [arc].
 type ARCConfig struct {
 	Seal *bool `toml:"seal"` // default true
+	// Domain and Selector name the key, one of [[dkim.keys]]. Default: the first RSA key of DKIM's default domain.
+	Domain   string `toml:"domain"`
+	Selector string `toml:"selector"`
+	// OnlyFor are the recipients' domains that mail is sealed for; a leading dot takes all subdomains. Default: all.
+	OnlyFor []string `toml:"only_for"`
 }
 
 // ReinjectConfig is the section [reinject].
@@ -306,6 +311,9 @@ func (c *Config) check() error {
 			return fmt.Errorf("dkim: default_domain %q has no [[dkim.keys]]", c.DKIM.DefaultDomain)
 		}
 	}
+	if err := c.ARC.check(c); err != nil {
+		return fmt.Errorf("arc: %w", err)
+	}
 	for _, choice := range []struct {
 		name, value string
 		allowed     []string
@@ -317,6 +325,29 @@ func (c *Config) check() error {
 		if !slices.Contains(choice.allowed, choice.value) {
 			return fmt.Errorf("%s: %q is not one of %s", choice.name, choice.value, strings.Join(choice.allowed, ", "))
 		}
+	}
+	return nil
+}
+
+// check completes the name of the key. Domain stays "" if there is no key at all.
+func (a *ARCConfig) check(c *Config) (err error) {
+	setDefault(&a.Domain, c.DKIM.DefaultDomain)
+	if a.Domain != "" {
+		if a.Domain, err = parseDomain(a.Domain); err != nil {
+			return fmt.Errorf("domain: %w", err)
+		}
+		if len(c.keysOf(a.Domain)) == 0 {
+			return fmt.Errorf("domain %q has no [[dkim.keys]]", a.Domain)
+		}
+	}
+	if a.Selector == "" {
+		return nil
+	}
+	if a.Selector, err = parseDomain(a.Selector); err != nil {
+		return fmt.Errorf("selector: %w", err)
+	}
+	if !slices.ContainsFunc(c.keysOf(a.Domain), func(k KeyConfig) bool { return k.Selector == a.Selector }) {
+		return fmt.Errorf("no [[dkim.keys]] has domain %q and selector %q", a.Domain, a.Selector)
 	}
 	return nil
 }

@@ -52,6 +52,8 @@ type Delivery struct {
 	Purge bool `json:"purge,omitempty"`
 	// Trace is set if X-Forwarded-To and X-Forwarded-For are added.
 	Trace bool `json:"trace,omitempty"`
+	// Seal is set if an ARC set is added.
+	Seal bool `json:"seal,omitempty"`
 	// Forecast is nil for what stays on this side.
 	Forecast *Forecast `json:"forecast,omitempty"`
 	// Reasons tell a person why, in the order of the decisions.
@@ -75,6 +77,8 @@ type policy struct {
 	dmarc         DMARCConfig
 	forceMunge    domainSet
 	forbidMunge   domainSet
+	sealer        string    // the domain of the key for ARC; "" if nothing is sealed
+	sealFor       domainSet // recipients' domains; nil is all
 }
 
 // facts are what the plan has to know of the message itself.

@@ -43,7 +43,8 @@ func New(config *Config, options Options) (*Filter, error) {
 	local, localErr := config.localDomains()
 	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
 	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
-	if err := errors.Join(localErr, forceErr, forbidErr); err != nil {
+	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
+	if err := errors.Join(localErr, forceErr, forbidErr, onlyErr); err != nil {
 		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
 	}
 	target, err := reinject.New(reinject.Options{
@@ -71,6 +72,12 @@ func New(config *Config, options Options) (*Filter, error) {
 		dmarc:         config.DMARC,
 		forceMunge:    force,
 		forbidMunge:   forbid,
+	}
+	if config.ARC.Seal == nil || *config.ARC.Seal {
+		f.policy.sealer = config.ARC.Domain
+	}
+	if config.ARC.OnlyFor != nil {
+		f.policy.sealFor = only
 	}
 	for _, key := range config.DKIM.Keys {
 		f.policy.signers[key.Domain] = true
@@ -236,7 +243,7 @@ func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, repo
 	return transactions, nil
 }
 
-// mend makes the message of a delivery. Signatures come last and go on top: they are over what leaves.
+// mend makes the message of a delivery.
 func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (content, error) {
 	leaving := content{message: m}
 	if d.Purge {
@@ -255,23 +262,7 @@ func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (cont
 			report.note("From: stays after all: " + err.Error())
 		}
 	}
-	if d.SignAs == "" {
-		return leaving, nil
-	}
-	keys, err := f.loadKeys(d.SignAs)
-	if err != nil {
-		return content{}, &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
-	}
-	signatures, err := m.sign(leaving.remaining(), keys)
-	if errors.Is(err, dkim.ErrUnsignable) {
-		report.note(err.Error())
-		return leaving, nil
-	} else if err != nil {
-		return content{}, err
-	}
-	report.signed(keys)
-	leaving.added = append(signatures, leaving.added...)
-	return leaving, nil
+	return leaving, f.sign(&leaving, d, known, report)
 }
 
 func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
