@@ -29,6 +29,8 @@ type Config struct {
 	// line; blank lines and lines that start with # do not count.
 	LocalDomains     []string `toml:"local_domains"`
 	LocalDomainsFile string   `toml:"local_domains_file"`
+	// LocalDomainsMaps are Postfix tables, "hash:/etc/postfix/virtual", that have further local domains as their keys.
+	LocalDomainsMaps []string `toml:"local_domains_maps"`
 	// Resolver is the "host:port" of a DNS server. Default: the system's.
 	Resolver string `toml:"resolver"`
 	// TrustedNetworks are the clients whose mail is our own outgoing mail. Default: 127.0.0.0/8 and ::1/128.
@@ -371,6 +373,13 @@ func (c *Config) localDomains() (domainSet, error) {
 		}
 	}
 	return set, err
+}
+
+// LocalTest gives the function that tells whether a domain is local by the configuration itself, its tables aside; ".example.org" asks for
+// all subdomains.
+func (c *Config) LocalTest() (func(domain string) bool, error) {
+	set, err := c.localDomains()
+	return func(domain string) bool { return set.has(canonicalDomain(domain)) }, err
 }
 
 // newDomainSet makes a set of the entries and of those that a file has, one a line.

@@ -99,18 +99,12 @@ func (f *Filter) claimsToBeOurs(field dkim.Field) bool {
 // age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when it took the message in. Without
 // one there is nobody who would try again: then it is as old as can be.
 func (f *Filter) age(m *Message) time.Duration {
-	for _, field := range m.Header {
-		if !field.Is("Received") {
-			continue
-		}
-		value := unfold(field.Value())
-		date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
-		if err != nil {
-			break
-		}
-		return f.now().Sub(date)
+	value := m.received(0)
+	date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
+	if err != nil {
+		return math.MaxInt64
 	}
-	return math.MaxInt64
+	return f.now().Sub(date)
 }
 
 // facts gathers what the plan has to know of the message.
@@ -122,6 +116,7 @@ func (f *Filter) facts(m *Message, proven proof) facts {
 		patient:     f.age(m) < time.Duration(f.config.Limits.DNSPatience),
 		longestLine: m.LongestLine,
 		occurrences: map[string]int{},
+		mended:      f.mendedBefore(m),
 	}
 	for _, field := range m.Header {
 		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for",

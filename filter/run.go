@@ -48,12 +48,13 @@ func New(config *Config, options Options) (*Filter, error) {
 		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
 	}
 	target, err := reinject.New(reinject.Options{
-		Target:       config.Reinject.Target,
-		User:         config.Reinject.User,
-		PasswordFile: config.Reinject.PasswordFile,
-		HELOName:     config.Hostname,
-		SpoolDir:     config.Limits.SpoolDir,
-		Stdout:       options.Stdout,
+		Target:           config.Reinject.Target,
+		User:             config.Reinject.User,
+		PasswordFile:     config.Reinject.PasswordFile,
+		HELOName:         config.Hostname,
+		ListenerHELOName: handOverName(config.Hostname),
+		SpoolDir:         config.Limits.SpoolDir,
+		Stdout:           options.Stdout,
 	})
 	if err != nil {
 		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: fmt.Errorf("reinject: %w", err)}
@@ -174,15 +175,24 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	if err != nil {
 		return nil, Plan{}, facts{}, err
 	}
+	if f.loops(env, m) {
+		m.Close()
+		return nil, Plan{}, facts{}, f.loop(env)
+	}
+	policy, err := f.policyFor(ctx, env)
+	if err != nil {
+		m.Close()
+		return nil, Plan{}, facts{}, err
+	}
 	var proven proof
-	if f.policy.needsProof(env) && !m.Oversized {
+	if policy.needsProof(env) && !m.Oversized {
 		if proven, err = f.prove(ctx, env, m); err != nil {
 			m.Close()
 			return nil, Plan{}, facts{}, err
 		}
 	}
 	known := f.facts(m, proven)
-	return m, f.policy.plan(env, known), known, nil
+	return m, policy.plan(env, known), known, nil
 }
 
 func (f *Filter) read(env *Envelope, stdin io.Reader) (*Message, error) {
