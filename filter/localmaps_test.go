@@ -76,3 +76,15 @@ func TestATableThatFailsDefers(t *testing.T) {
 		t.Errorf("past the deadline: %v, want a temporary failure", err)
 	}
 }
+
+func TestALookUpLeavesSendersOfPostfixTablesAlone(t *testing.T) {
+	f := mapsFilter(t, "inline:{a.example=x}")
+	f.policy.srsDomain = "srs.example.org"
+	f.policy.srsError = errors.New("not to be asked for")
+	if sender, why, err := f.Forward("x@a.example"); sender != "" || why == "" || err != nil {
+		t.Errorf("%q, %q, %v", sender, why, err)
+	}
+	if _, _, err := f.Forward("x@remote.example"); err == nil {
+		t.Error("a sender elsewhere is left alone, too")
+	}
+}

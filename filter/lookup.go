@@ -1,9 +1,20 @@
 package filter
 
+import (
+	"context"
+	"time"
+)
+
 // Forward decides, as for mail that is forwarded, which sender takes the place of another; "" and the reason if it stays.
 func (f *Filter) Forward(sender string) (rewritten, why string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(f.config.Limits.Deadline))
+	defer cancel()
+	policy, err := f.policyFor(ctx, &Envelope{Recipients: []Recipient{{Address: sender}}})
+	if err != nil {
+		return "", "", err
+	}
 	d := Delivery{Sender: sender}
-	if failure := f.policy.rewriteSender(&d, &Envelope{Sender: sender}); failure != nil {
+	if failure := policy.rewriteSender(&d, &Envelope{Sender: sender}); failure != nil {
 		return "", "", failure
 	}
 	if d.Sender == sender {
