@@ -105,6 +105,7 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		inv.verifyCommand(),
 		inv.srsCommand(),
 		inv.dkimCommand(),
+		inv.reportCommand(),
 		inv.demoCommand(),
 		inv.versionCommand(),
 	)

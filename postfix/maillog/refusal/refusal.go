@@ -45,8 +45,11 @@ type Rules struct {
 	index   map[string]int
 }
 
-// Other is the class of what no rule knows.
-const Other = "other"
+// Classes that are not given by rules.
+const (
+	Other = "other" // what no rule knows
+	Own   = "own"   // what postmend itself refuses or defers
+)
 
 // file is the form of a rules file.
 type file struct {
@@ -154,6 +157,9 @@ func (r *Rules) Classify(answer, host string) Verdict {
 	}
 	return r.verdict(r.index[Other], "")
 }
+
+// ByName gives the verdict for a class that is known without a look at the answer.
+func (r *Rules) ByName(class string) Verdict { return r.verdict(r.index[class], "") }
 
 func (r *Rules) verdict(class int, advice string) Verdict {
 	if advice == "" {
