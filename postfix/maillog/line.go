@@ -22,7 +22,6 @@ const (
 // entry is a line of one of the programs above about one message.
 type entry struct {
 	at     int64
-	host   []byte
 	daemon daemon
 	id     []byte // queue id
 	text   []byte // what follows "ID: "
@@ -38,7 +37,7 @@ func (c *clock) parse(line []byte) (e entry, ok bool) {
 	if blank < 0 {
 		return e, false
 	}
-	e.at, e.host, rest = at, rest[:blank], rest[blank+1:]
+	e.at, rest = at, rest[blank+1:] // the host does not matter: postlogd(8) and syslog daemons name it differently
 	colon := bytes.IndexByte(rest, ':')
 	if colon < 0 || colon+2 >= len(rest) || rest[colon+1] != ' ' {
 		return e, false

@@ -54,17 +54,11 @@ const (
 )
 
 // find gives a message that is under way, or nil.
-func (t *Tracker) find(host, id []byte) *message {
-	return t.known[t.key(host, id)]
-}
-
-func (t *Tracker) key(host, id []byte) uint64 {
-	return maphash.Bytes(t.seed, host)*31 + maphash.Bytes(t.seed, id)
-}
+func (t *Tracker) find(id []byte) *message { return t.known[maphash.Bytes(t.seed, id)] }
 
 // get gives the message of that id; a new one if none is under way.
-func (t *Tracker) get(host, id []byte, at int64) *message {
-	key := t.key(host, id)
+func (t *Tracker) get(id []byte) *message {
+	key := maphash.Bytes(t.seed, id)
 	m := t.known[key]
 	if m == nil {
 		m = &message{id: string(id), key: key}
@@ -85,10 +79,10 @@ func (t *Tracker) get(host, id []byte, at int64) *message {
 
 // renew gives a new message. One of the same id that is under way is at its end: ids are used again.
 func (t *Tracker) renew(e entry) *message {
-	if m := t.find(e.host, e.id); m != nil && (m.arrived || m.removedAt != 0 || len(m.recipients) > 0) {
+	if m := t.find(e.id); m != nil && (m.arrived || m.removedAt != 0 || len(m.recipients) > 0) {
 		t.count(m.root())
 	}
-	return t.get(e.host, e.id, e.at)
+	return t.get(e.id)
 }
 
 func (t *Tracker) charge(m *message, octets int) {

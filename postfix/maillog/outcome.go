@@ -162,6 +162,8 @@ func kindOf(o *Outcome, root, m *message, r *recipient) Kind {
 		}
 	}
 	switch {
+	case isSRS(r.to):
+		return Returned
 	case r.agent == deliverer && r.relay != "none", r.agent == lmtp, r.agent == pipe && !o.ByFilter:
 		return Local
 	case isSRS(root.sender), isSRS(m.sender), o.Alias != "" && !root.own:

@@ -129,7 +129,7 @@ func (t *Tracker) arrival(e entry) {
 		var field []byte
 		field, rest, _ = bytes.Cut(rest, []byte(", "))
 		if id, found := bytes.CutPrefix(field, []byte("orig_queue_id=")); found && isQueueID(id) {
-			m.adopt(t.get(e.host, id, e.at))
+			m.adopt(t.get(id))
 		}
 		m.own = m.own || bytes.HasPrefix(field, []byte("sasl_username="))
 	}
@@ -149,7 +149,7 @@ func (t *Tracker) queued(e entry) {
 	if !ok {
 		return
 	}
-	m := t.get(e.host, e.id, e.at)
+	m := t.get(e.id)
 	if bytes.HasPrefix(rest, []byte(", status=expired")) || bytes.HasPrefix(rest, []byte(", status=force-expired")) {
 		m.expire(e.at)
 		t.announce(m)
@@ -167,12 +167,12 @@ func (t *Tracker) notice(e entry) {
 		return
 	}
 	if id := e.text[at+len("notification: "):]; isQueueID(id) {
-		t.get(e.host, id, e.at).notice = true
+		t.get(id).notice = true
 	}
 }
 
 func (t *Tracker) remove(e entry) {
-	m := t.find(e.host, e.id)
+	m := t.find(e.id)
 	if m == nil || m.removedAt != 0 {
 		return
 	}
@@ -190,7 +190,7 @@ func (t *Tracker) delivered(e entry) {
 	if !ok {
 		return
 	}
-	m := t.get(e.host, e.id, e.at)
+	m := t.get(e.id)
 	m.probe = m.probe || status == Probed
 	r := m.recipient(d.to, d.origTo)
 	if r == nil {
@@ -219,13 +219,13 @@ func (t *Tracker) passedOn(m *message, r *recipient, e entry, d delivery) {
 	switch {
 	case e.daemon == pipe, e.daemon == smtp && isLoopback(d.relay), e.daemon == lmtp:
 		for _, id := range queuedAs(d.reason) {
-			if next := t.find(e.host, id); next != nil && next != m {
+			if next := t.find(id); next != nil && next != m {
 				next.adopt(m)
 			}
 		}
 	case e.daemon == deliverer:
 		if id, found := bytes.CutPrefix(d.reason, []byte("forwarded as ")); found && isQueueID(id) {
-			t.get(e.host, id, e.at).adopt(m)
+			t.get(id).adopt(m)
 			r.passed = true
 		}
 	}
@@ -246,13 +246,13 @@ func (t *Tracker) mended(e entry) {
 	if t.Mended != nil && mend.Seconds > 0 {
 		t.Mended(mend.Seconds)
 	}
-	m := t.get(e.host, e.id, e.at)
+	m := t.get(e.id)
 	if len(m.mends) < maxMends {
 		t.charge(m, 200+len(mend.Notes))
 		m.mends = append(m.mends, mend)
 	}
 	for _, id := range mend.queuedAs {
-		if next := t.find(e.host, []byte(id)); next != nil && next != m {
+		if next := t.find([]byte(id)); next != nil && next != m {
 			next.adopt(m)
 			next.mend = mend.of(id)
 		}
