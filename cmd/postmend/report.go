@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -57,6 +58,9 @@ predecessors.`,
 	return cmd
 }
 
+// reportMemory is what the garbage collector tries to stay below, in octets.
+const reportMemory = 64 << 20
+
 // reporter is a report under way.
 type reporter struct {
 	reportOptions
@@ -102,6 +106,9 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 		}
 		extra = string(text)
 	}
+	// What is kept of messages under way is small beside the garbage of those that are done with.
+	debug.SetGCPercent(200)
+	debug.SetMemoryLimit(reportMemory)
 	rules, err := refusal.New(extra)
 	if err != nil {
 		return nil, unusable("rules", fmt.Errorf("%s: %w", o.rulesFile, err))
@@ -176,7 +183,7 @@ func (r *reporter) readFile(file *maillog.File, bar *progress) error {
 	}
 	defer log.Close()
 	r.tracker.NextFile(file.Ended)
-	if err := maillog.Lines(log, r.tracker.Line); err != nil {
+	if err := r.tracker.Read(log); err != nil {
 		return fmt.Errorf("%s: %w", file.Name, err)
 	}
 	return nil

@@ -27,6 +27,7 @@ type message struct {
 
 	cost         int
 	older, newer *message
+	first        [1]recipient // most messages have one
 }
 
 // recipient is one of a message, and how the last attempt went.
@@ -78,7 +79,7 @@ func (t *Tracker) get(id []byte) *message {
 }
 
 // renew gives a new message. One of the same id that is under way is at its end: ids are used again.
-func (t *Tracker) renew(e entry) *message {
+func (t *Tracker) renew(e *entry) *message {
 	if m := t.find(e.id); m != nil && (m.arrived || m.removedAt != 0 || len(m.recipients) > 0) {
 		t.count(m.root())
 	}
@@ -213,6 +214,9 @@ func (m *message) recipient(to, original []byte) *recipient {
 
 func (t *Tracker) addRecipient(m *message, d delivery) *recipient {
 	t.charge(m, recipientCost+len(d.to)+len(d.origTo))
+	if m.recipients == nil {
+		m.recipients = m.first[:0]
+	}
 	m.recipients = append(m.recipients, recipient{to: string(d.to), original: string(d.origTo)})
 	switch {
 	case m.index != nil:

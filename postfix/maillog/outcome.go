@@ -81,12 +81,7 @@ func (m *message) isNotice() bool {
 
 // outcomes reports the recipients of m and its children.
 func (t *Tracker) outcomes(root, m *message) {
-	continued := map[string]bool{}
-	for _, child := range m.children {
-		for n := range child.recipients {
-			continued[child.recipients[n].to] = true
-		}
-	}
+	continued := m.continued()
 	for n := range m.recipients {
 		r := &m.recipients[n]
 		goesOn := r.passed || len(continued) > 0 && (len(m.recipients) == 1 || continued[r.to] || continued[originalSender(r.to)])
@@ -103,6 +98,20 @@ func (t *Tracker) outcomes(root, m *message) {
 	for _, child := range m.children {
 		t.outcomes(root, child)
 	}
+}
+
+// continued gives the recipients of the messages that m led to.
+func (m *message) continued() map[string]bool {
+	if len(m.children) == 0 {
+		return nil
+	}
+	to := map[string]bool{}
+	for _, child := range m.children {
+		for n := range child.recipients {
+			to[child.recipients[n].to] = true
+		}
+	}
+	return to
 }
 
 // outcome tells what became of a recipient of m, in the words of the message that arrived.

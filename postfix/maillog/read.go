@@ -22,17 +22,63 @@ const maxLine = 16 << 10
 // bufferSize is of the buffers that files are read through.
 const bufferSize = 256 << 10
 
-// Lines gives each line of r without its line end, cut to 16 KiB. The line is valid during the call only.
-func Lines(r io.Reader, take func(line []byte)) error {
-	buffered := bufio.NewReaderSize(r, bufferSize)
+// block is a piece of a log: whole lines, and what they say.
+type block struct {
+	data    []byte
+	entries []entry
+	lines   int64
+}
+
+// blocks is how many are under way: one is read while another is looked at.
+const blocks = 3
+
+// Read takes all lines of r. Reading, unpacking and taking lines apart go on beside the following of messages.
+func (t *Tracker) Read(r io.Reader) error {
+	free, full := make(chan *block, blocks), make(chan *block, blocks)
+	for range blocks {
+		free <- &block{data: make([]byte, bufferSize)}
+	}
+	var failure error
+	go func() {
+		defer close(full)
+		failure = t.clock.fill(r, free, full)
+	}()
+	for b := range full {
+		t.Stats.Lines += b.lines
+		for n := range b.entries {
+			t.take(&b.entries[n])
+		}
+		free <- b
+	}
+	return failure
+}
+
+// fill reads r block by block.
+func (c *clock) fill(r io.Reader, free <-chan *block, full chan<- *block) error {
+	var rest []byte // of the line that the last block ended in
+	long := false   // whether that line's beginning was taken already
 	for {
-		line, err := buffered.ReadSlice('\n')
-		if len(line) > 0 {
-			take(cut(line))
+		b := <-free
+		kept := copy(b.data, rest)
+		n, err := r.Read(b.data[kept:])
+		data := b.data[:kept+n]
+		b.entries, b.lines = b.entries[:0], 0
+		if long {
+			end := bytes.IndexByte(data, '\n')
+			long = end < 0
+			data = data[end+1:]
+			if long {
+				data = nil
+			}
 		}
-		for errors.Is(err, bufio.ErrBufferFull) {
-			_, err = buffered.ReadSlice('\n')
+		end := bytes.LastIndexByte(data, '\n') + 1
+		if err != nil || end == 0 && len(data) == len(b.data) {
+			long = err == nil
+			end = len(data)
 		}
+		b.takeApart(c, data[:end])
+		rest = append(rest[:0], data[end:]...)
+		full <- b
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -42,10 +88,24 @@ func Lines(r io.Reader, take func(line []byte)) error {
 	}
 }
 
+func (b *block) takeApart(c *clock, data []byte) {
+	for len(data) > 0 {
+		var line []byte
+		if end := bytes.IndexByte(data, '\n'); end >= 0 {
+			line, data = data[:end], data[end+1:]
+		} else {
+			line, data = data, nil
+		}
+		b.lines++
+		if e, ok := c.parse(cut(line)); ok {
+			b.entries = append(b.entries, e)
+		}
+	}
+}
+
+// cut drops what is left of a line end, and what is beyond the length that is looked at.
 func cut(line []byte) []byte {
-	line = bytes.TrimSuffix(line, []byte("\n"))
-	line = bytes.TrimSuffix(line, []byte("\r"))
-	return line[:min(len(line), maxLine)]
+	return bytes.TrimSuffix(line[:min(len(line), maxLine)], []byte("\r"))
 }
 
 // File is a log file.

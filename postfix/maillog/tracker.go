@@ -35,7 +35,6 @@ type Tracker struct {
 // Stats says how the reading went.
 type Stats struct {
 	Lines   int64 `json:"lines"`
-	Bytes   int64 `json:"bytes"`
 	First   int64 `json:"-"` // time of the first and the last line that has one
 	Last    int64 `json:"-"`
 	Evicted int64 `json:"evicted"` // messages that were counted before their end, to keep memory flat
@@ -71,11 +70,12 @@ func (t *Tracker) NextFile(latest time.Time) {
 // Line takes the next line, without its line end.
 func (t *Tracker) Line(line []byte) {
 	t.Stats.Lines++
-	t.Stats.Bytes += int64(len(line)) + 1
-	e, ok := t.clock.parse(line)
-	if !ok {
-		return
+	if e, ok := t.clock.parse(cut(line)); ok {
+		t.take(&e)
 	}
+}
+
+func (t *Tracker) take(e *entry) {
 	if t.Stats.First == 0 {
 		t.Stats.First = e.at
 	}
@@ -117,7 +117,7 @@ func (t *Tracker) Close() {
 }
 
 // arrival is a message that comes from outside this queue: "client=NAME[ADDRESS], orig_queue_id=ID, sasl_username=NAME" or "uid=0 from=<root>".
-func (t *Tracker) arrival(e entry) {
+func (t *Tracker) arrival(e *entry) {
 	if e.daemon == smtpd && !bytes.HasPrefix(e.text, []byte("client=")) || e.daemon == pickup && !bytes.HasPrefix(e.text, []byte("uid=")) {
 		return
 	}
@@ -136,7 +136,7 @@ func (t *Tracker) arrival(e entry) {
 }
 
 // queued is what the queue manager logs: "from=<…>, size=…", "from=<…>, status=expired, returned to sender", or "removed".
-func (t *Tracker) queued(e entry) {
+func (t *Tracker) queued(e *entry) {
 	if bytes.Equal(e.text, []byte("removed")) {
 		t.remove(e)
 		return
@@ -161,7 +161,7 @@ func (t *Tracker) queued(e entry) {
 }
 
 // notice is a bounce or a delay notice that Postfix made: "sender non-delivery notification: ID".
-func (t *Tracker) notice(e entry) {
+func (t *Tracker) notice(e *entry) {
 	at := bytes.LastIndex(e.text, []byte("notification: "))
 	if at < 0 {
 		return
@@ -171,7 +171,7 @@ func (t *Tracker) notice(e entry) {
 	}
 }
 
-func (t *Tracker) remove(e entry) {
+func (t *Tracker) remove(e *entry) {
 	m := t.find(e.id)
 	if m == nil || m.removedAt != 0 {
 		return
@@ -181,7 +181,7 @@ func (t *Tracker) remove(e entry) {
 }
 
 // delivered is an attempt to deliver.
-func (t *Tracker) delivered(e entry) {
+func (t *Tracker) delivered(e *entry) {
 	d, ok := parseDelivery(e.text)
 	if !ok {
 		return
@@ -211,7 +211,7 @@ func (t *Tracker) delivered(e entry) {
 }
 
 // passedOn notes which message goes on where this one was handed to a filter, or was forwarded by local(8).
-func (t *Tracker) passedOn(m *message, r *recipient, e entry, d delivery) {
+func (t *Tracker) passedOn(m *message, r *recipient, e *entry, d delivery) {
 	if e.daemon == pipe {
 		r.filtered = bytes.HasPrefix(d.reason, []byte("delivered via postmend ")) || r.relay == "postmend"
 		r.discarded = r.filtered && bytes.HasSuffix(bytes.TrimSuffix(d.reason, []byte(")")), []byte("discarded"))
@@ -241,7 +241,7 @@ func (t *Tracker) passedOn(m *message, r *recipient, e entry, d delivery) {
 }
 
 // mended is postmend's own line.
-func (t *Tracker) mended(e entry) {
+func (t *Tracker) mended(e *entry) {
 	mend := parseMend(e.text)
 	if t.Mended != nil && mend.Seconds > 0 {
 		t.Mended(mend.Seconds)

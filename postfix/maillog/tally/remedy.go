@@ -19,13 +19,19 @@ type remedy struct {
 	receivers *names
 }
 
+// remedyKey tells remedies apart.
+type remedyKey struct {
+	class int
+	cause string
+}
+
 // maxRemedies bounds the causes; user rules may add some.
 const maxRemedies = 256
 
 // prescribe finds the advice that fits what postmend knew of the message.
 func (t *Tally) prescribe(o *maillog.Outcome, verdict refusal.Verdict) {
 	cause, text := t.cause(o, verdict)
-	key := fmt.Sprint(verdict.Class, " ", cause)
+	key := remedyKey{verdict.Class, cause}
 	r := t.remedies[key]
 	if r == nil {
 		if len(t.remedies) >= maxRemedies {

@@ -144,7 +144,10 @@ const maxShown = 5
 
 func (t *Tally) advice() []Remedy {
 	var list []Remedy
-	for _, key := range slices.Sorted(maps.Keys(t.remedies)) {
+	keys := slices.SortedFunc(maps.Keys(t.remedies), func(a, b remedyKey) int {
+		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.cause, b.cause))
+	})
+	for _, key := range keys {
 		r := t.remedies[key]
 		class := t.rules.Classes[r.class]
 		list = append(list, Remedy{class.Name, class.Title, r.n, r.text, r.domains.most(maxShown), r.receivers.most(maxShown)})

@@ -27,7 +27,7 @@ type Tally struct {
 	domains   *table
 	receivers *table
 	aliases   *table
-	remedies  map[string]*remedy
+	remedies  map[remedyKey]*remedy
 	over      *series
 	pipe, run histogram
 	strict    map[string]*strictDomain
@@ -88,7 +88,7 @@ const (
 func New(rules *refusal.Rules) *Tally {
 	return &Tally{rules: rules, kinds: map[maillog.Kind]*Counts{}, classes: make([]classCount, len(rules.Classes)),
 		domains: newTable(len(rules.Classes)), receivers: newTable(len(rules.Classes)), aliases: newTable(len(rules.Classes)),
-		remedies: map[string]*remedy{}, over: newSeries(len(rules.Classes)), strict: map[string]*strictDomain{},
+		remedies: map[remedyKey]*remedy{}, over: newSeries(len(rules.Classes)), strict: map[string]*strictDomain{},
 		operators: map[string]string{}, answers: map[answer]refusal.Verdict{}}
 }
 
