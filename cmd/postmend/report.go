@@ -203,10 +203,6 @@ func (r *reporter) show() error {
 	return printReport(r.inv.stdout, report)
 }
 
-func (r *reporter) writeFiles(report *tally.Report) error {
-	return nil
-}
-
 // parseMoment reads a point in time, or how long ago it was.
 func parseMoment(s string, now time.Time) (time.Time, error) {
 	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())

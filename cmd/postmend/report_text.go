@@ -53,12 +53,23 @@ func (p *textReport) head() {
 		return
 	}
 	fmt.Fprintf(p.w, "%s to %s, %d lines\n", p.From.Format(minute), p.To.Format(minute), p.Log.Lines)
-	if p.Log.Evicted > 0 {
-		fmt.Fprintf(p.w, "%d messages were counted before their end, to keep memory flat.\n", p.Log.Evicted)
+	for _, remark := range remarks(p.Log) {
+		fmt.Fprintln(p.w, remark)
 	}
-	if p.Log.Lost > 0 {
-		fmt.Fprintf(p.w, "%d recipients went into the filter, and the log does not show them come out.\n", p.Log.Lost)
+}
+
+// remarks tell where the counts are not the whole truth.
+func remarks(log maillog.Stats) (list []string) {
+	if log.Notices > 0 {
+		list = append(list, fmt.Sprintf("%d bounces and notices that Postfix made are not counted.", log.Notices))
 	}
+	if log.Lost > 0 {
+		list = append(list, fmt.Sprintf("%d recipients went into the filter, and the log does not show them come out.", log.Lost))
+	}
+	if log.Evicted > 0 {
+		list = append(list, fmt.Sprintf("%d messages were counted before their end, to keep memory flat.", log.Evicted))
+	}
+	return list
 }
 
 // aligned gives a table whose columns but the first stand on the right.
@@ -87,16 +98,13 @@ func (p *textReport) aligned(rows [][]string) {
 
 func (p *textReport) totals() {
 	rows := [][]string{{"recipients", "delivered", "deferred", "refused", "discarded", "attempts put off", ""}}
-	for _, kind := range []maillog.Kind{maillog.Forwarded, maillog.Outgoing, maillog.Local, maillog.Returned} {
+	for _, kind := range maillog.Kinds() {
 		if c, found := p.Kinds[kind]; found {
 			rows = append(rows, []string{string(kind), fmt.Sprint(c.Delivered), fmt.Sprint(c.Deferred), fmt.Sprint(c.Refused), fmt.Sprint(c.Discarded), fmt.Sprint(c.Attempts), ""})
 		}
 	}
 	fmt.Fprintln(p.w)
 	p.aligned(rows)
-	if p.Log.Notices > 0 {
-		fmt.Fprintf(p.w, "%d bounces and notices that Postfix made of these are not counted.\n", p.Log.Notices)
-	}
 	if _, found := p.Kinds[maillog.Forwarded]; !found {
 		fmt.Fprintln(p.w, "Nothing was forwarded; the rest of this report is about forwarded mail.")
 	}

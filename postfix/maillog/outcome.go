@@ -29,6 +29,9 @@ const (
 	Returned  Kind = "returned" // a bounce that goes back by an SRS address
 )
 
+// Kinds gives all kinds, the one that reports are about first.
+func Kinds() []Kind { return []Kind{Forwarded, Outgoing, Local, Returned} }
+
 // Outcome is what became of one recipient of a message.
 type Outcome struct {
 	ID     string // queue id under which the message arrived

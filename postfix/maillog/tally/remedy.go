@@ -91,6 +91,8 @@ func dmarcCause(m *maillog.Mend, advice string) (key, text string) {
 			maillog.Domain(m.NewFrom), or(m.Signed, "nobody"))
 	case m.DMARC == "fail":
 		return "failed", "The messages failed DMARC when they arrived, and nothing can make them pass. on_dmarc_fail = \"reject\" would refuse them at once, instead of later by a bounce."
+	case m.DMARC == "pass" && strings.Contains(m.Notes, "forbid_munge"):
+		return "forbidden", "From: was not rewritten, because [dmarc] forbid_munge has these domains. Take them out."
 	case m.DMARC == "pass":
 		note := or(noteOn(m, "From: stays"), "no reason is logged")
 		return "stays", fmt.Sprintf("From: was not rewritten (%s). --strict-domains writes these domains for [dmarc] force_munge_file.", note)

@@ -194,3 +194,29 @@ func (h *histogram) latency() Latency {
 	}
 	return Latency{h.n, h.quantile(0.5), h.quantile(0.95), h.max}
 }
+
+// Totals are the counts without names, all of them, whether zero or not.
+type Totals struct {
+	Kinds     map[maillog.Kind]Counts
+	Classes   []ClassTotal
+	Filter    Latency
+	FilterSum float64 // seconds
+}
+
+// ClassTotal counts the forwards that were refused for a class of reasons.
+type ClassTotal struct {
+	Name    string
+	Refused int64
+}
+
+// Totals adds up without names.
+func (t *Tally) Totals() Totals {
+	totals := Totals{Kinds: map[maillog.Kind]Counts{}, Filter: t.pipe.latency(), FilterSum: t.pipe.sum}
+	for kind, counts := range t.kinds {
+		totals.Kinds[kind] = *counts
+	}
+	for n, count := range t.classes {
+		totals.Classes = append(totals.Classes, ClassTotal{t.rules.Classes[n].Name, count.refused})
+	}
+	return totals
+}

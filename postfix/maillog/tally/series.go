@@ -65,6 +65,7 @@ func (s *series) widen() {
 // histogram counts durations in steps that grow by a tenth, from a millisecond to some minutes.
 type histogram struct {
 	n     int64
+	sum   float64
 	max   float64
 	steps [150]int64
 }
@@ -81,6 +82,7 @@ func (h *histogram) add(seconds float64) {
 	}
 	h.steps[n]++
 	h.n++
+	h.sum += seconds
 	h.max = max(h.max, seconds)
 }
 

@@ -188,9 +188,10 @@ func (t *Tally) Receiver(o *maillog.Outcome) string {
 	return or(receiver, "unknown")
 }
 
-// isStrict tells whether rewriting From: would have helped: it stayed, although the message passed DMARC when it arrived.
+// isStrict tells whether rewriting From: would have helped: it stayed, although the message passed DMARC when it arrived. What the
+// configuration forbids, the list would not change.
 func (t *Tally) isStrict(o *maillog.Outcome, verdict refusal.Verdict) bool {
-	if o.Mend == nil || o.Mend.NewFrom != "" || o.Mend.DMARC != "pass" {
+	if o.Mend == nil || o.Mend.NewFrom != "" || o.Mend.DMARC != "pass" || strings.Contains(o.Mend.Notes, "forbid_munge") {
 		return false
 	}
 	name := t.rules.Classes[verdict.Class].Name
