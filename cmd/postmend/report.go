@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -268,7 +267,3 @@ func (p *progress) clear() {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
 }
-
-var errNotYet = errors.New("not built yet")
-
-func (r *reporter) follow(logs []string) error { return errNotYet }

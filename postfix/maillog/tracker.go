@@ -83,7 +83,7 @@ func (t *Tracker) take(e *entry) {
 		t.now = e.at
 		t.settle()
 	}
-	t.Stats.Last = t.now
+	t.Stats.Last = max(t.Stats.Last, e.at)
 	switch e.daemon {
 	case smtpd, pickup:
 		t.arrival(e)
