@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // refuser is an SMTP server that answers as the local part of the recipient says.
@@ -208,7 +209,7 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	f := start(t, "")
 	refuser := startRefuser(t)
 	f.postconf("relayhost=[127.0.0.1]:"+refuser.port, "virtual_alias_maps=inline:{ "+reportAliases()+" }", "smtpd_recipient_limit=100")
-	f.configure("[reinject]", "[dmarc]\nforbid_munge = [\"kept.example\"]\n[reinject]")
+	f.configure("[reinject]", "[dmarc]\nmunge_from = \"never\"\nforce_munge = [\"munged.example\"]\n[reinject]")
 	f.check(f.dns.Add("_dmarc.kept.example TXT v=DMARC1; p=reject\nkept.example TXT v=spf1 ip4:192.0.2.25 -all\n" +
 		"_dmarc.munged.example TXT v=DMARC1; p=reject\nmunged.example TXT v=spf1 ip4:192.0.2.25 -all\n" +
 		"_dmarc.failed.example TXT v=DMARC1; p=reject\nfailed.example TXT v=spf1 -all\n"))
@@ -258,8 +259,14 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	if keep := os.Getenv("POSTMEND_KEEP_LOG"); keep != "" {
 		f.check(os.WriteFile(keep, log, 0o644))
 	}
+	files := map[string]string{}
+	args := []string{"--json", "--top", "100"}
+	for _, flag := range []string{"html", "prometheus", "strict-domains"} {
+		files[flag] = filepath.Join(f.Dir, flag)
+		args = append(args, "--"+flag, files[flag])
+	}
 	var got reportData
-	f.check(json.Unmarshal(f.report("--json", "--top", "100", path), &got))
+	f.check(json.Unmarshal(f.report(append(args, path)...), &got))
 
 	for kind, want := range map[string]counts{
 		"forwarded": {Delivered: 4, Deferred: 1, Refused: 16, PutOff: 2},
@@ -271,10 +278,132 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 			t.Errorf("%s: %+v, want %+v", kind, g, want)
 		}
 	}
+	if got.Log.Lost != 0 || got.Log.Evicted != 0 || got.Log.Notices == 0 {
+		t.Errorf("%+v", got.Log)
+	}
 	wantRows(t, "sender domains", got.Domains,
 		"<> 1 0 1 mailbox=1", "failed.example 0 0 1 dmarc=1", "kept.example 0 0 2 dmarc=2", "munged.example 0 0 1 dmarc=1",
 		"origin.example 0 0 1 mailbox=1", "other.example 0 0 4 full=1 other=1 ptr-tls=1 reputation=1", "quoted.example 0 0 1 content=1",
 		"sender.example 3 1 2 content=1 mailbox=1 server=1", "silent.example 0 0 3 dkim=1 spf=1 unauthenticated=1")
+	wantRows(t, "receivers", got.Receivers, "example.com 1 1 16 content=2 dkim=1 dmarc=4 full=1 mailbox=3 other=1 ptr-tls=1 reputation=1 server=1 spf=1 unauthenticated=1",
+		"example.net 3 0 0")
+	wantRows(t, "aliases", got.Aliases, "blocked@example.org 0 0 1 reputation=1", "busy@example.org 0 1 0 server=1", "dkim@example.org 0 0 1 dkim=1",
+		"full@example.org 0 0 1 full=1", "gmail-dmarc@example.org 0 0 3 dmarc=3", "grey@example.org 1 0 0", "microsoft-dmarc@example.org 0 0 1 dmarc=1",
+		"neither@example.org 0 0 1 unauthenticated=1", "nobody@example.org 0 0 3 mailbox=3", "odd@example.org 0 0 1 other=1", "ok@example.org 3 0 0",
+		"ptr@example.org 0 0 1 ptr-tls=1", "spam@example.org 0 0 2 content=2", "spf@example.org 0 0 1 spf=1")
+	wantAdvice(t, got, "kept.example", "From: was not rewritten (munge_from is never)")
+	wantAdvice(t, got, "munged.example", "From: was rewritten to an address in example.org")
+	wantAdvice(t, got, "failed.example", "failed DMARC when they arrived")
+	wantAdvice(t, got, "silent.example", "sender in srs.example.org: its SPF record")
+	wantAdvice(t, got, "silent.example", "signed as example.org/rsa")
+	if n := strings.Count(string(log), "/pipe["); got.Filter.Runs == 0 || got.Filter.Runs > n || got.Filter.Median <= 0 || got.Program.Runs == 0 {
+		t.Errorf("filter %+v, postmend %+v, %d lines of pipe(8)", got.Filter, got.Program, n)
+	}
+
+	f.checkStrictDomains(files["strict-domains"], path)
+	f.checkMetrics(files["prometheus"])
+	f.checkPage(files["html"])
+	text := string(f.report(path))
+	if strings.ContainsRune(text, '\x1b') || !strings.Contains(text, "forwarded") || !strings.Contains(text, "computer says no") {
+		t.Errorf("the report for people:\n%s", text)
+	}
+}
+
+func wantAdvice(t *testing.T, got reportData, domain, want string) {
+	t.Helper()
+	for _, advice := range got.Advice {
+		if slices.Contains(advice.Domains, domain) && strings.Contains(advice.Advice, want) {
+			return
+		}
+	}
+	t.Errorf("%s: no advice says %q: %+v", domain, want, got.Advice)
+}
+
+// checkStrictDomains: the list has the one domain for which rewriting From: would have helped, [dmarc] takes it, and a second report
+// adds nothing and takes nothing away.
+func (f *forwarder) checkStrictDomains(list, log string) {
+	f.t.Helper()
+	text, err := os.ReadFile(list)
+	f.check(err)
+	var domains []string
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "#") {
+			domains = append(domains, strings.TrimSpace(line))
+		}
+	}
+	if !slices.Equal(domains, []string{"kept.example"}) {
+		f.t.Errorf("strict domains %q", domains)
+	}
+	f.check(os.WriteFile(list, append([]byte("mine.example\n"), text...), 0o600))
+	f.report("--strict-domains", list, log)
+	again, err := os.ReadFile(list)
+	f.check(err)
+	if string(again) != "mine.example\n"+string(text) {
+		f.t.Errorf("after another report the list is %q", again)
+	}
+	f.configure("force_munge = [\"munged.example\"]", "force_munge_file = \""+list+"\"")
+	cmd := exec.Command(f.program, "explain", "-c", f.config, "-f", "a@kept.example", "--client-address", "192.0.2.25",
+		"--original-recipient", "alias@example.org", "--", "b@mail.example.com")
+	cmd.Stdin = strings.NewReader("From: a@kept.example\n\nHello.\n")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "From: rewritten, as the configuration says") {
+		f.t.Errorf("with the list as force_munge_file: %v\n%s", err, out)
+	}
+}
+
+// checkMetrics: Prometheus's own parser takes the file, and the counters say what the report does.
+func (f *forwarder) checkMetrics(path string) {
+	f.t.Helper()
+	out := f.python(`
+import sys
+from prometheus_client.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(open(sys.argv[1]).read()):
+    for sample in family.samples:
+        print(family.type, sample.name, sorted(sample.labels.items()), int(sample.value))
+`, path)
+	for _, want := range []string{
+		"counter postmend_report_recipients_total [('kind', 'forwarded'), ('outcome', 'refused')] 16\n",
+		"counter postmend_report_recipients_total [('kind', 'returned'), ('outcome', 'discarded')] 0\n",
+		"counter postmend_report_refusals_total [('class', 'dmarc')] 4\n",
+		"counter postmend_report_refusals_total [('class', 'loop')] 0\n",
+		"counter postmend_report_put_off_total [('kind', 'forwarded')] 2\n",
+		"summary postmend_report_filter_seconds_count [] ",
+	} {
+		if !strings.Contains(out, want) {
+			f.t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
+// checkPage: html5lib finds no error in the page, which refers to nothing outside itself and shows what a log says as text only.
+func (f *forwarder) checkPage(path string) {
+	f.t.Helper()
+	out := f.python(`
+import sys, html5lib
+parser = html5lib.HTMLParser(strict=True)
+tree = parser.parse(open(sys.argv[1], "rb"))
+for element in tree.iter():
+    for name, value in element.attrib.items():
+        if name in ("src", "href", "style", "srcset", "data", "xlink:href") and not value.startswith("#") or name.startswith("on"):
+            print("refers:", element.tag, name, value)
+    if isinstance(element.tag, str) and element.tag.split("}")[-1] in ("script", "link", "iframe", "img", "object", "base"):
+        print("has:", element.tag)
+    if element.text and "status=sent (" in element.text and "quoted.example" not in element.text:
+        print("text:", element.text)
+print("domains:", [row[0].text for row in tree.iter("{http://www.w3.org/1999/xhtml}tr") if row[0].text])
+`, path)
+	if strings.Contains(out, "refers:") || strings.Contains(out, "has:") || !strings.Contains(out, "'kept.example'") || !strings.Contains(out, "'<>'") {
+		f.t.Errorf("the page: %s", out)
+	}
+}
+
+func (f *forwarder) python(program string, args ...string) string {
+	f.t.Helper()
+	cmd := exec.Command(peer.Need(f.t, "python3"), append([]string{"-c", program}, args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		f.t.Fatalf("python3: %v\n%s", err, out)
+	}
+	return string(out)
 }
 
 func wantRows(t *testing.T, what string, got rows, want ...string) {
