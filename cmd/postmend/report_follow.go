@@ -39,7 +39,7 @@ func (r *reporter) follow(logs []string) error {
 	defer done()
 	ctx, stop := context.WithCancelCause(signalled)
 	defer stop(nil)
-	l := &live{reporter: r, written: time.Now(), stop: stop}
+	l := &live{reporter: r, stop: stop}
 	var err error
 	if path == "-" {
 		err = l.followStream(ctx)
