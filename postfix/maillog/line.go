@@ -25,6 +25,7 @@ type entry struct {
 	daemon daemon
 	id     []byte // queue id
 	text   []byte // what follows "ID: "
+	mend   *Mend  // of a line of postmend's
 }
 
 // parse takes a line apart. What is not about a message, or of another program, is not ok.
@@ -51,6 +52,9 @@ func (c *clock) parse(line []byte) (e entry, ok bool) {
 		return e, false
 	}
 	e.id, e.text = rest[:colon], rest[colon+2:]
+	if e.daemon == postmend {
+		e.mend = parseMend(e.text)
+	}
 	return e, true
 }
 

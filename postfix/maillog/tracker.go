@@ -242,7 +242,7 @@ func (t *Tracker) passedOn(m *message, r *recipient, e *entry, d delivery) {
 
 // mended is postmend's own line.
 func (t *Tracker) mended(e *entry) {
-	mend := parseMend(e.text)
+	mend := e.mend
 	if t.Mended != nil && mend.Seconds > 0 {
 		t.Mended(mend.Seconds)
 	}
