@@ -17,13 +17,13 @@ import (
 //go:embed report.css
 var pageStyle string
 
-// pageWriter writes HTML. The library's templates would do that, too, but merely linking them makes the start of postmend filter slower by
+// htmlWriter writes HTML. The library's templates would do that, too, but merely linking them makes the start of postmend filter slower by
 // a tenth, and that is paid for every message.
-type pageWriter struct{ strings.Builder }
+type htmlWriter struct{ strings.Builder }
 
 // put is Printf, with each text among the arguments escaped for HTML: as content, or inside a quoted attribute. No argument may stand
 // anywhere else.
-func (p *pageWriter) put(format string, args ...any) {
+func (p *htmlWriter) put(format string, args ...any) {
 	for n, arg := range args {
 		if text, isText := arg.(string); isText {
 			args[n] = html.EscapeString(text)
@@ -34,7 +34,7 @@ func (p *pageWriter) put(format string, args ...any) {
 
 // writePage writes the report as one page that needs nothing else: style and drawings are in it, and its policy (CSP) lets it load nothing.
 func writePage(w io.Writer, r *tally.Report) error {
-	p := &pageWriter{}
+	p := &htmlWriter{}
 	p.head(r)
 	p.put(`<main>`)
 	p.overTime(r)
@@ -51,7 +51,7 @@ func writePage(w io.Writer, r *tally.Report) error {
 	return err
 }
 
-func (p *pageWriter) head(r *tally.Report) {
+func (p *htmlWriter) head(r *tally.Report) {
 	sum := sha256.Sum256([]byte(pageStyle))
 	from, to, forwarded := r.From.Format(minute), r.To.Format(minute), r.Kinds[maillog.Forwarded]
 	p.put(`<!DOCTYPE html>
@@ -88,7 +88,7 @@ func share(c tally.Counts) string {
 	return fmt.Sprintf(", %.1f%%", 100*float64(c.Refused)/float64(c.Delivered+c.Refused))
 }
 
-func (p *pageWriter) overTime(r *tally.Report) {
+func (p *htmlWriter) overTime(r *tally.Report) {
 	chart := newTimeChart(r.Series)
 	if chart.most == 0 {
 		return
@@ -135,7 +135,7 @@ func (p *pageWriter) overTime(r *tally.Report) {
 </section>`)
 }
 
-func (p *pageWriter) advice(remedies []tally.Remedy) {
+func (p *htmlWriter) advice(remedies []tally.Remedy) {
 	p.put(`<section aria-labelledby="todo">
 <h2 id="todo">What to do</h2>`)
 	if len(remedies) == 0 {
@@ -151,7 +151,7 @@ func (p *pageWriter) advice(remedies []tally.Remedy) {
 }
 
 // table shows a table with a bar in each row: as long as what was refused or is deferred, in the colours of the reasons.
-func (p *pageWriter) table(id, title, name string, r *tally.Report, t tally.Table) {
+func (p *htmlWriter) table(id, title, name string, r *tally.Report, t tally.Table) {
 	var most int64
 	for _, row := range t.Rows {
 		most = max(most, row.Refused+row.Deferred)
@@ -199,7 +199,7 @@ func classTitle(r *tally.Report, name string) string {
 	return name
 }
 
-func (p *pageWriter) answers(classes []tally.ClassRow) {
+func (p *htmlWriter) answers(classes []tally.ClassRow) {
 	if len(classes) == 0 {
 		return
 	}
@@ -215,7 +215,7 @@ func (p *pageWriter) answers(classes []tally.ClassRow) {
 	p.put(`</section>`)
 }
 
-func (p *pageWriter) allMail(r *tally.Report) {
+func (p *htmlWriter) allMail(r *tally.Report) {
 	p.put(`<section aria-labelledby="all">
 <h2 id="all">All mail</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="All mail">
