@@ -1,8 +1,6 @@
 package refusal
 
-import (
-	"strings"
-)
+import "strings"
 
 // maxAnswer is how much of an answer is looked at, in octets; RFC 5321 allows 512 a line, and Gmail needs several.
 const maxAnswer = 4096
@@ -15,7 +13,9 @@ func Normalise(answer string) string {
 		answer = answer[:maxAnswer]
 	}
 	text := withoutHost(strings.ToLower(answer))
-	text = strings.NewReplacer("’", "'", "‘", "'", "`", "'").Replace(text)
+	for _, apostrophe := range []string{"’", "‘", "`"} {
+		text = strings.ReplaceAll(text, apostrophe, "'")
+	}
 	words := strings.Fields(text)
 	kept := words[:0]
 	enhanced := ""
