@@ -46,6 +46,12 @@ func parseDomain(s string) (string, error) {
 	return domain, nil
 }
 
+// IsDomain tells whether s is a domain name that the configuration takes.
+func IsDomain(s string) bool {
+	_, err := parseDomain(s)
+	return err == nil
+}
+
 // domainSet is a set of domains; one entered with a leading dot stands for all its subdomains.
 type domainSet map[string]bool
 

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postmend/filter"
+	"postmend/postfix/maillog"
+	"postmend/postfix/maillog/refusal"
+	"postmend/postfix/maillog/tally"
+)
+
+// reportOptions are the flags of report.
+type reportOptions struct {
+	since, until string
+	asJSON       bool
+	htmlFile     string
+	follow       bool
+	rulesFile    string
+	prometheus   string
+	strictFile   string
+	top          int
+}
+
+func (inv *invocation) reportCommand() *cobra.Command {
+	var o reportOptions
+	cmd := &cobra.Command{
+		Use:   "report [flags] [LOG...]",
+		Short: "Show who refuses forwarded mail, why, and what to do about it, from Postfix's log",
+		Long: `report reads mail logs: plain or gzipped, rotated or not, in any order; - is standard input. It follows each message over the filter, so
+that a refusal is charged to the original sender's domain and to the alias. Without LOG it reads /var/log/mail.log and its rotated
+predecessors.`,
+		Example: `  postmend report --since yesterday
+  journalctl -u 'postfix*' -t postmend --since today | postmend report -
+  postmend report --html report.html /var/log/mail.log*`,
+		RunE: func(_ *cobra.Command, logs []string) error { return inv.report(o, logs) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.since, "since", "", "leave out what ended before: 2026-11-24, an RFC 3339 time, today, yesterday, or an age such as 24h or 7d")
+	flags.StringVar(&o.until, "until", "", "leave out what ended at that time or later")
+	flags.BoolVar(&o.asJSON, "json", false, "print JSON, for programs")
+	flags.StringVar(&o.htmlFile, "html", "", "write a page with charts to this file")
+	flags.BoolVar(&o.follow, "follow", false, "wait for more, and print a line for each refusal as it happens")
+	flags.StringVar(&o.rulesFile, "rules", "", "a file with rules of your own for the classes of refusals; see docs/report.md")
+	flags.StringVar(&o.prometheus, "prometheus", "", "write counters for the textfile collector of Prometheus's node_exporter to this file")
+	flags.StringVar(&o.strictFile, "strict-domains", "", "add the domains whose From: should have been rewritten to this file, for [dmarc] force_munge_file")
+	flags.IntVar(&o.top, "top", 10, "how many domains, receivers and aliases are shown")
+	return cmd
+}
+
+// reportMemory is what the garbage collector tries to stay below, in octets.
+const reportMemory = 64 << 20
+
+// reporter is a report under way.
+type reporter struct {
+	reportOptions
+	inv     *invocation
+	rules   *refusal.Rules
+	tally   *tally.Tally
+	tracker *maillog.Tracker
+}
+
+func (inv *invocation) report(o reportOptions, logs []string) error {
+	r, err := newReporter(inv, o, time.Now())
+	if err != nil {
+		return err
+	}
+	if len(logs) == 0 {
+		if logs, err = defaultLogs("/var/log", o.follow); err != nil {
+			return err
+		}
+	}
+	if o.follow {
+		return r.follow(logs)
+	}
+	files, err := maillog.Files(logs, time.Local)
+	if err != nil {
+		return readable(err)
+	}
+	if err := r.read(files); err != nil {
+		return err
+	}
+	r.tracker.Close()
+	return r.show()
+}
+
+func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, error) {
+	if o.top < 1 || o.top > 1000 {
+		return nil, usageError{fmt.Errorf("--top %d: want 1 to 1000", o.top)}
+	}
+	extra := ""
+	if o.rulesFile != "" {
+		text, err := os.ReadFile(o.rulesFile)
+		if err != nil {
+			return nil, unusable("rules", err)
+		}
+		extra = string(text)
+	}
+	// What is kept of messages under way is small beside the garbage of those that are done with.
+	debug.SetGCPercent(200)
+	debug.SetMemoryLimit(reportMemory)
+	rules, err := refusal.New(extra)
+	if err != nil {
+		return nil, unusable("rules", fmt.Errorf("%s: %w", o.rulesFile, err))
+	}
+	r := &reporter{reportOptions: o, inv: inv, rules: rules, tally: tally.New(rules), tracker: maillog.NewTracker(now, time.Local)}
+	for _, bound := range []struct {
+		flag, value string
+		at          *int64
+	}{{"--since", o.since, &r.tally.Since}, {"--until", o.until, &r.tally.Until}} {
+		if bound.value == "" {
+			continue
+		}
+		at, err := parseMoment(bound.value, now)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("%s %w", bound.flag, err)}
+		}
+		*bound.at = at.Unix()
+	}
+	r.tracker.Outcome = r.tally.Add
+	r.tracker.Piped = func(seconds float64) { r.tally.Piped(r.tracker.Stats.Last, seconds) }
+	r.tracker.Mended = func(seconds float64) { r.tally.Mended(r.tracker.Stats.Last, seconds) }
+	return r, nil
+}
+
+// unusable is a file of the operator's that cannot be used.
+func unusable(what string, err error) error {
+	return &filter.Failure{Kind: filter.Configuration, Reason: what + " cannot be used", Err: err}
+}
+
+func readable(err error) error {
+	return &filter.Failure{Kind: filter.Configuration, Reason: "log cannot be read", Err: err}
+}
+
+// defaultLogs are Debian's and Red Hat's.
+func defaultLogs(dir string, follow bool) ([]string, error) {
+	for _, name := range []string{"mail.log", "maillog"} {
+		path := filepath.Join(dir, name)
+		if follow {
+			if _, err := os.Stat(path); err == nil {
+				return []string{path}, nil
+			}
+			continue
+		}
+		logs, _ := filepath.Glob(path + "*")
+		logs = slices.DeleteFunc(logs, func(log string) bool {
+			rest := strings.TrimSuffix(log[len(path):], ".gz")
+			return strings.Trim(rest, ".-0123456789") != ""
+		})
+		if len(logs) > 0 {
+			return logs, nil
+		}
+	}
+	return nil, usageError{fmt.Errorf("no mail log in %s; name one, or: journalctl -u 'postfix*' -t postmend | postmend report -", dir)}
+}
+
+// read goes through the files, in the order of what is in them.
+func (r *reporter) read(files []maillog.File) error {
+	bar := newProgress(r.inv.stderr, files)
+	defer bar.clear()
+	for n := range files {
+		if err := r.readFile(&files[n], bar); err != nil {
+			return readable(err)
+		}
+	}
+	return nil
+}
+
+func (r *reporter) readFile(file *maillog.File, bar *progress) error {
+	log, err := file.Open(r.inv.stdin, bar.add)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	r.tracker.NextFile(file.Ended)
+	if err := r.tracker.Read(log); err != nil {
+		return fmt.Errorf("%s: %w", file.Name, err)
+	}
+	return nil
+}
+
+// show writes what was asked for: files, and then the report itself.
+func (r *reporter) show() error {
+	report := r.tally.Report(r.tracker.Stats, r.top)
+	if err := r.writeFiles(report); err != nil {
+		return err
+	}
+	if r.asJSON {
+		encoder := json.NewEncoder(r.inv.stdout)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(report)
+	}
+	return printReport(r.inv.stdout, report)
+}
+
+// parseMoment reads a point in time, or how long ago it was.
+func parseMoment(s string, now time.Time) (time.Time, error) {
+	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
+	switch s {
+	case "now":
+		return now, nil
+	case "today":
+		return midnight, nil
+	case "yesterday":
+		return midnight.AddDate(0, 0, -1), nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if at, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
+			return at, nil
+		}
+	}
+	if days, found := strings.CutSuffix(s, "d"); found {
+		var n int
+		if _, err := fmt.Sscanf(days, "%d", &n); err == nil && n >= 0 && fmt.Sprint(n) == days {
+			return now.AddDate(0, 0, -n), nil
+		}
+	}
+	if age, err := time.ParseDuration(s); err == nil && age >= 0 {
+		return now.Add(-age), nil
+	}
+	return time.Time{}, fmt.Errorf("%q: want a date such as 2026-11-24, an RFC 3339 time, today, yesterday, or an age such as 24h or 7d", s)
+}
+
+// progress tells on a terminal how far a long reading is.
+type progress struct {
+	w         io.Writer // nil if nobody is there to see it
+	all, done int64
+	shown     time.Time
+	written   bool
+}
+
+func newProgress(w io.Writer, files []maillog.File) *progress {
+	p := &progress{shown: time.Now()}
+	if isTerminal(w) {
+		p.w = w
+	}
+	for _, file := range files {
+		p.all += file.Size
+	}
+	return p
+}
+
+func (p *progress) add(n int) {
+	p.done += int64(n)
+	if p.w == nil || time.Since(p.shown) < 200*time.Millisecond {
+		return
+	}
+	p.shown, p.written = time.Now(), true
+	if p.all > 0 {
+		fmt.Fprintf(p.w, "\r%3d%% of %d MB", min(100, 100*p.done/p.all), p.all>>20)
+	} else {
+		fmt.Fprintf(p.w, "\r%d MB", p.done>>20)
+	}
+}
+
+func (p *progress) clear() {
+	if p.written {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}

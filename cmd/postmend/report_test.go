@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPointsInTimeAreReadInEveryDocumentedForm(t *testing.T) {
+	zone := time.FixedZone("", 3600)
+	now := time.Date(2026, 11, 25, 10, 30, 0, 0, zone)
+	for text, want := range map[string]string{
+		"2026-11-24":           "2026-11-24T00:00:00+01:00",
+		"2026-11-24 15:04":     "2026-11-24T15:04:00+01:00",
+		"2026-11-24T15:04:05Z": "2026-11-24T16:04:05+01:00",
+		"today":                "2026-11-25T00:00:00+01:00",
+		"yesterday":            "2026-11-24T00:00:00+01:00",
+		"24h":                  "2026-11-24T10:30:00+01:00",
+		"7d":                   "2026-11-18T10:30:00+01:00",
+		"90m":                  "2026-11-25T09:00:00+01:00",
+	} {
+		got, err := parseMoment(text, now)
+		if err != nil || got.In(zone).Format(time.RFC3339) != want {
+			t.Errorf("%s: %v, %v; want %s", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "soon", "-24h", "-1d", "d", "2026-13-01", "1.5d"} {
+		if got, err := parseMoment(text, now); err == nil {
+			t.Errorf("%q is taken for %v", text, got)
+		}
+	}
+}
+
+const refusedLog = `Nov 24 10:00:00 mx postfix/smtpd[1]: 4F1A2B3C4D: client=mail.sender.example[192.0.2.1]
+Nov 24 10:00:00 mx postfix/qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, size=512, nrcpt=1 (queue active)
+Nov 24 10:00:01 mx postfix/smtp[4]: 4F1A2B3C4D: to=<bob@b.example>, orig_to=<info@example.org>, relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.7.1, status=bounced (host mx.b.example[192.0.2.9] said: 550 <script>alert(1)</script> DMARC "&' says no)
+Nov 24 10:00:01 mx postfix/qmgr[3]: 4F1A2B3C4D: removed
+`
+
+// reportOn runs report on a log and gives what it prints.
+func reportOn(t *testing.T, log string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "mail.log")
+	if err := os.WriteFile(path, []byte(log), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	status = run(append(append([]string{"report"}, args...), path), strings.NewReader(""), &out, &errs)
+	return out.String(), errs.String(), status
+}
+
+func TestReportLeavesOutWhatEndedAtAnotherTime(t *testing.T) {
+	year := time.Now().Year()
+	if time.Now().Before(time.Date(year, 11, 24, 0, 0, 0, 0, time.Local)) {
+		year--
+	}
+	day := time.Date(year, 11, 24, 0, 0, 0, 0, time.Local).Format("2006-01-02")
+	for _, c := range []struct {
+		args []string
+		want bool
+	}{
+		{nil, true},
+		{[]string{"--since", day}, true},
+		{[]string{"--since", day + " 10:00:01", "--until", day + " 10:00:02"}, true},
+		{[]string{"--since", day + " 10:00:02"}, false},
+		{[]string{"--until", day + " 10:00:01"}, false},
+	} {
+		out, errs, status := reportOn(t, refusedLog, c.args...)
+		if status != 0 || strings.Contains(out, "sender.example") != c.want {
+			t.Errorf("%q: status %d, %s%s", c.args, status, out, errs)
+		}
+	}
+}
+
+func TestRulesOfTheOperatorComeFirst(t *testing.T) {
+	rules := filepath.Join(t.TempDir(), "rules.toml")
+	for _, c := range []struct{ rules, want string }{
+		{"[[class]]\nname = \"house\"\ntitle = \"house rules\"\nadvice = \"Ring them.\"\n[[rule]]\nclass = \"house\"\nreceiver = \"b.example\"\npatterns = [\"dmarc*SAYS no\"]\n", "house rules: Ring them."},
+		{"[[rule]]\nclass = \"house\"\npatterns = [\"x\"]\n", `unknown class "house"`},
+		{"[[rule]]\nclass = \"spf\"\npattern = [\"x\"]\n", `unknown key "rule.pattern"`},
+		{"[[rule]]\nclass = \"spf\"\npatterns = [\"*\"]\n", "would fit everything"},
+		{"[[rule]]\nclass = \"spf\"\npatterns = [\n", "line "},
+	} {
+		if err := os.WriteFile(rules, []byte(c.rules), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, errs, _ := reportOn(t, refusedLog, "--rules", rules)
+		if !strings.Contains(out+errs, c.want) {
+			t.Errorf("%s\n%s%s\nwant %s", c.rules, out, errs, c.want)
+		}
+	}
+}
+
+func TestThePageShowsWhatALogSaysAsText(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "page.html")
+	if _, errs, status := reportOn(t, refusedLog, "--html", page); status != 0 {
+		t.Fatal(errs)
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "<script") || !strings.Contains(string(text), "&lt;script&gt;alert(1)&lt;/script&gt; DMARC &#34;&amp;&#39; says no") {
+		t.Errorf("%s", text)
+	}
+}
+
+// TestFollowTellsOfRefusalsOverRotationAndTruncation: what stood in the log before is not told; then each refusal is, once.
+func TestFollowTellsOfRefusalsOverRotationAndTruncation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mail.log")
+	write := func(text string, flag int) {
+		t.Helper()
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|flag, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := file.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	message := func(id string) string { return strings.ReplaceAll(refusedLog, "4F1A2B3C4D", id) }
+	write(message("AAAAAAAAA1"), os.O_APPEND)
+
+	metrics := filepath.Join(t.TempDir(), "postmend.prom")
+	told, w := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		var errs bytes.Buffer
+		ended <- run([]string{"report", "--follow", "--prometheus", metrics, path}, strings.NewReader(""), w, &errs)
+	}()
+	lines := make(chan string)
+	go func() {
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := told.Read(buffer)
+			if err != nil {
+				close(lines)
+				return
+			}
+			lines <- string(buffer[:n])
+		}
+	}()
+	expect := func(id string) {
+		t.Helper()
+		select {
+		case line := <-lines:
+			if !strings.Contains(line, id+": DMARC policy: from <alice@sender.example> to <bob@b.example> by <info@example.org> at b.example: host") || strings.Count(line, "\n") != 1 {
+				t.Errorf("told %q, want the refusal of %s", line, id)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("nothing was told of %s", id)
+		}
+	}
+	for started := time.Now(); ; { // the counters are written when all that was there has been read
+		if _, err := os.Stat(metrics); err == nil {
+			break
+		}
+		if time.Since(started) > time.Minute {
+			t.Fatal("no counters were written")
+		}
+	}
+	whole := message("CCCCCCCCC1")
+	write(whole[:300], os.O_APPEND)
+	write(whole[300:], os.O_APPEND)
+	expect("CCCCCCCCC1")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write(message("DDDDDDDDD1"), os.O_EXCL)
+	expect("DDDDDDDDD1")
+	write(strings.Repeat("filler\n", 1000)+message("DDDDDDDDD2"), os.O_APPEND)
+	expect("DDDDDDDDD2")
+	write(message("EEEEEEEEE1"), os.O_TRUNC)
+	expect("EEEEEEEEE1")
+	told.Close() // nobody reads on: the next refusal ends it
+	write(message("FFFFFFFFF1"), os.O_APPEND)
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("it goes on although nobody reads")
+	}
+}

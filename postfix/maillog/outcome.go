@@ -1,0 +1,202 @@
+package maillog
+
+// Status is what became of a recipient.
+type Status int
+
+const (
+	// Pending: no attempt was seen.
+	Pending Status = iota
+	// Delivered: some host or mailbox took the message.
+	Delivered
+	// Deferred: still in the queue when the log ended.
+	Deferred
+	// Refused: returned to the sender, because a host said so or because the attempts came to nothing.
+	Refused
+	// Discarded: thrown away by postmend, as configured.
+	Discarded
+	// Probed: an address was tried; that is no mail.
+	Probed
+)
+
+// Kind is what a message is to this host.
+type Kind string
+
+// The kinds. Without a line of postmend's they are guessed from addresses and agents.
+const (
+	Forwarded Kind = "forwarded"
+	Outgoing  Kind = "outgoing"
+	Local     Kind = "local"
+	Returned  Kind = "returned" // a bounce that goes back by an SRS address
+)
+
+// Kinds gives all kinds, the one that reports are about first.
+func Kinds() []Kind { return []Kind{Forwarded, Outgoing, Local, Returned} }
+
+// Outcome is what became of one recipient of a message.
+type Outcome struct {
+	ID     string // queue id under which the message arrived
+	At     int64
+	Kind   Kind
+	Status Status
+	// Sender is the envelope sender as the message arrived, SRS addresses decoded; "" is the null sender.
+	Sender string
+	// Alias is the recipient before aliases, if it was another.
+	Alias, Recipient string
+	// Relay is the host that answered; "" if there was none.
+	Relay  string
+	Reason string
+	// Deferrals counts the attempts that were put off.
+	Deferrals int
+	// Expired is set if nobody refused, and Postfix gave up.
+	Expired bool
+	// ByFilter is set if postmend refused or deferred it, not a receiver.
+	ByFilter bool
+	// Mend is what postmend logged; nil if it did not see the message.
+	Mend *Mend
+}
+
+// count reports a family, and forgets it.
+func (t *Tracker) count(root *message) {
+	switch {
+	case root.isNotice():
+		t.Stats.Notices++
+	case !root.probe:
+		t.outcomes(root, root)
+	}
+	t.forget(root)
+}
+
+func (t *Tracker) forget(m *message) {
+	for _, child := range m.children {
+		t.forget(child)
+	}
+	t.detach(m)
+	t.cost -= m.cost
+	if t.known[m.key] == m {
+		delete(t.known, m.key)
+	}
+}
+
+// isNotice tells whether Postfix made the message. Of one with a null sender that came from nowhere, it did.
+func (m *message) isNotice() bool {
+	return m.notice || m.queued && m.sender == "" && !m.arrived
+}
+
+// outcomes reports the recipients of m and its children.
+func (t *Tracker) outcomes(root, m *message) {
+	continued := m.continued()
+	for n := range m.recipients {
+		r := &m.recipients[n]
+		goesOn := r.passed || len(continued) > 0 && (len(m.recipients) == 1 || continued[r.to] || continued[originalSender(r.to)])
+		switch {
+		case r.status == Pending || r.status == Probed:
+		case r.status == Delivered && goesOn && !r.discarded:
+		case r.status == Delivered && r.filtered && !r.discarded:
+			t.Stats.Lost++
+		default:
+			o := t.outcome(root, m, r)
+			t.Outcome(&o)
+		}
+	}
+	for _, child := range m.children {
+		t.outcomes(root, child)
+	}
+}
+
+// continued gives the recipients of the messages that m led to.
+func (m *message) continued() map[string]bool {
+	if len(m.children) == 0 {
+		return nil
+	}
+	to := map[string]bool{}
+	for _, child := range m.children {
+		for n := range child.recipients {
+			to[child.recipients[n].to] = true
+		}
+	}
+	return to
+}
+
+// outcome tells what became of a recipient of m, in the words of the message that arrived.
+func (t *Tracker) outcome(root, m *message, r *recipient) Outcome {
+	o := Outcome{ID: root.id, At: r.at, Status: r.status, Recipient: r.to, Alias: r.original, Reason: r.reason,
+		Deferrals: r.deferrals, Expired: r.expired, Sender: root.senderOrNext(), Mend: m.mend}
+	if o.Mend == nil {
+		o.Mend = m.lastMend()
+	}
+	if r.relay != "none" {
+		o.Relay = r.relay
+	}
+	if r.discarded {
+		o.Status = Discarded
+	}
+	o.ByFilter = r.agent == pipe && (r.relay == "postmend" || r.filtered)
+	for parent := m.parent; parent != nil; parent = parent.parent {
+		via := parent.via(r.to)
+		if via == nil {
+			continue
+		}
+		o.Deferrals += via.deferrals
+		if via.original != "" {
+			o.Alias = via.original
+		} else if via.to != r.to && !isSRS(via.to) {
+			o.Alias = via.to
+		}
+	}
+	o.Kind = kindOf(&o, root, m, r)
+	o.Sender = originalSender(o.Sender)
+	return o
+}
+
+// senderOrNext is the sender; of a message whose beginning the log does not have, that of the one it led to.
+func (m *message) senderOrNext() string {
+	if !m.queued && m.sender == "" {
+		for _, child := range m.children {
+			if sender := child.senderOrNext(); sender != "" {
+				return sender
+			}
+		}
+	}
+	return m.sender
+}
+
+func kindOf(o *Outcome, root, m *message, r *recipient) Kind {
+	if o.Mend != nil {
+		switch o.Mend.Class {
+		case "forwarded", "bounce":
+			return Forwarded
+		case "outgoing":
+			return Outgoing
+		case "local":
+			return Local
+		case "reversed":
+			return Returned
+		}
+	}
+	switch {
+	case isSRS(r.to):
+		return Returned
+	case r.agent == deliverer && r.relay != "none", r.agent == lmtp, r.agent == pipe && !o.ByFilter:
+		return Local
+	case isSRS(root.sender), isSRS(m.sender), o.Alias != "" && !root.own:
+		return Forwarded
+	}
+	return Outgoing
+}
+
+// announce reports the refusals of m that nobody has heard of, as far as it is known by which alias they came.
+func (t *Tracker) announce(m *message) {
+	root := m.root()
+	if t.Refusal == nil || root.isNotice() {
+		return
+	}
+	for n := range m.recipients {
+		r := &m.recipients[n]
+		if r.status != Refused || r.announced || m.parent != nil && m.parent.via(r.to) == nil {
+			continue
+		}
+		r.announced = true
+		o := t.outcome(root, m, r)
+		t.Refusal(&o)
+	}
+}

@@ -1,0 +1,172 @@
+package maillog
+
+import (
+	"bytes"
+	"time"
+)
+
+// clock reads the time stamps of a log: syslog's classic one, which has no year, and RFC 3339's, with fractions or without, with or
+// without a colon in its zone (as journalctl -o short-iso writes it). It remembers the hour it saw last, because working out a
+// date costs more than all else that is done with most lines.
+type clock struct {
+	// latest is a time that no line of the log is much later than: it tells the year of the first.
+	latest time.Time
+	zone   *time.Location // of classic stamps
+
+	year      int
+	month     time.Month // of the line before; 0 for none
+	classic   [9]byte    // "Nov 25 00", whose time is classicAt
+	classicAt int64
+	iso       [13]byte // "2026-11-25T00", in isoZone
+	isoZone   [6]byte
+	isoAt     int64
+}
+
+// read gives the time at the start of a line in seconds, and what follows it.
+func (c *clock) read(line []byte) (at int64, rest []byte, ok bool) {
+	if len(line) > 20 && isDigit(line[0]) {
+		return c.readISO(line)
+	}
+	return c.readClassic(line)
+}
+
+// readClassic reads "Nov 25 00:48:17 ", and the same with a fraction.
+func (c *clock) readClassic(line []byte) (at int64, rest []byte, ok bool) {
+	if len(line) < 17 || line[9] != ':' || line[12] != ':' || !isNumber(line[10:12]) || !isNumber(line[13:15]) {
+		return 0, nil, false
+	}
+	if !bytes.Equal(c.classic[:], line[:9]) && !c.newHour(line) {
+		return 0, nil, false
+	}
+	rest = line[15:]
+	if rest[0] == '.' {
+		rest = rest[fraction(rest):]
+	}
+	if len(rest) == 0 || rest[0] != ' ' {
+		return 0, nil, false
+	}
+	return c.classicAt + int64(number(line[10:12]))*60 + int64(number(line[13:15])), rest[1:], true
+}
+
+var months = [...]string{"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"}
+
+func (c *clock) newHour(line []byte) bool {
+	month := time.Month(0)
+	for n, name := range months {
+		if string(line[:3]) == name {
+			month = time.Month(n + 1)
+		}
+	}
+	day := line[4:6]
+	if day[0] == ' ' {
+		day = day[1:]
+	}
+	if month == 0 || line[3] != ' ' || line[6] != ' ' || !isNumber(day) || !isNumber(line[7:9]) {
+		return false
+	}
+	c.setYear(month, number(day))
+	copy(c.classic[:], line)
+	c.classicAt = time.Date(c.year, month, number(day), number(line[7:9]), 0, 0, 0, c.zone).Unix()
+	return true
+}
+
+// setYear works out the year: that of the first line is the last one that does not lead into the future, and it goes up where
+// months jump back, as at New Year; a few lines that are out of order do not count.
+func (c *clock) setYear(month time.Month, day int) {
+	switch {
+	case c.month == 0:
+		c.year = c.latest.Year()
+		for n := 0; n < 8; n++ {
+			date := time.Date(c.year, month, day, 0, 0, 0, 0, c.zone)
+			if date.Day() == day && date.Before(c.latest.Add(24*time.Hour)) { // 29 February is not in every year
+				break
+			}
+			c.year--
+		}
+	case c.month-month > 6:
+		c.year++
+	case month-c.month > 6:
+		c.year--
+	}
+	c.month = month
+}
+
+// readISO reads "2026-11-25T00:48:17.123456+01:00 ".
+func (c *clock) readISO(line []byte) (at int64, rest []byte, ok bool) {
+	if line[4] != '-' || line[7] != '-' || line[10] != 'T' && line[10] != ' ' || line[13] != ':' || line[16] != ':' ||
+		!isNumber(line[14:16]) || !isNumber(line[17:19]) {
+		return 0, nil, false
+	}
+	zone := line[19:]
+	if zone[0] == '.' || zone[0] == ',' {
+		zone = zone[fraction(zone):]
+	}
+	end := bytes.IndexByte(zone, ' ')
+	if end < 0 || end > len(c.isoZone) {
+		return 0, nil, false
+	}
+	zone, rest = zone[:end], zone[end+1:]
+	var padded [6]byte
+	copy(padded[:], zone)
+	if !bytes.Equal(c.iso[:], line[:13]) || padded != c.isoZone {
+		offset, known := c.offset(zone)
+		if !known || !isNumber(line[:4]) || !isNumber(line[5:7]) || !isNumber(line[8:10]) || !isNumber(line[11:13]) {
+			return 0, nil, false
+		}
+		copy(c.iso[:], line)
+		c.isoZone = padded
+		c.isoAt = time.Date(number(line[:4]), time.Month(number(line[5:7])), number(line[8:10]), number(line[11:13]), 0, 0, 0, offset).Unix()
+	}
+	return c.isoAt + int64(number(line[14:16]))*60 + int64(number(line[17:19])), rest, true
+}
+
+// offset reads "Z", "+01:00", "+0100", "+01", or nothing, which means local time.
+func (c *clock) offset(zone []byte) (*time.Location, bool) {
+	if len(zone) == 0 {
+		return c.zone, true
+	}
+	if zone[0] == 'Z' {
+		return time.UTC, len(zone) == 1
+	}
+	digits := bytes.ReplaceAll(zone[1:], []byte(":"), nil)
+	if zone[0] != '+' && zone[0] != '-' || len(digits) != 2 && len(digits) != 4 || !isNumber(digits) {
+		return nil, false
+	}
+	seconds := number(digits[:2]) * 3600
+	if len(digits) == 4 {
+		seconds += number(digits[2:]) * 60
+	}
+	if zone[0] == '-' {
+		seconds = -seconds
+	}
+	return time.FixedZone("", seconds), true
+}
+
+// fraction is the length of a fraction of a second with the point before it.
+func fraction(b []byte) int {
+	n := 1
+	for n < len(b) && isDigit(b[n]) {
+		n++
+	}
+	return n
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isNumber(b []byte) bool {
+	for _, c := range b {
+		if !isDigit(c) {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// number expects digits only, and few.
+func number(b []byte) int {
+	n := 0
+	for _, c := range b {
+		n = n*10 + int(c-'0')
+	}
+	return n
+}

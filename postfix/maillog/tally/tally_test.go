@@ -1,0 +1,97 @@
+package tally_test
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"postmend/postfix/maillog"
+	"postmend/postfix/maillog/refusal"
+	"postmend/postfix/maillog/tally"
+)
+
+func newTally(t testing.TB) *tally.Tally {
+	t.Helper()
+	rules, err := refusal.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tally.New(rules)
+}
+
+func refused(sender, recipient, reason string, at int64) *maillog.Outcome {
+	return &maillog.Outcome{At: at, Kind: maillog.Forwarded, Status: maillog.Refused, Sender: sender, Recipient: recipient, Alias: "x" + recipient,
+		Relay: "mx." + recipient[2:], Reason: reason, Mend: &maillog.Mend{HeaderFrom: sender[2:], DMARC: "pass"}}
+}
+
+// A spammer makes up domains without end; who is refused again and again must still be seen, nothing may get lost in the sums, and memory
+// must not grow.
+func TestTablesStayBoundedAndKeepWhoIsRefusedMost(t *testing.T) {
+	tl := newTally(t)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	const strangers, regular = 60_000, 5_000
+	for n := range strangers {
+		tl.Add(refused(fmt.Sprintf("a@%d.example", n), fmt.Sprintf("b@%d.test", n), fmt.Sprintf("550 5.7.26 DMARC %d", n), int64(n)*3600))
+		if n%(strangers/regular) == 0 {
+			tl.Add(refused("a@regular.example", "b@gmail.test", "550 5.7.509 DMARC", int64(n)*3600))
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if used := int64(after.HeapAlloc) - int64(before.HeapAlloc); used > 16<<20 {
+		t.Errorf("%d MB are kept", used>>20)
+	}
+	report := tl.Report(maillog.Stats{First: 1, Last: strangers * 3600}, 10)
+	for name, table := range map[string]tally.Table{"domains": report.Domains, "receivers": report.Receivers, "aliases": report.Aliases} {
+		sum := table.Others.Refused
+		for _, row := range table.Rows {
+			sum += row.Refused
+		}
+		if len(table.Rows) != 10 || table.Rows[0].Refused != regular || sum != strangers+regular {
+			t.Errorf("%s: first %+v, %d in all; want %d and %d", name, table.Rows[0], sum, regular, strangers+regular)
+		}
+	}
+	var sum int64
+	for _, n := range report.Series.Refused {
+		sum += n
+	}
+	if len(report.Series.Refused) > 4*768 || sum != strangers+regular {
+		t.Errorf("over time: %d steps with %d refusals", len(report.Series.Refused), sum)
+	}
+	if len(report.Strict) > 4096 {
+		t.Errorf("%d strict domains", len(report.Strict))
+	}
+}
+
+func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
+	for _, c := range []struct {
+		name, reason string
+		mend         *maillog.Mend
+		want         string
+	}{
+		{"no line of postmend's", "550 5.7.26 DMARC", nil, "see that content_filter is set"},
+		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "fail"}, `on_dmarc_fail = "reject"`},
+		{"From: left alone", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "pass", Notes: "From: stays: the signature of a.example still holds; sender rewritten by SRS"},
+			"From: was not rewritten (the signature of a.example still holds). --strict-domains"},
+		{"rewriting forbidden", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "pass", Notes: "From: stays: forbid_munge has a.example"}, "Take them out"},
+		{"From: rewritten", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "pass", NewFrom: "info@example.org", Signed: "example.org/s"}, "From: was rewritten to an address in example.org, and signed as example.org/s"},
+		{"SRS", "550 SPF check failed", &maillog.Mend{Sender: "SRS0=x=y=a.example=a@srs.example.org"}, "sender in srs.example.org: its SPF record"},
+		{"no SRS", "550 SPF check failed", &maillog.Mend{Notes: "sender stays: no [srs] is configured"}, "The sender was not rewritten (no [srs] is configured)"},
+		{"signed", "550 bad DKIM signature", &maillog.Mend{Signed: "example.org/s"}, "postmend signed as example.org/s"},
+		{"not signed", "550 bad DKIM signature", &maillog.Mend{Notes: "not signed: the author's signature forbids another"}, "did not sign these messages (the author's signature forbids another)"},
+		{"reputation", "554 blocked using zen.spamhaus.org", nil, "block list"},
+	} {
+		tl := newTally(t)
+		o := refused("a@a.example", "b@b.example", c.reason, time.Now().Unix())
+		o.Mend = c.mend
+		tl.Add(o)
+		advice := tl.Report(maillog.Stats{}, 10).Remedies
+		if len(advice) != 1 || !strings.Contains(advice[0].Text, c.want) {
+			t.Errorf("%s: %+v, want %q", c.name, advice, c.want)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package tests
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"postmend/tests/peer"
+)
+
+// TestReportReadsALargeLogInLittleMemory: MAILLOG_MB=1024 makes it a gigabyte, and the log tells how it compares with zgrep.
+func TestReportReadsALargeLogInLittleMemory(t *testing.T) {
+	megabytes := 24
+	if size := os.Getenv("MAILLOG_MB"); size != "" {
+		var err error
+		if megabytes, err = strconv.Atoi(size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	log, program := filepath.Join(dir, "mail.log"), filepath.Join(dir, "postmend")
+	copies := writeLargeLog(t, log, int64(megabytes)<<20)
+	build(t, program)
+
+	var theirs, ours time.Duration
+	for range 3 { // the fastest of each
+		theirs = fastest(theirs, timed(t, exec.Command(peer.Need(t, "zgrep"), "-c", "status=", log)))
+		cmd := exec.Command(program, "report", "--json", "--html", filepath.Join(dir, "page.html"), log)
+		var out strings.Builder
+		cmd.Stdout = &out
+		ours = fastest(ours, timed(t, cmd))
+		memory := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
+		if memory >= 100 {
+			t.Errorf("%d MB of log took %d MB of memory", megabytes, memory)
+		}
+		t.Logf("%d MB: %v, %d MB of memory; zgrep -c status= took %v", megabytes, ours, memory, theirs)
+		var got reportData
+		if err := json.Unmarshal([]byte(out.String()), &got); err != nil {
+			t.Fatal(err)
+		}
+		if c := got.Kinds["forwarded"]; c.Delivered != 4*copies || c.Refused != 16*copies || c.Deferred != copies || got.Log.Notices != 16*copies {
+			t.Errorf("forwarded %+v, %+v; want %d times what one log has", c, got.Log, copies)
+		}
+	}
+	t.Logf("zgrep is %.1f times as fast", ours.Seconds()/theirs.Seconds())
+}
+
+func fastest(a, b time.Duration) time.Duration {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}
+
+func timed(t *testing.T, cmd *exec.Cmd) time.Duration {
+	t.Helper()
+	cmd.Stderr = os.Stderr
+	started := time.Now()
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(started)
+}
+
+// writeLargeLog repeats the log of a forwarder, each time with other queue ids and at a later time, and gives how often.
+func writeLargeLog(t *testing.T, path string, size int64) (copies int) {
+	t.Helper()
+	text, err := os.ReadFile("../postfix/maillog/testdata/forwarder.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := map[string]bool{}
+	for _, found := range regexp.MustCompile(`\]: ([0-9A-F]{9,12}): `).FindAllStringSubmatch(string(text), -1) {
+		ids[found[1]] = true
+	}
+	id := regexp.MustCompile(`\b[0-9A-F]{9,12}\b`)
+	var pieces []string // text, and between two of them an id that the copy's number is put behind
+	last := 0
+	for _, at := range id.FindAllStringIndex(string(text), -1) {
+		if ids[string(text[at[0]:at[1]])] {
+			pieces = append(pieces, string(text[last:at[1]]))
+			last = at[1]
+		}
+	}
+	pieces = append(pieces, string(text[last:]))
+	stamp := regexp.MustCompile(`(?m)^Nov 25 \d\d:\d\d:\d\d`)
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	w := bufio.NewWriterSize(file, 1<<20)
+	for written := int64(0); written < size; copies++ {
+		now := time.Now().Add(-240 * time.Hour).Add(time.Duration(copies) * 40 * time.Second).Format(time.Stamp)
+		// The stamps are within the copy the same: a copy is some seconds of a log.
+		n, err := w.WriteString(stamp.ReplaceAllLiteralString(strings.Join(pieces, fmt.Sprintf("%05X", copies)), now))
+		if err != nil {
+			t.Fatal(err)
+		}
+		written += int64(n)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return copies
+}
