@@ -5,7 +5,11 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+
+	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
 )
 
 // listenerOption is an option of the re-injection listener: its value, and what is wrong with another.
@@ -59,6 +63,7 @@ var listenerRules = []Rule[*Host]{
 	{"listener-overrides", Error, "the second pass makes no second checks or mappings", "the second pass is to deliver, and nothing else", judgeOverrides},
 	{"listener-address", Warning, "the listener is open to this host only", "who reaches it gets around every check of the first pass", judgeListenerAddress},
 	{"listener-milters", Error, "no milter sees the mail after it was signed", "it changes what is signed, or signs it again", judgeListenerMilters},
+	{"listener-size", Warning, "messages may grow by what the filter adds", "a message just below message_size_limit cannot be handed back: it waits, and bounces in the end", judgeListenerSize},
 	{"listener-options", Error, "the listener takes from this host whatever comes, as it comes", "", judgeListenerOptions},
 }
 
@@ -159,6 +164,34 @@ func judgeListenerMilters(h *Host) []Fault {
 	return []Fault{fault}
 }
 
+// judgeListenerSize: smtpd(8) has a limit, and cleanup(8) behind it has one for the queue file.
+func judgeListenerSize(h *Host) []Fault {
+	limit := h.Main("message_size_limit")
+	hasRoom := func(s *postconf.Service) bool { return exceeds(h.value(s, "message_size_limit"), limit) }
+	if limit == "0" {
+		return nil
+	}
+	name := h.value(h.listener, "cleanup_service_name")
+	isBehind := func(s *postconf.Service) bool { return s.Name == name && hasRoom(s) }
+	if hasRoom(h.listener) && slices.ContainsFunc(h.servicesOf("cleanup"), isBehind) {
+		return nil
+	}
+	cleanup, _, _ := strings.Cut(setup.CleanupService, "/")
+	return one(fmt.Sprintf("%s and its cleanup(8) take no more than message_size_limit, %s octets, though messages come back larger", h.listener.ID(), limit),
+		strings.Join([]string{
+			h.config.SetServiceCommand(setup.CleanupService, setup.CleanupLine).String(),
+			h.setOption(h.listener, "message_size_limit", "0"),
+			h.setOption(h.listener, "cleanup_service_name", cleanup),
+		}, " && "))
+}
+
+// exceeds compares size limits; 0 is none.
+func exceeds(value, limit string) bool {
+	n, err := strconv.ParseInt(value, 10, 64)
+	least, _ := strconv.ParseInt(limit, 10, 64)
+	return err == nil && (n == 0 || n > least)
+}
+
 // takesOnlyMyNetworks takes lists that let mynetworks in at once, and nobody else.
 func takesOnlyMyNetworks(value string) bool {
 	restrictions := list(value)
@@ -196,7 +229,7 @@ func keepsExtensions(value string) bool {
 func (h *Host) addListener() string {
 	kind, address, _ := listenerAddress(h.Target)
 	if kind == "inet" {
-		return h.planned(address + "/inet")
+		return h.planned(setup.CleanupService, address+"/inet")
 	}
 	queue := h.Main("queue_directory")
 	for folder, private := range map[string]string{"private": "y", "public": "n"} {

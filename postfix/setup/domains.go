@@ -107,10 +107,10 @@ func (d *Domains) Signable() []string {
 	})
 }
 
-// isPublic tells whether a name can be registered.
+// isPublic tells whether a name can be registered. Debian lists localhost.$mydomain, in whose name nobody writes.
 func isPublic(name string) bool {
 	suffix, listed := publicsuffix.PublicSuffix(name)
-	return name != suffix && (listed || strings.Contains(suffix, "."))
+	return name != suffix && (listed || strings.Contains(suffix, ".")) && !strings.HasPrefix(name, "localhost.")
 }
 
 // splitList cuts a list of Postfix's at commas and blanks, and keeps together what braces enclose.

@@ -27,13 +27,24 @@ var listenerOptions = []string{
 	"local_header_rewrite_clients=",
 	"smtpd_tls_security_level=none",
 	"smtpd_sasl_auth_enable=no",
+	"message_size_limit=0",
+	"cleanup_service_name=" + cleanupName,
 }
+
+// What postmend adds makes a message larger, and cleanup(8) has message_size_limit for the queue file. So the listener has a cleanup of its own
+// without that limit: what was accepted once is not refused for our fields.
+const (
+	cleanupName    = "postmend-cleanup"
+	CleanupService = cleanupName + "/unix"
+	CleanupLine    = cleanupName + " unix n - n - 0 cleanup -o message_size_limit=0"
+)
 
 // statusPattern turns what Postfix makes of crashes, time-outs and configuration errors (5.3.x, 5.5.x) into deferrals.
 const statusPattern = `/^5(\.[35]\.[0-9]+ .*)/ 4$1`
 
 func (p *Plan) addServices() {
 	p.setService(filterService, p.filterLine(), "pipe(8) starts postmend for each message; its status filter keeps faults from bouncing mail")
+	p.setService(CleanupService, CleanupLine, "lets messages grow by what postmend adds")
 	p.setService(p.wanted.Listener+"/inet", p.listenerLine(), "takes the mended messages back")
 	p.set(transportName+"_destination_recipient_limit", "1", "each recipient has a status of its own")
 	p.set(transportName+"_time_limit", "300s", "mail that reaches it bounces: far above postmend's own deadline")

@@ -363,8 +363,19 @@ relay_domains = relayed.example
 	if want := []string{"hash:/etc/postfix/virtual", "mysql:/etc/postfix/domains.cf"}; !slices.Equal(d.Tables, want) {
 		t.Errorf("tables %q, want %q", d.Tables, want)
 	}
-	// A key for each name that can be registered; example.org's serves for the names below it.
+	// A key for each name that can be registered, save localhost's; example.org's serves for the names below it.
 	if want := []string{"example.org"}; !slices.Equal(d.Signable(), want) {
 		t.Errorf("signable %q, want %q", d.Signable(), want)
+	}
+}
+
+func TestLocalhostGetsNoKey(t *testing.T) {
+	h := newHost(t, "mydomain = example.net\nmydestination = mail.example.net, localhost.$mydomain, localhost\n", "")
+	d, err := ReadDomains(t.Context(), h.open())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Signable(); !slices.Contains(got, "mail.example.net") || slices.Contains(got, "localhost.example.net") {
+		t.Errorf("signable %q", got)
 	}
 }
