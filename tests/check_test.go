@@ -236,3 +236,41 @@ func newKey(t *testing.T) []byte {
 	}
 	return pem
 }
+
+// In transport mode, mail that the listener does not pass on by a content_filter of its own comes back to the filter.
+func TestCheckNamesALoopInTransportMode(t *testing.T) {
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpBySetup("--mode", "transport")
+	h.shell(`pc -P 127.0.0.1:10026/inet/content_filter=`)
+	wrong := h.check("--no-dns")
+	if len(wrong) != 1 || wrong[0].Name != "listener-filter" || !strings.Contains(wrong[0].What, "default_transport") {
+		t.Fatalf("%+v", wrong)
+	}
+	h.mend(wrong[0])
+	if wrong := h.check("--no-dns"); wrong != nil {
+		t.Errorf("after what check said: %+v", wrong)
+	}
+}
+
+// postconf replaces the command of a service as a whole, so that commands for one fault each would bring the others back.
+func TestOneCommandMendsAllThatIsWrongWithTheFilterService(t *testing.T) {
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	h.shell(`m 's/flags=q/flags=DRu/; s/null_sender=//; s/--size=\${size}//; s/-- \${recipient}/${recipient}/; /-o { pipe_delivery/d; /flags=/s/user=nobody/user=root/'
+m 's/pipe$/pipe -o soft_bounce=no/'`)
+	wrong := h.check("--no-dns")
+	names := map[string]bool{}
+	for _, f := range wrong {
+		names[f.Name] = true
+	}
+	if len(names) != 6 {
+		t.Errorf("%+v", wrong)
+	}
+	h.mend(wrong[0])
+	if wrong := h.check("--no-dns"); wrong != nil {
+		t.Errorf("after what check said: %+v", wrong)
+	}
+	if options := h.run("postconf", "-c", h.dir, "-P", "postmend/unix"); !strings.Contains(options, "soft_bounce = no") {
+		t.Errorf("an option of the operator's is gone: %s", options)
+	}
+}

@@ -398,8 +398,13 @@ func unreadableTablesAreTold(t *testing.T, program string) {
 }
 
 func takenPortIsLeftAlone(t *testing.T, program string) {
-	h := restingHost(t, program, "", "127.0.0.1:10026 inet n - n - - smtpd\n")
+	h := restingHost(t, program, "mynetworks = 127.0.0.1 10.0.0.0/8, [2001:db8::]/32 cidr:/x\n", "127.0.0.1:10026 inet n - n - - smtpd\n")
 	h.setup("--apply")
+	config, err := os.ReadFile(filepath.Join(h.root, "etc/postmend/postmend.toml"))
+	h.must(err)
+	if want := "trusted_networks = [\n  \"127.0.0.0/8\",\n  \"::1/128\",\n  \"10.0.0.0/8\",\n  \"2001:db8::/32\",\n]"; !strings.Contains(string(config), want) {
+		t.Errorf("not in it: %s\n%s", want, config)
+	}
 	if got := h.configuration(); !regexp.MustCompile(`(?m)^127\.0\.0\.1:10026 inet.* smtpd$`).MatchString(got) ||
 		strings.Count(got, "syslog_name=postfix/reinject") != 1 {
 		t.Error(got)

@@ -213,7 +213,7 @@ func judgeHostname(o *own) []check.Fault {
 
 // setKey is the command that sets a top-level key; "" if there is nothing to set.
 func (o *own) setKey(key, value string) string {
-	line := fmt.Sprintf("%s = %q", key, value)
+	line := sedText(fmt.Sprintf("%s = %q", key, value))
 	switch {
 	case value == "":
 		return ""
@@ -225,13 +225,15 @@ func (o *own) setKey(key, value string) string {
 
 // addTo is the command that adds a word to a top-level list.
 func (o *own) addTo(key, word string) string {
-	quoted := fmt.Sprintf("%q", word)
+	quoted := sedText(fmt.Sprintf("%q", word))
 	if regexp.MustCompile(`(?m)^` + key + `[ \t]*=[ \t]*\[`).MatchString(o.text) {
-		escaped := strings.NewReplacer(`\`, `\\`, `|`, `\|`, `&`, `\&`).Replace(quoted)
-		return check.Shell("sed", "-i", `s|^`+key+`[ \t]*=[ \t]*\[|&`+escaped+`, |`, o.configFile)
+		return check.Shell("sed", "-i", `s|^`+key+`[ \t]*=[ \t]*\[|&`+quoted+`, |`, o.configFile)
 	}
-	return check.Shell("sed", "-i", "1i "+key+" = ["+strings.ReplaceAll(quoted, `\`, `\\`)+"]", o.configFile)
+	return check.Shell("sed", "-i", "1i "+key+" = ["+quoted+"]", o.configFile)
 }
+
+// sedText writes a text for sed's i command, or to stand between s and its bars.
+func sedText(s string) string { return strings.NewReplacer(`\`, `\\`, `|`, `\|`, `&`, `\&`).Replace(s) }
 
 func judgeSecrets(o *own) []check.Fault {
 	if o.config.SRS.Domain == "" {

@@ -94,7 +94,7 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 		return err
 	}
 	plan, err := setup.NewPlan(c, domains, setup.Wanted{
-		Mode:       modeOf(o, state),
+		Mode:       modeOf(o, c, state),
 		User:       o.user,
 		Program:    program,
 		ConfigFile: home.configFlag(),
@@ -125,12 +125,14 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 }
 
 // modeOf keeps the mode that was chosen before.
-func modeOf(o *setupOptions, state *setup.State) setup.Mode {
+func modeOf(o *setupOptions, c *postconf.Config, state *setup.State) setup.Mode {
 	switch {
 	case o.mode != "":
 		return setup.Mode(o.mode)
 	case state != nil:
 		return state.Mode
+	case strings.HasPrefix(c.Get("default_transport"), "postmend:"):
+		return setup.Transport
 	}
 	return setup.ContentFilter
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/user"
@@ -98,6 +99,9 @@ func (h *home) compose(o *setupOptions, c *postconf.Config, domains *setup.Domai
 		selector = time.Now().Format("2006") + "a"
 	}
 	h.config = &filter.Config{Hostname: hostname, LocalDomains: domains.Names, LocalDomainsMaps: domains.Tables}
+	if h.config.TrustedNetworks, err = trustedNetworks(c); err != nil {
+		return err
+	}
 	h.config.SRS.Domain = o.srsDomain
 	if o.srsDomain == "" {
 		h.config.SRS.Domain = "srs." + domain
@@ -126,6 +130,38 @@ func (h *home) checkNames() error {
 		}
 	}
 	return nil
+}
+
+// trustedNetworks are the clients for which Postfix relays, where main.cf names them: their mail is our own outgoing mail. Nil stands for
+// the default, loopback, which is always among them.
+func trustedNetworks(c *postconf.Config) ([]netip.Prefix, error) {
+	if !c.IsSet("mynetworks") {
+		return nil, nil
+	}
+	text, err := c.Expand("mynetworks")
+	if err != nil {
+		return nil, err
+	}
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	networks := slices.Clone(loopback)
+	for _, item := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
+		item = strings.NewReplacer("[", "", "]", "").Replace(item)
+		if strings.HasPrefix(item, "!") {
+			return nil, fmt.Errorf("mynetworks has the exception %s, which trusted_networks cannot have; write postmend.toml yourself", item)
+		}
+		network, err := netip.ParsePrefix(item)
+		if ip, notOne := netip.ParseAddr(item); notOne == nil {
+			network, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+		}
+		if err != nil || slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Bits() <= network.Bits() && n.Contains(network.Addr()) }) {
+			continue // a table or a file: those clients count as strangers
+		}
+		networks = append(networks, network.Masked())
+	}
+	if len(networks) == len(loopback) {
+		return nil, nil
+	}
+	return networks, nil
 }
 
 func hostnameOf(o *setupOptions, c *postconf.Config) (string, error) {
@@ -199,6 +235,11 @@ func configText(c *filter.Config) string {
 	fmt.Fprintf(&b, "# Written by postmend setup, from Postfix's configuration.\nhostname = %s\n", tomlString(c.Hostname))
 	list("local_domains", c.LocalDomains)
 	list("local_domains_maps", c.LocalDomainsMaps)
+	var networks []string
+	for _, network := range c.TrustedNetworks {
+		networks = append(networks, network.String())
+	}
+	list("trusted_networks", networks)
 	fmt.Fprintf(&b, "\n[srs]\ndomain = %s\nsecrets_file = \"srs.secrets\"\n", tomlString(c.SRS.Domain))
 	fmt.Fprintf(&b, "\n[dkim]\ndefault_domain = %s\n", tomlString(c.DKIM.DefaultDomain))
 	for _, key := range c.DKIM.Keys {

@@ -133,6 +133,9 @@ var breaks = []struct{ why, old, new string }{
 // Every chain of up to four hops passes for everybody, though hops change the subject before they seal; and a chain that broke
 // is broken for everybody, and stays so whoever seals it.
 func TestChainsOfSeveralImplementationsPassOrBreakForAll(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector does not see into other programs")
+	}
 	hops := threeHops(t)
 	expect := func(want, how, message string) {
 		t.Helper()

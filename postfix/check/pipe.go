@@ -69,7 +69,8 @@ func join(list []string) string {
 
 // parsePipe reads the command of a pipe(8) service.
 func parsePipe(s postconf.Service) *pipe {
-	list := words(s.Line)[8:]
+	list := words(s.Line)
+	list = list[min(8, len(list)):]
 	p := &pipe{attributes: map[string][]string{}}
 	for i := 0; i < len(list); i++ {
 		word := list[i]

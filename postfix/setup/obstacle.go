@@ -3,6 +3,8 @@ package setup
 import (
 	"fmt"
 	"strings"
+
+	"postmend/postfix/postconf"
 )
 
 // obstacle finds what cannot be decided without the operator.
@@ -11,6 +13,9 @@ func (p *Plan) obstacle() error {
 		return err
 	}
 	if err := p.otherListener(); err != nil {
+		return err
+	}
+	if err := p.lateMappings(); err != nil {
 		return err
 	}
 	where, filter := p.otherFilter()
@@ -36,6 +41,38 @@ func (p *Plan) otherMode() error {
 	return nil
 }
 
+// lateMappings finds aliases that would be expanded after the filter: never, because the listener maps no addresses.
+func (p *Plan) lateMappings() error {
+	if p.wanted.Mode != ContentFilter {
+		return nil
+	}
+	const option, value = "receive_override_options", "no_address_mappings"
+	where := ""
+	if strings.Contains(p.config.Get(option), value) {
+		where = "main.cf"
+	}
+	for _, s := range p.entrances() {
+		if strings.Contains(s.Options[option], value) {
+			where = s.ID() + " in master.cf"
+		}
+	}
+	if where == "" {
+		return nil
+	}
+	return fmt.Errorf("%s has %s with %s, so that aliases would not be expanded before postmend, nor after it; take that out first", where, option, value)
+}
+
+// entrances are the services that take mail in, the listener aside.
+func (p *Plan) entrances() []postconf.Service {
+	var services []postconf.Service
+	for _, s := range p.config.Services() {
+		if s.Name != p.wanted.Listener && (s.Program == "smtpd" || s.Program == "pickup") {
+			services = append(services, s)
+		}
+	}
+	return services
+}
+
 // otherListener finds another service in the listener's place.
 func (p *Plan) otherListener() error {
 	port := p.wanted.Listener[strings.LastIndexByte(p.wanted.Listener, ':')+1:]
@@ -59,10 +96,7 @@ func (p *Plan) otherFilter() (where, filter string) {
 			return name, value
 		}
 	}
-	for _, s := range p.config.Services() {
-		if s.Name == p.wanted.Listener || s.Program != "smtpd" && s.Program != "pickup" {
-			continue
-		}
+	for _, s := range p.entrances() {
 		for _, name := range []string{"content_filter", "smtpd_proxy_filter"} {
 			if value := s.Options[name]; isOther(value) {
 				return name + " of " + s.ID(), value
@@ -79,8 +113,8 @@ func (p *Plan) tellsClient(filter string) bool {
 	if !found || service.Options["smtp_send_xforward_command"] != "yes" && service.Options["lmtp_send_xforward_command"] != "yes" {
 		return false
 	}
-	for _, s := range p.config.Services() {
-		if s.Program == "smtpd" && s.Name != p.wanted.Listener && s.Options["smtpd_authorized_xforward_hosts"] != "" {
+	for _, s := range p.entrances() {
+		if s.Options["smtpd_authorized_xforward_hosts"] != "" {
 			return true
 		}
 	}

@@ -208,6 +208,11 @@ func (p *Plan) addSwitch() {
 		}
 		return
 	}
+	for _, s := range p.entrances() {
+		if value, isSet := s.Options["content_filter"]; isSet && value == "" {
+			p.note("%s in master.cf has -o content_filter= of its own: what it takes in does not pass postmend", s.ID())
+		}
+	}
 	p.set("content_filter", transportName+":dummy", "whatever comes in by smtpd(8) and pickup(8) passes postmend")
 	p.note("forwards made by alias(5) and .forward do not pass a content filter; if there are such, use --mode transport")
 }

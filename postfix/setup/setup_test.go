@@ -242,7 +242,7 @@ smtp-amavis unix - - n - 2 smtp -o smtp_send_xforward_command=yes
 127.0.0.1:10025 inet n - n - - smtpd -o content_filter= -o smtpd_authorized_xforward_hosts=127.0.0.0/8
 `
 
-func TestAFilterThatIsThereIsNeverReplaced(t *testing.T) {
+func TestWhatTakesTheOperatorsDecisionIsRefused(t *testing.T) {
 	for name, row := range map[string]struct {
 		main, master string
 		mode         Mode
@@ -255,6 +255,8 @@ func TestAFilterThatIsThereIsNeverReplaced(t *testing.T) {
 		"before the queue":                      {"smtpd_proxy_filter = 127.0.0.1:10024\n", "", ContentFilter, "smtpd_proxy_filter"},
 		"another service on the port":           {"", "127.0.0.1:10026 inet n - n - - smtpd\n", ContentFilter, "10026"},
 		"another service on the port, any host": {"", "10026 inet n - n - - spawn user=nobody argv=/bin/true\n", ContentFilter, "10026"},
+		"aliases expanded after it":             {"receive_override_options = no_address_mappings\n", "", ContentFilter, "no_address_mappings"},
+		"aliases expanded after it, one port":   {"", "587 inet n - n - - smtpd -o receive_override_options=no_address_mappings\n", ContentFilter, "587/inet"},
 		"postmend itself, in the other mode":    {"content_filter = postmend:dummy\n", "", Transport, "--undo"},
 		"postmend itself, in this mode":         {"content_filter = postmend:dummy\n", "", ContentFilter, ""},
 	} {

@@ -269,14 +269,15 @@ type Mail struct {
 // Submit gives a message to the smtpd at address, and returns the queue id.
 func Submit(t testing.TB, address string, mail Mail) string {
 	t.Helper()
-	id, err := submit(address, mail)
+	id, err := TrySubmit(address, mail)
 	if err != nil {
 		t.Fatalf("submitting to %s: %v", address, err)
 	}
 	return id
 }
 
-func submit(address string, mail Mail) (string, error) {
+// TrySubmit is Submit where the smtpd may refuse: then the error has its reply.
+func TrySubmit(address string, mail Mail) (id string, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return "", err
@@ -303,7 +304,7 @@ func submit(address string, mail Mail) (string, error) {
 	if c.err == nil {
 		fmt.Fprint(conn, "QUIT\r\n")
 	}
-	_, id, _ := strings.Cut(reply, "queued as ")
+	_, id, _ = strings.Cut(reply, "queued as ")
 	return strings.TrimSpace(id), c.err
 }
 
