@@ -32,12 +32,14 @@ func TestReportReadsALargeLogInLittleMemory(t *testing.T) {
 	build(t, program)
 
 	var theirs, ours time.Duration
-	for range 3 { // the fastest of each
-		theirs = fastest(theirs, timed(t, exec.Command(peer.Need(t, "zgrep"), "-c", "status=", log)))
+	for range 3 { // the least of each; processor time, since other tests run beside
+		zgrep := exec.Command(peer.Need(t, "zgrep"), "-c", "status=", log)
+		zgrep.Stdout = &strings.Builder{} // for /dev/null, grep stops at the first line
+		theirs = least(theirs, timed(t, zgrep))
 		cmd := exec.Command(program, "report", "--json", "--html", filepath.Join(dir, "page.html"), log)
 		var out strings.Builder
 		cmd.Stdout = &out
-		ours = fastest(ours, timed(t, cmd))
+		ours = least(ours, timed(t, cmd))
 		memory := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
 		if memory >= 100 {
 			t.Errorf("%d MB of log took %d MB of memory", megabytes, memory)
@@ -51,10 +53,10 @@ func TestReportReadsALargeLogInLittleMemory(t *testing.T) {
 			t.Errorf("forwarded %+v, %+v; want %d times what one log has", c, got.Log, copies)
 		}
 	}
-	t.Logf("zgrep is %.1f times as fast", ours.Seconds()/theirs.Seconds())
+	t.Logf("%.1f times the processor time of zgrep", ours.Seconds()/theirs.Seconds())
 }
 
-func fastest(a, b time.Duration) time.Duration {
+func least(a, b time.Duration) time.Duration {
 	if a == 0 {
 		return b
 	}
@@ -64,11 +66,10 @@ func fastest(a, b time.Duration) time.Duration {
 func timed(t *testing.T, cmd *exec.Cmd) time.Duration {
 	t.Helper()
 	cmd.Stderr = os.Stderr
-	started := time.Now()
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	return time.Since(started)
+	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
 // writeLargeLog repeats the log of a forwarder, each time with other queue ids and at a later time, and gives how often.

@@ -212,13 +212,16 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	f.configure("[reinject]", "[dmarc]\nmunge_from = \"never\"\nforce_munge = [\"munged.example\"]\n[reinject]")
 	f.check(f.dns.Add("_dmarc.kept.example TXT v=DMARC1; p=reject\nkept.example TXT v=spf1 ip4:192.0.2.25 -all\n" +
 		"_dmarc.munged.example TXT v=DMARC1; p=reject\nmunged.example TXT v=spf1 ip4:192.0.2.25 -all\n" +
-		"_dmarc.failed.example TXT v=DMARC1; p=reject\nfailed.example TXT v=spf1 -all\n"))
+		"_dmarc.failed.example TXT v=DMARC1; p=reject\nfailed.example TXT v=spf1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\n"))
 	own := f.syslog()
 
 	submit := func(from, xclient string, to ...string) string {
 		author := from
-		if from == "" || strings.HasPrefix(from, "SRS") {
+		switch {
+		case from == "" || strings.HasPrefix(from, "SRS"):
 			author = "mailer@sender.example"
+		case from == "mallory@attacker.example":
+			author = "boss@example.org" // refused by postmend itself
 		}
 		return mta.Submit(t, f.smtp, mta.Mail{From: from, To: to, XClient: xclient,
 			Content: []byte("From: " + author + "\nSubject: test\n\nHello.\n")})
@@ -240,7 +243,7 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	submit("", stranger, at("nobody"))
 	submit("", stranger, at("ok"))
 	submit("", stranger, srsAddress("frank@origin.example", time.Now()))
-	submit("", stranger, strings.Replace(srsAddress("frank@origin.example", time.Now()), "SRS0=", "SRS0=x", 1))
+	submit("mallory@attacker.example", stranger, at("ok"))
 	submit("box@example.org", "", "friend@mail.example.net")
 	submit("box@example.org", "", "nobody@mail.example.net")
 	submit("alice@sender.example", stranger, "box@example.org")
@@ -269,10 +272,10 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	f.check(json.Unmarshal(f.report(append(args, path)...), &got))
 
 	for kind, want := range map[string]counts{
-		"forwarded": {Delivered: 4, Deferred: 1, Refused: 16, PutOff: 2},
+		"forwarded": {Delivered: 4, Deferred: 1, Refused: 17, PutOff: 2},
 		"local":     {Delivered: 2},
 		"outgoing":  {Delivered: 1, Refused: 1},
-		"returned":  {Delivered: 1, Refused: 1},
+		"returned":  {Delivered: 1},
 	} {
 		if g := got.Kinds[kind]; fmt.Sprint(g) != fmt.Sprint(want) {
 			t.Errorf("%s: %+v, want %+v", kind, g, want)
@@ -282,14 +285,14 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 		t.Errorf("%+v", got.Log)
 	}
 	wantRows(t, "sender domains", got.Domains,
-		"<> 1 0 1 mailbox=1", "failed.example 0 0 1 dmarc=1", "kept.example 0 0 2 dmarc=2", "munged.example 0 0 1 dmarc=1",
+		"<> 1 0 1 mailbox=1", "attacker.example 0 0 1 own=1", "failed.example 0 0 1 dmarc=1", "kept.example 0 0 2 dmarc=2", "munged.example 0 0 1 dmarc=1",
 		"origin.example 0 0 1 mailbox=1", "other.example 0 0 4 full=1 other=1 ptr-tls=1 reputation=1", "quoted.example 0 0 1 content=1",
 		"sender.example 3 1 2 content=1 mailbox=1 server=1", "silent.example 0 0 3 dkim=1 spf=1 unauthenticated=1")
 	wantRows(t, "receivers", got.Receivers, "example.com 1 1 16 content=2 dkim=1 dmarc=4 full=1 mailbox=3 other=1 ptr-tls=1 reputation=1 server=1 spf=1 unauthenticated=1",
-		"example.net 3 0 0")
+		"example.net 3 0 0", "this host 0 0 1 own=1")
 	wantRows(t, "aliases", got.Aliases, "blocked@example.org 0 0 1 reputation=1", "busy@example.org 0 1 0 server=1", "dkim@example.org 0 0 1 dkim=1",
 		"full@example.org 0 0 1 full=1", "gmail-dmarc@example.org 0 0 3 dmarc=3", "grey@example.org 1 0 0", "microsoft-dmarc@example.org 0 0 1 dmarc=1",
-		"neither@example.org 0 0 1 unauthenticated=1", "nobody@example.org 0 0 3 mailbox=3", "odd@example.org 0 0 1 other=1", "ok@example.org 3 0 0",
+		"neither@example.org 0 0 1 unauthenticated=1", "nobody@example.org 0 0 3 mailbox=3", "odd@example.org 0 0 1 other=1", "ok@example.org 3 0 1 own=1",
 		"ptr@example.org 0 0 1 ptr-tls=1", "spam@example.org 0 0 2 content=2", "spf@example.org 0 0 1 spf=1")
 	wantAdvice(t, got, "kept.example", "From: was not rewritten (munge_from is never)")
 	wantAdvice(t, got, "munged.example", "From: was rewritten to an address in example.org")
@@ -361,7 +364,7 @@ for family in text_string_to_metric_families(open(sys.argv[1]).read()):
         print(family.type, sample.name, sorted(sample.labels.items()), int(sample.value))
 `, path)
 	for _, want := range []string{
-		"counter postmend_report_recipients_total [('kind', 'forwarded'), ('outcome', 'refused')] 16\n",
+		"counter postmend_report_recipients_total [('kind', 'forwarded'), ('outcome', 'refused')] 17\n",
 		"counter postmend_report_recipients_total [('kind', 'returned'), ('outcome', 'discarded')] 0\n",
 		"counter postmend_report_refusals_total [('class', 'dmarc')] 4\n",
 		"counter postmend_report_refusals_total [('class', 'loop')] 0\n",

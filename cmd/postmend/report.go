@@ -58,7 +58,7 @@ predecessors.`,
 }
 
 // reportMemory is what the garbage collector tries to stay below, in octets.
-const reportMemory = 64 << 20
+const reportMemory = 76 << 20
 
 // reporter is a report under way.
 type reporter struct {
@@ -106,7 +106,7 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 		extra = string(text)
 	}
 	// What is kept of messages under way is small beside the garbage of those that are done with.
-	debug.SetGCPercent(200)
+	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(reportMemory)
 	rules, err := refusal.New(extra)
 	if err != nil {
