@@ -61,7 +61,7 @@ func newCheckedHost(t *testing.T, program string) *checkedHost {
 	return h
 }
 
-// setUpByHand writes what docs/postfix.md shows.
+// setUpByHand writes what README.md and docs/postfix.md show.
 func (h *checkedHost) setUpByHand(keyPEM []byte) {
 	h.t.Helper()
 	home := filepath.Join(h.dir, "etc")

@@ -17,7 +17,7 @@ import (
 	"postmend/tests/mta"
 )
 
-// forwarder is the host under test: a Postfix with postmend as content filter, as docs/postfix.md sets it up. It is at home in
+// forwarder is the host under test: a Postfix with postmend as content filter, as README.md sets it up. It is at home in
 // example.org, whose mailboxes are the local sink; everything else leaves for the remote sink.
 type forwarder struct {
 	*mta.Instance
@@ -35,7 +35,7 @@ const (
 	srsDomain = "srs.example.org"
 )
 
-// start builds postmend, and sets a forwarder up from the lines in docs/postfix.md. Target is where postmend hands messages to; "" is
+// start builds postmend, and sets a forwarder up from the lines in README.md. Target is where postmend hands messages to; "" is
 // the listener.
 func start(t testing.TB, target string) *forwarder {
 	t.Helper()
@@ -81,7 +81,7 @@ smtp_line_length_limit = 0
 	return f
 }
 
-// private makes lines of docs/postfix.md fit this forwarder.
+// private makes lines of the documentation fit this forwarder.
 func (f *forwarder) private(lines string) string {
 	return strings.NewReplacer(
 		"/usr/local/bin/postmend filter", f.program+" filter -c "+f.config,
@@ -161,18 +161,21 @@ func build(t testing.TB, path string, flags ...string) {
 	}
 }
 
-// readme gives the lines of the code block of the given kind in docs/postfix.md, so that what operators copy is what is tested.
+// readme gives the lines of the code block of the given kind in README.md or docs/postfix.md, so that what operators copy is what
+// is tested.
 func readme(t testing.TB, kind string) string {
 	t.Helper()
-	text, err := os.ReadFile("../docs/postfix.md")
-	if err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"../README.md", "../docs/postfix.md"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := regexp.MustCompile("(?s)```" + regexp.QuoteMeta(kind) + "\n(.*?)```").FindSubmatch(text); found != nil {
+			return string(found[1])
+		}
 	}
-	found := regexp.MustCompile("(?s)```" + regexp.QuoteMeta(kind) + "\n(.*?)```").FindSubmatch(text)
-	if found == nil {
-		t.Fatalf("docs/postfix.md has no block %q", kind)
-	}
-	return string(found[1])
+	t.Fatalf("there is no block %q", kind)
+	return ""
 }
 
 // syslog collects postmend's log lines.
