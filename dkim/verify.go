@@ -50,6 +50,7 @@ type VerifyOptions struct {
 const (
 	defaultMaxSignatures = 10
 	clockSkew            = 24 * time.Hour // that t= may be ahead of our clock
+	maxCost              = 100            // of all signatures together, see Signature.Cost: ten keys of 4096 bits
 )
 
 // Verification is the verdict on one signature. What could not be read of it is left empty; its texts are printable and without line
@@ -210,7 +211,13 @@ func (v *Verifier) Verify(ctx context.Context) []Verification {
 	}
 	FindKeys(ctx, v.options.Resolver, v.signatures)
 	var verdicts []Verification
+	left := maxCost
 	for _, s := range v.signatures {
+		if cost := s.Cost(); cost <= left {
+			left -= cost
+		} else {
+			s.problem = &problem{Policy, "verifying it costs more than a message is worth"}
+		}
 		verdicts = append(verdicts, s.Verdict())
 	}
 	return verdicts

@@ -148,6 +148,7 @@ func ruleKeys(t testing.TB) (signedBy, zone) {
 	z := zone{}
 	for selector, text := range map[string]string{
 		"rsa": record, "ed": edwardsRecord, "rsa1024": short(rsa1024), "rsa1016": short(rsa1016),
+		"large": short(&rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8190, 1), E: 65537}}),
 		"huge":  short(&rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8200, 1), E: 65537}}),
 		"pkcs1": "v=DKIM1; p=" + pkcs1, "bare": public, "trailing": record + " ; ",
 		"blanks": "v = DKIM1 ; k = rsa ; n=any notes = here; p = " + public[2:100] + " \t" + public[100:],

@@ -283,6 +283,19 @@ func TestHostileMessagesCostLinearTime(t *testing.T) {
 	}
 }
 
+// RFC 8301 section 3.2 leaves keys of more than 4096 bits to the verifier; RFC 6376 section 8.4 warns of many signatures.
+func TestSignaturesThatCostTooMuchAreNotVerified(t *testing.T) {
+	by, records := ruleKeys(t)
+	costly, _, _ := strings.Cut(by.sign(t, with("s=large"), ruleHeader, ruleBody), "From:")
+	good := by.sign(t, with(), ruleHeader, ruleBody)
+	want := []Status{Fail, Policy, Policy, Pass}
+	for n, v := range verifyMessage(t, strings.Repeat(costly, 3)+good, VerifyOptions{Resolver: records}) {
+		if v.Status != want[n] {
+			t.Errorf("signature %d: %s (%s), want %s", n+1, v.Status, v.Reason, want[n])
+		}
+	}
+}
+
 func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
 	by, records := ruleKeys(t)
 	signature, _, _ := strings.Cut(by.sign(t, with("c=simple/simple"), ruleHeader, ruleBody), "From:")
