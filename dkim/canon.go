@@ -90,6 +90,9 @@ func contentLength(p []byte) int {
 // content writes the white space that turned out to be within the body, and then p.
 func (r *relaxedBody) content(p []byte) error {
 	r.hasContent = true
+	if r.out == nil {
+		r.out = make([]byte, 0, canonBuffer)
+	}
 	if r.maxRun > 0 && r.lineEnds > r.maxRun {
 		r.overrun, r.w = true, io.Discard
 	}
