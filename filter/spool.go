@@ -13,11 +13,14 @@ import (
 // forwarded as it came.
 const maxHeader = 1 << 20
 
+// maxFields bounds its fields: those of three octets would take many times their size.
+const maxFields = 100_000
+
 // Message is one message, read to its end. What does not fit into memory waits in a file that has no name any more.
 type Message struct {
 	// Header is the message's header as it stands; nil if Oversized.
 	Header dkim.Header
-	// Oversized is set if the header does not end within 1 MiB.
+	// Oversized is set if the header does not end within 1 MiB, or has more than 100,000 fields.
 	Oversized bool
 	// EightBit is set if an octet has its high bit set.
 	EightBit bool
@@ -47,7 +50,7 @@ func spool(r io.Reader, memory int64, dir string) (*Message, error) {
 	}
 	prefix := m.head[:min(len(m.head), maxHeader)]
 	header, n := dkim.SplitHeader(prefix)
-	if n == len(prefix) && m.size > int64(len(prefix)) {
+	if n == len(prefix) && m.size > int64(len(prefix)) || len(header) > maxFields {
 		m.Oversized = true
 	} else {
 		m.Header, m.bodyAt = header, n
