@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 
+	"postmend/filter"
+	"postmend/filter/confine"
 	"postmend/postfix"
 )
 
@@ -19,5 +21,10 @@ var stdin io.Reader = os.Stdin
 
 func main() {
 	postfix.DieDeferring()
+	restrain = func(f *filter.Filter) {
+		if confine.AtOnce() {
+			_ = f.Confine() // where the kernel cannot, the work goes on
+		}
+	}
 	os.Exit(run(os.Args[1:], stdin, os.Stdout, os.Stderr))
 }
