@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -118,21 +119,34 @@ func unnamedFile(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// scan notes what the next octets tell of the message.
+// scan notes what the next octets tell of the message. CRs belong to line ends, but for oddities that do not matter here.
 func (m *Message) scan(b []byte) {
-	for _, c := range b {
-		switch {
-		case c == '\n':
-			m.line = 0
-			continue
-		case c == '\r':
-			continue // belongs to the line end, but for oddities that do not matter here
-		case c >= 0x80:
-			m.EightBit = true
-		}
-		m.line++
+	m.EightBit = m.EightBit || hasEightBit(b)
+	for len(b) > 0 {
+		line, rest, ended := bytes.Cut(b, []byte{'\n'})
+		m.line += len(line) - bytes.Count(line, []byte{'\r'})
 		m.LongestLine = max(m.LongestLine, m.line)
+		if ended {
+			m.line = 0
+		}
+		b = rest
 	}
+}
+
+// hasEightBit looks at eight octets at a time.
+func hasEightBit(b []byte) bool {
+	const high = 0x8080808080808080
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.NativeEndian.Uint64(b)&high != 0 {
+			return true
+		}
+	}
+	for _, c := range b {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
 }
 
 // Close releases the spool.
