@@ -27,7 +27,7 @@ check:
 race:
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m $$($(GO) list ./... | grep -v /tests)
 
-# Each fuzz target for FUZZTIME.
+# Each fuzz target for FUZZTIME: a time, or a number of inputs such as 10000x.
 FUZZTIME ?= 10m
 fuzz:
 	sh tests/fuzz.sh $(FUZZTIME)

@@ -2,8 +2,8 @@ package dkim
 
 import "io"
 
-// appendRelaxed appends the relaxed form of a field, with its CRLF (RFC 6376 section 3.4.2).
-func appendRelaxed(b []byte, f Field) []byte {
+// AppendRelaxed appends the relaxed form of the field, with its CRLF (RFC 6376 section 3.4.2).
+func (f Field) AppendRelaxed(b []byte) []byte {
 	for _, c := range []byte(f.Name()) {
 		b = append(b, lower(c))
 	}
@@ -28,9 +28,8 @@ func appendRelaxed(b []byte, f Field) []byte {
 // before it belong to the line end. Line ends are counted until content follows them, not kept, so that memory does not grow with
 // the body. A CR within a line gets lost; hasBareCR tells.
 type relaxedBody struct {
-	w      io.Writer
-	maxRun int    // line ends in a row before content that are written; 0 is no limit
-	out    []byte // not written yet
+	w   io.Writer
+	out []byte // not written yet
 
 	lineEnds int  // seen since the last content
 	blank    bool // white space was seen since the last content or line end
@@ -38,7 +37,6 @@ type relaxedBody struct {
 
 	hasContent bool
 	hasBareCR  bool // a CR was seen that belongs to no line end
-	overrun    bool // a run of more than maxRun line ends was seen; nothing is written from there on
 }
 
 // canonBuffer is the size of the pieces, in octets.
@@ -92,9 +90,6 @@ func (r *relaxedBody) content(p []byte) error {
 	r.hasContent = true
 	if r.out == nil {
 		r.out = make([]byte, 0, canonBuffer)
-	}
-	if r.maxRun > 0 && r.lineEnds > r.maxRun {
-		r.overrun, r.w = true, io.Discard
 	}
 	for ; r.lineEnds > 0; r.lineEnds-- {
 		if err := r.makeRoom(2); err != nil {

@@ -30,7 +30,7 @@ func TestTheExampleOfRFC6376(t *testing.T) {
 	header, n := SplitHeader([]byte("A: X\r\nB : Y\t\r\n\tZ  \r\n\r\n C \r\nD \t E\r\n\r\n\r\n"))
 	var relaxed []byte
 	for _, field := range header {
-		relaxed = appendRelaxed(relaxed, field)
+		relaxed = field.AppendRelaxed(relaxed)
 	}
 	if want := "a:X\r\nb:Y Z\r\n"; string(relaxed) != want {
 		t.Errorf("header: %q, want %q", relaxed, want)

@@ -38,6 +38,16 @@ func lower(c byte) byte {
 // Value is what follows the colon, raw: with its folds and its line end.
 func (f Field) Value() []byte { return f[bytes.IndexByte(f, ':')+1:] }
 
+// HasBareCR finds a CR that does not belong to a line end, which verifiers read in different ways.
+func (f Field) HasBareCR() bool {
+	for i, c := range f {
+		if c == '\r' && i+1 < len(f) && f[i+1] != '\n' && f[i+1] != '\r' {
+			return true
+		}
+	}
+	return false
+}
+
 // Header is the fields of a message, from top to bottom.
 type Header []Field
 

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"math/bits"
 	"strings"
 )
 
@@ -127,6 +128,16 @@ func (k *publicKey) allows(s *signature) *problem {
 		return &problem{Policy, "RSA key over 8192 bits"}
 	}
 	return nil
+}
+
+// cost grows with the cube of an RSA key's length, and with that of its exponent, which is 17 bits as a rule.
+func (k *publicKey) cost() int {
+	public, isRSA := k.key.(*rsa.PublicKey)
+	if !isRSA {
+		return 1
+	}
+	length, exponent := (k.bits+1023)/1024, (bits.Len(uint(public.E))+16)/17
+	return max(1, length*length*length/8) * exponent
 }
 
 // verifies tells whether the signature is over data with this digest.

@@ -1,16 +1,23 @@
 package dkim
 
 import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
-
-	"github.com/emersion/go-msgauth/dkim"
+	"strconv"
+	"strings"
+	"time"
 )
 
-// ErrUnsignable: the message has a shape over which no signature would hold, or none can be made at a bounded cost. It is to leave
-// without one. Such a message has no From: field (RFC 6376 section 5.4 wants it signed), a CR within a line, more than half a
-// million empty lines in a row, or more fields than fit into h=.
+// ErrUnsignable: the message has a shape over which no signature would hold. It is to leave without one. Such a message has no From:
+// field (RFC 6376 section 5.4 wants it signed), a CR within a line, or more fields than anybody needs.
 var ErrUnsignable = errors.New("cannot be signed")
 
 // signedFields are the fields that go into a signature, and how.
@@ -38,142 +45,171 @@ const (
 	always
 )
 
-// maxNameList bounds the h= tag, in octets: go-msgauth never folds it, and a line may have 998 (RFC 5322 section 2.1.1).
-const maxNameList = 900
+// maxNameList bounds the h= tag, in octets.
+const maxNameList = 4096
 
-// maxRun bounds the line ends in a row: go-msgauth keeps each run in memory, 2 octets a line end, for every key.
-const maxRun = 1 << 19
-
-// Signer makes the signatures of several keys in one pass over the body: relaxed/relaxed, SHA-256, all over the same fields. Its
-// memory does not grow with the body.
+// Signer makes the signatures of several keys in one pass over the body, which is hashed once: relaxed/relaxed, SHA-256, all over the
+// same fields. Its memory does not grow with the body.
 type Signer struct {
-	body    relaxedBody
-	signers []*dkim.Signer
+	keys   []*Key
+	names  []string
+	fields hash.Hash // over the fields to sign
+	body   *bodyHash
+	closed bool
 }
 
 // NewSigner starts signing a message with the given header. The error is ErrUnsignable for a header that cannot be signed.
-// The caller writes the body, without the empty line before it, asks for the signatures, and calls Close in any case.
+// The caller writes the body, without the empty line before it, and asks for the signatures.
 func NewSigner(header Header, keys []*Key) (*Signer, error) {
-	names, relaxed, err := selectFields(header)
+	names, err := SignedNames(header)
 	if err != nil {
 		return nil, err
 	}
-	s := &Signer{}
-	writers := make([]io.Writer, len(keys))
-	for i, key := range keys {
-		signer, err := dkim.NewSigner(&dkim.SignOptions{
-			Domain:                 key.Domain,
-			Selector:               key.Selector,
-			Signer:                 key.private,
-			HeaderCanonicalization: dkim.CanonicalizationRelaxed,
-			BodyCanonicalization:   dkim.CanonicalizationRelaxed,
-			HeaderKeys:             names,
-		})
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("DKIM key %s: %w", key, err)
-		}
-		s.signers = append(s.signers, signer)
-		writers[i] = signer
-	}
-	// go-msgauth gets what it signs in canonical form already: its own canonicalisation then changes nothing, and what costs it
-	// more than linear time, folded fields and many of them, does not reach it.
-	all := io.MultiWriter(writers...)
-	if _, err := all.Write(relaxed); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("signing: %w", err)
-	}
-	s.body = relaxedBody{w: all, maxRun: maxRun}
+	s := &Signer{keys: keys, names: names, fields: sha256.New(), body: newBodyHash(Relaxed, nil)}
+	WriteFields(s.fields, header, names)
 	return s, nil
 }
 
-// selectFields gives the names for h= and the signed fields in relaxed form, in the message's order, with the empty line.
-func selectFields(header Header) (names []string, relaxed []byte, err error) {
-	count := make([]int, len(signedFields))
+// WriteFields writes the fields that h= names, in relaxed form.
+func WriteFields(w io.Writer, header Header, names []string) {
+	var relaxed []byte
+	for _, field := range newFieldIndex(header, names).pick(names) {
+		relaxed = field.AppendRelaxed(relaxed[:0])
+		w.Write(relaxed)
+	}
+}
+
+// SignedNames gives the names for h= of a message with the given header; of the fields named in also, all that there are. The error is
+// ErrUnsignable.
+func SignedNames(header Header, also ...string) ([]string, error) {
+	count := make([]int, len(signedFields)+len(also))
 	length := 0 // of h=
 	for _, field := range header {
-		i := signedAs(field)
+		i, name := signedAs(field, also)
 		if i < 0 {
 			continue
 		}
-		name := signedFields[i].name
-		if hasBareCR(field) {
-			return nil, nil, fmt.Errorf("%w: the field %s: has a CR within a line, which verifiers read in different ways", ErrUnsignable, name)
+		if field.HasBareCR() {
+			return nil, fmt.Errorf("%w: the field %s: has a CR within a line, which verifiers read in different ways", ErrUnsignable, name)
 		}
 		if length += len(name) + 1; length > maxNameList {
-			return nil, nil, fmt.Errorf("%w: too many header fields", ErrUnsignable)
+			return nil, fmt.Errorf("%w: too many header fields", ErrUnsignable)
 		}
 		count[i]++
-		relaxed = appendRelaxed(relaxed, field)
 	}
 	if count[0] == 0 {
-		return nil, nil, fmt.Errorf("%w: no From: field", ErrUnsignable)
+		return nil, fmt.Errorf("%w: no From: field", ErrUnsignable)
 	}
-	length = 0
+	var names []string
 	for i, f := range signedFields {
-		times := count[i]
-		if f.oversigning == always || f.oversigning == ifPresent && times > 0 {
-			times++
+		if f.oversigning == always || f.oversigning == ifPresent && count[i] > 0 {
+			count[i]++
 		}
-		length += times * (len(f.name) + 1)
-		for range times {
+		for range count[i] {
 			names = append(names, f.name)
 		}
 	}
-	if length > maxNameList {
-		return nil, nil, fmt.Errorf("%w: too many header fields", ErrUnsignable)
+	for i, name := range also {
+		for range count[len(signedFields)+i] {
+			names = append(names, name)
+		}
 	}
-	return names, append(relaxed, '\r', '\n'), nil
+	return names, nil
 }
 
-// signedAs is the field's place in signedFields, -1 if it is not signed.
-func signedAs(field Field) int {
+// signedAs is the field's place in signedFields, or behind it in also, and its name there; -1 if it is not signed.
+func signedAs(field Field, also []string) (int, string) {
 	for i, f := range signedFields {
 		if field.Is(f.name) {
-			return i
+			return i, f.name
 		}
 	}
-	return -1
-}
-
-// hasBareCR finds a CR that does not belong to a line end.
-func hasBareCR(f Field) bool {
-	for i, c := range f {
-		if c == '\r' && i+1 < len(f) && f[i+1] != '\n' && f[i+1] != '\r' {
-			return true
+	for i, name := range also {
+		if field.Is(name) {
+			return len(signedFields) + i, name
 		}
 	}
-	return false
+	return -1, ""
 }
 
 // Write takes a part of the body; lines end with LF or with CRs and LF.
-func (s *Signer) Write(p []byte) (int, error) { return s.body.Write(p) }
+func (s *Signer) Write(p []byte) (int, error) { return s.body.body.Write(p) }
+
+// BodyHash ends the body and gives its hash, for bh=. The error is ErrUnsignable for a body that cannot be signed.
+func (s *Signer) BodyHash() (sum [sha256.Size]byte, err error) {
+	if !s.closed {
+		s.closed = true
+		s.body.body.Close() // hashing has no errors
+	}
+	if s.body.seen.hasBareCR {
+		return sum, fmt.Errorf("%w: the body has a CR within a line, which verifiers read in different ways", ErrUnsignable)
+	}
+	return s.body.whole(), nil
+}
 
 // Sign ends the body and gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the message. They
 // are folded, with CRLF. The error is ErrUnsignable for a body that cannot be signed.
 func (s *Signer) Sign() (Header, error) {
-	if err := s.body.Close(); err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
-	}
-	if s.body.hasBareCR {
-		return nil, fmt.Errorf("%w: the body has a CR within a line, which verifiers read in different ways", ErrUnsignable)
-	}
-	if s.body.overrun {
-		return nil, fmt.Errorf("%w: more than %d empty lines in a row", ErrUnsignable, maxRun)
+	sum, err := s.BodyHash()
+	if err != nil {
+		return nil, err
 	}
 	var fields Header
-	for _, signer := range s.signers {
-		if err := signer.Close(); err != nil {
-			return nil, fmt.Errorf("signing: %w", err)
+	for _, key := range s.keys {
+		tags := append([]Tag{{"v", "1"}}, key.MessageTags(sum, s.names, time.Now())...)
+		field, err := key.SignField("DKIM-Signature", tags, s.fields)
+		if err != nil {
+			return nil, err
 		}
-		fields = append(fields, Field(signer.Signature()))
+		fields = append(fields, field)
 	}
 	return fields, nil
 }
 
-// Close releases what a signer that was given up still holds.
-func (s *Signer) Close() {
-	for _, signer := range s.signers {
-		signer.Close()
+// Tag is a tag of a signature field.
+type Tag struct{ Name, Value string }
+
+// Algorithm is the value of a=.
+func (k *Key) Algorithm() string {
+	if k.IsRSA() {
+		return "rsa-sha256"
 	}
+	return "ed25519-sha256"
+}
+
+// IsRSA tells the type of the key.
+func (k *Key) IsRSA() bool {
+	_, isRSA := k.private.(*rsa.PrivateKey)
+	return isRSA
+}
+
+// MessageTags are the tags of a signature over a message in relaxed/relaxed form, in their usual order and without b=.
+func (k *Key) MessageTags(bodyHash [sha256.Size]byte, names []string, now time.Time) []Tag {
+	return []Tag{
+		{"a", k.Algorithm()}, {"c", "relaxed/relaxed"}, {"d", k.Domain}, {"s", k.Selector}, {"t", strconv.FormatInt(now.Unix(), 10)},
+		{"h", strings.Join(names, ":")}, {"bh", base64.StdEncoding.EncodeToString(bodyHash[:])},
+	}
+}
+
+// SignField makes a signature field of the given tags and b=, over what the hash was fed with and the field itself in relaxed form
+// (RFC 6376 section 3.7). The hash, a SHA-256, is left as it was. The field is folded, with CRLF.
+func (k *Key) SignField(name string, tags []Tag, before hash.Hash) (Field, error) {
+	f := folder{b: []byte(name + ":")}
+	for _, tag := range tags {
+		f.tag(tag)
+	}
+	f.tag(Tag{"b", ""})
+	own := Field(append(f.b, '\r', '\n')).AppendRelaxed(nil)
+	sum := digestAfter(before, own[:len(own)-2])
+
+	var options crypto.SignerOpts = crypto.SHA256
+	if _, isEd25519 := k.private.(ed25519.PrivateKey); isEd25519 {
+		options = crypto.Hash(0) // RFC 8463 section 3: the hash is the text
+	}
+	value, err := k.private.Sign(rand.Reader, sum[:], options)
+	if err != nil {
+		return nil, fmt.Errorf("signing with DKIM key %s: %w", k, err)
+	}
+	f.base64(base64.StdEncoding.EncodeToString(value))
+	return append(f.b, '\r', '\n'), nil
 }

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
 )
 
 // sign signs a message whose body is written in pieces of 1000 octets.
@@ -22,7 +21,6 @@ func sign(t testing.TB, header, body string, keys ...*Key) (Header, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
 	for rest := body; len(rest) > 0; {
 		piece := rest[:min(1000, len(rest))]
 		if _, err := io.WriteString(s, piece); err != nil {
@@ -135,8 +133,7 @@ func TestWhatNoSignatureWouldHoldOverIsNotSigned(t *testing.T) {
 		{"a CR within a signed field", "From: x\nSubject: a\rb\n", "x"}, // RFC 5322 section 2.2
 		{"a CR within the body", "From: x\n", "a\rb\n"},                 // RFC 5322 section 2.3
 		{"a CR at the start of a line", "From: x\n", "a\n\rb\n"},
-		{"more empty lines than fit into memory", "From: x\n", strings.Repeat("\r\n", 1<<19+2) + "x"},
-		{"more names than fit on a line", "From: x\n" + strings.Repeat("References: x\n", 90), "x"},
+		{"more names than anybody needs", "From: x\n" + strings.Repeat("References: x\n", 400), "x"},
 		{"a flood of fields", "From: x\n" + strings.Repeat("Cc: x\n", 200000), "x"},
 	} {
 		if fields, err := sign(t, c.header, c.body, key); !errors.Is(err, ErrUnsignable) {
@@ -147,6 +144,8 @@ func TestWhatNoSignatureWouldHoldOverIsNotSigned(t *testing.T) {
 		{"a CR within a field that is not signed", "From: x\nX-Odd: a\rb\n", "x\n"},
 		{"several CRs before LF", "From: x\r\r\nSubject: a\r\r\n b\r\n", "x\r\r\n\r\r\n"},
 		{"CRs at the very end, where the line end follows", "From: x\n", "x\r\r"},
+		{"empty lines in any number", "From: x\n", strings.Repeat("\r\n", 1<<20) + "x"},
+		{"more names than fit on a line", "From: x\n" + strings.Repeat("References: x\n", 90), "x"},
 		{"empty lines at the end in any number", "From: x\n", "x" + strings.Repeat("\r\n", 1<<20)},
 		{"many empty lines in one body, not in a row", "From: x\n", strings.Repeat("\n\n\n\nx", 1<<18)},
 		{"many fields that are not signed", "From: x\n" + strings.Repeat("Received: x\n", 200000), "x\n"},
@@ -157,7 +156,7 @@ func TestWhatNoSignatureWouldHoldOverIsNotSigned(t *testing.T) {
 	}
 }
 
-// RFC 5322 section 2.1.1.
+// RFC 5322 section 2.1.1: where a line can be folded, it has 78 octets at most.
 func TestNoLineOfASignatureIsTooLong(t *testing.T) {
 	text, err := GenerateKey("ed25519")
 	if err != nil {
@@ -179,45 +178,13 @@ func TestNoLineOfASignatureIsTooLong(t *testing.T) {
 		}
 		signed++
 		for line := range strings.SplitSeq(string(fields[0]), "\r\n") {
-			if len(line) > 998 {
+			if len(strings.ReplaceAll(line, "\t", "        ")) > 78 && !strings.HasPrefix(line, "\td=") && !strings.HasPrefix(line, "\ts=") {
 				t.Errorf("%d fields: a line of %d octets", n, len(line))
 			}
 		}
 	}
 	if signed < 50 {
 		t.Errorf("only %d messages were signed", signed)
-	}
-}
-
-// A bubble of synctest ends with a panic if a goroutine stays behind in it.
-func TestNothingKeepsRunningWhenASignerIsGivenUp(t *testing.T) {
-	keys := []*Key{newKey(t, "ed25519", "a"), newKey(t, "ed25519", "b")}
-	header := Header{Field("From: a@example.org\r\n")}
-	start := func() *Signer {
-		s, err := NewSigner(header, keys)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	for name, use := range map[string]func(){
-		"at once":          func() { start().Close() },
-		"within the body":  func() { s := start(); io.WriteString(s, "abc"); s.Close() },
-		"after Sign":       func() { s := start(); io.WriteString(s, "abc\n"); s.Sign(); s.Close() },
-		"without Close":    func() { s := start(); io.WriteString(s, "abc\n"); s.Sign() },
-		"after two Closes": func() { s := start(); s.Close(); s.Close() },
-		"Sign after Close": func() { s := start(); s.Close(); s.Sign() },
-		"Sign twice":       func() { s := start(); io.WriteString(s, "abc\n"); s.Sign(); s.Sign(); s.Close() },
-		"after ErrUnsignable": func() {
-			s := start()
-			io.WriteString(s, "a\rb")
-			if _, err := s.Sign(); err == nil {
-				t.Error("signed")
-			}
-			s.Close()
-		},
-	} {
-		t.Run(name, func(t *testing.T) { synctest.Test(t, func(*testing.T) { use() }) })
 	}
 }
 
@@ -240,7 +207,6 @@ func FuzzSign(f *testing.F) {
 			}
 			return
 		}
-		defer s.Close()
 		body := raw[n:]
 		body = body[emptyLine.FindIndex(body)[1]:]
 		s.Write(body)

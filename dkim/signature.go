@@ -106,14 +106,19 @@ func hasControl(b []byte) bool {
 type form struct {
 	version  bool // v=1 is wanted: DKIM-Signature
 	identity bool // i= is an identity: DKIM-Signature. An instance in ARC (RFC 8617 section 4.1.2).
-	message  bool // h= and bh= are wanted: all but ARC-Seal
+	message  bool // c=, h= and bh= are wanted: all but ARC-Seal
 }
 
-var dkimSignature = form{version: true, identity: true, message: true}
+var (
+	dkimSignature       = form{version: true, identity: true, message: true}
+	arcMessageSignature = form{message: true}
+	arcSeal             = form{}
+)
 
 // signature is a signature field that was read. Its texts are safe to print as far as they are set.
 type signature struct {
 	field          Field
+	tags           map[string]tag
 	bStart, bEnd   int // of the value of b= in field
 	algorithm      string
 	header, body   Canonicalization
@@ -138,6 +143,7 @@ func parseSignature(field Field, f form) (*signature, *problem) {
 	if p != nil {
 		return s, p
 	}
+	s.tags = tags
 	steps := []func(map[string]tag, form) *problem{s.readSigner, s.readAlgorithm, s.readValue, s.readTimes}
 	if f.message {
 		steps = append(steps, s.readNames, s.readBody)
@@ -171,6 +177,7 @@ func (s *signature) readSigner(tags map[string]tag, f form) *problem {
 	if f.identity {
 		return s.readIdentity(tags)
 	}
+	s.identityDomain = domain
 	return nil
 }
 
@@ -211,21 +218,10 @@ func isPrintable(s string) bool {
 	return true
 }
 
-// readAlgorithm reads a= and c=.
-func (s *signature) readAlgorithm(tags map[string]tag, _ form) *problem {
-	c, found := tags["c"]
-	header, body, two := strings.Cut(string(c.value), "/")
-	if s.header, s.body = Canonicalization(header), Canonicalization(body); !found {
-		s.header = Simple
-	}
-	if !two {
-		s.body = Simple // RFC 6376 section 3.5: so for c=relaxed, too
-	}
-	for _, c := range []*Canonicalization{&s.header, &s.body} {
-		if *c != Simple && *c != Relaxed {
-			s.header, s.body = "", ""
-			return permError("c= has an unknown canonicalization")
-		}
+// readAlgorithm reads c= and a=.
+func (s *signature) readAlgorithm(tags map[string]tag, f form) *problem {
+	if p := s.readForms(tags, f); p != nil {
+		return p
 	}
 	algorithm := string(tags["a"].value)
 	switch algorithm {
@@ -242,6 +238,32 @@ func (s *signature) readAlgorithm(tags map[string]tag, _ form) *problem {
 		s.algorithm = algorithm
 	}
 	return permError("a= has an unknown algorithm")
+}
+
+// readForms reads c=. An ARC-Seal has none: it is relaxed (RFC 8617 section 4.1.3).
+func (s *signature) readForms(tags map[string]tag, f form) *problem {
+	if !f.message {
+		s.header = Relaxed
+		return nil
+	}
+	c := string(tags["c"].value)
+	if _, found := tags["c"]; !found {
+		c = string(Simple)
+		if !f.identity {
+			c = "relaxed/relaxed" // RFC 8617 does not say so, but its authors' test suite
+		}
+	}
+	header, body, two := strings.Cut(c, "/")
+	if s.header, s.body = Canonicalization(header), Canonicalization(body); !two {
+		s.body = Simple // RFC 6376 section 3.5: so for c=relaxed, too
+	}
+	for _, c := range []*Canonicalization{&s.header, &s.body} {
+		if *c != Simple && *c != Relaxed {
+			s.header, s.body = "", ""
+			return permError("c= has an unknown canonicalization")
+		}
+	}
+	return nil
 }
 
 func isToken(s string) bool {

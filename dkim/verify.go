@@ -3,7 +3,6 @@ package dkim
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -77,23 +76,18 @@ type Verification struct {
 // the body. That a signing domain has to do with From: (alignment) is the caller's concern.
 type Verifier struct {
 	options    VerifyOptions
-	header     Header
-	fields     map[string][]int // places of the fields that are signed, by name in lower case
-	signatures []candidate
+	fields     fieldIndex
+	signatures []*Signature
 	bodies     map[Canonicalization]*bodyHash
-}
-
-// candidate is a signature on its way to a verdict: the first problem is final.
-type candidate struct {
-	*signature
-	problem *problem
-	digest  [sha256.Size]byte // what b= has to be over
-	key     *publicKey
+	closed     bool
 }
 
 // NewVerifier reads the signatures of a message with the given header, which is not to be changed before Verify. The caller writes
 // the body, without the empty line before it, and then calls Verify.
-func NewVerifier(h Header, o VerifyOptions) *Verifier {
+//
+// Others are signatures over the same message that stand in fields of another name. They share the pass over the body; Verify passes
+// them over.
+func NewVerifier(h Header, o VerifyOptions, others ...*Signature) *Verifier {
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
 	}
@@ -103,31 +97,29 @@ func NewVerifier(h Header, o VerifyOptions) *Verifier {
 	if o.MaxSignatures <= 0 {
 		o.MaxSignatures = defaultMaxSignatures
 	}
-	v := &Verifier{options: o, header: h, bodies: map[Canonicalization]*bodyHash{}}
+	v := &Verifier{options: o, bodies: map[Canonicalization]*bodyHash{}}
 	for _, field := range h {
 		if len(v.signatures) == o.MaxSignatures {
 			break
 		}
 		if field.Is("DKIM-Signature") {
-			s, p := parseSignature(field, dkimSignature)
-			v.signatures = append(v.signatures, candidate{signature: s, problem: p})
+			v.signatures = append(v.signatures, newSignature(field, dkimSignature))
 		}
 	}
-	v.prepare()
+	v.prepare(h, slices.Concat(v.signatures, others))
 	return v
 }
 
 // prepare finds out which fields and which forms of the body are signed.
-func (v *Verifier) prepare() {
+func (v *Verifier) prepare(h Header, signatures []*Signature) {
 	limits := map[Canonicalization][]int64{}
-	v.fields = map[string][]int{}
-	for _, s := range v.signatures {
+	var names []string
+	for _, s := range signatures {
+		s.verifier = v
 		if s.problem != nil {
 			continue
 		}
-		for _, name := range s.names {
-			v.fields[name] = nil
-		}
+		names = append(names, s.names...)
 		if limits[s.body] == nil {
 			limits[s.body] = []int64{}
 		}
@@ -138,13 +130,44 @@ func (v *Verifier) prepare() {
 	for c, lengths := range limits {
 		v.bodies[c] = newBodyHash(c, lengths)
 	}
+	v.fields = newFieldIndex(h, names)
+}
+
+// fieldIndex finds fields by name.
+type fieldIndex struct {
+	header Header
+	places map[string][]int // by name in lower case
+}
+
+// newFieldIndex makes an index of the fields that have one of the names, which are in lower case.
+func newFieldIndex(h Header, names []string) fieldIndex {
+	x := fieldIndex{h, make(map[string][]int, len(names))}
+	for _, name := range names {
+		x.places[name] = nil
+	}
 	var name []byte
-	for place, field := range v.header {
+	for place, field := range h {
 		name = appendLowerName(name[:0], field)
-		if places, isSigned := v.fields[string(name)]; isSigned {
-			v.fields[string(name)] = append(places, place)
+		if places, isSigned := x.places[string(name)]; isSigned {
+			x.places[string(name)] = append(places, place)
 		}
 	}
+	return x
+}
+
+// pick gives the signed fields: of several with one name the last unused one counts, and a name without one adds nothing (RFC 6376
+// section 5.4.2). A signature that lists more of its like than were there is one of them itself, to every verifier, and so fails.
+func (x fieldIndex) pick(names []string) []Field {
+	var picked []Field
+	used := map[string]int{}
+	for _, name := range names {
+		places := x.places[name]
+		if used[name] < len(places) {
+			used[name]++
+			picked = append(picked, x.header[places[len(places)-used[name]]])
+		}
+	}
+	return picked
 }
 
 func appendLowerName(b []byte, f Field) []byte {
@@ -165,35 +188,32 @@ func (v *Verifier) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Close ends the body. It comes before whatever depends on the body, and Verify does it, too.
+func (v *Verifier) Close() error {
+	if v.closed {
+		return nil
+	}
+	v.closed = true
+	for _, body := range v.bodies {
+		body.body.Close() // hashing has no errors
+	}
+	return nil
+}
+
 // Verify ends the body and gives a verdict on each signature, from the top one down; none if there is no signature. Keys are looked
 // up side by side, each name once, and only where nothing else has failed. When the context ends, missing keys are TempError. It is
 // to be called once.
 func (v *Verifier) Verify(ctx context.Context) []Verification {
-	for _, body := range v.bodies {
-		body.body.Close() // hashing has no errors
+	v.Close()
+	for _, s := range v.signatures {
+		s.CheckMessage()
 	}
-	for i := range v.signatures {
-		s := &v.signatures[i]
-		s.settle(func() *problem { return s.checkTimes(v.options.Now()) })
-		s.settle(func() *problem { return s.checkBody(v.bodies[s.body]) })
-		s.settle(func() *problem { return s.hashFields(v.pick(s.signature)) })
-	}
-	v.findKeys(ctx)
+	FindKeys(ctx, v.options.Resolver, v.signatures)
 	var verdicts []Verification
-	for i := range v.signatures {
-		s := &v.signatures[i]
-		s.settle(func() *problem { return s.key.allows(s.signature) })
-		s.settle(s.checkValue)
-		verdicts = append(verdicts, s.verdict())
+	for _, s := range v.signatures {
+		verdicts = append(verdicts, s.Verdict())
 	}
 	return verdicts
-}
-
-// settle asks a check for its verdict if there is none yet.
-func (c *candidate) settle(check func() *problem) {
-	if c.problem == nil {
-		c.problem = check()
-	}
 }
 
 // checkTimes compares t= and x= with the clock.
@@ -225,24 +245,24 @@ func (s *signature) checkBody(body *bodyHash) *problem {
 	return nil
 }
 
-// findKeys looks up the keys that are still needed.
-func (v *Verifier) findKeys(ctx context.Context) {
+// FindKeys looks up the keys of the signatures that have not failed yet: side by side, each name once. When the context ends, missing
+// ones make a TempError.
+func FindKeys(ctx context.Context, resolver Resolver, signatures []*Signature) {
 	type answer struct {
 		name    string
 		key     *publicKey
 		problem *problem
 	}
-	waiting := map[string][]*candidate{}
-	answers := make(chan answer, len(v.signatures)) // nobody blocks on it, even when we no longer wait
-	for i := range v.signatures {
-		s := &v.signatures[i]
+	waiting := map[string][]*Signature{}
+	answers := make(chan answer, len(signatures)) // nobody blocks on it, even when we no longer wait
+	for _, s := range signatures {
 		if s.problem != nil {
 			continue
 		}
 		name := strings.ToLower(s.selector + "._domainkey." + s.domain + ".")
 		if waiting[name] == nil {
 			go func() {
-				key, p := lookupKey(ctx, v.options.Resolver, name)
+				key, p := lookupKey(ctx, resolver, name)
 				answers <- answer{name, key, p}
 			}()
 		}
@@ -276,76 +296,4 @@ func lookupKey(ctx context.Context, resolver Resolver, name string) (*publicKey,
 		return nil, permError("no key record")
 	}
 	return nil, &problem{TempError, "key look-up failed"}
-}
-
-// pick gives the signed fields: of several with one name the last unused one counts, and a name without one adds nothing (RFC 6376
-// section 5.4.2). A signature that lists more of its like than were there is one of them itself, to every verifier, and so fails.
-func (v *Verifier) pick(s *signature) []Field {
-	var picked []Field
-	used := map[string]int{}
-	for _, name := range s.names {
-		places := v.fields[name]
-		if used[name] < len(places) {
-			used[name]++
-			picked = append(picked, v.header[places[len(places)-used[name]]])
-		}
-	}
-	return picked
-}
-
-func (c *candidate) hashFields(fields []Field) *problem {
-	if slices.ContainsFunc(fields, hasBareCR) || hasBareCR(c.field) {
-		return &problem{Neutral, "CR within a line of a signed field"}
-	}
-	c.digest = c.signature.digestOf(fields)
-	return nil
-}
-
-func (c *candidate) checkValue() *problem {
-	if !c.key.verifies(c.digest, c.value) {
-		return &problem{Fail, "signature did not verify"}
-	}
-	return nil
-}
-
-// digestOf hashes the fields and then the signature's own one: without the value of b= and the white space around it, and without its
-// final line end (RFC 6376 section 3.7).
-func (s *signature) digestOf(fields []Field) (sum [sha256.Size]byte) {
-	hash := sha256.New()
-	var canonical []byte
-	for _, field := range fields {
-		canonical = s.header.appendField(canonical[:0], field)
-		hash.Write(canonical)
-	}
-	own := slices.Concat(s.field[:s.bStart], s.field[s.bEnd:])
-	canonical = s.header.appendField(canonical[:0], own)
-	hash.Write(bytes.TrimSuffix(canonical, []byte("\r\n")))
-	hash.Sum(sum[:0])
-	return sum
-}
-
-// appendField appends the canonical form of a field, with its CRLF.
-func (c Canonicalization) appendField(b []byte, f Field) []byte {
-	if c == Relaxed {
-		return appendRelaxed(b, f)
-	}
-	for line := range bytes.Lines(f) { // RFC 6376 section 3.4.1
-		b = append(b, bytes.TrimRight(line, "\r\n")...)
-		b = append(b, '\r', '\n')
-	}
-	return b
-}
-
-func (c *candidate) verdict() Verification {
-	v := Verification{
-		Status: Pass, Domain: c.domain, Selector: c.selector, Identity: c.identity, Algorithm: c.algorithm,
-		Header: c.header, Body: c.body, Signature: c.text, SignedNames: c.names, Limited: c.limited,
-	}
-	if c.problem != nil {
-		v.Status, v.Reason = c.problem.status, c.problem.reason
-	}
-	if c.key != nil {
-		v.Testing, v.KeyBits = c.key.testing, c.key.bits
-	}
-	return v
 }

@@ -29,6 +29,8 @@ type Config struct {
 	// line; blank lines and lines that start with # do not count.
 	LocalDomains     []string `toml:"local_domains"`
 	LocalDomainsFile string   `toml:"local_domains_file"`
+	// LocalDomainsMaps are Postfix tables, "hash:/etc/postfix/virtual", that have further local domains as their keys.
+	LocalDomainsMaps []string `toml:"local_domains_maps"`
 	// Resolver is the "host:port" of a DNS server. Default: the system's.
 	Resolver string `toml:"resolver"`
 	// TrustedNetworks are the clients whose mail is our own outgoing mail. Default: 127.0.0.0/8 and ::1/128.
@@ -85,6 +87,11 @@ type DMARCConfig struct {
 // ARCConfig is the section [arc].
 type ARCConfig struct {
 	Seal *bool `toml:"seal"` // default true
+	// Domain and Selector name the key, one of [[dkim.keys]]. Default: the first RSA key of DKIM's default domain.
+	Domain   string `toml:"domain"`
+	Selector string `toml:"selector"`
+	// OnlyFor are the recipients' domains that mail is sealed for; a leading dot takes all subdomains. Default: all.
+	OnlyFor []string `toml:"only_for"`
 }
 
 // ReinjectConfig is the section [reinject].
@@ -304,6 +311,9 @@ func (c *Config) check() error {
 			return fmt.Errorf("dkim: default_domain %q has no [[dkim.keys]]", c.DKIM.DefaultDomain)
 		}
 	}
+	if err := c.ARC.check(c); err != nil {
+		return fmt.Errorf("arc: %w", err)
+	}
 	for _, choice := range []struct {
 		name, value string
 		allowed     []string
@@ -315,6 +325,29 @@ func (c *Config) check() error {
 		if !slices.Contains(choice.allowed, choice.value) {
 			return fmt.Errorf("%s: %q is not one of %s", choice.name, choice.value, strings.Join(choice.allowed, ", "))
 		}
+	}
+	return nil
+}
+
+// check completes the name of the key. Domain stays "" if there is no key at all.
+func (a *ARCConfig) check(c *Config) (err error) {
+	setDefault(&a.Domain, c.DKIM.DefaultDomain)
+	if a.Domain != "" {
+		if a.Domain, err = parseDomain(a.Domain); err != nil {
+			return fmt.Errorf("domain: %w", err)
+		}
+		if len(c.keysOf(a.Domain)) == 0 {
+			return fmt.Errorf("domain %q has no [[dkim.keys]]", a.Domain)
+		}
+	}
+	if a.Selector == "" {
+		return nil
+	}
+	if a.Selector, err = parseDomain(a.Selector); err != nil {
+		return fmt.Errorf("selector: %w", err)
+	}
+	if !slices.ContainsFunc(c.keysOf(a.Domain), func(k KeyConfig) bool { return k.Selector == a.Selector }) {
+		return fmt.Errorf("no [[dkim.keys]] has domain %q and selector %q", a.Domain, a.Selector)
 	}
 	return nil
 }
@@ -340,6 +373,13 @@ func (c *Config) localDomains() (domainSet, error) {
 		}
 	}
 	return set, err
+}
+
+// LocalTest gives the function that tells whether a domain is local by the configuration itself, its tables aside; ".example.org" asks for
+// all subdomains.
+func (c *Config) LocalTest() (func(domain string) bool, error) {
+	set, err := c.localDomains()
+	return func(domain string) bool { return set.has(canonicalDomain(domain)) }, err
 }
 
 // newDomainSet makes a set of the entries and of those that a file has, one a line.

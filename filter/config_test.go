@@ -108,6 +108,8 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		"[dkim]\ndefault_domain = \"a.example\"\n":     "has no [[dkim.keys]]",
 		"[[dkim.keys]]\nselector = \"a\"\n":            "number 1: domain",
 		"[[dkim.keys]]\ndomain = \"a.example\"\n":      "number 1: selector",
+		"[arc]\ndomain = \"a.example\"\n":              "has no [[dkim.keys]]",
+		"[arc]\nselector = \"b\"\n":                    "selector \"b\"",
 		"[dmarc]\nmunge_from = \"sometimes\"\n":        "when-needed, never, always",
 		"[dmarc]\non_dmarc_fail = \"bounce\"\n":        "forward, reject, discard",
 		"[dmarc]\non_own_domain_forgery = \"maybe\"\n": "policy, reject, forward",

@@ -45,6 +45,9 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		p.mungeFrom(d, msg, strict)
 	}
 	d.Trace = d.Class == Forwarded && len(d.Recipients) == 1
+	if err := p.seal(d, msg); err != nil {
+		return deliver, err
+	}
 	p.spareSignatures(d, msg)
 	if !authentic && p.disownSender(d, env, msg, msg.authors) {
 		return deliver, nil
@@ -119,7 +122,29 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	}
 	d.because("DMARC failed on arrival: forwarded as it came")
 	p.disownSender(d, env, msg, msg.authors)
-	return deliver, nil
+	return deliver, p.seal(d, msg)
+}
+
+// seal plans for an ARC set. It goes on what failed DMARC, too: it says so, and such mail is what ARC is for, if a chain came with it. What
+// claims a domain of ours and does not prove it never gets here: nothing of such a message is to carry our name.
+func (p *policy) seal(d *Delivery, msg facts) *Failure {
+	isFor := func(r Recipient) bool { return p.sealFor == nil || p.sealFor.has(domainOf(r.Address)) }
+	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
+		return nil
+	}
+	if obstacle := msg.proven.chain.Obstacle(); obstacle != "" {
+		d.because("not sealed: nothing can be added to the ARC chain: %s", obstacle)
+		return nil
+	}
+	if msg.proven.ARC.Status == dkim.TempError {
+		if msg.patient {
+			return dnsTrouble()
+		}
+		d.because("not sealed: DNS does not tell whether the ARC chain holds")
+		return nil
+	}
+	d.Seal = true
+	return nil
 }
 
 // disownSender gives mail that is not authenticated an SRS sender where its own is in the From: domain, and this host may send for that
@@ -228,6 +253,10 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 		}
 		if d.Stamp && forbids("authentication-results") {
 			d.Stamp = false
+		}
+		if d.Seal && (forbids("arc-seal") || forbids("arc-message-signature") || forbids("arc-authentication-results")) {
+			d.Seal = false
+			d.because("not sealed: the author's signature forbids more ARC fields")
 		}
 		if d.Trace && (forbids("x-forwarded-to") || forbids("x-forwarded-for")) {
 			d.Trace = false

@@ -67,10 +67,24 @@ func unfold(value []byte) string {
 // cameWithUTF8 tells whether the client asked for SMTPUTF8: then the Received: field that Postfix put on top says so
 // (RFC 6531 section 4.3).
 func (m *Message) cameWithUTF8() bool {
-	for _, field := range m.Header {
-		if field.Is("Received") {
-			return strings.Contains(unfold(field.Value()), "with UTF8SMTP")
-		}
+	return strings.Contains(m.received(0), "with UTF8SMTP")
+}
+
+// received is the value of the nth Received: field from the top, unfolded; "" if there are not so many. The topmost is the newest.
+func (m *Message) received(n int) string {
+	header := m.Header
+	if m.Oversized {
+		const enough = 64 << 10
+		header, _ = dkim.SplitHeader(m.head[:min(len(m.head), enough)])
 	}
-	return false
+	for _, field := range header {
+		if !field.Is("Received") {
+			continue
+		}
+		if n == 0 {
+			return unfold(field.Value())
+		}
+		n--
+	}
+	return ""
 }

@@ -52,6 +52,8 @@ type Delivery struct {
 	Purge bool `json:"purge,omitempty"`
 	// Trace is set if X-Forwarded-To and X-Forwarded-For are added.
 	Trace bool `json:"trace,omitempty"`
+	// Seal is set if an ARC set is added.
+	Seal bool `json:"seal,omitempty"`
 	// Forecast is nil for what stays on this side.
 	Forecast *Forecast `json:"forecast,omitempty"`
 	// Reasons tell a person why, in the order of the decisions.
@@ -75,6 +77,8 @@ type policy struct {
 	dmarc         DMARCConfig
 	forceMunge    domainSet
 	forbidMunge   domainSet
+	sealer        string    // the domain of the key for ARC; "" if nothing is sealed
+	sealFor       domainSet // recipients' domains; nil is all
 }
 
 // facts are what the plan has to know of the message itself.
@@ -92,6 +96,8 @@ type facts struct {
 	// occurrences counts the fields of the names that we may add, and the Authentication-Results that only claim to be ours.
 	occurrences map[string]int
 	claimed     int
+	// mended is set if we have mended the message before.
+	mended bool
 }
 
 // plan decides. It touches nothing outside its arguments (the clock is in the SRS rewriter).
@@ -106,9 +112,9 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 
 	var refusal *Failure
 	for _, recipient := range env.Recipients {
-		class := p.classify(env, recipient.Address)
+		class := p.classify(env, recipient)
 		delivery := group(class)
-		if class == Reversed {
+		if p.ownsSRS(recipient.Address) {
 			original, err := p.reverse(recipient.Address)
 			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
 				// One exit status speaks for all recipients. Handed back as it is, this one is refused by Postfix,
@@ -120,6 +126,8 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 				delivery.because("%s is a valid SRS address of ours", recipient.Address)
 				recipient.Address = original
 			}
+		} else if class == Reversed {
+			delivery.because("%s, a valid SRS address of ours, was reversed before", recipient.Original)
 		}
 		delivery.Recipients = append(delivery.Recipients, recipient)
 	}
@@ -159,17 +167,17 @@ func (p *policy) needsProof(env *Envelope) bool {
 		return false
 	}
 	for _, r := range env.Recipients {
-		if class := p.classify(env, r.Address); class == Forwarded || class == Bounce {
+		if class := p.classify(env, r); class == Forwarded || class == Bounce {
 			return true
 		}
 	}
 	return false
 }
 
-func (p *policy) classify(env *Envelope, recipient string) Class {
-	domain := domainOf(recipient)
+func (p *policy) classify(env *Envelope, recipient Recipient) Class {
+	domain := domainOf(recipient.Address)
 	switch {
-	case p.ownsSRS(recipient):
+	case p.ownsSRS(recipient.Address), p.reversedBefore(recipient):
 		return Reversed
 	case domain == "", p.local.has(domain): // Postfix completes an address without domain by its own
 		return Local
@@ -185,6 +193,15 @@ func (p *policy) classify(env *Envelope, recipient string) Class {
 // absence stops no other mail.
 func (p *policy) ownsSRS(address string) bool {
 	return p.srsDomain != "" && domainOf(address) == p.srsDomain && srs.IsRewritten(address)
+}
+
+// reversedBefore tells whether a recipient was an SRS address of ours until a lookup table (recipient_canonical_maps) took it back.
+func (p *policy) reversedBefore(r Recipient) bool {
+	if p.srs == nil || !p.ownsSRS(r.Original) {
+		return false
+	}
+	original, err := p.srs.Reverse(r.Original)
+	return err == nil && strings.EqualFold(original, r.Address)
 }
 
 // reverse verifies an SRS address of ours and gives the original sender.
@@ -225,6 +242,9 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 		return deliver, nil
 	case d.Class == Local:
 		d.because("delivered on this side: handed back as it came")
+		return deliver, nil
+	case msg.mended:
+		d.because("mended before postsuper requeued it: handed back as it came")
 		return deliver, nil
 	case !env.isOurs(p.trusted):
 		return p.mendForeign(d, env, msg)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postmend/dkim"
+	"postmend/dkim/arc"
 	"postmend/filter/authn"
 )
 
@@ -26,19 +27,31 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 		Authors:  authorDomains(m.Header),
 		Trusted:  f.trustedResults(m),
 	}
+	chain := arc.Read(m.Header)
+	verifier := dkim.NewVerifier(m.Header, dkim.VerifyOptions{Resolver: resolver, Now: f.now}, chain.MessageSignatures()...)
+	verify, follow := verifier.Verify, func(ctx context.Context) arc.Result { return chain.Verify(ctx, resolver) }
 	if request.Trusted != nil {
-		return f.checkTransit(ctx, resolver, request, authn.Check(ctx, resolver, request, nil)), nil
+		verify = nil
+		if request.Trusted.ARC.Status != "" {
+			follow = nil
+		}
 	}
-	verifier := dkim.NewVerifier(m.Header, dkim.VerifyOptions{Resolver: resolver, Now: f.now})
-	if err := m.writeBody(verifier); err != nil {
-		return proof{}, err
+	if verify != nil || follow != nil {
+		if err := m.writeBody(verifier); err != nil {
+			return proof{}, err
+		}
+		verifier.Close()
 	}
-	return f.checkTransit(ctx, resolver, request, authn.Check(ctx, resolver, request, verifier.Verify)), nil
+	proven := f.checkTransit(ctx, resolver, request, authn.Check(ctx, resolver, request, verify, follow))
+	proven.chain = chain
+	return proven, nil
 }
 
 // proof is what a message proves, and what this host would add to it.
 type proof struct {
 	authn.Results
+	// chain is what the next ARC set is added to.
+	chain *arc.Chain
 	// weMaySend is set if SPF lets this host send for the sender's domain: then merely sending the message on adds a pass.
 	weMaySend bool
 }
@@ -54,7 +67,7 @@ func (f *Filter) checkTransit(ctx context.Context, resolver *authn.Resolver, req
 	addresses, _ := resolver.LookupIPAddr(ctx, f.config.Hostname)
 	for _, address := range addresses[:min(len(addresses), enough)] {
 		ip, _ := netip.AddrFromSlice(address.IP)
-		ours := authn.Check(ctx, resolver, authn.Request{ClientIP: ip.Unmap(), HELO: f.config.Hostname, Sender: request.Sender}, nil)
+		ours := authn.Check(ctx, resolver, authn.Request{ClientIP: ip.Unmap(), HELO: f.config.Hostname, Sender: request.Sender}, nil, nil)
 		proven.weMaySend = proven.weMaySend || ours.SPF.Status == authn.Pass
 	}
 	return proven
@@ -86,18 +99,12 @@ func (f *Filter) claimsToBeOurs(field dkim.Field) bool {
 // age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when it took the message in. Without
 // one there is nobody who would try again: then it is as old as can be.
 func (f *Filter) age(m *Message) time.Duration {
-	for _, field := range m.Header {
-		if !field.Is("Received") {
-			continue
-		}
-		value := unfold(field.Value())
-		date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
-		if err != nil {
-			break
-		}
-		return f.now().Sub(date)
+	value := m.received(0)
+	date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
+	if err != nil {
+		return math.MaxInt64
 	}
-	return math.MaxInt64
+	return f.now().Sub(date)
 }
 
 // facts gathers what the plan has to know of the message.
@@ -109,9 +116,11 @@ func (f *Filter) facts(m *Message, proven proof) facts {
 		patient:     f.age(m) < time.Duration(f.config.Limits.DNSPatience),
 		longestLine: m.LongestLine,
 		occurrences: map[string]int{},
+		mended:      f.mendedBefore(m),
 	}
 	for _, field := range m.Header {
-		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for"} {
+		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for",
+			"arc-authentication-results", "arc-message-signature", "arc-seal"} {
 			if field.Is(name) {
 				known.occurrences[name]++
 			}

@@ -18,6 +18,7 @@ type Report struct {
 	plan     Plan
 	known    facts
 	signers  []string
+	sealer   string
 	notes    []string
 	result   string
 }
@@ -42,6 +43,8 @@ func (r *Report) signed(keys []*dkim.Key) {
 		r.signers = append(r.signers, key.Domain+"/"+key.Selector)
 	}
 }
+
+func (r *Report) sealed(key *dkim.Key) { r.sealer = key.Domain + "/" + key.Selector }
 
 func (r *Report) handedOver(results []reinject.Result) {
 	for _, result := range results {
@@ -117,6 +120,8 @@ func (r *Report) String() string {
 	put("policy", string(r.known.proven.DMARC.Policy))
 	put("new_from", newFrom)
 	put("signed", strings.Join(r.signers, ","))
+	put("arc", string(r.known.proven.ARC.Status))
+	put("sealed", r.sealer)
 	put("result", r.result)
 	put("queued_as", strings.Join(r.queueIDs, ","))
 	put("time", fmt.Sprintf("%.3fs", r.elapsed.Seconds()))

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"io"
 
 	"postmend/dkim"
@@ -86,16 +87,19 @@ func traceFields(r Recipient) dkim.Header {
 }
 
 // sign makes the DKIM-Signature fields for the message's body under the given header.
-func (m *Message) sign(header dkim.Header, keys []*dkim.Key) (dkim.Header, error) {
+func (m *Message) sign(header dkim.Header, keys []*dkim.Key) (fields dkim.Header, bodyHash [sha256.Size]byte, err error) {
 	signer, err := dkim.NewSigner(header, keys)
 	if err != nil {
-		return nil, err
+		return nil, bodyHash, err
 	}
-	defer signer.Close()
 	if err := m.writeBody(signer); err != nil {
-		return nil, err
+		return nil, bodyHash, err
 	}
-	return signer.Sign()
+	if fields, err = signer.Sign(); err != nil {
+		return nil, bodyHash, err
+	}
+	bodyHash, err = signer.BodyHash()
+	return fields, bodyHash, err
 }
 
 // SignMessage copies a message from r to w with a DKIM-Signature field of each key on top. All of r is read before w is written to.
@@ -108,7 +112,7 @@ func SignMessage(w io.Writer, r io.Reader, keys []*dkim.Key) error {
 	if err := m.checkWhole(0); err != nil {
 		return err
 	}
-	fields, err := m.sign(m.Header, keys)
+	fields, _, err := m.sign(m.Header, keys)
 	if err != nil {
 		return err
 	}

@@ -43,16 +43,18 @@ func New(config *Config, options Options) (*Filter, error) {
 	local, localErr := config.localDomains()
 	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
 	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
-	if err := errors.Join(localErr, forceErr, forbidErr); err != nil {
+	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
+	if err := errors.Join(localErr, forceErr, forbidErr, onlyErr); err != nil {
 		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
 	}
 	target, err := reinject.New(reinject.Options{
-		Target:       config.Reinject.Target,
-		User:         config.Reinject.User,
-		PasswordFile: config.Reinject.PasswordFile,
-		HELOName:     config.Hostname,
-		SpoolDir:     config.Limits.SpoolDir,
-		Stdout:       options.Stdout,
+		Target:           config.Reinject.Target,
+		User:             config.Reinject.User,
+		PasswordFile:     config.Reinject.PasswordFile,
+		HELOName:         config.Hostname,
+		ListenerHELOName: handOverName(config.Hostname),
+		SpoolDir:         config.Limits.SpoolDir,
+		Stdout:           options.Stdout,
 	})
 	if err != nil {
 		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: fmt.Errorf("reinject: %w", err)}
@@ -70,6 +72,12 @@ func New(config *Config, options Options) (*Filter, error) {
 		dmarc:         config.DMARC,
 		forceMunge:    force,
 		forbidMunge:   forbid,
+	}
+	if config.ARC.Seal == nil || *config.ARC.Seal {
+		f.policy.sealer = config.ARC.Domain
+	}
+	if config.ARC.OnlyFor != nil {
+		f.policy.sealFor = only
 	}
 	for _, key := range config.DKIM.Keys {
 		f.policy.signers[key.Domain] = true
@@ -167,15 +175,24 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	if err != nil {
 		return nil, Plan{}, facts{}, err
 	}
+	if f.loops(env, m) {
+		m.Close()
+		return nil, Plan{}, facts{}, f.loop(env)
+	}
+	policy, err := f.policyFor(ctx, env)
+	if err != nil {
+		m.Close()
+		return nil, Plan{}, facts{}, err
+	}
 	var proven proof
-	if f.policy.needsProof(env) && !m.Oversized {
+	if policy.needsProof(env) && !m.Oversized {
 		if proven, err = f.prove(ctx, env, m); err != nil {
 			m.Close()
 			return nil, Plan{}, facts{}, err
 		}
 	}
 	known := f.facts(m, proven)
-	return m, f.policy.plan(env, known), known, nil
+	return m, policy.plan(env, known), known, nil
 }
 
 func (f *Filter) read(env *Envelope, stdin io.Reader) (*Message, error) {
@@ -226,7 +243,7 @@ func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, repo
 	return transactions, nil
 }
 
-// mend makes the message of a delivery. Signatures come last and go on top: they are over what leaves.
+// mend makes the message of a delivery.
 func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (content, error) {
 	leaving := content{message: m}
 	if d.Purge {
@@ -245,23 +262,7 @@ func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (cont
 			report.note("From: stays after all: " + err.Error())
 		}
 	}
-	if d.SignAs == "" {
-		return leaving, nil
-	}
-	keys, err := f.loadKeys(d.SignAs)
-	if err != nil {
-		return content{}, &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
-	}
-	signatures, err := m.sign(leaving.remaining(), keys)
-	if errors.Is(err, dkim.ErrUnsignable) {
-		report.note(err.Error())
-		return leaving, nil
-	} else if err != nil {
-		return content{}, err
-	}
-	report.signed(keys)
-	leaving.added = append(signatures, leaving.added...)
-	return leaving, nil
+	return leaving, f.sign(&leaving, d, known, report)
 }
 
 func reinjectRecipients(recipients []Recipient) []reinject.Recipient {

@@ -36,7 +36,8 @@ import (
 //	file X    a file beside the configuration
 //	zone      DNS records for dnstest, beside baseZone; what has records here has none there
 //	envelope  from, to (may repeat), original, client ("none": a local submission), helo, sasl
-//	sign      DKIM signatures, put on top of the message one after the other, see sender.sign
+//	sign      DKIM signatures, put on top of the message one after the other, see world.sign
+//	arc       ARC sets, put on top after that, see world.seal
 //	message   as Postfix hands it over, with LF
 //	want      what specification and design ask for, see outcome.check; lines below "delivery: CLASS" are about that delivery
 //
@@ -128,7 +129,7 @@ func (w *world) read(t *testing.T, file string) scenario {
 		}
 		name := string(text[part[2]:part[3]])
 		kind, _, _ := strings.Cut(name, " ")
-		if !slices.Contains([]string{"why", "config", "file", "zone", "envelope", "sign", "message", "want"}, kind) || s[name] != "" {
+		if !slices.Contains([]string{"why", "config", "file", "zone", "envelope", "sign", "arc", "message", "want"}, kind) || s[name] != "" {
 			t.Fatalf("section %q is unknown or there twice", name)
 		}
 		s[name] = string(text[part[1]:end])

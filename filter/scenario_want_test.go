@@ -34,6 +34,11 @@ func (w *world) play(t *testing.T, s scenario) *outcome {
 			header = w.sign(t, line, header, body) + header
 		}
 	}
+	for line := range strings.Lines(s["arc"]) {
+		if strings.TrimSpace(line) != "" {
+			header = w.seal(t, line, header, body) + header
+		}
+	}
 	e, target := startExit(t)
 	o := &outcome{env: readEnvelope(t, s["envelope"]), dns: w.dns(t, s), arrived: strings.ReplaceAll(header+"\r\n"+body, "\r\n", "\n")}
 	o.config = w.config(t, s, o.dns.Addr(), target)
@@ -143,6 +148,10 @@ func (o *outcome) check(t *testing.T, want string) {
 		}
 		got, isPattern, known := o.look(t, name, class)
 		switch {
+		case name == "not asked":
+			if asked := strings.Join(o.asked, " "); regexp.MustCompile(value).MatchString(asked) {
+				t.Errorf("asked for %q: %s", value, asked)
+			}
 		case name == "lacks":
 			if got, _, _ := o.look(t, "header", class); regexp.MustCompile(value).MatchString(got) {
 				t.Errorf("header has %q", value)
@@ -171,6 +180,8 @@ func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern,
 		return string(dmarc.Policy), false, true
 	case "spf":
 		return string(o.report.known.proven.SPF.Status), false, true
+	case "arc":
+		return string(o.report.known.proven.ARC.Status), false, true
 	case "dkim":
 		var words []string
 		for _, v := range o.report.known.proven.DKIM {
@@ -200,6 +211,8 @@ func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern,
 		return from.Name, false, true
 	case "signed":
 		return o.signedWord(l.text), false, true
+	case "sealed":
+		return sealedWord(o.arrived, l.text), false, true
 	case "untouched":
 		return yes(l.text == o.arrived), false, true
 	case "trace":

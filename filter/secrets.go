@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"time"
 
-	"postmend/dkim"
 	"postmend/srs"
 )
 
@@ -54,20 +52,4 @@ func readSecrets(path string) ([][]byte, error) {
 		return nil, fmt.Errorf("srs: secrets_file: %s is empty", path)
 	}
 	return secrets, nil
-}
-
-// loadKeys loads all keys of a domain.
-func (f *Filter) loadKeys(domain string) ([]*dkim.Key, error) {
-	var keys []*dkim.Key
-	for _, k := range f.config.keysOf(domain) {
-		key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
-		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w (uid %d)", err, os.Geteuid())
-		}
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }

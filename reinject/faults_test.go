@@ -275,3 +275,18 @@ func TestTheZeroOptionsMeanTheUsualListener(t *testing.T) {
 		t.Errorf("EHLO name %q, want the system's %q", target.carrier.(*smtpTarget).helo, name)
 	}
 }
+
+func TestTheListenerHearsAnotherNameThanServersElsewhere(t *testing.T) {
+	for name, want := range map[string]string{
+		"smtp://127.0.0.1:10026": "postmend.mx.example.org", "smtp://[::1]:10026": "postmend.mx.example.org", "smtp://localhost:10026": "postmend.mx.example.org",
+		"unix:/run/listener": "postmend.mx.example.org", "smtp://192.0.2.1:25": "mx.example.org", "smtps://mail.example.net:465": "mx.example.org",
+	} {
+		target, err := New(Options{Target: name, HELOName: "mx.example.org", ListenerHELOName: "postmend.mx.example.org"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := target.carrier.(*smtpTarget).helo; got != want {
+			t.Errorf("%s hears %q, want %q", name, got, want)
+		}
+	}
+}

@@ -37,6 +37,8 @@ type Options struct {
 	RootCAs *x509.CertPool
 	// HELOName is our name in EHLO; "" means the system's host name.
 	HELOName string
+	// ListenerHELOName takes its place towards a server on this same host: loopback or a Unix-domain socket. "" means HELOName.
+	ListenerHELOName string
 	// SpoolDir is where what sendmail is about to read is kept, in unlinked files; "" means the system's temporary directory.
 	SpoolDir string
 	// Stdout is where the target stdout: writes to; without it, that target refuses.

@@ -28,7 +28,7 @@ func parseTarget(name string, o Options) (carrier, error) {
 		if err := checkPath(name, rest); err != nil {
 			return nil, err
 		}
-		return newSMTP(smtpTarget{network: "unix", address: rest}, name, o)
+		return newSMTP(smtpTarget{network: "unix", address: rest, helo: o.ListenerHELOName}, name, o)
 	}
 	if o.User != "" && (scheme == "sendmail" || scheme == "stdout") {
 		return nil, fmt.Errorf("target %q takes no user and password_file: only SMTP does", name)
@@ -69,6 +69,9 @@ func parseSMTP(name, scheme, rest string, o Options) (carrier, error) {
 		return nil, fmt.Errorf("target %q: want %s://HOST:PORT, an IPv6 address as [::1]:PORT", name, scheme)
 	}
 	s := smtpTarget{network: "tcp", address: authority, host: host, encryption: immediate}
+	if isLoopback(host) {
+		s.helo = o.ListenerHELOName
+	}
 	if scheme == "smtp" {
 		s.encryption = defaultEncryption(host, o.User != "")
 	}
@@ -106,7 +109,9 @@ func isLoopback(host string) bool {
 }
 
 func newSMTP(s smtpTarget, name string, o Options) (carrier, error) {
-	s.helo = o.HELOName
+	if s.helo == "" {
+		s.helo = o.HELOName
+	}
 	if s.helo == "" {
 		s.helo, _ = os.Hostname()
 	}

@@ -207,7 +207,7 @@ func (f *forwarder) judge(messages []mta.Received) {
 	f.t.Helper()
 	var signed [][]byte
 	for _, m := range messages {
-		if bytes.HasPrefix(m.Content, []byte("Received:")) && bytes.Contains(m.Content, []byte("\r\nDKIM-Signature: a=")) {
+		if bytes.HasPrefix(m.Content, []byte("Received:")) && bytes.Contains(m.Content, []byte("\r\nDKIM-Signature: v=1; a=")) {
 			signed = append(signed, m.Content)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"postmend/tests/mta"
 )
 
-// forwarder is the host under test: a Postfix with postmend as content filter, as the README sets it up. It is at home in
+// forwarder is the host under test: a Postfix with postmend as content filter, as docs/postfix.md sets it up. It is at home in
 // example.org, whose mailboxes are the local sink; everything else leaves for the remote sink.
 type forwarder struct {
 	*mta.Instance
@@ -35,9 +35,15 @@ const (
 	srsDomain = "srs.example.org"
 )
 
-// start builds postmend, and sets a forwarder up from the README's own lines. Target is where postmend hands messages to; "" is
+// start builds postmend, and sets a forwarder up from the lines in docs/postfix.md. Target is where postmend hands messages to; "" is
 // the listener.
 func start(t testing.TB, target string) *forwarder {
+	t.Helper()
+	return startChanged(t, target, func(*forwarder, *string, *string) {})
+}
+
+// startChanged changes the lines for main.cf and master.cf before Postfix starts.
+func startChanged(t testing.TB, target string, change func(f *forwarder, main, master *string)) *forwarder {
 	t.Helper()
 	f := &forwarder{t: t, local: mta.StartSink(t), remote: mta.StartSink(t)}
 	dir := mta.Folder(t)
@@ -56,11 +62,7 @@ func start(t testing.TB, target string) *forwarder {
 	t.Cleanup(func() { f.dns.Close() })
 	f.writeConfig(target)
 
-	master := strings.NewReplacer(
-		"/usr/local/bin/postmend filter", f.program+" filter -c "+f.config,
-		"user=postmend", "user=nobody",
-		"127.0.0.1:10026", f.listener,
-	).Replace(readme(t, "master.cf"))
+	master := f.private(readme(t, "master.cf"))
 	master += "\n" + f.smtp + " inet n - n - - smtpd -o smtpd_authorized_xclient_hosts=127.0.0.0/8\n"
 	main := readme(t, "main.cf") + `
 relayhost = [127.0.0.1]:` + f.remote.Port + `
@@ -74,8 +76,19 @@ smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 message_size_limit = 100000000
 smtp_line_length_limit = 0
 `
+	change(f, &main, &master)
 	f.Instance = mta.Start(t, dir, main, master)
 	return f
+}
+
+// private makes lines of docs/postfix.md fit this forwarder.
+func (f *forwarder) private(lines string) string {
+	return strings.NewReplacer(
+		"/usr/local/bin/postmend filter", f.program+" filter -c "+f.config,
+		"/usr/local/bin/postmend lookup", f.program+" lookup -c "+f.config,
+		"user=postmend", "user=nobody",
+		"127.0.0.1:10026", f.listener,
+	).Replace(lines)
 }
 
 // writeConfig writes postmend's configuration, SRS secret and keys, for the user nobody.
@@ -148,16 +161,16 @@ func build(t testing.TB, path string, flags ...string) {
 	}
 }
 
-// readme gives the lines of the README's code block of the given kind, so that what operators copy is what is tested.
+// readme gives the lines of the code block of the given kind in docs/postfix.md, so that what operators copy is what is tested.
 func readme(t testing.TB, kind string) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../docs/postfix.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	found := regexp.MustCompile("(?s)```" + regexp.QuoteMeta(kind) + "\n(.*?)```").FindSubmatch(text)
 	if found == nil {
-		t.Fatalf("the README has no block %q", kind)
+		t.Fatalf("docs/postfix.md has no block %q", kind)
 	}
 	return string(found[1])
 }

@@ -46,6 +46,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case err == nil:
 		return 0
 	}
+	if isSpawned(stdin, stdout) {
+		return logFailure(err)
+	}
 	outcome := outcomeOf(err)
 	text := firstLine(err.Error())
 	if outcome == postfix.Misused && !isTerminal(stdout) {
@@ -54,6 +57,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintln(stderr, "postmend: "+text)
 	return outcome.Exit()
+}
+
+// logFailure is for where there is nobody to tell: spawn(8) has the exit status, and Postfix, which finds its connection closed, defers.
+func logFailure(err error) int {
+	syslog{socket: "/dev/log"}.write(severityOf(err), "NOQUEUE: "+firstLine(err.Error()))
+	return outcomeOf(err).Exit()
 }
 
 // usageError is a fault in the words of the command line.
@@ -108,7 +117,10 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		inv.explainCommand(),
 		inv.verifyCommand(),
 		inv.srsCommand(),
+		inv.lookupCommand(),
 		inv.dkimCommand(),
+		inv.setupCommand(),
+		inv.checkCommand(),
 		inv.demoCommand(),
 		inv.versionCommand(),
 	)

@@ -334,7 +334,7 @@ func TestDemoShowsBothWorlds(t *testing.T) {
 			// SPF alone: only a From: of ours passes.
 			`(?s)2\. .*From: +\S+ <(\S+)> +\S+ via forwarder\.example <info@forwarder\.example>`,
 			`(?s)2\. .*DMARC +fail \(\S+\) +pass \(forwarder\.example\)\n +its answer +550 5\.7\.509 Access denied +250 2\.0\.0 accepted`,
-			`    DKIM-Signature: a=rsa-sha256;`, `    Authentication-Results: mx\.forwarder\.example;`,
+			`    DKIM-Signature: v=1; a=rsa-sha256;`, `    Authentication-Results: mx\.forwarder\.example;`,
 		} {
 			if !regexp.MustCompile(want).MatchString(out.String()) {
 				t.Errorf("%q lacks %s:\n%s", args, want, out.String())

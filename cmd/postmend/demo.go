@@ -265,7 +265,7 @@ func (inv *invocation) printScene(without, with *received) error {
 
 // printIndented shows a message's header and the beginning of its body.
 func printIndented(w io.Writer, message []byte) error {
-	const maxLines = 60
+	const maxLines = 80
 	n := 0
 	for line := range bytes.Lines(message) {
 		if n++; n > maxLines {

@@ -119,6 +119,9 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		row("  leaves with", "<%s>", d.Sender)
 		row("  From:", "%s", or(d.From, "untouched"))
 		row("  signed as", "%s", or(d.SignAs, "not at all"))
+		if d.Class != filter.Local && d.Class != filter.Reversed {
+			row("  ARC set", "%s", map[bool]string{true: "added", false: "none"}[d.Seal])
+		}
 		if d.Forecast != nil {
 			row("  a receiver sees", "SPF %s", d.Forecast.SPF)
 			row("", "DMARC %s", d.Forecast.DMARC)
@@ -148,6 +151,10 @@ func printProven(row func(name, format string, args ...any), r authn.Results) {
 	row("DMARC", "%s%s", r.DMARC.Status, because(or(strings.Join(r.DMARC.AlignedBy, ", "), r.DMARC.Reason)))
 	if r.DMARC.PolicyName != "" {
 		row("policy", "%s, found at %s", or(string(r.DMARC.Policy), "none"), r.DMARC.PolicyName)
+	}
+	row("ARC", "%s%s", r.ARC.Status, because(r.ARC.Reason))
+	for i, sealer := range r.ARC.Sealers {
+		row(fmt.Sprintf("  set %d", i+1), "sealed by %s, selector %s", or(sealer.Domain, "nobody that can be read"), or(sealer.Selector, "none"))
 	}
 }
 

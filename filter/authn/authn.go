@@ -1,5 +1,5 @@
-// Package authn tells what an arriving message proves about who sent it: SPF (RFC 7208), DKIM (RFC 6376) and DMARC (RFC 9989, beside
-// RFC 7489's public suffix method), and reads and writes what others should know of it, Authentication-Results (RFC 8601).
+// Package authn tells what an arriving message proves about who sent it: SPF (RFC 7208), DKIM (RFC 6376), ARC (RFC 8617) and DMARC (RFC 9989,
+// beside RFC 7489's public suffix method), and reads and writes what others should know of it, Authentication-Results (RFC 8601).
 //
 // Check does it all, side by side, under one deadline. A bad result is not an error: no function here has one to return except the
 // parser, and what could not be found out is the result temperror. What to do about a result is the caller's concern.

@@ -1,6 +1,8 @@
 package authn
 
 import (
+	"net/netip"
+	"strconv"
 	"strings"
 
 	"postmend/dkim"
@@ -41,16 +43,15 @@ const (
 	maxSignatures = 20  // results for signatures that are written
 )
 
-// Format writes the value of an Authentication-Results field, without name and final line end: authserv-id, then spf, dkim and dmarc,
-// then the results in more. Each result begins a line; folds are CRLF and a tab; there are no comments. With nothing checked and
-// nothing in more it says none.
+// Format writes the value of an Authentication-Results field, without name and final line end: authserv-id, then spf, dkim, dmarc and
+// arc. Each result begins a line; folds are CRLF and a tab; there are no comments. With nothing checked it says none.
 //
 // Whatever the values are, they stay within their place: characters that are not printable ASCII become question marks, and what is
 // not a token is quoted. With "i=1; " before it, the value is that of an ARC-Authentication-Results field.
-func Format(authservID string, r Results, more ...Result) string {
+func Format(authservID string, r Results) string {
 	var f folder
 	f.b.WriteString(pvalue(authservID))
-	results := append(r.list(), more...)
+	results := r.list()
 	for _, result := range results {
 		f.result(result)
 	}
@@ -90,7 +91,22 @@ func (r Results) list() []Result {
 		}
 		list = append(list, dmarc)
 	}
+	if r.ARC.Status != "" {
+		list = append(list, chainResult(r.ARC))
+	}
 	return list
+}
+
+// chainResult has the properties of RFC 8617 section 10.2.
+func chainResult(a ARC) Result {
+	r := Result{Method: "arc", Status: Status(a.Status), Reason: a.Reason}
+	if a.OldestPass != nil {
+		r.Props = append(r.Props, Prop{"header", "oldest-pass", strconv.Itoa(*a.OldestPass)})
+	}
+	if a.RemoteIP.IsValid() {
+		r.Props = append(r.Props, Prop{"smtp", "remote-ip", a.RemoteIP.String()})
+	}
+	return r
 }
 
 // signatureResult has enough of b= to tell signatures of a domain apart (RFC 6008 section 4).
@@ -202,6 +218,8 @@ func FromTrusted(a *AuthRes) Results {
 		case "dmarc":
 			results.DMARC = DMARC{Status: word(r.Status), Domain: canonical(r.Prop("header.from")),
 				Policy: parsePolicy(r.Prop("policy.dmarc")), Reason: printable(r.Reason, 100)}
+		case "arc":
+			results.ARC = trustedChain(r)
 		}
 	}
 	return results
@@ -225,6 +243,22 @@ func trustedSignature(r Result) dkim.Verification {
 		v.Domain = canonical(v.Identity[strings.LastIndexByte(v.Identity, '@')+1:])
 	}
 	return v
+}
+
+// trustedChain is the zero value for a result that is none of a chain, and for temperror: such a chain is to be verified again.
+func trustedChain(r Result) ARC {
+	var a ARC
+	switch status := word(r.Status); status {
+	case None, Pass, Fail:
+		a.Status, a.Reason = dkim.Status(status), printable(r.Reason, 100)
+	default:
+		return a
+	}
+	a.RemoteIP, _ = netip.ParseAddr(r.Prop("smtp.remote-ip"))
+	if oldest, err := strconv.Atoi(r.Prop("header.oldest-pass")); err == nil && oldest >= 0 && a.Status == dkim.Pass {
+		a.OldestPass = &oldest
+	}
+	return a
 }
 
 // word maps a result to one that we know. hardfail is an old name of fail (RFC 8601 section 2.7.2).

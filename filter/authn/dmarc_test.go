@@ -186,8 +186,9 @@ func TestDMARC(t *testing.T) {
 		{"several records: the next one up", plain + "_dmarc.a.example.com TXT v=DMARC1; p=none\n_dmarc.a.example.com TXT v=DMARC1; p=none",
 			"a.example.com", "", "", Fail, reject, "example.com", ""},
 		{"another record beside it", plain + "_dmarc.example.com TXT v=spf1 -all", "example.com", "example.com", "", Pass, reject, "example.com", "spf"},
-		{"no p=, no reports", "_dmarc.example.com TXT v=DMARC1; adkim=s", "example.com", "example.com", "", None, "", "", ""},
-		{"no p=, reports", "_dmarc.example.com TXT v=DMARC1; rua=mailto:a@example.com", "example.com", "example.com", "", Pass, none, "example.com", "spf"},
+		{"no p=", "_dmarc.example.com TXT v=DMARC1; adkim=s", "example.com", "example.com", "", Pass, none, "example.com", "spf"},
+		{"invalid p=, no reports", "_dmarc.example.com TXT v=DMARC1; p=x", "example.com", "example.com", "", None, "", "", ""},
+		{"invalid p=, reports", "_dmarc.example.com TXT v=DMARC1; p=x; rua=mailto:a@example.com", "example.com", "example.com", "", Pass, none, "example.com", "spf"},
 		{"a CNAME leads to the record", "_dmarc.example.com CNAME d.example.net\nd.example.net TXT v=DMARC1; p=reject", "example.com", "", "",
 			Fail, reject, "example.com", ""},
 
@@ -204,7 +205,7 @@ func TestDMARC(t *testing.T) {
 			Fail, reject, "bank.example", ""},
 		{"below it, itself passes", "_dmarc.bank.example TXT v=DMARC1; p=none; sp=reject; psd=y", "x.bank.example", "mail.x.bank.example", "",
 			Pass, reject, "bank.example", "spf"},
-		{"no policy by the walk, one by the list", "_dmarc.c.d.e.f.g.example.com TXT v=DMARC1; psd=n\n" + plain, "a.c.d.e.f.g.example.com", "",
+		{"no policy by the walk, one by the list", "_dmarc.c.d.e.f.g.example.com TXT v=DMARC1; p=x; psd=n\n" + plain, "a.c.d.e.f.g.example.com", "",
 			"example.com", Pass, reject, "example.com", "dkim d=example.com"},
 
 		// From: that is not one domain.

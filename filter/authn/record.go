@@ -61,7 +61,7 @@ func ParseRecord(text string) (Record, bool) {
 	if name, value, ok := cutTag(version); !ok || name != "v" || value != "DMARC1" || strings.IndexAny(version, " \t") == 0 {
 		return Record{}, false
 	}
-	var r Record
+	r := Record{Policy: PolicyNone} // without p=, section 4.7
 	broken, reports := false, false
 	for tag := range strings.SplitSeq(rest, ";") {
 		name, value, ok := cutTag(tag)
@@ -71,6 +71,7 @@ func ParseRecord(text string) (Record, bool) {
 		switch name {
 		case "p":
 			r.Policy = parsePolicy(value)
+			broken = broken || r.Policy == ""
 		case "sp":
 			r.Subdomains = parsePolicy(value)
 			broken = broken || r.Subdomains == ""
@@ -89,7 +90,7 @@ func ParseRecord(text string) (Record, bool) {
 			r.PublicSuffix, r.NotPublicSuffix = strings.EqualFold(value, "y"), strings.EqualFold(value, "n")
 		}
 	}
-	if r.Policy == "" || broken { // RFC 9989 section 4.10.1
+	if broken { // RFC 9989 section 4.10.1
 		r.Policy, r.Subdomains, r.Nonexistent = "", "", ""
 		if reports {
 			r.Policy = PolicyNone

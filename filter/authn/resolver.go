@@ -13,9 +13,9 @@ import (
 var ErrTooManyLookups = errors.New("the message asks for too many DNS look-ups")
 
 // maxLookups bounds what one message may ask. It is above what the parts may ask by their own limits: SPF 121 (RFC 7208 section 4.6.4:
-// ten terms, each with up to eleven look-ups), DMARC 8 for each author domain, aligned signature and SPF domain, DKIM one a signature. So
+// ten terms, each with up to eleven look-ups), DMARC 8 for each author domain, aligned signature and SPF domain, DKIM one a signature, ARC 100. So
 // none of them can starve another, and the policy of a forged domain be kept out of sight by an expensive SPF record.
-const maxLookups = 400
+const maxLookups = 500
 
 // Resolver asks DNS for one message: every question once, however many parts of the check want to know, and for absolute names only.
 // It is safe for concurrent use.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"postmend/dkim"
+	"postmend/dkim/arc"
 )
 
 // Request is what the envelope and From: say. All of it comes from outside.
@@ -27,18 +28,33 @@ type Results struct {
 	SPF   SPF                 `json:"spf"`
 	DKIM  []dkim.Verification `json:"dkim"` // none if the message is not signed
 	DMARC DMARC               `json:"dmarc"`
+	ARC   ARC                 `json:"arc,omitzero"`
+}
+
+// ARC is the state of the chain that arrived, and from where.
+type ARC struct {
+	arc.Result
+	RemoteIP netip.Addr `json:"remote_ip,omitzero"` // of the SMTP client
 }
 
 // Check finds out what a message proves: SPF, DKIM and the DMARC policy side by side, each question asked once. When ctx ends, what
-// is not known by then is TempError, or does not matter. It waits for verify, which is to end with its context; nil means that there
-// are no signatures but those of req.Trusted.
-func Check(ctx context.Context, r *Resolver, req Request, verify func(context.Context) []dkim.Verification) Results {
+// is not known by then is TempError, or does not matter. It waits for verify and follow, which are to end with their context; without
+// verify there are no signatures but those of req.Trusted, without follow there is no chain but its.
+func Check(ctx context.Context, r *Resolver, req Request, verify func(context.Context) []dkim.Verification,
+	follow func(context.Context) arc.Result) Results {
 	var results Results
 	var checks sync.WaitGroup
 	checks.Go(func() { prefetch(ctx, r, req.Authors) })
 	checks.Go(func() {
 		if results.SPF = req.trustedSPF(); results.SPF.Status == "" {
 			results.SPF = checkSPF(ctx, r, req)
+		}
+	})
+	checks.Go(func() {
+		if follow != nil {
+			results.ARC = ARC{follow(ctx), req.ClientIP}
+		} else if req.Trusted != nil {
+			results.ARC = req.Trusted.ARC
 		}
 	})
 	if verify != nil {

@@ -20,7 +20,7 @@ func TestCheckAsksEachNameOnceAndSideBySide(t *testing.T) {
 		r.LookupTXT(ctx, "s._domainkey.example.org.")
 		return []dkim.Verification{{Status: dkim.PermError, Domain: "example.org"}}
 	}
-	got := Check(t.Context(), r, Request{ClientIP: client, Sender: "alice@example.org", Authors: []string{"example.org"}}, verify)
+	got := Check(t.Context(), r, Request{ClientIP: client, Sender: "alice@example.org", Authors: []string{"example.org"}}, verify, nil)
 	if got.SPF.Status != Pass || got.DMARC.Status != Pass || got.DMARC.Policy != PolicyNone || got.Temporary() {
 		t.Errorf("%+v", got)
 	}
@@ -41,7 +41,7 @@ func TestThePolicyIsLookedUpWhileSignaturesAreVerified(t *testing.T) {
 		}
 		return signed("example.org")
 	}
-	got := Check(t.Context(), New(s.Addr()), Request{Authors: []string{"example.org"}}, verify)
+	got := Check(t.Context(), New(s.Addr()), Request{Authors: []string{"example.org"}}, verify, nil)
 	if got.DMARC.Status != Pass || got.SPF.Status != None {
 		t.Errorf("%+v", got)
 	}
@@ -54,7 +54,7 @@ func TestDNSThatNeverAnswersIsTemporary(t *testing.T) {
 		end()
 		return nil
 	}
-	got := Check(ctx, New(s.Addr()), Request{ClientIP: client, Sender: "alice@example.org", Authors: []string{"example.org"}}, verify)
+	got := Check(ctx, New(s.Addr()), Request{ClientIP: client, Sender: "alice@example.org", Authors: []string{"example.org"}}, verify, nil)
 	if got.SPF.Status != TempError || got.DMARC.Status != TempError || !got.Temporary() {
 		t.Errorf("%+v", got)
 	}
@@ -104,7 +104,7 @@ func TestTrustedResultsSaveLookups(t *testing.T) {
 		}
 		trusted := FromTrusted(field)
 		req := Request{ClientIP: client, Sender: c.sender, Authors: []string{"example.org"}, Trusted: &trusted}
-		got := Check(t.Context(), New(s.Addr()), req, nil)
+		got := Check(t.Context(), New(s.Addr()), req, nil, nil)
 		if got.DMARC.Status != c.want || got.DMARC.Policy != PolicyReject {
 			t.Errorf("%s: %+v", c.why, got)
 		}

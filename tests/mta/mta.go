@@ -86,14 +86,9 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 	t.Helper()
 	peer.NeedRoot(t)
 	peer.Need(t, "postfix")
+	Configure(t, dir, mainLines, masterLines)
 	i := &Instance{Dir: dir, t: t}
 	i.changed = sync.NewCond(&i.mu)
-	for _, sub := range []string{"spool", "log", "data"} {
-		i.must(os.MkdirAll(filepath.Join(dir, sub), 0o755))
-	}
-	i.run("chown", "postfix", filepath.Join(dir, "data"))
-	i.write("main.cf", strings.ReplaceAll(baseMain+mainLines, "{dir}", dir))
-	i.write("master.cf", strings.ReplaceAll(baseMaster+masterLines, "{dir}", dir))
 	i.write("log/mail", "")
 	i.follow()
 	i.run("postfix", "-c", dir, "start")
@@ -104,6 +99,18 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 		}
 	})
 	return i
+}
+
+// Configure is Start without starting.
+func Configure(t testing.TB, dir, mainLines, masterLines string) {
+	t.Helper()
+	i := &Instance{Dir: dir, t: t}
+	for _, sub := range []string{"spool", "log", "data"} {
+		i.must(os.MkdirAll(filepath.Join(dir, sub), 0o755))
+	}
+	i.run("chown", "postfix", filepath.Join(dir, "data"))
+	i.write("main.cf", strings.ReplaceAll(baseMain+mainLines, "{dir}", dir))
+	i.write("master.cf", strings.ReplaceAll(baseMaster+masterLines, "{dir}", dir))
 }
 
 // Folder makes a folder that daemons running as another user can reach, unlike testing's own, with a path short enough for

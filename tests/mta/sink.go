@@ -3,6 +3,7 @@ package mta
 import (
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +26,15 @@ type Sink struct {
 	t        testing.TB
 	mu       sync.Mutex
 	got      []Received
+	refused  []string
 	arrivals chan struct{}
+}
+
+// Refuse makes the sink answer 550 to a recipient.
+func (s *Sink) Refuse(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, address)
 }
 
 // StartSink starts a sink on a port of loopback; the test's end stops it.
@@ -66,6 +75,11 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 }
 
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.sink.mu.Lock()
+	defer s.sink.mu.Unlock()
+	if slices.Contains(s.sink.refused, to) {
+		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "refused by the sink"}
+	}
 	s.mail.To = append(s.mail.To, to)
 	return nil
 }

@@ -1,0 +1,343 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+
+	"blitiri.com.ar/go/spf"
+
+	"postmend/filter/authn"
+	"postmend/postfix/check"
+)
+
+// published is what DNS says of us.
+type published struct {
+	*own
+	hostname  string // what we greet with
+	addresses []address
+	hostErr   error  // the hostname's addresses could not be found out
+	relayhost string // where mail leaves through; "" if directly
+	srsDomain string
+	spfTexts  []string
+	mx        []*net.MX
+	mxErr     error
+	mxHere    map[string]bool // by name of the exchange: it leads to one of our addresses
+	keys      []publishedKey
+	dmarc     []publishedPolicy
+}
+
+// address is one that mail leaves from.
+type address struct {
+	ip        net.IP
+	spf       spf.Result
+	spfErr    error
+	names     []string
+	ptrErr    error
+	confirmed string // the name that leads back to the address
+}
+
+type publishedKey struct {
+	ownKey
+	texts []string
+	err   error
+}
+
+type publishedPolicy struct {
+	domain string
+	texts  []string // of its _dmarc name
+	result authn.DMARC
+}
+
+// gatherDNS asks everything side by side. Host is nil if Postfix could not be read.
+func gatherDNS(ctx context.Context, o *own, host *check.Host) *published {
+	p := &published{own: o, hostname: o.config.Hostname, srsDomain: strings.ToLower(o.config.SRS.Domain), mxHere: map[string]bool{}}
+	if o.myhostname != "" {
+		p.hostname = o.myhostname
+	}
+	dns := outsideView{authn.New(o.config.Resolver), o.config.Resolver}
+	var ips []net.IP
+	if host != nil {
+		ips = host.Addresses()
+		p.relayhost = host.Main("relayhost")
+	}
+	named, err := dns.LookupIPAddr(ctx, p.hostname)
+	p.hostErr = err
+	for _, a := range named {
+		if !a.IP.IsLoopback() && !slices.ContainsFunc(ips, a.IP.Equal) {
+			ips = append(ips, a.IP)
+		}
+	}
+	p.addresses = make([]address, len(ips))
+
+	var asking sync.WaitGroup
+	for i, ip := range ips {
+		p.addresses[i].ip = ip
+		asking.Go(func() { p.addresses[i].ask(ctx, dns, p.hostname, p.srsDomain) })
+	}
+	if p.srsDomain != "" {
+		asking.Go(func() { p.spfTexts, _ = dns.LookupTXT(ctx, p.srsDomain) })
+		asking.Go(func() { p.askMX(ctx, dns) })
+	}
+	p.keys = make([]publishedKey, len(o.keys))
+	for i, k := range o.keys {
+		p.keys[i].ownKey = k
+		if k.key != nil {
+			asking.Go(func() { p.keys[i].texts, p.keys[i].err = dns.LookupTXT(ctx, k.key.RecordName()) })
+		}
+	}
+	for _, k := range o.keys {
+		if !slices.ContainsFunc(p.dmarc, func(d publishedPolicy) bool { return d.domain == k.Domain }) {
+			p.dmarc = append(p.dmarc, publishedPolicy{domain: k.Domain})
+		}
+	}
+	for i := range p.dmarc {
+		d := &p.dmarc[i]
+		asking.Go(func() { d.texts, _ = dns.LookupTXT(ctx, "_dmarc."+d.domain) })
+		asking.Go(func() { d.result = authn.EvaluateDMARC(ctx, dns.Resolver, []string{d.domain}, authn.SPF{}, nil) })
+	}
+	asking.Wait()
+	return p
+}
+
+func (a *address) ask(ctx context.Context, dns outsideView, hostname, srsDomain string) {
+	var asking sync.WaitGroup
+	if srsDomain != "" {
+		asking.Go(func() {
+			a.spf, a.spfErr = spf.CheckHostWithSender(a.ip, hostname, "postmaster@"+srsDomain, spf.WithContext(ctx), spf.WithResolver(dns))
+		})
+	}
+	asking.Go(func() {
+		a.names, a.ptrErr = dns.LookupAddr(ctx, a.ip.String())
+		for _, name := range a.names {
+			found, _ := dns.LookupIPAddr(ctx, name)
+			if slices.ContainsFunc(found, func(f net.IPAddr) bool { return f.IP.Equal(a.ip) }) {
+				a.confirmed = strings.TrimSuffix(name, ".")
+			}
+		}
+	})
+	asking.Wait()
+}
+
+func (p *published) askMX(ctx context.Context, dns outsideView) {
+	p.mx, p.mxErr = dns.LookupMX(ctx, p.srsDomain)
+	for _, mx := range p.mx {
+		name := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
+		found, _ := dns.LookupIPAddr(ctx, mx.Host)
+		p.mxHere[mx.Host] = name == p.hostname || slices.ContainsFunc(found, func(f net.IPAddr) bool { return p.isOurs(f.IP) })
+	}
+}
+
+func (p *published) isOurs(ip net.IP) bool {
+	return slices.ContainsFunc(p.addresses, func(a address) bool { return a.ip.Equal(ip) })
+}
+
+var dnsRules = []check.Rule[*published]{
+	{Name: "dns-hostname", Severity: check.Error, OK: "the hostname has addresses",
+		Why: "receivers refuse mail from a host that greets with a name which does not exist, and nobody finds our MX", Judge: judgeHostAddress},
+	{Name: "dns-ptr", Severity: check.Warning, OK: "our addresses have names that lead back to them",
+		Why: "large receivers refuse mail from addresses without (550 5.7.25)", Judge: judgePTR},
+	{Name: "dns-spf", Severity: check.Error, OK: "the SPF record of the SRS domain names the addresses that we send from",
+		Why: "forwarded mail fails SPF, and with it whatever depends on the sender", Judge: judgeSPF},
+	{Name: "dns-mx", Severity: check.Error, OK: "the MX of the SRS domain leads here",
+		Why: "bounces to forwarded mail get lost, and receivers refuse a sender that takes no mail", Judge: judgeMX},
+	{Name: "dns-dkim", Severity: check.Error, OK: "the published DKIM keys are those that sign",
+		Why: "our signatures fail, and what has a rewritten From: fails DMARC", Judge: judgePublishedKeys},
+	{Name: "dns-dmarc", Severity: check.Warning, OK: "the signing domains have DMARC policies",
+		Why: "large receivers refuse bulk mail of domains without (550 5.7.40), and anybody may forge them", Judge: judgePublishedPolicies},
+}
+
+func (p *published) judge() []check.Finding { return check.Apply("DNS", dnsRules, p) }
+
+// unknown is the fault that DNS did not answer.
+func unknown(name string, err error) []check.Fault {
+	return []check.Fault{{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: check.Warning}}
+}
+
+func isNotFound(err error) bool {
+	var failure *net.DNSError
+	return errors.As(err, &failure) && failure.IsNotFound
+}
+
+func judgeHostAddress(p *published) []check.Fault {
+	switch {
+	case p.hostErr != nil && !isNotFound(p.hostErr):
+		return unknown(p.hostname, p.hostErr)
+	case p.hostErr != nil && len(p.addresses) == 0:
+		return []check.Fault{{What: p.hostname + " has neither A nor AAAA records, and main.cf names no address: publish one"}}
+	case p.hostErr != nil:
+		return []check.Fault{{What: p.hostname + " has neither A nor AAAA records", Publish: addressRecord(p.hostname, p.addresses[0].ip)}}
+	}
+	return nil
+}
+
+func addressRecord(name string, ip net.IP) string {
+	kind := "A"
+	if ip.To4() == nil {
+		kind = "AAAA"
+	}
+	return name + ". IN " + kind + " " + ip.String()
+}
+
+func judgePTR(p *published) []check.Fault {
+	if len(p.addresses) == 0 {
+		return []check.Fault{{What: "no address that mail leaves from is known: name it in inet_interfaces or proxy_interfaces of main.cf", Severity: check.Note}}
+	}
+	var faults []check.Fault
+	for _, a := range p.addresses {
+		record := reverseName(a.ip) + " IN PTR " + p.hostname + "."
+		switch {
+		case a.ip.IsPrivate():
+			faults = append(faults, check.Fault{What: a.ip.String() + " is a private address; name the public one in proxy_interfaces of main.cf", Severity: check.Note})
+		case a.ptrErr != nil && !isNotFound(a.ptrErr):
+			faults = append(faults, unknown(reverseName(a.ip), a.ptrErr)...)
+		case len(a.names) == 0:
+			faults = append(faults, check.Fault{What: a.ip.String() + " has no name (PTR)", Publish: record})
+		case a.confirmed == "":
+			faults = append(faults, check.Fault{What: fmt.Sprintf("%s has the name %s, which does not lead back to it", a.ip, a.names[0]), Publish: record})
+		}
+	}
+	return faults
+}
+
+// reverseName is where the PTR record of an address stands (RFC 1035 section 3.5, RFC 3596 section 2.5).
+func reverseName(ip net.IP) string {
+	name := ""
+	if v4 := ip.To4(); v4 != nil {
+		for _, octet := range v4 {
+			name = fmt.Sprintf("%d.", octet) + name
+		}
+		return name + "in-addr.arpa."
+	}
+	for _, octet := range ip {
+		name = fmt.Sprintf("%x.%x.", octet&15, octet>>4) + name
+	}
+	return name + "ip6.arpa."
+}
+
+func judgeSPF(p *published) []check.Fault {
+	switch {
+	case p.srsDomain == "":
+		return nil
+	case p.relayhost != "":
+		return []check.Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srsDomain + " has to name its addresses, which cannot be judged here", Severity: check.Note}}
+	case len(p.addresses) == 0:
+		return []check.Fault{{What: "the SPF record of " + p.srsDomain + " is not judged: no address that mail leaves from is known", Severity: check.Note}}
+	}
+	var faults []check.Fault
+	for _, a := range p.addresses {
+		what := fmt.Sprintf("SPF of %s for %s is %s", p.srsDomain, a.ip, a.spf)
+		if a.spfErr != nil {
+			what += fmt.Sprintf(" (%v)", a.spfErr)
+		}
+		switch {
+		case a.spf == spf.Pass || a.ip.IsPrivate():
+		case a.spf == spf.TempError:
+			faults = append(faults, check.Fault{What: what, Severity: check.Warning})
+		default:
+			faults = append(faults, check.Fault{What: what, Publish: p.spfRecord()})
+		}
+	}
+	return faults
+}
+
+// spfRecord is a record that names all our addresses: the one that is there with what it lacks, or a new one.
+func (p *published) spfRecord() string {
+	var missing []string
+	for _, a := range p.addresses {
+		if a.spf != spf.Pass && !a.ip.IsPrivate() {
+			mechanism := "ip6:"
+			if a.ip.To4() != nil {
+				mechanism = "ip4:"
+			}
+			missing = append(missing, mechanism+a.ip.String())
+		}
+	}
+	var records []string
+	for _, text := range p.spfTexts {
+		if version, _, _ := strings.Cut(text, " "); strings.EqualFold(version, "v=spf1") {
+			records = append(records, text)
+		}
+	}
+	text := "v=spf1 " + strings.Join(missing, " ") + " -all"
+	if len(records) == 1 && !slices.ContainsFunc(p.addresses, func(a address) bool { return a.spf == spf.PermError }) {
+		text = "v=spf1 " + strings.Join(missing, " ") + records[0][len("v=spf1"):]
+	}
+	return p.srsDomain + `. IN TXT "` + text + `"`
+}
+
+func judgeMX(p *published) []check.Fault {
+	if p.srsDomain == "" {
+		return nil
+	}
+	record := p.srsDomain + ". IN MX 10 " + p.hostname + "."
+	if p.mxErr != nil && !isNotFound(p.mxErr) && len(p.mx) == 0 {
+		return unknown(p.srsDomain, p.mxErr)
+	}
+	var elsewhere []string
+	for _, mx := range p.mx {
+		if !p.mxHere[mx.Host] {
+			elsewhere = append(elsewhere, mx.Host)
+		}
+	}
+	switch {
+	case len(p.mx) == 0:
+		return []check.Fault{{What: p.srsDomain + " has no MX record", Publish: record}}
+	case len(elsewhere) == len(p.mx):
+		return []check.Fault{{What: "the MX of " + p.srsDomain + " is " + strings.Join(elsewhere, ", ") + ", and that is not this host", Publish: record}}
+	case len(elsewhere) > 0:
+		return []check.Fault{{What: "the MX of " + p.srsDomain + " is " + strings.Join(elsewhere, ", ") + ", too: those hosts need the same SRS secrets, or have to pass bounces on to this one",
+			Severity: check.Note}}
+	}
+	return nil
+}
+
+func judgePublishedKeys(p *published) []check.Fault {
+	var faults []check.Fault
+	for _, k := range p.keys {
+		if k.key == nil {
+			continue
+		}
+		name := k.key.RecordName()
+		if k.err != nil && !isNotFound(k.err) {
+			faults = append(faults, unknown(name, k.err)...)
+			continue
+		}
+		record, _ := k.key.ZoneRecord()
+		testing, err := k.key.Published(k.texts)
+		switch {
+		case err != nil:
+			faults = append(faults, check.Fault{What: fmt.Sprintf("the DKIM record %s: %v", name, err), Publish: record})
+		case testing:
+			faults = append(faults, check.Fault{What: "the DKIM record " + name + " has t=y: receivers are to treat our mail as if it were not signed",
+				Publish: record, Severity: check.Warning})
+		}
+	}
+	return faults
+}
+
+func judgePublishedPolicies(p *published) []check.Fault {
+	var faults []check.Fault
+	for _, d := range p.dmarc {
+		record := "_dmarc." + d.domain + `. IN TXT "v=DMARC1; p=none"`
+		several := 0
+		for _, text := range d.texts {
+			if _, ok := authn.ParseRecord(text); ok {
+				several++
+			}
+		}
+		switch {
+		case several > 1:
+			faults = append(faults, check.Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records, which count as none", d.domain, several), Publish: record})
+		case d.result.Status == authn.TempError:
+			faults = append(faults, check.Fault{What: d.result.Reason})
+		case d.result.PolicyName == "":
+			faults = append(faults, check.Fault{What: "no DMARC record applies to " + d.domain, Publish: record})
+		}
+	}
+	return faults
+}

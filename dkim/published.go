@@ -1,0 +1,40 @@
+package dkim
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+)
+
+// Published judges the TXT records found at RecordName: without an error, verifiers that read them find our public key there, and may
+// use it. Testing tells that the record has t=y, by which they are to treat our mail as if it were not signed.
+func (k *Key) Published(records []string) (testing bool, err error) {
+	if len(records) == 0 {
+		return false, errors.New("there is no record")
+	}
+	public, p := chooseKey(records)
+	if p != nil {
+		return false, errors.New(p.reason)
+	}
+	usable := 0
+	for _, record := range records {
+		if _, p := parseKey(record); p == nil {
+			usable++
+		}
+	}
+	if usable > 1 { // RFC 6376 section 3.6.2.2: what verifiers do then is undefined
+		return false, fmt.Errorf("there are %d key records, and a verifier may take any of them", usable)
+	}
+	ours := &signature{algorithm: "rsa-sha256", domain: k.Domain, identityDomain: k.Domain}
+	if _, ok := k.private.Public().(ed25519.PublicKey); ok {
+		ours.algorithm = "ed25519-sha256"
+	}
+	if p := public.allows(ours); p != nil {
+		return false, errors.New(p.reason)
+	}
+	if same := k.private.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(public.key); !same {
+		return false, errors.New("it is another key's")
+	}
+	return public.testing, nil
+}

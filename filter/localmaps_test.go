@@ -1,0 +1,90 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"postmend/tests/peer"
+)
+
+// mapsFilter has static.example as a static local domain, and further ones in tables.
+func mapsFilter(t *testing.T, tables ...string) *Filter {
+	t.Helper()
+	peer.Need(t, "postmap")
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.cf"), []byte("alias_maps =\nalias_maps = # it warns of the second\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("MAIL_CONFIG", dir)
+	config := &Config{Hostname: "mx.example.org", LocalDomains: []string{"static.example"}, LocalDomainsMaps: tables}
+	if err := config.complete("/"); err != nil {
+		t.Fatal(err)
+	}
+	f, err := New(config, Options{Stdout: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestDomainsInPostfixTablesAreLocal(t *testing.T) {
+	f := mapsFilter(t, "inline:{a.example=x, sender.example=x}", "inline:{b.example=x}")
+	env := &Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1", Recipients: []Recipient{
+		{Address: "x@A.example"}, {Address: "x@b.example"}, {Address: "x@static.example"}, {Address: "x@remote.example"},
+		{Address: "x@[192.0.2.1]"}, {Address: "x@a b.example"}, {Address: "-"}}}
+	p, err := f.policyFor(t.Context(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a.example", "b.example", "sender.example", "static.example"}
+	if got := slices.Sorted(maps.Keys(p.local)); !slices.Equal(got, want) {
+		t.Errorf("local domains %q, want %q", got, want)
+	}
+	if class := p.classify(env, Recipient{Address: "x@a.example"}); class != Local {
+		t.Errorf("a recipient in a table's domain is %s", class)
+	}
+	if f.policy.local.has("a.example") {
+		t.Error("the answers for one envelope are kept for the next")
+	}
+}
+
+func TestStaticLocalDomainsAskNoTable(t *testing.T) {
+	f := mapsFilter(t, "hash:/nonexistent/table")
+	env := &Envelope{Sender: "s@sender.example", Recipients: []Recipient{{Address: "x@static.example"}}}
+	if _, err := f.policyFor(t.Context(), env); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestATableThatFailsDefers(t *testing.T) {
+	env := &Envelope{Sender: "s@sender.example", Recipients: []Recipient{{Address: "x@remote.example"}}}
+	_, err := mapsFilter(t, "inline:{a.example=x}", "hash:/nonexistent/table").policyFor(t.Context(), env)
+	var failure *Failure
+	if !errors.As(err, &failure) || !failure.Temporary() {
+		t.Errorf("got %v, want a temporary failure", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = mapsFilter(t, "inline:{a.example=x}").policyFor(ended, env)
+	if err == nil || !AsFailure(err).Temporary() {
+		t.Errorf("past the deadline: %v, want a temporary failure", err)
+	}
+}
+
+func TestALookUpLeavesSendersOfPostfixTablesAlone(t *testing.T) {
+	f := mapsFilter(t, "inline:{a.example=x}")
+	f.policy.srsDomain = "srs.example.org"
+	f.policy.srsError = errors.New("not to be asked for")
+	if sender, why, err := f.Forward("x@a.example"); sender != "" || why == "" || err != nil {
+		t.Errorf("%q, %q, %v", sender, why, err)
+	}
+	if _, _, err := f.Forward("x@remote.example"); err == nil {
+		t.Error("a sender elsewhere is left alone, too")
+	}
+}

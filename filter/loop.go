@@ -1,0 +1,89 @@
+package filter
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A listener without -o content_filter= sends what we handed over through the filter again, and again, until Postfix counts too many hops
+// and returns the mail. The second pass is known by the Received: field that the listener put on top: it names the queue id under which
+// Postfix has the message now, so it was written for this very pass, and it says that the message came from the name that we
+// give in EHLO to nobody but the listener. Mail that passes this host twice for good reasons, over other hosts, aliases or other
+// filters, has got another field on top or another queue id meanwhile; what clients, scripts and other filters on this host
+// bring has another name. Nothing is added to any message for it.
+
+// handOverName is our name in EHLO to the listener.
+func handOverName(hostname string) string { return "postmend." + hostname }
+
+// handOver gives the queue id of a Received: field that was written for a hand-over of ours by SMTP. A stranger can greet with our
+// name, but not from this host.
+func (f *Filter) handOver(received string) (queueID string, ok bool) {
+	words := strings.Fields(received) // from HELO (NAME [ADDRESS]) by …
+	if len(words) < 4 || words[0] != "from" || !strings.EqualFold(words[1], handOverName(f.config.Hostname)) {
+		return "", false
+	}
+	address, err := netip.ParseAddr(strings.TrimPrefix(strings.Trim(words[3], "[])"), "IPv6:"))
+	return idOf(words), err == nil && address.IsLoopback()
+}
+
+// submission gives queue id and user of a Received: field that pickup(8) wrote for what the sendmail command brought.
+func submission(received string) (queueID string, uid int, ok bool) {
+	words := strings.Fields(received) // by HOST (Postfix, from userid UID) id …
+	if len(words) < 6 || words[0] != "by" || words[4] != "userid" {
+		return "", 0, false
+	}
+	uid, err := strconv.Atoi(strings.TrimSuffix(words[5], ")"))
+	return idOf(words), uid, err == nil
+}
+
+func idOf(words []string) string {
+	if i := slices.Index(words, "id"); i >= 0 && i+1 < len(words) {
+		return strings.TrimSuffix(words[i+1], ";")
+	}
+	return ""
+}
+
+func (f *Filter) usesSendmail() bool { return strings.HasPrefix(f.config.Reinject.Target, "sendmail:") }
+
+// loops tells whether a message comes straight from our own hand-over.
+func (f *Filter) loops(env *Envelope, m *Message) bool {
+	if env.QueueID == "" {
+		return false
+	}
+	newest := m.received(0)
+	if f.usesSendmail() {
+		// What our own user wrote has no older Received: field.
+		id, uid, ok := submission(newest)
+		return ok && id == env.QueueID && uid == os.Geteuid() && m.received(1) != ""
+	}
+	id, ok := f.handOver(newest)
+	return ok && id == env.QueueID
+}
+
+// loop is what becomes of such a message. It keeps coming here even when the listener is mended, for Postfix has noted in its queue file
+// to filter it: that takes postsuper.
+func (f *Filter) loop(env *Envelope) *Failure {
+	service := "the re-injection listener"
+	if f.usesSendmail() {
+		service = "pickup"
+	}
+	return &Failure{Kind: Configuration, Reason: "mail loops: " + service + " lacks -o content_filter=", Err: fmt.Errorf(
+		"what was handed over to %s came back: set -o content_filter= for %s in master.cf (with default_transport = postmend: set -o content_filter=smtp:), "+
+			"then postfix reload, and postsuper -r %s", f.config.Reinject.Target, service, env.QueueID)}
+}
+
+// mendedBefore tells whether postsuper -r has let a message out of the loop: then it was mended before, by SMTP. Its newest field is by pickup(8),
+// which took it from Postfix's own user; below is that of our hand-over.
+func (f *Filter) mendedBefore(m *Message) bool {
+	_, uid, requeued := submission(m.received(0))
+	if _, ours := f.handOver(m.received(1)); !requeued || !ours {
+		return false
+	}
+	owner, err := user.Lookup("postfix")
+	return err == nil && owner.Uid == strconv.Itoa(uid)
+}

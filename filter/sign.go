@@ -1,0 +1,104 @@
+package filter
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"postmend/dkim"
+	"postmend/dkim/arc"
+	"postmend/filter/authn"
+)
+
+// sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over what leaves, then the ARC set,
+// over these, too. The body is read once.
+func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report) error {
+	keys, sealing, err := f.keysFor(d, report)
+	if err != nil {
+		return &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
+	}
+	if len(keys) == 0 && sealing == nil {
+		return nil
+	}
+	signatures, bodyHash, err := leaving.message.sign(leaving.remaining(), keys)
+	if errors.Is(err, dkim.ErrUnsignable) {
+		report.note(err.Error())
+		return nil
+	} else if err != nil {
+		return err
+	}
+	report.signed(keys)
+	leaving.added = append(signatures, leaving.added...)
+	if sealing == nil {
+		return nil
+	}
+	return f.seal(leaving, sealing, bodyHash, known.proven, report)
+}
+
+// seal puts an ARC set on top.
+func (f *Filter) seal(leaving *content, key *dkim.Key, bodyHash [sha256.Size]byte, proven proof, report *Report) error {
+	set, err := proven.chain.Seal(slices.Concat(leaving.added, leaving.remaining()), bodyHash, arc.Sealing{
+		Key:     key,
+		Results: authn.Format(f.config.Hostname, proven.Results),
+		Intact:  proven.ARC.Status == dkim.Pass,
+		Now:     f.now(),
+	})
+	if errors.Is(err, dkim.ErrUnsignable) {
+		report.note("not sealed: " + err.Error())
+		return nil
+	} else if err != nil {
+		return err
+	}
+	report.sealed(key)
+	leaving.added = append(set, leaving.added...)
+	return nil
+}
+
+// keysFor loads the keys of a delivery: those that sign, and the one that seals, nil if none does.
+func (f *Filter) keysFor(d Delivery, report *Report) (keys []*dkim.Key, sealing *dkim.Key, err error) {
+	if d.SignAs != "" {
+		if keys, err = f.loadKeys(d.SignAs); err != nil {
+			return nil, nil, err
+		}
+	}
+	if !d.Seal {
+		return keys, nil, nil
+	}
+	sealers := keys
+	if d.SignAs != f.config.ARC.Domain {
+		if sealers, err = f.loadKeys(f.config.ARC.Domain); err != nil {
+			return nil, nil, err
+		}
+	}
+	selector := f.config.ARC.Selector
+	for _, key := range sealers {
+		switch {
+		case selector != "" && key.Selector != selector:
+		case key.IsRSA():
+			return keys, key, nil
+		case selector != "":
+			return nil, nil, fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA", selector)
+		}
+	}
+	report.note("not sealed: " + f.config.ARC.Domain + " has no RSA key")
+	return keys, nil, nil
+}
+
+// loadKeys loads all keys of a domain.
+func (f *Filter) loadKeys(domain string) ([]*dkim.Key, error) {
+	var keys []*dkim.Key
+	for _, k := range f.config.keysOf(domain) {
+		key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
+		if errors.Is(err, fs.ErrPermission) {
+			err = fmt.Errorf("%w (uid %d)", err, os.Geteuid())
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}

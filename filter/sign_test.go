@@ -1,0 +1,64 @@
+package filter
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"postmend/dkim"
+)
+
+// RFC 8617 knows only RSA. The key of ARC is one of DKIM's.
+func TestTheKeyThatSeals(t *testing.T) {
+	dir := t.TempDir()
+	for name, algorithm := range map[string]string{"rsa.pem": "rsa2048", "ed.pem": "ed25519"} {
+		text, err := dkim.GenerateKey(algorithm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const keys = "[[dkim.keys]]\ndomain = \"%d\"\nselector = \"%s\"\nfile = \"%f\"\n"
+	key := func(domain, selector, file string) string {
+		return strings.NewReplacer("%d", domain, "%s", selector, "%f", file).Replace(keys)
+	}
+	all := key("example.org", "ed", "ed.pem") + key("example.org", "one", "rsa.pem") + key("example.org", "two", "rsa.pem") + key("other.example", "x", "rsa.pem")
+	for _, c := range []struct{ name, config, want, trouble string }{
+		{"the default domain's first RSA key", all, "one._domainkey.example.org", ""},
+		{"another domain's", "[arc]\ndomain = \"other.example\"\n" + all, "x._domainkey.other.example", ""},
+		{"the one that is named", "[arc]\nselector = \"two\"\n" + all, "two._domainkey.example.org", ""},
+		{"none, if there is only ed25519", key("example.org", "ed", "ed.pem"), "", "not sealed: example.org has no RSA key"},
+		{"an ed25519 key that is named", "[arc]\nselector = \"ed\"\n" + all, "", "RFC 8617 knows only RSA"},
+		{"one that is not there", key("example.org", "gone", "gone.pem"), "", "gone.pem"},
+	} {
+		path := filepath.Join(dir, "postmend.toml")
+		if err := os.WriteFile(path, []byte(c.config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		config, err := LoadConfig(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := New(config, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, signer := range []string{"", "example.org"} {
+			report := newReport(&Envelope{})
+			_, sealing, err := f.keysFor(Delivery{SignAs: signer, Seal: true}, report)
+			got, trouble := "", strings.Join(report.notes, "")
+			if sealing != nil {
+				got = sealing.RecordName()
+			}
+			if err != nil {
+				trouble = err.Error()
+			}
+			if got != c.want || !strings.Contains(trouble, c.trouble) || (trouble == "") != (c.trouble == "") {
+				t.Errorf("%s, signed as %q: %q, %s", c.name, signer, got, trouble)
+			}
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package check
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"postmend/postfix/postconf"
+	"postmend/tests/peer"
+)
+
+const mainLines = `
+queue_directory = /var/spool/postfix
+content_filter = postmend:dummy
+postmend_time_limit = 300s
+postmend_destination_recipient_limit = 1
+mydestination = example.org
+`
+
+const masterLines = `
+smtp       inet  n  -  n  -  -  smtpd
+postmend   unix  -  n  n  -  20 pipe
+  -o { pipe_delivery_status_filter = regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$$1}} }
+  flags=q user=nobody null_sender=
+  argv=/bin/postmend filter -f ${sender} --size=${size} -- ${recipient}
+127.0.0.1:10026 inet n - n - - smtpd -o content_filter=
+[::1]:10027  inet n - n - - smtpd
+10028        inet n - n - - smtpd
+submission   inet n - n - - smtpd
+mended       unix n - n - - smtpd
+reverse      unix - n n - 0 spawn user=nobody argv=/bin/postmend lookup reverse --protocol socketmap
+127.0.0.1:10002 inet n n n - 0 spawn user=nobody argv=/bin/postmend lookup reverse
+`
+
+// gather reads a configuration of these lines.
+func gather(t *testing.T, main, master string, ours Postmend) *Host {
+	t.Helper()
+	peer.Need(t, "postconf")
+	dir := t.TempDir()
+	for name, text := range map[string]string{"main.cf": main, "master.cf": master} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ours.Target == "" {
+		ours.Target = "smtp://127.0.0.1:10026"
+	}
+	ours.Deadline, ours.SpoolDir, ours.Program = time.Minute, t.TempDir(), "/bin/postmend"
+	h, err := Gather(t.Context(), dir, ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func named(findings []Finding, name string, severity Severity) []string {
+	var texts []string
+	for _, f := range findings {
+		if f.Name == name && f.Severity == severity {
+			texts = append(texts, f.What)
+		}
+	}
+	return texts
+}
+
+func TestATargetFindsItsListener(t *testing.T) {
+	h := gather(t, mainLines, masterLines, Postmend{})
+	for target, want := range map[string]string{
+		"smtp://127.0.0.1:10026":                 "127.0.0.1:10026/inet",
+		"smtp://localhost:10026":                 "127.0.0.1:10026/inet",
+		"smtp://[::1]:10026":                     "",
+		"smtp://[::1]:10027":                     "[::1]:10027/inet",
+		"smtp://127.0.0.1:10028?starttls=never":  "10028/inet",
+		"smtp://127.0.0.1:587":                   "submission/inet",
+		"smtp://192.0.2.1:10026":                 "",
+		"unix:/var/spool/postfix/public/mended":  "mended/unix",
+		"unix:/var/spool/postfix//public/mended": "mended/unix",
+		"unix:/var/spool/postfix/private/mended": "",
+		"smtps://127.0.0.1:10026":                "",
+		"sendmail:/usr/sbin/sendmail":            "",
+	} {
+		h.Target, h.listener = target, nil
+		h.findListener()
+		found := ""
+		if h.listener != nil {
+			found = h.listener.ID()
+		}
+		if found != want {
+			t.Errorf("%s: %q, want %q", target, found, want)
+		}
+	}
+}
+
+func TestAMapFindsItsService(t *testing.T) {
+	h := gather(t, mainLines, masterLines, Postmend{})
+	for entry, want := range map[string]string{
+		"socketmap:unix:private/reverse:reverse":              "reverse/unix",
+		"socketmap:unix:/var/spool/postfix/private/reverse:x": "reverse/unix",
+		"tcp:127.0.0.1:10002":                                 "127.0.0.1:10002/inet",
+		"tcp:localhost:10002":                                 "127.0.0.1:10002/inet",
+		"socketmap:inet:127.0.0.1:10002:reverse":              "127.0.0.1:10002/inet",
+		"tcp:127.0.0.1:10001":                                 "",
+		"socketmap:unix:srs:reverse":                          "",
+		"socketmap:":                                          "",
+		"hash:/etc/aliases":                                   "",
+	} {
+		found := ""
+		if table := h.tableAt(entry); table != nil {
+			found = table.ID()
+		}
+		if found != want {
+			t.Errorf("%s: %q, want %q", entry, found, want)
+		}
+	}
+	got := entries("hash:/a, pipemap:{regexp:{{/x{2} y/ z, w}}, socketmap:unix:private/reverse:reverse}, proxy:mysql:/b")
+	if want := []string{"hash:/a", "regexp:{{/x{2} y/ z, w}}", "socketmap:unix:private/reverse:reverse", "mysql:/b"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("tables within tables: %q", got)
+	}
+}
+
+// ${envid} came with Postfix 3.9, tables within a parameter with 3.7.
+func TestTheVersionDecides(t *testing.T) {
+	asksEnvid := strings.Replace(masterLines, "--size", "--envid=${envid} --size", 1)
+	for _, row := range []struct {
+		version   postconf.Version
+		master    string
+		wrong     bool   // the macro is not known
+		command   string // a part of what mends
+		byAFile   bool
+		complains bool // of a flag that is missing
+	}{
+		{postconf.Version{Major: 3, Minor: 4}, asksEnvid, true, "regexp:", true, false},
+		{postconf.Version{Major: 3, Minor: 7}, asksEnvid, true, "regexp:{{", false, false},
+		{postconf.Version{Major: 3, Minor: 9}, asksEnvid, false, "--envid=${envid}", false, false},
+		{postconf.Version{Major: 3, Minor: 9}, masterLines, false, "--envid=${envid}", false, true},
+		{postconf.Version{Major: 3, Minor: 8}, masterLines, false, "--size=${size}", false, false},
+	} {
+		h := gather(t, mainLines, row.master, Postmend{})
+		h.config.Version = row.version
+		findings := Postfix(h)
+		if got := named(findings, "filter-macros", Error); (got != nil) != row.wrong {
+			t.Errorf("%s: macros: %q", row.version, got)
+		}
+		missing := named(findings, "filter-arguments", Note)
+		if slices.ContainsFunc(missing, func(s string) bool { return strings.Contains(s, "--envid") }) != row.complains {
+			t.Errorf("%s: arguments: %q", row.version, missing)
+		}
+		h.statuses["5.3.0 internal software error"] = "5.3.0 internal software error"
+		mend := h.mendStatusFilter()
+		if !strings.Contains(mend, row.command) || strings.HasPrefix(mend, "printf ") != row.byAFile {
+			t.Errorf("%s: %s", row.version, mend)
+		}
+	}
+}
+
+// postconf(5), alternate_config_directories.
+func TestSendmailNeedsAForeignDirectoryToBeNamed(t *testing.T) {
+	h := gather(t, mainLines, masterLines, Postmend{Target: "sendmail:/usr/sbin/sendmail"})
+	for _, row := range []struct {
+		system *system
+		wrong  bool
+	}{
+		{nil, false},
+		{&system{dir: "/etc/postfix"}, true},
+		{&system{dir: "/etc/postfix", alternates: "/elsewhere"}, true},
+		{&system{dir: "/etc/postfix", alternates: "/elsewhere, " + h.config.Dir}, false},
+		{&system{dir: "/etc/postfix", instances: h.config.Dir}, false},
+	} {
+		h.system = row.system
+		faults := judgeAlternates(h)
+		if (faults != nil) != row.wrong {
+			t.Errorf("%+v: %+v", row.system, faults)
+		}
+		if row.wrong && !strings.Contains(faults[0].Mend, "alternate_config_directories=") {
+			t.Errorf("%s", faults[0].Mend)
+		}
+	}
+}
+
+func TestBracesKeepWordsTogether(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":                           nil,
+		" a  b ":                     {"a", "b"},
+		"-o { x = {a b} } flags=q":   {"-o", "x = {a b}", "flags=q"},
+		"-o {x=y} argv=/p ${sender}": {"-o", "x=y", "argv=/p", "${sender}"},
+		"{ never closed":             {"{ never closed"},
+	} {
+		got := words(text)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+		if again := words(join(got)); strings.Count(text, "{") == strings.Count(text, "}") && !reflect.DeepEqual(again, got) {
+			t.Errorf("%q does not survive: %q", got, again)
+		}
+	}
+}
+
+func TestMacrosAreFoundAsPipeFindsThem(t *testing.T) {
+	for word, want := range map[string][]string{
+		"${sender}":           {"sender"},
+		"--x=$(user)@$domain": {"user", "domain"},
+		"a$$b":                nil,
+		"$$$size":             {"size"},
+		"plain":               nil,
+	} {
+		if got := macros(word); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestOnlyLoopbackIsThisHost(t *testing.T) {
+	for value, want := range map[string]bool{
+		"127.0.0.0/8": true, "127.0.0.1, [::1]/128": true, "localhost": true, "loopback-only": true,
+		"": false, "0.0.0.0/0": false, "127.0.0.0/8, 192.0.2.0/24": false, "hash:/x": false, "all": false,
+	} {
+		if got := onlyLoopback(value); got != want {
+			t.Errorf("%q: %t", value, got)
+		}
+	}
+}
+
+// The mode, not an attempt, says who may do what: check runs as root.
+func TestPermissionsAreJudgedForTheUserInQuestion(t *testing.T) {
+	u := &User{Name: "someone", UID: 1000, GIDs: []int{1001}}
+	for _, row := range []struct {
+		mode     os.FileMode
+		uid, gid int
+		may      bool
+	}{
+		{0o600, 1000, 0, true}, {0o600, 0, 0, false}, {0o640, 0, 1001, true}, {0o640, 0, 0, false},
+		{0o604, 0, 0, true}, {0o044, 1000, 1001, false}, {0o604, 0, 1001, false},
+	} {
+		f := File{Path: "/x", Mode: row.mode, UID: row.uid, GID: row.gid}
+		if f.Allows(u, Read) != row.may || (f.Barrier(u, Read) == nil) != row.may {
+			t.Errorf("%s: may read: %t", f, f.Allows(u, Read))
+		}
+	}
+	closed := File{Path: "/home", Mode: 0o700 | os.ModeDir}
+	f := File{Path: "/home/x", Mode: 0o644, Folders: []File{closed, {Path: "/", Mode: 0o755 | os.ModeDir}}}
+	if barrier := f.Barrier(u, Read); barrier == nil || barrier.Path != "/home" {
+		t.Errorf("barrier: %v", barrier)
+	}
+}
+
+// What Postfix, DNS or a file say must neither steer a terminal nor become another command.
+func TestHostileTextIsShownHarmlessAndNeverRun(t *testing.T) {
+	hostile := "x\x1b[31m\r\n`touch /tmp/x` $(id) 'quoted'"
+	rules := []Rule[int]{{Name: "r", Severity: Error, Judge: func(int) []Fault {
+		return []Fault{{What: hostile, Mend: Shell("echo", hostile), Publish: hostile}}
+	}}}
+	f := Apply("area", rules, 0)[0]
+	if strings.ContainsAny(f.What, "\x1b\r\n") || f.Mend != "" || f.Publish != "" {
+		t.Errorf("%+q", f)
+	}
+	plain := "a `b` $(c) 'd' \\ \" ; & | > * ~"
+	out, err := exec.Command("sh", "-c", Shell("printf", "%s", plain)).Output()
+	if err != nil || string(out) != plain {
+		t.Errorf("%q, %v", out, err)
+	}
+}

@@ -1,0 +1,154 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+)
+
+// User is an account with its groups.
+type User struct {
+	Name string
+	UID  int
+	GIDs []int // the primary one first
+}
+
+// LookupUser finds an account by its name. Group, if not empty, takes the place of all its groups, as pipe(8) has it.
+func LookupUser(name, group string) (*User, error) {
+	account, err := user.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	u := &User{Name: name}
+	if u.UID, err = strconv.Atoi(account.Uid); err != nil {
+		return nil, err
+	}
+	ids := []string{account.Gid}
+	if group != "" {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			return nil, err
+		}
+		ids = []string{g.Gid}
+	}
+	for _, id := range ids {
+		gid, err := strconv.Atoi(id)
+		if err != nil {
+			return nil, err
+		}
+		u.GIDs = append(u.GIDs, gid)
+	}
+	return u, nil
+}
+
+// File is what the file system says of a path, links followed. The zero value is a path that was not looked at.
+type File struct {
+	Path    string
+	Err     error // it could not be looked at; most often it is not there
+	Mode    fs.FileMode
+	Size    int64
+	UID     int
+	GID     int
+	Folders []File // the folders on the way to it, the root last
+
+	isHolder bool
+}
+
+// Stat looks at a path and at the folders above it, those of a link's target included.
+func Stat(path string) File {
+	f := stat(path)
+	seen := map[string]bool{}
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		target = path
+	}
+	for _, place := range []string{path, target} {
+		for folder := filepath.Dir(place); !seen[folder]; folder = filepath.Dir(folder) {
+			seen[folder] = true
+			above := stat(folder)
+			above.isHolder = folder == filepath.Dir(place)
+			f.Folders = append(f.Folders, above)
+		}
+	}
+	return f
+}
+
+func stat(path string) File {
+	info, err := os.Stat(path)
+	if err != nil {
+		return File{Path: path, Err: err}
+	}
+	f := File{Path: path, Mode: info.Mode(), Size: info.Size()}
+	if system, ok := info.Sys().(*syscall.Stat_t); ok {
+		f.UID, f.GID = int(system.Uid), int(system.Gid)
+	}
+	return f
+}
+
+// Missing tells whether there is no such file.
+func (f File) Missing() bool { return errors.Is(f.Err, fs.ErrNotExist) }
+
+// Permissions for Allows.
+const (
+	Read    = 4
+	Write   = 2
+	Execute = 1
+)
+
+// Allows tells whether the mode, owner and group of the file grant a user something. Check runs as root, who may do anything: so trying
+// would prove nothing.
+func (f File) Allows(u *User, permission fs.FileMode) bool {
+	granted := f.Mode.Perm()
+	switch {
+	case u.UID == 0:
+		return true
+	case u.UID == f.UID:
+		granted >>= 6
+	case slices.Contains(u.GIDs, f.GID):
+		granted >>= 3
+	}
+	return granted&permission == permission
+}
+
+// Barrier is the first thing that keeps a user from using the file: a folder on the way, or the file itself; nil if there is none.
+func (f File) Barrier(u *User, permission fs.FileMode) *File {
+	for _, folder := range slices.Backward(f.Folders) {
+		if folder.Err == nil && !folder.Allows(u, Execute) {
+			return &folder
+		}
+	}
+	if !f.Allows(u, permission) {
+		return &f
+	}
+	return nil
+}
+
+// LetIn is the command that lifts a barrier without letting others in, where it can be had; a secret comes to belong to the user.
+func (f File) LetIn(barrier *File, u *User) string {
+	switch {
+	case barrier.Path == f.Path:
+		return Shell("chown", u.Name, f.Path) + " && " + Shell("chmod", "u+r,g-w,o=", f.Path)
+	case slices.Contains(u.GIDs, barrier.GID):
+		return Shell("chmod", "g+x", barrier.Path)
+	case barrier.UID == u.UID:
+		return Shell("chmod", "u+x", barrier.Path)
+	case barrier.GID == 0:
+		return Shell("chgrp", strconv.Itoa(u.GIDs[0]), barrier.Path) + " && " + Shell("chmod", "g+x", barrier.Path)
+	}
+	return Shell("chmod", "o+x", barrier.Path)
+}
+
+// Holders are the folders where the file could be replaced: the one that it is in, and the one that it is linked from.
+func (f File) Holders() []File {
+	return slices.DeleteFunc(slices.Clone(f.Folders), func(folder File) bool { return !folder.isHolder })
+}
+
+func (f File) String() string {
+	return fmt.Sprintf("%s (mode %#o, uid %d, gid %d)", f.Path, f.Mode.Perm(), f.UID, f.GID)
+}

@@ -1,0 +1,423 @@
+package check
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+)
+
+// StatusFilter is the third net against bounces, with the quoting of master.cf: of what Postfix makes of a death or a time-out, it
+// takes class 5 for class 4, and leaves a refusal that was meant as it is.
+const StatusFilter = `regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$$1}}`
+
+// filterRules judge the pipe(8) service that runs us.
+var filterRules = []Rule[*Host]{
+	{"filter-master-columns", Error, "the filter service runs outside a chroot, with pipe(8)'s privileges",
+		"in a chroot the program is not found; without privileges pipe(8) cannot change to the user. All mail waits",
+		judgeColumns},
+	{"filter-flags", Error, "flags=q, and no other",
+		"q quotes addresses; other flags change the message or its recipients before it is signed",
+		judgeFlags},
+	{"filter-null-sender", Error, "null_sender= is empty",
+		"without it bounces come in as mail of MAILER-DAEMON, and what bounces of them comes back",
+		judgeNullSender},
+	{"filter-sender", Error, "-f ${sender} are two words",
+		"in one word, -f${sender} is a mere -f for the null sender, and takes the next word for it",
+		judgeSender},
+	{"filter-recipients", Error, "the recipients come last, after --",
+		"an address that starts with a hyphen would be taken for a flag, and a recipient that is not passed on is lost",
+		judgeRecipients},
+	{"filter-macros", Error, "pipe(8) of this version knows every macro in argv",
+		"one unknown macro defers all mail with 4.3.5",
+		judgeMacros},
+	{"filter-arguments", Error, "argv passes on what Postfix knows of the message",
+		"what the filter is not told, it cannot judge",
+		judgeArguments},
+	{"filter-attributes", Error, "pipe(8) knows every attribute of the service",
+		"one that it does not know defers all mail",
+		judgeAttributes},
+	{"filter-user", Error, "user= is an account of its own",
+		"pipe(8) refuses to run anything as root or as Postfix itself, and all mail waits",
+		judgeUser},
+	{"filter-program", Error, "the program is there, whole, and only root's to change",
+		"a missing one holds all mail, an empty one loses it, and who may change it reads all mail",
+		judgeProgram},
+	{"filter-status-filter", Error, "pipe_delivery_status_filter turns deaths and time-outs into deferrals",
+		"else Postfix bounces mail that the filter was killed over",
+		judgeStatusFilter},
+	{"filter-time-limit", Error, "Postfix's time limit leaves room for our deadline",
+		"what reaches it is killed and would bounce; the filter itself defers at its deadline",
+		judgeTimeLimit},
+	{"filter-recipient-limit", Warning, "each recipient has a run of its own",
+		"one exit status speaks for all recipients of a run: a refusal for one of them becomes a forward",
+		judgeRecipientLimit},
+	{"filter-config-file", Warning, "the filter reads the configuration that was checked",
+		"what was checked is not what runs",
+		judgeConfigFile},
+}
+
+// mendFilter is the command that makes the service's command right, as a whole: postconf replaces it as a whole, and so one
+// mend does not undo another.
+func (h *Host) mendFilter() string {
+	return h.withUser(h.setField(h.filter.ID()+"/command", h.filterCommand()))
+}
+
+// withUser makes the account first, where there is none.
+func (h *Host) withUser(command string) string {
+	if name := h.filterUser(); name == DefaultUser && (h.user == nil || h.user.Name != name) {
+		return "{ id " + name + " >/dev/null 2>&1 || " + addUser(name) + "; } && " + command
+	}
+	return command
+}
+
+func addUser(name string) string {
+	return Shell("useradd", "--system", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name)
+}
+
+// DefaultUser is the account that the filter runs as, unless the operator chose another.
+const DefaultUser = "postmend"
+
+// filterUser is the account that the filter should run as: the one in master.cf if it may, else the one that can read the keys.
+func (h *Host) filterUser() string {
+	if h.command != nil {
+		if value, _ := h.command.attribute("user"); value != "" && h.userFault() == "" {
+			return value
+		}
+	}
+	if h.Owner != "" {
+		return h.Owner
+	}
+	return DefaultUser
+}
+
+// filterCommand is the right command of the service, with what the operator chose and may choose.
+func (h *Host) filterCommand() string {
+	var options []string
+	if h.command != nil {
+		options = slices.Concat(h.command.options, h.command.others)
+	}
+	if !h.statusFilterWorks() {
+		options = append(withoutOption(options, "pipe_delivery_status_filter"), "-o", "pipe_delivery_status_filter="+h.statusFilter())
+	}
+	list := append([]string{"pipe"}, options...)
+	list = append(list, "flags=q", "user="+h.filterUser(), "null_sender=")
+	argv := argvFor(h.programPath(), h.configFlag(), h.version())
+	argv[0] = "argv=" + argv[0]
+	return join(append(list, argv...))
+}
+
+// programPath is what the services start.
+func (h *Host) programPath() string {
+	if h.command != nil && strings.HasPrefix(h.command.argv[0], "/") {
+		return h.command.argv[0]
+	}
+	return h.Program
+}
+
+// configFlag is what -c in argv has to name; "" if nothing has to.
+func (h *Host) configFlag() string {
+	if h.ConfigFile == h.DefaultFile {
+		return ""
+	}
+	return h.ConfigFile
+}
+
+func judgeColumns(h *Host) []Fault {
+	var faults []Fault
+	if h.inChroot(h.filter) {
+		faults = append(faults, Fault{What: h.filter.ID() + " runs in a chroot",
+			Mend: h.setField(h.filter.ID()+"/chroot", "n")})
+	}
+	if h.filter.Unprivileged != "n" {
+		faults = append(faults, Fault{What: h.filter.ID() + " runs without privileges",
+			Mend: h.setField(h.filter.ID()+"/unprivileged", "n")})
+	}
+	return faults
+}
+
+// flagHarm tells what one of pipe(8)'s flags does to a message that is to be signed.
+func flagHarm(flag rune) string {
+	switch flag {
+	case 'B':
+		return "adds a blank line to the message"
+	case 'D':
+		return "adds a Delivered-To: field"
+	case 'F':
+		return "adds a From_ line"
+	case 'O':
+		return "adds an X-Original-To: field"
+	case 'R':
+		return "adds a Return-Path: field"
+	case 'X':
+		return "marks the delivery as final"
+	case 'h':
+		return "folds the domain to lower case"
+	case 'u':
+		return "folds the local part to lower case, which destroys the hash of an SRS address"
+	case '.':
+		return "doubles dots at the start of lines"
+	case '>':
+		return "changes lines that start with From"
+	}
+	return "is not known"
+}
+
+func judgeFlags(h *Host) []Fault {
+	flags, _ := h.command.attribute("flags")
+	var faults []Fault
+	if !strings.Contains(flags, "q") {
+		faults = append(faults, Fault{What: fmt.Sprintf("flags=%s lacks q: addresses are passed on unquoted", flags), Mend: h.mendFilter()})
+	}
+	for _, flag := range flags {
+		if flag != 'q' {
+			faults = append(faults, Fault{What: fmt.Sprintf("flags=%s: %c %s", flags, flag, flagHarm(flag)), Mend: h.mendFilter()})
+		}
+	}
+	return faults
+}
+
+func judgeNullSender(h *Host) []Fault {
+	value, found := h.command.attribute("null_sender")
+	switch {
+	case !found:
+		return one("null_sender= is missing: the null sender is passed on as MAILER-DAEMON", h.mendFilter())
+	case value != "":
+		return one("null_sender="+value+" is not empty", h.mendFilter())
+	}
+	return nil
+}
+
+func judgeSender(h *Host) []Fault {
+	if h.command.carries("-f", "sender") && slices.Contains(h.command.argv, "-f") || h.command.carries("--sender", "sender") {
+		return nil
+	}
+	return one("argv does not hold the two words -f ${sender}", h.mendFilter())
+}
+
+func judgeRecipients(h *Host) []Fault {
+	argv := h.command.argv
+	n := len(argv)
+	if n < 2 || argv[n-2] != "--" || !isMacro(argv[n-1], "recipient") {
+		return one("argv does not end in the two words -- ${recipient}", h.mendFilter())
+	}
+	return nil
+}
+
+func judgeMacros(h *Host) []Fault {
+	var faults []Fault
+	for _, word := range h.command.argv {
+		for _, name := range macros(word) {
+			since, known := macroSince(name)
+			switch {
+			case !known:
+				faults = append(faults, Fault{What: "pipe(8) knows no macro ${" + name + "}", Mend: h.mendFilter()})
+			case !h.version().AtLeast(since.Major, since.Minor):
+				faults = append(faults, Fault{What: fmt.Sprintf("${%s} came with Postfix %s, and this is %s", name, since, h.version()), Mend: h.mendFilter()})
+			case name == "user" || name == "extension" || name == "mailbox" || name == "domain" || name == "nexthop":
+				faults = append(faults, Fault{What: "${" + name + "} is only a part of what the filter needs, and may be folded to lower case",
+					Mend: h.mendFilter(), Severity: Warning})
+			}
+		}
+	}
+	return faults
+}
+
+func judgeArguments(h *Host) []Fault {
+	var faults []Fault
+	for _, f := range flagMacros {
+		if h.version().AtLeast(f.since.Major, f.since.Minor) && !h.command.carries(f.flag, f.macro) {
+			faults = append(faults, Fault{What: fmt.Sprintf("argv lacks %s=${%s}: %s", f.flag, f.macro, f.why),
+				Mend: h.mendFilter(), Severity: f.severity})
+		}
+	}
+	return faults
+}
+
+func judgeAttributes(h *Host) []Fault {
+	var faults []Fault
+	for i := 1; i < len(h.command.others); i += 2 {
+		faults = append(faults, Fault{What: "-o " + h.command.others[i] + " stands behind the attributes of pipe(8), which takes it for one", Mend: h.mendFilter()})
+	}
+	for name, values := range h.command.attributes {
+		switch name {
+		case "flags", "user", "null_sender":
+		case "directory", "eol", "chroot", "size":
+			faults = append(faults, Fault{What: fmt.Sprintf("%s=%s is of no use to the filter", name, values[0]), Mend: h.mendFilter(), Severity: Warning})
+		default:
+			faults = append(faults, Fault{What: "pipe(8) knows no attribute " + name, Mend: h.mendFilter()})
+		}
+	}
+	return faults
+}
+
+func judgeUser(h *Host) []Fault {
+	fault := h.userFault()
+	if fault == "" {
+		return nil
+	}
+	// An account that owns the keys is as good as the one that does not exist.
+	if name, _ := h.command.attribute("user"); name != "" && h.userErr != nil && h.Owner == "" && !strings.Contains(name, ":") {
+		return one(fault, addUser(name))
+	}
+	return one(fault, h.mendFilter())
+}
+
+// userFault says what is wrong with user=; "" if nothing is.
+func (h *Host) userFault() string {
+	value, _ := h.command.attribute("user")
+	return userFault(value, h.user, h.userErr, h.Main("mail_owner"))
+}
+
+func userFault(value string, u *User, err error, mailOwner string) string {
+	switch {
+	case value == "":
+		return "user= is missing"
+	case err != nil:
+		return "user=" + value + ": " + err.Error()
+	case u.UID == 0 || u.GIDs[0] == 0:
+		return "user=" + value + " is root, or in root's group"
+	case u.Name == mailOwner:
+		return "user=" + value + " is Postfix's own account"
+	}
+	return ""
+}
+
+func judgeProgram(h *Host) []Fault {
+	path := h.command.argv[0]
+	install := Shell("install", "-m", "0755", h.Program, path+".new") + " && " + Shell("mv", path+".new", path)
+	f := h.program
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		return one(fmt.Sprintf("argv starts %q, which is not an absolute path", path), h.mendFilter())
+	case f.Err != nil:
+		return one(path+" "+absent(f.Err), install)
+	case !f.Mode.IsRegular():
+		return one(path+" is not a regular file", "")
+	case f.Size == 0:
+		return one(path+" is empty: the shell runs it, and its success counts as a delivery", install)
+	}
+	var faults []Fault
+	if f.Mode.Perm()&0o022 != 0 {
+		faults = append(faults, Fault{What: f.String() + " may be changed by others than its owner", Mend: Shell("chmod", "go-w", path)})
+	}
+	if f.UID != 0 {
+		faults = append(faults, Fault{What: f.String() + " does not belong to root", Mend: Shell("chown", "root", path)})
+	}
+	for _, folder := range f.Folders {
+		if folder.Mode&(0o002|fs.ModeSticky) == 0o002 {
+			faults = append(faults, Fault{What: f.Path + " may be replaced: anybody may write to " + folder.String(), Mend: Shell("chmod", "o-w", folder.Path)})
+		}
+	}
+	if h.user == nil {
+		return faults
+	}
+	if barrier := f.Barrier(h.user, Read|Execute); barrier != nil {
+		faults = append(faults, Fault{What: h.user.Name + " may not run " + path + ", because of " + barrier.String(),
+			Mend: Shell("chmod", "a+rx", barrier.Path)})
+	}
+	return faults
+}
+
+// meant are status lines that Postfix makes, or that we do, and the class that is right for them.
+var meant = []struct {
+	status string
+	class  byte
+	says   string
+}{
+	{"5.3.0 Command time limit exceeded", '4', "the time limit bounces mail"},
+	{"5.3.0 internal software error", '4', "a crash bounces mail"},
+	{"5.3.5 local configuration error", '4', "a configuration error bounces mail"},
+	{"5.5.0 protocol error", '4', "a fault of the hand-over bounces mail"},
+	{"5.1.1 no such user", '5', "forged SRS addresses are not refused but held"},
+	{"5.6.0 malformed message", '5', "what the next hop refuses for its format is not refused but held"},
+	{"5.7.1 refused by policy", '5', "refusals are not refused but held"},
+}
+
+func judgeStatusFilter(h *Host) []Fault {
+	value := h.value(h.filter, "pipe_delivery_status_filter")
+	switch {
+	case h.softBounce():
+		return []Fault{{What: "soft_bounce=yes defers everything, refusals that are meant included", Severity: Note}}
+	case h.statusErr != nil:
+		return one("pipe_delivery_status_filter="+value+" cannot be asked: "+h.statusErr.Error(), h.mendStatusFilter())
+	case value == "":
+		return one("pipe_delivery_status_filter is not set for "+h.filter.ID(), h.mendStatusFilter())
+	}
+	for _, row := range meant {
+		if result := h.statuses[row.status]; result[0] != row.class {
+			return one(fmt.Sprintf("pipe_delivery_status_filter makes %q of %q: %s", result, row.status, row.says), h.mendStatusFilter())
+		}
+	}
+	return nil
+}
+
+func (h *Host) softBounce() bool { return h.value(h.filter, "soft_bounce") == "yes" }
+
+// statusFilterWorks tells whether the filter can stay as it is.
+func (h *Host) statusFilterWorks() bool {
+	if h.filter == nil || h.statuses == nil || h.statusErr != nil {
+		return false
+	}
+	for _, row := range meant {
+		if h.statuses[row.status][0] != row.class {
+			return false
+		}
+	}
+	return true
+}
+
+// statusFilter is the value for this version: before 3.7 a pattern cannot stand in the table's name.
+func (h *Host) statusFilter() string {
+	if !h.version().AtLeast(3, 7) {
+		return "regexp:" + h.statusFile()
+	}
+	return StatusFilter
+}
+
+func (h *Host) statusFile() string { return h.config.Dir + "/postmend-status.regexp" }
+
+func (h *Host) mendStatusFilter() string {
+	command := h.mendFilter()
+	if !h.version().AtLeast(3, 7) {
+		command = writeFile(h.statusFile(), `/^5(\.[35]\.[0-9]+ .*)/ 4$1`) + " && " + command
+	}
+	return command
+}
+
+func judgeTimeLimit(h *Host) []Fault {
+	name := h.filter.Name + "_time_limit"
+	value := h.value(h.filter, name)
+	limit, ok := duration(value)
+	want := max(5*h.Deadline, 300*time.Second)
+	mend := h.set(name, fmt.Sprintf("%ds", int(want.Seconds())))
+	switch {
+	case !ok:
+		return one(fmt.Sprintf("%s = %s is not a duration", name, value), mend)
+	case limit <= h.Deadline:
+		return one(fmt.Sprintf("%s is %s, and our deadline %s", name, value, h.Deadline), mend)
+	case limit < 2*h.Deadline:
+		return []Fault{{What: fmt.Sprintf("%s is %s, little more than our deadline of %s", name, value, h.Deadline), Mend: mend, Severity: Warning}}
+	}
+	return nil
+}
+
+func judgeRecipientLimit(h *Host) []Fault {
+	name := h.filter.Name + "_destination_recipient_limit"
+	if value := h.Main(name); value != "1" {
+		return one(name+" is "+value, h.set(name, "1"))
+	}
+	return nil
+}
+
+func judgeConfigFile(h *Host) []Fault {
+	named := h.command.configFile()
+	if named == "" {
+		named = h.DefaultFile
+	}
+	if named == h.ConfigFile {
+		return nil
+	}
+	return one(fmt.Sprintf("the filter reads %s, and %s was checked", named, h.ConfigFile), h.mendFilter())
+}

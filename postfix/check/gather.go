@@ -1,0 +1,203 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
+)
+
+// Gather reads a Postfix configuration, and what it points at; dir "" is Postfix's own. It changes nothing.
+func Gather(ctx context.Context, dir string, ours Postmend) (*Host, error) {
+	config, err := postconf.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	expanded, err := config.Expanded()
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{Postmend: ours, config: config, expanded: expanded}
+	h.findFilter()
+	h.findListener()
+	h.findTables()
+	h.askStatusFilter(ctx)
+	if h.domains, err = setup.ReadDomains(ctx, config); err != nil {
+		return nil, err
+	}
+	if h.SRSDomain != "" {
+		h.srsClass = classOf(h.domains, h.SRSDomain)
+	}
+	h.planSetup()
+	h.spool, h.spoolFree = Stat(ours.SpoolDir), freeSpace(ours.SpoolDir)
+	if dir != "" && strings.HasPrefix(ours.Target, "sendmail:") {
+		h.system = readSystem(config.Dir)
+	}
+	return h, nil
+}
+
+// Postfix judges a Postfix.
+func Postfix(h *Host) []Finding {
+	findings := Apply("Postfix", routeRules, h)
+	if h.filter != nil {
+		findings = append(findings, Apply("filter service", filterRules, h)...)
+	}
+	if h.listener != nil {
+		findings = append(findings, Apply("listener", listenerRules, h)...)
+	}
+	if h.SRSDomain != "" {
+		findings = append(findings, Apply("bounces", srsRules, h)...)
+	}
+	return findings
+}
+
+// Users are the accounts that have to read keys and secrets: those of the filter and of the tables.
+func (h *Host) Users() []*User {
+	var users []*User
+	if h.user != nil && h.userFault() == "" {
+		users = append(users, h.user)
+	}
+	for _, t := range h.tables {
+		if t.user != nil && !slices.ContainsFunc(users, func(u *User) bool { return u.UID == t.user.UID }) {
+			users = append(users, t.user)
+		}
+	}
+	return users
+}
+
+// findFilter takes the service that content_filter or default_transport names, if it is ours, or else the first that is.
+func (h *Host) findFilter() {
+	for _, s := range h.servicesOf("pipe") {
+		command := parsePipe(*s)
+		if !command.isOurs() {
+			continue
+		}
+		isNamed := s.Name == transport(h.Main("content_filter")) || s.Name == transport(h.Main("default_transport"))
+		if h.filter == nil || isNamed {
+			h.filter, h.command = s, command
+		}
+	}
+	if h.filter == nil {
+		return
+	}
+	h.program = Stat(h.command.argv[0])
+	value, _ := h.command.attribute("user")
+	name, group, _ := strings.Cut(value, ":")
+	h.user, h.userErr = LookupUser(name, group)
+}
+
+func (h *Host) findListener() {
+	kind, address, here := listenerAddress(h.Target)
+	for _, s := range h.servicesOf("smtpd") {
+		if here && h.listensAt(s, kind, address) {
+			h.listener = s
+		}
+	}
+}
+
+func (h *Host) findTables() {
+	for _, s := range h.servicesOf("spawn") {
+		command := parsePipe(*s)
+		at := slices.Index(command.argv, "lookup") + 1
+		if at == 0 || at >= len(command.argv) || !isProgram(command.argv[0]) {
+			continue
+		}
+		t := &table{Service: s, command: command, program: Stat(command.argv[0]), direction: command.argv[at], protocol: cmp.Or(command.flag("--protocol"), "tcp")}
+		value, _ := command.attribute("user")
+		name, group, _ := strings.Cut(value, ":")
+		t.user, t.userErr = LookupUser(name, group)
+		h.tables = append(h.tables, t)
+	}
+}
+
+// askStatusFilter has Postfix itself tell what the filter makes of status lines.
+func (h *Host) askStatusFilter(ctx context.Context) {
+	if h.filter == nil || h.value(h.filter, "pipe_delivery_status_filter") == "" {
+		return
+	}
+	var lines []string
+	for _, row := range meant {
+		lines = append(lines, row.status)
+	}
+	h.statuses, h.statusErr = h.config.Lookups(ctx, h.value(h.filter, "pipe_delivery_status_filter"), lines)
+	for _, line := range lines {
+		if h.statuses[line] == "" {
+			h.statuses[line] = line // it stays as it is
+		}
+	}
+}
+
+// classOf gives the parameter that holds a domain, or one above it whose subdomains count; "" if none does.
+func classOf(domains *setup.Domains, name string) string {
+	for key := name; ; {
+		if class := domains.Class(key); class != "" {
+			return class
+		}
+		_, above, found := strings.Cut(strings.TrimPrefix(key, "."), ".")
+		if !found {
+			return ""
+		}
+		key = "." + above
+	}
+}
+
+// planSetup asks setup what it would do here.
+func (h *Host) planSetup() {
+	wanted := setup.Wanted{Mode: setup.ContentFilter, User: h.filterUser(), Program: h.programPath(), ConfigFile: h.configFlag(),
+		Listener: defaultListener, SRSDomain: h.SRSDomain}
+	if h.isTransport() {
+		wanted.Mode = setup.Transport
+	}
+	if kind, address, here := listenerAddress(h.Target); here && kind == "inet" {
+		wanted.Listener = address
+	}
+	if plan, err := setup.NewPlan(h.config, h.domains, wanted); err == nil {
+		h.plan = plan
+	}
+}
+
+// freeSpace is what an ordinary user can still write to a folder.
+func freeSpace(dir string) int64 {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return -1
+	}
+	return int64(fs.Bavail) * fs.Bsize
+}
+
+// readSystem reads what sendmail(1) asks Postfix's own main.cf; nil if that is the configuration in dir itself.
+func readSystem(dir string) *system {
+	own, err := postconf.Open("")
+	if err != nil || filepath.Clean(own.Dir) == filepath.Clean(dir) {
+		return nil
+	}
+	return &system{own.Dir, own.Get("alternate_config_directories"), own.Get("multi_instance_directories")}
+}
+
+// Addresses are those that mail leaves from or comes to, as far as main.cf names them: smtp_bind_address, or else what
+// inet_interfaces and proxy_interfaces name. Loopback does not count.
+func (h *Host) Addresses() []net.IP {
+	var bound, others []net.IP
+	add := func(all *[]net.IP, name string) {
+		for _, word := range list(h.Main(name)) {
+			if ip := net.ParseIP(strings.Trim(word, "[]")); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+				*all = append(*all, ip)
+			}
+		}
+	}
+	add(&bound, "smtp_bind_address")
+	add(&bound, "smtp_bind_address6")
+	if len(bound) > 0 {
+		return bound
+	}
+	add(&others, "inet_interfaces")
+	add(&others, "proxy_interfaces")
+	return others
+}

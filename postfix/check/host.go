@@ -1,0 +1,286 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
+)
+
+// Postmend is what the rules have to know of our own side.
+type Postmend struct {
+	Program     string              // this program's path: it can stand in for one that is missing
+	ConfigFile  string              // the configuration that is checked
+	DefaultFile string              // where the filter looks for one that nothing names
+	Owner       string              // the account that the keys and secrets belong to; "" if root's or nobody's
+	Target      string              // [reinject] target
+	Deadline    time.Duration       // [limits] deadline
+	SpoolDir    string              // [limits] spool_dir, or what stands for it
+	SRSDomain   string              // "" without SRS
+	IsLocal     func(string) bool   // whether a domain is one of local_domains; nil if that is not known
+	AddLocal    func(string) string // the command that makes a domain one
+	HasTable    func(string) bool   // the same for local_domains_maps
+	AddTable    func(string) string
+}
+
+// Host is what was found out about a Postfix. Gather makes it.
+type Host struct {
+	Postmend
+	config    *postconf.Config  // as written
+	expanded  *postconf.Config  // with $names replaced
+	filter    *postconf.Service // the pipe(8) service that runs us; nil if there is none. Services are the expanded ones
+	command   *pipe             // its command
+	listener  *postconf.Service // the smtpd(8) at our target; nil if there is none
+	statuses  map[string]string // what pipe_delivery_status_filter makes of status lines; nil if it was not asked
+	statusErr error
+	program   File  // what argv starts
+	user      *User // who it runs as
+	userErr   error
+	spool     File
+	spoolFree int64          // octets; -1 if unknown
+	domains   *setup.Domains // those that Postfix delivers or relays
+	plan      *setup.Plan    // what setup would change; nil if it would refuse to
+	tables    []*table       // spawn(8) services that run `postmend lookup`
+	srsClass  string         // the parameter that holds the SRS domain; "" if none does
+	system    *system        // Postfix's own folder; nil if the configuration is that one
+}
+
+// table is a service that answers look-ups.
+type table struct {
+	*postconf.Service
+	command             *pipe
+	direction, protocol string
+	user                *User
+	userErr             error
+	program             File
+}
+
+// system is the main.cf that sendmail(1) reads first.
+type system struct{ dir, alternates, instances string }
+
+// Main gives a parameter of main.cf, $names replaced.
+func (h *Host) Main(name string) string { return h.expanded.Get(name) }
+
+func (h *Host) version() postconf.Version { return h.config.Version }
+
+// value is a parameter as a service sees it, $names replaced.
+func (h *Host) value(s *postconf.Service, name string) string {
+	if value, found := s.Options[name]; found {
+		return value
+	}
+	return h.Main(name)
+}
+
+// set is the command for a line of main.cf.
+func (h *Host) set(name, value string) string {
+	return h.config.SetCommand(postconf.Parameter{Name: name, Value: value}).String()
+}
+
+// unset is the command that takes a line out of main.cf.
+func (h *Host) unset(name string) string { return h.config.UnsetCommand(name).String() }
+
+// setOption is the command for an option of a service. postconf takes no blanks there.
+func (h *Host) setOption(s *postconf.Service, name, value string) string {
+	return h.config.SetOptionCommand(s.ID(), name, strings.Join(list(value), ",")).String()
+}
+
+// setWhere is the command that sets a parameter where the service has it from.
+func (h *Host) setWhere(s *postconf.Service, name, value string) string {
+	if _, found := s.Options[name]; found {
+		return h.setOption(s, name, value)
+	}
+	return h.setOrUnset(name, value)
+}
+
+// setOrUnset is the command for a line of main.cf that goes if nothing is left in it.
+func (h *Host) setOrUnset(name, value string) string {
+	if value == "" {
+		return h.unset(name)
+	}
+	return h.set(name, value)
+}
+
+// planned is what setup would do about services and parameters; "" if it would do nothing.
+func (h *Host) planned(names ...string) string {
+	if h.plan == nil {
+		return ""
+	}
+	var commands []string
+	for _, change := range h.plan.Changes {
+		if !slices.Contains(names, change.Name) || change.Now == nil {
+			continue
+		}
+		for _, file := range h.plan.Files {
+			if strings.Contains(*change.Now, file.Path) {
+				commands = append(commands, writeFile(file.Path, strings.TrimSuffix(file.Content, "\n")))
+			}
+		}
+		if change.Service {
+			commands = append(commands, h.config.SetServiceCommand(change.Name, *change.Now).String())
+		} else {
+			commands = append(commands, h.set(change.Name, *change.Now))
+		}
+	}
+	return strings.Join(commands, " && ")
+}
+
+// writeFile is the command that writes a file of one line.
+func writeFile(path, line string) string {
+	return "printf '%s\\n' " + Shell(line) + " > " + Shell(path)
+}
+
+// plannedLine is the entry of master.cf that setup would write.
+func (h *Host) plannedLine(id string) (line string, found bool) {
+	if h.plan == nil {
+		return "", false
+	}
+	for _, change := range h.plan.Changes {
+		if change.Service && change.Name == id && change.Now != nil {
+			return *change.Now, true
+		}
+	}
+	return "", false
+}
+
+// setField is the command for a column of master.cf.
+func (h *Host) setField(field, value string) string {
+	return h.config.SetFieldCommand(field, value).String()
+}
+
+// list splits a value at commas and blanks, but not within braces.
+func list(value string) []string {
+	depth := 0
+	return strings.FieldsFunc(value, func(r rune) bool {
+		switch r {
+		case '{':
+			depth++
+		case '}':
+			depth--
+		case ',', ' ', '\t', '\n':
+			return depth <= 0
+		}
+		return false
+	})
+}
+
+// transport is the name of the transport in a value such as content_filter's.
+func transport(value string) string {
+	name, _, _ := strings.Cut(value, ":")
+	return strings.TrimSpace(name)
+}
+
+// duration reads one of Postfix's; ok is false if it is none.
+func duration(value string) (d time.Duration, ok bool) {
+	unit := time.Second
+	for suffix, length := range map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
+		if number, found := strings.CutSuffix(value, suffix); found {
+			value, unit = number, length
+			break
+		}
+	}
+	n, err := strconv.Atoi(value)
+	return time.Duration(n) * unit, err == nil
+}
+
+// inChroot tells what the column chroot comes to; its default changed with compatibility level 1.
+func (h *Host) inChroot(s *postconf.Service) bool {
+	level := h.Main("compatibility_level")
+	return s.Chroot == "y" || s.Chroot == "-" && (level == "" || level == "0")
+}
+
+func (h *Host) servicesOf(program string) []*postconf.Service {
+	var found []*postconf.Service
+	services := h.expanded.Services()
+	for i := range services {
+		if services[i].Program == program {
+			found = append(found, &services[i])
+		}
+	}
+	return found
+}
+
+// isFiltered tells whether mail that a service takes goes through us.
+func (h *Host) isFiltered(s *postconf.Service) bool {
+	return h.filter != nil && transport(h.value(s, "content_filter")) == h.filter.Name
+}
+
+// fronts are the smtpd(8) services that take mail from others.
+func (h *Host) fronts() []*postconf.Service {
+	return slices.DeleteFunc(h.servicesOf("smtpd"), func(s *postconf.Service) bool { return s == h.listener })
+}
+
+// isTransport tells whether we are the transport of what leaves.
+func (h *Host) isTransport() bool {
+	return h.filter != nil && transport(h.Main("default_transport")) == h.filter.Name
+}
+
+// isContentFilter tells whether we filter what arrives.
+func (h *Host) isContentFilter() bool {
+	return h.filter != nil && transport(h.Main("content_filter")) == h.filter.Name || slices.ContainsFunc(h.fronts(), h.isFiltered)
+}
+
+// listenerAddress is where on this host our target is; ok is false for a target elsewhere.
+func listenerAddress(target string) (kind, address string, ok bool) {
+	if path, found := strings.CutPrefix(target, "unix:"); found {
+		return "unix", filepath.Clean(path), true
+	}
+	authority, found := strings.CutPrefix(target, "smtp://")
+	authority, _, _ = strings.Cut(authority, "?")
+	host, _, err := net.SplitHostPort(authority)
+	return "inet", authority, found && err == nil && isLoopback(host)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// listensAt tells whether a service is what answers at an address.
+func (h *Host) listensAt(s *postconf.Service, kind, address string) bool {
+	if s.Type != kind {
+		return false
+	}
+	if kind == "unix" {
+		folder := "private"
+		if s.Private == "n" {
+			folder = "public"
+		}
+		return filepath.Join(h.Main("queue_directory"), folder, s.Name) == address
+	}
+	host, port, _ := net.SplitHostPort(address)
+	bound, name := cutHost(s.Name)
+	number, err := net.LookupPort("tcp", name)
+	if err != nil || strconv.Itoa(number) != port {
+		return false
+	}
+	return bound == "" || bound == host || isLoopback(bound) && isLoopback(host) && (bound == "localhost" || host == "localhost")
+}
+
+// cutHost cuts the name of an inet service, "host:port" or "port".
+func cutHost(name string) (host, port string) {
+	at := strings.LastIndexByte(name, ':')
+	if at < 0 {
+		return "", name
+	}
+	return strings.Trim(name[:at], "[]"), name[at+1:]
+}
+
+// absent says why a file could not be looked at, without its path.
+func absent(err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "does not exist"
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Sprintf("cannot be looked at: %v", err)
+}

@@ -1,0 +1,215 @@
+package check
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// listenerOption is an option of the re-injection listener: its value, and what is wrong with another.
+type listenerOption struct {
+	name, value string
+	severity    Severity
+	isGood      func(value string) bool // nil: only the value above
+	why         string
+}
+
+// overrides are the values of receive_override_options, with what happens without them.
+var overrides = []struct{ option, harm string }{
+	{"no_unknown_recipient_checks", "mail that was accepted can be refused here, and would wait for ever"},
+	{"no_header_body_checks", "header and body checks are made twice, and change what is signed"},
+	{"no_milters", "milters change what is signed, or sign it again"},
+	{"no_address_mappings", "addresses are expanded twice, Bcc: copies are doubled, and fields are rewritten after they were signed"},
+}
+
+const (
+	refuses  = "the listener is to take whatever the filter hands back: what it refuses waits, and bounces in the end"
+	changes  = "what the listener changes after signing breaks the signature"
+	handOver = "the hand-over is a plain SMTP dialogue on this host"
+)
+
+// listenerOptions are "The re-injection listener" in master.cf, but for what a rule of its own judges.
+var listenerOptions = []listenerOption{
+	{"smtpd_helo_restrictions", "", Error, nil, refuses},
+	{"smtpd_client_restrictions", "", Error, nil, refuses},
+	{"smtpd_sender_restrictions", "", Error, nil, refuses},
+	{"smtpd_relay_restrictions", "", Warning, nil, refuses},
+	{"smtpd_data_restrictions", "", Error, nil, refuses},
+	{"smtpd_end_of_data_restrictions", "", Error, nil, refuses},
+	{"smtpd_recipient_restrictions", "permit_mynetworks,reject", Error, takesOnlyMyNetworks, "the listener is to take everything from this host, and nothing from others"},
+	{"mynetworks", "127.0.0.0/8", Error, onlyLoopback, "the listener is to take everything from this host, and nothing from others"},
+	{"smtpd_authorized_xforward_hosts", "127.0.0.0/8", Warning, coversLoopback, "without XFORWARD the log and later filters do not know the client, and the mail counts as this host's own"},
+	{"local_header_rewrite_clients", "", Error, nil, "the header is completed after it was signed, which breaks the signature"},
+	{"remote_header_rewrite_domain", "", Error, nil, changes},
+	{"smtpd_proxy_filter", "", Error, nil, changes},
+	{"smtpd_command_filter", "", Warning, nil, refuses},
+	{"smtpd_upstream_proxy_protocol", "", Error, nil, handOver},
+	{"smtpd_tls_security_level", "none", Error, isNone, handOver},
+	{"smtpd_tls_wrappermode", "no", Error, nil, handOver},
+	{"smtpd_sasl_auth_enable", "no", Warning, nil, handOver},
+	{"smtpd_discard_ehlo_keywords", "", Error, keepsExtensions, "without 8BITMIME, SMTPUTF8 or XFORWARD, mail cannot be handed back as it is"},
+	{"syslog_name", "postfix/reinject", Note, isNotPlain, "in the log the second pass looks like the first"},
+}
+
+// listenerRules judge the smtpd(8) that takes mail back.
+var listenerRules = []Rule[*Host]{
+	{"listener-filter", Error, "the listener does not filter again", "mail would go in circles until hopcount_limit, and then bounce", judgeListenerFilter},
+	{"listener-overrides", Error, "the second pass makes no second checks or mappings", "the second pass is to deliver, and nothing else", judgeOverrides},
+	{"listener-address", Warning, "the listener is open to this host only", "who reaches it gets around every check of the first pass", judgeListenerAddress},
+	{"listener-milters", Error, "no milter sees the mail after it was signed", "it changes what is signed, or signs it again", judgeListenerMilters},
+	{"listener-options", Error, "the listener takes from this host whatever comes, as it comes", "", judgeListenerOptions},
+}
+
+func judgeListenerOptions(h *Host) []Fault {
+	var faults []Fault
+	for _, o := range listenerOptions {
+		value := h.value(h.listener, o.name)
+		if value == o.value || o.isGood != nil && o.isGood(value) {
+			continue
+		}
+		faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s is %s", h.listener.ID(), o.name, shown(value)), Why: o.why,
+			Mend: h.setOption(h.listener, o.name, o.value), Severity: o.severity})
+	}
+	return faults
+}
+
+func shown(value string) string {
+	if value == "" {
+		return "empty"
+	}
+	return value
+}
+
+func isNotPlain(syslogName string) bool { return syslogName != "postfix" }
+
+func isNone(value string) bool { return value == "" || value == "none" }
+
+func judgeListenerFilter(h *Host) []Fault {
+	value := h.value(h.listener, "content_filter")
+	want := ""
+	if h.isTransport() {
+		want = "smtp:$relayhost" // transport_maps and relayhost do not apply to a content_filter
+	}
+	mend := h.setOption(h.listener, "content_filter", want)
+	switch {
+	case h.filter != nil && transport(value) == h.filter.Name:
+		return one(h.listener.ID()+" filters again what the filter hands back: -o content_filter="+want+" is missing", mend)
+	case h.isTransport() && h.isContentFilter():
+		return nil // the route says so
+	case h.isTransport() && value == "":
+		return one(h.listener.ID()+" hands mail to default_transport, which is the filter: -o content_filter="+want+" is missing", mend)
+	case !h.isTransport() && value != "":
+		return []Fault{{What: h.listener.ID() + " passes mail to " + value + ", which sees and may change it after it was signed", Mend: mend, Severity: Warning}}
+	}
+	return nil
+}
+
+func judgeOverrides(h *Host) []Fault {
+	const name = "receive_override_options"
+	found := list(h.value(h.listener, name))
+	all := slices.Clone(found)
+	var faults []Fault
+	for _, o := range overrides {
+		if !slices.Contains(found, o.option) {
+			all = append(all, o.option)
+		}
+	}
+	for _, o := range overrides {
+		if !slices.Contains(found, o.option) {
+			faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s lacks %s: %s", h.listener.ID(), name, o.option, o.harm),
+				Mend: h.setOption(h.listener, name, strings.Join(all, ","))})
+		}
+	}
+	return faults
+}
+
+// judgeListenerAddress looks at where an inet service listens; mynetworks is the second lock.
+func judgeListenerAddress(h *Host) []Fault {
+	if h.listener.Type != "inet" {
+		return nil
+	}
+	bound, port := cutHost(h.listener.Name)
+	if isLoopback(bound) || bound == "" && onlyLoopback(h.Main("inet_interfaces")) {
+		return nil
+	}
+	_, address, _ := listenerAddress(h.Target)
+	host, _ := cutHost(address)
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	name := host + ":" + port
+	if strings.Contains(host, ":") {
+		name = "[" + host + "]:" + port
+	}
+	return []Fault{{What: h.listener.ID() + " listens on every address of this host",
+		Mend: h.setField(h.listener.ID()+"/service", name)}}
+}
+
+func judgeListenerMilters(h *Host) []Fault {
+	value := h.value(h.listener, "smtpd_milters")
+	if value == "" {
+		return nil
+	}
+	fault := Fault{What: fmt.Sprintf("on %s, smtpd_milters is %s", h.listener.ID(), value), Mend: h.setOption(h.listener, "smtpd_milters", ""), Severity: Warning}
+	if !slices.Contains(list(h.value(h.listener, "receive_override_options")), "no_milters") {
+		fault.Severity = Error
+	}
+	return []Fault{fault}
+}
+
+// takesOnlyMyNetworks takes lists that let mynetworks in at once, and nobody else.
+func takesOnlyMyNetworks(value string) bool {
+	restrictions := list(value)
+	return len(restrictions) > 1 && restrictions[0] == "permit_mynetworks" && (restrictions[1] == "reject" || restrictions[1] == "defer")
+}
+
+// onlyLoopback takes networks and addresses of loopback, and its names.
+func onlyLoopback(value string) bool {
+	networks := list(value)
+	for _, network := range networks {
+		network = strings.NewReplacer("[", "", "]", "").Replace(network)
+		if network == "localhost" || network == "loopback-only" {
+			continue
+		}
+		address, _, _ := strings.Cut(network, "/")
+		ip, err := netip.ParseAddr(address)
+		if err != nil || !ip.IsLoopback() {
+			return false
+		}
+	}
+	return len(networks) > 0
+}
+
+// coversLoopback takes lists that name at least one network of loopback. What else they name is the operator's.
+func coversLoopback(value string) bool { return slices.ContainsFunc(list(value), onlyLoopback) }
+
+// keepsExtensions takes lists that hide nothing which the hand-over needs.
+func keepsExtensions(value string) bool {
+	return !slices.ContainsFunc(list(strings.ToLower(value)), func(keyword string) bool {
+		return slices.Contains([]string{"8bitmime", "smtputf8", "xforward"}, keyword)
+	})
+}
+
+// addListener is the command for a listener that is not there.
+func (h *Host) addListener() string {
+	kind, address, _ := listenerAddress(h.Target)
+	if kind == "inet" {
+		return h.planned(address + "/inet")
+	}
+	queue := h.Main("queue_directory")
+	for folder, private := range map[string]string{"private": "y", "public": "n"} {
+		name, found := strings.CutPrefix(address, filepath.Join(queue, folder)+"/")
+		line, _ := h.plannedLine(defaultListener + "/inet")
+		if found && line != "" {
+			columns := words(line)
+			copy(columns, []string{name, "unix", private})
+			return h.config.SetServiceCommand(name+"/unix", join(columns)).String()
+		}
+	}
+	return ""
+}
+
+// defaultListener is where setup puts one if the target does not say.
+const defaultListener = "127.0.0.1:10026"

@@ -1,0 +1,283 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"postmend/postfix/postconf"
+)
+
+// routeRules judge how mail gets to the filter and from it to the next hop.
+var routeRules = []Rule[*Host]{
+	{"version", Error, "", "pipe(8) got what the filter needs with Postfix 3.0, and 3.4 is the oldest that it is written for", judgeVersion},
+	{"filter-service", Error, "a pipe(8) service runs postmend filter", "without it no mail is mended", judgeFilterService},
+	{"route", Error, "mail is led through the filter", "what does not come through it leaves unmended", judgeRoute},
+	{"route-services", Note, "", "what comes in there leaves unmended, which may be what you want", judgeUnfiltered},
+	{"route-mappings", Error, "virtual aliases are expanded before the filter", "the filter sees the alias and not where it leads, so that what it forwards is not mended", judgeMappings},
+	{"listener", Error, "the target of [reinject] is a listener of this Postfix", "what cannot be handed back waits", judgeListener},
+	{"sendmail-loop", Error, "", "the mail would go in circles until hopcount_limit, and then bounce", judgeSendmail},
+	{"sendmail-directory", Error, "", "sendmail(1) refuses a configuration that Postfix's own main.cf does not name, and all mail waits", judgeAlternates},
+	{"line-length", Error, "lines of up to 998 octets leave as they are", "folding them after signing breaks the signature, and the sender's", judgeLineLength},
+	{"8bit", Error, "8-bit mail leaves as it is where the next hop takes it", "Postfix turns it into quoted-printable after it was signed, which breaks every signature", judge8bit},
+	{"after-signing", Warning, "nothing rewrites mail on its way out", "what is changed after signing breaks the signature", judgeOutgoing},
+	{"milter-before", Note, "no DKIM milter works on mail before the filter", "if it signs, it signs what the filter may still have to change; postmend signs by itself", judgeMilters},
+	{"smtputf8", Warning, "", "mail to and from international addresses is refused", judgeSMTPUTF8},
+	{"spool", Error, "the spool folder has room for messages, and the filter may write to it", "a message that does not fit into it waits", judgeSpool},
+	{"local-domains", Warning, "Postfix's domains are local_domains", "mail to a domain that is delivered here gets an SRS sender as if it were forwarded", judgeLocalDomains},
+}
+
+func judgeVersion(h *Host) []Fault {
+	if !h.version().AtLeast(3, 0) {
+		return one("this is Postfix "+h.version().String(), "")
+	}
+	if !h.version().AtLeast(3, 4) {
+		return []Fault{{What: "this is Postfix " + h.version().String(), Severity: Warning}}
+	}
+	return nil
+}
+
+func judgeFilterService(h *Host) []Fault {
+	if h.filter != nil {
+		return nil
+	}
+	return one("no pipe(8) service in master.cf runs postmend filter", h.withUser(h.planned(DefaultService+"/unix")))
+}
+
+// DefaultService is the name of the filter in master.cf, unless the operator chose another.
+const DefaultService = "postmend"
+
+func judgeRoute(h *Host) []Fault {
+	name, other := DefaultService, h.Main("content_filter")
+	if h.filter != nil {
+		name = h.filter.Name
+	}
+	switch {
+	case h.isContentFilter() && h.isTransport():
+		return one("content_filter and default_transport both lead to the filter: mail is mended twice", h.unset("default_transport"))
+	case h.isContentFilter(), h.isTransport(), transport(other) == name:
+		return nil
+	case other != "":
+		return one("content_filter = "+other+" leads past the filter", h.set("content_filter", name+":dummy"))
+	}
+	return one("neither content_filter nor default_transport leads to the filter", h.set("content_filter", name+":dummy"))
+}
+
+func judgeUnfiltered(h *Host) []Fault {
+	if !h.isContentFilter() {
+		return nil
+	}
+	var faults []Fault
+	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
+		if h.isFiltered(s) {
+			continue
+		}
+		fault := Fault{What: "mail that comes in through " + s.ID() + " does not pass the filter"}
+		if _, found := s.Options["content_filter"]; found {
+			fault.Mend = h.config.UnsetOptionCommand(s.ID(), "content_filter").String()
+		}
+		if s.Program == "smtpd" && (s.Name == "smtp" || s.Name == "25" || s.Type == "pass") {
+			fault.Severity = Error
+		}
+		faults = append(faults, fault)
+	}
+	return faults
+}
+
+func judgeMappings(h *Host) []Fault {
+	var faults []Fault
+	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
+		options := list(h.value(s, "receive_override_options"))
+		if !h.isFiltered(s) || !slices.Contains(options, "no_address_mappings") {
+			continue
+		}
+		rest := slices.DeleteFunc(options, func(option string) bool { return option == "no_address_mappings" })
+		faults = append(faults, Fault{What: "on " + s.ID() + ", receive_override_options holds no_address_mappings",
+			Mend: h.setWhere(s, "receive_override_options", strings.Join(rest, ","))})
+	}
+	return once(faults)
+}
+
+func judgeListener(h *Host) []Fault {
+	_, address, here := listenerAddress(h.Target)
+	switch {
+	case !here:
+		return []Fault{{What: "mail is handed to " + h.Target + ", which is no listener of this Postfix and not judged", Severity: Note}}
+	case h.listener != nil:
+		return nil
+	}
+	return one("no smtpd(8) service in master.cf listens at "+address+", the target of [reinject]", h.addListener())
+}
+
+func judgeSendmail(h *Host) []Fault {
+	if !strings.HasPrefix(h.Target, "sendmail:") {
+		return nil
+	}
+	for _, s := range h.servicesOf("pickup") {
+		if h.isFiltered(s) {
+			return one("mail handed to sendmail(1) comes in through "+s.ID()+", which filters it again", h.setOption(s, "content_filter", ""))
+		}
+		if h.isTransport() && h.value(s, "content_filter") == "" {
+			return one("mail handed to sendmail(1) leaves through default_transport, which is the filter", h.setOption(s, "content_filter", "smtp:"))
+		}
+	}
+	return nil
+}
+
+func judgeAlternates(h *Host) []Fault {
+	if !strings.HasPrefix(h.Target, "sendmail:") || h.system == nil {
+		return nil
+	}
+	alternates := list(h.system.alternates)
+	if slices.Contains(alternates, h.config.Dir) || slices.Contains(list(h.system.instances), h.config.Dir) {
+		return nil
+	}
+	value := strings.Join(append(alternates, h.config.Dir), " ")
+	return one("alternate_config_directories of "+h.system.dir+"/main.cf does not name "+h.config.Dir,
+		Shell("postconf", "-c", h.system.dir, "-e", "alternate_config_directories="+value))
+}
+
+// outgoing are the smtp(8) and lmtp(8) services, which bring mail to the next hop.
+func (h *Host) outgoing() []*postconf.Service { return h.servicesOf("smtp") }
+
+func judgeLineLength(h *Host) []Fault {
+	var faults []Fault
+	for _, s := range h.outgoing() {
+		value := h.value(s, "smtp_line_length_limit")
+		var n int
+		if _, err := fmt.Sscan(value, &n); err == nil && n > 0 && n < 998 {
+			faults = append(faults, Fault{What: fmt.Sprintf("%s folds lines of more than %d octets (smtp_line_length_limit)", s.ID(), n),
+				Mend: h.setWhere(s, "smtp_line_length_limit", "998")})
+		}
+	}
+	return once(faults)
+}
+
+// once drops faults that have the same command: one line of main.cf is behind them.
+func once(faults []Fault) []Fault {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(faults, func(f Fault) bool {
+		before := seen[f.Mend]
+		seen[f.Mend] = true
+		return before
+	})
+}
+
+func judge8bit(h *Host) []Fault {
+	var faults []Fault
+	for _, s := range h.outgoing() {
+		keywords := list(strings.ToLower(h.value(s, "smtp_discard_ehlo_keywords")))
+		if slices.Contains(keywords, "8bitmime") {
+			rest := slices.DeleteFunc(keywords, func(keyword string) bool { return keyword == "8bitmime" })
+			faults = append(faults, Fault{What: s.ID() + " does not use 8BITMIME (smtp_discard_ehlo_keywords)",
+				Mend: h.setWhere(s, "smtp_discard_ehlo_keywords", strings.Join(rest, ","))})
+		}
+	}
+	return once(faults)
+}
+
+func judgeOutgoing(h *Host) []Fault {
+	var faults []Fault
+	for _, row := range []struct {
+		name     string
+		severity Severity
+		harm     string
+	}{
+		{"smtp_generic_maps", Warning, "rewrites addresses, in signed fields too"},
+		{"smtp_body_checks", Warning, "may change the body"},
+		{"smtp_header_checks", Note, "may change signed fields"},
+		{"smtp_mime_header_checks", Note, "may change the body"},
+		{"smtp_nested_header_checks", Note, "may change the body"},
+	} {
+		for _, s := range h.outgoing() {
+			if value := h.value(s, row.name); value != "" {
+				faults = append(faults, Fault{What: fmt.Sprintf("%s = %s %s after signing, for %s", row.name, value, row.harm, s.ID()),
+					Mend: h.setWhere(s, row.name, ""), Severity: row.severity})
+			}
+		}
+	}
+	return once(faults)
+}
+
+// signers are marks of DKIM milters' sockets: names, and the ports of OpenDKIM's and dkimpy-milter's documentation.
+var signers = []string{"dkim", ":8891", ":8892", ":12301"}
+
+func judgeMilters(h *Host) []Fault {
+	var faults []Fault
+	for _, name := range []string{"smtpd_milters", "non_smtpd_milters"} {
+		for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
+			isOfService := (name == "smtpd_milters") == (s.Program == "smtpd")
+			for _, milter := range list(h.value(s, name)) {
+				isSigner := slices.ContainsFunc(signers, func(mark string) bool { return strings.Contains(strings.ToLower(milter), mark) })
+				if isOfService && isSigner {
+					faults = append(faults, Fault{What: fmt.Sprintf("%s of %s holds %s", name, s.ID(), milter), Mend: h.setWhere(s, name, without(h.value(s, name), milter))})
+				}
+			}
+		}
+	}
+	return once(faults)
+}
+
+func without(value, word string) string {
+	return strings.Join(slices.DeleteFunc(list(value), func(w string) bool { return w == word }), ", ")
+}
+
+func judgeSMTPUTF8(h *Host) []Fault {
+	if h.Main("smtputf8_enable") == "yes" || strings.HasPrefix(h.Main("smtputf8_enable"), "$") {
+		return nil
+	}
+	return []Fault{{What: "smtputf8_enable is " + h.Main("smtputf8_enable"), Mend: h.set("smtputf8_enable", "yes"), Severity: Note}}
+}
+
+func judgeSpool(h *Host) []Fault {
+	switch {
+	case h.spool.Err != nil:
+		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err), Shell("install", "-d", "-m", "0700", "-o", h.filterUser(), h.spool.Path))
+	case !h.spool.Mode.IsDir():
+		return one("spool_dir "+h.spool.Path+" is not a folder", "")
+	}
+	if h.user != nil {
+		if barrier := h.spool.Barrier(h.user, Write|Execute); barrier != nil {
+			mend := Shell("chmod", "o+x", barrier.Path)
+			if barrier.Path == h.spool.Path {
+				mend = Shell("chown", h.user.Name, barrier.Path) + " && " + Shell("chmod", "u+rwx", barrier.Path)
+			}
+			return one(h.user.Name+" may not write to spool_dir "+h.spool.Path+", because of "+barrier.String(), mend)
+		}
+	}
+	var limit int64
+	if _, err := fmt.Sscan(h.Main("message_size_limit"), &limit); err != nil || h.spoolFree < 0 {
+		return nil
+	}
+	switch {
+	case limit == 0:
+		return []Fault{{What: "message_size_limit is 0: a message may be larger than the spool", Severity: Note}}
+	case limit > h.spoolFree:
+		return one(fmt.Sprintf("spool_dir %s has %d octets free, and message_size_limit is %d", h.spool.Path, h.spoolFree, limit),
+			h.set("message_size_limit", fmt.Sprint(min(h.spoolFree/4, 10240000))))
+	}
+	return nil
+}
+
+func judgeLocalDomains(h *Host) []Fault {
+	if h.IsLocal == nil {
+		return []Fault{{What: "local_domains are not judged, because the configuration cannot be read", Severity: Note}}
+	}
+	var faults []Fault
+	for _, table := range h.domains.Tables {
+		if !h.HasTable(table) {
+			faults = append(faults, Fault{What: "the table " + table + " has domains of Postfix's, and is not in local_domains_maps", Mend: h.AddTable(table)})
+		}
+	}
+	for _, name := range h.domains.Names {
+		if !isLocalhost(name) && strings.TrimPrefix(name, ".") != h.SRSDomain && !h.IsLocal(name) {
+			faults = append(faults, Fault{What: name + " of " + h.domains.Class(name) + " is not in local_domains", Mend: h.AddLocal(name)})
+		}
+	}
+	return faults
+}
+
+// isLocalhost takes the names that mydestination has by default and no mail from outside comes for.
+func isLocalhost(name string) bool {
+	return name == "localhost" || strings.HasPrefix(name, "localhost.")
+}

@@ -1,0 +1,170 @@
+package check
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has left.
+var srsRules = []Rule[*Host]{
+	{"srs-class", Error, "Postfix takes mail for the SRS domain", "bounces to rewritten senders are refused: relay access denied", judgeClass},
+	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces made on this host do not get home, and forged SRS addresses are only refused after they were accepted", judgeReverse},
+	{"srs-table", Error, "", "look-ups fail, and all mail waits", judgeTables},
+	{"srs-classes", Warning, "", "To: and Cc: fields with SRS addresses are rewritten, which breaks the sender's signature", judgeCanonicalClasses},
+	{"postsrsd", Error, "no other program rewrites senders", "the filter sees a sender that was rewritten already: SPF is checked for the wrong domain, and mail for local users is rewritten too", judgePostSRSd},
+}
+
+func judgeClass(h *Host) []Fault {
+	if h.srsClass != "" {
+		return nil
+	}
+	return one("no class of addresses (mydestination, relay_domains, virtual_alias_domains, virtual_mailbox_domains) holds "+h.SRSDomain,
+		h.planned("virtual_alias_domains"))
+}
+
+// reverseMaps are the parameters whose tables cleanup(8) and smtpd(8) ask for recipients.
+var reverseMaps = []string{"recipient_canonical_maps", "virtual_alias_maps"}
+
+func judgeReverse(h *Host) []Fault {
+	for _, name := range reverseMaps {
+		for _, entry := range entries(h.Main(name)) {
+			if t := h.tableAt(entry); t != nil && t.direction == "reverse" {
+				return nil
+			}
+		}
+	}
+	return one("neither virtual_alias_maps nor recipient_canonical_maps asks postmend lookup reverse", h.withUser(h.planned(h.plannedTable(), "virtual_alias_maps")))
+}
+
+// plannedTable is the service that setup would add for the table.
+func (h *Host) plannedTable() string {
+	if h.plan == nil {
+		return ""
+	}
+	for _, change := range h.plan.Changes {
+		if change.Service && change.Now != nil && strings.Contains(*change.Now, " lookup reverse") {
+			return change.Name
+		}
+	}
+	return ""
+}
+
+// entries are the tables of a list, those within pipemap and unionmap included.
+func entries(value string) []string {
+	var all []string
+	for _, entry := range list(value) {
+		entry = strings.TrimPrefix(entry, "proxy:")
+		kind, inner, _ := strings.Cut(entry, ":")
+		if kind == "pipemap" || kind == "unionmap" {
+			inner = strings.TrimSuffix(strings.TrimPrefix(inner, "{"), "}")
+			all = append(all, entries(inner)...)
+			continue
+		}
+		all = append(all, entry)
+	}
+	return all
+}
+
+// tableCommand is the right command of a table's service.
+func (h *Host) tableCommand(direction, protocol string) string {
+	argv := []string{"argv=" + h.programPath(), "lookup", direction, "--protocol", protocol}
+	if file := h.configFlag(); file != "" {
+		argv = append(argv, "-c", file)
+	}
+	return join(append([]string{"spawn", "user=" + h.filterUser()}, argv...))
+}
+
+// tableAt finds the service that answers a map of main.cf.
+func (h *Host) tableAt(entry string) *table {
+	kind, address, _ := strings.Cut(entry, ":")
+	network := "inet"
+	if kind == "socketmap" {
+		network, address, _ = strings.Cut(address, ":")
+		address = address[:max(strings.LastIndexByte(address, ':'), 0)]
+	}
+	if kind != "tcp" && kind != "socketmap" {
+		return nil
+	}
+	if network == "unix" && !filepath.IsAbs(address) {
+		address = filepath.Join(h.Main("queue_directory"), address)
+	}
+	for _, t := range h.tables {
+		if h.listensAt(t.Service, network, address) {
+			return t
+		}
+	}
+	return nil
+}
+
+func judgeTables(h *Host) []Fault {
+	var faults []Fault
+	for _, t := range h.tables {
+		mend := h.withUser(h.setField(t.ID()+"/command", h.tableCommand(t.direction, t.protocol)))
+		value, _ := t.command.attribute("user")
+		switch {
+		case h.inChroot(t.Service):
+			faults = append(faults, Fault{What: t.ID() + " runs in a chroot", Mend: h.setField(t.ID()+"/chroot", "n")})
+		case t.Unprivileged != "n":
+			faults = append(faults, Fault{What: t.ID() + " runs without privileges", Mend: h.setField(t.ID()+"/unprivileged", "n")})
+		case userFault(value, t.user, t.userErr, h.Main("mail_owner")) != "":
+			faults = append(faults, Fault{What: t.ID() + ": " + userFault(value, t.user, t.userErr, h.Main("mail_owner")), Mend: mend})
+		case t.program.Err != nil:
+			faults = append(faults, Fault{What: t.ID() + ": " + t.program.Path + " " + absent(t.program.Err), Mend: mend})
+		}
+		for _, name := range append([]string{"sender_canonical_maps"}, reverseMaps...) {
+			for _, entry := range entries(h.Main(name)) {
+				kind, _, _ := strings.Cut(entry, ":")
+				if h.tableAt(entry) == t && kind != t.protocol {
+					faults = append(faults, Fault{What: fmt.Sprintf("%s asks %s by the protocol %s, and it speaks %s", name, t.ID(), kind, t.protocol),
+						Mend: h.withUser(h.setField(t.ID()+"/command", h.tableCommand(t.direction, kind)))})
+				}
+			}
+		}
+	}
+	return faults
+}
+
+func judgeCanonicalClasses(h *Host) []Fault {
+	if !slices.Contains(list(h.Main("recipient_canonical_classes")), "header_recipient") {
+		return nil
+	}
+	for _, entry := range entries(h.Main("recipient_canonical_maps")) {
+		if t := h.tableAt(entry); t != nil || isPostSRSd(entry, "reverse") {
+			fault := Fault{What: "recipient_canonical_maps asks " + entry + " for addresses in the header, too", Mend: h.set("recipient_canonical_classes", "envelope_recipient")}
+			if t == nil {
+				fault.Severity = Note
+			}
+			return []Fault{fault}
+		}
+	}
+	return nil
+}
+
+// isPostSRSd takes the tables that PostSRSd's documentation and the guides to it have.
+func isPostSRSd(entry, direction string) bool {
+	port := map[string]string{"forward": ":10001", "reverse": ":10002"}[direction]
+	return strings.HasPrefix(entry, "tcp:") && strings.HasSuffix(entry, port) ||
+		strings.HasPrefix(entry, "socketmap:") && strings.HasSuffix(entry, ":"+direction)
+}
+
+func judgePostSRSd(h *Host) []Fault {
+	var faults []Fault
+	for _, row := range []struct {
+		name, direction string
+		severity        Severity
+	}{
+		{"sender_canonical_maps", "forward", Error},
+		{"recipient_canonical_maps", "reverse", Note}, // bounces to the addresses that it made come home by it
+	} {
+		for _, entry := range list(h.config.Get(row.name)) {
+			t := h.tableAt(entry)
+			if t == nil && isPostSRSd(entry, row.direction) || t != nil && t.direction == "forward" {
+				faults = append(faults, Fault{What: row.name + " asks " + entry + ", as for PostSRSd",
+					Mend: h.setOrUnset(row.name, without(h.config.Get(row.name), entry)), Severity: row.severity})
+			}
+		}
+	}
+	return faults
+}

@@ -1,0 +1,168 @@
+package setup
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/publicsuffix"
+
+	"postmend/postfix/postconf"
+)
+
+// Domains are the domains for which a Postfix is the destination or a relay.
+type Domains struct {
+	// Names are those that stand in main.cf, lower case; a leading dot stands for all subdomains.
+	Names []string
+	// Tables are the look-up tables that have more of them as keys.
+	Tables []string
+
+	classOf map[string]string
+	ask     func(table, key string) bool
+	tables  map[string]string // table to parameter
+}
+
+// ReadDomains gathers the domains of all address classes.
+func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
+	d := &Domains{classOf: map[string]string{}, tables: map[string]string{}}
+	d.ask = func(table, key string) bool {
+		_, found, err := c.Lookup(ctx, table, key)
+		return err == nil && found
+	}
+	parents := splitList(c.Get("parent_domain_matches_subdomains"))
+	for _, class := range []string{"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"} {
+		list, err := c.Expand(class)
+		if err != nil {
+			return nil, err
+		}
+		items, err := readLists(splitList(list), 0)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", class, err)
+		}
+		for _, item := range items {
+			d.add(class, item, slices.Contains(parents, class))
+		}
+	}
+	return d, nil
+}
+
+func (d *Domains) add(class, item string, subdomains bool) {
+	switch {
+	case strings.HasPrefix(item, "!"), strings.HasPrefix(item, "["), isOurs(item):
+	case strings.Contains(item, ":"):
+		// proxymap(8) answers Postfix alone; postmap(1) can ask the table itself.
+		table := strings.TrimPrefix(item, "proxy:")
+		if d.tables[table] == "" {
+			d.tables[table] = class
+			d.Tables = append(d.Tables, table)
+		}
+	default:
+		name := strings.ToLower(item)
+		if !isName(strings.TrimPrefix(name, ".")) {
+			return
+		}
+		names := []string{name}
+		if subdomains && name[0] != '.' {
+			names = append(names, "."+name)
+		}
+		for _, name := range names {
+			if d.classOf[name] == "" {
+				d.classOf[name] = class
+				d.Names = append(d.Names, name)
+			}
+		}
+	}
+}
+
+func isName(s string) bool {
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == "" && !strings.Contains(s, "..")
+}
+
+// Class gives the parameter that names a domain, itself or in a table; "" if none does.
+func (d *Domains) Class(domain string) string {
+	if class := d.classOf[domain]; class != "" {
+		return class
+	}
+	for _, table := range d.Tables {
+		if d.ask(table, domain) {
+			return d.tables[table]
+		}
+	}
+	return ""
+}
+
+// Signable are the domains that can publish a key: they are names of the public DNS, and no key of a domain above them serves.
+func (d *Domains) Signable() []string {
+	var public []string
+	for _, name := range d.Names {
+		if class := d.classOf[name]; name[0] != '.' && class != "relay_domains" && isPublic(name) {
+			public = append(public, name)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(public), func(name string) bool {
+		return slices.ContainsFunc(public, func(above string) bool { return strings.HasSuffix(name, "."+above) })
+	})
+}
+
+// isPublic tells whether a name can be registered.
+func isPublic(name string) bool {
+	suffix, listed := publicsuffix.PublicSuffix(name)
+	return name != suffix && (listed || strings.Contains(suffix, "."))
+}
+
+// splitList cuts a list of Postfix's at commas and blanks, and keeps together what braces enclose.
+func splitList(list string) []string {
+	var items []string
+	depth, start := 0, 0
+	flush := func(end int) {
+		if item := list[start:end]; item != "" {
+			items = append(items, item)
+		}
+		start = end + 1
+	}
+	for i := range len(list) {
+		switch c := list[i]; {
+		case c == '{':
+			depth++
+		case c == '}':
+			depth--
+		case depth <= 0 && strings.IndexByte(", \t\r\n", c) >= 0:
+			flush(i)
+		}
+	}
+	flush(len(list))
+	return items
+}
+
+// readLists replaces "/path" items by what the files hold.
+func readLists(items []string, depth int) ([]string, error) {
+	var all []string
+	for _, item := range items {
+		if !strings.HasPrefix(item, "/") {
+			all = append(all, item)
+			continue
+		}
+		if depth > 10 {
+			return nil, fmt.Errorf("%s: lists nested too deep", item)
+		}
+		file, err := os.Open(item)
+		if err != nil {
+			return nil, err
+		}
+		var inner []string
+		for lines := bufio.NewScanner(file); lines.Scan(); {
+			if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
+				inner = append(inner, splitList(line)...)
+			}
+		}
+		file.Close()
+		if inner, err = readLists(inner, depth+1); err != nil {
+			return nil, err
+		}
+		all = append(all, inner...)
+	}
+	return all, nil
+}

@@ -1,0 +1,131 @@
+// Package setup changes a Postfix configuration so that mail passes postmend, and changes it back. What has to be done is a pure
+// function of what was read and what is wanted; the steps carry it out through postconf(1), and can be printed as shell commands
+// instead. postmend's own files are the caller's business.
+package setup
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"postmend/postfix/postconf"
+)
+
+// Mode is where postmend stands in Postfix.
+type Mode string
+
+const (
+	// ContentFilter filters what smtpd(8) and pickup(8) take. Forwards made by local(8), from alias(5) and .forward, and Postfix's own
+	// bounces do not pass it.
+	ContentFilter Mode = "content-filter"
+	// Transport filters whatever leaves for a remote domain.
+	Transport Mode = "transport"
+)
+
+// Wanted is what Postfix is to be told.
+type Wanted struct {
+	Mode       Mode
+	User       string // the account that runs postmend
+	Program    string // absolute path of postmend
+	ConfigFile string // absolute path of postmend's configuration; "" is the default one
+	Listener   string // "127.0.0.1:10026", where postmend hands mail back
+	SRSDomain  string // "" sets up no table
+}
+
+// names of what is set up
+const (
+	filterService = "postmend/unix"
+	lookupService = "postmend-reverse/unix"
+	transportName = "postmend"
+	statusFile    = "postmend-status.regexp"
+	srsFile       = "postmend-srs.regexp"
+	listenerName  = "postfix/reinject"
+)
+
+// Change is one parameter of main.cf or one service of master.cf, as it was and as it is to be; nil is "not there".
+type Change struct {
+	Service bool    `json:"service,omitempty"`
+	Name    string  `json:"name"`
+	Was     *string `json:"was"`
+	Now     *string `json:"now"`
+	Why     string  `json:"-"`
+}
+
+// Plan is what has to be changed.
+type Plan struct {
+	Files   []File // in Postfix's configuration directory
+	Changes []Change
+	// Notes tell what was left out, and what is left to the operator.
+	Notes []string
+
+	config *postconf.Config
+	wanted Wanted
+}
+
+// NewPlan compares a configuration with what is wanted. An error tells why this cannot be set up without a decision of the operator's.
+func NewPlan(c *postconf.Config, domains *Domains, w Wanted) (*Plan, error) {
+	if err := w.check(); err != nil {
+		return nil, err
+	}
+	if !c.Version.AtLeast(3, 0) {
+		return nil, fmt.Errorf("this is Postfix %s; postmend needs 3.0 or later, whose pipe_delivery_status_filter keeps faults from bouncing mail", c.Version)
+	}
+	p := &Plan{config: c, wanted: w}
+	if err := p.obstacle(); err != nil {
+		return nil, err
+	}
+	p.addServices()
+	p.addSRS(domains)
+	p.addSwitch()
+	return p, nil
+}
+
+// check keeps out of main.cf and master.cf whatever has a meaning there.
+func (w Wanted) check() error {
+	for name, value := range map[string]string{
+		"the program's path": w.Program, "the configuration's path": w.ConfigFile, "the user": w.User,
+		"the listener": w.Listener, "the SRS domain": w.SRSDomain,
+	} {
+		if strings.Trim(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:[]+@") != "" {
+			return fmt.Errorf("%s, %q, has characters that do not go into master.cf; choose another", name, value)
+		}
+	}
+	return nil
+}
+
+func (p *Plan) note(format string, args ...any) {
+	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
+}
+
+// set plans for a parameter.
+func (p *Plan) set(name, value, why string) {
+	change := Change{Name: name, Now: &value, Why: why}
+	if p.config.IsSet(name) {
+		was := p.config.Get(name)
+		change.Was = &was
+	}
+	if change.Was == nil || *change.Was != value {
+		p.Changes = append(p.Changes, change)
+	}
+}
+
+// unset plans for a parameter to go.
+func (p *Plan) unset(name, why string) {
+	if p.config.IsSet(name) {
+		was := p.config.Get(name)
+		p.Changes = append(p.Changes, Change{Name: name, Was: &was, Why: why})
+	}
+}
+
+// setService plans for a service. Its line is compared word by word.
+func (p *Plan) setService(id, line, why string) {
+	change := Change{Service: true, Name: id, Now: &line, Why: why}
+	if service, found := p.config.Service(id); found {
+		change.Was = &service.Line
+	}
+	if change.Was == nil || !sameWords(*change.Was, line) {
+		p.Changes = append(p.Changes, change)
+	}
+}
+
+func sameWords(a, b string) bool { return slices.Equal(strings.Fields(a), strings.Fields(b)) }

@@ -1,0 +1,146 @@
+package setup
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"postmend/postfix/postconf"
+)
+
+// State is what was there before, and what took its place. It waits for the undoing in a file beside main.cf.
+type State struct {
+	Mode    Mode     `json:"mode"`
+	Changes []Change `json:"changes"`
+	Files   []File   `json:"files,omitempty"`
+}
+
+func statePath(c *postconf.Config) string { return filepath.Join(c.Dir, "postmend-setup.json") }
+
+// LoadState gives nil if nothing was set up.
+func LoadState(c *postconf.Config) (*State, error) {
+	text, err := os.ReadFile(statePath(c))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	s := &State{}
+	if err := json.Unmarshal(text, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", statePath(c), err)
+	}
+	return s, nil
+}
+
+// with gives the state after a plan: what was there before the first one stays known.
+func (s *State) with(p *Plan) *State {
+	next := &State{Mode: p.wanted.Mode}
+	if s != nil {
+		next.Changes = append(next.Changes, s.Changes...)
+		next.Files = append(next.Files, s.Files...)
+	}
+	for _, change := range p.Changes {
+		if known := next.change(change.Service, change.Name); known != nil {
+			known.Now = change.Now
+		} else {
+			next.Changes = append(next.Changes, change)
+		}
+	}
+	for _, file := range p.Files {
+		if file.differs() {
+			next.Files = append(next.Files, file)
+		}
+	}
+	return next
+}
+
+func (s *State) change(service bool, name string) *Change {
+	for i := range s.Changes {
+		if s.Changes[i].Service == service && s.Changes[i].Name == name {
+			return &s.Changes[i]
+		}
+	}
+	return nil
+}
+
+// save is the step that writes the state, before anything else in Postfix's directory changes.
+func (s *State) save(c *postconf.Config) (Step, error) {
+	text, err := json.MarshalIndent(s, "", "  ")
+	return Step{
+		Why:    "what was there before, for postmend setup --undo",
+		Action: File{Path: statePath(c), Content: string(text) + "\n", Mode: 0o600},
+	}, err
+}
+
+// Undo gives the steps that restore what was there, and notes about what was changed by others since, which stays.
+func (s *State) Undo(c *postconf.Config) (steps []Step, notes []string) {
+	var parameters, services []Change
+	for _, change := range s.Changes {
+		current := currentValue(c, change)
+		undo := Change{Service: change.Service, Name: change.Name, Was: current, Now: change.Was, Why: "as it was"}
+		switch {
+		case same(current, change.Was):
+			continue
+		case same(current, change.Now):
+		default:
+			rest, found := "", false
+			if current != nil && !change.Service {
+				rest, found = withoutOurs(*current)
+			}
+			if !found {
+				notes = append(notes, fmt.Sprintf("%s was changed since postmend set it, and stays as it is; it was %s", change.Name, shown(change.Was)))
+				continue
+			}
+			undo.Now, undo.Why = &rest, "it was changed since: only postmend's table goes"
+		}
+		if change.Service {
+			services = append(services, undo)
+		} else {
+			parameters = append(parameters, undo)
+		}
+	}
+	// main.cf first: nothing may name a service that is gone.
+	steps = append(parameterSteps(c, parameters), serviceSteps(c, services)...)
+	for _, file := range s.Files {
+		if !file.differs() {
+			steps = append(steps, Step{Why: "written by postmend setup", Action: postconf.Command{"rm", file.Path}})
+		}
+	}
+	return steps, notes
+}
+
+// Forget is the last step of an undoing.
+func Forget(c *postconf.Config) Step {
+	return Step{Why: "there is nothing left to undo", Action: postconf.Command{"rm", statePath(c)}}
+}
+
+func currentValue(c *postconf.Config, change Change) *string {
+	if change.Service {
+		if service, found := c.Service(change.Name); found {
+			return &service.Line
+		}
+		return nil
+	}
+	if !c.IsSet(change.Name) {
+		return nil
+	}
+	value := c.Get(change.Name)
+	return &value
+}
+
+func same(a, b *string) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return sameWords(*a, *b)
+}
+
+func shown(value *string) string {
+	if value == nil {
+		return "not set"
+	}
+	return fmt.Sprintf("%q", *value)
+}

@@ -1,0 +1,251 @@
+package tests
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"postmend/postfix/check"
+)
+
+// misconfiguration is a change that makes a right host wrong, and how check has to name it.
+type misconfiguration struct {
+	name string
+	// script makes it: see checkedHost.shell. zone makes it in DNS: what stands there, and what takes its place.
+	script string
+	zone   [2]string
+	// finding is the name that it goes by in check's output, says a part of the text.
+	finding, says string
+	// also are findings that follow from it.
+	also []string
+}
+
+const (
+	filterID   = "postmend/unix"
+	listenerID = "127.0.0.1:10026/inet"
+)
+
+// filesFaults are in what is ours.
+var filesFaults = []misconfiguration{
+	{name: "an unknown key", script: `c '1i nonsense = 1'`, finding: "config", says: "line 1"},
+	{name: "a configuration that the filter may not read", script: `chmod 600 "$CONF"`, finding: "config-readable", says: "nobody may not read"},
+	{name: "a configuration that others may change", script: `chmod g+w "$CONF"`, finding: "config-writable", says: "mode 0664"},
+	{name: "another hostname than Postfix's", script: `c 's/^hostname.*/hostname = "other.example.org"/'`, finding: "hostname", says: `"mx.example.org"`},
+	{name: "a hostname without domain", script: `c 's/^hostname.*/hostname = "mx"/'`, finding: "hostname", says: "no full name"},
+	{name: "a secret that others may read", script: `chmod o+r "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "mode 0604"},
+	{name: "a secret that the filter may not read", script: `chown root "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "nobody may not read"},
+	{name: "no secret", script: `rm "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "does not exist"},
+	{name: "an empty secret", script: `: > "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "secret"},
+	{name: "a secret in a folder that anybody may write to", script: `chmod o+w "$HOME_DIR"`, finding: "srs-secrets", says: "may be replaced"},
+	{name: "a key that others may read", script: `chmod 644 "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "mode 0644"},
+	{name: "a key that the filter may not read", script: `chown root "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "nobody may not read"},
+	{name: "a key in a folder that is closed to the filter", script: `chmod 700 "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "mode 0700"},
+	{name: "no key", script: `rm "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "does not exist"},
+	{name: "no folder of keys", script: `rm -r "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "does not exist"},
+	{name: "a damaged key", script: `echo nonsense > "$HOME_DIR/dkim/example.org.2026a.pem"`, finding: "dkim-keys", says: "PEM"},
+	{name: "no spool folder", script: `printf '[limits]\nspool_dir = "%s/ours"\n' "$DIR" >> "$CONF"`, finding: "spool", says: "does not exist"},
+	{name: "a spool folder of root's", script: `mkdir -m 700 "$DIR/ours"; printf '[limits]\nspool_dir = "%s/ours"\n' "$DIR" >> "$CONF"`, finding: "spool", says: "nobody may not write"},
+	{name: "a target for trials by hand", script: `printf '[reinject]\ntarget = "stdout:"\n' >> "$CONF"`, finding: "target", says: "stdout:"},
+	{name: "sendmail as target, and a filtered pickup", script: `printf '[reinject]\ntarget = "sendmail:/usr/sbin/sendmail"\n' >> "$CONF"`,
+		finding: "sendmail-loop", says: "filters it again"},
+}
+
+// routeFaults are in how mail gets to the filter and away from it.
+var routeFaults = []misconfiguration{
+	{name: "no filter service", script: `pc -MX ` + filterID, finding: "filter-service", says: "no pipe(8) service"},
+	{name: "no content_filter", script: `pc -X content_filter`, finding: "route", says: "neither"},
+	{name: "another content_filter", script: `pc -e 'content_filter=amavis:[127.0.0.1]:10024'`, finding: "route", says: "amavis"},
+	{name: "both ways in", script: `pc -e default_transport=postmend:`, finding: "route", says: "twice"},
+	{name: "port 25 without filter", script: `pc -P smtp/inet/content_filter=`, finding: "route-services", says: "smtp/inet"},
+	{name: "aliases not expanded before the filter", script: `pc -e receive_override_options=no_address_mappings`, finding: "route-mappings", says: "no_address_mappings"},
+	{name: "aliases not expanded by smtpd", script: `pc -P smtp/inet/receive_override_options=no_milters,no_address_mappings`, finding: "route-mappings", says: "smtp/inet"},
+	{name: "no listener", script: `pc -MX ` + listenerID, finding: "listener", says: "127.0.0.1:10026"},
+	{name: "long lines folded", script: `pc -e smtp_line_length_limit=512`, finding: "line-length", says: "512"},
+	{name: "8BITMIME not used", script: `pc -e 'smtp_discard_ehlo_keywords=8bitmime, chunking'`, finding: "8bit", says: "8BITMIME"},
+	{name: "addresses rewritten on the way out", script: `pc -e 'smtp_generic_maps=inline:{ a@b=c@d }'`, finding: "after-signing", says: "smtp_generic_maps"},
+	{name: "a domain that is not in local_domains", script: `pc -e 'mydestination=example.org, new.example.org'`, finding: "local-domains", says: "new.example.org"},
+	{name: "a table of domains that is not in local_domains_maps", script: `echo 'x.example.org x' > "$DIR/domains"; pc -e "virtual_mailbox_domains=texthash:$DIR/domains"`,
+		finding: "local-domains", says: "texthash:"},
+	{name: "messages larger than the spool", script: `pc -e message_size_limit=4000000000000000`, finding: "spool", says: "octets free"},
+}
+
+// serviceFaults are in the filter's entry of master.cf.
+var serviceFaults = []misconfiguration{
+	{name: "a chroot", script: `pc -F ` + filterID + `/chroot=y`, finding: "filter-master-columns", says: "chroot"},
+	{name: "no privileges", script: `pc -F ` + filterID + `/unprivileged=y`, finding: "filter-master-columns", says: "privileges"},
+	{name: "flag R", script: `m s/flags=q/flags=Rq/`, finding: "filter-flags", says: "R adds a Return-Path"},
+	{name: "flags D, O and F", script: `m s/flags=q/flags=DOFq/`, finding: "filter-flags", says: "D adds a Delivered-To"},
+	{name: "flag u", script: `m s/flags=q/flags=uq/`, finding: "filter-flags", says: "SRS"},
+	{name: "no flag q", script: `m 's/flags=q //'`, finding: "filter-flags", says: "lacks q"},
+	{name: "null_sender left out", script: `m 's/null_sender=//'`, finding: "filter-null-sender", says: "MAILER-DAEMON"},
+	{name: "null_sender set", script: `m 's/null_sender=/&postmaster/'`, finding: "filter-null-sender", says: "not empty"},
+	{name: "-f and sender in one word", script: `m 's/-f \${sender}/-f${sender}/'`, finding: "filter-sender", says: "two words"},
+	{name: "no -- before the recipients", script: `m 's/-- \${recipient}/${recipient}/'`, finding: "filter-recipients", says: "--"},
+	{name: "folded recipients", script: `m 's/-- \${recipient}/-- ${user}@${domain}/'`, finding: "filter-macros", says: "${user}", also: []string{"filter-recipients"}},
+	{name: "a macro that does not exist", script: `m 's/--size=/--envid=${orcpt} &/'`, finding: "filter-macros", says: "${orcpt}"},
+	{name: "no client address", script: `m 's/--client-address=\${client_address}//'`, finding: "filter-arguments", says: "our own"},
+	{name: "no user name", script: `m 's/--sasl-username=\${sasl_username}//'`, finding: "filter-arguments", says: "our own users"},
+	{name: "an unknown attribute", script: `m 's/flags=q/& colour=red/'`, finding: "filter-attributes", says: "colour"},
+	{name: "an option behind the attributes", script: `m '/-o { pipe_delivery/d'; m 's/flags=q/& -o soft_bounce=yes/'`,
+		finding: "filter-attributes", says: "-o soft_bounce=yes", also: []string{"filter-status-filter"}},
+	{name: "root as user", script: `m '/flags=q/s/user=nobody/user=root/'`, finding: "filter-user", says: "root"},
+	{name: "Postfix as user", script: `m '/flags=q/s/user=nobody/user=postfix/'`, finding: "filter-user", says: "Postfix's own"},
+	{name: "a user that does not exist", script: `m '/flags=q/s/user=nobody/user=nosuchuser/'`, finding: "filter-user", says: "nosuchuser"},
+	{name: "no user", script: `m '/flags=q/s/user=nobody//'`, finding: "filter-user", says: "missing"},
+	{name: "no program", script: `own; rm "$DIR/postmend"`, finding: "filter-program", says: "does not exist", also: []string{"srs-table"}},
+	{name: "an empty program", script: `own; : > "$DIR/postmend"`, finding: "filter-program", says: "is empty"},
+	{name: "a program that others may change", script: `own; chmod g+w "$DIR/postmend"`, finding: "filter-program", says: "may be changed"},
+	{name: "a program that the user may not run", script: `own; chmod 700 "$DIR/postmend"`, finding: "filter-program", says: "may not run"},
+	{name: "a program in a folder that anybody may write to", script: `own; chmod 777 "$DIR"`, finding: "filter-program", says: "may be replaced"},
+	{name: "a program without a path", script: `m "s|argv=$PROGRAM filter|argv=postmend filter|"`, finding: "filter-program", says: "absolute"},
+	{name: "no status filter", script: `m '/-o { pipe_delivery/d'`, finding: "filter-status-filter", says: "not set"},
+	{name: "a status filter that holds refusals", script: `m 's/\^5([^)]*)/^5(.*)/'`, finding: "filter-status-filter", says: "held"},
+	{name: "a status filter that does not exist", script: `m 's/= regexp:.*}}/= regexp:\/nonexistent/'`, finding: "filter-status-filter", says: "/nonexistent"},
+	{name: "a time limit below our deadline", script: `pc -e postmend_time_limit=30s`, finding: "filter-time-limit", says: "30s"},
+	{name: "a time limit little above our deadline", script: `pc -e postmend_time_limit=100`, finding: "filter-time-limit", says: "little more"},
+	{name: "many recipients in a run", script: `pc -e postmend_destination_recipient_limit=50`, finding: "filter-recipient-limit", says: "50"},
+	{name: "another configuration in master.cf", script: `m 's| filter -c [^ ]*| filter|'`, finding: "filter-config-file", says: "/etc/postmend/postmend.toml"},
+}
+
+// listenerFaults are in the listener's entry of master.cf.
+var listenerFaults = slices.Concat([]misconfiguration{
+	{name: "a listener that filters again", script: `pc -PX ` + listenerID + `/content_filter`, finding: "listener-filter", says: "filters again"},
+	{name: "a second filter behind the listener", script: `pc -P ` + listenerID + `/content_filter=amavis:x`, finding: "listener-filter", says: "amavis"},
+	{name: "a listener on all addresses", script: `m 's/^127.0.0.1:10026/10026/'; pc -e inet_interfaces=all`, finding: "listener-address", says: "every address"},
+	{name: "OpenDKIM behind the listener", script: `pc -P ` + listenerID + `/smtpd_milters=inet:127.0.0.1:8891`, finding: "listener-milters", says: "8891"},
+	listenerFault("mynetworks", "0.0.0.0/0", "127.0.0.1:10026"),
+	listenerFault("smtpd_recipient_restrictions", "permit_sasl_authenticated,reject", "permit_sasl"),
+	listenerFault("smtpd_authorized_xforward_hosts", "", "empty"),
+	listenerFault("local_header_rewrite_clients", "permit_mynetworks", "permit_mynetworks"),
+	listenerFault("smtpd_tls_security_level", "encrypt", "encrypt"),
+	listenerFault("smtpd_sasl_auth_enable", "yes", "yes"),
+	listenerFault("smtpd_proxy_filter", "127.0.0.1:10024", "10024"),
+	listenerFault("smtpd_discard_ehlo_keywords", "8bitmime", "8bitmime"),
+	listenerFault("smtpd_relay_restrictions", "permit_mynetworks,reject_unauth_destination", "reject_unauth"),
+}, overrideFaults(), restrictionFaults())
+
+func listenerFault(option, value, says string) misconfiguration {
+	return misconfiguration{name: option + " of the listener", script: "pc -P " + listenerID + "/" + option + "=" + value, finding: "listener-options", says: says}
+}
+
+// overrideFaults leave one value out of receive_override_options each.
+func overrideFaults() []misconfiguration {
+	var faults []misconfiguration
+	all := []string{"no_unknown_recipient_checks", "no_header_body_checks", "no_milters", "no_address_mappings"}
+	for i, option := range all {
+		rest := slices.Delete(slices.Clone(all), i, i+1)
+		faults = append(faults, misconfiguration{name: "a listener without " + option, script: "pc -P " + listenerID + "/receive_override_options=" + strings.Join(rest, ","),
+			finding: "listener-overrides", says: option})
+	}
+	return faults
+}
+
+// restrictionFaults have the listener inherit one restriction of main.cf each.
+func restrictionFaults() []misconfiguration {
+	var faults []misconfiguration
+	for _, stage := range []string{"helo", "client", "sender", "data", "end_of_data"} {
+		name := "smtpd_" + stage + "_restrictions"
+		faults = append(faults, misconfiguration{name: name + " of main.cf on the listener",
+			script:  "pc -e " + name + "=reject_unknown_sender_domain; pc -PX " + listenerID + "/" + name,
+			finding: "listener-options", says: name})
+	}
+	return faults
+}
+
+// bounceFaults are in the way of bounces home.
+var bounceFaults = []misconfiguration{
+	{name: "an SRS domain without class", script: `pc -X virtual_alias_domains`, finding: "srs-class", says: "srs.example.org"},
+	{name: "no reverse table", script: `pc -X recipient_canonical_maps`, finding: "srs-reverse", says: "neither"},
+	{name: "no service for the reverse table", script: `pc -MX postmend-reverse/unix`, finding: "srs-reverse", says: "neither"},
+	{name: "SRS addresses rewritten in the header", script: `pc -X recipient_canonical_classes`, finding: "srs-classes", says: "header"},
+	{name: "PostSRSd before the filter", script: `pc -e sender_canonical_maps=tcp:127.0.0.1:10001`, finding: "postsrsd", says: "10001"},
+	{name: "the wrong protocol", script: `m 's/ --protocol socketmap//'`, finding: "srs-table", says: "socketmap"},
+	{name: "root as the table's user", script: `m 's/user=nobody argv=\(.*lookup\)/user=root argv=\1/'`, finding: "srs-table", says: "root"},
+	{name: "a table without privileges", script: `pc -F postmend-reverse/unix/unprivileged=y`, finding: "srs-table", says: "privileges"},
+}
+
+const keyRecord = "2026a._domainkey.example.org TXT v=DKIM1; k=rsa; p="
+
+// dnsFaults are in what is published.
+var dnsFaults = []misconfiguration{
+	{name: "no SPF record", zone: [2]string{"srs.example.org TXT v=spf1 mx -all", ""}, finding: "dns-spf", says: "192.0.2.10 is none"},
+	{name: "an SPF record for nobody", zone: [2]string{"v=spf1 mx -all", "v=spf1 -all"}, finding: "dns-spf", says: "fail"},
+	{name: "an SPF record for one of two addresses", zone: [2]string{"v=spf1 mx -all", "v=spf1 ip4:192.0.2.10 ~all"}, finding: "dns-spf", says: "2001:db8::10 is softfail"},
+	{name: "two SPF records", zone: [2]string{"srs.example.org MX", "srs.example.org TXT v=spf1 a -all\nsrs.example.org MX"}, finding: "dns-spf", says: "permerror"},
+	{name: "no MX", zone: [2]string{"srs.example.org MX 10 mx.example.org", "srs.example.org A 192.0.2.10"}, finding: "dns-mx", says: "no MX", also: []string{"dns-spf"}},
+	{name: "an MX elsewhere", zone: [2]string{"srs.example.org MX 10 mx.example.org", "srs.example.org MX 10 mx.example.net\nmx.example.net A 192.0.2.99"},
+		finding: "dns-mx", says: "mx.example.net", also: []string{"dns-spf"}},
+	{name: "no DKIM record", zone: [2]string{keyRecord, "elsewhere.example.org TXT "}, finding: "dns-dkim", says: "there is no record"},
+	{name: "another key's DKIM record", zone: [2]string{keyRecord, keyRecord + "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAx1aKtWtCaJ1jsfyVlFf0jkQVd0\n# "}, finding: "dns-dkim", says: "p="},
+	{name: "a revoked DKIM key", zone: [2]string{keyRecord, keyRecord + "\n# "}, finding: "dns-dkim", says: "revoked"},
+	{name: "a DKIM key for tests", zone: [2]string{keyRecord, strings.Replace(keyRecord, "k=rsa", "k=rsa; t=y", 1)}, finding: "dns-dkim", says: "t=y"},
+	{name: "no DMARC record", zone: [2]string{"_dmarc.example.org TXT v=DMARC1; p=quarantine", ""}, finding: "dns-dmarc", says: "example.org"},
+	{name: "two DMARC records", zone: [2]string{"_dmarc.example.org", "_dmarc.example.org TXT v=DMARC1; p=none\n_dmarc.example.org"}, finding: "dns-dmarc", says: "2 DMARC records"},
+	{name: "no reverse name", zone: [2]string{"10.2.0.192.in-addr.arpa PTR mx.example.org", ""}, finding: "dns-ptr", says: "192.0.2.10 has no name"},
+	{name: "a reverse name that does not lead back", zone: [2]string{"10.2.0.192.in-addr.arpa PTR mx.example.org", "10.2.0.192.in-addr.arpa PTR host.example.net"},
+		finding: "dns-ptr", says: "host.example.net"},
+	{name: "a hostname without address", script: "pc -e proxy_interfaces=192.0.2.10",
+		zone: [2]string{"mx.example.org A 192.0.2.10\nmx.example.org AAAA 2001:db8::10\n", ""}, finding: "dns-hostname", says: "mx.example.org", also: []string{"dns-spf", "dns-ptr"}},
+}
+
+func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
+	program, key := checkedProgram(t), newKey(t)
+	for _, f := range slices.Concat(filesFaults, routeFaults, serviceFaults, listenerFaults, bounceFaults, dnsFaults) {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			h := newCheckedHost(t, program)
+			h.setUpByHand(key)
+			flags := []string{"--no-dns"}
+			if f.zone[0] != "" {
+				flags = nil
+				h.publish()
+				if !strings.Contains(h.zone, f.zone[0]) {
+					t.Fatalf("the zone has no %q:\n%s", f.zone[0], h.zone)
+				}
+				h.zone = strings.Replace(h.zone, f.zone[0], f.zone[1], 1)
+				h.publish()
+			}
+			h.shell(f.script)
+			wrong := h.check(flags...)
+			f.isNamedBy(t, wrong)
+			for _, finding := range wrong {
+				h.mend(finding)
+			}
+			if wrong := h.check(flags...); wrong != nil {
+				t.Errorf("after what check said: %+v", wrong)
+			}
+		})
+	}
+}
+
+// isNamedBy tells whether the findings are of the fault, and of nothing else.
+func (f *misconfiguration) isNamedBy(t *testing.T, findings []check.Finding) {
+	t.Helper()
+	named := false
+	for _, finding := range findings {
+		named = named || finding.Name == f.finding && strings.Contains(finding.What, f.says)
+		if finding.Name != f.finding && !slices.Contains(f.also, finding.Name) {
+			t.Errorf("a right thing is found wrong: %+v", finding)
+		}
+		if finding.Why == "" || finding.Mend == "" && finding.Publish == "" {
+			t.Errorf("neither reason nor remedy: %+v", finding)
+		}
+	}
+	if !named {
+		t.Errorf("want %s, %q, got %+v", f.finding, f.says, findings)
+	}
+}
+
+// mend does what a finding says.
+func (h *checkedHost) mend(finding check.Finding) {
+	h.t.Helper()
+	if finding.Mend != "" {
+		if out, err := exec.Command("sh", "-c", finding.Mend).CombinedOutput(); err != nil {
+			h.t.Errorf("%s: %v\n%s", finding.Mend, err, out)
+		}
+	}
+	if finding.Publish != "" {
+		h.follow(finding.Publish)
+	}
+}

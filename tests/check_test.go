@@ -1,0 +1,276 @@
+package tests
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"postmend/dkim"
+	"postmend/filter/authn/dnstest"
+	"postmend/postfix/check"
+	"postmend/tests/mta"
+	"postmend/tests/peer"
+)
+
+// checkedHost is a configuration of Postfix and postmend, and the DNS around it. Nothing of it runs.
+type checkedHost struct {
+	t            *testing.T
+	dir, program string
+	config       string
+	zone         string
+	dns          *dnstest.Server
+}
+
+// rightZone is what a right host has in DNS, but for its key.
+const rightZone = `
+mx.example.org A 192.0.2.10
+mx.example.org AAAA 2001:db8::10
+10.2.0.192.in-addr.arpa PTR mx.example.org
+0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR mx.example.org
+srs.example.org TXT v=spf1 mx -all
+srs.example.org MX 10 mx.example.org
+_dmarc.example.org TXT v=DMARC1; p=quarantine
+`
+
+// What docs/postfix.md takes for given.
+const (
+	plainMain = `
+mydestination = example.org, localhost
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+`
+	plainMaster = `
+smtp inet n - n - - smtpd
+`
+)
+
+func newCheckedHost(t *testing.T, program string) *checkedHost {
+	t.Helper()
+	peer.NeedRoot(t)
+	peer.Need(t, "postconf")
+	h := &checkedHost{t: t, dir: mta.Folder(t), program: program, zone: rightZone}
+	t.Cleanup(func() {
+		if h.dns != nil {
+			h.dns.Close()
+		}
+	})
+	return h
+}
+
+// setUpByHand writes what docs/postfix.md shows.
+func (h *checkedHost) setUpByHand(keyPEM []byte) {
+	h.t.Helper()
+	home := filepath.Join(h.dir, "etc")
+	h.config = filepath.Join(home, "postmend.toml")
+	h.must(os.MkdirAll(filepath.Join(home, "dkim"), 0o755))
+	for name, content := range map[string][]byte{"srs.secrets": []byte(srsSecret + "\n"), "dkim/example.org.2026a.pem": keyPEM} {
+		path := filepath.Join(home, name)
+		h.must(os.WriteFile(path, content, 0o600))
+		chownNobody(h.t, path)
+	}
+	h.must(os.WriteFile(h.config, []byte(strings.ReplaceAll(readme(h.t, "toml"), "/etc/postmend", home)), 0o644))
+	own := strings.NewReplacer(
+		"/usr/local/bin/postmend filter", h.program+" filter -c "+h.config,
+		"/usr/local/bin/postmend lookup reverse", h.program+" lookup reverse -c "+h.config,
+		"user=postmend", "user=nobody")
+	mta.Configure(h.t, h.dir, plainMain+readme(h.t, "main.cf"), plainMaster+own.Replace(readme(h.t, "master.cf")))
+}
+
+// setUpBySetup has setup do it.
+func (h *checkedHost) setUpBySetup(flags ...string) {
+	h.t.Helper()
+	mta.Configure(h.t, h.dir, plainMain, plainMaster)
+	h.run(h.program, append([]string{"setup", "--apply", "--postfix-dir", h.dir, "--root-dir", h.dir, "--user", "nobody"}, flags...)...)
+	h.config = filepath.Join(h.dir, "etc/postmend/postmend.toml")
+}
+
+// publish starts the DNS server, with the key's record as postmend prints it, and has the configuration name it.
+func (h *checkedHost) publish() {
+	h.t.Helper()
+	if h.dns == nil {
+		for line := range strings.Lines(h.run(h.program, "dkim", "record", "-c", h.config)) {
+			h.zone += h.zoneLine(line)
+		}
+	} else {
+		h.dns.Close()
+	}
+	var err error
+	h.dns, err = dnstest.Start(h.zone)
+	h.must(err)
+	text, err := os.ReadFile(h.config)
+	h.must(err)
+	if line, rest, _ := strings.Cut(string(text), "\n"); strings.HasPrefix(line, "resolver") {
+		text = []byte(rest)
+	}
+	h.must(os.WriteFile(h.config, []byte(fmt.Sprintf("resolver = %q\n%s", h.dns.Addr(), text)), 0o644))
+}
+
+// zoneLine takes a line of a zone file to our server's notation.
+func (h *checkedHost) zoneLine(line string) string {
+	name, rest, _ := strings.Cut(strings.TrimSpace(line), " IN ")
+	kind, value, found := strings.Cut(rest, " ")
+	if !found {
+		h.t.Errorf("%q is no line of a zone file", line)
+	}
+	if kind == "TXT" {
+		value = strings.Trim(strings.ReplaceAll(value, `" "`, ""), `"`)
+	}
+	return strings.TrimSuffix(name, ".") + " " + kind + " " + value + "\n"
+}
+
+// follow publishes a record in the place of those of the same name and type.
+func (h *checkedHost) follow(record string) {
+	line := h.zoneLine(record)
+	words := strings.SplitN(line, " ", 3)
+	zone := ""
+	for old := range strings.Lines(h.zone) {
+		if !strings.HasPrefix(old, words[0]+" "+words[1]+" ") {
+			zone += old
+		}
+	}
+	h.zone = zone + line
+	h.publish()
+}
+
+func (h *checkedHost) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *checkedHost) run(name string, args ...string) string {
+	h.t.Helper()
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		errors.As(err, &exit)
+		h.t.Fatalf("%s %q: %v\n%s%s", name, args, err, out, exit.Stderr)
+	}
+	return string(out)
+}
+
+// shell runs a script, in which DIR, HOME_DIR, CONF and PROGRAM say where things are, and m and c change master.cf and main.cf by sed.
+func (h *checkedHost) shell(script string) {
+	h.t.Helper()
+	const functions = `set -e
+m() { sed -i "$@" "$DIR/master.cf"; }
+c() { sed -i "$@" "$CONF"; }
+pc() { postconf -c "$DIR" "$@"; }
+own() { cp "$PROGRAM" "$DIR/postmend"; chmod 755 "$DIR/postmend"; m "s|$PROGRAM|$DIR/postmend|"; }
+`
+	cmd := exec.Command("sh", "-c", functions+script)
+	cmd.Env = append(os.Environ(), "DIR="+h.dir, "HOME_DIR="+filepath.Dir(h.config), "CONF="+h.config, "PROGRAM="+h.program)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+}
+
+// check runs postmend check, and gives what is not right.
+func (h *checkedHost) check(args ...string) []check.Finding {
+	h.t.Helper()
+	args = append([]string{"check", "--json", "--postfix-dir", h.dir, "-c", h.config}, args...)
+	out, err := exec.Command(h.program, args...).Output()
+	var report struct {
+		OK       bool
+		Findings []check.Finding
+	}
+	if jsonErr := json.Unmarshal(out, &report); jsonErr != nil {
+		h.t.Fatalf("%v, %v: %s", err, jsonErr, out)
+	}
+	var wrong []check.Finding
+	for _, f := range report.Findings {
+		if f.Severity == check.Warning || f.Severity == check.Error {
+			wrong = append(wrong, f)
+		}
+	}
+	var exit *exec.ExitError
+	status := 0
+	if errors.As(err, &exit) {
+		status = exit.ExitCode()
+	}
+	if report.OK != (len(wrong) == 0) || report.OK != (status == 0) || len(report.Findings) < 10 {
+		h.t.Errorf("ok: %t, exit status %d, %d findings, of which %d are wrong", report.OK, status, len(report.Findings), len(wrong))
+	}
+	return wrong
+}
+
+func TestCheckIsSilentOnARightHost(t *testing.T) {
+	program := checkedProgram(t)
+	for name, setUp := range map[string]func(*checkedHost){
+		"README":                  func(h *checkedHost) { h.setUpByHand(newKey(t)) },
+		"setup":                   func(h *checkedHost) { h.setUpBySetup() },
+		"setup in transport mode": func(h *checkedHost) { h.setUpBySetup("--mode", "transport") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newCheckedHost(t, program)
+			setUp(h)
+			h.publish()
+			for _, args := range [][]string{nil, {"--no-dns"}} {
+				if wrong := h.check(args...); wrong != nil {
+					t.Errorf("%q: %+v", args, wrong)
+				}
+			}
+		})
+	}
+}
+
+func checkedProgram(t *testing.T) string {
+	t.Helper()
+	peer.NeedRoot(t)
+	program := filepath.Join(mta.Folder(t), "postmend")
+	build(t, program)
+	return program
+}
+
+func newKey(t *testing.T) []byte {
+	t.Helper()
+	pem, err := dkim.GenerateKey("rsa2048")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem
+}
+
+// In transport mode, mail that the listener does not pass on by a content_filter of its own comes back to the filter.
+func TestCheckNamesALoopInTransportMode(t *testing.T) {
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpBySetup("--mode", "transport")
+	h.shell(`pc -P 127.0.0.1:10026/inet/content_filter=`)
+	wrong := h.check("--no-dns")
+	if len(wrong) != 1 || wrong[0].Name != "listener-filter" || !strings.Contains(wrong[0].What, "default_transport") {
+		t.Fatalf("%+v", wrong)
+	}
+	h.mend(wrong[0])
+	if wrong := h.check("--no-dns"); wrong != nil {
+		t.Errorf("after what check said: %+v", wrong)
+	}
+}
+
+// postconf replaces the command of a service as a whole, so that commands for one fault each would bring the others back.
+func TestOneCommandMendsAllThatIsWrongWithTheFilterService(t *testing.T) {
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	h.shell(`m 's/flags=q/flags=DRu/; s/null_sender=//; s/--size=\${size}//; s/-- \${recipient}/${recipient}/; /-o { pipe_delivery/d; /flags=/s/user=nobody/user=root/'
+m 's/pipe$/pipe -o soft_bounce=no/'`)
+	wrong := h.check("--no-dns")
+	names := map[string]bool{}
+	for _, f := range wrong {
+		names[f.Name] = true
+	}
+	if len(names) != 6 {
+		t.Errorf("%+v", wrong)
+	}
+	h.mend(wrong[0])
+	if wrong := h.check("--no-dns"); wrong != nil {
+		t.Errorf("after what check said: %+v", wrong)
+	}
+	if options := h.run("postconf", "-c", h.dir, "-P", "postmend/unix"); !strings.Contains(options, "soft_bounce = no") {
+		t.Errorf("an option of the operator's is gone: %s", options)
+	}
+}
