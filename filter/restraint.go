@@ -10,10 +10,10 @@ import (
 )
 
 // Confine takes from the process, for good, what the work of this filter does not need. It is for a process that does nothing else.
-// sendmail(1) is a set-group-ID program that has to write: with it as the target, nothing is taken.
+// Where that work is done by programs of Postfix's, nothing is taken: sendmail(1) as the target, postmap(1) for local_domains_maps.
 func (f *Filter) Confine() error {
 	target := f.config.Reinject.Target
-	if strings.HasPrefix(target, "sendmail:") {
+	if strings.HasPrefix(target, "sendmail:") || len(f.config.LocalDomainsMaps) > 0 {
 		return nil
 	}
 	needs := confine.Needs{SpoolDir: f.config.Limits.SpoolDir, TCPPorts: []uint16{53}}
