@@ -196,7 +196,13 @@ func (s *soak) account() {
 		}
 		copies[string(found[1])]++
 	}
-	taken := countLines(log, `client=\S+, orig_queue_id=(\w+)`) // by the listener behind
+	taken := map[string]int{} // by the listener behind: begun is not enough, it has to be in the queue
+	queued := countLines(log, `qmgr\[\d+\]: (\w+): from=<`)
+	for _, found := range regexp.MustCompile(`: (\w+): client=\S+, orig_queue_id=(\w+)`).FindAllStringSubmatch(log, -1) {
+		if queued[found[1]] > 0 {
+			taken[found[2]]++
+		}
+	}
 	killed := countLines(log, `: (\w+): to=<.*status=deferred.*signal 9`)
 	duplicates := 0
 	for _, m := range s.sent {
