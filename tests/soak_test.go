@@ -76,7 +76,7 @@ lame.example SERVFAIL
 _dmarc.lame.example SERVFAIL
 liar.example TXT v=spf1 include:liar.example redirect=liar.example
 _dmarc.liar.example TXT v=DMARC1; p=reject; p=none`))
-	s.postfix("postconf", "-e", "queue_run_delay=2s", "minimal_backoff_time=1s", "maximal_backoff_time=4s", "transport_retry_time=1s")
+	s.postfix("postconf", "-e", "queue_run_delay=2s", "minimal_backoff_time=1s", "maximal_backoff_time=4s", "transport_retry_time=1s", "enable_long_queue_ids=yes")
 	s.postfix("postfix", "reload")
 	return s
 }
