@@ -5,7 +5,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 export CGO_ENABLED = 0
 
-.PHONY: build test peers check race fuzz bench clean
+.PHONY: build test peers check race fuzz hostile soak bench clean
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
@@ -32,6 +32,15 @@ FUZZTIME ?= 10m
 fuzz:
 	sh tests/fuzz.sh $(FUZZTIME)
 
+# What costs most at the largest sizes; the tests have a short form of it.
+hostile:
+	HOSTILE=full $(GO) test -count=1 -timeout 1h -run TestNoMessageCostsMoreThanItsSize ./tests
+
+# Thousands of messages through every fault at random; the tests have a short form of it.
+soak:
+	SOAK=2000 $(GO) test -count=1 -timeout 1h -v -run TestASoakOfFaultsLosesAndBouncesNothing ./tests
+
+# As root: what a message costs beside other ways of mending it. Some minutes on a quiet machine.
 bench: build
 	sh tests/bench/run.sh bin/postmend
 

@@ -88,6 +88,9 @@ func contentLength(p []byte) int {
 // content writes the white space that turned out to be within the body, and then p.
 func (r *relaxedBody) content(p []byte) error {
 	r.hasContent = true
+	if r.out == nil {
+		r.out = make([]byte, 0, canonBuffer)
+	}
 	for ; r.lineEnds > 0; r.lineEnds-- {
 		if err := r.makeRoom(2); err != nil {
 			return err

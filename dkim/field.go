@@ -57,8 +57,25 @@ type Header []Field
 // It draws the line where Postfix's cleanup(8) does: the header ends before an empty line, and also before a line that is neither a
 // field nor the continuation of one. A line ends with LF; CRs directly before it belong to the line end.
 func SplitHeader(raw []byte) (header Header, n int) {
-	start := 0 // of the field that is being read
-	for n < len(raw) {
+	count := 0 // first, because fields of three octets would else take many times their size while the list grows
+	for end := fieldEnd(raw, 0); end > 0; end = fieldEnd(raw, n) {
+		n = end
+		count++
+	}
+	if count > 0 {
+		header = make(Header, 0, count)
+	}
+	for start := 0; start < n; {
+		end := fieldEnd(raw, start)
+		header = append(header, raw[start:end:end])
+		start = end
+	}
+	return header, n
+}
+
+// fieldEnd is where the field ends that starts at raw[start:], with its continuations; 0 if there is none.
+func fieldEnd(raw []byte, start int) int {
+	for n := start; n < len(raw); {
 		end := bytes.IndexByte(raw[n:], '\n')
 		if end < 0 {
 			end = len(raw)
@@ -66,22 +83,18 @@ func SplitHeader(raw []byte) (header Header, n int) {
 			end += n + 1
 		}
 		line := raw[n:end]
-		isContinuation := n > 0 && (line[0] == ' ' || line[0] == '\t')
-		if !isContinuation {
-			if n > start {
-				header = append(header, raw[start:n:n])
-			}
-			start = n
-			if !isField(line) {
-				return header, n
-			}
+		switch isContinuation := n > 0 && (line[0] == ' ' || line[0] == '\t'); {
+		case n == start && !isField(line):
+			return 0
+		case n > start && !isContinuation:
+			return n
 		}
 		n = end
 	}
-	if n > start {
-		header = append(header, raw[start:n:n])
+	if start == len(raw) {
+		return 0
 	}
-	return header, n
+	return len(raw)
 }
 
 // isField follows Postfix's is_header(): a name of printable characters, blanks, a colon.

@@ -89,7 +89,16 @@ func (s domainSet) has(domain string) bool {
 // aligned tells whether two canonical domains are aligned in relaxed mode, that is, have the same organisational
 // domain. It goes by the public suffix list.
 func aligned(a, b string) bool {
-	return a != "" && b != "" && organisational(a) == organisational(b)
+	if a == "" || b == "" || a == b {
+		return a != "" && b != ""
+	}
+	// Else they share two labels at least; a message may name a hundred thousand domains that do not share them with one of ours.
+	return lastTwoLabels(a) == lastTwoLabels(b) && organisational(a) == organisational(b)
+}
+
+func lastTwoLabels(domain string) string {
+	last := strings.LastIndexByte(domain, '.')
+	return domain[strings.LastIndexByte(domain[:max(last, 0)], '.')+1:]
 }
 
 func organisational(domain string) string {

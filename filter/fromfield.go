@@ -66,6 +66,7 @@ func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) 
 	}
 	fields = append(fields, originals...)
 
+	out = make(dkim.Header, 0, len(h)+len(fields))
 	for i, field := range h {
 		if i == max(first, 0) {
 			out = append(out, fields...)

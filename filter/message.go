@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 
 	"github.com/emersion/go-message/mail"
@@ -9,9 +10,11 @@ import (
 	"postmend/dkim"
 )
 
+var errTooLong = errors.New("too long to be parsed")
+
 // authorDomains gives the domains, canonical and each once, that a receiver could take for the author's: those of all
 // addresses in all From: fields. A field that does not parse is read leniently, as receivers do, each in its own way:
-// then every word after an @ counts.
+// then every word after an @ counts. So is one that is longer than cleanup(8) lets through, for parsing takes many times its size.
 func authorDomains(header dkim.Header) []string {
 	var domains []string
 	seen := map[string]bool{}
@@ -26,14 +29,19 @@ func authorDomains(header dkim.Header) []string {
 			continue
 		}
 		value := unfold(field.Value())
-		list, err := mail.ParseAddressList(value)
-		if err != nil {
-			for _, word := range strings.Split(value, "@")[1:] {
-				add(canonicalDomain(leadingDomain(word)))
-			}
+		var list []*mail.Address
+		err := errTooLong
+		if len(value) <= maxFromInput {
+			list, err = mail.ParseAddressList(value)
 		}
 		for _, address := range list {
 			add(domainOf(address.Address))
+		}
+		_, rest, found := strings.Cut(value, "@")
+		for err != nil && found {
+			var word string
+			word, rest, found = strings.Cut(rest, "@")
+			add(canonicalDomain(leadingDomain(word)))
 		}
 	}
 	return domains

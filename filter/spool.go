@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -13,11 +14,14 @@ import (
 // forwarded as it came.
 const maxHeader = 1 << 20
 
+// maxFields bounds its fields: those of three octets would take many times their size.
+const maxFields = 100_000
+
 // Message is one message, read to its end. What does not fit into memory waits in a file that has no name any more.
 type Message struct {
 	// Header is the message's header as it stands; nil if Oversized.
 	Header dkim.Header
-	// Oversized is set if the header does not end within 1 MiB.
+	// Oversized is set if the header does not end within 1 MiB, or has more than 100,000 fields.
 	Oversized bool
 	// EightBit is set if an octet has its high bit set.
 	EightBit bool
@@ -47,7 +51,7 @@ func spool(r io.Reader, memory int64, dir string) (*Message, error) {
 	}
 	prefix := m.head[:min(len(m.head), maxHeader)]
 	header, n := dkim.SplitHeader(prefix)
-	if n == len(prefix) && m.size > int64(len(prefix)) {
+	if n == len(prefix) && m.size > int64(len(prefix)) || len(header) > maxFields {
 		m.Oversized = true
 	} else {
 		m.Header, m.bodyAt = header, n
@@ -115,21 +119,34 @@ func unnamedFile(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// scan notes what the next octets tell of the message.
+// scan notes what the next octets tell of the message. CRs belong to line ends, but for oddities that do not matter here.
 func (m *Message) scan(b []byte) {
-	for _, c := range b {
-		switch {
-		case c == '\n':
-			m.line = 0
-			continue
-		case c == '\r':
-			continue // belongs to the line end, but for oddities that do not matter here
-		case c >= 0x80:
-			m.EightBit = true
-		}
-		m.line++
+	m.EightBit = m.EightBit || hasEightBit(b)
+	for len(b) > 0 {
+		line, rest, ended := bytes.Cut(b, []byte{'\n'})
+		m.line += len(line) - bytes.Count(line, []byte{'\r'})
 		m.LongestLine = max(m.LongestLine, m.line)
+		if ended {
+			m.line = 0
+		}
+		b = rest
 	}
+}
+
+// hasEightBit looks at eight octets at a time.
+func hasEightBit(b []byte) bool {
+	const high = 0x8080808080808080
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.NativeEndian.Uint64(b)&high != 0 {
+			return true
+		}
+	}
+	for _, c := range b {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
 }
 
 // Close releases the spool.

@@ -4,6 +4,8 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // DieDeferring makes every way this process can die one that defers. Call it first in main.
@@ -17,4 +19,6 @@ func DieDeferring() {
 	signal.Ignore(syscall.SIGPIPE)
 	// Lowering a limit of one's own cannot fail.
 	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{})
+	// Neither may processes of the same user read keys from our memory.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }

@@ -15,37 +15,57 @@ import (
 type flakyListener struct {
 	address string
 
+	real func() string // address of the listener behind
+
 	mu        sync.Mutex
-	stage     string // "" is healthy
-	answer    string // "drop" closes the connection, "stall" never answers
-	connected chan struct{}
+	listener  net.Listener  // nil while down
+	stage     string        // "" is healthy
+	answer    string        // "drop" closes the connection, "stall" never answers
+	connected chan struct{} // a connection was made; at the stage "queued", a reply is held back
 	release   chan struct{} // closed when a stall ends
 }
 
 func startFlakyListener(t testing.TB, address string, real func() string) *flakyListener {
 	t.Helper()
-	listener, err := net.Listen("tcp", address)
+	l := &flakyListener{address: address, real: real, connected: make(chan struct{}, 1000), release: make(chan struct{})}
+	l.up(t)
+	t.Cleanup(func() {
+		l.mend()
+		l.down()
+	})
+	return l
+}
+
+// up starts to listen.
+func (l *flakyListener) up(t testing.TB) {
+	t.Helper()
+	listener, err := net.Listen("tcp", l.address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &flakyListener{address: address, connected: make(chan struct{}, 1000), release: make(chan struct{})}
-	t.Cleanup(func() {
-		l.mend()
-		listener.Close()
-	})
+	l.mu.Lock()
+	l.listener = listener
+	l.mu.Unlock()
 	go func() {
 		for {
 			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go l.serve(conn, real())
+			go l.serve(conn, l.real())
 		}
 	}()
-	return l
 }
 
-// arm makes the listener give answer at a stage: greeting, EHLO, MAIL, RCPT, DATA, or "." for the end of data.
+// down stops listening. Connections that are open stay so.
+func (l *flakyListener) down() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listener.Close()
+}
+
+// arm makes the listener give answer at a stage: greeting, EHLO, MAIL, RCPT, DATA, or "." for the end of data. At the stage "queued" the
+// answer is always to stall, after the listener behind has taken the message.
 func (l *flakyListener) arm(stage, answer string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,9 +90,13 @@ func (l *flakyListener) serve(conn net.Conn, real string) {
 	l.mu.Lock()
 	stage, answer, release := l.stage, l.answer, l.release
 	l.mu.Unlock()
+	if stage == "queued" {
+		l.passOn(conn, real, release)
+		return
+	}
 	l.connected <- struct{}{}
 	if stage == "" {
-		passOn(conn, real)
+		l.passOn(conn, real, nil)
 		return
 	}
 	in := bufio.NewReader(conn)
@@ -122,7 +146,8 @@ func (l *flakyListener) serve(conn net.Conn, real string) {
 	}
 }
 
-func passOn(conn net.Conn, real string) {
+// passOn holds back the reply that says "queued as" until hold is closed, unless it is nil.
+func (l *flakyListener) passOn(conn net.Conn, real string, hold <-chan struct{}) {
 	next, err := net.Dial("tcp", real)
 	if err != nil {
 		return
@@ -132,5 +157,16 @@ func passOn(conn net.Conn, real string) {
 		io.Copy(next, conn)
 		next.(*net.TCPConn).CloseWrite()
 	}()
-	io.Copy(conn, next)
+	replies := bufio.NewReader(next)
+	for {
+		line, err := replies.ReadString('\n')
+		if err != nil {
+			return
+		}
+		if hold != nil && strings.Contains(line, "queued as") {
+			l.connected <- struct{}{}
+			<-hold
+		}
+		io.WriteString(conn, line)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"postmend/filter"
@@ -30,6 +31,9 @@ type invocation struct {
 // run carries out one command line and gives the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	inv := &invocation{stdin: stdin, stdout: stdout, stderr: stderr}
+	if inv.filterDirectly(args) {
+		return *inv.status
+	}
 	root := inv.commands()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -107,7 +111,7 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.PersistentFlags().StringVarP(&inv.configFile, "config", "c", filter.DefaultConfigFile, "configuration file")
+	inv.configFlag(root.PersistentFlags())
 	root.AddCommand(
 		inv.filterCommand(),
 		inv.explainCommand(),
@@ -122,6 +126,10 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		inv.versionCommand(),
 	)
 	return root
+}
+
+func (inv *invocation) configFlag(flags *pflag.FlagSet) {
+	flags.StringVarP(&inv.configFile, "config", "c", filter.DefaultConfigFile, "configuration file")
 }
 
 func (inv *invocation) versionCommand() *cobra.Command {

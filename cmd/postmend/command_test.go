@@ -380,9 +380,12 @@ func TestADeadlineKeepsTheMail(t *testing.T) {
 	}
 	defer writer.Close() // never written to: standard input stalls
 	w := newWorld(t, `"10s"`, `"50ms"`, "stdout:", "smtp://127.0.0.1:1")
+	abandoned := make(chan int)
+	abandon = func(status int) { abandoned <- status }
+	defer func() { abandon = os.Exit }()
 	var out, errs bytes.Buffer
-	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, reader, &out, &errs)
-	if exit != 75 || out.String() != "4.3.0 deadline passed\n" {
+	go run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, reader, &out, &errs)
+	if exit := <-abandoned; exit != 75 || out.String() != "4.3.0 deadline passed\n" {
 		t.Errorf("exit %d, %q", exit, out.String())
 	}
 }

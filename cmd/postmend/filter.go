@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,7 +87,35 @@ of a flag means that it is not known.`,
 	return cmd
 }
 
-// filter runs the pipeline on one message, and sees to it that within the deadline there is a status line, whatever happens.
+// filterDirectly does what master.cf calls without the tree of all commands, which would cost every message more than reading its flags.
+// It is false for what is not a plain call; the tree tells what is wrong with it.
+func (inv *invocation) filterDirectly(args []string) bool {
+	if len(args) == 0 || args[0] != "filter" {
+		return false
+	}
+	flags := pflag.NewFlagSet("filter", pflag.ContinueOnError)
+	flags.Usage = func() {}
+	inv.configFlag(flags)
+	envelope := envelopeFlags(flags)
+	if flags.Parse(args[1:]) != nil {
+		return false
+	}
+	env, err := envelope(flags.Args())
+	if err != nil {
+		return false
+	}
+	inv.filter(env)
+	return true
+}
+
+// abandon ends the process while the pipeline is stuck; a variable for the sake of tests.
+var abandon = os.Exit
+
+// grace is for the pipeline to end by itself after the deadline, which it sees wherever it does not wait for standard input.
+const grace = time.Second
+
+// filter runs the pipeline on one message, and sees to it that within the deadline there is a status line, whatever happens. The
+// pipeline has this goroutine, and what guards it none until it is late: each one more costs every message.
 func (inv *invocation) filter(env *filter.Envelope) {
 	deadline := time.Minute
 	log := syslog{socket: "/dev/log"}
@@ -100,46 +129,45 @@ func (inv *invocation) filter(env *filter.Envelope) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
+	var ended atomic.Bool // whoever sets it tells the outcome
+	guard := time.AfterFunc(deadline+grace, func() {
+		if ended.CompareAndSwap(false, true) {
+			abandon(inv.conclude(env, config, log, nil, context.DeadlineExceeded))
+		}
+	})
+	defer guard.Stop()
 
-	type ending struct {
-		report *filter.Report
-		err    error
+	var report *filter.Report
+	if err == nil {
+		report, err = inv.runPipeline(ctx, config, env)
 	}
-	ended := make(chan ending, 1)
-	go func() {
-		var end ending
-		defer func() {
-			if fault := recover(); fault != nil {
-				end.err = internalError{fmt.Sprint(fault), debug.Stack()}
-			}
-			ended <- end
-		}()
-		if end.err = err; err != nil {
-			return
-		}
-		if end.err = inv.refuseStdout(config, env); end.err != nil {
-			return
-		}
-		var f *filter.Filter
-		if f, end.err = filter.New(config, filter.Options{Stdout: inv.stdout}); end.err == nil {
-			end.report, end.err = f.Run(ctx, env, inv.stdin)
-		}
-	}()
-
-	var end ending
-	select {
-	case end = <-ended:
-	case <-ctx.Done():
-		// The pipeline sees the deadline too, where it does not wait for standard input; it gets a moment to tidy up.
-		select {
-		case end = <-ended:
-		case <-time.After(time.Second):
-			end.err = ctx.Err()
-		}
+	if !ended.CompareAndSwap(false, true) {
+		select {} // until the guard has told, and ends the process
 	}
-	status := inv.conclude(env, config, log, end.report, end.err)
+	status := inv.conclude(env, config, log, report, err)
 	inv.status = &status
 }
+
+// runPipeline makes an error of a panic.
+func (inv *invocation) runPipeline(ctx context.Context, config *filter.Config, env *filter.Envelope) (report *filter.Report, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			report, err = nil, internalError{fmt.Sprint(fault), debug.Stack()}
+		}
+	}()
+	if err := inv.refuseStdout(config, env); err != nil {
+		return nil, err
+	}
+	f, err := filter.New(config, filter.Options{Stdout: inv.stdout})
+	if err != nil {
+		return nil, err
+	}
+	restrain(f)
+	return f.Run(ctx, env, inv.stdin)
+}
+
+// restrain confines the process before it reads what strangers wrote; main sets it, for a process cannot undo it.
+var restrain = func(*filter.Filter) {}
 
 // refuseStdout keeps a configuration for trials by hand out of Postfix's hands: pipe(8) would read the message as our last words, and
 // take it for delivered. It gives a queue id, and one pipe for standard output and standard error.

@@ -1,3 +1,8 @@
+// How many processors a container's quota leaves is of no interest to a program that lives for milliseconds.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command postmend mends mail that a Postfix server forwards: it is started by pipe(8) for a message, gives it a sender for
 // which this host may send, signs it, and hands it back. See README.md.
 package main
@@ -5,8 +10,9 @@ package main
 import (
 	"io"
 	"os"
-	"runtime/debug"
 
+	"postmend/filter"
+	"postmend/filter/confine"
 	"postmend/postfix"
 )
 
@@ -15,7 +21,10 @@ var stdin io.Reader = os.Stdin
 
 func main() {
 	postfix.DieDeferring()
-	// Signing a large message leaves much garbage behind; small ones end before anything is collected.
-	debug.SetGCPercent(50)
+	restrain = func(f *filter.Filter) {
+		if confine.AtOnce() {
+			_ = f.Confine() // where the kernel cannot, the work goes on
+		}
+	}
 	os.Exit(run(os.Args[1:], stdin, os.Stdout, os.Stderr))
 }

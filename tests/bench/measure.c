@@ -1,9 +1,9 @@
-/* Runs two commands in turn with the same standard input, and prints the medians of what one process of each costs.
+/* Runs commands in turn with the same standard input, and prints what one process of each costs.
  *
- *   measure RUNS INPUT NAME_A COMMAND_A NAME_B COMMAND_B
+ *   measure RUNS INPUT [NAME COMMAND]...
  *
  * Commands are given to sh -c, which replaces itself by them. A launcher in C, because the peak memory that the kernel reports for a
- * process includes that of whoever started it.
+ * process includes that of whoever started it. The first turn of several only warms up.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,6 +15,9 @@
 #include <unistd.h>
 
 enum { CPU, WALL, MEMORY, FIGURES };
+enum { MOST_COMMANDS = 16, MOST_RUNS = 1000 };
+
+static double samples[MOST_COMMANDS][FIGURES][MOST_RUNS];
 
 static double seconds(struct timeval t) { return t.tv_sec + t.tv_usec / 1e6; }
 
@@ -51,30 +54,31 @@ static void run(const char *input, const char *command, double figures[FIGURES])
 
 int main(int argc, char **argv)
 {
-    static double samples[2][FIGURES][1000];
-    double median[2][FIGURES];
-    int runs = argc == 7 ? atoi(argv[1]) : 0;
+    int runs = argc > 4 ? atoi(argv[1]) : 0, commands = (argc - 3) / 2;
 
-    if (runs < 1 || runs > 1000) {
-        fprintf(stderr, "usage: measure RUNS INPUT NAME_A COMMAND_A NAME_B COMMAND_B\n");
+    if (runs < 1 || runs > MOST_RUNS || argc % 2 == 0 || commands > MOST_COMMANDS) {
+        fprintf(stderr, "usage: measure RUNS INPUT [NAME COMMAND]...\n");
         return 64;
     }
-    for (int n = -1; n < runs; n++)             /* the first turn only warms up */
-        for (int which = 0; which < 2; which++) {
+    for (int n = runs > 1 ? -1 : 0; n < runs; n++)
+        for (int which = 0; which < commands; which++) {
             double figures[FIGURES];
             run(argv[2], argv[4 + 2 * which], figures);
             for (int i = 0; i < FIGURES; i++)
                 samples[which][i][n < 0 ? 0 : n] = figures[i];
         }
-    for (int which = 0; which < 2; which++)
+    printf("  %-34s %12s %10s %10s %10s %8s\n", "one process, medians", "least CPU ms", "CPU ms", "wall ms", "peak MB", "CPU");
+    double first = 0;
+    for (int which = 0; which < commands; which++) {
+        double median[FIGURES];
         for (int i = 0; i < FIGURES; i++) {
             qsort(samples[which][i], runs, sizeof(double), ascending);
-            median[which][i] = samples[which][i][runs / 2];
+            median[i] = samples[which][i][runs / 2];
         }
-    printf("  %-28s %10s %10s %10s\n", "median of one process", "CPU ms", "wall ms", "peak MB");
-    for (int which = 0; which < 2; which++)
-        printf("  %-28s %10.2f %10.2f %10.1f\n", argv[3 + 2 * which], median[which][CPU] * 1e3, median[which][WALL] * 1e3, median[which][MEMORY]);
-    printf("  %-28s %10.2f %10.2f %10.2f\n", "ratio", median[1][CPU] / median[0][CPU], median[1][WALL] / median[0][WALL],
-           median[1][MEMORY] / median[0][MEMORY]);
+        if (which == 0)
+            first = median[CPU];
+        printf("  %-34s %12.2f %10.2f %10.2f %10.1f %7.2fx\n", argv[3 + 2 * which], samples[which][CPU][0] * 1e3, median[CPU] * 1e3,
+               median[WALL] * 1e3, median[MEMORY], median[CPU] / first);
+    }
     return 0;
 }

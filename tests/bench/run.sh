@@ -1,7 +1,7 @@
 #!/bin/sh
 # One `postmend filter` beside a C program that only passes stdin to SMTP: both hand the same message to the same smtp-sink, in
-# turn, in one run. The message is our own user's, so that there are an SRS sender and a signature but no DNS. The first argument is the
-# program.
+# turn, in one run. The message is our own user's, so that there are an SRS sender and a signature but no DNS. Then whole systems, by
+# system.sh. The first argument is the program.
 set -eu
 
 postmend=$(realpath "$1")
@@ -56,3 +56,4 @@ message 50000000 >"$work/large"
 until "$work/pipe" "$port" a@b c@d <"$work/small" >/dev/null; do kill -0 $sink; done
 measure '10 kB' "$work/small" "${RUNS:-101}"
 measure '50 MB' "$work/large" 5
+sh "$here/system.sh" "$postmend"

@@ -55,7 +55,7 @@ smtp_connect_timeout = 5s
 
 const baseMaster = `
 postlog   unix-dgram n - n - 1 postlogd
-pickup    unix n - n 60 1 pickup
+pickup    unix n - n 1 1 pickup
 cleanup   unix n - n - 0 cleanup
 qmgr      unix n - n 300 1 qmgr
 tlsmgr    unix - - n 1000? 1 tlsmgr

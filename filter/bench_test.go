@@ -1,0 +1,124 @@
+package filter
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"postmend/dkim"
+)
+
+const benchConfig = `hostname = "mx.example.org"
+local_domains = ["example.org"]
+[srs]
+domain = "srs.example.org"
+secrets_file = "secrets"
+[[dkim.keys]]
+domain = "example.org"
+selector = "bench"
+file = "key.pem"
+[reinject]
+target = "stdout:"
+`
+
+var benchLine = "All work and no play makes Jack a dull boy, and this line is as long as lines are.\n"
+
+func benchMessage(size int) []byte {
+	return []byte("From: Alice <alice@example.org>\nTo: alias@example.org\nSubject: bench\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
+		"Message-ID: <1@sender.example>\n\n" + strings.Repeat(benchLine, size/len(benchLine)))
+}
+
+func benchFolder(b *testing.B) (configFile string) {
+	dir := b.TempDir()
+	key, err := dkim.GenerateKey("rsa2048")
+	for name, text := range map[string][]byte{"postmend.toml": []byte(benchConfig), "secrets": []byte("s3cr3t\n"), "key.pem": key} {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
+		}
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return filepath.Join(dir, "postmend.toml")
+}
+
+func BenchmarkLoadConfig(b *testing.B) {
+	file := benchFolder(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		config, err := LoadConfig(file)
+		if err == nil {
+			_, err = New(config, Options{})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRun is what a run does between the first line of its configuration and the hand-over: SRS and one RSA signature, no DNS.
+func BenchmarkRun(b *testing.B) {
+	file, message := benchFolder(b), benchMessage(10_000)
+	env := &Envelope{Sender: "alice@sender.example", Recipients: []Recipient{{Address: "bob@example.com"}}, SASLUsername: "alice"}
+	b.ReportAllocs()
+	for b.Loop() {
+		config, err := LoadConfig(file)
+		var f *Filter
+		if err == nil {
+			f, err = New(config, Options{Stdout: io.Discard})
+		}
+		if err == nil {
+			_, err = f.Run(context.Background(), env, bytes.NewReader(message))
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSpool(b *testing.B) {
+	for name, size := range map[string]int{"10kB": 10_000, "50MB": 50_000_000} {
+		message := benchMessage(size)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(message)))
+			b.ReportAllocs()
+			for b.Loop() {
+				m, err := spool(bytes.NewReader(message), 1<<20, b.TempDir())
+				if err != nil {
+					b.Fatal(err)
+				}
+				m.Close()
+			}
+		})
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	message := benchMessage(1 << 20)
+	b.SetBytes(int64(len(message)))
+	for b.Loop() {
+		new(Message).scan(message)
+	}
+}
+
+func BenchmarkAuthorDomains(b *testing.B) {
+	header, _ := dkim.SplitHeader(benchMessage(0))
+	b.ReportAllocs()
+	for b.Loop() {
+		authorDomains(header)
+	}
+}
+
+func BenchmarkRewriteFrom(b *testing.B) {
+	header, _ := dkim.SplitHeader(benchMessage(0))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := rewriteFrom(header, "alias@example.org"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

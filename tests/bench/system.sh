@@ -1,0 +1,286 @@
+#!/bin/sh
+# Whole systems side by side: what a message costs from smtpd to the next hop, with each way of mending it, interleaved in one run.
+#
+# Every system is a private Postfix on loopback, in a cgroup of its own with all that it starts (filters, milters, daemons; not the
+# smtp-source and smtp-sink at its ends, nor the DNS server). CPU is that cgroup's, as the kernel counts it, so what else the machine does is
+# not in it, though it makes caches colder and the wall time longer. Needs root and cgroup v2. The first argument is the program.
+set -eu
+
+postmend=$(realpath "$1")
+here=$(dirname "$(realpath "$0")")
+rounds=${ROUNDS:-7}
+messages=${MESSAGES:-200}
+groups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/postmend-bench.$$
+work=$(mktemp -d)
+chmod 755 "$work"
+mkdir "$work/bin"
+started=
+systems=
+
+cleanup() {
+	# shellcheck disable=SC2086
+	[ -z "$started" ] || kill $started 2>/dev/null || true
+	for system in $systems; do
+		until rmdir "$groups/$system" 2>/dev/null; do
+			# shellcheck disable=SC2046
+			kill $(cat "$groups/$system/cgroup.procs") 2>/dev/null || true
+			sleep 0.1
+		done
+	done
+	rmdir "$groups"
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+mkdir "$groups"
+
+port=${PORT:-24700}
+next_port() { port=$((port + 1)); }
+# wait_port PORT: until somebody listens there.
+wait_port() { until "$work/bin/listening" "$1"; do sleep 0.05; done; }
+
+gcc -O2 -o "$work/bin/pipe" "$here/pipe.c"
+cat >"$work/bin/listening.c" <<'END'
+#include <arpa/inet.h>
+#include <stdlib.h>
+int main(int c, char **v)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(c > 1 ? atoi(v[1]) : 0), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *) &a, sizeof(a)) != 0;
+}
+END
+gcc -O2 -o "$work/bin/listening" "$work/bin/listening.c"
+
+# Keys, secrets, DNS. The sender signs, passes SPF, and publishes p=reject; smtp-source's address is a stranger's to the second configuration.
+(cd "$here/../.." && go build -o "$work/bin/dns" ./tests/bench/dns)
+(umask 077 && head -c 18 /dev/urandom | base64 >"$work/secrets")
+for domain in example.org sender.example; do
+	"$postmend" dkim genkey --domain $domain --selector bench --file "$work/$domain.pem" >/dev/null 2>&1
+	"$postmend" dkim record --domain $domain --selector bench --file "$work/$domain.pem" | sed 's/\.* IN TXT//; s/" "//g; s/"//g; s/ / TXT /' >>"$work/zone"
+done
+cat >>"$work/zone" <<'END'
+sender.example TXT v=spf1 ip4:127.0.0.1 -all
+_dmarc.sender.example TXT v=DMARC1; p=reject
+END
+mkfifo "$work/dns.out"
+"$work/bin/dns" <"$work/zone" >"$work/dns.out" &
+started="$started $!"
+read -r resolver <"$work/dns.out"
+
+next_port
+sink=$port
+smtp-sink -u nobody "127.0.0.1:$sink" 1000 &
+started="$started $!"
+wait_port "$sink"
+
+body() { yes 'All work and no play makes Jack a dull boy, and this line is as long as lines are.' | head -c 10000; }
+header() { printf 'From: %s\nTo: alias@example.org\nSubject: bench\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\n' "$1"; }
+{ header alice@example.org; body; } >"$work/own"
+{ header alice@sender.example; body; } |
+	"$postmend" dkim sign --domain sender.example --selector bench --file "$work/sender.example.pem" >"$work/foreign"
+
+# config FILE LISTENER MORE
+config() {
+	cat >"$1" <<END
+hostname = "mx.example.org"
+local_domains = ["example.org"]
+resolver = "$resolver"
+$3
+[srs]
+domain = "srs.example.org"
+secrets_file = "secrets"
+[[dkim.keys]]
+domain = "example.org"
+selector = "bench"
+file = "example.org.pem"
+[reinject]
+target = "smtp://127.0.0.1:$2"
+END
+}
+
+# postfix SYSTEM MAIN MASTER: a private Postfix in a cgroup of its own. Its smtpd is at $port.
+new_postfix() {
+	dir=$work/$1
+	systems="$systems $1"
+	eval "port_$1=$port"
+	mkdir -p "$dir/spool" "$dir/data" "$dir/log" "$groups/$1"
+	: >"$dir/log/mail"
+	chown postfix "$dir/data"
+	cat >"$dir/main.cf" <<END
+compatibility_level = 3.6
+queue_directory = $dir/spool
+data_directory = $dir/data
+maillog_file = $dir/log/mail
+maillog_file_prefixes = $dir
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+myhostname = mx.example.org
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+alias_database =
+smtp_dns_support_level = disabled
+relayhost = [127.0.0.1]:$sink
+$2
+END
+	cat >"$dir/master.cf" <<END
+127.0.0.1:$port inet n - n - - smtpd $4
+postlog   unix-dgram n - n - 1 postlogd
+pickup    unix n - n 60 1 pickup -o content_filter=
+cleanup   unix n - n - 0 cleanup
+qmgr      unix n - n 300 1 qmgr
+rewrite   unix - - n - - trivial-rewrite
+bounce    unix - - n - 0 bounce
+defer     unix - - n - 0 bounce
+trace     unix - - n - 0 bounce
+proxymap  unix - - n - - proxymap
+smtp      unix - - n - - smtp
+relay     unix - - n - - smtp
+showq     unix n - n - - showq
+error     unix - - n - - error
+retry     unix - - n - - error
+anvil     unix - - n - 1 anvil
+scache    unix - - n - 1 scache
+$3
+END
+}
+
+# in_group SYSTEM COMMAND...
+in_group() {
+	group=$groups/$1
+	shift
+	sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"
+}
+
+# The lines that the README gives to operators, with this run's program, configuration and ports.
+readme_master() { # CONFIG LISTENER
+	sed -n '/^```master.cf$/,/^```$/p' "$here/../../README.md" | sed "1d;\$d
+		s|/usr/local/bin/postmend filter|$work/bin/postmend filter -c $1|
+		s|user=postmend|user=nobody|
+		s|127.0.0.1:10026|127.0.0.1:$2|"
+}
+listener_of() { readme_master x "$1" | sed -n "/^127.0.0.1:/,\$p"; }
+simple_filter() { # LISTENER ARGV
+	echo "postmend unix - n n - 20 pipe flags=q user=nobody null_sender= argv=$2"
+	listener_of "$1"
+}
+filtered='content_filter = postmend:dummy
+postmend_destination_recipient_limit = 1'
+
+cp "$postmend" "$work/bin/postmend"
+chown nobody "$work/secrets" "$work/example.org.pem"
+
+next_port
+new_postfix postfix '' '' ''
+next_port; next_port
+new_postfix pipe "$filtered" "$(simple_filter $((port - 1)) "$work/bin/pipe $((port - 1)) \${sender} \${recipient}")" ''
+next_port; next_port
+config "$work/own.toml" $((port - 1)) ''
+new_postfix signing "$filtered" "$(readme_master "$work/own.toml" $((port - 1)))" ''
+next_port; next_port
+config "$work/all.toml" $((port - 1)) 'trusted_networks = []'
+new_postfix everything "$filtered" "$(readme_master "$work/all.toml" $((port - 1)))" ''
+next_port
+mkdir "$work/scratch" && chown nobody "$work/scratch"
+new_postfix shell "$filtered" "postmend unix - n n - 20 pipe flags=q user=nobody null_sender= argv=$here/filter.sh $work/scratch -f \${sender} -- \${recipient}" ''
+next_port; next_port
+new_postfix dkimpy "$filtered" "$(simple_filter $((port - 1)) "/usr/bin/python3 $here/dkimpy.py $((port - 1)) $work/example.org.pem \${sender} \${recipient}")" ''
+next_port; next_port; next_port; next_port
+forward=$((port - 1)) reverse=$((port - 2)) milter=$((port - 3))
+new_postfix milter "smtpd_milters = inet:127.0.0.1:$milter
+sender_canonical_maps = tcp:127.0.0.1:$forward
+sender_canonical_classes = envelope_sender
+recipient_canonical_maps = tcp:127.0.0.1:$reverse
+recipient_canonical_classes = envelope_recipient" '' ''
+
+cat >"$work/opendkim.conf" <<END
+Mode s
+Canonicalization relaxed/relaxed
+Domain example.org
+Selector bench
+KeyFile $work/opendkim.pem
+Socket inet:$milter@127.0.0.1
+Syslog no
+Background no
+InternalHosts 127.0.0.0/8
+UserID nobody
+RequireSafeKeys no
+END
+cp "$work/example.org.pem" "$work/opendkim.pem" && chown nobody "$work/opendkim.pem"
+in_group milter opendkim -x "$work/opendkim.conf" &
+in_group milter postsrsd -s "$work/secrets" -d srs.example.org -f $forward -r $reverse -4 &
+wait_port $milter
+wait_port $forward
+
+for system in $systems; do
+	dir=$work/$system
+	if [ "$system" = shell ]; then
+		# sendmail(1) goes by /etc/postfix when it is not root, so this one has it, in a mount namespace of its own.
+		cp -a /etc/postfix "$dir/etc"
+		cp "$dir/main.cf" "$dir/master.cf" "$dir/etc"
+		# shellcheck disable=SC2016
+		in_group "$system" unshare -m sh -c 'mount --bind "$0" /etc/postfix && postfix start' "$dir/etc"
+	else
+		in_group "$system" postfix -c "$dir" start
+	fi >/dev/null 2>"$dir/start.log" || { cat "$dir/start.log" >&2; exit 1; }
+	eval "wait_port \$port_$system"
+done
+
+usage() { awk '$1 == "usage_usec" { print $2 }' "$groups/$1/cpu.stat"; }
+now() { date +%s%N; }
+delivered() { grep -c "relay=127.0.0.1\[127.0.0.1\]:$sink,.*status=sent" "$work/$1/log/mail" || true; }
+
+# batch SYSTEM MESSAGES: sends that many, waits until the next hop has them, and notes CPU us and wall ns of one.
+batch() {
+	input=$work/own from=alice@sender.example
+	[ "$1" != everything ] || input=$work/foreign
+	eval "to=\$port_$1"
+	want=$(($(delivered "$1") + $2))
+	before=$(usage "$1") since=$(now)
+	smtp-source -s 4 -m "$2" -f $from -t bob@example.com -F "$input" "127.0.0.1:$to"
+	until [ "$(delivered "$1")" -ge "$want" ]; do
+		[ $(($(now) - since)) -lt 120000000000 ] || { echo "$1 does not deliver:" >&2; tail -5 "$work/$1/log/mail" >&2; exit 1; }
+		sleep 0.02
+	done
+	took=$(($(now) - since))
+	echo "$1 $((($(usage "$1") - before) / $2)) $((took / $2))" >>"$work/figures"
+}
+
+for system in $systems; do batch "$system" 20; done # warms up
+: >"$work/figures"
+for round in $(seq "$rounds"); do
+	for system in $systems; do
+		n=$messages
+		[ "$system" != dkimpy ] || n=$((messages / 5))
+		batch "$system" "$n"
+	done
+	[ ! -t 2 ] || printf '\rround %s of %s ' "$round" "$rounds" >&2
+done
+[ ! -t 2 ] || echo >&2
+! grep -hE 'status=(deferred|bounced)|fatal|panic|warning: (process|unix_trigger)' "$work"/*/log/mail >&2 || { echo 'something went wrong: see above' >&2; exit 1; }
+
+echo "whole system, 10 kB messages, medians of $rounds rounds of $messages messages:"
+for system in $systems; do
+	awk -v s="$system" '$1 == s { print $2, $3 }' "$work/figures" | sort -n | awk -v s="$system" '
+		{ cpu[NR] = $1; wall[NR] = $2 }
+		END { print s, cpu[int((NR + 1) / 2)], cpu[1] }' >>"$work/cpu"
+	awk -v s="$system" '$1 == s { print $3 }' "$work/figures" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }' >>"$work/wall"
+done
+paste -d ' ' "$work/cpu" "$work/wall" | awk '
+	BEGIN {
+		title["postfix"] = "Postfix alone"
+		title["pipe"] = "C, passes stdin on"
+		title["signing"] = "postmend: SRS, DKIM"
+		title["everything"] = "postmend: everything"
+		title["shell"] = "shell filter, sendmail"
+		title["dkimpy"] = "dkimpy script"
+		title["milter"] = "PostSRSd, OpenDKIM milter"
+		printf "  %-28s %14s %14s %12s %10s\n", "", "CPU ms/message", "least CPU ms", "messages/s", "CPU ratio"
+	}
+	{ line[NR] = $0; if ($1 == "pipe") floor = $2 }
+	END {
+		for (i = 1; i <= NR; i++) {
+			split(line[i], f, " ")
+			printf "  %-28s %14.2f %14.2f %12.0f %9.2fx\n", title[f[1]], f[2] / 1000, f[3] / 1000, 1e9 / f[4], f[2] / floor
+		}
+	}'

@@ -1,0 +1,229 @@
+package tests
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"postmend/tests/mta"
+)
+
+// soak is a stream of messages with faults in between.
+type soak struct {
+	*forwarder
+	flaky  *flakyListener
+	random *rand.Rand
+	tiny   string // the spool folder, on a small file system
+	sent   []soaked
+	kills  int
+}
+
+type soaked struct{ id, token string }
+
+// TestASoakOfFaultsLosesAndBouncesNothing: filter processes are killed at random, the listener goes down, stalls and refuses, the spool is
+// full, DNS is slow and fails, keys are away. In the end every message has come, none has bounced, and more than one copy of a
+// message came only where a process was killed after the listener had taken it.
+func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
+	messages := 150
+	if n, err := strconv.Atoi(os.Getenv("SOAK")); err == nil {
+		messages = n
+	}
+	s := newSoak(t)
+	faults := s.faults()
+	for len(s.sent) < messages {
+		fault := faults[s.random.IntN(len(faults))]
+		fault.arm()
+		mark := s.Mark()
+		var batch []string
+		for range min(5, messages-len(s.sent)) {
+			batch = append(batch, s.submit())
+		}
+		if fault.during != nil {
+			fault.during()
+		} else {
+			s.WaitLog(mark, "(?:"+strings.Join(batch, "|")+"): to=<")
+		}
+		fault.mend()
+	}
+	s.flush()
+	s.account()
+}
+
+func newSoak(t *testing.T) *soak {
+	address := net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	s := &soak{forwarder: start(t, "smtp://"+address), random: rand.New(rand.NewPCG(7, 7))}
+	s.flaky = startFlakyListener(t, address, func() string { return s.listener })
+	s.tiny = filepath.Join(s.Dir, "tiny")
+	s.check(os.Mkdir(s.tiny, 0o755))
+	s.check(syscall.Mount("tmpfs", s.tiny, "tmpfs", 0, "size=8m,mode=1777"))
+	t.Cleanup(func() { s.check(syscall.Unmount(s.tiny, 0)) })
+	s.configure(`deadline = "3s"`, "deadline = \"40s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+s.tiny+"\"")
+	s.check(s.dns.Add(`sender.example TXT v=spf1 ip4:192.0.2.25 -all
+_dmarc.sender.example TXT v=DMARC1; p=reject
+slow.example DROP
+_dmarc.slow.example DROP
+lame.example SERVFAIL
+_dmarc.lame.example SERVFAIL
+liar.example TXT v=spf1 include:liar.example redirect=liar.example
+_dmarc.liar.example TXT v=DMARC1; p=reject; p=none`))
+	s.postfix("postconf", "-e", "queue_run_delay=2s", "minimal_backoff_time=1s", "maximal_backoff_time=4s", "transport_retry_time=1s", "enable_long_queue_ids=yes")
+	s.postfix("postfix", "reload")
+	return s
+}
+
+// postfix runs one of Postfix's commands on this instance.
+func (s *soak) postfix(command string, args ...string) {
+	s.t.Helper()
+	if out, err := exec.Command(command, append([]string{"-c", s.Dir}, args...)...).CombinedOutput(); err != nil {
+		s.t.Fatalf("%s %q: %v\n%s", command, args, err, out)
+	}
+}
+
+// submit sends the next message: small ones mostly, some that need the spool.
+func (s *soak) submit() (id string) {
+	token := fmt.Sprintf("soak-%d", len(s.sent))
+	domains := []string{"sender.example", "sender.example", "sender.example", "slow.example", "lame.example", "liar.example"}
+	author := "alice@" + domains[s.random.IntN(len(domains))]
+	lines := 20
+	if s.random.IntN(12) == 0 {
+		lines = 120_000
+	}
+	content := "From: " + author + "\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + token + "@sender.example>\nX-Token: " + token +
+		"\n\n" + strings.Repeat("line of the body\n", lines)
+	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: []string{"alias@example.org"}, XClient: stranger, Content: []byte(content)})
+	s.sent = append(s.sent, soaked{id, token})
+	return id
+}
+
+func (s *soak) faults() []fault {
+	nothing := func() {}
+	away := func(name string) fault {
+		path := filepath.Join(filepath.Dir(s.config), name)
+		return fault{name: name, arm: func() { s.check(os.Rename(path, path+".away")) }, mend: func() { s.check(os.Rename(path+".away", path)) }}
+	}
+	filler := filepath.Join(s.tiny, "filler")
+	faults := []fault{
+		{name: "none", arm: nothing, mend: nothing},
+		{name: "listener down", arm: s.flaky.down, mend: func() { s.flaky.up(s.t) }},
+		{name: "spool full", mend: func() { s.check(os.Remove(filler)) }, arm: func() {
+			file, err := os.Create(filler)
+			s.check(err)
+			for err == nil {
+				_, err = file.Write(make([]byte, 64<<10))
+			}
+			file.Close()
+		}},
+		away("rsa.pem"), away("secrets"), away("postmend.toml"), away("postmend"),
+	}
+	for range 6 { // as often as not
+		faults = append(faults,
+			fault{name: "killed at random", arm: nothing, during: func() { s.killSome(3) }, mend: nothing},
+			fault{name: "killed after the final dot", arm: func() { s.flaky.arm("queued", "stall") }, during: func() { <-s.flaky.connected; s.killSome(20) },
+				mend: s.flaky.mend})
+	}
+	for _, stage := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
+		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop"} {
+			faults = append(faults, fault{name: stage + ": " + answer, arm: func() { s.flaky.arm(stage, answer) }, mend: s.flaky.mend})
+		}
+		faults = append(faults, fault{name: stage + ": stall", arm: func() { s.flaky.arm(stage, "stall") }, during: func() { <-s.flaky.connected; s.killSome(1) },
+			mend: s.flaky.mend})
+	}
+	return faults
+}
+
+// killSome ends some of the filter processes of this instance, if any are found running.
+func (s *soak) killSome(most int) {
+	for range 20 {
+		out, _ := exec.Command("pgrep", "-f", "^"+s.program+" filter -c "+s.config).Output()
+		pids := strings.Fields(string(out))
+		s.random.Shuffle(len(pids), func(i, j int) { pids[i], pids[j] = pids[j], pids[i] })
+		for _, text := range pids[:min(len(pids), most)] {
+			pid, err := strconv.Atoi(text)
+			s.check(err)
+			if syscall.Kill(pid, syscall.SIGKILL) == nil {
+				s.kills++
+			}
+		}
+		if len(pids) > 0 {
+			return
+		}
+	}
+}
+
+// flush has everything delivered that is still in the queue.
+func (s *soak) flush() {
+	s.t.Helper()
+	s.postfix("postqueue", "-f")
+	for started := time.Now(); ; {
+		queue := s.Queue()
+		if len(queue) == 0 {
+			return
+		}
+		for id := range queue {
+			s.WaitLog(0, id+": removed")
+			break
+		}
+		if time.Since(started) > 10*mta.Patience {
+			s.t.Fatalf("still in the queue: %v", queue)
+		}
+	}
+}
+
+// account finds every message at the sink, and the reason for each copy too many.
+func (s *soak) account() {
+	s.t.Helper()
+	log := s.Log()
+	if n := strings.Count(log, "status=bounced"); n > 0 {
+		s.t.Errorf("%d bounces", n)
+	}
+	copies := map[string]int{}
+	header := regexp.MustCompile(`(?m)^X-Token: (\S+)\r$`)
+	for _, got := range s.remote.Messages() {
+		found := header.FindSubmatch(got.Content)
+		if found == nil || bytes.Contains(got.Content, []byte("multipart/report")) {
+			s.t.Errorf("a message of nobody: %.300q", got.Content)
+			continue
+		}
+		copies[string(found[1])]++
+	}
+	taken := map[string]int{} // by the listener behind: begun is not enough, it has to be in the queue
+	queued := countLines(log, `qmgr\[\d+\]: (\w+): from=<`)
+	for _, found := range regexp.MustCompile(`: (\w+): client=\S+, orig_queue_id=(\w+)`).FindAllStringSubmatch(log, -1) {
+		if queued[found[1]] > 0 {
+			taken[found[2]]++
+		}
+	}
+	killed := countLines(log, `: (\w+): to=<.*status=deferred.*signal 9`)
+	duplicates := 0
+	for _, m := range s.sent {
+		switch n := copies[m.token]; {
+		case n == 0:
+			s.t.Errorf("%s (%s) is lost", m.token, m.id)
+		case n-1 > killed[m.id]:
+			s.t.Errorf("%s (%s) came %d times, its filter was killed %d times", m.token, m.id, n, killed[m.id])
+		case n != taken[m.id]:
+			s.t.Errorf("%s (%s) came %d times, the listener took it %d times", m.token, m.id, n, taken[m.id])
+		default:
+			duplicates += n - 1
+		}
+	}
+	s.t.Logf("%d messages, %d deferrals, %d kills, %d duplicates, each by a kill after the final dot", len(s.sent), strings.Count(log, "status=deferred"), s.kills, duplicates)
+}
+
+func countLines(log, pattern string) map[string]int {
+	count := map[string]int{}
+	for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(log, -1) {
+		count[found[1]]++
+	}
+	return count
+}
