@@ -190,10 +190,11 @@ func TestNoMessageCostsMoreThanItsSize(t *testing.T) {
 
 // lab runs the program on messages and reads the meter.
 type lab struct {
-	dir, program, config, meter string
-	command                     string // filter or verify
-	dns                         *dnstest.Server
-	plain                       map[int]cost
+	dir, program, config string
+	meter                meter
+	command              string // filter or verify
+	dns                  *dnstest.Server
+	plain                map[int]cost
 }
 
 type cost struct{ cpu, memory float64 } // ms, MB
@@ -207,12 +208,7 @@ const (
 )
 
 func newLab(t *testing.T) *lab {
-	peer.Need(t, "gcc")
-	l := &lab{dir: mta.Folder(t), command: "filter", plain: map[int]cost{}}
-	l.meter = filepath.Join(l.dir, "measure")
-	if out, err := exec.Command("gcc", "-O2", "-o", l.meter, "bench/measure.c").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	l := &lab{dir: mta.Folder(t), command: "filter", plain: map[int]cost{}, meter: newMeter(t)}
 	var err error
 	if l.dns, err = dnstest.Start(hostileDNS); err != nil {
 		t.Fatal(err)
@@ -324,10 +320,29 @@ func (l *lab) run(t *testing.T, shape hostile, size int) cost {
 	case l.command == "filter":
 		command += " -- bob@example.com"
 	}
+	return l.meter.run(t, input, command)
+}
+
+// meter is the path of a launcher in C: the peak memory that the kernel reports for a process includes that of whoever started it.
+type meter string
+
+func newMeter(t *testing.T) meter {
+	t.Helper()
+	peer.Need(t, "gcc")
+	path := filepath.Join(t.TempDir(), "measure")
+	if out, err := exec.Command("gcc", "-O2", "-o", path, "bench/measure.c").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return meter(path)
+}
+
+// run runs a shell command with the file input on standard input.
+func (m meter) run(t *testing.T, input, command string) cost {
+	t.Helper()
 	var errs bytes.Buffer
-	meter := exec.Command(l.meter, "1", input, l.command, command)
-	meter.Stderr = &errs
-	out, err := meter.Output()
+	cmd := exec.Command(string(m), "1", input, "command", command)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %.500s", err, errs.String())
 	}
