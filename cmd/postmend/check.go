@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postmend/filter"
+	"postmend/filter/confine"
 	"postmend/postfix"
 	"postmend/postfix/check"
 )
@@ -68,7 +69,7 @@ func (inv *invocation) check(ctx context.Context, postfixDir string, noDNS bool)
 	if hostErr == nil {
 		own.learn(host)
 	}
-	findings := own.judge()
+	findings := append(own.judge(), restraints()...)
 	if hostErr != nil {
 		findings = append(findings, check.Finding{Area: "Postfix", Name: "postfix-unreadable", Severity: check.Error,
 			What: postfix.Printable(hostErr.Error()), Why: "Postfix's configuration cannot be judged; is it installed, and are you root?"})
@@ -81,6 +82,15 @@ func (inv *invocation) check(ctx context.Context, postfixDir string, noDNS bool)
 	deadline, cancel := context.WithTimeout(ctx, time.Duration(own.config.Limits.DNSDeadline))
 	defer cancel()
 	return append(findings, gatherDNS(deadline, own, host).judge()...)
+}
+
+// restraints are what a run of the filter on this kernel denies itself: they need nothing from the operator.
+func restraints() []check.Finding {
+	var findings []check.Finding
+	for _, active := range confine.Active() {
+		findings = append(findings, check.Finding{Area: areaFiles, Name: "restraint", Severity: check.OK, What: active})
+	}
+	return findings
 }
 
 // isRight tells whether there is nothing worse than a note.
