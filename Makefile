@@ -12,7 +12,7 @@ build:
 
 # Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included.
 test: peers check
-	$(GO) test -timeout 15m ./...
+	$(GO) test -timeout 30m ./...
 
 # What other people wrote and our tests take as judges.
 peers:
