@@ -32,27 +32,11 @@ func words(s string) []string {
 			list, s = append(list, s[:end]), s[end:]
 			continue
 		}
-		if end = closing(s); end < 0 {
+		if end = postconf.ClosingBrace(s); end < 0 {
 			return append(list, s)
 		}
-		list, s = append(list, strings.TrimSpace(s[1:end])), s[end+1:]
+		list, s = append(list, strings.TrimSpace(s[1:end-1])), s[end:]
 	}
-}
-
-// closing is the place of the brace that closes the first one, or -1.
-func closing(s string) int {
-	depth := 0
-	for i := range len(s) {
-		switch s[i] {
-		case '{':
-			depth++
-		case '}':
-			if depth--; depth == 0 {
-				return i
-			}
-		}
-	}
-	return -1
 }
 
 // join is the inverse of words.

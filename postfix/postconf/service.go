@@ -102,7 +102,7 @@ func nextWord(s string) (word, rest string) {
 	s = strings.TrimLeft(s, " \t")
 	end := strings.IndexAny(s, " \t")
 	if strings.HasPrefix(s, "{") {
-		end = closingBrace(s)
+		end = ClosingBrace(s)
 	}
 	if end < 0 {
 		return s, ""
@@ -110,8 +110,8 @@ func nextWord(s string) (word, rest string) {
 	return s[:end], strings.TrimLeft(s[end:], " \t")
 }
 
-// closingBrace gives the place after the brace that closes the first one.
-func closingBrace(s string) int {
+// ClosingBrace gives the place after the brace that closes the first one, -1 if none does.
+func ClosingBrace(s string) int {
 	depth := 0
 	for i := range len(s) {
 		switch s[i] {
