@@ -5,7 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
-	"golang.org/x/net/publicsuffix"
+
+	"postmend/filter/authn/publicsuffix"
 )
 
 // domainOf is the domain of an address, in the form in which domains are compared; "" if it has none.
@@ -102,7 +103,7 @@ func lastTwoLabels(domain string) string {
 }
 
 func organisational(domain string) string {
-	if org, err := publicsuffix.EffectiveTLDPlusOne(domain); err == nil {
+	if org, ok := publicsuffix.Registered(domain); ok {
 		return org
 	}
 	return domain // a public suffix itself

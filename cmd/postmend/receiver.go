@@ -15,7 +15,8 @@ import (
 	msgauth "github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-msgauth/dmarc"
 	"github.com/emersion/go-smtp"
-	"golang.org/x/net/publicsuffix"
+
+	"postmend/filter/authn/publicsuffix"
 )
 
 // strictReceiver is the demonstration's other side: an SMTP server that judges each message as a strict one would. It takes even what it
@@ -145,7 +146,7 @@ func (r *strictReceiver) judge(ctx context.Context, ip net.IP, helo, sender stri
 }
 
 func relaxedAligned(a, b string) bool {
-	orgA, errA := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(a))
-	orgB, errB := publicsuffix.EffectiveTLDPlusOne(strings.ToLower(b))
-	return errA == nil && errB == nil && orgA == orgB
+	orgA, okA := publicsuffix.Registered(strings.ToLower(a))
+	orgB, okB := publicsuffix.Registered(strings.ToLower(b))
+	return okA && okB && orgA == orgB
 }

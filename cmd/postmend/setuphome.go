@@ -17,10 +17,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
 	"postmend/dkim"
 	"postmend/filter"
+	"postmend/filter/authn/publicsuffix"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )
@@ -187,7 +186,7 @@ func defaultDomain(c *postconf.Config, signable []string, hostname string) (stri
 	case len(signable) > 0:
 		return signable[0], nil
 	}
-	if domain, err := publicsuffix.EffectiveTLDPlusOne(hostname); err == nil {
+	if domain, ok := publicsuffix.Registered(hostname); ok {
 		return domain, nil
 	}
 	return "", errors.New("none of Postfix's domains can publish a DKIM key; give --domain")
@@ -366,8 +365,8 @@ func (h *home) printRecords(inv *invocation, c *postconf.Config, applied bool) e
 		lines = append(lines, record)
 	}
 	for _, k := range h.config.DKIM.Keys {
-		domain, err := publicsuffix.EffectiveTLDPlusOne(k.Domain)
-		if err != nil || suggested[domain] {
+		domain, ok := publicsuffix.Registered(k.Domain)
+		if !ok || suggested[domain] {
 			continue
 		}
 		if len(suggested) == 0 {

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/net/publicsuffix"
 	"postmend/dkim"
+	"postmend/filter/authn/publicsuffix"
 )
 
 // DMARC is the result for the author domain, that of From:, and the policy that its owner asks for.

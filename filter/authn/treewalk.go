@@ -3,7 +3,7 @@ package authn
 import (
 	"strings"
 
-	"golang.org/x/net/publicsuffix"
+	"postmend/filter/authn/publicsuffix"
 )
 
 // maxWalk is how many names a tree walk asks at most (RFC 9989 section 4.10).
@@ -58,7 +58,7 @@ func oneLabelMore(domain, parent string) string {
 
 // listed is the organisational domain by the public suffix list (RFC 7489 section 3.2); a public suffix is its own.
 func listed(domain string) string {
-	if organisational, err := publicsuffix.EffectiveTLDPlusOne(domain); err == nil {
+	if organisational, ok := publicsuffix.Registered(domain); ok {
 		return organisational
 	}
 	return domain

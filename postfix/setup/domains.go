@@ -8,8 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/net/publicsuffix"
-
+	"postmend/filter/authn/publicsuffix"
 	"postmend/postfix/postconf"
 )
 
@@ -110,7 +109,7 @@ func (d *Domains) Signable() []string {
 // isPublic tells whether a name can be registered. Debian lists localhost.$mydomain, in whose name nobody writes.
 func isPublic(name string) bool {
 	suffix, listed := publicsuffix.PublicSuffix(name)
-	return name != suffix && (listed || strings.Contains(suffix, ".")) && !strings.HasPrefix(name, "localhost.")
+	return name != suffix && listed && !strings.HasPrefix(name, "localhost.")
 }
 
 // splitList cuts a list of Postfix's at commas and blanks, and keeps together what braces enclose.

@@ -3,7 +3,8 @@
 #
 # Every system is a private Postfix on loopback, in a cgroup of its own with all that it starts (filters, milters, daemons; not the
 # smtp-source and smtp-sink at its ends, nor the DNS server). CPU is that cgroup's, as the kernel counts it, so what else the machine does is
-# not in it, though it makes caches colder and the wall time longer. Needs root and cgroup v2. The first argument is the program.
+# not in it, though it makes caches colder and the wall time longer. Needs root and cgroup v2. The first argument is the program; SYSTEMS in
+# the environment names the ones to take, all by default.
 set -eu
 
 postmend=$(realpath "$1")
@@ -98,8 +99,9 @@ target = "smtp://127.0.0.1:$2"
 END
 }
 
-# postfix SYSTEM MAIN MASTER: a private Postfix in a cgroup of its own. Its smtpd is at $port.
+# new_postfix SYSTEM MAIN MASTER SMTPD: a private Postfix in a cgroup of its own. Its smtpd is at $port.
 new_postfix() {
+	case " ${SYSTEMS:-$1} " in *" $1 "*) ;; *) return ;; esac
 	dir=$work/$1
 	systems="$systems $1"
 	eval "port_$1=$port"
@@ -207,10 +209,13 @@ UserID nobody
 RequireSafeKeys no
 END
 cp "$work/example.org.pem" "$work/opendkim.pem" && chown nobody "$work/opendkim.pem"
-in_group milter opendkim -x "$work/opendkim.conf" &
-in_group milter postsrsd -s "$work/secrets" -d srs.example.org -f $forward -r $reverse -4 &
-wait_port $milter
-wait_port $forward
+case $systems in *milter*)
+	in_group milter opendkim -x "$work/opendkim.conf" &
+	in_group milter postsrsd -s "$work/secrets" -d srs.example.org -f $forward -r $reverse -4 &
+	wait_port $milter
+	wait_port $forward
+	;;
+esac
 
 for system in $systems; do
 	dir=$work/$system

@@ -10,8 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/publicsuffix"
-
+	"postmend/filter/authn/publicsuffix"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/refusal"
 )
@@ -177,7 +176,7 @@ func (t *Tally) Receiver(o *maillog.Outcome) string {
 	if !known {
 		lower := strings.ToLower(strings.TrimSuffix(host, "."))
 		receiver = lower
-		if domain, err := publicsuffix.EffectiveTLDPlusOne(lower); err == nil {
+		if domain, ok := publicsuffix.Registered(lower); ok {
 			receiver = domain
 		}
 		if len(t.operators) >= maxOperators {
