@@ -1,7 +1,3 @@
-// How many processors a container's quota leaves is of no interest to a program that lives for milliseconds.
-//
-//go:debug containermaxprocs=0
-//go:debug updatemaxprocs=0
 
 // Command postmend mends mail that a Postfix server forwards: it is started by pipe(8) for a message, gives it a sender for
 // which this host may send, signs it, and hands it back. See README.md.
@@ -20,6 +16,7 @@ import (
 var stdin io.Reader = os.Stdin
 
 func main() {
+	growStack(false)
 	postfix.DieDeferring()
 	restrain = func(f *filter.Filter) {
 		if confine.AtOnce() {
