@@ -6,26 +6,36 @@ import "bytes"
 type Field []byte
 
 // Name is the field's name as it is written, without blanks before the colon.
-func (f Field) Name() string {
-	colon := bytes.IndexByte(f, ':')
-	if colon < 0 {
-		return ""
+func (f Field) Name() string { return string(f.name()) }
+
+func (f Field) name() []byte {
+	end := bytes.IndexByte(f, ':')
+	for end > 0 && (f[end-1] == ' ' || f[end-1] == '\t') {
+		end--
 	}
-	return string(bytes.TrimRight(f[:colon], " \t"))
+	return f[:max(end, 0)]
 }
 
 // Is tells whether the field has the given name, in any case of letters (RFC 5322 section 1.2.2).
 func (f Field) Is(name string) bool {
-	if len(f) <= len(name) {
+	if len(f) <= len(name) || !sameName(f[:len(name)], name) {
 		return false
-	}
-	for i, c := range f[:len(name)] {
-		if lower(c) != lower(name[i]) {
-			return false
-		}
 	}
 	rest := bytes.TrimLeft(f[len(name):], " \t")
 	return len(rest) > 0 && rest[0] == ':'
+}
+
+// sameName compares names in any case of letters.
+func sameName(a []byte, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i, c := range a {
+		if lower(c) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func lower(c byte) byte {

@@ -119,14 +119,15 @@ func SignedNames(header Header, also ...string) ([]string, error) {
 
 // signedAs is the field's place in signedFields, or behind it in also, and its name there; -1 if it is not signed.
 func signedAs(field Field, also []string) (int, string) {
+	name := field.name() // once: a message may have a hundred thousand fields
 	for i, f := range signedFields {
-		if field.Is(f.name) {
+		if sameName(name, f.name) {
 			return i, f.name
 		}
 	}
-	for i, name := range also {
-		if field.Is(name) {
-			return len(signedFields) + i, name
+	for i, other := range also {
+		if sameName(name, other) {
+			return len(signedFields) + i, other
 		}
 	}
 	return -1, ""

@@ -1,7 +1,6 @@
 package dkim
 
 import (
-	"bytes"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -172,8 +171,7 @@ func (x fieldIndex) pick(names []string) []Field {
 }
 
 func appendLowerName(b []byte, f Field) []byte {
-	name, _, _ := bytes.Cut(f, []byte(":"))
-	for _, c := range bytes.TrimRight(name, " \t") {
+	for _, c := range f.name() {
 		b = append(b, lower(c))
 	}
 	return b

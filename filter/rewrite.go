@@ -44,9 +44,13 @@ func (c content) top() []byte {
 	m := c.message
 	eol := m.lineEnd()
 	var top bytes.Buffer
+	top.Grow(m.bodyAt + 4096)
 	ours := func(fields dkim.Header) {
 		for _, field := range fields {
-			top.Write(bytes.TrimRight(bytes.ReplaceAll(field, []byte("\r\n"), eol), "\r\n"))
+			if bytes.IndexByte(field, '\r') >= 0 {
+				field = bytes.ReplaceAll(field, []byte("\r\n"), eol)
+			}
+			top.Write(bytes.TrimRight(field, "\r\n"))
 			top.Write(eol)
 		}
 	}
