@@ -58,10 +58,12 @@ func (w *dataWriter) endLine() {
 	w.midLine, w.crs = false, 0
 }
 
-// finish ends a line that the message left open. CRs at its very end belong to the line end it is given.
+// finish ends a line that the message left open. CRs at its very end belong to the line end it is given. What is buffered stays so: the final dot
+// goes out with it. An error is one of the connection, from here or from before.
 func (w *dataWriter) finish() error {
 	if w.midLine || w.crs > 0 {
 		w.endLine()
 	}
-	return w.out.Flush()
+	_, err := w.out.Write(nil)
+	return err
 }

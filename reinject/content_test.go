@@ -34,6 +34,7 @@ func onTheWire(t testing.TB, message []byte, piece int) []byte {
 	if err := w.finish(); err != nil {
 		t.Fatal(err)
 	}
+	w.out.Flush()
 	return append(wire.Bytes(), ".\r\n"...)
 }
 

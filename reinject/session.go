@@ -22,6 +22,7 @@ type session struct {
 	out     *bufio.Writer
 	offered map[string]string // extensions of the last EHLO
 	unwatch func() bool
+	parted  bool // QUIT was sent with the final dot
 	mute    bool // a QUIT would be taken for something else: within DATA, AUTH or a TLS handshake
 	result  Result
 }
@@ -228,10 +229,18 @@ func (s *session) failure(stage string, err error) *Error {
 	return &Error{Stage: stage, Err: err}
 }
 
+// partWithDot says goodbye in the same breath as the final dot: RFC 2920 section 3.1 lets QUIT end a group that begins with message content.
+func (s *session) partWithDot() {
+	s.parted = s.offers("PIPELINING")
+	if s.parted {
+		s.out.WriteString("QUIT\r\n")
+	}
+}
+
 // quit says goodbye without waiting for the answer, as Postfix's own client does, and closes. Within DATA it just closes, which makes
 // the server forget the message: RFC 5321 section 4.1.1.4, only the end of mail data makes it process anything.
 func (s *session) quit() {
-	if !s.mute {
+	if !s.mute && !s.parted {
 		s.out.WriteString("QUIT\r\n")
 		s.out.Flush()
 	}

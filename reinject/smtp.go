@@ -36,6 +36,12 @@ func (t *smtpTarget) send(ctx context.Context, client Client, beforeCommit func(
 		if err := s.prepare(client, &txs[i]); err != nil {
 			return nil, err
 		}
+		// The end of a lone message leaves with its dot. Of several, nothing but the dots may be left to go wrong.
+		if len(txs) > 1 {
+			if err := s.out.Flush(); err != nil {
+				return nil, s.interrupted(stageContent, err)
+			}
+		}
 	}
 	if err := beforeCommit(); err != nil {
 		return nil, err
@@ -75,12 +81,12 @@ func (s *session) prepare(client Client, tx *checked) error {
 	return s.sendContent(tx)
 }
 
-// sendContent sends all of the message but its final dot.
+// sendContent sends the message but its final dot. Its end, as much as fits into the buffer, waits for the dot.
 func (s *session) sendContent(tx *checked) error {
 	w := &dataWriter{out: s.out}
 	_, err := tx.Content.WriteTo(w)
-	if flushErr := w.finish(); flushErr != nil {
-		return s.interrupted(flushErr)
+	if connErr := w.finish(); connErr != nil {
+		return s.interrupted(stageContent, connErr)
 	}
 	if err != nil {
 		return &Error{Stage: stageContent, Err: err}
@@ -89,11 +95,11 @@ func (s *session) sendContent(tx *checked) error {
 }
 
 // interrupted is why a server hung up while we were writing. Servers tell before they do (RFC 5321 section 3.8).
-func (s *session) interrupted(err error) *Error {
+func (s *session) interrupted(stage string, err error) *Error {
 	if r, readErr := readReply(s.in); readErr == nil && r.code >= 400 {
-		return r.refusal(stageContent)
+		return r.refusal(stage)
 	}
-	return s.failure(stageContent, err)
+	return s.failure(stage, err)
 }
 
 var errSpokeEarly = errors.New("the server spoke before the message was complete")
@@ -142,8 +148,9 @@ func commit(sessions []*session) error {
 	sent := 0
 	for _, s := range sessions {
 		s.out.WriteString(".\r\n")
+		s.partWithDot()
 		if err := s.out.Flush(); err != nil {
-			failed = s.failure(stageEndOfData, err)
+			failed = s.interrupted(stageEndOfData, err)
 			break
 		}
 		sent++
