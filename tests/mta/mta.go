@@ -12,10 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"postmend/tests/peer"
 )
@@ -93,7 +96,7 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 	i.follow()
 	i.run("postfix", "-c", dir, "start")
 	t.Cleanup(func() {
-		i.run("postfix", "-c", dir, "stop")
+		i.stop()
 		if t.Failed() {
 			t.Logf("mail log:\n%s", i.Log())
 		}
@@ -144,6 +147,38 @@ func (i *Instance) must(err error) {
 	i.t.Helper()
 	if err != nil {
 		i.t.Fatal(err)
+	}
+}
+
+// stop ends Postfix as postfix(1) does, by a signal to master(8), but waits for its end without asking Postfix's programs: those log, and where
+// postlogd(8) is gone already they wait for it for ever.
+func (i *Instance) stop() {
+	i.t.Helper()
+	text, err := os.ReadFile(filepath.Join(i.Dir, "spool/pid/master.pid"))
+	if err != nil {
+		i.t.Error(err)
+		return
+	}
+	master, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		i.t.Error(err)
+		return
+	}
+	fd, err := unix.PidfdOpen(master, 0)
+	if err != nil {
+		return // gone
+	}
+	defer unix.Close(fd)
+	unix.Kill(master, unix.SIGTERM)
+	for {
+		const patience = 10_000 // ms
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
+		if n == 0 && err == nil {
+			unix.Kill(-master, unix.SIGKILL) // it leads the process group of all that it starts
+		} else if err == unix.EINTR {
+			continue
+		}
+		return
 	}
 }
 
