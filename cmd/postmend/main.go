@@ -1,4 +1,3 @@
-
 // Command postmend mends mail that a Postfix server forwards: it is started by pipe(8) for a message, gives it a sender for
 // which this host may send, signs it, and hands it back. See README.md.
 package main
