@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 
-	"blitiri.com.ar/go/spf"
-
 	"postmend/filter/authn"
+	"postmend/filter/authn/spf"
 	"postmend/postfix/check"
 )
 
@@ -35,7 +35,6 @@ type published struct {
 type address struct {
 	ip        net.IP
 	spf       spf.Result
-	spfErr    error
 	names     []string
 	ptrErr    error
 	confirmed string // the name that leads back to the address
@@ -108,7 +107,8 @@ func (a *address) ask(ctx context.Context, dns outsideView, hostname, srsDomain 
 	var asking sync.WaitGroup
 	if srsDomain != "" {
 		asking.Go(func() {
-			a.spf, a.spfErr = spf.CheckHostWithSender(a.ip, hostname, "postmaster@"+srsDomain, spf.WithContext(ctx), spf.WithResolver(dns))
+			ip, _ := netip.AddrFromSlice(a.ip)
+			a.spf = spf.Check(ctx, dns, spf.Query{IP: ip, HELO: hostname, Domain: srsDomain})
 		})
 	}
 	asking.Go(func() {
@@ -230,13 +230,10 @@ func judgeSPF(p *published) []check.Fault {
 	}
 	var faults []check.Fault
 	for _, a := range p.addresses {
-		what := fmt.Sprintf("SPF of %s for %s is %s", p.srsDomain, a.ip, a.spf)
-		if a.spfErr != nil {
-			what += fmt.Sprintf(" (%v)", a.spfErr)
-		}
+		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", p.srsDomain, a.ip, a.spf.Status, a.spf.Reason)
 		switch {
-		case a.spf == spf.Pass || a.ip.IsPrivate():
-		case a.spf == spf.TempError:
+		case a.spf.Status == spf.Pass || a.ip.IsPrivate():
+		case a.spf.Status == spf.TempError:
 			faults = append(faults, check.Fault{What: what, Severity: check.Warning})
 		default:
 			faults = append(faults, check.Fault{What: what, Publish: p.spfRecord()})
@@ -249,7 +246,7 @@ func judgeSPF(p *published) []check.Fault {
 func (p *published) spfRecord() string {
 	var missing []string
 	for _, a := range p.addresses {
-		if a.spf != spf.Pass && !a.ip.IsPrivate() {
+		if a.spf.Status != spf.Pass && !a.ip.IsPrivate() {
 			mechanism := "ip6:"
 			if a.ip.To4() != nil {
 				mechanism = "ip4:"
@@ -264,7 +261,7 @@ func (p *published) spfRecord() string {
 		}
 	}
 	text := "v=spf1 " + strings.Join(missing, " ") + " -all"
-	if len(records) == 1 && !slices.ContainsFunc(p.addresses, func(a address) bool { return a.spf == spf.PermError }) {
+	if len(records) == 1 && !slices.ContainsFunc(p.addresses, func(a address) bool { return a.spf.Status == spf.PermError }) {
 		text = "v=spf1 " + strings.Join(missing, " ") + records[0][len("v=spf1"):]
 	}
 	return p.srsDomain + `. IN TXT "` + text + `"`

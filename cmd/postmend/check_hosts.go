@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -42,6 +43,25 @@ func (v outsideView) LookupIPAddr(ctx context.Context, host string) ([]net.IPAdd
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
 	return all, nil
+}
+
+// LookupNetIP gives the A records of a name if network is ip4, its AAAA records if it is ip6.
+func (v outsideView) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	all, err := v.LookupIPAddr(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	var found []netip.Addr
+	for _, address := range all {
+		ip, _ := netip.AddrFromSlice(address.IP)
+		if ip = ip.Unmap(); ip.Is4() == (network == "ip4") {
+			found = append(found, ip)
+		}
+	}
+	if len(found) == 0 {
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return found, nil
 }
 
 // systemServer is the first server in resolv.conf(5), or the one on this host.

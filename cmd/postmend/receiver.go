@@ -8,20 +8,21 @@ import (
 	"io"
 	"net"
 	"net/mail"
+	"net/netip"
 	"strings"
 	"sync"
 
-	"blitiri.com.ar/go/spf"
 	msgauth "github.com/emersion/go-msgauth/dkim"
 	"github.com/emersion/go-msgauth/dmarc"
 	"github.com/emersion/go-smtp"
 
 	"postmend/filter/authn/publicsuffix"
+	"postmend/filter/authn/spf"
 )
 
 // strictReceiver is the demonstration's other side: an SMTP server that judges each message as a strict one would. It takes even what it
-// would refuse, so that both can be shown. Its checks are other
-// people's libraries, so that postmend is not its own judge.
+// would refuse, so that both can be shown. DKIM and the DMARC record are read by other people's libraries, so that postmend is not the only
+// judge of what it signs.
 type strictReceiver struct {
 	address  string
 	server   *smtp.Server
@@ -35,7 +36,7 @@ type strictReceiver struct {
 type received struct {
 	sender    string
 	content   []byte
-	spf       spf.Result
+	spf       spf.Status
 	spfDomain string
 	from      string   // the From: field, decoded
 	author    string   // its domain
@@ -106,7 +107,11 @@ func (s *receiverSession) Data(body io.Reader) error {
 func (r *strictReceiver) judge(ctx context.Context, ip net.IP, helo, sender string, content []byte) *received {
 	m := &received{sender: sender, content: content}
 	m.spfDomain = sender[strings.LastIndexByte(sender, '@')+1:]
-	m.spf, _ = spf.CheckHostWithSender(ip, helo, sender, spf.WithContext(ctx), spf.WithResolver(r.resolver))
+	if sender == "" { // RFC 7208 section 2.4
+		m.spfDomain = helo
+	}
+	client, _ := netip.AddrFromSlice(ip)
+	m.spf = spf.Check(ctx, r.resolver, spf.Query{IP: client, HELO: helo, Domain: m.spfDomain}).Status
 	if parsed, err := mail.ReadMessage(bytes.NewReader(content)); err == nil {
 		if address, err := mail.ParseAddress(parsed.Header.Get("From")); err == nil {
 			m.from = fmt.Sprintf("%s <%s>", address.Name, address.Address)

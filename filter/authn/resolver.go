@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,7 @@ import (
 // ErrTooManyLookups is wrapped by the error of a look-up beyond the limit. It is not temporary: the same message would ask as much again.
 var ErrTooManyLookups = errors.New("the message asks for too many DNS look-ups")
 
-// maxLookups bounds what one message may ask. It is above what the parts may ask by their own limits: SPF 121 (RFC 7208 section 4.6.4:
+// maxLookups bounds what one message may ask. It is above what the parts may ask by their own limits: SPF 111 (RFC 7208 section 4.6.4:
 // ten terms, each with up to eleven look-ups), DMARC 8 for each author domain, aligned signature and SPF domain, DKIM one a signature, ARC 100. So
 // none of them can starve another, and the policy of a forged domain be kept out of sight by an expensive SPF record.
 const maxLookups = 500
@@ -37,6 +38,7 @@ type answer struct {
 	texts     []string
 	exchanges []*net.MX
 	addresses []net.IPAddr
+	ips       []netip.Addr
 	names     []string
 	err       error
 	abandoned bool        // who asked gave up before the answer came
@@ -94,6 +96,18 @@ func (r *Resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr,
 		a.addresses, a.err = r.dns.LookupIPAddr(ctx, name)
 	})
 	return a.addresses, a.err
+}
+
+// LookupNetIP gives the A records of a name if network is ip4, its AAAA records if it is ip6.
+func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	a := r.ask(ctx, network, host, func(ctx context.Context, name string, a *answer) {
+		a.ips, a.err = r.dns.LookupNetIP(ctx, network, name)
+		var unsuitable *net.AddrError
+		if errors.As(a.err, &unsuitable) { // all are of the other family, as /etc/hosts or a mapped address in an AAAA record can have it
+			a.err = &net.DNSError{Err: unsuitable.Err, Name: name, IsNotFound: true}
+		}
+	})
+	return a.ips, a.err
 }
 
 // LookupAddr gives the names of an address.
@@ -182,8 +196,7 @@ func (r *Resolver) end(ctx context.Context, q question, a *answer) {
 	close(a.done)
 }
 
-// temporary makes an error say that it is: RFC 7208 section 2.6.6 counts every rcode but 0 and 3 as transient, Go only some. The SPF
-// library looks for the bare type.
+// temporary makes an error say that it is: RFC 7208 section 2.6.6 counts every rcode but 0 and 3 as transient, Go only some.
 func temporary(name string, err error) *net.DNSError {
 	failure := net.DNSError{Err: err.Error(), UnwrapErr: err, Name: name, IsTimeout: errors.Is(err, context.DeadlineExceeded)}
 	var cause *net.DNSError

@@ -2,7 +2,10 @@ package authn
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -70,9 +73,63 @@ func TestSPF(t *testing.T) {
 		if got.Status != c.want || got.Identity != c.identity || got.Domain != c.domain {
 			t.Errorf("%s %q %q (%s): %+v", c.client, c.helo, c.sender, c.why, got)
 		}
-		if strings.ContainsFunc(got.Reason, func(r rune) bool { return r < ' ' || r > '~' }) || len(got.Reason) > 100 {
+		if strings.Contains(got.Reason, "127.0.0.1") || strings.ContainsFunc(got.Reason, func(r rune) bool { return r < ' ' || r > '~' }) || len(got.Reason) > 100 {
 			t.Errorf("reason %q", got.Reason)
 		}
+	}
+}
+
+// What a client says ends up in names that are asked for, by macros.
+func TestSPFOfHostileClients(t *testing.T) {
+	s := serve(t, "helo.example.org TXT v=spf1 exists:%{h}.x.example.org a:%{H} exists:%{L}.x.example.org -all\nmail.x.example.org A 127.0.0.2")
+	for _, text := range []string{"", " ", "mail\r\nx", "\x00", "b\u00fccher", strings.Repeat("a", 100000), strings.Repeat("a.", 50000), "..", "[192.0.2.1]", "%{h}"} {
+		got := checkSPF(t.Context(), New(s.Addr()), Request{ClientIP: netip.MustParseAddr("192.0.2.1"), HELO: text, Sender: text + "@helo.example.org"})
+		if got.Status != PermError { // three look-ups that find nothing, or macros that are too long
+			t.Errorf("%.20q: %+v", text, got)
+		}
+	}
+	got := checkSPF(t.Context(), New(s.Addr()), Request{ClientIP: netip.MustParseAddr("192.0.2.1"), HELO: "mail", Sender: "alice@helo.example.org"})
+	if got.Status != Pass || got.Reason != "matched exists" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestOneFamilyOfAddressesIsAsked(t *testing.T) {
+	s := serve(t, `example.org A 192.0.2.1
+example.org AAAA 2001:db8::1
+four.example.org A 192.0.2.1
+mapped.example.org AAAA ::ffff:192.0.2.1
+broken.example.org SERVFAIL
+`)
+	r := New(s.Addr())
+	for _, c := range []struct{ network, name, want string }{
+		{"ip4", "example.org", "192.0.2.1"},
+		{"ip6", "Example.org.", "2001:db8::1"},
+		{"ip6", "four.example.org", "none"},
+		{"ip4", "gone.example.org", "none"},
+		{"ip6", "mapped.example.org", "none"},
+		{"ip4", "broken.example.org", "temporary"},
+		{"ip4", "example.org", "192.0.2.1"},
+	} {
+		addresses, err := r.LookupNetIP(t.Context(), c.network, c.name)
+		var failure *net.DNSError
+		got := ""
+		switch {
+		case err == nil && len(addresses) == 1:
+			got = addresses[0].Unmap().String()
+		case isNotFound(err):
+			got = "none"
+		case errors.As(err, &failure) && failure.Temporary():
+			got = "temporary"
+		}
+		if got != c.want {
+			t.Errorf("%s of %s: %v, %v", c.network, c.name, addresses, err)
+		}
+	}
+	queries := slices.Compact(slices.Sorted(slices.Values(s.Queries())))
+	if want := []string{"broken.example.org. A", "example.org. A", "example.org. AAAA", "four.example.org. AAAA", "gone.example.org. A",
+		"mapped.example.org. AAAA"}; !slices.Equal(queries, want) || r.Count() != 6 {
+		t.Errorf("%q, count %d", queries, r.Count())
 	}
 }
 
@@ -87,11 +144,15 @@ func TestSPFWithoutTimeIsTemporary(t *testing.T) {
 }
 
 func TestTooManyLookupsAreNoTemporaryError(t *testing.T) {
-	s := serve(t, "many.example.org TXT v=spf1 a:x.example.org -all")
-	r := New(s.Addr())
-	r.count = maxLookups - 1
-	got := checkSPF(t.Context(), r, Request{ClientIP: netip.MustParseAddr("192.0.2.1"), Sender: "alice@many.example.org"})
-	if got.Status != PermError {
-		t.Errorf("%+v", got)
+	s := serve(t, "a.example.org TXT v=spf1 a:x.example.org -all\nmx.example.org TXT v=spf1 mx:x.example.org -all\n"+
+		"ptr.example.org TXT v=spf1 ptr -all\nexists.example.org TXT v=spf1 exists:x.example.org -all\n"+
+		"include.example.org TXT v=spf1 include:x.example.org -all\n")
+	for _, name := range []string{"a", "mx", "ptr", "exists", "include"} {
+		r := New(s.Addr())
+		r.count = maxLookups - 1
+		got := checkSPF(t.Context(), r, Request{ClientIP: netip.MustParseAddr("192.0.2.1"), Sender: "alice@" + name + ".example.org"})
+		if got.Status != PermError || got.Reason != "too many look-ups" {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }

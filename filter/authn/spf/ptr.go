@@ -1,0 +1,81 @@
+package spf
+
+import "strings"
+
+// matchesPTR is section 5.5. Only the names that would match are confirmed.
+func (e *evaluation) matchesPTR(target string) (bool, error) {
+	if err := e.findNames(); err != nil {
+		return false, err
+	}
+	for i, name := range e.names {
+		if !isWithin(name, target) {
+			continue
+		}
+		if isConfirmed, err := e.isConfirmed(i); isConfirmed || err != nil {
+			return isConfirmed, err
+		}
+	}
+	return false, nil
+}
+
+// validatedName is what %{p} stands for (section 7.3): the domain, or a name below it, or any other, whichever the client has.
+func (e *evaluation) validatedName(domain string) (string, error) {
+	if !e.hasNames {
+		if e.terms++; e.terms > maxTerms { // section 4.6.4: the look-up counts beside the term's own
+			return "", tooManyLookups
+		}
+	}
+	if err := e.findNames(); err != nil {
+		return "", err
+	}
+	for _, isBetter := range []func(name string) bool{
+		func(name string) bool { return strings.EqualFold(name, domain) },
+		func(name string) bool { return isWithin(name, domain) },
+		func(string) bool { return true },
+	} {
+		for i, name := range e.names {
+			if !isBetter(name) {
+				continue
+			}
+			if isConfirmed, err := e.isConfirmed(i); isConfirmed || err != nil {
+				return name, err
+			}
+		}
+	}
+	return "unknown", nil
+}
+
+// findNames looks up the client's names, once. That DNS did not answer is as if there were none (section 5.5): it is the client's zone,
+// not the domain's.
+func (e *evaluation) findNames() error {
+	if e.hasNames {
+		return nil
+	}
+	e.hasNames = true
+	names, err := e.resolver.LookupAddr(e.ctx, e.IP.String())
+	if err = e.failure(err); err == tooManyLookups {
+		return err
+	}
+	if len(names) == 0 && err == nil {
+		return e.countVoid("")
+	}
+	for _, name := range names[:min(len(names), maxPTR)] {
+		e.names = append(e.names, strings.TrimSuffix(name, "."))
+	}
+	return nil
+}
+
+// isConfirmed tells whether one of the client's names leads back to its address. One whose look-up fails does not (section 5.5).
+func (e *evaluation) isConfirmed(i int) (bool, error) {
+	if e.confirmed[i] == notAsked {
+		addresses, err := e.addresses(e.network, e.names[i])
+		if err == tooManyLookups {
+			return false, err
+		}
+		e.confirmed[i] = no
+		if e.isIn(addresses, directive{bits4: 32, bits6: 128}) {
+			e.confirmed[i] = yes
+		}
+	}
+	return e.confirmed[i] == yes, nil
+}
