@@ -148,16 +148,16 @@ func (s *Signer) BodyHash() (sum [sha256.Size]byte, err error) {
 	return s.body.whole(), nil
 }
 
-// Sign ends the body and gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the message. They
-// are folded, with CRLF. The error is ErrUnsignable for a body that cannot be signed.
-func (s *Signer) Sign() (Header, error) {
+// Sign ends the body and gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the message. now is their
+// t=. They are folded, with CRLF. The error is ErrUnsignable for a body that cannot be signed.
+func (s *Signer) Sign(now time.Time) (Header, error) {
 	sum, err := s.BodyHash()
 	if err != nil {
 		return nil, err
 	}
 	var fields Header
 	for _, key := range s.keys {
-		tags := append([]Tag{{"v", "1"}}, key.MessageTags(sum, s.names, time.Now())...)
+		tags := append([]Tag{{"v", "1"}}, key.MessageTags(sum, s.names, now)...)
 		field, err := key.SignField("DKIM-Signature", tags, s.fields)
 		if err != nil {
 			return nil, err

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sign signs a message whose body is written in pieces of 1000 octets.
@@ -28,7 +29,7 @@ func sign(t testing.TB, header, body string, keys ...*Key) (Header, error) {
 		}
 		rest = rest[len(piece):]
 	}
-	return s.Sign()
+	return s.Sign(time.Now())
 }
 
 // tagOf gives the value of a tag of a signature, without its folds.
@@ -210,7 +211,7 @@ func FuzzSign(f *testing.F) {
 		body := raw[n:]
 		body = body[emptyLine.FindIndex(body)[1]:]
 		s.Write(body)
-		fields, err := s.Sign()
+		fields, err := s.Sign(time.Now())
 		if err != nil {
 			if !errors.Is(err, ErrUnsignable) {
 				t.Fatal(err)
@@ -239,7 +240,7 @@ func BenchmarkSign10kB(b *testing.B) {
 			b.Fatal(err)
 		}
 		s.Write(body)
-		if _, err := s.Sign(); err != nil {
+		if _, err := s.Sign(time.Now()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -256,7 +257,7 @@ func BenchmarkSign50MB(b *testing.B) {
 			b.Fatal(err)
 		}
 		s.Write(body)
-		if _, err := s.Sign(); err != nil {
+		if _, err := s.Sign(time.Now()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"io"
+	"time"
 
 	"postmend/dkim"
 )
@@ -91,7 +92,7 @@ func traceFields(r Recipient) dkim.Header {
 }
 
 // sign makes the DKIM-Signature fields for the message's body under the given header.
-func (m *Message) sign(header dkim.Header, keys []*dkim.Key) (fields dkim.Header, bodyHash [sha256.Size]byte, err error) {
+func (m *Message) sign(header dkim.Header, keys []*dkim.Key, now time.Time) (fields dkim.Header, bodyHash [sha256.Size]byte, err error) {
 	signer, err := dkim.NewSigner(header, keys)
 	if err != nil {
 		return nil, bodyHash, err
@@ -99,7 +100,7 @@ func (m *Message) sign(header dkim.Header, keys []*dkim.Key) (fields dkim.Header
 	if err := m.writeBody(signer); err != nil {
 		return nil, bodyHash, err
 	}
-	if fields, err = signer.Sign(); err != nil {
+	if fields, err = signer.Sign(now); err != nil {
 		return nil, bodyHash, err
 	}
 	bodyHash, err = signer.BodyHash()
@@ -116,7 +117,7 @@ func SignMessage(w io.Writer, r io.Reader, keys []*dkim.Key) error {
 	if err := m.checkWhole(0); err != nil {
 		return err
 	}
-	fields, _, err := m.sign(m.Header, keys)
+	fields, _, err := m.sign(m.Header, keys, time.Now())
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report)
 	if len(keys) == 0 && sealing == nil {
 		return nil
 	}
-	signatures, bodyHash, err := leaving.message.sign(leaving.remaining(), keys)
+	signatures, bodyHash, err := leaving.message.sign(leaving.remaining(), keys, f.now())
 	if errors.Is(err, dkim.ErrUnsignable) {
 		report.note(err.Error())
 		return nil

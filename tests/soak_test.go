@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"postmend/tests/mta"
 )
 
@@ -31,7 +33,7 @@ type soak struct {
 type soaked struct{ id, token string }
 
 // TestASoakOfFaultsLosesAndBouncesNothing: filter processes are killed at random, the listener goes down, stalls and refuses, the spool is
-// full, DNS is slow and fails, keys are away. In the end every message has come, none has bounced, and more than one copy of a
+// full, DNS is slow and fails, keys are away, the clock jumps a month. In the end every message has come, none has bounced, and more than one copy of a
 // message came only where a process was killed after the listener had taken it.
 func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
 	messages := 150
@@ -124,6 +126,12 @@ func (s *soak) faults() []fault {
 			file.Close()
 		}},
 		away("rsa.pem"), away("secrets"), away("postmend.toml"), away("postmend"),
+	}
+	for _, jump := range []string{"+720h", "-720h"} {
+		wrong := s.program + jump
+		build(s.t, wrong, "-tags=faultinjection", "-ldflags=-X main.injected=clock"+jump)
+		swap := func() { s.check(unix.Renameat2(unix.AT_FDCWD, wrong, unix.AT_FDCWD, s.program, unix.RENAME_EXCHANGE)) }
+		faults = append(faults, fault{name: "clock " + jump, arm: swap, mend: swap})
 	}
 	for range 6 { // as often as not
 		faults = append(faults,

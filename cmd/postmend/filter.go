@@ -158,7 +158,7 @@ func (inv *invocation) runPipeline(ctx context.Context, config *filter.Config, e
 	if err := inv.refuseStdout(config, env); err != nil {
 		return nil, err
 	}
-	f, err := filter.New(config, filter.Options{Stdout: inv.stdout})
+	f, err := filter.New(config, filter.Options{Now: now, Stdout: inv.stdout})
 	if err != nil {
 		return nil, err
 	}

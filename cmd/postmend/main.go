@@ -5,14 +5,18 @@ package main
 import (
 	"io"
 	"os"
+	"time"
 
 	"postmend/filter"
 	"postmend/filter/confine"
 	"postmend/postfix"
 )
 
-// stdin is a variable for the sake of faultinjection.go alone.
-var stdin io.Reader = os.Stdin
+// Variables for the sake of faultinjection.go alone.
+var (
+	stdin io.Reader = os.Stdin
+	now             = time.Now
+)
 
 func main() {
 	growStack(false)

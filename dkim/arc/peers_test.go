@@ -57,7 +57,7 @@ func seal(t testing.TB, message, status string, key *dkim.Key) string {
 		t.Fatal(err)
 	}
 	signer.Write([]byte(body))
-	signed, err := signer.Sign()
+	signed, err := signer.Sign(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
