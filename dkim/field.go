@@ -109,11 +109,7 @@ func fieldEnd(raw []byte, start int) int {
 
 // isField follows Postfix's is_header(): a name of printable characters, blanks, a colon.
 func isField(line []byte) bool {
-	colon := bytes.IndexByte(line, ':')
-	if colon < 0 {
-		return false
-	}
-	name := bytes.TrimRight(line[:colon], " \t")
+	name := Field(line).name()
 	for _, c := range name {
 		if c <= ' ' || c >= 0x7f {
 			return false

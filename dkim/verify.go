@@ -133,23 +133,29 @@ func (v *Verifier) prepare(h Header, signatures []*Signature) {
 	v.fields = newFieldIndex(h, names)
 }
 
-// fieldIndex finds fields by name.
-type fieldIndex struct {
-	header Header
-	places map[string][]int // by name in lower case
+// fieldIndex finds the fields of a name, given in lower case, from the bottom up.
+type fieldIndex map[string]*occurrences
+
+// occurrences are as many fields of one name as may be picked.
+type occurrences struct {
+	wanted int
+	fields []Field
 }
 
 // newFieldIndex makes an index of the fields that have one of the names, which are in lower case.
 func newFieldIndex(h Header, names []string) fieldIndex {
-	x := fieldIndex{h, make(map[string][]int, len(names))}
+	x := fieldIndex{}
 	for _, name := range names {
-		x.places[name] = nil
+		if x[name] == nil {
+			x[name] = &occurrences{}
+		}
+		x[name].wanted++
 	}
 	var name []byte
-	for place, field := range h {
+	for _, field := range slices.Backward(h) {
 		name = appendLowerName(name[:0], field)
-		if places, isSigned := x.places[string(name)]; isSigned {
-			x.places[string(name)] = append(places, place)
+		if o := x[string(name)]; o != nil && len(o.fields) < o.wanted {
+			o.fields = append(o.fields, field)
 		}
 	}
 	return x
@@ -161,10 +167,9 @@ func (x fieldIndex) pick(names []string) []Field {
 	var picked []Field
 	used := map[string]int{}
 	for _, name := range names {
-		places := x.places[name]
-		if used[name] < len(places) {
+		if o := x[name]; o != nil && used[name] < len(o.fields) {
+			picked = append(picked, o.fields[used[name]])
 			used[name]++
-			picked = append(picked, x.header[places[len(places)-used[name]]])
 		}
 	}
 	return picked

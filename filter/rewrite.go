@@ -51,7 +51,10 @@ func (c content) top() []byte {
 			if bytes.IndexByte(field, '\r') >= 0 {
 				field = bytes.ReplaceAll(field, []byte("\r\n"), eol)
 			}
-			top.Write(bytes.TrimRight(field, "\r\n"))
+			for len(field) > 0 && (field[len(field)-1] == '\n' || field[len(field)-1] == '\r') {
+				field = field[:len(field)-1]
+			}
+			top.Write(field)
 			top.Write(eol)
 		}
 	}
