@@ -21,6 +21,7 @@ func mapsFilter(t *testing.T, tables ...string) *Filter {
 	if err := os.WriteFile(filepath.Join(dir, "main.cf"), []byte("alias_maps =\nalias_maps = # it warns of the second\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	peer.Age(t, dir)
 	t.Setenv("MAIL_CONFIG", dir)
 	config := &Config{Hostname: "mx.example.org", LocalDomains: []string{"static.example"}, LocalDomainsMaps: tables}
 	if err := config.complete("/"); err != nil {

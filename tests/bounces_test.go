@@ -37,6 +37,7 @@ func replace(t testing.TB, text *string, old, new string) {
 }
 
 func TestBouncesComeHome(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(f *forwarder, main, master *string){
 		"filter and socketmap, as in the README": func(*forwarder, *string, *string) {},
 		"in place of PostSRSd": func(f *forwarder, main, master *string) {
@@ -50,7 +51,10 @@ recipient_canonical_classes = envelope_recipient,header_recipient
 `)
 		},
 	} {
-		t.Run(name, func(t *testing.T) { bouncesComeHome(t, startChanged(t, "", change)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bouncesComeHome(t, startChanged(t, "", change))
+		})
 	}
 }
 
@@ -166,6 +170,7 @@ func (f *forwarder) postmap(table string, keys []string) map[string]string {
 }
 
 func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
+	t.Parallel()
 	var p ports
 	f := startChanged(t, "", func(f *forwarder, _, master *string) { p = f.addTCPTables(master) })
 	ours := func(direction string, keys []string) map[string]string {

@@ -194,6 +194,7 @@ var dnsFaults = []misconfiguration{
 }
 
 func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
+	t.Parallel()
 	program, key := checkedProgram(t), newKey(t)
 	for _, f := range slices.Concat(filesFaults, routeFaults, serviceFaults, listenerFaults, bounceFaults, dnsFaults) {
 		t.Run(f.name, func(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/dkim"
 	"postmend/filter/authn/dnstest"
 	"postmend/postfix/check"
 	"postmend/tests/mta"
@@ -173,6 +172,7 @@ own() { cp "$PROGRAM" "$DIR/postmend"; chmod 755 "$DIR/postmend"; m "s|$PROGRAM|
 // check runs postmend check, and gives what is not right.
 func (h *checkedHost) check(args ...string) []check.Finding {
 	h.t.Helper()
+	peer.Age(h.t, h.dir)
 	args = append([]string{"check", "--json", "--postfix-dir", h.dir, "-c", h.config}, args...)
 	out, err := exec.Command(h.program, args...).Output()
 	var report struct {
@@ -200,6 +200,7 @@ func (h *checkedHost) check(args ...string) []check.Finding {
 }
 
 func TestCheckIsSilentOnARightHost(t *testing.T) {
+	t.Parallel()
 	program := checkedProgram(t)
 	for name, setUp := range map[string]func(*checkedHost){
 		"README":                  func(h *checkedHost) { h.setUpByHand(newKey(t)) },
@@ -230,7 +231,7 @@ func checkedProgram(t *testing.T) string {
 
 func newKey(t *testing.T) []byte {
 	t.Helper()
-	pem, err := dkim.GenerateKey("rsa2048")
+	pem, err := rsaKeyPEM()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,6 +240,7 @@ func newKey(t *testing.T) []byte {
 
 // In transport mode, mail that the listener does not pass on by a content_filter of its own comes back to the filter.
 func TestCheckNamesALoopInTransportMode(t *testing.T) {
+	t.Parallel()
 	h := newCheckedHost(t, checkedProgram(t))
 	h.setUpBySetup("--mode", "transport")
 	h.shell(`pc -P 127.0.0.1:10026/inet/content_filter=`)
@@ -254,6 +256,7 @@ func TestCheckNamesALoopInTransportMode(t *testing.T) {
 
 // postconf replaces the command of a service as a whole, so that commands for one fault each would bring the others back.
 func TestOneCommandMendsAllThatIsWrongWithTheFilterService(t *testing.T) {
+	t.Parallel()
 	h := newCheckedHost(t, checkedProgram(t))
 	h.setUpByHand(newKey(t))
 	h.shell(`m 's/flags=q/flags=DRu/; s/null_sender=//; s/--size=\${size}//; s/-- \${recipient}/${recipient}/; /-o { pipe_delivery/d; /flags=/s/user=nobody/user=root/'

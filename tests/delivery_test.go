@@ -114,6 +114,7 @@ func bodies(random *rand.Rand) map[string]string {
 }
 
 func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
+	t.Parallel()
 	f := start(t, "")
 	type expectation struct {
 		route   route

@@ -30,6 +30,7 @@ type fault struct {
 // TestNoFaultLosesOrBouncesMail goes through the exit table and the faults one by one: Postfix must keep the message, and deliver it
 // once the fault is mended.
 func TestNoFaultLosesOrBouncesMail(t *testing.T) {
+	t.Parallel()
 	port := mta.FreePort(t)
 	flakyAddress := net.JoinHostPort("127.0.0.1", port)
 	f := start(t, "smtp://"+flakyAddress)
@@ -95,6 +96,7 @@ func (f *forwarder) faults(flaky *flakyListener) []fault {
 		return func() { f.check(os.WriteFile(f.config, []byte(text), 0o644)) }
 	}
 	good := writeConfig(string(config))
+	impatient := writeConfig(strings.Replace(string(config), `deadline = "50s"`, `deadline = "2s"`, 1))
 	rename := func(from, to string) func() { return func() { f.check(os.Rename(file(from), file(to))) } }
 	chmod := func(name string, mode os.FileMode) func() { return func() { f.check(os.Chmod(file(name), mode)) } }
 	// program puts a script in postmend's place, which is moved aside.
@@ -102,7 +104,7 @@ func (f *forwarder) faults(flaky *flakyListener) []fault {
 		return func() {
 			rename("postmend", "postmend.real")()
 			script := "#!/bin/sh\n" + strings.ReplaceAll(script, "POSTMEND", file("postmend.real")) + "\n"
-			f.check(os.WriteFile(file("new"), []byte(script), 0o755))
+			writeProgram(f.t, file("new"), []byte(script))
 			rename("new", "postmend")()
 		}
 	}
@@ -146,10 +148,13 @@ func (f *forwarder) faults(flaky *flakyListener) []fault {
 			want: `3\.0, status=deferred.*signal 9`},
 	}
 	for _, stage := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
-		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop", "stall"} {
+		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop"} {
 			faults = append(faults, fault{name: "listener at " + stage + ": " + answer, arm: func() { flaky.arm(stage, answer) }, mend: flaky.mend,
 				want: `\d\.\d+, status=deferred`})
 		}
+		faults = append(faults, fault{name: "listener at " + stage + ": stall", want: `\d\.\d+, status=deferred`,
+			arm:  func() { impatient(); flaky.arm(stage, "stall") },
+			mend: func() { flaky.mend(); good() }})
 	}
 	return faults
 }
@@ -181,6 +186,7 @@ func (f *forwarder) waitEmptyQueue() {
 }
 
 func TestWhatIsRefusedOnPurposeGoesBackToItsSender(t *testing.T) {
+	t.Parallel()
 	port := mta.FreePort(t)
 	flakyAddress := net.JoinHostPort("127.0.0.1", port)
 	f := startChanged(t, "smtp://"+flakyAddress, func(_ *forwarder, main, _ *string) {

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"postmend/dkim"
@@ -95,13 +97,12 @@ func (f *forwarder) private(lines string) string {
 func (f *forwarder) writeConfig(target string) {
 	f.t.Helper()
 	dir := filepath.Dir(f.config)
-	for selector, algorithm := range map[string]string{"rsa": "rsa2048", "ed": "ed25519"} {
-		pem, err := dkim.GenerateKey(algorithm)
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		f.secretFile(filepath.Join(dir, selector+".pem"), pem)
-	}
+	rsa, err := rsaKeyPEM()
+	f.check(err)
+	f.secretFile(filepath.Join(dir, "rsa.pem"), rsa)
+	ed, err := dkim.GenerateKey("ed25519")
+	f.check(err)
+	f.secretFile(filepath.Join(dir, "ed.pem"), ed)
 	f.secretFile(filepath.Join(dir, "secrets"), []byte(srsSecret+"\n"))
 	text := `hostname = "mx.example.org"
 local_domains = ["example.org"]
@@ -122,7 +123,7 @@ file = "ed.pem"
 [reinject]
 target = "` + target + `"
 [limits]
-deadline = "3s"
+deadline = "50s"
 [log]
 socket = "` + filepath.Join(dir, "devlog") + `"
 `
@@ -151,15 +152,46 @@ func chownNobody(t testing.TB, path string) {
 	}
 }
 
-// build makes the program as the Makefile does.
+var (
+	building sync.Mutex
+	built    = map[string][]byte{} // by flags
+)
+
+// build makes the program as the Makefile does, once for all tests, and writes it to path.
 func build(t testing.TB, path string, flags ...string) {
 	t.Helper()
-	cmd := exec.Command("go", append(append([]string{"build", "-trimpath"}, flags...), "-o", path, "postmend/cmd/postmend")...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	building.Lock()
+	defer building.Unlock()
+	key := strings.Join(flags, " ")
+	if built[key] == nil {
+		made := filepath.Join(t.TempDir(), "postmend")
+		cmd := exec.Command("go", append(append([]string{"build", "-trimpath"}, flags...), "-o", made, "postmend/cmd/postmend")...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+		program, err := os.ReadFile(made)
+		if err != nil {
+			t.Fatal(err)
+		}
+		built[key] = program
+	}
+	writeProgram(t, path, built[key])
+}
+
+// writeProgram writes a file that is to be run. No process is started meanwhile: it would inherit the open file, and the kernel runs none
+// that somebody may write to.
+func writeProgram(t testing.TB, path string, content []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, content, 0o755); err != nil {
+		t.Fatal(err)
 	}
 }
+
+// rsaKeyPEM is every forwarder's, since it takes long to make one.
+var rsaKeyPEM = sync.OnceValues(func() ([]byte, error) { return dkim.GenerateKey("rsa2048") })
 
 // readme gives the lines of the code block of the given kind in README.md or docs/postfix.md, so that what operators copy is what
 // is tested.

@@ -216,7 +216,6 @@ func newLab(t *testing.T) *lab {
 	t.Cleanup(func() { l.dns.Close() })
 	f := &forwarder{t: t, config: filepath.Join(l.dir, "postmend.toml"), dns: l.dns}
 	f.writeConfig("smtp://127.0.0.1:" + startNullSink(t))
-	f.configure(`deadline = "3s"`, `deadline = "60s"`)
 	l.program, l.config = filepath.Join(l.dir, "postmend"), f.config
 	build(t, l.program)
 	return l

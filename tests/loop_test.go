@@ -13,11 +13,13 @@ import (
 
 // TestAListenerThatFiltersAgainIsNoticedOnTheSecondPass leaves out the one option, and puts it in when mail has piled up.
 func TestAListenerThatFiltersAgainIsNoticedOnTheSecondPass(t *testing.T) {
+	t.Parallel()
 	for name, install := range map[string]struct{ main, option string }{
 		"content filter": {"content_filter = postmend:dummy\n", "  -o content_filter=\n"},
 		"transport":      {"default_transport = postmend:dummy\n", "  -o content_filter=smtp:SINK\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := startChanged(t, "", func(_ *forwarder, main, master *string) {
 				replace(t, main, "content_filter = postmend:dummy\n", install.main)
 				replace(t, master, "  -o content_filter=\n", "")

@@ -206,6 +206,7 @@ func reportAliases() string {
 }
 
 func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) {
+	t.Parallel()
 	f := start(t, "")
 	refuser := startRefuser(t)
 	f.postconf("relayhost=[127.0.0.1]:"+refuser.port, "virtual_alias_maps=inline:{ "+reportAliases()+" }", "smtpd_recipient_limit=100")
@@ -421,6 +422,7 @@ func wantRows(t *testing.T, what string, got rows, want ...string) {
 func (f *forwarder) postconf(settings ...string) {
 	f.t.Helper()
 	for _, args := range [][]string{append([]string{"postconf", "-c", f.Dir, "-e"}, settings...), {"postfix", "-c", f.Dir, "reload"}} {
+		peer.Age(f.t, f.Dir)
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			f.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 		}

@@ -69,6 +69,7 @@ func (h *plainHost) must(err error) {
 // setup runs postmend setup for this host.
 func (h *plainHost) setup(args ...string) string {
 	h.t.Helper()
+	peer.Age(h.t, h.Dir)
 	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", "nobody"}, args...)
 	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if err != nil {
@@ -80,6 +81,7 @@ func (h *plainHost) setup(args ...string) string {
 // configuration is what Postfix reads.
 func (h *plainHost) configuration() string {
 	h.t.Helper()
+	peer.Age(h.t, h.Dir)
 	var all strings.Builder
 	for _, flag := range []string{"-n", "-M", "-P"} {
 		out, err := exec.Command("postconf", "-c", h.Dir, flag).Output()
@@ -199,6 +201,7 @@ func (h *plainHost) returnsHome(srs string) {
 }
 
 func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
+	t.Parallel()
 	h := startPlainHost(t)
 	before := h.configuration()
 	untouched := h.files()
@@ -225,6 +228,7 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 		}
 	}
 	h.tell()
+	peer.Age(t, h.Dir)
 	once := h.files()
 	if again := h.setup("--apply"); !strings.Contains(again, "Nothing to do") || h.files() != once {
 		t.Errorf("a second run does something:\n%s", again)
@@ -248,6 +252,7 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 }
 
 func TestSetupInTransportModeMendsForwardsOfLocalToo(t *testing.T) {
+	t.Parallel()
 	h := startPlainHost(t)
 	before := h.configuration()
 	h.setup("--apply", "--mode", "transport")
@@ -290,6 +295,7 @@ func restingHost(t *testing.T, program, main, master string) *plainHost {
 }
 
 func TestSetupOfAPostfixThatDoesNotRun(t *testing.T) {
+	t.Parallel()
 	peer.NeedRoot(t)
 	peer.Need(t, "postfix")
 	program := filepath.Join(mta.Folder(t), "postmend")
@@ -300,7 +306,10 @@ func TestSetupOfAPostfixThatDoesNotRun(t *testing.T) {
 		"tables that the account cannot read are told before any change": unreadableTablesAreTold,
 		"a taken port is left alone":                                     takenPortIsLeftAlone,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, program) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, program)
+		})
 	}
 }
 

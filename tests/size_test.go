@@ -11,6 +11,7 @@ import (
 
 // What postmend puts on top makes a message larger. One that was accepted, however large, is not to bounce for that.
 func TestTheLargestMessageThatIsAcceptedIsDelivered(t *testing.T) {
+	t.Parallel()
 	const limit, step = 60000, 250
 	f := startChanged(t, "", func(_ *forwarder, main, _ *string) {
 		replace(t, main, "message_size_limit = 100000000", fmt.Sprintf("message_size_limit = %d", limit))

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // soak is a stream of messages with faults in between.
@@ -36,6 +37,7 @@ type soaked struct{ id, token string }
 // full, DNS is slow and fails, keys are away, the clock jumps a month. In the end every message has come, none has bounced, and more than one copy of a
 // message came only where a process was killed after the listener had taken it.
 func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
+	t.Parallel()
 	messages := 150
 	if n, err := strconv.Atoi(os.Getenv("SOAK")); err == nil {
 		messages = n
@@ -69,7 +71,7 @@ func newSoak(t *testing.T) *soak {
 	s.check(os.Mkdir(s.tiny, 0o755))
 	s.check(syscall.Mount("tmpfs", s.tiny, "tmpfs", 0, "size=8m,mode=1777"))
 	t.Cleanup(func() { s.check(syscall.Unmount(s.tiny, 0)) })
-	s.configure(`deadline = "3s"`, "deadline = \"40s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+s.tiny+"\"")
+	s.configure(`deadline = "50s"`, "deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+s.tiny+"\"")
 	s.check(s.dns.Add(`sender.example TXT v=spf1 ip4:192.0.2.25 -all
 _dmarc.sender.example TXT v=DMARC1; p=reject
 slow.example DROP
@@ -79,6 +81,7 @@ _dmarc.lame.example SERVFAIL
 liar.example TXT v=spf1 include:liar.example redirect=liar.example
 _dmarc.liar.example TXT v=DMARC1; p=reject; p=none`))
 	s.postfix("postconf", "-e", "queue_run_delay=2s", "minimal_backoff_time=1s", "maximal_backoff_time=4s", "transport_retry_time=1s", "enable_long_queue_ids=yes")
+	peer.Age(t, s.Dir)
 	s.postfix("postfix", "reload")
 	return s
 }

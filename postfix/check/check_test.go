@@ -47,6 +47,7 @@ func gather(t *testing.T, main, master string, ours Postmend) *Host {
 			t.Fatal(err)
 		}
 	}
+	peer.Age(t, dir)
 	if ours.Target == "" {
 		ours.Target = "smtp://127.0.0.1:10026"
 	}

@@ -30,6 +30,7 @@ func open(t *testing.T, main string) *Config {
 			t.Fatal(err)
 		}
 	}
+	peer.Age(t, dir)
 	c, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)

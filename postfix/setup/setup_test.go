@@ -48,6 +48,7 @@ func newHost(t *testing.T, main, master string) *host {
 
 func (h *host) open() *postconf.Config {
 	h.t.Helper()
+	peer.Age(h.t, h.dir)
 	c, err := postconf.Open(h.dir)
 	if err != nil {
 		h.t.Fatal(err)
@@ -89,6 +90,7 @@ func (h *host) apply(atMost int) {
 func (h *host) run(steps []Step) {
 	h.t.Helper()
 	for _, step := range steps {
+		peer.Age(h.t, h.dir)
 		if err := step.Action.Run(); err != nil {
 			h.t.Fatalf("%s: %v", step.Action, err)
 		}
@@ -128,6 +130,7 @@ func (h *host) read() string {
 const all = 1000
 
 func TestAnApplyThatWasInterruptedAnywhereCanBeUndoneOrFinished(t *testing.T) {
+	t.Parallel()
 	for _, atMost := range []int{0, 2, 4} {
 		h := newHost(t, "virtual_alias_maps = inline:{a@example.org=b@example.com}\nsender_canonical_maps = tcp:localhost:10001\n", "")
 		before := h.read()
@@ -149,6 +152,7 @@ func TestAnApplyThatWasInterruptedAnywhereCanBeUndoneOrFinished(t *testing.T) {
 }
 
 func TestWhatTheOperatorChangedSinceSurvivesUndo(t *testing.T) {
+	t.Parallel()
 	h := newHost(t, "virtual_alias_maps = inline:{a@example.org=b@example.com}\n", "")
 	h.apply(all)
 	c := h.open()
@@ -167,6 +171,7 @@ func TestWhatTheOperatorChangedSinceSurvivesUndo(t *testing.T) {
 }
 
 func TestTheConfigurationFitsThePostfixThatReadsIt(t *testing.T) {
+	t.Parallel()
 	for version, want := range map[postconf.Version]struct{ inline, envid bool }{
 		{Major: 3, Minor: 4}: {false, false},
 		{Major: 3, Minor: 7}: {true, false},
@@ -221,6 +226,7 @@ func TestTheConfigurationFitsThePostfixThatReadsIt(t *testing.T) {
 
 // The status filter of a Postfix before 3.7 does in a file what it does within a parameter.
 func TestFaultsAreDeferredByTheStatusFilterInAFile(t *testing.T) {
+	t.Parallel()
 	h := newHost(t, "", "")
 	h.version = &postconf.Version{Major: 3, Minor: 4}
 	h.apply(all)
@@ -243,6 +249,7 @@ smtp-amavis unix - - n - 2 smtp -o smtp_send_xforward_command=yes
 `
 
 func TestWhatTakesTheOperatorsDecisionIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		main, master string
 		mode         Mode
@@ -270,6 +277,7 @@ func TestWhatTakesTheOperatorsDecisionIsRefused(t *testing.T) {
 }
 
 func TestTransportModeKeepsTheWayOut(t *testing.T) {
+	t.Parallel()
 	for main, want := range map[string]string{
 		"default_transport = smtp-out\n":                     "smtp-out:$relayhost",
 		"default_transport = smtp:[relay.example.net]:587\n": "smtp:[relay.example.net]:587",
@@ -288,6 +296,7 @@ func TestTransportModeKeepsTheWayOut(t *testing.T) {
 }
 
 func TestPostSRSdsSenderTableGoesAndOthersStay(t *testing.T) {
+	t.Parallel()
 	h := newHost(t, `sender_canonical_maps = hash:/etc/postfix/senders, tcp:127.0.0.1:10001
 recipient_canonical_maps = tcp:127.0.0.1:10002
 recipient_canonical_classes = envelope_recipient, header_recipient
@@ -301,6 +310,7 @@ recipient_canonical_classes = envelope_recipient, header_recipient
 }
 
 func TestAnSRSDomainThatHasAClassKeepsIt(t *testing.T) {
+	t.Parallel()
 	for _, main := range []string{
 		"relay_domains = srs.example.org\n",
 		"virtual_alias_domains = inline:{srs.example.org=x}\n",
@@ -320,6 +330,7 @@ func TestAnSRSDomainThatHasAClassKeepsIt(t *testing.T) {
 }
 
 func TestNothingFromOutsideReachesMasterCf(t *testing.T) {
+	t.Parallel()
 	for _, change := range []func(w *Wanted){
 		func(w *Wanted) { w.User = "nobody argv=/bin/sh" },
 		func(w *Wanted) { w.Program = "/tmp/a b" },
@@ -336,6 +347,7 @@ func TestNothingFromOutsideReachesMasterCf(t *testing.T) {
 }
 
 func TestDomainsOfAllClassesAreFound(t *testing.T) {
+	t.Parallel()
 	h := newHost(t, `
 mydomain = example.org
 mydestination = $myhostname localhost.$mydomain,localhost, /LIST, !not.example, [192.0.2.1]
@@ -370,6 +382,7 @@ relay_domains = relayed.example
 }
 
 func TestLocalhostGetsNoKey(t *testing.T) {
+	t.Parallel()
 	h := newHost(t, "mydomain = example.net\nmydestination = mail.example.net, localhost.$mydomain, localhost\n", "")
 	d, err := ReadDomains(t.Context(), h.open())
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -113,6 +114,7 @@ func Configure(t testing.TB, dir, mainLines, masterLines string) {
 	}
 	i.run("chown", "postfix", filepath.Join(dir, "data"))
 	i.write("main.cf", strings.ReplaceAll(baseMain+mainLines, "{dir}", dir))
+	peer.Age(t, dir)
 	i.write("master.cf", strings.ReplaceAll(baseMaster+masterLines, "{dir}", dir))
 }
 
@@ -131,16 +133,28 @@ func Folder(t testing.TB) string {
 	return dir
 }
 
-// FreePort gives a TCP port of loopback that was free a moment ago.
+// FreePort gives a TCP port of loopback that is the test's until it ends. It is not one of those that the kernel hands out by itself, and
+// the UDP port of the same number keeps other tests off, in whatever process they run.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		claim, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
+		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			claim.Close()
+			continue
+		}
+		listener.Close()
+		t.Cleanup(func() { claim.Close() })
+		_, port, _ := net.SplitHostPort(address)
+		return port
 	}
-	defer listener.Close()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
+	t.Fatal("no free port")
+	return ""
 }
 
 func (i *Instance) must(err error) {

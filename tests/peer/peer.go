@@ -4,7 +4,9 @@ package peer
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
+	"time"
 )
 
 // Need returns the path of a program of Debian's, looked for in the system's folders rather than in PATH: a Python or
@@ -36,4 +38,14 @@ func Missing(t testing.TB, reason string) {
 		t.Fatal(reason)
 	}
 	t.Skip(reason)
+}
+
+// Age makes the main.cf in a folder look old: all programs of Postfix wait up to two seconds with one that was just written, since it may
+// still be in the making.
+func Age(t testing.TB, dir string) {
+	t.Helper()
+	past := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	if err := os.Chtimes(filepath.Join(dir, "main.cf"), past, past); err != nil {
+		t.Fatal(err)
+	}
 }
