@@ -224,7 +224,7 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 	if home := ours("reverse", back); len(found) != len(many) || len(home) != len(many) {
 		t.Errorf("of %d addresses %d were rewritten, and %d came back", len(many), len(found), len(home))
 	}
-	if home := f.postmap("socketmap:unix:"+f.Dir+"/spool/private/postmend-reverse:reverse", back); len(home) != len(many) {
+	if home := f.postmap("socketmap:unix:"+f.Dir+".spool/private/postmend-reverse:reverse", back); len(home) != len(many) {
 		t.Errorf("of %d addresses %d came back by socketmap", len(many), len(home))
 	}
 	answersAhead(t, p)

@@ -68,10 +68,7 @@ func TestNoFaultLosesOrBouncesMail(t *testing.T) {
 		t.Error("something bounced")
 	}
 	// The detail of a failure is in postmend's own log line, with the path that an operator needs.
-	var details []string
-	for len(log) > 0 {
-		details = append(details, <-log)
-	}
+	details := f.logged(log)
 	for _, want := range []string{`rsa\.pem`, `no such file`, `secrets`} {
 		if !regexp.MustCompile(want).MatchString(strings.Join(details, "\n")) {
 			t.Errorf("no log line of postmend names %q", want)

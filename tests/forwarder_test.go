@@ -236,3 +236,21 @@ func (f *forwarder) syslog() <-chan string {
 	}()
 	return lines
 }
+
+// logged gives what postmend has logged by now, which is all that is before a line of our own.
+func (f *forwarder) logged(lines <-chan string) (all []string) {
+	f.t.Helper()
+	conn, err := net.Dial("unixgram", filepath.Join(f.Dir, "devlog"))
+	f.check(err)
+	defer conn.Close()
+	const last = "no line of postmend's"
+	_, err = conn.Write([]byte(last))
+	f.check(err)
+	for line := range lines {
+		if line == last {
+			break
+		}
+		all = append(all, line)
+	}
+	return all
+}

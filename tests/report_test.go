@@ -447,8 +447,8 @@ func (f *forwarder) withOwnLines(own <-chan string) []byte {
 	host, err := os.Hostname()
 	f.check(err)
 	lines := map[string][]string{} // by queue id
-	for len(own) > 0 {
-		found := regexp.MustCompile(`^<22>(.{15}) (postmend\[\d+\]: (\w+): .*)`).FindStringSubmatch(<-own)
+	for _, line := range f.logged(own) {
+		found := regexp.MustCompile(`^<22>(.{15}) (postmend\[\d+\]: (\w+): .*)`).FindStringSubmatch(line)
 		if found != nil {
 			lines[found[3]] = append(lines[found[3]], found[1]+" "+host+" "+found[2])
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,8 +30,13 @@ type plainHost struct {
 	sink    *mta.Sink
 }
 
+// listenerPort is for one at a time: setup puts the listener at port 10026.
+var listenerPort sync.Mutex
+
 func startPlainHost(t *testing.T) *plainHost {
 	t.Helper()
+	listenerPort.Lock()
+	t.Cleanup(listenerPort.Unlock)
 	dir := mta.Folder(t)
 	h := &plainHost{t: t, program: filepath.Join(dir, "postmend"), root: filepath.Join(dir, "root"), sink: mta.StartSink(t)}
 	h.smtp = net.JoinHostPort("127.0.0.1", mta.FreePort(t))

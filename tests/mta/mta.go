@@ -38,11 +38,12 @@ type Instance struct {
 	ended   bool
 }
 
-// baseMain is what makes a Postfix private and quiet; the caller's lines come after it and win.
+// baseMain is what makes a Postfix private and quiet; the caller's lines come after it and win. The queue is beside the folder: postfix(1)
+// warns of each file in it that is not root's.
 const baseMain = `
 compatibility_level = 3.6
-queue_directory = {dir}/spool
-data_directory = {dir}/data
+queue_directory = {dir}.spool
+data_directory = {dir}.data
 maillog_file = {dir}/log/mail
 maillog_file_prefixes = {dir}
 inet_interfaces = 127.0.0.1
@@ -109,10 +110,14 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 func Configure(t testing.TB, dir, mainLines, masterLines string) {
 	t.Helper()
 	i := &Instance{Dir: dir, t: t}
-	for _, sub := range []string{"spool", "log", "data"} {
-		i.must(os.MkdirAll(filepath.Join(dir, sub), 0o755))
+	for _, folder := range []string{dir + "/log", dir + ".spool", dir + ".data"} {
+		i.must(os.MkdirAll(folder, 0o755))
 	}
-	i.run("chown", "postfix", filepath.Join(dir, "data"))
+	t.Cleanup(func() {
+		os.RemoveAll(dir + ".spool")
+		os.RemoveAll(dir + ".data")
+	})
+	i.run("chown", "postfix", dir+".data")
 	i.write("main.cf", strings.ReplaceAll(baseMain+mainLines, "{dir}", dir))
 	peer.Age(t, dir)
 	i.write("master.cf", strings.ReplaceAll(baseMaster+masterLines, "{dir}", dir))
@@ -168,7 +173,7 @@ func (i *Instance) must(err error) {
 // postlogd(8) is gone already they wait for it for ever.
 func (i *Instance) stop() {
 	i.t.Helper()
-	text, err := os.ReadFile(filepath.Join(i.Dir, "spool/pid/master.pid"))
+	text, err := os.ReadFile(i.Dir + ".spool/pid/master.pid")
 	if err != nil {
 		i.t.Error(err)
 		return
