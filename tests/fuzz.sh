@@ -3,18 +3,25 @@
 set -eu
 
 budget=${1:-10s}
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+folder=$(mktemp -d)
+output=$folder/output
+trap 'rm -rf "$folder"' EXIT
 
 # go.dev/issue/75804: up to Go 1.26 a target that ran to the end of its time may be reported as failed. A real finding is written down.
 ended_in_time() {
 	grep -q 'context deadline exceeded' "$output" && ! grep -Eq 'Failing input written|panic:|fuzzing process hung' "$output"
 }
 
-for package in $(go list ./...); do
-	for target in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+cache=$(go env GOCACHE)/fuzz
+go list -f '{{.ImportPath}} {{.Dir}}' ./... >"$folder/packages"
+while read -r package dir; do
+	cd "$dir"
+	grep -q '^func Fuzz' ./*_test.go 2>/dev/null || continue
+	go test -c -fuzz . -o "$folder/test" .
+	for target in $("$folder/test" -test.list '^Fuzz'); do
 		echo "$package $target"
-		if go test -run '^$' -fuzz "^$target\$" -fuzztime "$budget" -fuzzminimizetime 1s "$package" >"$output" 2>&1; then
+		if "$folder/test" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "$budget" -test.fuzzminimizetime 1s \
+			-test.fuzzcachedir "$cache/$package" >"$output" 2>&1; then
 			tail -n 1 "$output"
 		elif ended_in_time; then
 			echo "ended by its time"
@@ -23,4 +30,4 @@ for package in $(go list ./...); do
 			exit 1
 		fi
 	done
-done
+done <"$folder/packages"
