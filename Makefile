@@ -10,9 +10,10 @@ export CGO_ENABLED = 0
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
 
-# Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included.
+# Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included. The tests with Postfix wait more
+# than they compute: they start first, and many of them at once.
 test: peers check
-	$(GO) test -timeout 30m ./...
+	$(GO) test -timeout 30m -parallel 6 ./tests ./...
 
 # What other people wrote and our tests take as judges.
 peers:
