@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,13 +29,9 @@ type plainHost struct {
 	sink    *mta.Sink
 }
 
-// listenerPort is for one at a time: setup puts the listener at port 10026.
-var listenerPort sync.Mutex
-
+// startPlainHost is for tests that nothing runs beside: setup takes for the listener the first port from 10026 on that is free.
 func startPlainHost(t *testing.T) *plainHost {
 	t.Helper()
-	listenerPort.Lock()
-	t.Cleanup(listenerPort.Unlock)
 	dir := mta.Folder(t)
 	h := &plainHost{t: t, program: filepath.Join(dir, "postmend"), root: filepath.Join(dir, "root"), sink: mta.StartSink(t)}
 	h.smtp = net.JoinHostPort("127.0.0.1", mta.FreePort(t))
@@ -207,7 +202,6 @@ func (h *plainHost) returnsHome(srs string) {
 }
 
 func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
-	t.Parallel()
 	h := startPlainHost(t)
 	before := h.configuration()
 	untouched := h.files()
@@ -258,7 +252,6 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 }
 
 func TestSetupInTransportModeMendsForwardsOfLocalToo(t *testing.T) {
-	t.Parallel()
 	h := startPlainHost(t)
 	before := h.configuration()
 	h.setup("--apply", "--mode", "transport")
