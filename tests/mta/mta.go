@@ -300,15 +300,19 @@ func (i *Instance) Queue() map[string]string {
 }
 
 // Retry makes Postfix try a deferred message again at once. The queue manager logs a deferral before it has put the
-// message aside, and passes over one that it has not: that has to be waited for.
+// message aside, and passes over one that it has not, or that pipe(8) has not closed yet: that has to be waited for.
 func (i *Instance) Retry(id string) {
 	i.t.Helper()
-	for started := time.Now(); i.Queue()[id] != "deferred"; {
-		if time.Since(started) > Patience {
-			i.t.Fatalf("%s is not deferred", id)
+	for outcome := ""; outcome != "from="; {
+		for started := time.Now(); i.Queue()[id] != "deferred"; {
+			if time.Since(started) > Patience {
+				i.t.Fatalf("%s is not deferred", id)
+			}
 		}
+		mark := i.Mark()
+		i.run("postqueue", "-c", i.Dir, "-i", id)
+		outcome = i.WaitLog(mark, id+": (from=|skipped, still being delivered)")[1]
 	}
-	i.run("postqueue", "-c", i.Dir, "-i", id)
 }
 
 // Mail is one message for Submit.
