@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,7 +101,7 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 	t.Cleanup(func() {
 		i.stop()
 		if t.Failed() {
-			t.Logf("mail log:\n%s", i.Log())
+			t.Logf("mail log:\n%s", i.read())
 		}
 	})
 	return i
@@ -241,11 +242,27 @@ func (i *Instance) follow() {
 	}()
 }
 
-// Log is the mail log so far.
+// upToHere is a line of ours in the mail log.
+const upToHere = "tests: up to here"
+
+// Log is the mail log as it is now; what was read of it may be behind.
 func (i *Instance) Log() string {
+	i.t.Helper()
+	mark := i.Mark()
+	file, err := os.OpenFile(filepath.Join(i.Dir, "log/mail"), os.O_WRONLY|os.O_APPEND, 0)
+	i.must(err)
+	defer file.Close()
+	_, err = fmt.Fprintln(file, upToHere)
+	i.must(err)
+	i.WaitLog(mark, "^"+upToHere+"$")
+	return i.read()
+}
+
+// read is what was read of the log.
+func (i *Instance) read() string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return strings.Join(i.lines, "\n")
+	return strings.Join(slices.DeleteFunc(slices.Clone(i.lines), func(line string) bool { return line == upToHere }), "\n")
 }
 
 // Mark is a place in the log.
