@@ -15,8 +15,15 @@ type simpleBody struct{ relaxedBody }
 func (s *simpleBody) Write(p []byte) (int, error) {
 	total := len(p)
 	for len(p) > 0 {
+		if n := s.shortLine(p); n > 0 {
+			p = p[n:]
+			continue
+		}
 		line, rest, ended := bytes.Cut(p, []byte("\n"))
-		text := bytes.TrimRight(line, "\r")
+		text := line
+		for len(text) > 0 && text[len(text)-1] == '\r' {
+			text = text[:len(text)-1]
+		}
 		if len(text) > 0 {
 			s.hasBareCR = s.hasBareCR || s.cr || bytes.IndexByte(text, '\r') >= 0
 		}
@@ -34,6 +41,34 @@ func (s *simpleBody) Write(p []byte) (int, error) {
 		p = rest
 	}
 	return total, nil
+}
+
+// shortLine takes line ends, or a line of few octets without CR, and gives their length; 0 if p starts with neither.
+func (s *simpleBody) shortLine(p []byte) int {
+	n := 0
+	for n < len(p) && p[n] == '\n' {
+		n++
+	}
+	if n > 0 {
+		s.lineEnds += n
+		s.cr = false
+		return n
+	}
+	if s.cr || s.lineEnds > 1 || cap(s.out)-len(s.out) < enough {
+		return 0
+	}
+	for n < min(len(p), enough-2) && p[n] != '\n' && p[n] != '\r' {
+		n++
+	}
+	if n == len(p) || p[n] != '\n' {
+		return 0
+	}
+	if s.lineEnds == 1 {
+		s.out = append(s.out, '\r', '\n')
+	}
+	s.out = append(s.out, p[:n]...)
+	s.lineEnds = 1
+	return n + 1
 }
 
 // Close ends the body, which is one line end if there is nothing else.

@@ -42,6 +42,9 @@ type relaxedBody struct {
 // canonBuffer is the size of the pieces, in octets.
 const canonBuffer = 32 << 10
 
+// enough is room for a word, in octets, with what stands before it.
+const enough = 64
+
 // Write implements io.Writer.
 func (r *relaxedBody) Write(p []byte) (int, error) {
 	total := len(p)
@@ -53,9 +56,13 @@ func (r *relaxedBody) Write(p []byte) (int, error) {
 			continue
 		}
 		if c == '\n' {
-			r.lineEnds++
+			n := 1
+			for n < len(p) && p[n] == '\n' {
+				n++
+			}
+			r.lineEnds += n
 			r.blank, r.cr = false, false
-			p = p[1:]
+			p = p[n:]
 			continue
 		}
 		if r.cr {
@@ -66,10 +73,25 @@ func (r *relaxedBody) Write(p []byte) (int, error) {
 			p = p[1:]
 			continue
 		}
-		n := contentLength(p[:min(len(p), canonBuffer-1)])
-		if err := r.content(p[:n]); err != nil {
-			return total - len(p), err
+		if r.lineEnds > 1 || cap(r.out)-len(r.out) < enough {
+			n := contentLength(p[:min(len(p), canonBuffer-1)])
+			if err := r.content(p[:n]); err != nil {
+				return total - len(p), err
+			}
+			p = p[n:]
+			continue
 		}
+		// As most words are: after a blank or a line end, and with room for them.
+		if r.lineEnds == 1 {
+			r.out = append(r.out, '\r', '\n')
+			r.lineEnds = 0
+		}
+		if r.blank {
+			r.out = append(r.out, ' ')
+			r.blank = false
+		}
+		n := contentLength(p[:min(len(p), cap(r.out)-len(r.out))])
+		r.out = append(r.out, p[:n]...)
 		p = p[n:]
 	}
 	return total, nil
@@ -91,11 +113,13 @@ func (r *relaxedBody) content(p []byte) error {
 	if r.out == nil {
 		r.out = make([]byte, 0, canonBuffer)
 	}
-	for ; r.lineEnds > 0; r.lineEnds-- {
-		if err := r.makeRoom(2); err != nil {
+	for r.lineEnds > 0 {
+		n := min(r.lineEnds, len(lineEnds)/2)
+		if err := r.makeRoom(2 * n); err != nil {
 			return err
 		}
-		r.out = append(r.out, '\r', '\n')
+		r.out = append(r.out, lineEnds[:2*n]...)
+		r.lineEnds -= n
 	}
 	if err := r.makeRoom(1 + len(p)); err != nil {
 		return err
@@ -107,6 +131,9 @@ func (r *relaxedBody) content(p []byte) error {
 	r.out = append(r.out, p...)
 	return nil
 }
+
+// lineEnds are some at a time, for bodies that are made of them.
+const lineEnds = "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"
 
 // makeRoom writes what waits if n octets more would not fit.
 func (r *relaxedBody) makeRoom(n int) error {

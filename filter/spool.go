@@ -123,6 +123,13 @@ func unnamedFile(dir string) (*os.File, error) {
 func (m *Message) scan(b []byte) {
 	m.EightBit = m.EightBit || hasEightBit(b)
 	for len(b) > 0 {
+		if m.line == 0 {
+			// No line is the longest that ends within the room of the longest so far: of millions of short ones, few are looked at.
+			if end := bytes.LastIndexByte(b[:min(len(b), m.LongestLine+1)], '\n'); end >= 0 {
+				b = b[end+1:]
+				continue
+			}
+		}
 		line, rest, ended := bytes.Cut(b, []byte{'\n'})
 		m.line += len(line) - bytes.Count(line, []byte{'\r'})
 		m.LongestLine = max(m.LongestLine, m.line)

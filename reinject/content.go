@@ -24,8 +24,23 @@ var (
 // Write implements io.Writer. An error is the connection's, and sticks to it.
 func (w *dataWriter) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
-		line, after, ended := bytes.Cut(rest, lf)
-		body := bytes.TrimRight(line, "\r")
+		if rest[0] == '\n' {
+			w.endLine()
+			rest = rest[1:]
+			continue
+		}
+		line, after, ended := cutLine(rest)
+		body := line
+		for len(body) > 0 && body[len(body)-1] == '\r' {
+			body = body[:len(body)-1]
+		}
+		if ended && len(body) == len(line) && len(body) < short && !w.midLine && w.crs == 0 {
+			if err := w.shortLine(body); err != nil {
+				return 0, err
+			}
+			rest = after
+			continue
+		}
 		if len(body) > 0 {
 			w.releaseCRs()
 			if !w.midLine && body[0] == '.' {
@@ -45,6 +60,30 @@ func (w *dataWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// shortLine writes a whole line that is not empty.
+func (w *dataWriter) shortLine(body []byte) error {
+	line := w.out.AvailableBuffer()
+	if body[0] == '.' {
+		line = append(line, '.')
+	}
+	line = append(append(line, body...), '\r', '\n')
+	_, err := w.out.Write(line)
+	return err
+}
+
+// short is a line, in octets, that is better taken as a whole.
+const short = 16
+
+// cutLine is bytes.Cut at LF, which for short lines takes longer than looking.
+func cutLine(p []byte) (line, after []byte, ended bool) {
+	for i, c := range p[:min(len(p), short)] {
+		if c == '\n' {
+			return p[:i], p[i+1:], true
+		}
+	}
+	return bytes.Cut(p, lf)
+}
+
 // releaseCRs writes the CRs that turned out to stand inside a line.
 func (w *dataWriter) releaseCRs() {
 	for ; w.crs > 0; w.crs-- {
@@ -54,7 +93,8 @@ func (w *dataWriter) releaseCRs() {
 }
 
 func (w *dataWriter) endLine() {
-	w.out.Write(crlf)
+	w.out.WriteByte('\r')
+	w.out.WriteByte('\n')
 	w.midLine, w.crs = false, 0
 }
 
