@@ -53,8 +53,10 @@ func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) 
 			}
 			old.read(bounded(field.Value(), rest))
 			rest -= min(rest, len(field.Value()))
-			if original := originalFrom(field.Value()); original != nil && len(originals) < maxOriginals {
-				originals = append(originals, original)
+			if len(originals) < maxOriginals {
+				if original := originalFrom(field.Value()); original != nil {
+					originals = append(originals, original)
+				}
 			}
 		case field.Is("Reply-To"):
 			hasReplyTo = hasReplyTo || len(bytes.TrimSpace(field.Value())) > 0

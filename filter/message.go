@@ -12,6 +12,14 @@ import (
 
 var errTooLong = errors.New("too long to be parsed")
 
+// authorDomains are those of the message, found out once: a header can name a hundred thousand.
+func (m *Message) authorDomains() []string {
+	if m.authors == nil {
+		m.authors = append([]string{}, authorDomains(m.Header)...)
+	}
+	return m.authors
+}
+
 // authorDomains gives the domains, canonical and each once, that a receiver could take for the author's: those of all
 // addresses in all From: fields. A field that does not parse is read leniently, as receivers do, each in its own way:
 // then every word after an @ counts. So is one that is longer than cleanup(8) lets through, for parsing takes many times its size.

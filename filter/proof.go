@@ -24,7 +24,7 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 		ClientIP: ip,
 		HELO:     env.HELO,
 		Sender:   env.Sender,
-		Authors:  authorDomains(m.Header),
+		Authors:  m.authorDomains(),
 		Trusted:  f.trustedResults(m),
 	}
 	chain := arc.Read(m.Header)
@@ -110,7 +110,7 @@ func (f *Filter) age(m *Message) time.Duration {
 // facts gathers what the plan has to know of the message.
 func (f *Filter) facts(m *Message, proven proof) facts {
 	known := facts{
-		authors:     authorDomains(m.Header),
+		authors:     m.authorDomains(),
 		oversized:   m.Oversized,
 		proven:      proven,
 		patient:     f.age(m) < time.Duration(f.config.Limits.DNSPatience),

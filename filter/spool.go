@@ -28,11 +28,12 @@ type Message struct {
 	// LongestLine is the length of the longest line in octets, without its line end.
 	LongestLine int
 
-	line   int      // length of the line that is being read
-	head   []byte   // the first octets
-	file   *os.File // the octets after head; nil if there are none
-	size   int64
-	bodyAt int // where in head the body starts, with the empty line that precedes it, if there is one
+	authors []string // see authorDomains
+	line    int      // length of the line that is being read
+	head    []byte   // the first octets
+	file    *os.File // the octets after head; nil if there are none
+	size    int64
+	bodyAt  int // where in head the body starts, with the empty line that precedes it, if there is one
 }
 
 // spool reads a message to its end: up to memory octets stay in memory (a header always does), the rest goes to a file in dir

@@ -193,6 +193,7 @@ type lab struct {
 	dir, program, config string
 	meter                meter
 	command              string // filter or verify
+	header               string // of the plain message
 	dns                  *dnstest.Server
 	plain                map[int]cost
 }
@@ -208,7 +209,7 @@ const (
 )
 
 func newLab(t *testing.T) *lab {
-	l := &lab{dir: mta.Folder(t), command: "filter", plain: map[int]cost{}, meter: newMeter(t)}
+	l := &lab{dir: mta.Folder(t), command: "filter", header: hostileAuthor, plain: map[int]cost{}, meter: newMeter(t)}
 	var err error
 	if l.dns, err = dnstest.Start(hostileDNS); err != nil {
 		t.Fatal(err)
@@ -221,10 +222,10 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// verifying is the lab for verify, whose work is a part of filter's.
+// verifying is the lab for verify, whose work is a part of filter's. A message without a signature would leave it none.
 func (l *lab) verifying() *lab {
 	v := *l
-	v.command, v.plain = "verify", map[int]cost{}
+	v.command, v.plain, v.header = "verify", map[int]cost{}, numbered(signatureOf("relaxed/relaxed", ""))(1)+hostileAuthor
 	return &v
 }
 
@@ -281,7 +282,7 @@ func (l *lab) examine(t *testing.T, shape hostile, small int) {
 func (l *lab) judge(t *testing.T, small, large cost, size int) (complaints []string) {
 	plain, known := l.plain[size]
 	if !known || large.cpu > maxTimes*plain.cpu+slack {
-		c := l.run(t, hostile{header: func(int) string { return hostileAuthor }, body: within("\n", repeat("All work and no play makes Jack a dull boy.\n"), "")}, size)
+		c := l.run(t, hostile{header: func(int) string { return l.header }, body: within("\n", repeat("All work and no play makes Jack a dull boy.\n"), "")}, size)
 		if !known || c.cpu < plain.cpu {
 			plain = c
 			l.plain[size] = c
