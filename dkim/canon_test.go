@@ -3,6 +3,7 @@ package dkim
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -79,7 +80,7 @@ func TestARunOfBlankLinesIsCountedNotKept(t *testing.T) {
 
 // relaxedByTheBook does what RFC 6376 section 3.4.4 says, step by step, on a body without a bare CR.
 func relaxedByTheBook(body string) string {
-	body = regexp.MustCompile(`\r*\n`).ReplaceAllString(body, "\r\n")
+	body = lineEnd.ReplaceAllString(body, "\r\n")
 	body = regexp.MustCompile(`[ \t]+\r\n`).ReplaceAllString(body, "\r\n")
 	body = regexp.MustCompile(`[ \t]+$`).ReplaceAllString(body, "")
 	body = regexp.MustCompile(`[ \t]+`).ReplaceAllString(body, " ")
@@ -92,11 +93,19 @@ func relaxedByTheBook(body string) string {
 	return body
 }
 
+// bodies are seeds. Some are longer than the pieces that are hashed at once.
+var bodies = []string{"", "a \t b\r\r\n\n\nc\n \n", " \r\n", "a", "\t\n\n.", strings.Repeat("x y\n\n", 100), strings.Repeat(".\n", canonBuffer),
+	strings.Repeat("\n", 2*canonBuffer) + "x", strings.Repeat(strings.Repeat("x", 61)+"\n"+strings.Repeat("y", 62)+"\r\n", 1000), strings.Repeat("z", 2*canonBuffer)}
+
+var (
+	bareCR  = regexp.MustCompile(`\r+([^\r\n]|$)`)
+	lineEnd = regexp.MustCompile(`\r*\n`)
+)
+
 func FuzzRelaxedBody(f *testing.F) {
-	for _, seed := range []string{"", "a \t b\r\r\n\n\nc\n \n", " \r\n", "a", "\t\n\n.", strings.Repeat("x y\n\n", 100)} {
+	for _, seed := range bodies {
 		f.Add([]byte(seed), uint16(7))
 	}
-	bareCR := regexp.MustCompile(`\r+([^\r\n]|$)`)
 	f.Fuzz(func(t *testing.T, body []byte, piece uint16) {
 		body = bareCR.ReplaceAll(body, []byte("$1"))
 		whole := relax(t, body, len(body)+1)
@@ -108,6 +117,31 @@ func FuzzRelaxedBody(f *testing.F) {
 		}
 		if again := relax(t, []byte(whole), 3); again != whole {
 			t.Errorf("the canonical form %q is not its own: %q", whole, again)
+		}
+	})
+}
+
+func FuzzSimpleBody(f *testing.F) {
+	for _, seed := range bodies {
+		f.Add([]byte(seed), uint16(7))
+	}
+	f.Fuzz(func(t *testing.T, body []byte, piece uint16) {
+		body = bareCR.ReplaceAll(body, []byte("$1"))
+		var out bytes.Buffer
+		w := &simpleBody{relaxedBody{w: &out}}
+		for part := range slices.Chunk(body, int(piece)+1) {
+			if _, err := w.Write(part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if want := simpleByTheBook(lineEnd.ReplaceAllString(string(body), "\r\n")); out.String() != want {
+			t.Errorf("%.100q in pieces of %d gave %.100q, want %.100q", body, int(piece)+1, out.String(), want)
+		}
+		if w.hasBareCR {
+			t.Errorf("a bare CR was seen in %.100q", body)
 		}
 	})
 }
