@@ -3,6 +3,7 @@ package dkim
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"hash"
 	"io"
 	"slices"
@@ -77,25 +78,50 @@ func (s *simpleBody) Close() error {
 	return s.relaxedBody.Close()
 }
 
-// bodyHash hashes a body in one canonical form, once for all signatures that want it.
-type bodyHash struct {
-	digests
-	body io.WriteCloser
-	seen *relaxedBody // the same, for what it saw
+// BodyHash hashes a body in one canonical form (RFC 6376 section 3.4) by SHA-256, once for all signatures that want it. Its memory does not
+// grow with the body.
+type BodyHash struct {
+	digests digests
+	form    io.WriteCloser
+	seen    *relaxedBody // the same, for what it saw
+	closed  bool
 }
 
+// NewBodyHash starts hashing a body. The caller writes it, without the empty line before it, and closes it.
+func NewBodyHash(c Canonicalization) *BodyHash { return newBodyHash(c, nil) }
+
 // newBodyHash is given the lengths that l= tags name, in any order.
-func newBodyHash(c Canonicalization, limits []int64) *bodyHash {
+func newBodyHash(c Canonicalization, limits []int64) *BodyHash {
 	slices.Sort(limits)
-	h := &bodyHash{digests: digests{running: sha256.New(), limits: slices.Compact(limits), limited: map[int64][sha256.Size]byte{}}}
+	h := &BodyHash{digests: digests{running: sha256.New(), limits: slices.Compact(limits), limited: map[int64][sha256.Size]byte{}}}
 	if c == Simple {
 		simple := &simpleBody{relaxedBody{w: &h.digests}}
-		h.body, h.seen = simple, &simple.relaxedBody
+		h.form, h.seen = simple, &simple.relaxedBody
 	} else {
 		h.seen = &relaxedBody{w: &h.digests}
-		h.body = h.seen
+		h.form = h.seen
 	}
 	return h
+}
+
+// Write takes a part of the body; lines end with LF or with CRs and LF. It never fails.
+func (h *BodyHash) Write(p []byte) (int, error) { return h.form.Write(p) }
+
+// Close ends the body; closing it again does nothing. It never fails.
+func (h *BodyHash) Close() error {
+	if h.closed {
+		return nil
+	}
+	h.closed = true
+	return h.form.Close()
+}
+
+// Sum is the hash of the closed body, for bh=. The error is ErrUnsignable for a body that is not to be signed.
+func (h *BodyHash) Sum() ([sha256.Size]byte, error) {
+	if h.seen.hasBareCR {
+		return [sha256.Size]byte{}, fmt.Errorf("%w: the body has a CR within a line, which verifiers read in different ways", ErrUnsignable)
+	}
+	return h.digests.whole(), nil
 }
 
 // digests notes the hash of a text at several lengths while it passes.

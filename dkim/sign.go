@@ -48,24 +48,21 @@ const (
 // maxNameList bounds the h= tag, in octets.
 const maxNameList = 4096
 
-// Signer makes the signatures of several keys in one pass over the body, which is hashed once: relaxed/relaxed, SHA-256, all over the
-// same fields. Its memory does not grow with the body.
+// Signer makes the signatures of several keys: relaxed/relaxed, SHA-256, all over the same fields.
 type Signer struct {
 	keys   []*Key
 	names  []string
 	fields hash.Hash // over the fields to sign
-	body   *bodyHash
-	closed bool
 }
 
-// NewSigner starts signing a message with the given header. The error is ErrUnsignable for a header that cannot be signed.
-// The caller writes the body, without the empty line before it, and asks for the signatures.
+// NewSigner starts signing a message with the given header. The error is ErrUnsignable for a header that cannot be signed: so it comes
+// before the body is hashed.
 func NewSigner(header Header, keys []*Key) (*Signer, error) {
 	names, err := SignedNames(header)
 	if err != nil {
 		return nil, err
 	}
-	s := &Signer{keys: keys, names: names, fields: sha256.New(), body: newBodyHash(Relaxed, nil)}
+	s := &Signer{keys: keys, names: names, fields: sha256.New()}
 	WriteFields(s.fields, header, names)
 	return s, nil
 }
@@ -133,25 +130,10 @@ func signedAs(field Field, also []string) (int, string) {
 	return -1, ""
 }
 
-// Write takes a part of the body; lines end with LF or with CRs and LF.
-func (s *Signer) Write(p []byte) (int, error) { return s.body.body.Write(p) }
-
-// BodyHash ends the body and gives its hash, for bh=. The error is ErrUnsignable for a body that cannot be signed.
-func (s *Signer) BodyHash() (sum [sha256.Size]byte, err error) {
-	if !s.closed {
-		s.closed = true
-		s.body.body.Close() // hashing has no errors
-	}
-	if s.body.seen.hasBareCR {
-		return sum, fmt.Errorf("%w: the body has a CR within a line, which verifiers read in different ways", ErrUnsignable)
-	}
-	return s.body.whole(), nil
-}
-
-// Sign ends the body and gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the message. now is their
-// t=. They are folded, with CRLF. The error is ErrUnsignable for a body that cannot be signed.
-func (s *Signer) Sign(now time.Time) (Header, error) {
-	sum, err := s.BodyHash()
+// Sign gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the message. body is the closed body in
+// relaxed form, and now their t=. They are folded, with CRLF. The error is ErrUnsignable for a body that is not to be signed.
+func (s *Signer) Sign(body *BodyHash, now time.Time) (Header, error) {
+	sum, err := body.Sum()
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -78,8 +77,7 @@ type Verifier struct {
 	options    VerifyOptions
 	fields     fieldIndex
 	signatures []*Signature
-	bodies     map[Canonicalization]*bodyHash
-	closed     bool
+	bodies     map[Canonicalization]*BodyHash
 }
 
 // NewVerifier reads the signatures of a message with the given header, which is not to be changed before Verify. The caller writes
@@ -97,7 +95,7 @@ func NewVerifier(h Header, o VerifyOptions, others ...*Signature) *Verifier {
 	if o.MaxSignatures <= 0 {
 		o.MaxSignatures = defaultMaxSignatures
 	}
-	v := &Verifier{options: o, bodies: map[Canonicalization]*bodyHash{}}
+	v := &Verifier{options: o, bodies: map[Canonicalization]*BodyHash{}}
 	for _, field := range h {
 		if len(v.signatures) == o.MaxSignatures {
 			break
@@ -182,27 +180,24 @@ func appendLowerName(b []byte, f Field) []byte {
 	return b
 }
 
-// Write takes a part of the body; lines end with LF or with CRs and LF.
+// Write takes a part of the body; lines end with LF or with CRs and LF. It never fails.
 func (v *Verifier) Write(p []byte) (int, error) {
 	for _, body := range v.bodies {
-		if _, err := body.body.Write(p); err != nil {
-			return 0, fmt.Errorf("hashing the body: %w", err)
-		}
+		body.Write(p)
 	}
 	return len(p), nil
 }
 
-// Close ends the body. It comes before whatever depends on the body, and Verify does it, too.
+// Close ends the body. It comes before whatever depends on the body, and Verify does it, too. It never fails.
 func (v *Verifier) Close() error {
-	if v.closed {
-		return nil
-	}
-	v.closed = true
 	for _, body := range v.bodies {
-		body.body.Close() // hashing has no errors
+		body.Close()
 	}
 	return nil
 }
+
+// Body is the body in one form, hashed on the way; nil if no signature wanted that.
+func (v *Verifier) Body(c Canonicalization) *BodyHash { return v.bodies[c] }
 
 // Verify ends the body and gives a verdict on each signature, from the top one down; none if there is no signature. Keys are looked
 // up side by side, each name once, and only where nothing else has failed. When the context ends, missing keys are TempError. It is
@@ -238,11 +233,11 @@ func (s *signature) checkTimes(now time.Time) *problem {
 }
 
 // checkBody compares bh=.
-func (s *signature) checkBody(body *bodyHash) *problem {
-	sum := body.whole()
+func (s *signature) checkBody(body *BodyHash) *problem {
+	sum := body.digests.whole()
 	if s.limited {
 		var isLongEnough bool
-		if sum, isLongEnough = body.upTo(s.limit); !isLongEnough {
+		if sum, isLongEnough = body.digests.upTo(s.limit); !isLongEnough {
 			return permError("l= is more than the body has")
 		}
 	}

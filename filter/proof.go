@@ -41,6 +41,7 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 			return proof{}, err
 		}
 		verifier.Close()
+		m.relaxed = verifier.Body(dkim.Relaxed)
 	}
 	proven := f.checkTransit(ctx, resolver, request, authn.Check(ctx, resolver, request, verify, follow))
 	proven.chain = chain

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"io"
 	"time"
 
@@ -95,19 +94,16 @@ func traceFields(r Recipient) dkim.Header {
 }
 
 // sign makes the DKIM-Signature fields for the message's body under the given header.
-func (m *Message) sign(header dkim.Header, keys []*dkim.Key, now time.Time) (fields dkim.Header, bodyHash [sha256.Size]byte, err error) {
+func (m *Message) sign(header dkim.Header, keys []*dkim.Key, now time.Time) (dkim.Header, error) {
 	signer, err := dkim.NewSigner(header, keys)
 	if err != nil {
-		return nil, bodyHash, err
+		return nil, err
 	}
-	if err := m.writeBody(signer); err != nil {
-		return nil, bodyHash, err
+	body, err := m.relaxedBody()
+	if err != nil {
+		return nil, err
 	}
-	if fields, err = signer.Sign(now); err != nil {
-		return nil, bodyHash, err
-	}
-	bodyHash, err = signer.BodyHash()
-	return fields, bodyHash, err
+	return signer.Sign(body, now)
 }
 
 // SignMessage copies a message from r to w with a DKIM-Signature field of each key on top. All of r is read before w is written to.
@@ -120,7 +116,7 @@ func SignMessage(w io.Writer, r io.Reader, keys []*dkim.Key) error {
 	if err := m.checkWhole(0); err != nil {
 		return err
 	}
-	fields, _, err := m.sign(m.Header, keys, time.Now())
+	fields, err := m.sign(m.Header, keys, time.Now())
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,20 +36,14 @@ func (w *world) seal(t *testing.T, spec, header, body string) string {
 		t.Fatal(err)
 	}
 	fields, _ := dkim.SplitHeader([]byte(header))
-	signer, err := dkim.NewSigner(fields, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if tag["break"] == "body" {
 		body += "more\r\n"
 	}
-	signer.Write([]byte(body))
-	sum, err := signer.BodyHash()
-	if err != nil {
-		t.Fatal(err)
-	}
+	hashed := dkim.NewBodyHash(dkim.Relaxed)
+	io.WriteString(hashed, body)
+	hashed.Close()
 	_, failed := tag["failed"]
-	set, err := arc.Read(fields).Seal(fields, sum, arc.Sealing{Key: key, Results: tag["d"] + "; dmarc=pass header.from=bank.example", Intact: !failed, Now: w.now})
+	set, err := arc.Read(fields).Seal(fields, hashed, arc.Sealing{Key: key, Results: tag["d"] + "; dmarc=pass header.from=bank.example", Intact: !failed, Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}

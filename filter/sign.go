@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,7 @@ import (
 )
 
 // sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over what leaves, then the ARC set,
-// over these, too. The body is read once.
+// over these, too.
 func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report) error {
 	keys, sealing, err := f.keysFor(d, report)
 	if err != nil {
@@ -23,7 +22,7 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report)
 	if len(keys) == 0 && sealing == nil {
 		return nil
 	}
-	signatures, bodyHash, err := leaving.message.sign(leaving.remaining(), keys, f.now())
+	signatures, err := leaving.message.sign(leaving.remaining(), keys, f.now())
 	if errors.Is(err, dkim.ErrUnsignable) {
 		report.note(err.Error())
 		return nil
@@ -35,12 +34,16 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report)
 	if sealing == nil {
 		return nil
 	}
-	return f.seal(leaving, sealing, bodyHash, known.proven, report)
+	return f.seal(leaving, sealing, known.proven, report)
 }
 
 // seal puts an ARC set on top.
-func (f *Filter) seal(leaving *content, key *dkim.Key, bodyHash [sha256.Size]byte, proven proof, report *Report) error {
-	set, err := proven.chain.Seal(slices.Concat(leaving.added, leaving.remaining()), bodyHash, arc.Sealing{
+func (f *Filter) seal(leaving *content, key *dkim.Key, proven proof, report *Report) error {
+	body, err := leaving.message.relaxedBody()
+	if err != nil {
+		return err
+	}
+	set, err := proven.chain.Seal(slices.Concat(leaving.added, leaving.remaining()), body, arc.Sealing{
 		Key:     key,
 		Results: authn.Format(f.config.Hostname, proven.Results),
 		Intact:  proven.ARC.Status == dkim.Pass,

@@ -28,10 +28,11 @@ type Message struct {
 	// LongestLine is the length of the longest line in octets, without its line end.
 	LongestLine int
 
-	authors []string // see authorDomains
-	line    int      // length of the line that is being read
-	head    []byte   // the first octets
-	file    *os.File // the octets after head; nil if there are none
+	authors []string       // see authorDomains
+	relaxed *dkim.BodyHash // see relaxedBody
+	line    int            // length of the line that is being read
+	head    []byte         // the first octets
+	file    *os.File       // the octets after head; nil if there are none
 	size    int64
 	bodyAt  int // where in head the body starts, with the empty line that precedes it, if there is one
 }
@@ -183,6 +184,19 @@ func (m *Message) WriteTo(w io.Writer) (int64, error) { return m.writeFrom(w, 0)
 func (m *Message) writeBody(w io.Writer) error {
 	_, err := m.writeFrom(w, m.bodyAt+emptyLine(m.head[m.bodyAt:]))
 	return err
+}
+
+// relaxedBody is the closed body in relaxed form, hashed once: to sign, it is the same for all deliveries, and verifying may have done it.
+func (m *Message) relaxedBody() (*dkim.BodyHash, error) {
+	if m.relaxed == nil {
+		body := dkim.NewBodyHash(dkim.Relaxed)
+		if err := m.writeBody(body); err != nil {
+			return nil, err
+		}
+		body.Close()
+		m.relaxed = body
+	}
+	return m.relaxed, nil
 }
 
 // emptyLine is the length of the empty line that b starts with, or 0.

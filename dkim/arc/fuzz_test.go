@@ -46,16 +46,7 @@ func FuzzVerify(f *testing.F) {
 		if hasARC != (result.Status != dkim.None) || (result.Status == dkim.Pass) != (result.Reason == "") && hasARC {
 			t.Errorf("ARC fields: %t, %+v", hasARC, result)
 		}
-		signer, err := dkim.NewSigner(header, nil)
-		if err != nil {
-			return
-		}
-		signer.Write([]byte(body))
-		sum, err := signer.BodyHash()
-		if err != nil {
-			return
-		}
-		set, err := chain.Seal(header, sum, Sealing{Key: key, Results: "mx.example.org; none", Intact: result.Status == dkim.Pass, Now: time.Now()})
+		set, err := chain.Seal(header, hashed(body), Sealing{Key: key, Results: "mx.example.org; none", Intact: result.Status == dkim.Pass, Now: time.Now()})
 		if err != nil {
 			if !errors.Is(err, dkim.ErrUnsignable) {
 				t.Error(err)

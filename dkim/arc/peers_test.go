@@ -3,6 +3,7 @@ package arc
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,21 +57,24 @@ func seal(t testing.TB, message, status string, key *dkim.Key) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer.Write([]byte(body))
-	signed, err := signer.Sign(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := signer.BodyHash()
+	signed, err := signer.Sign(hashed(body), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	header = append(signed, header...)
-	set, err := chain.Seal(header, sum, Sealing{Key: key, Results: key.Domain + "; arc=" + status, Intact: status == "pass", Now: time.Now()})
+	set, err := chain.Seal(header, hashed(body), Sealing{Key: key, Results: key.Domain + "; arc=" + status, Intact: status == "pass", Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return joined(append(set, header...)) + "\r\n" + body
+}
+
+// hashed is a closed body in relaxed form.
+func hashed(body string) *dkim.BodyHash {
+	h := dkim.NewBodyHash(dkim.Relaxed)
+	io.WriteString(h, body)
+	h.Close()
+	return h
 }
 
 func joined(header dkim.Header) string {

@@ -25,9 +25,9 @@ type Sealing struct {
 }
 
 // Seal makes the next set of the chain, to be put on top of the message (RFC 8617 section 5.1). It is the last thing that is
-// done to a message: header is as it will leave, and bodyHash that of its relaxed body. An error wraps dkim.ErrUnsignable if the message
+// done to a message: header is as it will leave, and body closed, in relaxed form. An error wraps dkim.ErrUnsignable if the message
 // cannot be sealed, for one because there is an Obstacle.
-func (c *Chain) Seal(header dkim.Header, bodyHash [sha256.Size]byte, s Sealing) (dkim.Header, error) {
+func (c *Chain) Seal(header dkim.Header, body *dkim.BodyHash, s Sealing) (dkim.Header, error) {
 	if obstacle := c.Obstacle(); obstacle != "" {
 		return nil, fmt.Errorf("%w: no ARC set can be added: %s", dkim.ErrUnsignable, obstacle)
 	}
@@ -40,12 +40,16 @@ func (c *Chain) Seal(header dkim.Header, bodyHash [sha256.Size]byte, s Sealing) 
 			return nil, err
 		}
 	}
+	sum, err := body.Sum()
+	if err != nil {
+		return nil, err
+	}
 	instance := dkim.Tag{Name: "i", Value: strconv.Itoa(c.highest + 1)}
 	results := dkim.Field("ARC-Authentication-Results: i=" + instance.Value + "; " + s.Results + "\r\n")
 
 	fields := sha256.New()
 	dkim.WriteFields(fields, header, s.names)
-	tags := append([]dkim.Tag{instance}, s.Key.MessageTags(bodyHash, s.names, s.Now)...)
+	tags := append([]dkim.Tag{instance}, s.Key.MessageTags(sum, s.names, s.Now)...)
 	message, err := s.signField("ARC-Message-Signature", tags, fields)
 	if err != nil {
 		return nil, err

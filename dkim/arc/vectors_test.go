@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -198,16 +197,7 @@ func TestTheSigningVectorsAreMet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			signer, err := dkim.NewSigner(header, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			signer.Write([]byte(body))
-			var sum [sha256.Size]byte
-			if sum, err = signer.BodyHash(); err != nil {
-				t.Fatal(err)
-			}
-			set, err := chain.Seal(header, sum, Sealing{Key: key, Results: gathered(header, v.ServerID), Intact: result.Status == dkim.Pass,
+			set, err := chain.Seal(header, hashed(body), Sealing{Key: key, Results: gathered(header, v.ServerID), Intact: result.Status == dkim.Pass,
 				Now: time.Unix(seconds, 0), names: strings.Split(v.SigHeaders, ":"), signField: plainField(t, private)})
 			if err != nil {
 				t.Fatal(err)
