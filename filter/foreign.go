@@ -23,12 +23,12 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return deliver, dnsTrouble()
 	}
 	d.Stamp, d.Purge = true, msg.claimed > 0
-	authentic := msg.proven.DMARC.Status == authn.Pass
+	authentic := msg.authentic()
 	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine || msg.proven.DMARC.Policy == authn.PolicyReject
 	if !authentic {
 		if claimed := p.claimedOwn(env, msg.authors); len(claimed) > 0 {
 			d.because("From: is in %s, aligned with a domain of ours, and nothing proves that it comes from there", strings.Join(claimed, ", "))
-			return p.forgedOwnDomain(d, env, msg, claimed, strict)
+			return p.forgedOwnDomain(d, env, msg, strict)
 		}
 		// After dns_patience, what DNS did not tell is no failure: mail is not refused for it.
 		if strict && msg.proven.DMARC.Status != authn.TempError {
@@ -49,8 +49,8 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return deliver, err
 	}
 	p.spareSignatures(d, msg)
-	if !authentic && p.disownSender(d, env, msg, msg.authors) {
-		return deliver, nil
+	if done, err := p.disownSender(d, env, msg); done || err != nil {
+		return deliver, err
 	}
 	return deliver, p.rewriteSender(d, env)
 }
@@ -72,39 +72,55 @@ func (p *policy) claimedOwn(env *Envelope, authors []string) []string {
 	return claimed
 }
 
-// forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for.
-func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, claimed []string, strict bool) (verdict, *Failure) {
-	refusal := &Failure{Kind: Policy, Code: "5.7.1", Reason: "From: is in a domain of ours, and the message does not come from there"}
+// forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for. What would vouch for
+// it merely by being sent on is refused after all, see laundering.
+func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict bool) (verdict, *Failure) {
 	setting := p.dmarc.OnOwnDomainForgery
 	if setting == "reject" || setting == "policy" && strict {
-		return deliver, refusal
+		return deliver, &Failure{Kind: Policy, Code: "5.7.1", Reason: "From: is in a domain of ours, and the message does not come from there"}
 	}
-	if !p.vouchesBySending(env, claimed) {
+	done, err := p.disownSender(d, env, msg)
+	if !done {
 		d.because("forwarded as it came")
-		return deliver, nil
 	}
-	// SPF names this host for the sender's domain: merely sending it on would make the forgery pass.
-	if p.disownSender(d, env, msg, claimed) {
-		return deliver, nil
+	return deliver, err
+}
+
+// laundering is the last word on every delivery: an error if merely sending the message on would make it pass DMARC, though it proves nothing.
+func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
+	if d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted) || !p.vouchesFor(d.Sender, msg) {
+		return nil
 	}
 	dmarc := msg.proven.DMARC
 	switch {
-	case setting == "forward" || dmarc.Status == authn.None:
-		d.because("forwarded as it came")
-		return deliver, nil
+	case msg.oversized:
+		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "header is too long to find out who sent the message"}
+	case dmarc.Status == authn.None: // there is nothing to pass
+		return nil
+	case p.dmarc.OnOwnDomainForgery == "forward" && len(p.claimedOwn(env, msg.authors)) > 0:
+		return nil
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
 		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
-		return deliver, dnsTrouble()
+		return dnsTrouble()
 	}
-	return deliver, refusal
+	return &Failure{Kind: Policy, Code: "5.7.1", Reason: "From: is not proved, and would pass as genuine if this host sent it on"}
 }
 
-// vouchesBySending tells whether the sender that a message came with, sent from here, is likely to pass SPF aligned with From:.
-func (p *policy) vouchesBySending(env *Envelope, authors []string) bool {
-	if env.Sender == "" {
-		return alignedWithAny(p.hostname, authors)
+// vouchesFor tells whether a message sent from here with the given sender is likely to pass SPF aligned with From:. Of a header that was not
+// read, From: may be any.
+func (p *policy) vouchesFor(sender string, msg facts) bool {
+	domain := p.spfDomain(sender)
+	isOurs := sender == "" || p.local.has(domain) || aligned(domain, p.defaultSigner) || aligned(domain, p.srsDomain)
+	return (isOurs || msg.proven.weMaySend) && (msg.oversized || alignedWithAny(domain, msg.authors))
+}
+
+// spfDomain is the domain that a receiver checks by SPF if this host sends with the given sender: of the null sender, that is the HELO name
+// (RFC 7208 section 2.4).
+func (p *policy) spfDomain(sender string) string {
+	if domain := domainOf(sender); domain != "" {
+		return domain
 	}
-	return alignedWithAny(domainOf(env.Sender), authors)
+	return p.hostname
 }
 
 func alignedWithAny(domain string, authors []string) bool {
@@ -121,7 +137,9 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return discard, nil
 	}
 	d.because("DMARC failed on arrival: forwarded as it came")
-	p.disownSender(d, env, msg, msg.authors)
+	if _, err := p.disownSender(d, env, msg); err != nil {
+		return deliver, err
+	}
 	return deliver, p.seal(d, msg)
 }
 
@@ -147,22 +165,24 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	return nil
 }
 
-// disownSender gives mail that is not authenticated an SRS sender where its own is in the From: domain, and this host may send for that
-// domain, as for a local one: merely sending the mail on would make it pass DMARC. It does nothing where the SRS domain is aligned
-// with From:, too.
-func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts, authors []string) (done bool) {
-	domain := domainOf(env.Sender)
-	if p.srs == nil || !p.local.has(domain) && !msg.proven.weMaySend ||
-		!alignedWithAny(domain, authors) || alignedWithAny(p.srsDomain, authors) {
-		return false
+// disownSender gives mail that is not authenticated an SRS sender where its own would make it pass DMARC, merely by being sent on from here. It
+// does nothing where SRS cannot help: the null sender, one that has no SRS form, an SRS domain that is aligned with From:, too.
+func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
+	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) ||
+		!p.vouchesFor(env.Sender, msg) || alignedWithAny(p.srsDomain, msg.authors) {
+		return false, nil
+	}
+	if p.srsError != nil {
+		return false, srsUnusable(p.srsError)
 	}
 	sender, err := p.srs.Forward(env.Sender)
 	if err != nil {
-		return false
+		d.because("sender stays: %v", err)
+		return false, nil
 	}
 	d.Sender = sender
-	d.because("sender rewritten by SRS: %s lets this host send, which would make it pass", domain)
-	return true
+	d.because("sender rewritten by SRS: %s lets this host send, which would make it pass", domainOf(env.Sender))
+	return true, nil
 }
 
 // mungeFrom decides whether another address takes the author's place in From:. Only for authentic mail: the new address is ours,

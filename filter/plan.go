@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"postmend/filter/authn"
 	"postmend/srs"
 )
 
@@ -100,6 +101,9 @@ type facts struct {
 	mended bool
 }
 
+// authentic tells whether From: is proved.
+func (f facts) authentic() bool { return f.proven.DMARC.Status == authn.Pass }
+
 // plan decides. It touches nothing outside its arguments (the clock is in the SRS rewriter).
 func (p *policy) plan(env *Envelope, msg facts) Plan {
 	groups := map[Class]*Delivery{}
@@ -152,6 +156,9 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			plan.Discarded = append(plan.Discarded, *delivery)
 			continue
 		}
+		if err := p.laundering(delivery, env, msg); err != nil {
+			return Plan{Refusal: err}
+		}
 		if class != Local && class != Reversed {
 			delivery.Forecast = p.forecast(delivery, msg, env.isOurs(p.trusted))
 		}
@@ -161,14 +168,20 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 }
 
 // needsProof tells whether the plan depends on what the message proves of its author: only for what comes from outside and
-// leaves again. The rest costs no look-up.
-func (p *policy) needsProof(env *Envelope) bool {
+// leaves again, and of that, what goes back to an original sender only if its own sender and From: are of one domain. The rest, bounces above
+// all, costs no look-up.
+func (p *policy) needsProof(env *Envelope, m *Message) bool {
 	if env.isOurs(p.trusted) {
 		return false
 	}
 	for _, r := range env.Recipients {
-		if class := p.classify(env, r); class == Forwarded || class == Bounce {
+		switch p.classify(env, r) {
+		case Forwarded, Bounce:
 			return true
+		case Reversed:
+			if m.Oversized || alignedWithAny(p.spfDomain(env.Sender), m.authorDomains()) {
+				return true
+			}
 		}
 	}
 	return false
@@ -239,7 +252,8 @@ const (
 func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	switch {
 	case d.Class == Reversed:
-		return deliver, nil
+		_, err := p.disownSender(d, env, msg)
+		return deliver, err
 	case d.Class == Local:
 		d.because("delivered on this side: handed back as it came")
 		return deliver, nil

@@ -43,8 +43,11 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 		verifier.Close()
 		m.relaxed = verifier.Body(dkim.Relaxed)
 	}
-	proven := f.checkTransit(ctx, resolver, request, authn.Check(ctx, resolver, request, verify, follow))
-	proven.chain = chain
+	proven := proof{Results: authn.Check(ctx, resolver, request, verify, follow), chain: chain}
+	status := proven.DMARC.Status
+	if m.Oversized || status != authn.Pass && status != authn.None && alignedWithAny(domainOf(env.Sender), request.Authors) {
+		proven.weMaySend = f.maySend(ctx, resolver, env.Sender)
+	}
 	return proven, nil
 }
 
@@ -53,25 +56,23 @@ type proof struct {
 	authn.Results
 	// chain is what the next ARC set is added to.
 	chain *arc.Chain
-	// weMaySend is set if SPF lets this host send for the sender's domain: then merely sending the message on adds a pass.
+	// weMaySend is set if SPF lets this host send for the sender's domain: then merely sending the message on adds a pass. It is only asked
+	// where that matters.
 	weMaySend bool
 }
 
-// checkTransit asks SPF about this host, where a message failed DMARC whose sender is in the From: domain. The host's addresses are
-// those of its name.
-func (f *Filter) checkTransit(ctx context.Context, resolver *authn.Resolver, request authn.Request, results authn.Results) proof {
-	proven := proof{Results: results}
-	if results.DMARC.Status != authn.Fail || !alignedWithAny(domainOf(request.Sender), request.Authors) {
-		return proven
-	}
+// maySend asks SPF whether this host may send for a sender. The host's addresses are those of its name.
+func (f *Filter) maySend(ctx context.Context, resolver *authn.Resolver, sender string) bool {
 	const enough = 2 // one of IPv4, one of IPv6
 	addresses, _ := resolver.LookupIPAddr(ctx, f.config.Hostname)
 	for _, address := range addresses[:min(len(addresses), enough)] {
 		ip, _ := netip.AddrFromSlice(address.IP)
-		ours := authn.Check(ctx, resolver, authn.Request{ClientIP: ip.Unmap(), HELO: f.config.Hostname, Sender: request.Sender}, nil, nil)
-		proven.weMaySend = proven.weMaySend || ours.SPF.Status == authn.Pass
+		ours := authn.Check(ctx, resolver, authn.Request{ClientIP: ip.Unmap(), HELO: f.config.Hostname, Sender: sender}, nil, nil)
+		if ours.SPF.Status == authn.Pass {
+			return true
+		}
 	}
-	return proven
+	return false
 }
 
 // trustedResults reads the topmost Authentication-Results field of a trusted authserv-id; nil if there is none. Whoever writes such

@@ -185,7 +185,7 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		return nil, Plan{}, facts{}, err
 	}
 	var proven proof
-	if policy.needsProof(env) && !m.Oversized {
+	if policy.needsProof(env, m) {
 		if proven, err = f.prove(ctx, env, m); err != nil {
 			m.Close()
 			return nil, Plan{}, facts{}, err
