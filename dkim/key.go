@@ -50,7 +50,7 @@ func LoadKey(domain, selector, path string) (*Key, error) {
 	if !isDomainName(selector) || !isDomainName(key.RecordName()) {
 		return nil, fmt.Errorf("DKIM key %s: selector %q is not one or more labels of a domain name", path, selector)
 	}
-	text, err := readPrivate(path)
+	text, err := ReadPrivateFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("DKIM key: %w", err)
 	}
@@ -73,8 +73,9 @@ func isDomainName(s string) bool {
 	return true
 }
 
-// readPrivate reads a file that is kept as a secret has to be.
-func readPrivate(path string) ([]byte, error) {
+// ReadPrivateFile reads a file of at most 64 KiB that is kept as a secret has to be: a regular one that only its owner may write to, and
+// only he and its group read, in folders that not everybody may write to.
+func ReadPrivateFile(path string) ([]byte, error) {
 	// Without O_NONBLOCK a pipe in the file's place would hold us up.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -92,7 +93,7 @@ func readPrivate(path string) ([]byte, error) {
 	case mode.Perm()&0o027 != 0:
 		return nil, fmt.Errorf("%s may be used by others (mode %#o); mend it with: chmod g-w,o= %s", path, mode.Perm(), path)
 	case info.Size() > maxKeyFile:
-		return nil, fmt.Errorf("%s is too large for a key (%d octets, at most %d)", path, info.Size(), maxKeyFile)
+		return nil, fmt.Errorf("%s is too large for a secret (%d octets, at most %d)", path, info.Size(), maxKeyFile)
 	}
 	if err := checkFolders(path); err != nil {
 		return nil, err

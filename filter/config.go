@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -139,9 +140,10 @@ type Size int64
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (z *Size) UnmarshalText(text []byte) error {
 	s, shift := string(text), 0
-	for unit, bits := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
+	for i, unit := range [...]string{"KiB", "MiB", "GiB"} {
 		if number, found := strings.CutSuffix(s, unit); found {
-			s, shift = strings.TrimSpace(number), bits
+			s, shift = strings.TrimSpace(number), 10*(i+1)
+			break
 		}
 	}
 	n, err := strconv.ParseInt(s, 10, 32)
@@ -180,11 +182,17 @@ func configError(path string, err error) error {
 
 // readBounded reads a file of the operator's. A mistyped path may name a device or a large log: 4 MiB are enough.
 func readBounded(path string) ([]byte, error) {
-	file, err := os.Open(path)
+	// Without O_NONBLOCK a pipe in the file's place would hold us up.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
+	if info, err := file.Stat(); err != nil {
+		return nil, err
+	} else if info.Mode()&os.ModeNamedPipe != 0 {
+		return nil, fmt.Errorf("%s is a pipe", path)
+	}
 	const limit = 4 << 20
 	text, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err == nil && len(text) > limit {
@@ -200,13 +208,17 @@ func parseConfig(text []byte) (*Config, error) {
 		return nil, err
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return nil, fmt.Errorf("line %d: unknown key %q", lineOfKey(text, unknown[0]), unknown[0])
+		err := fmt.Errorf("unknown key %q", unknown[0])
+		if line := lineOfKey(text, unknown[0]); line > 0 {
+			err = fmt.Errorf("line %d: %w", line, err)
+		}
+		return nil, err
 	}
 	return c, nil
 }
 
 // lineOfKey finds the line, from 1 on, that a key was written in: the toml package does not tell for keys it did not decode.
-// It is 1 for a key written in a way that only a full parser could follow.
+// It is 0 for a key written in a way that only a full parser could follow.
 func lineOfKey(text []byte, key toml.Key) int {
 	table := ""
 	for n, line := 1, 0; line < len(text); n++ {
@@ -229,7 +241,7 @@ func lineOfKey(text []byte, key toml.Key) int {
 			return n
 		}
 	}
-	return 1
+	return 0
 }
 
 // complete fills in defaults and checks what can be checked without touching a key, a secret or the network.
@@ -258,7 +270,8 @@ func (c *Config) complete(dir string) error {
 	if len(c.DKIM.Keys) > 0 {
 		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
 	}
-	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile, &c.Reinject.PasswordFile} {
+	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile, &c.Reinject.PasswordFile,
+		&c.Limits.SpoolDir, &c.Log.Socket} {
 		absolute(path, dir)
 	}
 	for i := range c.DKIM.Keys {
@@ -290,6 +303,11 @@ func (c *Config) check() error {
 	}
 	if len(c.SRS.Separator) != 1 {
 		return fmt.Errorf("srs: separator %q is not one of = + -", c.SRS.Separator)
+	}
+	if c.SRS.Domain != "" {
+		if err := c.SRS.options().Check(); err != nil {
+			return err
+		}
 	}
 	for i := range c.DKIM.Keys {
 		key := &c.DKIM.Keys[i]

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -71,7 +72,7 @@ func TestTheDesignsConfigurationIsTaken(t *testing.T) {
 }
 
 func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
-	c, err := load(t, "[srs]\ndomain = \"srs.example.org\"\nsecrets_file = \"secrets\"\n[[dkim.keys]]\ndomain = \"Example.org\"\nselector = \"s\"\nfile = \"key.pem\"\n")
+	c, err := load(t, "[srs]\ndomain = \"srs.example.org\"\nsecrets_file = \"secrets\"\n[[dkim.keys]]\ndomain = \"Example.org\"\nselector = \"s\"\nfile = \"key.pem\"\n[limits]\nspool_dir = \"spool\"\n[log]\nsocket = \"log\"\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,39 +81,46 @@ func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
 		time.Duration(c.Limits.Deadline) != time.Minute || !slices.Equal(c.TrustedNetworks, want) || c.Hostname == "" || c.DKIM.DefaultDomain != "example.org" {
 		t.Errorf("got %+v", c)
 	}
-	if !filepath.IsAbs(c.SRS.SecretsFile) || !filepath.IsAbs(c.DKIM.Keys[0].File) {
-		t.Errorf("relative paths stayed: %q, %q", c.SRS.SecretsFile, c.DKIM.Keys[0].File)
+	for _, path := range []string{c.SRS.SecretsFile, c.DKIM.Keys[0].File, c.Limits.SpoolDir, c.Log.Socket} {
+		if !filepath.IsAbs(path) {
+			t.Errorf("%q stayed relative", path)
+		}
 	}
 }
 
 func TestABadConfigurationIsNamed(t *testing.T) {
 	for text, want := range map[string]string{
 		"mumble = 1\n": "line 1: unknown key \"mumble\"",
-		"\n# x\n[srs]\n  domian = \"x.example\"\n":     "line 4: unknown key \"srs.domian\"",
-		"[dkim]\n[[dkim.keys]]\n\"selektor\" = 1\n":    "line 3: unknown key \"dkim.keys.selektor\"",
-		"hostname = \"a\"\n[mumble]\nx = 1\n":          "line 2: unknown key \"mumble\"",
-		"srs.mumble = 1\n":                             "line 1: unknown key",
-		"local_domains = 7\n":                          "line 1",
-		"local_domains = \"example.org\"\n":            "line 1",
-		"\n\n[limits]\ndeadline = \"soon\"\n":          "line 4",
-		"[limits]\ndeadline = \"-1s\"\n":               "not a duration",
-		"[limits]\ndeadline = 60\n":                    "line 2",
-		"[limits]\nmemory_spool = \"much\"\n":          "not a size",
-		"[srs]\nmax_age = \"99999999d\"\n":             "not a duration",
-		"trusted_networks = [\"127.0.0.1/99\"]\n":      "line 1",
-		"hostname = \"$myhostname\"\n":                 "$names are not expanded",
-		"hostname = \"a b\"\n":                         "hostname",
-		"hostname = \"x\n":                             "line 1",
-		"[srs]\ndomain = \"srs.example.org\"\n":        "secrets_file",
-		"[srs]\nseparator = \"==\"\n":                  "separator",
-		"[dkim]\ndefault_domain = \"a.example\"\n":     "has no [[dkim.keys]]",
-		"[[dkim.keys]]\nselector = \"a\"\n":            "number 1: domain",
-		"[[dkim.keys]]\ndomain = \"a.example\"\n":      "number 1: selector",
-		"[arc]\ndomain = \"a.example\"\n":              "has no [[dkim.keys]]",
-		"[arc]\nselector = \"b\"\n":                    "selector \"b\"",
-		"[dmarc]\nmunge_from = \"sometimes\"\n":        "when-needed, never, always",
-		"[dmarc]\non_dmarc_fail = \"bounce\"\n":        "forward, reject, discard",
-		"[dmarc]\non_own_domain_forgery = \"maybe\"\n": "policy, reject, forward",
+		"\n# x\n[srs]\n  domian = \"x.example\"\n":                                  "line 4: unknown key \"srs.domian\"",
+		"[dkim]\n[[dkim.keys]]\n\"selektor\" = 1\n":                                 "line 3: unknown key \"dkim.keys.selektor\"",
+		"hostname = \"a\"\n[mumble]\nx = 1\n":                                       "line 2: unknown key \"mumble\"",
+		"srs.mumble = 1\n":                                                          "line 1: unknown key",
+		"local_domains = 7\n":                                                       "line 1",
+		"local_domains = \"example.org\"\n":                                         "line 1",
+		"\n\n[limits]\ndeadline = \"soon\"\n":                                       "line 4",
+		"[limits]\ndeadline = \"-1s\"\n":                                            "not a duration",
+		"[limits]\ndeadline = 60\n":                                                 "line 2",
+		"[limits]\nmemory_spool = \"much\"\n":                                       "not a size",
+		"[limits]\nmemory_spool = \"1KiBMiB\"\n":                                    "not a size",
+		"limits = { x = 1 }\n":                                                      ": unknown key \"limits.x\"",
+		"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nhash_length = 30\n":   "hash_length 30",
+		"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nmax_age = \"600d\"\n": "max_age",
+		"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nseparator = \"_\"\n":  "separator",
+		"[srs]\nmax_age = \"99999999d\"\n":                                          "not a duration",
+		"trusted_networks = [\"127.0.0.1/99\"]\n":                                   "line 1",
+		"hostname = \"$myhostname\"\n":                                              "$names are not expanded",
+		"hostname = \"a b\"\n":                                                      "hostname",
+		"hostname = \"x\n":                                                          "line 1",
+		"[srs]\ndomain = \"srs.example.org\"\n":                                     "secrets_file",
+		"[srs]\nseparator = \"==\"\n":                                               "separator",
+		"[dkim]\ndefault_domain = \"a.example\"\n":                                  "has no [[dkim.keys]]",
+		"[[dkim.keys]]\nselector = \"a\"\n":                                         "number 1: domain",
+		"[[dkim.keys]]\ndomain = \"a.example\"\n":                                   "number 1: selector",
+		"[arc]\ndomain = \"a.example\"\n":                                           "has no [[dkim.keys]]",
+		"[arc]\nselector = \"b\"\n":                                                 "selector \"b\"",
+		"[dmarc]\nmunge_from = \"sometimes\"\n":                                     "when-needed, never, always",
+		"[dmarc]\non_dmarc_fail = \"bounce\"\n":                                     "forward, reject, discard",
+		"[dmarc]\non_own_domain_forgery = \"maybe\"\n":                              "policy, reject, forward",
 	} {
 		_, err := load(t, text)
 		var failure *Failure
@@ -127,6 +135,13 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 func TestFilesThatCannotBeReadAreNamed(t *testing.T) {
 	if _, err := LoadConfig("/nonexistent/postmend.toml"); err == nil || !strings.Contains(err.Error(), "/nonexistent/postmend.toml") {
 		t.Errorf("no configuration: %v", err)
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadConfig(pipe); err == nil || !strings.Contains(err.Error(), pipe+" is a pipe") {
+		t.Errorf("a pipe: %v", err)
 	}
 	c, err := load(t, "local_domains_file = \"/nonexistent/domains\"\n")
 	if err != nil {
@@ -179,7 +194,7 @@ func TestSecretsThatOthersMayReadAreRefused(t *testing.T) {
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readSecrets(file); err == nil || !strings.Contains(err.Error(), "chmod o= "+file) || strings.Contains(err.Error(), "first") {
+	if _, err := readSecrets(file); err == nil || !strings.Contains(err.Error(), "chmod g-w,o= "+file) || strings.Contains(err.Error(), "first") {
 		t.Errorf("readable by all: %v", err)
 	}
 }

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
+	"postmend/dkim"
 	"postmend/srs"
 )
 
@@ -16,29 +16,27 @@ func NewRewriter(config *Config, now func() time.Time) (*srs.Rewriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return srs.New(srs.Options{
-		Domain:     canonicalDomain(config.SRS.Domain),
-		Secrets:    secrets,
-		Separator:  config.SRS.Separator[0],
-		MaxAge:     time.Duration(config.SRS.MaxAge),
-		HashLength: config.SRS.HashLength,
-		Now:        now,
-	})
+	options := config.SRS.options()
+	options.Secrets, options.Now = secrets, now
+	return srs.New(options)
 }
 
-// readSecrets reads one secret a line, and refuses a file that others may read.
+// options are all but the secrets.
+func (c *SRSConfig) options() srs.Options {
+	return srs.Options{
+		Domain:     canonicalDomain(c.Domain),
+		Separator:  c.Separator[0],
+		MaxAge:     time.Duration(c.MaxAge),
+		HashLength: c.HashLength,
+	}
+}
+
+// readSecrets reads one secret a line, of a file that is kept as a DKIM key has to be.
 func readSecrets(path string) ([][]byte, error) {
 	if path == "" {
 		return nil, errors.New("[srs] has no secrets_file")
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("srs: secrets_file: %w", err)
-	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("srs: secrets_file: others may use %s (mode %#o); mend it with: chmod o= %s", path, info.Mode().Perm(), path)
-	}
-	text, err := readBounded(path)
+	text, err := dkim.ReadPrivateFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("srs: secrets_file: %w", err)
 	}

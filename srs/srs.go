@@ -66,8 +66,8 @@ type Rewriter struct {
 	now        func() time.Time
 }
 
-// New checks the options and makes a Rewriter.
-func New(o Options) (*Rewriter, error) {
+// withDefaults fills in what is zero.
+func (o Options) withDefaults() Options {
 	if o.Separator == 0 {
 		o.Separator = '='
 	}
@@ -80,12 +80,38 @@ func New(o Options) (*Rewriter, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if !isDomain(o.Domain) {
+	return o
+}
+
+// maxDays is MaxAge in whole days.
+func (o Options) maxDays() int { return int(o.MaxAge / (24 * time.Hour)) }
+
+// Check finds what is wrong with the options, the secrets aside.
+func (o Options) Check() error {
+	o = o.withDefaults()
+	switch {
+	case !isDomain(o.Domain):
 		hint := ""
 		if strings.Contains(o.Domain, "$") {
 			hint = ": Postfix's $names are not expanded here, write the name itself"
 		}
-		return nil, fmt.Errorf("srs: domain %+.100q is not a domain name%s", o.Domain, hint)
+		return fmt.Errorf("srs: domain %+.100q is not a domain name%s", o.Domain, hint)
+	case !isSeparator(o.Separator):
+		return fmt.Errorf("srs: separator %q is not one of = + -", o.Separator)
+	case o.HashLength < minHash || o.HashLength > maxHash:
+		return fmt.Errorf("srs: hash_length %d is not between %d and %d", o.HashLength, minHash, maxHash)
+	case o.maxDays() < 1 || o.maxDays() > stampModulus/2:
+		// The stamp counts modulo 1024 days: beyond half of that, old and future could not be told apart.
+		return fmt.Errorf("srs: max_age %v is not between 1 and %d days", o.MaxAge, stampModulus/2)
+	}
+	return nil
+}
+
+// New checks the options and makes a Rewriter.
+func New(o Options) (*Rewriter, error) {
+	o = o.withDefaults()
+	if err := o.Check(); err != nil {
+		return nil, err
 	}
 	if len(o.Secrets) == 0 {
 		return nil, errors.New("srs: no secret: at least one is needed to make and to verify hashes")
@@ -97,18 +123,7 @@ func New(o Options) (*Rewriter, error) {
 		}
 		secrets[i] = bytes.Clone(secret)
 	}
-	if !isSeparator(o.Separator) {
-		return nil, fmt.Errorf("srs: separator %q is not one of = + -", o.Separator)
-	}
-	if o.HashLength < minHash || o.HashLength > maxHash {
-		return nil, fmt.Errorf("srs: hash_length %d is not between %d and %d", o.HashLength, minHash, maxHash)
-	}
-	days := int(o.MaxAge / (24 * time.Hour))
-	// The stamp counts modulo 1024 days: beyond half of that, old and future could not be told apart.
-	if days < 1 || days > stampModulus/2 {
-		return nil, fmt.Errorf("srs: max_age %v is not between 1 and %d days", o.MaxAge, stampModulus/2)
-	}
-	return &Rewriter{o.Domain, secrets, string(o.Separator), days, o.HashLength, o.Now}, nil
+	return &Rewriter{o.Domain, secrets, string(o.Separator), o.maxDays(), o.HashLength, o.Now}, nil
 }
 
 // IsRewritten tells whether an address has the form of an SRS address of anybody's: SRS0 or SRS1 and a separator, in any

@@ -210,7 +210,7 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 func TestEveryMisuseKeepsTheMail(t *testing.T) {
 	w := newWorld(t)
 	for _, args := range [][]string{
-		{"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"}, {"filter", "--mumble", "--", "x@example.org"}, {"filter", "--size=big", "--", "x@example.org"},
+		{"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"}, {"filter", "--mumble", "--", "x@example.org"}, {"filter", "--size=big", "--", "x@example.org"}, {"filter", "--size=12x", "--", "x@example.org"},
 		{"filter", "--size=-1", "--", "x@example.org"}, {"filter", "--original-recipient=a@b.example", "--", "x@example.org", "y@example.org"},
 		{"filter", "--help", "-f", "a@b.example", "--", "x@example.org"}, {"filter", "-h", "--", "x@example.org"}, {"filter", "-hx@example.org"},
 		{"mumble"}, {"-f", "a@b.example"}, {"fliter", "-f", "a@b.example", "--", "x@example.org"}, {"srs"}, {"srs", "mumble"}, {"srs", "forward"}, {"dkim"}, {"version", "x"},

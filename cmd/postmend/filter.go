@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -48,7 +49,8 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 			*value = filter.Known(*value)
 		}
 		if size = filter.Known(size); size != "" {
-			if _, err := fmt.Sscanf(size, "%d", &env.Size); err != nil || env.Size < 0 {
+			var err error
+			if env.Size, err = strconv.ParseInt(size, 10, 64); err != nil || env.Size < 0 {
 				return nil, usageError{fmt.Errorf("--size %q is not a number of octets", size)}
 			}
 		}
