@@ -23,7 +23,7 @@ func canonicalDomain(domain string) string {
 	domain = strings.TrimSuffix(domain, ".")
 	if !isASCII(domain) {
 		if ascii, err := idna.Lookup.ToASCII(domain); err == nil {
-			return ascii
+			domain = strings.TrimSuffix(ascii, ".") // there are other final dots than "."
 		}
 	}
 	return strings.ToLower(domain)
@@ -95,6 +95,11 @@ func aligned(a, b string) bool {
 	}
 	// Else they share two labels at least; a message may name a hundred thousand domains that do not share them with one of ours.
 	return lastTwoLabels(a) == lastTwoLabels(b) && organisational(a) == organisational(b)
+}
+
+// isWithin tells whether a canonical domain is another one or below it.
+func isWithin(domain, parent string) bool {
+	return parent != "" && (domain == parent || strings.HasSuffix(domain, "."+parent))
 }
 
 func lastTwoLabels(domain string) string {

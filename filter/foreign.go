@@ -26,8 +26,8 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	authentic := msg.authentic()
 	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine || msg.proven.DMARC.Policy == authn.PolicyReject
 	if !authentic {
-		if claimed := p.claimedOwn(env, msg.authors); len(claimed) > 0 {
-			d.because("From: is in %s, aligned with a domain of ours, and nothing proves that it comes from there", strings.Join(claimed, ", "))
+		if p.claimsOurs(env, msg) {
+			d.because("From: is in %s, aligned with a domain of ours, and nothing proves that it comes from there", strings.Join(msg.authors, ", "))
 			return p.forgedOwnDomain(d, env, msg, strict)
 		}
 		// After dns_patience, what DNS did not tell is no failure: mail is not refused for it.
@@ -59,17 +59,10 @@ func dnsTrouble() *Failure {
 	return &Failure{Kind: Temporary, Code: "4.4.3", Reason: "DNS look-up failed, trying again later"}
 }
 
-// claimedOwn gives the author domains for which our signature, our SRS sender or our name in HELO would make a message pass
-// DMARC. The check is for relaxed alignment, which the strict form implies.
-func (p *policy) claimedOwn(env *Envelope, authors []string) []string {
-	var claimed []string
-	for _, author := range authors {
-		if aligned(author, p.defaultSigner) || aligned(author, p.srsDomain) ||
-			env.Sender == "" && aligned(author, p.hostname) { // of the null sender, SPF checks the HELO name (RFC 7208 section 2.4)
-			claimed = append(claimed, author)
-		}
-	}
-	return claimed
+// claimsOurs tells whether our signature, our SRS sender or our name in HELO could make a message pass DMARC.
+func (p *policy) claimsOurs(env *Envelope, msg facts) bool {
+	return msg.couldAlign(p.defaultSigner) || msg.couldAlign(p.srsDomain) ||
+		env.Sender == "" && msg.couldAlign(p.hostname) // of the null sender, SPF checks the HELO name (RFC 7208 section 2.4)
 }
 
 // forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for. What would vouch for
@@ -97,7 +90,7 @@ func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
 		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "header is too long to find out who sent the message"}
 	case dmarc.Status == authn.None: // there is nothing to pass
 		return nil
-	case p.dmarc.OnOwnDomainForgery == "forward" && len(p.claimedOwn(env, msg.authors)) > 0:
+	case p.dmarc.OnOwnDomainForgery == "forward" && p.claimsOurs(env, msg):
 		return nil
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
 		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
@@ -111,7 +104,7 @@ func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
 func (p *policy) vouchesFor(sender string, msg facts) bool {
 	domain := p.spfDomain(sender)
 	isOurs := sender == "" || p.local.has(domain) || aligned(domain, p.defaultSigner) || aligned(domain, p.srsDomain)
-	return (isOurs || msg.proven.weMaySend) && (msg.oversized || alignedWithAny(domain, msg.authors))
+	return (isOurs || msg.proven.weMaySend) && (msg.oversized || msg.couldAlign(domain))
 }
 
 // spfDomain is the domain that a receiver checks by SPF if this host sends with the given sender: of the null sender, that is the HELO name
@@ -169,7 +162,7 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 // does nothing where SRS cannot help: the null sender, one that has no SRS form, an SRS domain that is aligned with From:, too.
 func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
 	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) ||
-		!p.vouchesFor(env.Sender, msg) || alignedWithAny(p.srsDomain, msg.authors) {
+		!p.vouchesFor(env.Sender, msg) || msg.couldAlign(p.srsDomain) {
 		return false, nil
 	}
 	if p.srsError != nil {

@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/emersion/go-message/mail"
 
 	"postmend/dkim"
 )
 
-var errTooLong = errors.New("too long to be parsed")
+var (
+	errTooLong  = errors.New("too long to be parsed")
+	errNoDomain = errors.New("an address without a domain name")
+)
 
 // authorDomains are those of the message, found out once: a header can name a hundred thousand.
 func (m *Message) authorDomains() []string {
@@ -21,8 +26,8 @@ func (m *Message) authorDomains() []string {
 }
 
 // authorDomains gives the domains, canonical and each once, that a receiver could take for the author's: those of all
-// addresses in all From: fields. A field that does not parse is read leniently, as receivers do, each in its own way:
-// then every word after an @ counts. So is one that is longer than cleanup(8) lets through, for parsing takes many times its size.
+// addresses in all From: fields. A field that does not parse is read leniently, as receivers do, each in its own way, and then all that any
+// of them could read counts. So is one that is longer than cleanup(8) lets through, for parsing takes many times its size.
 func authorDomains(header dkim.Header) []string {
 	var domains []string
 	seen := map[string]bool{}
@@ -43,28 +48,79 @@ func authorDomains(header dkim.Header) []string {
 			list, err = mail.ParseAddressList(value)
 		}
 		for _, address := range list {
-			add(domainOf(address.Address))
+			domain := domainOf(address.Address)
+			if !IsDomain(domain) && !strings.HasPrefix(domain, "[") {
+				err = errNoDomain
+			}
+			add(domain)
 		}
-		_, rest, found := strings.Cut(value, "@")
-		for err != nil && found {
-			var word string
-			word, rest, found = strings.Cut(rest, "@")
-			add(canonicalDomain(leadingDomain(word)))
+		if err != nil {
+			lenientDomains(value, add)
+			lenientDomains(withoutNoise(value), add)
+		}
+		if field.HasBareCR() { // which ends the line for some
+			lenientDomains(string(bytes.ReplaceAll(field.Value(), []byte("\r"), []byte(" "))), add)
 		}
 	}
 	return domains
 }
 
-// leadingDomain cuts s after the characters that a domain may have.
-func leadingDomain(s string) string {
-	s = strings.TrimLeft(s, " \t\"<(")
-	end := strings.IndexFunc(s, func(r rune) bool {
-		return r < 0x80 && !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", r)
-	})
-	if end >= 0 {
-		s = s[:end]
+// lenientDomains finds what stands behind an @: the first word, and whatever else has a dot in it, as comments, quotes and brackets between
+// them are skipped by some readers and not by others.
+func lenientDomains(value string, add func(domain string)) {
+	_, rest, found := strings.Cut(value, "@")
+	for found {
+		var segment string
+		segment, rest, found = strings.Cut(rest, "@")
+		words := strings.FieldsFunc(segment, func(r rune) bool { return !isDomainRune(r) })
+		if found && len(words) > 1 {
+			words = words[:len(words)-1] // the local part of the next address
+		}
+		for i, word := range words {
+			if word = strings.Trim(word, "."); i == 0 || strings.Contains(word, ".") {
+				add(canonicalDomain(word))
+			}
+		}
 	}
-	return strings.Trim(s, ".")
+}
+
+// isDomainRune tells whether a domain may have a character. Of those that are not ASCII, IDNA decides.
+func isDomainRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_' || r == '.' || r >= 0x80
+}
+
+// withoutNoise reads a From: value as the most lenient receivers do: encoded words are decoded where an address may be, comments, quotes,
+// brackets around a domain, and all that cannot be seen are gone, and so are blanks around dots and the @ (RFC 5322 section 4.4).
+func withoutNoise(value string) string {
+	at := strings.IndexByte(value, '@') + 1 // names before it are no addresses
+	lx := addressLexer{rest: value[:at] + decodeWords(value[at:])}
+	var b strings.Builder
+	glued := true // to what stands before: then no blank separates
+	var last rune
+	for {
+		t, ok := lx.next()
+		if !ok {
+			return b.String()
+		}
+		text := strings.Map(func(r rune) rune {
+			switch {
+			case r == '＠' || r == '﹫':
+				return '@'
+			case r == '[' || r == ']' || r == utf8.RuneError || !unicode.IsGraphic(r) || unicode.IsSpace(r), r == '.' && last == '.':
+				return -1
+			}
+			last = r
+			return r
+		}, t.text)
+		if text == "" {
+			continue
+		}
+		if t.spaced && !glued && text[0] != '.' && text[0] != '@' && !strings.HasPrefix(text, "(") {
+			b.WriteByte(' ')
+		}
+		b.WriteString(text)
+		glued = text[len(text)-1] == '.' || text[len(text)-1] == '@'
+	}
 }
 
 // unfold joins the lines of a field's value (RFC 5322 section 2.2.3).

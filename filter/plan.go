@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"postmend/filter/authn"
@@ -101,6 +102,12 @@ type facts struct {
 	mended bool
 }
 
+// couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the strict one implies. Receivers find
+// organisational domains by the public suffix list or by the tree walk (RFC 9989 section 4.10.2): either is enough.
+func (f facts) couldAlign(domain string) bool {
+	return alignedWithAny(domain, f.authors) || isWithin(domain, f.proven.DMARC.Organisational)
+}
+
 // authentic tells whether From: is proved.
 func (f facts) authentic() bool { return f.proven.DMARC.Status == authn.Pass }
 
@@ -179,7 +186,9 @@ func (p *policy) needsProof(env *Envelope, m *Message) bool {
 		case Forwarded, Bounce:
 			return true
 		case Reversed:
-			if m.Oversized || alignedWithAny(p.spfDomain(env.Sender), m.authorDomains()) {
+			// Which of the domains that share their last labels are aligned, only the tree walk tells.
+			common := func(author string) bool { return lastTwoLabels(author) == lastTwoLabels(p.spfDomain(env.Sender)) }
+			if m.Oversized || slices.ContainsFunc(m.authorDomains(), common) {
 				return true
 			}
 		}

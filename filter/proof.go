@@ -45,7 +45,8 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 	}
 	proven := proof{Results: authn.Check(ctx, resolver, request, verify, follow), chain: chain}
 	status := proven.DMARC.Status
-	if m.Oversized || status != authn.Pass && status != authn.None && alignedWithAny(domainOf(env.Sender), request.Authors) {
+	aligns := facts{authors: request.Authors, proven: proven}.couldAlign
+	if m.Oversized || status != authn.Pass && status != authn.None && aligns(domainOf(env.Sender)) {
 		proven.weMaySend = f.maySend(ctx, resolver, env.Sender)
 	}
 	return proven, nil
