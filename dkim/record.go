@@ -76,10 +76,10 @@ func parseKey(record string) (*publicKey, *problem) {
 		return nil, p
 	}
 	if h, found := tags["h"]; found {
-		k.hashes = h.value
+		k.hashes = append([]byte{}, h.value...) // empty, it allows none
 	}
 	if s, found := tags["s"]; found {
-		k.services = s.value
+		k.services = append([]byte{}, s.value...)
 	}
 	k.testing, k.exact = listHas(tags["t"].value, "y"), listHas(tags["t"].value, "s")
 	return k, nil

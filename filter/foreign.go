@@ -253,12 +253,12 @@ func (p *policy) survivor(msg facts) (domain, why string) {
 	return "", why
 }
 
-// spareSignatures leaves out what would break a signature: a field that it lists more often than it occurs must not be added.
+// spareSignatures leaves out what would break a signature of the author's: a field that it lists more often than it occurs must not be added.
 func (p *policy) spareSignatures(d *Delivery, msg facts) {
 	if d.From != "" {
 		return // it does not survive anyway
 	}
-	for _, signature := range alignedSignatures(msg.proven.Results) {
+	for _, signature := range msg.authorSignatures() {
 		forbids := func(name string) bool { return names(signature, name) > msg.occurrences[name] }
 		if d.SignAs != "" && forbids("dkim-signature") {
 			d.SignAs = ""
@@ -275,6 +275,13 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 			d.Trace = false
 		}
 	}
+}
+
+// authorSignatures are those that hold and are of the author's organisation, whether its domain has a DMARC record or not.
+func (f facts) authorSignatures() []dkim.Verification {
+	return slices.DeleteFunc(slices.Clone(f.proven.DKIM), func(v dkim.Verification) bool {
+		return v.Status != dkim.Pass || !f.couldAlign(canonicalDomain(v.Domain))
+	})
 }
 
 // alignedSignatures are those by which DMARC passed.

@@ -31,7 +31,7 @@ var errNotASCII = errors.New("it is not ASCII, which every later hop would have 
 //	From: "Alice via example.org" <alias@example.org>
 //
 // stands where the first one stood, on top if there was none. Directly after it stand Reply-To: with the addresses of the old
-// authors, unless the message has one, and X-Original-From: with what each old field said. All other fields are as they were.
+// authors, unless the message has one that says something, and X-Original-From: with what each old field said. All other fields are as they were.
 //
 // The display name says who wrote as far as the old field can be believed: a name that reads as an address in a domain other
 // than the author's own gives way to the author's real address, with " at " instead of the @.
@@ -73,7 +73,7 @@ func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) 
 		if i == max(first, 0) {
 			out = append(out, fields...)
 		}
-		if !field.Is("From") {
+		if !field.Is("From") && (hasReplyTo || !field.Is("Reply-To")) { // an empty one gives way: there may be one (RFC 5322 section 3.6)
 			out = append(out, field)
 		}
 	}

@@ -25,14 +25,17 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 		HELO:     env.HELO,
 		Sender:   env.Sender,
 		Authors:  m.authorDomains(),
-		Trusted:  f.trustedResults(m),
 	}
 	chain := arc.Read(m.Header)
 	verifier := dkim.NewVerifier(m.Header, dkim.VerifyOptions{Resolver: resolver, Now: f.now}, chain.MessageSignatures()...)
 	verify, follow := verifier.Verify, func(ctx context.Context) arc.Result { return chain.Verify(ctx, resolver) }
-	if request.Trusted != nil {
-		verify = nil
-		if request.Trusted.ARC.Status != "" {
+	if trusted := f.trustedResults(m); trusted != nil {
+		results := authn.FromTrusted(trusted)
+		request.Trusted = &results
+		if trusted.Names("dkim") {
+			verify = nil
+		}
+		if results.ARC.Status != "" {
 			follow = nil
 		}
 	}
@@ -76,19 +79,26 @@ func (f *Filter) maySend(ctx context.Context, resolver *authn.Resolver, sender s
 	return false
 }
 
-// trustedResults reads the topmost Authentication-Results field of a trusted authserv-id; nil if there is none. Whoever writes such
-// fields also removes those that others wrote in its name (RFC 8601 section 5): that is what makes it trusted.
-func (f *Filter) trustedResults(m *Message) *authn.Results {
+// trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is none. Several filters may write
+// one each under one name, SPF, DKIM and DMARC: of each method, the topmost field that names it counts, and what stands below another host's
+// Received: is older. Whoever writes such fields also removes those that others wrote in its name (RFC 8601 section 5): that is what makes it
+// trusted.
+func (f *Filter) trustedResults(m *Message) *authn.AuthRes {
 	for _, id := range f.config.TrustedAuthservIDs {
+		var trusted *authn.AuthRes
 		for _, field := range m.Header {
+			if trusted != nil && field.Is("Received") {
+				break
+			}
 			if !field.Is("Authentication-Results") || !authn.ClaimsToBe(field.Value(), id) {
 				continue
 			}
 			if parsed, err := authn.Parse(field.Value()); err == nil {
-				results := authn.FromTrusted(parsed)
-				return &results
+				trusted = trusted.Above(parsed)
 			}
-			break
+		}
+		if trusted != nil {
+			return trusted
 		}
 	}
 	return nil

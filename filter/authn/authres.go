@@ -2,6 +2,7 @@ package authn
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -201,7 +202,27 @@ func quoted(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(printable(s, maxValue)) + `"`
 }
 
-// FromTrusted turns a field of somebody whom we believe back into results; words that are not known to us count as None. Whether the
+// Names tells whether a has a result by a method, such as "dkim".
+func (a *AuthRes) Names(method string) bool {
+	return a != nil && slices.ContainsFunc(a.Results, func(r Result) bool { return r.Method == method })
+}
+
+// Above is what two fields say together, of which a stands above the other: that one counts for methods only that a does not name. A nil
+// a says nothing.
+func (a *AuthRes) Above(below *AuthRes) *AuthRes {
+	if a == nil {
+		return below
+	}
+	both := *a
+	for _, r := range below.Results {
+		if !a.Names(r.Method) && len(both.Results) < maxResults {
+			both.Results = append(slices.Clip(both.Results), r)
+		}
+	}
+	return &both
+}
+
+// FromTrusted turns what somebody says whom we believe back into results; words that are not known to us count as None. Whether the
 // field is of whom it claims to be is the caller's concern.
 func FromTrusted(a *AuthRes) Results {
 	var results Results

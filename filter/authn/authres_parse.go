@@ -42,12 +42,12 @@ func Parse(value []byte) (*AuthRes, error) {
 }
 
 // ClaimsToBe tells whether an Authentication-Results field, given its raw value, would be taken for one of authservID. Such a field
-// that arrives from outside is forged and has to go (RFC 8601 section 5). One that is too broken to say counts if the name is in it.
+// that arrives from outside is forged and has to go (RFC 8601 section 5). One that is too broken to say, or has what cannot be in such a name, counts if the name is in it.
 func ClaimsToBe(value []byte, authservID string) bool {
 	text := string(value) // all of it: a long comment is not to hide the name
 	want := comparableID(authservID)
 	s := &scanner{rest: text}
-	if id := s.value(); id != "" && !s.broken {
+	if id := s.value(); isToken(id) && !s.broken {
 		return comparableID(id) == want
 	}
 	return want != "" && strings.Contains(strings.ToLower(text), want)
