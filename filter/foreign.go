@@ -81,7 +81,7 @@ func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict b
 
 // laundering is the last word on every delivery: an error if merely sending the message on would make it pass DMARC, though it proves nothing.
 func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
-	if d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted) || !p.vouchesFor(d.Sender, msg) {
+	if d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted) || !p.vouchesFor(d.Sender, env, msg) {
 		return nil
 	}
 	dmarc := msg.proven.DMARC
@@ -100,11 +100,16 @@ func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
 }
 
 // vouchesFor tells whether a message sent from here with the given sender is likely to pass SPF aligned with From:. Of a header that was not
-// read, From: may be any.
-func (p *policy) vouchesFor(sender string, msg facts) bool {
+// read, From: may be any. Where SPF could not be asked, our own domains are taken to name this host, which they should.
+func (p *policy) vouchesFor(sender string, env *Envelope, msg facts) bool {
 	domain := p.spfDomain(sender)
-	isOurs := sender == "" || p.local.has(domain) || aligned(domain, p.defaultSigner) || aligned(domain, p.srsDomain)
-	return (isOurs || msg.proven.weMaySend) && (msg.oversized || msg.couldAlign(domain))
+	if !msg.oversized && !msg.couldAlign(domain) {
+		return false
+	}
+	if transit := msg.proven.transit; sender == env.Sender && transit != "" && transit != authn.TempError {
+		return transit == authn.Pass
+	}
+	return sender == "" || p.local.has(domain) || aligned(domain, p.defaultSigner) || aligned(domain, p.srsDomain)
 }
 
 // spfDomain is the domain that a receiver checks by SPF if this host sends with the given sender: of the null sender, that is the HELO name
@@ -162,7 +167,7 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 // does nothing where SRS cannot help: the null sender, one that has no SRS form, an SRS domain that is aligned with From:, too.
 func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
 	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) ||
-		!p.vouchesFor(env.Sender, msg) || msg.couldAlign(p.srsDomain) {
+		!p.vouchesFor(env.Sender, env, msg) || msg.couldAlign(p.srsDomain) {
 		return false, nil
 	}
 	if p.srsError != nil {

@@ -49,8 +49,8 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 	proven := proof{Results: authn.Check(ctx, resolver, request, verify, follow), chain: chain}
 	status := proven.DMARC.Status
 	aligns := facts{authors: request.Authors, proven: proven}.couldAlign
-	if m.Oversized || status != authn.Pass && status != authn.None && aligns(domainOf(env.Sender)) {
-		proven.weMaySend = f.maySend(ctx, resolver, env.Sender)
+	if m.Oversized || status != authn.Pass && status != authn.None && aligns(f.policy.spfDomain(env.Sender)) {
+		proven.transit = f.transit(ctx, resolver, env.Sender)
 	}
 	return proven, nil
 }
@@ -60,23 +60,23 @@ type proof struct {
 	authn.Results
 	// chain is what the next ARC set is added to.
 	chain *arc.Chain
-	// weMaySend is set if SPF lets this host send for the sender's domain: then merely sending the message on adds a pass. It is only asked
-	// where that matters.
-	weMaySend bool
+	// transit is what SPF says if this host sends the message on with the sender it came with: a Pass is one that arrived without. "" if it was
+	// not asked, for it does not matter, or this host's addresses are not known.
+	transit authn.Status
 }
 
-// maySend asks SPF whether this host may send for a sender. The host's addresses are those of its name.
-func (f *Filter) maySend(ctx context.Context, resolver *authn.Resolver, sender string) bool {
+// transit asks SPF about this host and a sender. The host's addresses are those of its name, as others see it: not what /etc/hosts may say.
+func (f *Filter) transit(ctx context.Context, resolver *authn.Resolver, sender string) (status authn.Status) {
 	const enough = 2 // one of IPv4, one of IPv6
 	addresses, _ := resolver.LookupIPAddr(ctx, f.config.Hostname)
 	for _, address := range addresses[:min(len(addresses), enough)] {
 		ip, _ := netip.AddrFromSlice(address.IP)
-		ours := authn.Check(ctx, resolver, authn.Request{ClientIP: ip.Unmap(), HELO: f.config.Hostname, Sender: sender}, nil, nil)
-		if ours.SPF.Status == authn.Pass {
-			return true
+		if ip = ip.Unmap(); !ip.IsGlobalUnicast() || ip.IsPrivate() || status == authn.Pass {
+			continue
 		}
+		status = authn.Check(ctx, resolver, authn.Request{ClientIP: ip, HELO: f.config.Hostname, Sender: sender}, nil, nil).SPF.Status
 	}
-	return false
+	return status
 }
 
 // trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is none. Several filters may write
