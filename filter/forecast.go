@@ -36,6 +36,8 @@ func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
 		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
 	case d.SignAs != "" && alignedWithAny(d.SignAs, msg.authors):
 		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
+	case (isOurs || msg.authentic()) && p.local.has(domainOf(d.Sender)) && alignedWithAny(domainOf(d.Sender), msg.authors):
+		return fmt.Sprintf("pass, by SPF, if the record of %s names this host", domainOf(d.Sender))
 	case isOurs:
 		return "unknown: From: is in a domain for which we hold no key"
 	case survivor != "":

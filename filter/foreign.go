@@ -215,7 +215,9 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 	if d.From == "" {
 		d.SignAs = p.defaultSigner
 		d.because("From: stays after all: neither from_address nor the alias is in a domain for which we hold a key")
+		return
 	}
+	d.foldFor(msg)
 }
 
 // newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one, else the alias, else the
@@ -234,9 +236,6 @@ func (p *policy) newAuthor(d *Delivery) (address, signer string) {
 	}
 	return "", ""
 }
-
-// maxTransportLine is what Postfix's smtp client lets pass; it folds longer lines (smtp_line_length_limit).
-const maxTransportLine = 998
 
 // survivor gives the domain of a signature that is aligned with From:, valid now, and valid still at the next hop; or why there is none.
 func (p *policy) survivor(msg facts) (domain, why string) {

@@ -56,6 +56,8 @@ type Delivery struct {
 	Trace bool `json:"trace,omitempty"`
 	// Seal is set if an ARC set is added.
 	Seal bool `json:"seal,omitempty"`
+	// Fold is set if long lines are broken before we sign, as smtp(8) would break them on the way, which no signature survives.
+	Fold bool `json:"fold,omitempty"`
 	// Forecast is nil for what stays on this side.
 	Forecast *Forecast `json:"forecast,omitempty"`
 	// Reasons tell a person why, in the order of the decisions.
@@ -276,7 +278,18 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 	if d.SignAs == "" && d.Class == Bounce {
 		d.SignAs = p.defaultSigner
 	}
+	if d.SignAs != "" {
+		d.foldFor(msg)
+	}
 	return deliver, p.rewriteSender(d, env)
+}
+
+// foldFor plans for long lines, where no signature but ours has to hold.
+func (d *Delivery) foldFor(msg facts) {
+	if msg.longestLine > maxTransportLine {
+		d.Fold = true
+		d.because("a line of %d octets is folded before we sign, as smtp(8) would fold it on the way", msg.longestLine)
+	}
 }
 
 // authorSigner is the domain with a key of ours for mail of our own side: the From: domain or the nearest domain above

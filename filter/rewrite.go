@@ -12,7 +12,10 @@ import (
 type content struct {
 	added   dkim.Header
 	header  dkim.Header // stands for the message's own; nil if that is unchanged
+	folded  bool        // long lines are broken, those of the header in header
 	message *Message
+
+	relaxed *dkim.BodyHash // of a folded body, see relaxedBody
 }
 
 // remaining is the header below what was added.
@@ -26,13 +29,16 @@ func (c content) remaining() dkim.Header {
 // WriteTo implements io.WriterTo.
 func (c content) WriteTo(w io.Writer) (int64, error) {
 	m := c.message
-	if len(c.added) == 0 && c.header == nil {
+	if len(c.added) == 0 && c.header == nil && !c.folded {
 		return m.WriteTo(w)
 	}
 	written, err := w.Write(c.top())
 	n := int64(written)
 	if err != nil {
 		return n, err
+	}
+	if c.folded {
+		w = &lineFolder{w: w, eol: m.lineEnd()}
 	}
 	rest, err := m.writeFrom(w, m.bodyAt)
 	return n + rest, err
@@ -93,13 +99,37 @@ func traceFields(r Recipient) dkim.Header {
 	return fields
 }
 
-// sign makes the DKIM-Signature fields for the message's body under the given header.
-func (m *Message) sign(header dkim.Header, keys []*dkim.Key, now time.Time) (dkim.Header, error) {
-	signer, err := dkim.NewSigner(header, keys)
+// fold breaks long lines.
+func (c *content) fold() {
+	c.folded = true
+	if header := foldFields(c.remaining(), c.message.lineEnd()); header != nil {
+		c.header = header
+	}
+}
+
+// relaxedBody is the closed body in relaxed form, as it leaves.
+func (c *content) relaxedBody() (*dkim.BodyHash, error) {
+	if !c.folded {
+		return c.message.relaxedBody()
+	}
+	if c.relaxed == nil {
+		body := dkim.NewBodyHash(dkim.Relaxed)
+		if err := c.message.writeBody(&lineFolder{w: body, eol: c.message.lineEnd()}); err != nil {
+			return nil, err
+		}
+		body.Close()
+		c.relaxed = body
+	}
+	return c.relaxed, nil
+}
+
+// sign makes the DKIM-Signature fields, over the header below what was added.
+func (c *content) sign(keys []*dkim.Key, now time.Time) (dkim.Header, error) {
+	signer, err := dkim.NewSigner(c.remaining(), keys)
 	if err != nil {
 		return nil, err
 	}
-	body, err := m.relaxedBody()
+	body, err := c.relaxedBody()
 	if err != nil {
 		return nil, err
 	}
@@ -116,10 +146,10 @@ func SignMessage(w io.Writer, r io.Reader, keys []*dkim.Key) error {
 	if err := m.checkWhole(0); err != nil {
 		return err
 	}
-	fields, err := m.sign(m.Header, keys, time.Now())
-	if err != nil {
+	c := content{message: m}
+	if c.added, err = c.sign(keys, time.Now()); err != nil {
 		return err
 	}
-	_, err = content{added: fields, message: m}.WriteTo(w)
+	_, err = c.WriteTo(w)
 	return err
 }

@@ -262,6 +262,9 @@ func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (cont
 			report.note("From: stays after all: " + err.Error())
 		}
 	}
+	if d.Fold {
+		leaving.fold()
+	}
 	return leaving, f.sign(&leaving, d, known, report)
 }
 

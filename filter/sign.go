@@ -22,7 +22,7 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report)
 	if len(keys) == 0 && sealing == nil {
 		return nil
 	}
-	signatures, err := leaving.message.sign(leaving.remaining(), keys, f.now())
+	signatures, err := leaving.sign(keys, f.now())
 	if errors.Is(err, dkim.ErrUnsignable) {
 		report.note(err.Error())
 		return nil
@@ -39,7 +39,7 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report)
 
 // seal puts an ARC set on top.
 func (f *Filter) seal(leaving *content, key *dkim.Key, proven proof, report *Report) error {
-	body, err := leaving.message.relaxedBody()
+	body, err := leaving.relaxedBody()
 	if err != nil {
 		return err
 	}
