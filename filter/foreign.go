@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return deliver, nil
 	}
 	if msg.proven.Temporary() && msg.patient {
-		return deliver, dnsTrouble()
+		return deliver, dnsTrouble(msg.proven.DMARC.Reason)
 	}
 	d.Stamp, d.Purge = true, msg.claimed > 0
 	authentic := msg.authentic()
@@ -55,8 +56,13 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	return deliver, p.rewriteSender(d, env)
 }
 
-func dnsTrouble() *Failure {
-	return &Failure{Kind: Temporary, Code: "4.4.3", Reason: "DNS look-up failed, trying again later"}
+// dnsTrouble keeps the message in the queue; detail, if any, is for the log.
+func dnsTrouble(detail string) *Failure {
+	f := &Failure{Kind: Temporary, Code: "4.4.3", Reason: "DNS look-up failed, trying again later"}
+	if detail != "" {
+		f.Err = errors.New(detail)
+	}
+	return f
 }
 
 // claimsOurs tells whether our signature, our SRS sender or our name in HELO could make a message pass DMARC.
@@ -94,7 +100,7 @@ func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
 		return nil
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
 		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
-		return dnsTrouble()
+		return dnsTrouble(dmarc.Reason)
 	}
 	return &Failure{Kind: Policy, Code: "5.7.1", Reason: "From: is not proved, and would pass as genuine if this host sent it on"}
 }
@@ -154,7 +160,7 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	}
 	if msg.proven.ARC.Status == dkim.TempError {
 		if msg.patient {
-			return dnsTrouble()
+			return dnsTrouble("ARC: " + msg.proven.ARC.Reason)
 		}
 		d.because("not sealed: DNS does not tell whether the ARC chain holds")
 		return nil
@@ -223,7 +229,11 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 // newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one, else the alias, else the
 // default domain's postmaster. Without a key of ours that is aligned with it, an address is of no use.
 func (p *policy) newAuthor(d *Delivery) (address, signer string) {
-	candidates := []string{p.dmarc.FromAddress, d.Recipients[0].Original}
+	alias := d.Recipients[0].Original
+	if slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
+		alias = "" // which one recipient may not know of the other
+	}
+	candidates := []string{p.dmarc.FromAddress, alias}
 	if p.defaultSigner != "" {
 		candidates = append(candidates, "postmaster@"+p.defaultSigner)
 	}

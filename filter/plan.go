@@ -328,6 +328,8 @@ func (p *policy) rewriteSender(d *Delivery, env *Envelope) *Failure {
 	}
 	rewritten, err := p.srs.Forward(env.Sender)
 	switch {
+	case err == nil && strings.ContainsAny(env.Sender[:strings.LastIndexByte(env.Sender, '@')], "@%!"):
+		d.because("sender stays: Postfix would refuse bounces to its SRS form, for an @, %% or ! before the last @ reads as routing by the sender")
 	case errors.Is(err, srs.ErrTooLong):
 		d.because("sender stays: its SRS form would have more than 64 octets before the @")
 	case err != nil:

@@ -136,7 +136,7 @@ func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	defer m.Close()
 	e := &Explanation{Envelope: env, Authors: known.authors, Proven: known.proven.Results, Plan: plan}
 	if plan.Refusal != nil {
-		e.Refusal = plan.Refusal.Reason
+		e.Refusal, e.Temporary = plan.Refusal.Error(), plan.Refusal.Temporary()
 	}
 	return e, nil
 }
@@ -147,7 +147,9 @@ type Explanation struct {
 	Authors  []string      `json:"from_domains"`
 	Proven   authn.Results `json:"arrived"`
 	Plan
-	Refusal string `json:"refusal,omitempty"`
+	// Refusal says why there is no hand-over; Temporary, that the message would stay in the queue.
+	Refusal   string `json:"refusal,omitempty"`
+	Temporary bool   `json:"temporary,omitempty"`
 }
 
 // Verify gives the Authentication-Results field for a message and its envelope.

@@ -35,7 +35,7 @@ import (
 //	config    TOML, laid over baseConfig
 //	file X    a file beside the configuration
 //	zone      DNS records for dnstest, beside baseZone; what has records here has none there
-//	envelope  from, to (may repeat), original, client ("none": a local submission), helo, sasl
+//	envelope  from, to (may repeat), original (one a recipient, the last for all that follow), client ("none": a local submission), helo, sasl
 //	sign      DKIM signatures, put on top of the message one after the other, see world.sign
 //	arc       ARC sets, put on top after that, see world.seal
 //	message   as Postfix hands it over, with LF
@@ -202,7 +202,7 @@ func pairs(t *testing.T, text string) (list [][2]string) {
 
 func readEnvelope(t *testing.T, text string) *Envelope {
 	env := &Envelope{ClientAddress: "192.0.2.25", HELO: "mail.bank.example", QueueID: "4bXk2w1z"}
-	original := ""
+	var originals []string
 	for _, p := range pairs(t, text) {
 		switch p[0] {
 		case "from":
@@ -210,7 +210,7 @@ func readEnvelope(t *testing.T, text string) *Envelope {
 		case "to":
 			env.Recipients = append(env.Recipients, Recipient{Address: p[1]})
 		case "original":
-			original = p[1]
+			originals = append(originals, p[1])
 		case "client":
 			env.ClientAddress = strings.TrimPrefix(p[1], "none")
 		case "helo":
@@ -222,7 +222,9 @@ func readEnvelope(t *testing.T, text string) *Envelope {
 		}
 	}
 	for i := range env.Recipients {
-		env.Recipients[i].Original = original
+		if len(originals) > 0 {
+			env.Recipients[i].Original = originals[min(i, len(originals)-1)]
+		}
 	}
 	return env
 }
