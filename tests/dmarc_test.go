@@ -75,7 +75,9 @@ func TestDMARCPassesAtAStrictReceiverForAllWhoPassedAndForNobodyElse(t *testing.
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			w.forwarder = start(t, "")
+			w.forwarder = startChanged(t, "", func(_ *forwarder, main, _ *string) {
+				*main = strings.Replace(*main, "smtp_line_length_limit = 0", "", 1) // smtp(8) folds by default
+			})
 			w.configure(`domain = "`+srsDomain+`"`, `domain = "`+w.srsDomain+`"`)
 			if w.always {
 				w.configure("[reinject]", "[dmarc]\nmunge_from = \"always\"\n[reinject]")
@@ -250,6 +252,8 @@ var forgeries = []way{
 	{"sender below the forwarder's domain", "boss@D", "x@lax.example.org", attacker, "", nil},
 	{"sender is the forwarder's name", "boss@D", "x@" + ourHELO, attacker, ourHELO, nil},
 	{"odd writing", "\"x@attacker.example\"\r\n <BOSS@UPPER> (of D)", "box@example.org", attacker, "", nil},
+	{"a comment before the domain", "boss@(attacker.example)D", "x@attacker.example", attacker, "", []string{"attacker.example rsa relaxed"}},
+	{"blanks around the dots", "boss@ DOTS", "x@attacker.example", attacker, "", []string{"attacker.example rsa relaxed"}},
 	{"two authors", "boss@D, x@attacker.example", "x@attacker.example", attacker, "", []string{"attacker.example rsa relaxed"}},
 	{"two From: fields", "boss@D\r\nFrom: x@attacker.example", "", attacker, ourHELO, []string{"attacker.example rsa relaxed"}},
 }
@@ -258,7 +262,7 @@ var forgeries = []way{
 func (w *world) add(way way, o origin, forged bool) {
 	w.t.Helper()
 	n := len(w.letters)
-	fill := strings.NewReplacer("UPPER", strings.ToUpper(o.domain), "@D", "@"+o.domain, "news.D", "news."+o.domain, "of D", "of "+o.domain).Replace
+	fill := strings.NewReplacer("UPPER", strings.ToUpper(o.domain), "DOTS", strings.ReplaceAll(o.domain, ".", " . "), ")D", ")"+o.domain, "@D", "@"+o.domain, "news.D", "news."+o.domain, "of D", "of "+o.domain).Replace
 	l := &letter{name: o.domain + ": " + way.name, domain: o.domain, policy: o.policy, forged: forged, from: fill(way.sender),
 		to: []string{"alias@example.org"}, address: way.address, helo: way.helo}
 	switch {
@@ -273,7 +277,8 @@ func (w *world) add(way way, o origin, forged bool) {
 	if l.helo == "" {
 		l.helo = "mail." + o.domain
 	}
-	bodies := []string{"Hello.\r\n", "", "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n \r\n.\r\nFrom here\r\n\r\n\r\n", strings.Repeat("0123456789abcdef", 50) + "\r\n"}
+	bodies := []string{"Hello.\r\n", "", "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n \r\n.\r\nFrom here\r\n\r\n\r\n", strings.Repeat("0123456789abcdef", 50) + "\r\n",
+		"long\r\n" + strings.Repeat("0123456789abcde ", 200) + "\r\n"}
 	l.content = fmt.Appendf(nil, "From: %s\r\nTo:  alias@example.org\r\nSubject: number %d,\r\n\tfolded \r\n"+
 		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%d@%s>\r\nX-Token: %d\r\n\r\n%s", fill(way.author), n, n, o.domain, n, bodies[n%len(bodies)])
 	for _, step := range way.steps {
