@@ -68,6 +68,7 @@ type live struct {
 
 // take takes what was read.
 func (l *live) take(data []byte) {
+	l.tracker.Until(time.Now())
 	for len(data) > 0 {
 		line, rest, whole := bytes.Cut(data, []byte("\n"))
 		data = rest

@@ -13,9 +13,8 @@ type clock struct {
 	latest time.Time
 	zone   *time.Location // of classic stamps
 
-	year      int
-	month     time.Month // of the line before; 0 for none
-	classic   [9]byte    // "Nov 25 00", whose time is classicAt
+	year      int     // of the line before; 0 for none
+	classic   [9]byte // "Nov 25 00", whose time is classicAt
 	classicAt int64
 	iso       [13]byte // "2026-11-25T00", in isoZone
 	isoZone   [6]byte
@@ -70,25 +69,30 @@ func (c *clock) newHour(line []byte) bool {
 	return true
 }
 
-// setYear works out the year: that of the first line is the last one that does not lead into the future, and it goes up where
-// months jump back, as at New Year; a few lines that are out of order do not count.
+// disorder is by how much a line may be older than those before it.
+const disorder = 7 * 24 * time.Hour
+
+// setYear works out the year. That of the first line is the last one that does not lead into the future. After that, lines go forward, up to
+// some disorder, and none leads into the future: so a year that a quiet gap hides is not missed, and none is seen where there is none.
 func (c *clock) setYear(month time.Month, day int) {
-	switch {
-	case c.month == 0:
+	date := func(year int) time.Time { return time.Date(year, month, day, 0, 0, 0, 0, c.zone) }
+	isPossible := func(year int) bool { return date(year).Before(c.latest.Add(24 * time.Hour)) }
+	if c.year == 0 {
 		c.year = c.latest.Year()
-		for n := 0; n < 8; n++ {
-			date := time.Date(c.year, month, day, 0, 0, 0, 0, c.zone)
-			if date.Day() == day && date.Before(c.latest.Add(24*time.Hour)) { // 29 February is not in every year
-				break
-			}
+		for n := 0; n < 8 && (date(c.year).Day() != day || !isPossible(c.year)); n++ { // 29 February is not in every year
 			c.year--
 		}
-	case c.month-month > 6:
-		c.year++
-	case month-c.month > 6:
-		c.year--
+		return
 	}
-	c.month = month
+	before := time.Unix(c.classicAt, 0).Add(-disorder)
+	year := c.year - 1
+	for year <= c.year && date(year).Before(before) {
+		year++
+	}
+	if !isPossible(year) {
+		year--
+	}
+	c.year = year
 }
 
 // readISO reads "2026-11-25T00:48:17.123456+01:00 ".

@@ -34,12 +34,14 @@ type Tracker struct {
 
 // Stats says how the reading went.
 type Stats struct {
-	Lines   int64 `json:"lines"`
-	First   int64 `json:"-"` // time of the first and the last line that has one
-	Last    int64 `json:"-"`
-	Evicted int64 `json:"evicted"` // messages that were counted before their end, to keep memory flat
-	Notices int64 `json:"notices"` // made by Postfix: bounces, delay notices
-	Lost    int64 `json:"lost"`    // recipients that a filter took over, and that the log shows no more
+	Lines    int64 `json:"lines"`
+	First    int64 `json:"-"` // time of the first and the last line that has one
+	Last     int64 `json:"-"`
+	Attempts int64 `json:"attempts"` // to deliver, as Postfix's agents logged them
+	Mends    int64 `json:"mends"`    // lines of postmend's
+	Evicted  int64 `json:"evicted"`  // messages that were counted before their end, to keep memory flat
+	Notices  int64 `json:"notices"`  // made by Postfix: bounces, delay notices
+	Lost     int64 `json:"lost"`     // recipients that a filter took over, and that the log shows no more
 }
 
 const (
@@ -66,6 +68,9 @@ func NewTracker(latest time.Time, zone *time.Location) *Tracker {
 func (t *Tracker) NextFile(latest time.Time) {
 	t.clock = clock{latest: latest, zone: t.clock.zone}
 }
+
+// Until says, of a log that grows, that no line so far is much later than latest.
+func (t *Tracker) Until(latest time.Time) { t.clock.latest = latest }
 
 // Line takes the next line, without its line end.
 func (t *Tracker) Line(line []byte) {
@@ -190,6 +195,7 @@ func (t *Tracker) delivered(e *entry) {
 	if !ok {
 		return
 	}
+	t.Stats.Attempts++
 	m := t.get(e.id)
 	m.probe = m.probe || status == Probed
 	r := m.recipient(d.to, d.origTo)
@@ -242,6 +248,7 @@ func (t *Tracker) passedOn(m *message, r *recipient, e *entry, d delivery) {
 
 // mended is postmend's own line.
 func (t *Tracker) mended(e *entry) {
+	t.Stats.Mends++
 	mend := e.mend
 	if t.Mended != nil && mend.Seconds > 0 {
 		t.Mended(mend.Seconds)

@@ -254,3 +254,15 @@ func FuzzTracker(f *testing.F) {
 		}
 	})
 }
+
+func TestALogThatGrowsOverNewYearKeepsItsYears(t *testing.T) {
+	tracker := NewTracker(time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC), time.UTC)
+	tracker.Outcome = func(*Outcome) {}
+	for _, day := range []time.Time{time.Date(2026, 11, 26, 1, 0, 0, 0, time.UTC), time.Date(2026, 12, 31, 1, 0, 0, 0, time.UTC), time.Date(2027, 1, 1, 1, 0, 0, 0, time.UTC)} {
+		tracker.Until(day)
+		tracker.Line([]byte(day.Format(time.Stamp) + " mx postfix/qmgr[3]: 4F1A2B3C4D: from=<a@b.example>, size=512, nrcpt=1 (queue active)"))
+		if tracker.Stats.Last != day.Unix() {
+			t.Errorf("%v is taken for %v", day, time.Unix(tracker.Stats.Last, 0).UTC())
+		}
+	}
+}
