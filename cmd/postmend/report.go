@@ -40,7 +40,7 @@ func (inv *invocation) reportCommand() *cobra.Command {
 that a refusal is charged to the original sender's domain and to the alias. Without LOG it reads /var/log/mail.log and its rotated
 predecessors.`,
 		Example: `  postmend report --since yesterday
-  journalctl -u 'postfix*' -t postmend --since today | postmend report -
+  journalctl --facility=mail --since today | postmend report -
   postmend report --html report.html /var/log/mail.log*`,
 		RunE: func(_ *cobra.Command, logs []string) error { return inv.report(o, logs) },
 	}
@@ -78,6 +78,7 @@ func (inv *invocation) report(o reportOptions, logs []string) error {
 		if logs, err = defaultLogs("/var/log", o.follow); err != nil {
 			return err
 		}
+		logs = leaveOut(logs, inv.stderr)
 	}
 	if o.follow {
 		return r.follow(logs)
@@ -153,14 +154,40 @@ func defaultLogs(dir string, follow bool) ([]string, error) {
 		}
 		logs, _ := filepath.Glob(path + "*")
 		logs = slices.DeleteFunc(logs, func(log string) bool {
-			rest := strings.TrimSuffix(log[len(path):], ".gz")
-			return strings.Trim(rest, ".-0123456789") != ""
+			return strings.Trim(strings.TrimSuffix(log[len(path):], compression(log)), ".-0123456789") != ""
 		})
 		if len(logs) > 0 {
 			return logs, nil
 		}
 	}
-	return nil, usageError{fmt.Errorf("no mail log in %s; name one, or: journalctl -u 'postfix*' -t postmend | postmend report -", dir)}
+	return nil, readable(fmt.Errorf("no mail log in %s; name one, or: journalctl --facility=mail --since today | postmend report -", dir))
+}
+
+// compression is the ending that logrotate(8) gives what it compresses, or "".
+func compression(name string) string {
+	if ending := filepath.Ext(name); slices.Contains([]string{".gz", ".xz", ".zst", ".bz2"}, ending) {
+		return ending
+	}
+	return ""
+}
+
+// leaveOut takes away the logs that are compressed by something else than gzip, and says so: whoever named no file gets a report on the
+// others. If there are no others, they stay, and to open the first is the error that tells what to do.
+func leaveOut(logs []string, notice io.Writer) []string {
+	var read, left []string
+	for _, log := range logs {
+		switch compression(log) {
+		case "", ".gz":
+			read = append(read, log)
+		default:
+			left = append(left, log)
+		}
+	}
+	if len(left) == 0 || len(read) == 0 {
+		return logs
+	}
+	fmt.Fprintf(notice, "postmend: not in this report, for postmend reads gzip only: %s\n", strings.Join(left, " "))
+	return read
 }
 
 // read goes through the files, in the order of what is in them.

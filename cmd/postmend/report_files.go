@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"postmend/filter"
 	"postmend/postfix"
 	"postmend/postfix/maillog"
@@ -37,8 +39,12 @@ func (r *reporter) writeFiles(report *tally.Report) error {
 	return nil
 }
 
-// replaceFile writes a file by rename, so that whoever reads it sees the old one or the new one, whole.
+// replaceFile writes a file by rename, so that whoever reads it sees the old one or the new one, whole. A symbolic link stays, and what it
+// leads to is replaced.
 func replaceFile(path string, write func(io.Writer) error) (err error) {
+	if path, err = linked(path); err != nil {
+		return err
+	}
 	mode := fs.FileMode(0o644)
 	if info, err := os.Stat(path); err == nil {
 		if !info.Mode().IsRegular() {
@@ -65,6 +71,21 @@ func replaceFile(path string, write func(io.Writer) error) (err error) {
 		}
 	}
 	return os.Rename(file.Name(), path)
+}
+
+// linked gives the file that a symbolic link leads to; anything else is that file itself. The kernel follows the link, because it does not
+// follow one that a stranger has put into a folder like /tmp (protected_symlinks, proc_sys_fs(5)).
+func linked(path string) (string, error) {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return path, nil
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &fs.PathError{Op: "following the link", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
 // writeStrict keeps what the file has and adds domains: one that is rewritten now is refused no more, and would be missing from a

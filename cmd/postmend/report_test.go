@@ -185,3 +185,76 @@ func TestFollowTellsOfRefusalsOverRotationAndTruncation(t *testing.T) {
 		t.Error("it goes on although nobody reads")
 	}
 }
+
+func TestALogWithoutPostfixsLinesSaysSo(t *testing.T) {
+	own := "Nov 24 10:00:00 mx postmend[1]: 4F1A2B3C4D: classes=forwarded:1 from=<a@b.example> result=queued queued_as=4F1A2B3C4E time=0.006s\n"
+	const hint = "journalctl --facility=mail"
+	if out, errs, status := reportOn(t, own); status != 0 || !strings.Contains(out, hint) {
+		t.Errorf("postmend's line alone: status %d, %s%s", status, out, errs)
+	}
+	if out, _, _ := reportOn(t, own+refusedLog); strings.Contains(out, hint) {
+		t.Errorf("postmend's line and Postfix's: %s", out)
+	}
+}
+
+func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"mail.log", "mail.log.1", "mail.log.2.gz", "mail.log-20261101.xz", "mail.log.3.zst", "mail.log.old", "mail.logs"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logs, err := defaultLogs(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var notice bytes.Buffer
+	var names []string
+	for _, log := range leaveOut(logs, &notice) {
+		names = append(names, filepath.Base(log))
+	}
+	if got := strings.Join(names, " "); got != "mail.log mail.log.1 mail.log.2.gz" {
+		t.Errorf("%s are read", got)
+	}
+	if text := notice.String(); !strings.Contains(text, "mail.log-20261101.xz") || !strings.Contains(text, "mail.log.3.zst") || strings.Contains(text, ".old") {
+		t.Errorf("told: %q", text)
+	}
+	compressed := []string{"mail.log.3.zst"}
+	if logs := leaveOut(compressed, &notice); len(logs) != 1 {
+		t.Error("where there is nothing else, it is not left to be opened, which tells what to do")
+	}
+}
+
+func TestAFileIsWrittenThroughASymbolicLink(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "www", "page.html"), filepath.Join(dir, "link.html")
+	for _, err := range []error{os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("old"), 0o640), os.Symlink("www/page.html", link)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, errs, status := reportOn(t, refusedLog, "--html", link); status != 0 {
+		t.Fatal(errs)
+	}
+	info, err := os.Lstat(link)
+	if err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is gone: %v, %v", info, err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || !strings.HasPrefix(string(text), "<!DOCTYPE html>") {
+		t.Errorf("%v, %.20q", err, text)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(file)); len(left) != 1 {
+		t.Errorf("beside the file stands %v", left)
+	}
+	dangling := filepath.Join(dir, "dangling")
+	if err := os.Symlink("nowhere/page.html", dangling); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, status := reportOn(t, refusedLog, "--html", dangling); status != 78 || !strings.Contains(errs, "no such file") {
+		t.Errorf("a link to nothing: status %d, %q", status, errs)
+	}
+}

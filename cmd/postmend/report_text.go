@@ -60,6 +60,10 @@ func (p *textReport) head() {
 
 // remarks tell where the counts are not the whole truth.
 func remarks(log maillog.Stats) (list []string) {
+	if log.Mends > 0 && log.Attempts == 0 {
+		list = append(list, fmt.Sprintf("%d lines of postmend's, and no delivery by Postfix: its own lines are missing. Where journald keeps the log, "+
+			"journalctl --facility=mail gives both.", log.Mends))
+	}
 	if log.Notices > 0 {
 		list = append(list, fmt.Sprintf("%d bounces and notices that Postfix made are not counted.", log.Notices))
 	}
