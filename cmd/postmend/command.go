@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,11 +37,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return *inv.status
 	}
 	root := inv.commands()
+	if slices.Equal(args, []string{"--version"}) { // no flag: among others it would end with status 0, and lose mail
+		args = []string{"version"}
+	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.Execute()
+	cmd, err := root.ExecuteC()
 	switch {
 	case inv.status != nil:
 		return *inv.status
@@ -50,13 +55,35 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return logFailure(err)
 	}
 	outcome := outcomeOf(err)
-	text := firstLine(err.Error())
-	if outcome == postfix.Misused && !isTerminal(stdout) {
-		// A slip in master.cf must not bounce mail, whichever command it names.
-		return outcome.Report(stdout, "", text)
+	if outcome == postfix.Misused && inv.mayBePiped(cmd) {
+		return outcome.Report(stdout, "", firstLine(err.Error()))
 	}
-	fmt.Fprintln(stderr, "postmend: "+text)
+	fmt.Fprintln(stderr, "postmend: "+inv.told(err))
 	return outcome.Exit()
+}
+
+// mayBePiped tells whether pipe(8) may have started us, where a slip in master.cf must not bounce mail, whichever command it names. filter, and
+// what may be a misspelt filter, is taken for that unless there is a terminal; any other command if standard output and standard error
+// are one pipe, as pipe(8) has it.
+func (inv *invocation) mayBePiped(cmd *cobra.Command) bool {
+	if isTerminal(inv.stdin) || isTerminal(inv.stdout) || isTerminal(inv.stderr) {
+		return false
+	}
+	switch cmd.Name() {
+	case cmd.Root().Name(), "filter", "lookup":
+		return true
+	}
+	return isPipe(inv.stdout) && isSameFile(inv.stdout, inv.stderr)
+}
+
+// told is an error as a person is told of it. Only filter and lookup have a log, so the cause has to be in it.
+func (inv *invocation) told(err error) string {
+	text := strings.Replace(firstLine(err.Error()), ", see the mail log", "", 1)
+	var missing *fs.PathError
+	if errors.As(err, &missing) && errors.Is(err, fs.ErrNotExist) && missing.Path == inv.configFile {
+		text += "; -c FILE names another, postmend setup makes one"
+	}
+	return text
 }
 
 // logFailure is for where there is nobody to tell: spawn(8) has the exit status, and Postfix, which finds its connection closed, defers.
@@ -158,6 +185,15 @@ func noArguments(_ *cobra.Command, args []string) error {
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line
+}
+
+func isPipe(w any) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
 }
 
 // isTerminal tells whether a person reads w.

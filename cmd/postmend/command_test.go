@@ -8,16 +8,21 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"postmend/dkim"
+	"postmend/filter/authn/dnstest"
 	"postmend/postfix"
+	"postmend/tests/judge"
 )
 
 // world is a folder with a configuration that hands messages to standard output, and a log socket.
@@ -206,6 +211,19 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 	}
 }
 
+// piped runs a command line as pipe(8) does: standard output and standard error are one pipe.
+func (w *world) piped(args ...string) (exit int, out string) {
+	w.t.Helper()
+	reader, writer, err := os.Pipe()
+	w.check(err)
+	defer reader.Close()
+	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...), strings.NewReader(message), writer, writer)
+	writer.Close()
+	said, err := io.ReadAll(reader)
+	w.check(err)
+	return exit, string(said)
+}
+
 // A slip in master.cf must keep the mail, whatever the slip is.
 func TestEveryMisuseKeepsTheMail(t *testing.T) {
 	w := newWorld(t)
@@ -214,16 +232,49 @@ func TestEveryMisuseKeepsTheMail(t *testing.T) {
 		{"filter", "--size=-1", "--", "x@example.org"}, {"filter", "--original-recipient=a@b.example", "--", "x@example.org", "y@example.org"},
 		{"filter", "--help", "-f", "a@b.example", "--", "x@example.org"}, {"filter", "-h", "--", "x@example.org"}, {"filter", "-hx@example.org"},
 		{"mumble"}, {"-f", "a@b.example"}, {"fliter", "-f", "a@b.example", "--", "x@example.org"}, {"srs"}, {"srs", "mumble"}, {"srs", "forward"}, {"dkim"}, {"version", "x"},
-		{"explain"}, {"demo", "a", "b"}, {"demo", "/nonexistent"}, {"dkim", "genkey"},
+		{"explain"}, {"demo", "a", "b"}, {"demo", "/nonexistent"}, {"dkim", "genkey"}, {"--version", "x"}, {"filter", "--version"},
 	} {
-		exit, out, errs := w.run(message, args...)
-		if exit != 64 || !strings.HasPrefix(out+errs, "4.3.5 ") || strings.Count(out+errs, "\n") != 1 {
-			t.Errorf("%q: exit %d, %q %q", args, exit, out, errs)
+		if exit, out := w.piped(args...); exit != 64 || !strings.HasPrefix(out, "4.3.5 ") || strings.Count(out, "\n") != 1 {
+			t.Errorf("%q: exit %d, %q", args, exit, out)
 		}
 	}
 	var out, errs bytes.Buffer
 	if exit := run(nil, strings.NewReader(message), &out, &errs); exit != 64 || !strings.HasPrefix(out.String(), "4.3.5 ") {
 		t.Errorf("no arguments: exit %d, %q", exit, out.String())
+	}
+}
+
+// Of what a person has started, nothing is logged: the cause is told, whole, and without a code for Postfix.
+func TestAPersonIsToldTheCause(t *testing.T) {
+	w := newWorld(t, "hostname", "hostnam")
+	missing := filepath.Join(t.TempDir(), "missing.toml")
+	for _, c := range []struct {
+		args []string
+		exit int
+		want string
+	}{
+		{[]string{"explain", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
+		{[]string{"verify", "-c", w.config}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
+		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, missing + ": no such file or directory"},
+		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, "postmend setup makes one"},
+		{[]string{"srs", "forward"}, 64, "postmend: no address given"},
+		{[]string{"report", "--" + strings.Repeat("x", 200)}, 64, "postmend: unknown flag: --" + strings.Repeat("x", 200) + "\n"},
+	} {
+		var out, errs bytes.Buffer
+		exit := run(c.args, strings.NewReader(message), &out, &errs)
+		if text := errs.String(); exit != c.exit || out.Len() > 0 || !strings.Contains(text, c.want) || strings.Contains(text, "mail log") {
+			t.Errorf("%q: exit %d, %q %q; want %q", c.args, exit, out.String(), text, c.want)
+		}
+	}
+}
+
+func TestTheVersionIsToldByCommandAndByFlag(t *testing.T) {
+	var byCommand, byFlag, errs bytes.Buffer
+	if exit := run([]string{"version"}, strings.NewReader(""), &byCommand, &errs); exit != 0 || !strings.HasPrefix(byCommand.String(), "postmend") {
+		t.Errorf("exit %d, %q %q", exit, byCommand.String(), errs.String())
+	}
+	if exit := run([]string{"--version"}, strings.NewReader(""), &byFlag, &errs); exit != 0 || byFlag.String() != byCommand.String() {
+		t.Errorf("exit %d, %q %q", exit, byFlag.String(), errs.String())
 	}
 }
 
@@ -314,6 +365,74 @@ func TestAKeyIsMadePublishedAndUsed(t *testing.T) {
 	exit, out, _ := w.run(message, "dkim", "sign")
 	if exit != 0 || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasSuffix(out, message) {
 		t.Errorf("sign: exit %d\n%s", exit, out)
+	}
+}
+
+func TestAKeyThatCannotBeWrittenLeavesNothingBehind(t *testing.T) {
+	const limited = "POSTMEND_TEST_KEY" // set in a process of its own, whose files must not grow
+	if path := os.Getenv(limited); path != "" {
+		signal.Ignore(syscall.SIGXFSZ)
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 100, Max: 100}); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeNewFile(path, make([]byte, 200)); !errors.Is(err, syscall.EFBIG) {
+			t.Errorf("%v", err)
+		}
+		return
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), limited+"="+filepath.Join(dir, "new.pem"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestDKIMVerifyTellsOfEachSignature(t *testing.T) {
+	w := newWorld(t)
+	_, record, _ := w.run("", "dkim", "record")
+	name, text, _ := strings.Cut(record, " IN TXT ")
+	zone := name + " TXT " + strings.Trim(strings.TrimSpace(text), `"`) + "\nslow._domainkey.example.org SERVFAIL\n"
+	dns, err := dnstest.Start(zone)
+	w.check(err)
+	t.Cleanup(func() { dns.Close() })
+	_, signed, _ := w.run(message, "dkim", "sign")
+	slow := strings.Replace(signed, "s=s;", "s=slow;", 1)
+	missing := strings.Replace(signed, "s=s;", "s=missing;", 1)
+	second, _, _ := strings.Cut(missing, "From: ")
+	for _, c := range []struct {
+		name, message string
+		exit          int
+		want          string
+	}{
+		{"good", signed, 0, "pass d=example.org s=s a=ed25519-sha256\n"},
+		{"changed", signed + "more\n", 1, "fail d=example.org s=s a=ed25519-sha256 (body hash did not verify)\n"},
+		{"without a key record", missing, 1, "permerror d=example.org s=missing a=ed25519-sha256 (no key record)\n"},
+		{"DNS trouble", slow, 75, "temperror d=example.org s=slow a=ed25519-sha256 (key look-up failed)\n"},
+		{"one of two", second + signed, 0, "permerror d=example.org s=missing a=ed25519-sha256 (no key record)\npass d=example.org s=s a=ed25519-sha256\n"},
+		{"CRLF", strings.ReplaceAll(signed, "\n", "\r\n"), 0, "pass d=example.org s=s a=ed25519-sha256\n"},
+		{"unsigned", message, 1, "none (the message has no signature)\n"},
+		{"empty", "", 1, "none (the message has no signature)\n"},
+	} {
+		exit, out, errs := w.run(c.message, "dkim", "verify", "--resolver", dns.Addr())
+		if exit != c.exit || out != c.want {
+			t.Errorf("%s: exit %d, %q %q; want %d, %q", c.name, exit, out, errs, c.exit, c.want)
+		}
+	}
+	if exit, _, errs := w.run(strings.Repeat("A: b\n", 1<<18), "dkim", "verify", "--resolver", dns.Addr()); exit != 65 || !strings.Contains(errs, "1 MiB") {
+		t.Errorf("an endless header: exit %d, %q", exit, errs)
+	}
+	verdicts := judge.New(t, map[string]string{"s._domainkey.example.org": strings.Trim(strings.TrimSpace(text), `"`)},
+		[][]byte{[]byte(strings.ReplaceAll(signed, "\n", "\r\n")), []byte(strings.ReplaceAll(signed+"more\n", "\n", "\r\n"))}).DKIMPy()
+	if fmt.Sprint(verdicts) != "[[pass] [fail]]" {
+		t.Errorf("dkimpy says %v", verdicts)
+	}
+	configured := newWorld(t, `hostname =`, "resolver = \""+dns.Addr()+"\"\nhostname =")
+	if exit, out, _ := configured.run(signed, "dkim", "verify"); exit != 0 {
+		t.Errorf("with the configuration's resolver: exit %d, %q", exit, out)
 	}
 }
 

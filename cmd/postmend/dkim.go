@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -14,11 +15,11 @@ import (
 
 func (inv *invocation) dkimCommand() *cobra.Command {
 	parent := &cobra.Command{
-		Use:   "dkim genkey|record|sign",
-		Short: "Make DKIM keys, print their DNS records, sign a message",
+		Use:   "dkim genkey|record|sign|verify",
+		Short: "Make DKIM keys, print their DNS records, sign or verify a message",
 		RunE:  requireSubcommand,
 	}
-	parent.AddCommand(inv.dkimGenkeyCommand(), inv.dkimRecordCommand(), inv.dkimSignCommand())
+	parent.AddCommand(inv.dkimGenkeyCommand(), inv.dkimRecordCommand(), inv.dkimSignCommand(), inv.dkimVerifyCommand())
 	return parent
 }
 
@@ -68,17 +69,25 @@ func (inv *invocation) printRecord(key *dkim.Key) error {
 	return err
 }
 
-// writeNewFile writes a file that only its owner may read, and never replaces one: a key that is in use cannot be made again.
+// writeNewFile writes a file that only its owner may read, and never replaces one: a key that is in use cannot be made again. It gets its
+// name when it is whole, so that a full disk leaves nothing behind.
 func writeNewFile(path string, content []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
+	defer os.Remove(file.Name())
 	_, err = file.Write(content)
 	if err == nil {
 		err = file.Sync()
 	}
-	return errors.Join(err, file.Close())
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), path); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 }
 
 func (inv *invocation) dkimRecordCommand() *cobra.Command {

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"postmend/dkim"
+	"postmend/filter"
+	"postmend/filter/authn"
+)
+
+func (inv *invocation) dkimVerifyCommand() *cobra.Command {
+	var resolver string
+	cmd := &cobra.Command{
+		Use:   "verify [--resolver HOST:PORT]",
+		Short: "Verify the DKIM signatures of the message on standard input",
+		Long: `Prints a line for each signature, from the top one down: the result in RFC 8601's words, d=, s=, a=, and why it is not a pass. The exit
+status is 0 if one of them passes, 1 if none does or there is none, and 75 if none does and DNS did not answer for one.`,
+		Example: `  postmend dkim verify < message`,
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			server, deadline, err := inv.dns(resolver)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), deadline)
+			defer cancel()
+			verdicts, err := verifySignatures(ctx, inv.stdin, authn.New(server))
+			if err != nil {
+				return err
+			}
+			return inv.tellVerdicts(verdicts)
+		},
+	}
+	cmd.Flags().StringVar(&resolver, "resolver", "", "a DNS server, host:port; default: that of the configuration, if there is one, else the system's")
+	return cmd
+}
+
+// dns gives the DNS server to ask, "" for the system's, and how long that may take. It wants no configuration where nobody has named one.
+func (inv *invocation) dns(resolver string) (server string, deadline time.Duration, err error) {
+	const enough = 10 * time.Second // the configuration's default
+	if resolver != "" {
+		return resolver, enough, nil
+	}
+	if _, err := os.Stat(inv.configFile); inv.configFile == filter.DefaultConfigFile && errors.Is(err, fs.ErrNotExist) {
+		return "", enough, nil
+	}
+	config, err := filter.LoadConfig(inv.configFile)
+	if err != nil {
+		return "", 0, err
+	}
+	return config.Resolver, time.Duration(config.Limits.DNSDeadline), nil
+}
+
+// maxVerifiedHeader bounds the header that is read, in octets; filter has the same bound.
+const maxVerifiedHeader = 1 << 20
+
+// verifySignatures reads a message to its end, and holds no more of it than its header.
+func verifySignatures(ctx context.Context, message io.Reader, resolver dkim.Resolver) ([]dkim.Verification, error) {
+	start, err := io.ReadAll(io.LimitReader(message, maxVerifiedHeader))
+	if err != nil {
+		return nil, fmt.Errorf("reading the message: %w", err)
+	}
+	header, n := dkim.SplitHeader(start)
+	body := start[n:]
+	if len(start) == maxVerifiedHeader && !bytes.Contains(body, []byte("\n")) { // a line that is cut short may be a field
+		return nil, &filter.Failure{Kind: filter.BadMessage, Reason: "header of more than 1 MiB"}
+	}
+	if line, rest, found := bytes.Cut(body, []byte("\n")); found && len(bytes.TrimRight(line, "\r")) == 0 {
+		body = rest
+	}
+	verifier := dkim.NewVerifier(header, dkim.VerifyOptions{Resolver: resolver})
+	if _, err := io.Copy(verifier, io.MultiReader(bytes.NewReader(body), message)); err != nil {
+		return nil, fmt.Errorf("reading the message: %w", err)
+	}
+	return verifier.Verify(ctx), nil
+}
+
+// tellVerdicts prints them, and gives the exit status.
+func (inv *invocation) tellVerdicts(verdicts []dkim.Verification) error {
+	var text strings.Builder
+	met := map[dkim.Status]bool{}
+	for _, v := range verdicts {
+		met[v.Status] = true
+		fmt.Fprintf(&text, "%s d=%s s=%s a=%s", v.Status, v.Domain, v.Selector, v.Algorithm)
+		if v.Reason != "" {
+			fmt.Fprintf(&text, " (%s)", v.Reason)
+		}
+		text.WriteByte('\n')
+	}
+	if len(verdicts) == 0 {
+		text.WriteString("none (the message has no signature)\n")
+	}
+	if _, err := io.WriteString(inv.stdout, text.String()); err != nil {
+		return err
+	}
+	switch {
+	case met[dkim.Pass]:
+		return nil
+	case met[dkim.TempError]:
+		return &filter.Failure{Reason: "DNS did not answer; try again later"}
+	}
+	inv.status = new(int)
+	*inv.status = 1
+	return nil
+}
