@@ -14,7 +14,7 @@ import (
 type Outcome int
 
 const (
-	// Delivered: the message was handed back, every final 250 was seen.
+	// Delivered: the message was handed back and every final 250 was seen, or it was discarded as configured.
 	Delivered Outcome = iota
 	// Deferred: next hop, DNS, spool or deadline; the mail stays queued and is tried again.
 	Deferred

@@ -35,8 +35,8 @@ forward gives the sender under which mail of another is forwarded; the null send
 ours and those whose SRS form would be too long are not found, that is, they stay. reverse gives the original sender
 behind an SRS address of ours; anything else is not found, a forged or expired one included.
 
-What cannot be answered, for the configuration or a secret cannot be used, is answered "try later"; the mail log has
-the reason. Changed files take effect with the next question.`,
+While the configuration or a secret cannot be used, the answer is "try later"; the mail log has the reason. Changed
+files take effect with the next question.`,
 		Example: `  postmap -q 'SRS0=vmyz=2W=example.net=alice@srs.example.org' tcp:127.0.0.1:10002`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			serve := map[string]server{"tcp": postfix.ServeTCP, "socketmap": postfix.ServeSocketmap}[protocol]

@@ -160,7 +160,8 @@ func defaultLogs(dir string, follow bool) ([]string, error) {
 			return logs, nil
 		}
 	}
-	return nil, readable(fmt.Errorf("no mail log in %s; name one, or: journalctl --facility=mail --since today | postmend report -", dir))
+	return nil, &filter.Failure{Kind: filter.Configuration,
+		Reason: fmt.Sprintf("no mail log in %s; name one, or: journalctl --facility=mail --since today | postmend report -", dir)}
 }
 
 // compression is the ending that logrotate(8) gives what it compresses, or "".

@@ -22,6 +22,7 @@ type message struct {
 	queued    bool
 	notice    bool // made by Postfix: a bounce, or a delay notice
 	probe     bool // of an address; no mail
+	waits     bool // a refusal is not announced yet
 	removedAt int64
 	settled   bool
 

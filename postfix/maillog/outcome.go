@@ -184,19 +184,25 @@ func kindOf(o *Outcome, root, m *message, r *recipient) Kind {
 	return Outgoing
 }
 
-// announce reports the refusals of m that nobody has heard of, as far as it is known by which alias they came.
-func (t *Tracker) announce(m *message) {
-	root := m.root()
-	if t.Refusal == nil || root.isNotice() {
+// announceAll reports the refusals of m that nobody has heard of.
+func (t *Tracker) announceAll(m *message) {
+	m.waits = false
+	for n := range m.recipients {
+		t.announce(m, &m.recipients[n])
+	}
+}
+
+// announce reports the refusal of a recipient if nobody has heard of it. It waits until it is known by which alias the message came.
+func (t *Tracker) announce(m *message, r *recipient) {
+	if t.Refusal == nil || r.status != Refused || r.announced {
 		return
 	}
-	for n := range m.recipients {
-		r := &m.recipients[n]
-		if r.status != Refused || r.announced || m.parent != nil && m.parent.via(r.to) == nil {
-			continue
-		}
-		r.announced = true
-		o := t.outcome(root, m, r)
-		t.Refusal(&o)
+	root := m.root()
+	if root.isNotice() || m.parent != nil && m.parent.via(r.to) == nil {
+		m.waits = true
+		return
 	}
+	r.announced = true
+	o := t.outcome(root, m, r)
+	t.Refusal(&o)
 }

@@ -157,7 +157,7 @@ func (t *Tracker) queued(e *entry) {
 	m := t.get(e.id)
 	if bytes.HasPrefix(rest, []byte(", status=expired")) || bytes.HasPrefix(rest, []byte(", status=force-expired")) {
 		m.expire(e.at)
-		t.announce(m)
+		t.announceAll(m)
 	} else if !m.queued {
 		m.queued = true
 		m.sender = string(sender)
@@ -210,7 +210,7 @@ func (t *Tracker) delivered(e *entry) {
 		reason := d.reason[:min(len(d.reason), maxReason)]
 		t.charge(m, len(reason)-len(r.reason))
 		r.reason = string(reason)
-		t.announce(m)
+		t.announce(m, r)
 		return
 	}
 	t.passedOn(m, r, e, d)
@@ -238,11 +238,10 @@ func (t *Tracker) passedOn(m *message, r *recipient, e *entry, d delivery) {
 	if r.filtered && t.Piped != nil {
 		t.Piped(transmission(d.delays))
 	}
-	if t.Refusal == nil {
-		return
-	}
-	for _, next := range m.children { // whose refusals had to wait for the alias
-		t.announce(next)
+	for _, next := range m.children { // whose refusals may have had to wait for the alias
+		if next.waits {
+			t.announceAll(next)
+		}
 	}
 }
 

@@ -266,3 +266,34 @@ func TestALogThatGrowsOverNewYearKeepsItsYears(t *testing.T) {
 		}
 	}
 }
+
+func TestARefusalIsToldOnceWhenItsAliasIsKnown(t *testing.T) {
+	tracker := NewTracker(time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), time.UTC)
+	tracker.Outcome = func(*Outcome) {}
+	var told []string
+	tracker.Refusal = func(o *Outcome) { told = append(told, tell(o)) }
+	for _, step := range []struct {
+		line string
+		told int
+	}{
+		{"smtpd[1]: 4F1A2B3C4D: client=mail.sender.example[192.0.2.1]", 0},
+		{"qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, size=512, nrcpt=2 (queue active)", 0},
+		{"smtpd[1]: 4F1A2B3C4E: client=mail.sender.example[192.0.2.1], orig_queue_id=4F1A2B3C4D, orig_client=mail.sender.example[192.0.2.1]", 0},
+		{"qmgr[3]: 4F1A2B3C4E: from=<alice@sender.example>, size=812, nrcpt=2 (queue active)", 0},
+		{"smtp[4]: 4F1A2B3C4E: to=<bob@b.example>, relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.1.1, status=bounced (host said: 550 no)", 0},
+		{"pipe[5]: 4F1A2B3C4D: to=<bob@b.example>, orig_to=<info@example.org>, relay=postmend, delay=1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 queued as 4F1A2B3C4E))", 1},
+		{"pipe[5]: 4F1A2B3C4D: to=<carol@c.example>, orig_to=<sales@example.org>, relay=postmend, delay=1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 queued as 4F1A2B3C4E))", 1},
+		{"smtp[4]: 4F1A2B3C4E: to=<carol@c.example>, relay=mx.c.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.1.1, status=bounced (host said: 550 no)", 2},
+		{"qmgr[3]: 4F1A2B3C4E: removed", 2},
+	} {
+		tracker.Line([]byte("Nov 25 00:48:17 mx postfix/" + step.line))
+		if len(told) != step.told {
+			t.Fatalf("after %q: %q", step.line, told)
+		}
+	}
+	for n, want := range []string{"to <bob@b.example> by <info@example.org>", "to <carol@c.example> by <sales@example.org>"} {
+		if !strings.HasSuffix(told[n], want) {
+			t.Errorf("told %q, want %q", told[n], want)
+		}
+	}
+}

@@ -3,7 +3,6 @@ package refusal_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,34 +80,3 @@ func TestAnswersGetTheClassThatAPersonGaveThem(t *testing.T) {
 }
 
 func percent(part, whole int) float64 { return 100 * float64(part) / float64(whole) }
-
-// The vectors' own files, where they are there, hold nothing that has no label.
-func TestEveryTextOfTheVectorsHasALabel(t *testing.T) {
-	files, _ := filepath.Glob("../../../../shared/vectors/rejections/*.json")
-	if len(files) == 0 {
-		t.Skip("no ../shared/vectors beside the project: the texts in testdata stand for them")
-	}
-	known := map[string]bool{}
-	for _, l := range labels(t, "smtp-field-manual.tsv") {
-		known[l.hash] = true
-	}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var manual struct {
-			Providers []struct{ Responses []struct{ Response string } }
-		}
-		if err := json.Unmarshal(content, &manual); err != nil {
-			t.Fatal(err)
-		}
-		for _, provider := range manual.Providers {
-			for _, response := range provider.Responses {
-				if !known[hash(response.Response)] {
-					t.Errorf("%s: no label for %q", file, response.Response)
-				}
-			}
-		}
-	}
-}

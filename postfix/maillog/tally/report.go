@@ -163,7 +163,7 @@ func (t *Tally) series(classes []ClassRow) Series {
 	}
 	starts := slices.Sorted(maps.Keys(t.over.steps))
 	first, last := starts[0], starts[len(starts)-1]
-	for (last-first)/t.over.width >= 4*maxSteps { // sparse logs over many years
+	if (last-first)/t.over.width >= 4*maxSteps { // sparse logs over many years
 		t.over.widen()
 		return t.series(classes)
 	}
