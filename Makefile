@@ -5,10 +5,18 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 export CGO_ENABLED = 0
 
-.PHONY: build test peers check race fuzz hostile soak bench clean
+.PHONY: build install test peers check race fuzz hostile soak bench clean
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
+
+# What `make` has built. The program by rename: Postfix must never start one that is half written.
+PREFIX ?= /usr/local
+install:
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man8"
+	install -m 0755 bin/postmend "$(DESTDIR)$(PREFIX)/bin/.postmend.new"
+	mv -f "$(DESTDIR)$(PREFIX)/bin/.postmend.new" "$(DESTDIR)$(PREFIX)/bin/postmend"
+	install -m 0644 docs/man/postmend.8 "$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8"
 
 # Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included. The tests with Postfix wait more
 # than they compute, so more of them run at once than there are processors.

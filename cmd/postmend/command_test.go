@@ -268,6 +268,16 @@ func TestAPersonIsToldTheCause(t *testing.T) {
 	}
 }
 
+func TestWhereThereIsATerminalNoCodeStandsBeforeAnError(t *testing.T) {
+	for _, args := range [][]string{{"mumble"}, {"filter", "--mumble"}, {"lookup"}, {}} {
+		_, slave := terminal(t)
+		var out, errs bytes.Buffer
+		if exit := run(args, slave, &out, &errs); exit != 64 || out.Len() > 0 || !strings.HasPrefix(errs.String(), "postmend: ") {
+			t.Errorf("%q: exit %d, %q %q", args, exit, out.String(), errs.String())
+		}
+	}
+}
+
 func TestTheVersionIsToldByCommandAndByFlag(t *testing.T) {
 	var byCommand, byFlag, errs bytes.Buffer
 	if exit := run([]string{"version"}, strings.NewReader(""), &byCommand, &errs); exit != 0 || !strings.HasPrefix(byCommand.String(), "postmend") {
