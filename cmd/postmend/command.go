@@ -81,7 +81,7 @@ func (inv *invocation) told(err error) string {
 	text := strings.Replace(firstLine(err.Error()), ", see the mail log", "", 1)
 	var missing *fs.PathError
 	if errors.As(err, &missing) && errors.Is(err, fs.ErrNotExist) && missing.Path == inv.configFile {
-		text += "; -c FILE names another, postmend setup makes one"
+		text += "; -c FILE names another, postmend setup --apply makes one"
 	}
 	return text
 }
@@ -187,6 +187,7 @@ func firstLine(s string) string {
 	return line
 }
 
+// isPipe tells whether another program is at the other end.
 func isPipe(w any) bool {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -196,7 +197,7 @@ func isPipe(w any) bool {
 	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
 }
 
-// isTerminal tells whether a person reads w.
+// isTerminal tells whether a person is at the other end.
 func isTerminal(w any) bool {
 	file, ok := w.(*os.File)
 	if !ok {

@@ -256,7 +256,7 @@ func TestAPersonIsToldTheCause(t *testing.T) {
 		{[]string{"explain", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
 		{[]string{"verify", "-c", w.config}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
 		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, missing + ": no such file or directory"},
-		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, "postmend setup makes one"},
+		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, "postmend setup --apply makes one"},
 		{[]string{"srs", "forward"}, 64, "postmend: no address given"},
 		{[]string{"report", "--" + strings.Repeat("x", 200)}, 64, "postmend: unknown flag: --" + strings.Repeat("x", 200) + "\n"},
 	} {
@@ -332,6 +332,40 @@ func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
 	exit, out, _ = w.run(message, "explain", "-f", "", "--", "SRS0=AAAA=AA=b.example=x@srs.example.org")
 	if exit != 0 || !strings.Contains(out, "refused") {
 		t.Errorf("a refusal: exit %d\n%s", exit, out)
+	}
+}
+
+// What docs/configuration.md says of Sieve, Mailman and the like.
+func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
+	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\n" +
+		"example.org TXT v=spf1 ip4:192.0.2.80 -all\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dns.Close() })
+	const foreign, own = "alice@b.example", "app@example.org"
+	const arrived = "Authentication-Results: milter.example.org; spf=pass smtp.mailfrom=b.example\n"
+	for _, c := range []struct {
+		name, settings, client, sender, field string
+		want                                  []string
+	}{
+		{"by sendmail(1)", "", "", foreign, "", []string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all", "ARC set none"}},
+		{"by SMTP on loopback", "", "127.0.0.1", foreign, "", []string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all"}},
+		{"a list that rewrites From:", "", "127.0.0.1", own, "", []string{"class outgoing", "signed as example.org"}},
+		{"by way of a client, with a milter's results", `trusted_authserv_ids = ["milter.example.org"]`, "192.0.2.80", foreign, arrived,
+			[]string{"class forwarded", "leaves with <SRS0=", "because From: rewritten", "signed as example.org", "ARC set added"}},
+		{"by way of a client, without", "", "192.0.2.80", foreign, "", []string{"DMARC fail", "forwarded as it came"}},
+		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "", []string{"DMARC fail", "forwarded as it came", "leaves with <alice@b.example>"}},
+		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "", []string{"refused From: is in a domain of ours"}},
+	} {
+		w := newWorld(t, "[srs]", "resolver = \""+dns.Addr()+"\"\n"+c.settings+"\n[srs]")
+		exit, out, errs := w.run(c.field+"From: "+c.sender+"\n\nbody\n", "explain", "-f", c.sender, "--client-address", c.client, "--", "bob@remote.example")
+		words := strings.Join(strings.Fields(out), " ")
+		for _, want := range c.want {
+			if exit != 0 || !strings.Contains(words, want) {
+				t.Errorf("%s: exit %d, no %q in\n%s%s", c.name, exit, want, out, errs)
+			}
+		}
 	}
 }
 
