@@ -180,8 +180,15 @@ func TestTheSpoolFileHasNoName(t *testing.T) {
 }
 
 func TestAHeaderOfMoreThanAMegabyteIsNotRead(t *testing.T) {
-	for n, oversized := range map[int]bool{maxHeader - 100: false, maxHeader: true, 3 * maxHeader: true} {
-		text := "Subject: " + strings.Repeat("x", n-10) + "\n\nbody\n"
+	for text, oversized := range map[string]bool{
+		"Subject: " + strings.Repeat("x", maxHeader-110) + "\n\nbody\n":                                           false,
+		"Subject: " + strings.Repeat("x", maxHeader-10) + "\n\nbody\n":                                            true,
+		"Subject: " + strings.Repeat("x", 3*maxHeader) + "\n\nbody\n":                                             true,
+		strings.Repeat(strings.Repeat("A", 100)+": b\n", maxHeader/100) + "From: a@b.example\n\nbody\n":           true, // cut within a name
+		"Subject: " + strings.Repeat("x", maxHeader-11) + "\n\n" + strings.Repeat("body\n", maxHeader):            false,
+		"Subject: " + strings.Repeat("x", maxHeader-100) + "\n\n" + strings.Repeat("one line ", maxHeader) + "\n": false,
+	} {
+		n := len(text)
 		m := spooled(t, text)
 		if m.Oversized != oversized || oversized == (m.Header != nil) {
 			t.Errorf("a header of %d octets: oversized %v, %d fields", n, m.Oversized, len(m.Header))

@@ -53,7 +53,8 @@ func spool(r io.Reader, memory int64, dir string) (*Message, error) {
 	}
 	prefix := m.head[:min(len(m.head), maxHeader)]
 	header, n := dkim.SplitHeader(prefix)
-	if n == len(prefix) && m.size > int64(len(prefix)) || len(header) > maxFields {
+	isCut := m.size > int64(len(prefix)) && bytes.IndexByte(prefix[n:], '\n') < 0 // within a line that may be another field
+	if isCut || len(header) > maxFields {
 		m.Oversized = true
 	} else {
 		m.Header, m.bodyAt = header, n

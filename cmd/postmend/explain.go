@@ -104,7 +104,7 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		printProven(row, e.Proven)
 	}
 	if e.Refusal != "" {
-		row("refused", "%s", e.Refusal)
+		row(map[bool]string{true: "deferred", false: "refused"}[e.Temporary], "%s", e.Refusal)
 	}
 	for _, d := range e.Deliveries {
 		fmt.Fprintln(table)
@@ -119,6 +119,9 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		row("  leaves with", "<%s>", d.Sender)
 		row("  From:", "%s", or(d.From, "untouched"))
 		row("  signed as", "%s", or(d.SignAs, "not at all"))
+		if d.Fold {
+			row("  long lines", "folded")
+		}
 		if d.Class != filter.Local && d.Class != filter.Reversed {
 			row("  ARC set", "%s", map[bool]string{true: "added", false: "none"}[d.Seal])
 		}
