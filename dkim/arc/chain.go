@@ -30,7 +30,7 @@ type signature struct {
 	field dkim.Field
 }
 
-// Chain is the ARC sets of a message. The zero value, and nil, is that of a message without any.
+// Chain is the ARC sets of a message. The zero value is that of a message without any.
 type Chain struct {
 	sets    []set  // from instance 1 on; each is whole, unless the chain is broken
 	broken  string // what is wrong with the chain at first sight
@@ -167,7 +167,7 @@ func (c *Chain) MessageSignatures() []*dkim.Signature {
 	return list
 }
 
-// Obstacle tells why no set can be added to the chain; "" if one can.
+// Obstacle tells why no set can be added to the chain; "" if one can, and of nil, the chain of a message that nobody has looked at.
 func (c *Chain) Obstacle() string {
 	switch {
 	case c == nil:
