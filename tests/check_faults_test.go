@@ -2,6 +2,8 @@ package tests
 
 import (
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +21,8 @@ type misconfiguration struct {
 	finding, says string
 	// also are findings that follow from it.
 	also []string
+	// byHand is a fault for which check is to print no command.
+	byHand bool
 }
 
 const (
@@ -28,7 +32,8 @@ const (
 
 // filesFaults are in what is ours.
 var filesFaults = []misconfiguration{
-	{name: "an unknown key", script: `c '1i nonsense = 1'`, finding: "config", says: "line 1"},
+	{name: "a mistyped key", script: `c 's/^hostname/hostnaem/'`, finding: "config", says: "line 1"},
+	{name: "a mistyped section", script: `c 's/^.srs.$/[srss]/'`, finding: "config", says: "srss"},
 	{name: "a configuration that the filter may not read", script: `chmod 600 "$CONF"`, finding: "config-readable", says: "nobody may not read"},
 	{name: "a configuration that others may change", script: `chmod g+w "$CONF"`, finding: "config-writable", says: "mode 0664"},
 	{name: "another hostname than Postfix's", script: `c 's/^hostname.*/hostname = "other.example.org"/'`, finding: "hostname", says: `"mx.example.org"`},
@@ -43,9 +48,9 @@ var filesFaults = []misconfiguration{
 	{name: "a key in a folder that is closed to the filter", script: `chmod 700 "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "mode 0700"},
 	{name: "no key", script: `rm "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "does not exist"},
 	{name: "no folder of keys", script: `rm -r "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "does not exist"},
-	{name: "a damaged key", script: `echo nonsense > "$HOME_DIR/dkim/example.org.2026a.pem"`, finding: "dkim-keys", says: "PEM"},
-	{name: "no spool folder", script: `printf '[limits]\nspool_dir = "%s/ours"\n' "$DIR" >> "$CONF"`, finding: "spool", says: "does not exist"},
-	{name: "a spool folder of root's", script: `mkdir -m 700 "$DIR/ours"; printf '[limits]\nspool_dir = "%s/ours"\n' "$DIR" >> "$CONF"`, finding: "spool", says: "nobody may not write"},
+	{name: "a damaged key", script: `echo nonsense > "$HOME_DIR/dkim/example.org.2026a.pem"`, finding: "dkim-keys", says: "PEM", byHand: true},
+	{name: "no spool folder", script: `c "s|^spool_dir.*|spool_dir = \"$DIR/ours\"|"`, finding: "spool", says: "does not exist"},
+	{name: "a spool folder of root's", script: `chown root "$HOME_DIR/spool"`, finding: "spool", says: "nobody may not write"},
 	{name: "a target for trials by hand", script: `printf '[reinject]\ntarget = "stdout:"\n' >> "$CONF"`, finding: "target", says: "stdout:"},
 	{name: "sendmail as target, and a filtered pickup", script: `printf '[reinject]\ntarget = "sendmail:/usr/sbin/sendmail"\n' >> "$CONF"`,
 		finding: "sendmail-loop", says: "filters it again"},
@@ -67,7 +72,7 @@ var routeFaults = []misconfiguration{
 	{name: "a domain that is not in local_domains", script: `pc -e 'mydestination=example.org, new.example.org'`, finding: "local-domains", says: "new.example.org"},
 	{name: "a table of domains that is not in local_domains_maps", script: `echo 'x.example.org x' > "$DIR/domains"; pc -e "virtual_mailbox_domains=texthash:$DIR/domains"`,
 		finding: "local-domains", says: "texthash:"},
-	{name: "messages larger than the spool", script: `pc -e message_size_limit=4000000000000000`, finding: "spool", says: "octets free"},
+	{name: "messages larger than the spool", script: `pc -e message_size_limit=4000000000000000`, finding: "spool", says: "octets free", byHand: true},
 }
 
 // serviceFaults are in the filter's entry of master.cf.
@@ -214,6 +219,9 @@ func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
 			h.shell(f.script)
 			wrong := h.check(flags...)
 			f.isNamedBy(t, wrong)
+			if f.byHand {
+				return
+			}
 			for _, finding := range wrong {
 				h.mend(finding)
 			}
@@ -233,8 +241,8 @@ func (f *misconfiguration) isNamedBy(t *testing.T, findings []check.Finding) {
 		if finding.Name != f.finding && !slices.Contains(f.also, finding.Name) {
 			t.Errorf("a right thing is found wrong: %+v", finding)
 		}
-		if finding.Why == "" || finding.Mend == "" && finding.Publish == "" {
-			t.Errorf("neither reason nor remedy: %+v", finding)
+		if hasRemedy := finding.Mend != "" || finding.Publish != ""; finding.Why == "" || hasRemedy == f.byHand {
+			t.Errorf("no reason, or a remedy: %t: %+v", hasRemedy, finding)
 		}
 	}
 	if !named {
@@ -246,11 +254,60 @@ func (f *misconfiguration) isNamedBy(t *testing.T, findings []check.Finding) {
 func (h *checkedHost) mend(finding check.Finding) {
 	h.t.Helper()
 	if finding.Mend != "" {
+		if reason := h.reachesOut(finding.Mend); reason != "" {
+			h.t.Fatalf("not run, because %s: %s", reason, finding.Mend)
+		}
 		if out, err := exec.Command("sh", "-c", finding.Mend).CombinedOutput(); err != nil {
 			h.t.Errorf("%s: %v\n%s", finding.Mend, err, out)
 		}
 	}
 	if finding.Publish != "" {
 		h.follow(finding.Publish)
+	}
+}
+
+var (
+	absolutePath = regexp.MustCompile(`(?:^|[\s'"=:>|(])(/[\w.][^\s'";|)]*)`)
+	ownPostfix   = regexp.MustCompile(`(?:^|&& |\()post(conf|super|fix) (-c \S+)?`)
+)
+
+// reachesOut tells why a command would change more than this host: tests run as root, on somebody's machine.
+func (h *checkedHost) reachesOut(command string) string {
+	for _, match := range absolutePath.FindAllStringSubmatch(command, -1) {
+		path := filepath.Clean(match[1])
+		if path != h.program && path != "/dev/null" && path != h.dir && !strings.HasPrefix(path, h.dir+"/") {
+			return path + " is outside the test's folder"
+		}
+	}
+	for _, match := range ownPostfix.FindAllStringSubmatch(command, -1) {
+		if match[2] != "-c "+h.dir {
+			return "it is about the machine's own Postfix"
+		}
+	}
+	if strings.Contains(command, "useradd") {
+		return "it makes an account"
+	}
+	return ""
+}
+
+func TestNoMendOfATestReachesTheMachine(t *testing.T) {
+	h := &checkedHost{dir: "/tmp/pm1", program: "/tmp/pm2/postmend"}
+	for command, reaches := range map[string]bool{
+		"chmod 1777 /tmp":                                              true,
+		"chown nobody /tmp && chmod u+rwx /tmp":                        true,
+		"chmod o-w /tmp/pm1/../x":                                      true,
+		"chmod o-w /tmp/pm11":                                          true,
+		"sed -i '1i x' /etc/postmend/postmend.toml":                    true,
+		"(umask 077; openssl rand -base64 24 > /etc/x)":                true,
+		"postconf -e content_filter=postmend:dummy":                    true,
+		"{ id postmend >/dev/null 2>&1 || useradd postmend; } && true": true,
+		"chmod o-w /tmp/pm1/etc":                                       false,
+		"postconf -c /tmp/pm1 -e content_filter=postmend:dummy":        false,
+		`postconf -c /tmp/pm1 -F 'x/command=pipe {x=regexp:{{/^5(.*)/ 4$$1}}} argv=/tmp/pm2/postmend filter'`: false,
+		`sed -i 's|^local_domains[ \t]*=|&"x", |' /tmp/pm1/etc/postmend.toml`:                                 false,
+	} {
+		if reason := h.reachesOut(command); (reason != "") != reaches {
+			t.Errorf("%s: %q", command, reason)
+		}
 	}
 }

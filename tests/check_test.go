@@ -77,6 +77,18 @@ func (h *checkedHost) setUpByHand(keyPEM []byte) {
 		"/usr/local/bin/postmend lookup reverse", h.program+" lookup reverse -c "+h.config,
 		"user=postmend", "user=nobody")
 	mta.Configure(h.t, h.dir, plainMain+readme(h.t, "main.cf"), plainMaster+own.Replace(readme(h.t, "master.cf")))
+	h.ownSpool()
+}
+
+// ownSpool gives the host a spool folder of its own: what becomes of the machine's is not for a test to decide.
+func (h *checkedHost) ownSpool() {
+	h.t.Helper()
+	folder := filepath.Join(h.dir, "etc/spool")
+	h.must(os.Mkdir(folder, 0o700))
+	chownNobody(h.t, folder)
+	text, err := os.ReadFile(h.config)
+	h.must(err)
+	h.must(os.WriteFile(h.config, fmt.Appendf(text, "\n[limits]\nspool_dir = %q\n", folder), 0o644))
 }
 
 // setUpBySetup has setup do it.
@@ -85,6 +97,7 @@ func (h *checkedHost) setUpBySetup(flags ...string) {
 	mta.Configure(h.t, h.dir, plainMain, plainMaster)
 	h.run(h.program, append([]string{"setup", "--apply", "--postfix-dir", h.dir, "--root-dir", h.dir, "--user", "nobody"}, flags...)...)
 	h.config = filepath.Join(h.dir, "etc/postmend/postmend.toml")
+	h.ownSpool()
 }
 
 // publish starts the DNS server, with the key's record as postmend prints it, and has the configuration name it.

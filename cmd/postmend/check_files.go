@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -35,6 +38,7 @@ type own struct {
 	myhostname  string   // Postfix's; "" if not known
 	postfixFlag []string // that names Postfix's folder; empty for its own
 	user        string   // the account for new files
+	isRoot      bool     // check runs as root, and so sees everything
 }
 
 type ownKey struct {
@@ -46,7 +50,7 @@ type ownKey struct {
 
 // gatherOwn reads the configuration and looks at what it names.
 func gatherOwn(configFile string) *own {
-	o := &own{configFile: configFile, file: check.Stat(configFile), user: check.DefaultUser}
+	o := &own{configFile: configFile, file: check.Stat(configFile), user: check.DefaultUser, isRoot: os.Geteuid() == 0}
 	o.program, _ = os.Executable()
 	text, _ := os.ReadFile(configFile)
 	o.text = string(text)
@@ -79,7 +83,6 @@ func (o *own) forPostfix() check.Postmend {
 		ConfigFile:  o.configFile,
 		DefaultFile: filter.DefaultConfigFile,
 		Owner:       o.owner(),
-		SpoolDir:    "/tmp", // what pipe(8)'s child has: no TMPDIR
 		Deadline:    time.Minute,
 		Target:      "smtp://127.0.0.1:10026",
 	}
@@ -87,9 +90,7 @@ func (o *own) forPostfix() check.Postmend {
 		return p
 	}
 	p.Target, p.Deadline, p.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline), strings.ToLower(o.config.SRS.Domain)
-	if o.config.Limits.SpoolDir != "" {
-		p.SpoolDir = o.config.Limits.SpoolDir
-	}
+	p.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, check.DefaultSpoolDir)
 	p.IsLocal = o.isLocal
 	p.AddLocal = func(domain string) string { return o.addTo("local_domains", domain) }
 	p.HasTable = func(table string) bool { return slices.Contains(o.config.LocalDomainsMaps, table) }
@@ -122,6 +123,8 @@ func (o *own) learn(host *check.Host) {
 }
 
 var ownRules = []check.Rule[*own]{
+	{Name: "root", Severity: check.Warning,
+		Why: "the accounts in master.cf may read what you may not, and what nobody looked at may be wrong", Judge: judgeRoot},
 	{Name: "config", Severity: check.Error, OK: "the configuration can be read and makes sense",
 		Why: "without it all mail waits", Judge: judgeConfig},
 	{Name: "config-readable", Severity: check.Error, OK: "the filter's account may read it, and what it names",
@@ -141,9 +144,16 @@ var ownRules = []check.Rule[*own]{
 
 func (o *own) judge() []check.Finding {
 	if o.config == nil {
-		return check.Apply(areaFiles, ownRules[:1], o) // nothing else is known
+		return check.Apply(areaFiles, ownRules[:2], o) // nothing else is known
 	}
 	return check.Apply(areaFiles, ownRules, o)
+}
+
+func judgeRoot(o *own) []check.Fault {
+	if o.isRoot {
+		return nil
+	}
+	return []check.Fault{{What: "check is not run as root: what only root can see is not judged"}}
 }
 
 func judgeConfig(o *own) []check.Fault {
@@ -151,18 +161,29 @@ func judgeConfig(o *own) []check.Fault {
 		return nil
 	}
 	fault := check.Fault{What: o.configErr.Error()}
-	line := regexp.MustCompile(`line (\d+)`).FindStringSubmatch(fault.What)
 	switch {
 	case o.file.Missing():
 		fault.Mend = check.Shell(slices.Concat([]string{o.program, "setup", "--apply", "-c", o.configFile}, o.postfixFlag)...)
-	case line != nil && strings.Contains(fault.What, "unknown key"):
-		fault.Mend = check.Shell("sed", "-i", line[1]+"s/^/# /", o.configFile)
-	case line != nil:
-		fault.Mend = "${EDITOR:-vi} " + check.Shell("+"+line[1], o.configFile)
+	case !o.isRoot && errors.Is(o.configErr, fs.ErrPermission):
+		fault.Severity = check.Note
 	default:
-		fault.Mend = "${EDITOR:-vi} " + check.Shell(o.configFile)
+		fault.Mend = o.mendConfig()
 	}
 	return []check.Fault{fault}
+}
+
+// mendConfig renames a key that was mistyped, or else opens an editor where the error is: a line that is taken out could be the middle of a
+// list or the head of a section.
+func (o *own) mendConfig() string {
+	key, line := unknownKey(o.configErr)
+	if wrong, right, ok := renaming(o.text, key, line); ok {
+		return check.Shell("sed", "-i", fmt.Sprintf("%ds/%s/%s/", line, wrong, right), o.configFile)
+	}
+	words := []string{o.configFile}
+	if found := regexp.MustCompile(`line (\d+)`).FindStringSubmatch(o.configErr.Error()); found != nil {
+		words = []string{"+" + found[1], o.configFile}
+	}
+	return "${EDITOR:-vi} " + check.Shell(words...)
 }
 
 func judgeReadable(o *own) []check.Fault {
@@ -187,7 +208,7 @@ func judgeReadable(o *own) []check.Fault {
 }
 
 func notFor(u *check.User, f check.File, barrier *check.File) string {
-	return fmt.Sprintf("%s may not read %s, because of %s", u.Name, f.Path, barrier)
+	return fmt.Sprintf("%s may not read %s, %s", u.Name, f.Path, f.Because(barrier))
 }
 
 func judgeWritable(o *own) []check.Fault {
@@ -257,10 +278,13 @@ func judgeKeys(o *own) []check.Fault {
 	return faults
 }
 
-// judgePrivate judges a file that only the filter may read; make is the command that makes a new one.
+// judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It takes the place of nothing that
+// may be good: a new secret makes every SRS address that was given out invalid, and a new key has to be published first.
 func (o *own) judgePrivate(f check.File, loadErr error, make string) []check.Fault {
 	fault := func(what, mend string) []check.Fault { return []check.Fault{{What: what, Mend: mend}} }
 	switch {
+	case !o.isRoot && (errors.Is(f.Err, fs.ErrPermission) || errors.Is(loadErr, fs.ErrPermission)):
+		return []check.Fault{{What: f.Path + " is not judged: it is not for you to read", Severity: check.Note}}
 	case f.Missing() && f.Holders()[0].Missing():
 		folder := f.Holders()[0].Path
 		return fault(f.Path+" does not exist", check.Shell("install", "-d", "-m", "0711", folder)+" && "+make)
@@ -282,9 +306,22 @@ func (o *own) judgePrivate(f check.File, loadErr error, make string) []check.Fau
 		}
 	}
 	if loadErr != nil {
-		return fault(cause(loadErr).Error(), check.Shell("mv", f.Path, f.Path+".unusable")+" && "+make)
+		return fault(cause(loadErr).Error(), o.mendPrivate(f.Path, loadErr, make))
 	}
 	return nil
+}
+
+// mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.
+func (o *own) mendPrivate(path string, loadErr error, make string) string {
+	if text, err := dkim.ReadPrivateFile(path); err == nil && len(bytes.TrimSpace(text)) == 0 {
+		return check.Shell("rm", path) + " && " + make
+	}
+	if !strings.Contains(loadErr.Error(), "openssl pkey") { // what the error says of a passphrase
+		return ""
+	}
+	fresh := path + ".new"
+	return "(umask 077; " + check.Shell("openssl", "pkey", "-in", path, "-out", fresh) + ") && " +
+		check.Shell("chown", o.user, fresh) + " && " + check.Shell("mv", fresh, path)
 }
 
 func judgeTarget(o *own) []check.Fault {

@@ -5,14 +5,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/authn/dnstest"
 	"postmend/postfix/check"
@@ -166,5 +170,73 @@ func TestReverseNamesAreThoseOfTheStandards(t *testing.T) {
 		if got := reverseName(net.ParseIP(ip)); got != want {
 			t.Errorf("%s: %s", ip, got)
 		}
+	}
+}
+
+// What cannot be renamed is left to a person: a line that is taken out may be the head of a section or the middle of a list.
+func TestOnlyAKeyThatWasMistypedIsRenamed(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"hostnmae = \"mx.example.org\"\n", "1s/hostnmae/hostname/"},
+		{"[srss]\ndomain = \"srs.example.org\"\nsecrets_file = \"s\"\n", "1s/srss/srs/"},
+		{"[dmarc]\nmunge_form = \"never\"\n", "2s/munge_form/munge_from/"},
+		{"[[dkim.keys]]\nselektor = \"s\"\n", "2s/selektor/selector/"},
+		{"nonsense = 1\n", "+1 "},
+		{"nonsense = [\n  1,\n]\n", "+1 "},
+		{"[limits]\nhostname = \"x\"\n", "+2 "},                                      // of another section
+		{"hostname = \"x\"\nhostnam = \"y\"\n", "+2 "},                               // it would stand there twice
+		{"local_domain = \"example.org\"\n", "+1 "},                                  // a list is wanted
+		{"[dmarc]\non_dmarc_fial = \"reject\"\n", "2s/on_dmarc_fial/on_dmarc_fail/"}, // beside on_own_domain_forgery
+	} {
+		path := filepath.Join(t.TempDir(), "postmend.toml")
+		if err := os.WriteFile(path, []byte(row.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o := gatherOwn(path)
+		mend := judgeConfig(o)[0].Mend
+		if !strings.Contains(mend, row.want) || strings.HasPrefix(row.want, "+") != strings.HasPrefix(mend, "${EDITOR:-vi} ") {
+			t.Errorf("%q: %s, want %s", row.text, mend, row.want)
+		}
+	}
+}
+
+// A new secret would make every SRS address invalid that was given out, and a new key is published nowhere.
+func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
+	dir := t.TempDir()
+	encrypted := "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+	for name, row := range map[string]struct {
+		text, mend string // a part of it; "" if there is to be none
+	}{
+		"empty":             {"", "NEW"},
+		"blank":             {" \n\n", "NEW"},
+		"damaged":           {"nonsense\n", ""},
+		"with a passphrase": {encrypted, "openssl pkey -in"},
+	} {
+		path := filepath.Join(dir, "key.pem")
+		if err := os.WriteFile(path, []byte(row.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, loadErr := dkim.LoadKey("example.org", "s", path)
+		o := &own{isRoot: true, user: "nobody"}
+		faults := o.judgePrivate(check.Stat(path), loadErr, "make NEW")
+		if len(faults) != 1 || faults[0].What == "" || (row.mend == "") != (faults[0].Mend == "") || !strings.Contains(faults[0].Mend, row.mend) {
+			t.Errorf("%s: %+v", name, faults)
+		}
+	}
+}
+
+func TestWhatOnlyRootMayReadIsNotJudgedForOthers(t *testing.T) {
+	o := &own{user: "nobody"}
+	denied := &fs.PathError{Op: "open", Path: "/etc/postmend/srs.secrets", Err: syscall.EACCES}
+	for _, file := range []check.File{{Path: denied.Path, Mode: 0o600}, {Path: denied.Path, Err: denied}} {
+		faults := o.judgePrivate(file, fmt.Errorf("srs: %w", denied), "make NEW")
+		if len(faults) != 1 || faults[0].Severity != check.Note || faults[0].Mend != "" {
+			t.Errorf("%+v", faults)
+		}
+	}
+	if faults := judgeRoot(o); len(faults) != 1 || !strings.Contains(faults[0].What, "not run as root") {
+		t.Errorf("%+v", faults)
+	}
+	if faults := judgeRoot(&own{isRoot: true}); faults != nil {
+		t.Errorf("%+v", faults)
 	}
 }

@@ -265,3 +265,41 @@ func TestHostileTextIsShownHarmlessAndNeverRun(t *testing.T) {
 		t.Errorf("%q, %v", out, err)
 	}
 }
+
+// The system's temporary directory is everybody's: it never comes to belong to the filter.
+func TestASharedSpoolFolderStaysEverybodys(t *testing.T) {
+	h := gather(t, mainLines, masterLines, Postmend{})
+	if h.user == nil {
+		t.Fatal("no account")
+	}
+	for path, want := range map[string]string{
+		"/tmp":        "chmod 1777 /tmp",
+		"/var/tmp":    "chmod 1777 /var/tmp",
+		"/srv/mended": "chown nobody /srv/mended && chmod u+rwx /srv/mended",
+	} {
+		h.spool = File{Path: path, Mode: 0o755 | os.ModeDir}
+		if faults := judgeSpool(h); len(faults) != 1 || faults[0].Mend != want {
+			t.Errorf("%s: %+v", path, faults)
+		}
+	}
+}
+
+func TestAShortageOfRoomLowersNoLimit(t *testing.T) {
+	h := gather(t, mainLines+"message_size_limit = 51200000\n", masterLines, Postmend{})
+	h.spoolFree = 204800
+	if faults := h.judgeSpoolRoom(); len(faults) != 1 || faults[0].Mend != "" || !strings.Contains(faults[0].What, "spool_dir in [limits]") {
+		t.Errorf("%+v", faults)
+	}
+}
+
+// A home is not opened for a service: what is in it is to be kept elsewhere.
+func TestNobodysHomeIsOpened(t *testing.T) {
+	u := &User{Name: "someone", UID: 990, GIDs: []int{990}}
+	for folder, want := range map[string]string{"/root": "", "/home/alice": "", "/etc/postmend": "chgrp 990 /etc/postmend && chmod g+x /etc/postmend"} {
+		f := File{Path: folder + "/x", Mode: 0o644, Folders: []File{{Path: folder, Mode: 0o700 | os.ModeDir}}}
+		barrier := f.Barrier(u, Read)
+		if got := f.LetIn(barrier, u); got != want || (want == "") != strings.Contains(f.Because(barrier), "move it") {
+			t.Errorf("%s: %q, %s", folder, got, f.Because(barrier))
+		}
+	}
+}

@@ -129,9 +129,22 @@ func (f File) Barrier(u *User, permission fs.FileMode) *File {
 	return nil
 }
 
-// LetIn is the command that lifts a barrier without letting others in, where it can be had; a secret comes to belong to the user.
+// IsHome tells whether a folder is somebody's home: no place for what a service needs, and not to be opened for one.
+func (f File) IsHome() bool {
+	if f.Path == "/root" || filepath.Dir(f.Path) == "/home" {
+		return true
+	}
+	owner, err := user.LookupId(strconv.Itoa(f.UID))
+	const firstPerson = 1000 // UID_MIN of login.defs(5)
+	return err == nil && f.UID >= firstPerson && owner.HomeDir == f.Path
+}
+
+// LetIn is the command that lifts a barrier without letting others in, where it can be had; a secret comes to belong to the user. It is ""
+// where the file is better kept elsewhere.
 func (f File) LetIn(barrier *File, u *User) string {
 	switch {
+	case barrier.IsHome() && barrier.Path != f.Path:
+		return ""
 	case barrier.Path == f.Path:
 		return Shell("chown", u.Name, f.Path) + " && " + Shell("chmod", "u+r,g-w,o=", f.Path)
 	case slices.Contains(u.GIDs, barrier.GID):
@@ -147,6 +160,14 @@ func (f File) LetIn(barrier *File, u *User) string {
 // Holders are the folders where the file could be replaced: the one that it is in, and the one that it is linked from.
 func (f File) Holders() []File {
 	return slices.DeleteFunc(slices.Clone(f.Folders), func(folder File) bool { return !folder.isHolder })
+}
+
+// Because says what a barrier is, and where the file should be instead if the barrier is not to be lifted.
+func (f File) Because(barrier *File) string {
+	if barrier.IsHome() && barrier.Path != f.Path {
+		return fmt.Sprintf("because of %s, which is a home: move it to a folder of the service's, such as /etc/postmend", barrier)
+	}
+	return fmt.Sprintf("because of %s", barrier)
 }
 
 func (f File) String() string {

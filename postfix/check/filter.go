@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -240,7 +241,8 @@ func judgeAttributes(h *Host) []Fault {
 	for i := 1; i < len(h.command.others); i += 2 {
 		faults = append(faults, Fault{What: "-o " + h.command.others[i] + " stands behind the attributes of pipe(8), which takes it for one", Mend: h.mendFilter()})
 	}
-	for name, values := range h.command.attributes {
+	for _, name := range slices.Sorted(maps.Keys(h.command.attributes)) {
+		values := h.command.attributes[name]
 		switch name {
 		case "flags", "user", "null_sender":
 		case "directory", "eol", "chroot", "size":
@@ -314,10 +316,18 @@ func judgeProgram(h *Host) []Fault {
 		return faults
 	}
 	if barrier := f.Barrier(h.user, Read|Execute); barrier != nil {
-		faults = append(faults, Fault{What: h.user.Name + " may not run " + path + ", because of " + barrier.String(),
-			Mend: Shell("chmod", "a+rx", barrier.Path)})
+		faults = append(faults, h.mayNotRun(barrier))
 	}
 	return faults
+}
+
+func (h *Host) mayNotRun(barrier *File) Fault {
+	fault := Fault{What: h.user.Name + " may not run " + h.program.Path + ", because of " + barrier.String(), Mend: Shell("chmod", "a+rx", barrier.Path)}
+	if barrier.IsHome() {
+		fault.What += ", which is a home: install it elsewhere, in /usr/local/bin for one, and run postmend setup from there"
+		fault.Mend = ""
+	}
+	return fault
 }
 
 // meant are status lines that Postfix makes, or that we do, and the class that is right for them.

@@ -23,7 +23,7 @@ type Postmend struct {
 	Owner       string              // the account that the keys and secrets belong to; "" if root's or nobody's
 	Target      string              // [reinject] target
 	Deadline    time.Duration       // [limits] deadline
-	SpoolDir    string              // [limits] spool_dir, or what stands for it
+	SpoolDir    string              // [limits] spool_dir, or what stands for it; "" if that is not known
 	SRSDomain   string              // "" without SRS
 	IsLocal     func(string) bool   // whether a domain is one of local_domains; nil if that is not known
 	AddLocal    func(string) string // the command that makes a domain one

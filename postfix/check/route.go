@@ -229,22 +229,45 @@ func judgeSMTPUTF8(h *Host) []Fault {
 	return []Fault{{What: "smtputf8_enable is " + h.Main("smtputf8_enable"), Mend: h.set("smtputf8_enable", "yes"), Severity: Note}}
 }
 
+// DefaultSpoolDir is where a child of pipe(8), which has no TMPDIR, finds the system's temporary directory.
+const DefaultSpoolDir = "/tmp"
+
+// sharedFolders belong to every account of a host.
+var sharedFolders = []string{DefaultSpoolDir, "/var/tmp", "/dev/shm"}
+
 func judgeSpool(h *Host) []Fault {
+	isShared := slices.Contains(sharedFolders, h.spool.Path)
 	switch {
+	case h.SpoolDir == "":
+		return []Fault{{What: "spool_dir is not judged, because the configuration cannot be read", Severity: Note}}
+	case h.spool.Err != nil && isShared:
+		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err), Shell("install", "-d", "-m", "1777", h.spool.Path))
 	case h.spool.Err != nil:
 		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err), Shell("install", "-d", "-m", "0700", "-o", h.filterUser(), h.spool.Path))
 	case !h.spool.Mode.IsDir():
 		return one("spool_dir "+h.spool.Path+" is not a folder", "")
 	}
-	if h.user != nil {
+	if h.user != nil && h.userFault() == "" {
 		if barrier := h.spool.Barrier(h.user, Write|Execute); barrier != nil {
-			mend := Shell("chmod", "o+x", barrier.Path)
-			if barrier.Path == h.spool.Path {
-				mend = Shell("chown", h.user.Name, barrier.Path) + " && " + Shell("chmod", "u+rwx", barrier.Path)
-			}
-			return one(h.user.Name+" may not write to spool_dir "+h.spool.Path+", because of "+barrier.String(), mend)
+			return one(h.user.Name+" may not write to spool_dir "+h.spool.Path+", "+h.spool.Because(barrier), h.mendSpool(barrier, isShared))
 		}
 	}
+	return h.judgeSpoolRoom()
+}
+
+// mendSpool is the command that lets the account write to the spool folder. One that others share stays theirs.
+func (h *Host) mendSpool(barrier *File, isShared bool) string {
+	switch {
+	case barrier.Path != h.spool.Path:
+		return h.spool.LetIn(barrier, h.user)
+	case isShared:
+		return Shell("chmod", "1777", barrier.Path)
+	}
+	return Shell("chown", h.user.Name, barrier.Path) + " && " + Shell("chmod", "u+rwx", barrier.Path)
+}
+
+// judgeSpoolRoom has no command for a shortage: a lower message_size_limit would refuse mail for ever because room is short today.
+func (h *Host) judgeSpoolRoom() []Fault {
 	var limit int64
 	if _, err := fmt.Sscan(h.Main("message_size_limit"), &limit); err != nil || h.spoolFree < 0 {
 		return nil
@@ -253,8 +276,8 @@ func judgeSpool(h *Host) []Fault {
 	case limit == 0:
 		return []Fault{{What: "message_size_limit is 0: a message may be larger than the spool", Severity: Note}}
 	case limit > h.spoolFree:
-		return one(fmt.Sprintf("spool_dir %s has %d octets free, and message_size_limit is %d", h.spool.Path, h.spoolFree, limit),
-			h.set("message_size_limit", fmt.Sprint(min(h.spoolFree/4, 10240000))))
+		return []Fault{{What: fmt.Sprintf("spool_dir %s has %d octets free, and message_size_limit is %d: free some, or name a folder with more room by spool_dir in [limits] of %s",
+			h.spool.Path, h.spoolFree, limit, h.ConfigFile), Severity: Warning}}
 	}
 	return nil
 }
