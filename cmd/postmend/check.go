@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,7 +70,7 @@ func (inv *invocation) check(ctx context.Context, postfixDir string, noDNS bool)
 	if hostErr == nil {
 		own.learn(host)
 	}
-	findings := append(own.judge(), restraints()...)
+	findings := append(own.judge(), own.restraints()...)
 	if hostErr != nil {
 		findings = append(findings, check.Finding{Area: "Postfix", Name: "postfix-unreadable", Severity: check.Error,
 			What: postfix.Printable(hostErr.Error()), Why: "Postfix's configuration cannot be judged; is it installed, and are you root?"})
@@ -84,10 +85,17 @@ func (inv *invocation) check(ctx context.Context, postfixDir string, noDNS bool)
 	return append(findings, gatherDNS(deadline, own, host).judge()...)
 }
 
-// restraints are what a run of the filter on this kernel denies itself: they need nothing from the operator.
-func restraints() []check.Finding {
+// restraints are what a run of the filter on this kernel, with this configuration, denies itself: they need nothing from the operator.
+func (o *own) restraints() []check.Finding {
+	var needs *confine.Needs
+	if c := o.config; c != nil {
+		spoolDir := cmp.Or(c.Limits.SpoolDir, check.DefaultSpoolDir)
+		if found, ok := confine.NeedsOf(c.Reinject.Target, c.Resolver, spoolDir, len(c.LocalDomainsMaps) > 0); ok {
+			needs = &found
+		}
+	}
 	var findings []check.Finding
-	for _, active := range confine.Active() {
+	for _, active := range confine.Active(needs) {
 		findings = append(findings, check.Finding{Area: areaFiles, Name: "restraint", Severity: check.OK, What: active})
 	}
 	return findings

@@ -8,6 +8,10 @@ package confine
 
 import (
 	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -18,6 +22,26 @@ import (
 type Needs struct {
 	SpoolDir string   // files may be made and removed in it
 	TCPPorts []uint16 // may be connected to
+}
+
+// NeedsOf are those of a filter that hands mail to a target such as "smtp://127.0.0.1:10026" and asks a DNS server "host:port", or those of the
+// system if it is "". Ports go for any host. Nothing can be taken, and ok is false, where programs of Postfix's do a part of the work: sendmail(1) as the
+// target, postmap(1) for tables of local domains.
+func NeedsOf(target, resolver, spoolDir string, asksTables bool) (needs Needs, ok bool) {
+	if strings.HasPrefix(target, "sendmail:") || asksTables {
+		return Needs{}, false
+	}
+	needs = Needs{SpoolDir: spoolDir, TCPPorts: []uint16{53}}
+	_, server, _ := strings.Cut(target, "://")
+	server, _, _ = strings.Cut(server, "?")
+	for _, address := range []string{server, resolver} {
+		_, port, err := net.SplitHostPort(address)
+		number, notOne := strconv.ParseUint(port, 10, 16)
+		if err == nil && notOne == nil && !slices.Contains(needs.TCPPorts, uint16(number)) {
+			needs.TCPPorts = append(needs.TCPPorts, uint16(number))
+		}
+	}
+	return needs, true
 }
 
 const (
@@ -39,6 +63,15 @@ func Apply(needs Needs) error {
 	return config.BestEffort().Restrict(rules...)
 }
 
+// String says what is left.
+func (n Needs) String() string {
+	ports := make([]string, len(n.TCPPorts))
+	for i, port := range n.TCPPorts {
+		ports[i] = strconv.Itoa(int(port))
+	}
+	return fmt.Sprintf("writes to %s alone, executes nothing, connects by TCP to port %s alone, of any host", n.SpoolDir, strings.Join(ports, ", "))
+}
+
 // AtOnce tells whether the kernel can confine all threads at once (Linux 7.0). Before it could, every thread has to be interrupted for
 // each of two system calls, which costs a short-lived process a tenth of its time.
 func AtOnce() bool { return abi() >= 8 }
@@ -52,12 +85,12 @@ func abi() int {
 	return version
 }
 
-// Active says for people what protects a process that handles mail: one thing an element. It asks about the process it is called in,
-// and of Landlock, which is for good, only whether it would be used.
-func Active() []string {
+// Active says for people what protects a process that handles mail with these needs, nil if nothing can be taken: one thing an element. It asks
+// about the process it is called in, and of Landlock, which is for good, only whether it would be used.
+func Active(needs *Needs) []string {
 	var active []string
-	if AtOnce() {
-		active = append(active, fmt.Sprintf("Landlock (version %d): writes to the spool folder alone, executes nothing, TCP to resolver and target alone", abi()))
+	if AtOnce() && needs != nil {
+		active = append(active, fmt.Sprintf("Landlock (version %d): %s", abi(), needs))
 	}
 	var core unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_CORE, &core) == nil && core.Max == 0 {

@@ -105,3 +105,27 @@ func cannotStray(other, secret, port string) error {
 	}
 	return strays
 }
+
+func TestTheNeedsFollowFromTheConfiguration(t *testing.T) {
+	for _, row := range []struct {
+		target, resolver string
+		asksTables       bool
+		want             string // "" if nothing can be taken
+	}{
+		{"smtp://127.0.0.1:10026", "", false, "writes to /spool alone, executes nothing, connects by TCP to port 53, 10026 alone, of any host"},
+		{"smtp://host:587?starttls=required", "[::1]:5353", false, "writes to /spool alone, executes nothing, connects by TCP to port 53, 587, 5353 alone, of any host"},
+		{"unix:/var/spool/postfix/public/mended", "127.0.0.1:53", false, "writes to /spool alone, executes nothing, connects by TCP to port 53 alone, of any host"},
+		{"sendmail:/usr/sbin/sendmail", "", false, ""},
+		{"smtp://127.0.0.1:10026", "", true, ""},
+	} {
+		needs, ok := NeedsOf(row.target, row.resolver, "/spool", row.asksTables)
+		if ok != (row.want != "") || ok && needs.String() != row.want {
+			t.Errorf("%s: %t, %s", row.target, ok, needs)
+		}
+	}
+	for _, active := range Active(nil) {
+		if strings.Contains(active, "Landlock") {
+			t.Errorf("nothing can be taken, and yet: %s", active)
+		}
+	}
+}
