@@ -57,6 +57,9 @@ func Open(dir string) (*Config, error) {
 	return c, err
 }
 
+// IsDefault tells whether this is Postfix's own configuration, and not one in a folder that was named.
+func (c *Config) IsDefault() bool { return c.isDefault }
+
 // parameters reads "name = value" lines.
 func parameters(text string) map[string]string {
 	values := map[string]string{}
@@ -116,13 +119,13 @@ func (c *Config) Lookup(ctx context.Context, table, key string) (value string, f
 	if key == "-" || strings.ContainsAny(key, "\r\n\x00") {
 		return "", false, nil // postmap would read keys from its standard input
 	}
-	text, err := c.postmap(ctx, table, key, "")
+	text, err := c.postmap(ctx, "", "-q", key, table)
 	return strings.TrimRight(text, "\n"), text != "", err
 }
 
 // Lookups asks a table for several keys at once, none of which may hold a tab or a line end, and gives the values of those that it has.
 func (c *Config) Lookups(ctx context.Context, table string, keys []string) (map[string]string, error) {
-	text, err := c.postmap(ctx, table, "-", strings.Join(keys, "\n")+"\n")
+	text, err := c.postmap(ctx, strings.Join(keys, "\n")+"\n", "-q", "-", table)
 	values := map[string]string{}
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimRight(line, "\n"), "\t")
@@ -131,13 +134,30 @@ func (c *Config) Lookups(ctx context.Context, table string, keys []string) (map[
 	return values, err
 }
 
-// postmap gives what `postmap -q` prints; "" if nothing was found.
-func (c *Config) postmap(ctx context.Context, table, key, stdin string) (string, error) {
+// Keys gives all keys of a table, sorted. An error tells that its type cannot tell them, too.
+func (c *Config) Keys(ctx context.Context, table string) ([]string, error) {
+	kind, _, _ := strings.Cut(table, ":")
+	// postmap(1) thinks for a second before it says so of the others.
+	if !slices.Contains([]string{"btree", "dbm", "hash", "inline", "lmdb", "sdbm", "texthash"}, kind) {
+		return nil, fmt.Errorf("tables of type %s cannot be listed", kind)
+	}
+	text, err := c.postmap(ctx, "", "-s", table)
+	var keys []string
+	for line := range strings.Lines(text) {
+		key, _, _ := strings.Cut(line, "\t")
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys, err
+}
+
+// postmap gives what postmap(1) prints; "" if nothing was found.
+func (c *Config) postmap(ctx context.Context, stdin string, args ...string) (string, error) {
 	queue, err := c.Expand("queue_directory")
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "postmap", c.withDir([]string{"-q", key, table})...)
+	cmd := exec.CommandContext(ctx, "postmap", c.withDir(args)...)
 	cmd.Dir, cmd.Stdin = queue, strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

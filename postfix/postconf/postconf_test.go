@@ -153,3 +153,58 @@ func TestCommandsChangeTheConfigurationAndReadTheSameInAShell(t *testing.T) {
 		t.Errorf("master.cf: %+v", c.services)
 	}
 }
+
+func TestTheOtherInstancesOfAHostAreFound(t *testing.T) {
+	second, third := open(t, ""), open(t, "")
+	own := open(t, "multi_instance_directories = "+second.Dir+"\nalternate_config_directories = "+third.Dir+", /nonexistent\n")
+	t.Setenv("MAIL_CONFIG", own.Dir)
+	for _, row := range []struct {
+		of   *Config
+		want []string
+	}{
+		{second, []string{own.Dir, third.Dir}},
+		{own, []string{second.Dir, third.Dir}},
+	} {
+		var got []string
+		for _, other := range row.of.Others() {
+			got = append(got, other.Dir)
+		}
+		if !reflect.DeepEqual(got, row.want) {
+			t.Errorf("beside %s: %q, want %q", row.of.Dir, got, row.want)
+		}
+	}
+	t.Setenv("MAIL_CONFIG", t.TempDir())
+	if got := second.Others(); got != nil {
+		t.Errorf("beside the only one: %v", got)
+	}
+}
+
+func TestAPortIsFoundByItsNumber(t *testing.T) {
+	c := open(t, "")
+	for port, want := range map[string]string{"25": "smtp/inet", "10026": "[::1]:10026/inet", "587": ""} {
+		id := ""
+		if s, found := c.AtPort(port); found {
+			id = s.ID()
+		}
+		if id != want {
+			t.Errorf("%s: %q, want %q", port, id, want)
+		}
+	}
+}
+
+func TestKeysOfATableAreListed(t *testing.T) {
+	c := open(t, "")
+	table := filepath.Join(t.TempDir(), "table")
+	if err := os.WriteFile(table, []byte("b.example x\na.example y\nc@a.example z z\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Keys(t.Context(), "texthash:"+table)
+	if want := []string{"a.example", "b.example", "c@a.example"}; !reflect.DeepEqual(got, want) || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, table := range []string{"texthash:/nonexistent", "regexp:" + table, "socketmap:unix:x:y"} {
+		if _, err := c.Keys(t.Context(), table); err == nil {
+			t.Errorf("%s: no error", table)
+		}
+	}
+}

@@ -2,6 +2,8 @@ package postconf
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 )
 
@@ -22,6 +24,15 @@ type Service struct {
 
 // ID is the name that postconf has for the service, "smtp/inet".
 func (s Service) ID() string { return s.Name + "/" + s.Type }
+
+// Port is the number of the TCP port of an inet service, whose name is "host:port" or "port"; "" if it has none.
+func (s Service) Port() string {
+	number, err := net.LookupPort("tcp", s.Name[strings.LastIndexByte(s.Name, ':')+1:])
+	if s.Type != "inet" || err != nil {
+		return ""
+	}
+	return strconv.Itoa(number)
+}
 
 // Attribute gives the value of an attribute of pipe(8) or spawn(8): "user", "flags", "argv". As the last one, argv takes the rest.
 func (s Service) Attribute(name string) (value string, found bool) {

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -18,17 +19,23 @@ type Domains struct {
 	Names []string
 	// Tables are the look-up tables that have more of them as keys.
 	Tables []string
+	// Listed are the domains among the keys of these tables; Unlisted the tables whose keys cannot be told, or are more than a person
+	// looks after one by one.
+	Listed, Unlisted []string
 
-	classOf map[string]string
-	ask     func(table, key string) bool
-	tables  map[string]string // table to parameter
+	classOf       map[string]string
+	classOfListed map[string]string
+	failed        bool
+	ask           func(table, key string) bool
+	tables        map[string]string // table to parameter
 }
 
 // ReadDomains gathers the domains of all address classes.
 func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
-	d := &Domains{classOf: map[string]string{}, tables: map[string]string{}}
+	d := &Domains{classOf: map[string]string{}, classOfListed: map[string]string{}, tables: map[string]string{}}
 	d.ask = func(table, key string) bool {
 		_, found, err := c.Lookup(ctx, table, key)
+		d.failed = d.failed || err != nil
 		return err == nil && found
 	}
 	parents := splitList(c.Get("parent_domain_matches_subdomains"))
@@ -45,8 +52,33 @@ func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
 			d.add(class, item, slices.Contains(parents, class))
 		}
 	}
+	for _, table := range d.Tables {
+		keys, err := c.Keys(ctx, table)
+		if err != nil || !d.list(table, keys) {
+			d.Unlisted = append(d.Unlisted, table)
+		}
+	}
 	return d, nil
 }
+
+// list takes the domains among the keys of a table, unless they are too many. Other keys are users and addresses.
+func (d *Domains) list(table string, keys []string) bool {
+	const most = 100
+	names := slices.DeleteFunc(keys, func(key string) bool { return !isName(key) || !isPublic(key) })
+	if len(names) > most {
+		return false
+	}
+	for _, name := range names {
+		if d.classOf[name] == "" && d.classOfListed[name] == "" {
+			d.classOfListed[name] = d.tables[table]
+			d.Listed = append(d.Listed, name)
+		}
+	}
+	return true
+}
+
+// Unsure tells whether a table could not be asked: then Class may have missed a domain.
+func (d *Domains) Unsure() bool { return d.failed }
 
 func (d *Domains) add(class, item string, subdomains bool) {
 	switch {
@@ -96,8 +128,8 @@ func (d *Domains) Class(domain string) string {
 // Signable are the domains that can publish a key: they are names of the public DNS, and no key of a domain above them serves.
 func (d *Domains) Signable() []string {
 	var public []string
-	for _, name := range d.Names {
-		if class := d.classOf[name]; name[0] != '.' && class != "relay_domains" && isPublic(name) {
+	for _, name := range slices.Concat(d.Names, d.Listed) {
+		if class := cmp.Or(d.classOf[name], d.classOfListed[name]); name[0] != '.' && class != "relay_domains" && isPublic(name) {
 			public = append(public, name)
 		}
 	}

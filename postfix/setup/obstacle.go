@@ -36,7 +36,7 @@ func (p *Plan) otherMode() error {
 	inFilter := strings.HasPrefix(p.config.Get("content_filter"), transportName+":")
 	inTransport := strings.HasPrefix(p.config.Get("default_transport"), transportName+":")
 	if inFilter && p.wanted.Mode == Transport || inTransport && p.wanted.Mode == ContentFilter {
-		return fmt.Errorf("postmend is set up in the other mode; undo that first: postmend setup --undo")
+		return fmt.Errorf("postmend is set up in the other mode; undo that first: postmend setup --undo, then run this again")
 	}
 	return nil
 }

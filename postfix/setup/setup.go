@@ -82,12 +82,12 @@ func NewPlan(c *postconf.Config, domains *Domains, w Wanted) (*Plan, error) {
 
 // check keeps out of main.cf and master.cf whatever has a meaning there.
 func (w Wanted) check() error {
-	for name, value := range map[string]string{
-		"the program's path": w.Program, "the configuration's path": w.ConfigFile, "the user": w.User,
-		"the listener": w.Listener, "the SRS domain": w.SRSDomain,
+	for _, word := range []struct{ name, value string }{
+		{"the program's path", w.Program}, {"the configuration's path", w.ConfigFile}, {"the user", w.User},
+		{"the listener", w.Listener}, {"the SRS domain", w.SRSDomain},
 	} {
-		if strings.Trim(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:[]+@") != "" {
-			return fmt.Errorf("%s, %q, has characters that do not go into master.cf; choose another", name, value)
+		if strings.Trim(word.value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:[]+@") != "" {
+			return fmt.Errorf("%s, %q, has characters that do not go into master.cf; choose another", word.name, word.value)
 		}
 	}
 	return nil

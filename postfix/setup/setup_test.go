@@ -1,7 +1,9 @@
 package setup
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -390,5 +392,44 @@ func TestLocalhostGetsNoKey(t *testing.T) {
 	}
 	if got := d.Signable(); !slices.Contains(got, "mail.example.net") || slices.Contains(got, "localhost.example.net") {
 		t.Errorf("signable %q", got)
+	}
+}
+
+// A virtual alias domain commonly stands in no list, but in the table of aliases.
+func TestDomainsInTablesCanHaveKeys(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "virtual_alias_maps = inline:{ hosted.net=x, sub.hosted.net=x, info@hosted.net=x, example.org=x, user=x }, regexp:/nonexistent\n"+
+		"relay_domains = inline:{ relayed.net=x }\n", "")
+	d, err := ReadDomains(t.Context(), h.open())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"example.org", "hosted.net"}; !slices.Equal(d.Signable(), want) || slices.Contains(d.Names, "hosted.net") {
+		t.Errorf("signable %q, want %q; names %q", d.Signable(), want, d.Names)
+	}
+	if want := []string{"regexp:/nonexistent"}; !slices.Equal(d.Unlisted, want) {
+		t.Errorf("not listed: %q", d.Unlisted)
+	}
+	entries := ""
+	for i := range 101 {
+		entries += fmt.Sprintf(" d%d.net=x", i)
+	}
+	h = newHost(t, "virtual_alias_domains = inline:{"+entries+" }\n", "")
+	if d, err = ReadDomains(t.Context(), h.open()); err != nil || len(d.Listed) != 0 || len(d.Unlisted) != 1 {
+		t.Errorf("more than a person looks after: %q, %v", d.Listed, err)
+	}
+}
+
+// Postfix's pipe(8) and spawn(8) give their children one group.
+func TestATrialHasNoMoreRightsThanPostfixGives(t *testing.T) {
+	trial := AsUser{User: "nobody", Group: "nogroup", Command: postconf.Command{"id", "-G"}}
+	if got := trial.String(); got != "runuser -u nobody -g nogroup -- id -G" {
+		t.Error(got)
+	}
+	peer.NeedRoot(t)
+	// With the group of another account beside its own it would be in two.
+	out, err := exec.Command("sh", "-c", strings.Replace(trial.String(), "nogroup", "daemon", 1)).Output()
+	if err != nil || strings.Contains(strings.TrimSpace(string(out)), " ") {
+		t.Errorf("%q, %v", out, err)
 	}
 }

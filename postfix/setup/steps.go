@@ -151,16 +151,18 @@ func (f File) Run() error {
 	return os.Rename(file.Name(), f.Path)
 }
 
-// AsUser runs a command with the rights of an account, as Postfix will.
+// AsUser runs a command with the rights of an account as pipe(8) and spawn(8) give them: with one group, whatever others it is in.
 type AsUser struct {
-	User    string
-	Command postconf.Command
+	User, Group string
+	Command     postconf.Command
 }
 
 // String implements Action.
-func (a AsUser) String() string { return "runuser -u " + a.User + " -- " + a.Command.String() }
+func (a AsUser) String() string { return a.command().String() }
 
 // Run implements Action.
-func (a AsUser) Run() error {
-	return append(postconf.Command{"runuser", "-u", a.User, "--"}, a.Command...).Run()
+func (a AsUser) Run() error { return a.command().Run() }
+
+func (a AsUser) command() postconf.Command {
+	return append(postconf.Command{"runuser", "-u", a.User, "-g", a.Group, "--"}, a.Command...)
 }
