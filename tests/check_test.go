@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -185,6 +186,18 @@ own() { cp "$PROGRAM" "$DIR/postmend"; chmod 755 "$DIR/postmend"; m "s|$PROGRAM|
 // check runs postmend check, and gives what is not right.
 func (h *checkedHost) check(args ...string) []check.Finding {
 	h.t.Helper()
+	var wrong []check.Finding
+	for _, f := range h.findings(args...) {
+		if f.Severity == check.Warning || f.Severity == check.Error {
+			wrong = append(wrong, f)
+		}
+	}
+	return wrong
+}
+
+// findings runs postmend check, and gives all that it says.
+func (h *checkedHost) findings(args ...string) []check.Finding {
+	h.t.Helper()
 	peer.Age(h.t, h.dir)
 	args = append([]string{"check", "--json", "--postfix-dir", h.dir, "-c", h.config}, args...)
 	out, err := exec.Command(h.program, args...).Output()
@@ -195,21 +208,16 @@ func (h *checkedHost) check(args ...string) []check.Finding {
 	if jsonErr := json.Unmarshal(out, &report); jsonErr != nil {
 		h.t.Fatalf("%v, %v: %s", err, jsonErr, out)
 	}
-	var wrong []check.Finding
-	for _, f := range report.Findings {
-		if f.Severity == check.Warning || f.Severity == check.Error {
-			wrong = append(wrong, f)
-		}
-	}
+	wrong := slices.ContainsFunc(report.Findings, func(f check.Finding) bool { return f.Severity == check.Warning || f.Severity == check.Error })
 	var exit *exec.ExitError
 	status := 0
 	if errors.As(err, &exit) {
 		status = exit.ExitCode()
 	}
-	if report.OK != (len(wrong) == 0) || report.OK != (status == 0) || len(report.Findings) < 10 {
-		h.t.Errorf("ok: %t, exit status %d, %d findings, of which %d are wrong", report.OK, status, len(report.Findings), len(wrong))
+	if report.OK == wrong || report.OK != (status == 0) || len(report.Findings) < 10 {
+		h.t.Errorf("ok: %t, exit status %d, %d findings, of which some are wrong: %t", report.OK, status, len(report.Findings), wrong)
 	}
-	return wrong
+	return report.Findings
 }
 
 func TestCheckIsSilentOnARightHost(t *testing.T) {
@@ -288,5 +296,85 @@ m 's/pipe$/pipe -o soft_bounce=no/'`)
 	}
 	if options := h.run("postconf", "-c", h.dir, "-P", "postmend/unix"); !strings.Contains(options, "soft_bounce = no") {
 		t.Errorf("an option of the operator's is gone: %s", options)
+	}
+}
+
+// The key comes first, then its record, and the configuration names it last: what it names signs at once.
+func TestCheckLeadsToAKeyForANewDomain(t *testing.T) {
+	t.Parallel()
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	h.publish()
+	h.shell(`pc -e 'mydestination=example.org, localhost, sub.example.org, example.net'; c 's/^local_domains.*/local_domains = ["example.org", ".example.org", "example.net"]/'`)
+	notes := func() []check.Finding {
+		var found []check.Finding
+		for _, f := range h.findings() {
+			if f.Name == "dkim-domains" {
+				found = append(found, f)
+			}
+		}
+		return found
+	}
+	step := notes()
+	if len(step) != 1 || !strings.Contains(step[0].What, "example.net") || !strings.Contains(step[0].Mend, "genkey") || step[0].Publish != "" {
+		t.Fatalf("without a key: %+v", step)
+	}
+	h.mend(step[0])
+	if step = notes(); len(step) != 1 || !strings.Contains(step[0].Mend, "[[dkim.keys]]") || !strings.HasPrefix(step[0].Publish, "2026a._domainkey.example.net. ") {
+		t.Fatalf("with a key: %+v", step)
+	}
+	h.mend(step[0])
+	if step = notes(); step != nil {
+		t.Errorf("in the end: %+v", step)
+	}
+	for _, f := range h.check() {
+		if f.Name != "dns-dmarc" {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// As an account that may read nothing of it, check condemns nothing.
+func TestCheckWithoutRootSaysSoAndReplacesNothing(t *testing.T) {
+	t.Parallel()
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	h.shell(`chown daemon "$HOME_DIR/srs.secrets" "$HOME_DIR"/dkim/*.pem`)
+	peer.Age(t, h.dir)
+	out, err := exec.Command("runuser", "-u", "nobody", "--", h.program, "check", "--no-dns", "--postfix-dir", h.dir, "-c", h.config).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Errorf("%v", err)
+	}
+	if !strings.Contains(string(out), "not run as root") || strings.Count(string(out), "not for you to read") != 2 ||
+		strings.Contains(string(out), "openssl") || strings.Contains(string(out), "genkey") {
+		t.Errorf("%s", out)
+	}
+}
+
+// What docs/postfix.md shows for a new domain and for a new key.
+func TestTheDocumentedWayToANewKeyIsRight(t *testing.T) {
+	t.Parallel()
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	home := filepath.Dir(h.config)
+	own := strings.NewReplacer("/etc/postmend", home, "chown postmend", "chown nobody",
+		"postmend dkim genkey --domain example.net --selector 2026a", h.program+" dkim genkey --domain example.net --selector 2026a --file "+home+"/dkim/example.net.2026a.pem",
+		"postmend dkim genkey --domain example.org --selector 2026b", h.program+" dkim genkey --domain example.org --selector 2026b --file "+home+"/dkim/example.org.2026b.pem",
+		"postmend check", "")
+	for _, kind := range []string{"sh adding", "sh added", "sh changing", "sh changed"} {
+		script := own.Replace(readme(t, kind))
+		if strings.Contains(kind, "adding") {
+			script += "pc -e 'mydestination=example.org, localhost, example.net'\n"
+		}
+		h.shell(script)
+		for _, f := range h.findings("--no-dns") {
+			if f.Severity != check.OK && (f.Severity != check.Note || f.Name == "dkim-domains" && kind != "sh adding") && f.Name != "log" {
+				t.Errorf("after %q: %+v", kind, f)
+			}
+		}
+	}
+	if records := h.run(h.program, "dkim", "record", "-c", h.config); strings.Count(records, "\n") != 3 {
+		t.Errorf("%s", records)
 	}
 }

@@ -153,9 +153,22 @@ var dnsRules = []check.Rule[*published]{
 
 func (p *published) judge() []check.Finding { return check.Apply("DNS", dnsRules, p) }
 
-// unknown is the fault that DNS did not answer.
-func unknown(name string, err error) []check.Fault {
-	return []check.Fault{{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: check.Warning}}
+// unknown is the fault that DNS did not answer: our server, or that of the zone behind it.
+func (p *published) unknown(name string, err error) []check.Fault {
+	fault := check.Fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: check.Warning}
+	var failure *net.DNSError
+	if errors.As(err, &failure) && failure.Err == "server misbehaving" { // Go's word for SERVFAIL
+		fault.What += "; its name servers are silent, or their DNSSEC is broken: dig +trace " + strings.TrimSuffix(name, ".")
+		return []check.Fault{fault}
+	}
+	place := "/etc/resolv.conf"
+	if p.config.Resolver != "" {
+		place = p.configFile
+	}
+	fault.What += "; see to it that the server named in " + place + " answers, or name another"
+	fault.Mend = "${EDITOR:-vi} " + check.Shell(place)
+	fault.Why = "what arrives from outside waits for as long as dns_patience says, and its DMARC is not known"
+	return []check.Fault{fault}
 }
 
 func isNotFound(err error) bool {
@@ -166,7 +179,7 @@ func isNotFound(err error) bool {
 func judgeHostAddress(p *published) []check.Fault {
 	switch {
 	case p.hostErr != nil && !isNotFound(p.hostErr):
-		return unknown(p.hostname, p.hostErr)
+		return p.unknown(p.hostname, p.hostErr)
 	case p.hostErr != nil && len(p.addresses) == 0:
 		return []check.Fault{{What: p.hostname + " has neither A nor AAAA records, and main.cf names no address: publish one"}}
 	case p.hostErr != nil:
@@ -194,7 +207,7 @@ func judgePTR(p *published) []check.Fault {
 		case a.ip.IsPrivate():
 			faults = append(faults, check.Fault{What: a.ip.String() + " is a private address; name the public one in proxy_interfaces of main.cf", Severity: check.Note})
 		case a.ptrErr != nil && !isNotFound(a.ptrErr):
-			faults = append(faults, unknown(reverseName(a.ip), a.ptrErr)...)
+			faults = append(faults, p.unknown(reverseName(a.ip), a.ptrErr)...)
 		case len(a.names) == 0:
 			faults = append(faults, check.Fault{What: a.ip.String() + " has no name (PTR)", Publish: record})
 		case a.confirmed == "":
@@ -273,7 +286,7 @@ func judgeMX(p *published) []check.Fault {
 	}
 	record := p.srsDomain + ". IN MX 10 " + p.hostname + "."
 	if p.mxErr != nil && !isNotFound(p.mxErr) && len(p.mx) == 0 {
-		return unknown(p.srsDomain, p.mxErr)
+		return p.unknown(p.srsDomain, p.mxErr)
 	}
 	var elsewhere []string
 	for _, mx := range p.mx {
@@ -301,7 +314,7 @@ func judgePublishedKeys(p *published) []check.Fault {
 		}
 		name := k.key.RecordName()
 		if k.err != nil && !isNotFound(k.err) {
-			faults = append(faults, unknown(name, k.err)...)
+			faults = append(faults, p.unknown(name, k.err)...)
 			continue
 		}
 		record, _ := k.key.ZoneRecord()

@@ -38,6 +38,8 @@ type own struct {
 	myhostname  string   // Postfix's; "" if not known
 	postfixFlag []string // that names Postfix's folder; empty for its own
 	user        string   // the account for new files
+	hosted      []string // Postfix's domains that should have a key
+	unlisted    []string // Postfix's tables that may have more of them
 	isRoot      bool     // check runs as root, and so sees everything
 }
 
@@ -91,11 +93,25 @@ func (o *own) forPostfix() check.Postmend {
 	}
 	p.Target, p.Deadline, p.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline), strings.ToLower(o.config.SRS.Domain)
 	p.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, check.DefaultSpoolDir)
-	p.IsLocal = o.isLocal
+	p.IsLocal, p.Local = o.isLocal, o.localNames()
 	p.AddLocal = func(domain string) string { return o.addTo("local_domains", domain) }
 	p.HasTable = func(table string) bool { return slices.Contains(o.config.LocalDomainsMaps, table) }
 	p.AddTable = func(table string) string { return o.addTo("local_domains_maps", table) }
+	p.SetTarget = o.setTarget
 	return p
+}
+
+// localNames are the names in local_domains and its file that stand for themselves.
+func (o *own) localNames() []string {
+	text, _ := os.ReadFile(o.config.LocalDomainsFile) // filter.New has read it
+	var names []string
+	for _, line := range slices.Concat(o.config.LocalDomains, strings.Split(string(text), "\n")) {
+		name := strings.ToLower(strings.TrimSpace(line))
+		if name != "" && name[0] != '.' && name[0] != '#' && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // owner is the account that most likely is the filter's: that of the first secret.
@@ -115,6 +131,7 @@ func (o *own) owner() string {
 func (o *own) learn(host *check.Host) {
 	o.users = host.Users()
 	o.myhostname = host.Main("myhostname")
+	o.hosted, o.unlisted = host.Hosted()
 	if len(o.users) > 0 {
 		o.user = o.users[0].Name
 	} else if owner := o.owner(); owner != "" {
@@ -137,6 +154,8 @@ var ownRules = []check.Rule[*own]{
 		Why: "without them forwarded mail waits; who reads them can send bounces to anybody through this host", Judge: judgeSecrets},
 	{Name: "dkim-keys", Severity: check.Error, OK: "the DKIM keys can be read by the filter's account, and not by others",
 		Why: "without them mail leaves unsigned or waits; who reads them can sign as the domain", Judge: judgeKeys},
+	{Name: "dkim-domains", Severity: check.Note,
+		Why: "what is forwarded through it and needs another From: gets postmaster@ the default domain, and its own mail is not signed in its name", Judge: judgeKeyless},
 	{Name: "target", Severity: check.Error,
 		Why: "Postfix would take the message for a report of its delivery, and so the filter refuses: all mail waits", Judge: judgeTarget},
 	{Name: "log", Severity: check.Note, Why: "the filter's log lines are lost", Judge: judgeLog},
@@ -253,6 +272,23 @@ func (o *own) addTo(key, word string) string {
 	return check.Shell("sed", "-i", "1i "+key+" = ["+quoted+"]", o.configFile)
 }
 
+// setTarget is the command that sets the target of [reinject]; an editor where the line is not to be found for sure.
+func (o *own) setTarget(target string) string {
+	line := sedText(fmt.Sprintf("target = %q", target))
+	count := func(pattern string) int {
+		return len(regexp.MustCompile(`(?m)^[ \t]*`+pattern).FindAllString(o.text, -1))
+	}
+	switch targets, sections := count(`target[ \t]*=`), count(`\[reinject\]`); {
+	case targets == 1 && sections == 1:
+		return check.Shell("sed", "-i", `s|^[ \t]*target[ \t]*=.*|`+line+`|`, o.configFile)
+	case targets == 0 && sections == 1:
+		return check.Shell("sed", "-i", `/^[ \t]*\[reinject\]/a `+line, o.configFile)
+	case targets == 0 && !strings.Contains(o.text, "reinject"):
+		return check.Shell("sed", "-i", `$a\`+"[reinject]\\n"+line, o.configFile)
+	}
+	return "${EDITOR:-vi} " + check.Shell(o.configFile)
+}
+
 // sedText writes a text for sed's i command, or to stand between s and its bars.
 func sedText(s string) string { return strings.NewReplacer(`\`, `\\`, `|`, `\|`, `&`, `\&`).Replace(s) }
 
@@ -271,11 +307,15 @@ func judgeKeys(o *own) []check.Fault {
 	}
 	var faults []check.Fault
 	for _, k := range o.keys {
-		make := check.Shell(o.program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file", k.File) +
-			" && " + check.Shell("chown", o.user, k.File)
-		faults = append(faults, o.judgePrivate(k.file, k.err, make)...)
+		faults = append(faults, o.judgePrivate(k.file, k.err, o.makeKey(k.KeyConfig))...)
 	}
 	return faults
+}
+
+// makeKey is the command that makes a key, and prints its record.
+func (o *own) makeKey(k filter.KeyConfig) string {
+	return check.Shell(o.program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file", k.File) +
+		" && " + check.Shell("chown", o.user, k.File)
 }
 
 // judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It takes the place of nothing that

@@ -240,3 +240,30 @@ func TestWhatOnlyRootMayReadIsNotJudgedForOthers(t *testing.T) {
 		t.Errorf("%+v", faults)
 	}
 }
+
+func TestWhoDidNotAnswerIsTold(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := silent.LocalAddr().String()
+	silent.Close()
+	failing, err := dnstest.Start("mx.example.org SERVFAIL\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer failing.Close()
+	for server, row := range map[string]struct{ says, mend string }{
+		address:        {"or name another", "${EDITOR:-vi} "},
+		failing.Addr(): {"dig +trace mx.example.org", ""},
+	} {
+		w := newWorld(t, `hostname = "mx.example.org"`, fmt.Sprintf("hostname = %q\nresolver = %q", "mx.example.org", server))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		p := gatherDNS(ctx, gatherOwn(w.config), nil)
+		cancel()
+		faults := judgeHostAddress(p)
+		if len(faults) != 1 || !strings.Contains(faults[0].What, row.says) || row.mend != "" && faults[0].Mend != row.mend+w.config || row.mend == "" && faults[0].Mend != "" {
+			t.Errorf("%s: %+v", server, faults)
+		}
+	}
+}

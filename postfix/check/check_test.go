@@ -30,7 +30,8 @@ postmend   unix  -  n  n  -  20 pipe
   argv=/bin/postmend filter -f ${sender} --size=${size} -- ${recipient}
 127.0.0.1:10026 inet n - n - - smtpd -o content_filter=
 [::1]:10027  inet n - n - - smtpd
-10028        inet n - n - - smtpd
+10028        inet n - n - - smtpd -o content_filter= -o receive_override_options=no_address_mappings
+10029        inet n - n - - smtpd
 submission   inet n - n - - smtpd
 mended       unix n - n - - smtpd
 reverse      unix - n n - 0 spawn user=nobody argv=/bin/postmend lookup reverse --protocol socketmap
@@ -77,7 +78,9 @@ func TestATargetFindsItsListener(t *testing.T) {
 		"smtp://[::1]:10026":                     "",
 		"smtp://[::1]:10027":                     "[::1]:10027/inet",
 		"smtp://127.0.0.1:10028?starttls=never":  "10028/inet",
-		"smtp://127.0.0.1:587":                   "submission/inet",
+		"smtp://127.0.0.1:10029":                 "", // takes mail from others
+		"smtp://127.0.0.1:587":                   "",
+		"smtp://127.0.0.1:25":                    "",
 		"smtp://192.0.2.1:10026":                 "",
 		"unix:/var/spool/postfix/public/mended":  "mended/unix",
 		"unix:/var/spool/postfix//public/mended": "mended/unix",
@@ -300,6 +303,130 @@ func TestNobodysHomeIsOpened(t *testing.T) {
 		barrier := f.Barrier(u, Read)
 		if got := f.LetIn(barrier, u); got != want || (want == "") != strings.Contains(f.Because(barrier), "move it") {
 			t.Errorf("%s: %q, %s", folder, got, f.Because(barrier))
+		}
+	}
+}
+
+// What takes mail from others is not ours to change, whatever the target says.
+func TestATargetThatIsPublicIsWrongAndStaysAsItIs(t *testing.T) {
+	setTarget := func(target string) string { return "target " + target }
+	for _, row := range []struct{ target, master, want string }{
+		{"smtp://127.0.0.1:25", masterLines, "target smtp://127.0.0.1:10028"},
+		{"smtp://127.0.0.1:10029", masterLines, "target smtp://127.0.0.1:10028"},
+		{"smtp://127.0.0.1:25", strings.Replace(masterLines, "-o content_filter=", "-o syslog_name=postfix/reinject", 1), "target smtp://127.0.0.1:10026"},
+		{"smtp://127.0.0.1:25", "smtp inet n - n - - smtpd\n", "target smtp://127.0.0.1:10026"},
+		{"smtp://localhost:465", "smtps inet n - n - - smtpd\n10026 inet n - n - - smtpd\n", "target smtp://127.0.0.1:10027"},
+	} {
+		h := gather(t, mainLines, row.master, Postmend{Target: row.target, SetTarget: setTarget})
+		faults := judgeListener(h)
+		if len(faults) != 1 || !strings.HasSuffix(faults[0].Mend, row.want) || !strings.Contains(faults[0].What, "takes mail from others") {
+			t.Errorf("%s: %+v, want %s", row.target, faults, row.want)
+		}
+		for _, f := range Postfix(h) {
+			for _, public := range []string{" smtp/inet", " smtps/inet", " 10029/inet", " submission/inet"} {
+				if strings.Contains(f.Mend, public) {
+					t.Errorf("%s: a public service is changed: %+v", row.target, f)
+				}
+			}
+		}
+	}
+}
+
+func TestATargetBesideTheListenerIsMovedThere(t *testing.T) {
+	h := gather(t, mainLines, masterLines, Postmend{Target: "smtp://127.0.0.1:10036", SetTarget: func(target string) string { return target }})
+	if faults := judgeListener(h); len(faults) != 1 || faults[0].Mend != "smtp://127.0.0.1:10028" {
+		t.Errorf("%+v", faults)
+	}
+}
+
+// What comes after it would name a service that is no longer called so.
+func TestAServiceIsRenamedLast(t *testing.T) {
+	h := gather(t, mainLines, "10026 inet n - n - - smtpd -o syslog_name=postfix/reinject\n", Postmend{})
+	renamed := false
+	for _, f := range Postfix(h) {
+		if renamed && strings.Contains(f.Mend, "10026/inet") {
+			t.Errorf("after the renaming: %s", f.Mend)
+		}
+		renamed = renamed || strings.Contains(f.Mend, "10026/inet/service=")
+	}
+	if !renamed {
+		t.Error("not renamed")
+	}
+}
+
+func TestAPortIsOfOneInstance(t *testing.T) {
+	first := gather(t, mainLines, masterLines, Postmend{})
+	second := gather(t, mainLines, masterLines, Postmend{ConfigFile: "/etc/postmend/postmend.toml"})
+	if faults := judgeInstances(second); faults != nil {
+		t.Errorf("alone: %+v", faults)
+	}
+	second.others = []*postconf.Config{first.config}
+	faults := judgeInstances(second)
+	if len(faults) != 1 || !strings.Contains(faults[0].What, first.config.Dir) ||
+		!strings.Contains(faults[0].Mend, "-MX 127.0.0.1:10026/inet && ") || !strings.Contains(faults[0].Mend, " -c /etc/postmend/"+filepath.Base(second.config.Dir)+".toml") {
+		t.Errorf("%+v", faults)
+	}
+	if got := second.freeListener(); got != "127.0.0.1:10030" {
+		t.Errorf("%s", got)
+	}
+}
+
+// Two findings for what setup does and leaves alone: the table for senders goes, the one for recipients answers for the addresses it made.
+func TestPostSRSdsTableForRecipientsStays(t *testing.T) {
+	h := gather(t, mainLines+"sender_canonical_maps = tcp:127.0.0.1:10001\nrecipient_canonical_maps = tcp:127.0.0.1:10003, socketmap:unix:srs:reverse\n", masterLines, Postmend{})
+	faults := judgePostSRSd(h)
+	if len(faults) != 2 || !strings.Contains(faults[0].Mend, "-X sender_canonical_maps") ||
+		faults[1].Mend != "" || faults[1].Severity != Note || !strings.Contains(faults[1].Why, "come home") {
+		t.Errorf("%+v", faults)
+	}
+}
+
+// As setup does, check never puts postmend in another filter's place.
+func TestAnotherFilterIsNotReplaced(t *testing.T) {
+	const amavis = "smtp-amavis unix - - n - 2 smtp -o smtp_send_xforward_command=yes\n" +
+		"127.0.0.1:10025 inet n - n - - smtpd -o content_filter= -o smtpd_authorized_xforward_hosts=127.0.0.0/8\n"
+	main := strings.Replace(mainLines, "postmend:dummy", "smtp-amavis:[127.0.0.1]:10024", 1)
+	for name, row := range map[string]struct {
+		master, mend, says string
+	}{
+		"it tells where mail comes from": {"smtp inet n - n - - smtpd\n" + amavis, "setup --apply --mode transport", "after it"},
+		"it does not":                    {"smtp inet n - n - - smtpd\n", "", "smtp_send_xforward_command"},
+	} {
+		faults := judgeRoute(gather(t, main, row.master, Postmend{}))
+		if len(faults) != 1 || !strings.Contains(faults[0].Mend, row.mend) || (row.mend == "") != (faults[0].Mend == "") || !strings.Contains(faults[0].What, row.says) {
+			t.Errorf("%s: %+v", name, faults)
+		}
+	}
+	h := gather(t, mainLines, masterLines+"2525 inet n - n - - smtpd -o content_filter=smtp-amavis:[127.0.0.1]:10024\n"+amavis, Postmend{})
+	for _, fault := range judgeUnfiltered(h) {
+		if strings.Contains(fault.What, "2525/inet") && (fault.Mend != "" || !strings.Contains(fault.What, "but smtp-amavis")) {
+			t.Errorf("%+v", fault)
+		}
+	}
+}
+
+func TestALocalDomainHasAClassOfPostfixs(t *testing.T) {
+	h := gather(t, mainLines+"parent_domain_matches_subdomains = relay_domains\nrelay_domains = example.com\n", masterLines,
+		Postmend{SRSDomain: "srs.example.org", Local: []string{"example.org", "localhost", "srs.example.org", "sub.example.com", "example.net"}})
+	faults := judgeLocalClass(h)
+	if len(faults) != 1 || !strings.HasPrefix(faults[0].What, "example.net ") {
+		t.Errorf("%+v", faults)
+	}
+}
+
+func TestFindingsHaveOneOrder(t *testing.T) {
+	master := strings.Replace(masterLines, "null_sender=", "null_sender= alpha=1 beta=2 gamma=3 delta=4", 1)
+	var first []Finding
+	for range 5 {
+		findings := Apply("filter service", filterRules, gather(t, mainLines, master, Postmend{}))
+		for i := range findings {
+			findings[i].Mend = "" // names the folder
+		}
+		if first == nil {
+			first = findings
+		}
+		if !reflect.DeepEqual(findings, first) {
+			t.Fatalf("%+v, and before: %+v", findings, first)
 		}
 	}
 }

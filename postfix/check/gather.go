@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +25,7 @@ func Gather(ctx context.Context, dir string, ours Postmend) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Postmend: ours, config: config, expanded: expanded}
+	h := &Host{Postmend: ours, config: config, expanded: expanded, others: config.Others()}
 	h.findFilter()
 	h.findListener()
 	h.findTables()
@@ -43,9 +44,12 @@ func Gather(ctx context.Context, dir string, ours Postmend) (*Host, error) {
 	return h, nil
 }
 
-// Postfix judges a Postfix.
+// Postfix judges a Postfix. One that was given another instance's configuration is not judged by it.
 func Postfix(h *Host) []Finding {
-	findings := Apply("Postfix", routeRules, h)
+	if !h.config.IsDefault() && judgeInstances(h) != nil {
+		return Apply("Postfix", instanceRules, h)
+	}
+	findings := Apply("Postfix", slices.Concat(instanceRules, routeRules), h)
 	if h.filter != nil {
 		findings = append(findings, Apply("filter service", filterRules, h)...)
 	}
@@ -56,6 +60,12 @@ func Postfix(h *Host) []Finding {
 		findings = append(findings, Apply("bounces", srsRules, h)...)
 	}
 	return findings
+}
+
+// Hosted are the domains that can have a DKIM key and should, as far as Postfix tells them; the tables may have more.
+func (h *Host) Hosted() (names, tables []string) {
+	names = slices.DeleteFunc(h.domains.Signable(), func(name string) bool { return name == h.SRSDomain })
+	return names, h.domains.Unlisted
 }
 
 // Users are the accounts that have to read keys and secrets: those of the filter and of the tables.
@@ -96,7 +106,11 @@ func (h *Host) findFilter() {
 func (h *Host) findListener() {
 	kind, address, here := listenerAddress(h.Target)
 	for _, s := range h.servicesOf("smtpd") {
-		if here && h.listensAt(s, kind, address) {
+		switch {
+		case !here || !h.listensAt(s, kind, address):
+		case h.isPublic(s):
+			h.public = s
+		default:
 			h.listener = s
 		}
 	}
@@ -151,15 +165,29 @@ func classOf(domains *setup.Domains, name string) string {
 // planSetup asks setup what it would do here.
 func (h *Host) planSetup() {
 	wanted := setup.Wanted{Mode: setup.ContentFilter, User: h.filterUser(), Program: h.programPath(), ConfigFile: h.configFlag(),
-		Listener: defaultListener, SRSDomain: h.SRSDomain}
+		Listener: h.freeListener(), SRSDomain: h.SRSDomain}
 	if h.isTransport() {
 		wanted.Mode = setup.Transport
 	}
-	if kind, address, here := listenerAddress(h.Target); here && kind == "inet" {
+	if kind, address, here := listenerAddress(h.Target); here && kind == "inet" && h.public == nil {
 		wanted.Listener = address
 	}
+	h.wanted = wanted
 	if plan, err := setup.NewPlan(h.config, h.domains, wanted); err == nil {
 		h.plan = plan
+	}
+}
+
+// freeListener is the first address from setup's on whose port no instance names.
+func (h *Host) freeListener() string {
+	for port := defaultPort; ; port++ {
+		isTaken := func(c *postconf.Config) bool {
+			_, found := c.AtPort(strconv.Itoa(port))
+			return found
+		}
+		if !isTaken(h.config) && !slices.ContainsFunc(h.others, isTaken) {
+			return "127.0.0.1:" + strconv.Itoa(port)
+		}
 	}
 }
 

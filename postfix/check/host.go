@@ -25,21 +25,25 @@ type Postmend struct {
 	Deadline    time.Duration       // [limits] deadline
 	SpoolDir    string              // [limits] spool_dir, or what stands for it; "" if that is not known
 	SRSDomain   string              // "" without SRS
+	Local       []string            // the names in local_domains, without those that stand for subdomains
 	IsLocal     func(string) bool   // whether a domain is one of local_domains; nil if that is not known
 	AddLocal    func(string) string // the command that makes a domain one
 	HasTable    func(string) bool   // the same for local_domains_maps
 	AddTable    func(string) string
+	SetTarget   func(string) string // the command that makes something the target; nil if the configuration cannot be read
 }
 
 // Host is what was found out about a Postfix. Gather makes it.
 type Host struct {
 	Postmend
-	config    *postconf.Config  // as written
-	expanded  *postconf.Config  // with $names replaced
-	filter    *postconf.Service // the pipe(8) service that runs us; nil if there is none. Services are the expanded ones
-	command   *pipe             // its command
-	listener  *postconf.Service // the smtpd(8) at our target; nil if there is none
-	statuses  map[string]string // what pipe_delivery_status_filter makes of status lines; nil if it was not asked
+	config    *postconf.Config   // as written
+	expanded  *postconf.Config   // with $names replaced
+	filter    *postconf.Service  // the pipe(8) service that runs us; nil if there is none. Services are the expanded ones
+	command   *pipe              // its command
+	listener  *postconf.Service  // the smtpd(8) at our target; nil if there is none
+	public    *postconf.Service  // it stands in the listener's place, but takes mail from others; nil if there is none
+	others    []*postconf.Config // further instances on this host
+	statuses  map[string]string  // what pipe_delivery_status_filter makes of status lines; nil if it was not asked
 	statusErr error
 	program   File  // what argv starts
 	user      *User // who it runs as
@@ -47,6 +51,7 @@ type Host struct {
 	spool     File
 	spoolFree int64          // octets; -1 if unknown
 	domains   *setup.Domains // those that Postfix delivers or relays
+	wanted    setup.Wanted   // what setup would be told to make
 	plan      *setup.Plan    // what setup would change; nil if it would refuse to
 	tables    []*table       // spawn(8) services that run `postmend lookup`
 	srsClass  string         // the parameter that holds the SRS domain; "" if none does
@@ -215,6 +220,52 @@ func (h *Host) isFiltered(s *postconf.Service) bool {
 // fronts are the smtpd(8) services that take mail from others.
 func (h *Host) fronts() []*postconf.Service {
 	return slices.DeleteFunc(h.servicesOf("smtpd"), func(s *postconf.Service) bool { return s == h.listener })
+}
+
+// isPublic tells whether a service takes mail from others: by its port, or because it listens to everybody and does not look as if it took
+// filtered mail back. It is not ours to change.
+func (h *Host) isPublic(s *postconf.Service) bool {
+	if s.Type != "inet" {
+		return false
+	}
+	if slices.Contains([]string{"25", "465", "587"}, s.Port()) {
+		return true
+	}
+	bound, _ := cutHost(s.Name)
+	isOpen := !isLoopback(bound) && (bound != "" || !onlyLoopback(h.Main("inet_interfaces")))
+	return isOpen && !takesBack(s)
+}
+
+// takesBack tells whether a service obviously takes back what a filter has done.
+func takesBack(s *postconf.Service) bool {
+	_, filters := s.Options["content_filter"]
+	return s.Options["syslog_name"] == listenerLog || filters && strings.Contains(s.Options["receive_override_options"], "no_address_mappings")
+}
+
+// listenerLog is the syslog_name that setup gives to the listener.
+const listenerLog = "postfix/reinject"
+
+// spareListener is a service that takes mail back and is not at our target: one that setup made, or else another; nil if there is none.
+func (h *Host) spareListener() *postconf.Service {
+	var spare *postconf.Service
+	for _, s := range h.servicesOf("smtpd") {
+		if s.Type != "inet" || s == h.listener || h.isPublic(s) || !takesBack(s) {
+			continue
+		}
+		if spare == nil || s.Options["syslog_name"] == listenerLog {
+			spare = s
+		}
+	}
+	return spare
+}
+
+// targetAt is the target that leads to a service of this host.
+func targetAt(s *postconf.Service) string {
+	bound, _ := cutHost(s.Name)
+	if bound == "" || bound == "localhost" {
+		bound = "127.0.0.1"
+	}
+	return "smtp://" + net.JoinHostPort(bound, s.Port())
 }
 
 // isTransport tells whether we are the transport of what leaves.

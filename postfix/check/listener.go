@@ -61,10 +61,11 @@ var listenerOptions = []listenerOption{
 var listenerRules = []Rule[*Host]{
 	{"listener-filter", Error, "the listener does not filter again", "mail would go in circles until hopcount_limit, and then bounce", judgeListenerFilter},
 	{"listener-overrides", Error, "the second pass makes no second checks or mappings", "the second pass is to deliver, and nothing else", judgeOverrides},
-	{"listener-address", Warning, "the listener is open to this host only", "who reaches it gets around every check of the first pass", judgeListenerAddress},
 	{"listener-milters", Error, "no milter sees the mail after it was signed", "it changes what is signed, or signs it again", judgeListenerMilters},
 	{"listener-size", Warning, "messages may grow by what the filter adds", "a message just below message_size_limit cannot be handed back: it waits, and bounces in the end", judgeListenerSize},
 	{"listener-options", Error, "the listener takes from this host whatever comes, as it comes", "", judgeListenerOptions},
+	// The last one, because it renames the service that all other commands name.
+	{"listener-address", Warning, "the listener is open to this host only", "who reaches it gets around every check of the first pass", judgeListenerAddress},
 }
 
 func judgeListenerOptions(h *Host) []Fault {
@@ -232,9 +233,10 @@ func (h *Host) addListener() string {
 		return h.planned(setup.CleanupService, address+"/inet")
 	}
 	queue := h.Main("queue_directory")
-	for folder, private := range map[string]string{"private": "y", "public": "n"} {
+	for _, folder := range []string{"private", "public"} {
 		name, found := strings.CutPrefix(address, filepath.Join(queue, folder)+"/")
-		line, _ := h.plannedLine(defaultListener + "/inet")
+		private := map[string]string{"private": "y", "public": "n"}[folder]
+		line, _ := h.plannedLine(h.wanted.Listener + "/inet")
 		if found && line != "" {
 			columns := words(line)
 			copy(columns, []string{name, "unix", private})
@@ -244,5 +246,5 @@ func (h *Host) addListener() string {
 	return ""
 }
 
-// defaultListener is where setup puts one if the target does not say.
-const defaultListener = "127.0.0.1:10026"
+// defaultPort is where setup puts a listener if the target does not say.
+const defaultPort = 10026

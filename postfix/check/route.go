@@ -2,11 +2,18 @@ package check
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
 )
+
+// instanceRules judge whether the instances of Postfix on this host keep out of each other's way.
+var instanceRules = []Rule[*Host]{
+	{"instances", Error, "", "mail of one instance comes back to another, which treats it by its own rules", judgeInstances},
+}
 
 // routeRules judge how mail gets to the filter and from it to the next hop.
 var routeRules = []Rule[*Host]{
@@ -24,6 +31,7 @@ var routeRules = []Rule[*Host]{
 	{"milter-before", Note, "no DKIM milter works on mail before the filter", "if it signs, it signs what the filter may still have to change; postmend signs by itself", judgeMilters},
 	{"smtputf8", Warning, "", "mail to and from international addresses is refused", judgeSMTPUTF8},
 	{"spool", Error, "the spool folder has room for messages, and the filter may write to it", "a message that does not fit into it waits", judgeSpool},
+	{"local-domains-class", Warning, "", "mail for it is refused, or leaves as if it were somebody else's, while postmend takes it for delivered here", judgeLocalClass},
 	{"local-domains", Warning, "Postfix's domains are local_domains", "mail to a domain that is delivered here gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }
 
@@ -58,9 +66,30 @@ func judgeRoute(h *Host) []Fault {
 	case h.isContentFilter(), h.isTransport(), transport(other) == name:
 		return nil
 	case other != "":
-		return one("content_filter = "+other+" leads past the filter", h.set("content_filter", name+":dummy"))
+		return []Fault{h.besideFilter(other)}
 	}
 	return one("neither content_filter nor default_transport leads to the filter", h.set("content_filter", name+":dummy"))
+}
+
+// besideFilter says what setup says: another filter is never replaced, but postmend may come after it.
+func (h *Host) besideFilter(other string) Fault {
+	fault := Fault{What: "content_filter = " + other + " leads past the filter, and Postfix has one content filter for a message"}
+	wanted := h.wanted
+	wanted.Mode = setup.Transport
+	if _, err := setup.NewPlan(h.config, h.domains, wanted); err != nil {
+		fault.What += "; postmend can come after it, by setup --mode transport, but not yet: " + err.Error()
+		return fault
+	}
+	words := []string{h.Program, "setup", "--apply", "--mode", string(setup.Transport), "--user", h.filterUser()}
+	if !h.config.IsDefault() {
+		words = append(words, "--postfix-dir", h.config.Dir)
+	}
+	if file := h.configFlag(); file != "" {
+		words = append(words, "-c", file)
+	}
+	fault.What += "; postmend can come after it"
+	fault.Mend = Shell(words...)
+	return fault
 }
 
 func judgeUnfiltered(h *Host) []Fault {
@@ -73,8 +102,10 @@ func judgeUnfiltered(h *Host) []Fault {
 			continue
 		}
 		fault := Fault{What: "mail that comes in through " + s.ID() + " does not pass the filter"}
-		if _, found := s.Options["content_filter"]; found {
+		if other, found := s.Options["content_filter"]; found && other == "" {
 			fault.Mend = h.config.UnsetOptionCommand(s.ID(), "content_filter").String()
+		} else if found {
+			fault.What += ", but " + other // which is not ours to replace
 		}
 		if s.Program == "smtpd" && (s.Name == "smtp" || s.Name == "25" || s.Type == "pass") {
 			fault.Severity = Error
@@ -100,13 +131,69 @@ func judgeMappings(h *Host) []Fault {
 
 func judgeListener(h *Host) []Fault {
 	_, address, here := listenerAddress(h.Target)
-	switch {
+	switch spare := h.spareListener(); {
 	case !here:
 		return []Fault{{What: "mail is handed to " + h.Target + ", which is no listener of this Postfix and not judged", Severity: Note}}
 	case h.listener != nil:
 		return nil
+	case h.public != nil:
+		return []Fault{{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() + ", which takes mail from others and filters it", Mend: h.moveTarget(),
+			Why: "the mail would go in circles, or be refused as a stranger's; the listener has to be a service of its own"}}
+	case spare != nil:
+		return one("no smtpd(8) service in master.cf listens at "+address+", the target of [reinject]; the listener is "+spare.ID(), h.moveTarget())
 	}
 	return one("no smtpd(8) service in master.cf listens at "+address+", the target of [reinject]", h.addListener())
+}
+
+// moveTarget is the command that has mail handed to the listener that there is, or to a new one.
+func (h *Host) moveTarget() string {
+	if h.SetTarget == nil {
+		return ""
+	}
+	if spare := h.spareListener(); spare != nil {
+		return h.SetTarget(targetAt(spare))
+	}
+	made := h.planned(setup.CleanupService, h.wanted.Listener+"/inet")
+	if made == "" {
+		return ""
+	}
+	return made + " && " + h.SetTarget("smtp://"+h.wanted.Listener)
+}
+
+// judgeInstances: two masters may listen at one port, and mail of one comes back to the other.
+func judgeInstances(h *Host) []Fault {
+	kind, address, here := listenerAddress(h.Target)
+	if !here || kind != "inet" || h.public != nil {
+		return nil
+	}
+	_, port := cutHost(address)
+	var faults []Fault
+	for _, other := range h.others {
+		if s, found := other.AtPort(port); found {
+			what := fmt.Sprintf("%s, the target of [reinject], is %s of the Postfix in %s, too: each instance needs a configuration (-c FILE) and a listener of its own; ",
+				address, s.ID(), other.Dir)
+			if h.config.IsDefault() {
+				what += "postmend check --postfix-dir " + other.Dir + " tells how"
+			} else {
+				what += "nothing else of this one is judged until then"
+			}
+			faults = append(faults, Fault{What: what, Mend: h.separate()})
+		}
+	}
+	return faults
+}
+
+// separate is the command that gives this instance a configuration of its own; "" for Postfix's own instance, which came first.
+func (h *Host) separate() string {
+	if h.config.IsDefault() {
+		return ""
+	}
+	file := filepath.Join(filepath.Dir(h.ConfigFile), filepath.Base(h.config.Dir)+".toml")
+	apply := Shell(h.Program, "setup", "--apply", "--postfix-dir", h.config.Dir, "--user", h.filterUser(), "-c", file)
+	if h.listener == nil || file == h.ConfigFile {
+		return apply
+	}
+	return h.config.UnsetServiceCommand(h.listener.ID()).String() + " && " + apply
 }
 
 func judgeSendmail(h *Host) []Fault {
@@ -296,6 +383,22 @@ func judgeLocalDomains(h *Host) []Fault {
 		if !isLocalhost(name) && strings.TrimPrefix(name, ".") != h.SRSDomain && !h.IsLocal(name) {
 			faults = append(faults, Fault{What: name + " of " + h.domains.Class(name) + " is not in local_domains", Mend: h.AddLocal(name)})
 		}
+	}
+	return faults
+}
+
+// judgeLocalClass finds names that Postfix has lost: of two lines for a parameter in main.cf, the last one counts.
+func judgeLocalClass(h *Host) []Fault {
+	var faults []Fault
+	for _, name := range h.Local {
+		if isLocalhost(name) || name == h.SRSDomain || classOf(h.domains, name) != "" {
+			continue
+		}
+		faults = append(faults, Fault{What: name + " is in local_domains, and in none of mydestination, virtual_alias_domains, virtual_mailbox_domains and relay_domains: " +
+			"put it where it belongs (of two lines for one parameter in main.cf the last one counts), or take it out of local_domains"})
+	}
+	if h.domains.Unsure() {
+		return nil // a table could not be asked
 	}
 	return faults
 }

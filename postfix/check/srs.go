@@ -151,18 +151,15 @@ func isPostSRSd(entry, direction string) bool {
 
 func judgePostSRSd(h *Host) []Fault {
 	var faults []Fault
-	for _, row := range []struct {
-		name, direction string
-		severity        Severity
-	}{
-		{"sender_canonical_maps", "forward", Error},
-		{"recipient_canonical_maps", "reverse", Note}, // bounces to the addresses that it made come home by it
-	} {
-		for _, entry := range list(h.config.Get(row.name)) {
+	for _, name := range []string{"sender_canonical_maps", "recipient_canonical_maps"} {
+		for _, entry := range list(h.config.Get(name)) {
 			t := h.tableAt(entry)
-			if t == nil && isPostSRSd(entry, row.direction) || t != nil && t.direction == "forward" {
-				faults = append(faults, Fault{What: row.name + " asks " + entry + ", as for PostSRSd",
-					Mend: h.setOrUnset(row.name, without(h.config.Get(row.name), entry)), Severity: row.severity})
+			switch {
+			case t != nil && t.direction == "forward", t == nil && name == "sender_canonical_maps" && isPostSRSd(entry, "forward"):
+				faults = append(faults, Fault{What: name + " asks " + entry + ", as for PostSRSd", Mend: h.setOrUnset(name, without(h.config.Get(name), entry))})
+			case t == nil && isPostSRSd(entry, "reverse"):
+				faults = append(faults, Fault{What: name + " asks " + entry + ", as for PostSRSd: take it out when the last address that PostSRSd made is three weeks old",
+					Why: "until then bounces to those addresses come home by it", Severity: Note})
 			}
 		}
 	}
