@@ -108,6 +108,10 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	if err != nil {
 		return err
 	}
+	if len(changes) > 0 && !o.apply {
+		changes[0].Why = "From here on Postfix is changed, and mail passes postmend. Publish the DNS records at the end first: as long as receivers do not find them,\n" +
+			"forwarded mail fails SPF and our signatures fail. Whatever is above can be run before, and --apply goes on from there.\n" + changes[0].Why
+	}
 	steps := home.steps()
 	if len(steps)+len(changes) > 0 {
 		steps = append(steps, home.trial(c, o)...)
@@ -120,7 +124,11 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 		return err
 	}
 	inv.notes(plan.Notes)
+	inv.notes(home.keyless(domains))
 	inv.notes(notRunning(c))
+	if len(changes) > 0 && o.apply {
+		inv.notes([]string{"as long as receivers do not find these records, forwarded mail fails SPF and our signatures fail; postmend check tells when all is well"})
+	}
 	return home.printRecords(inv, c, o.apply)
 }
 

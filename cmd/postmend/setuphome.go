@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"postmend/dkim"
@@ -49,9 +50,11 @@ func (inv *invocation) ownFiles(o *setupOptions, c *postconf.Config, domains *se
 		return nil, fmt.Errorf("there is no account %q, and a trial run makes none; name another with --user", o.user)
 	}
 	if _, err := os.Stat(path); err == nil {
-		for name, value := range map[string]string{"hostname": o.hostname, "domain": o.domain, "srs-domain": o.srsDomain, "selector": o.selector} {
-			if value != "" {
-				return nil, fmt.Errorf("%s is there and is kept; change it there instead of by --%s", path, name)
+		for _, flag := range []struct{ name, value string }{
+			{"hostname", o.hostname}, {"domain", o.domain}, {"srs-domain", o.srsDomain}, {"selector", o.selector},
+		} {
+			if flag.value != "" {
+				return nil, fmt.Errorf("%s is there and is kept; change it there instead of by --%s", path, flag.name)
 			}
 		}
 		if h.config, err = filter.LoadConfig(path); err != nil {
@@ -62,8 +65,41 @@ func (inv *invocation) ownFiles(o *setupOptions, c *postconf.Config, domains *se
 	} else if err := h.compose(o, c, domains); err != nil {
 		return nil, err
 	}
-	h.listener, err = listenerOf(h.config.Reinject.Target)
-	return h, err
+	if h.listener, err = listenerOf(h.config.Reinject.Target); err != nil {
+		return nil, err
+	}
+	return h, h.checkListener(c)
+}
+
+// checkListener refuses a listener that another instance of Postfix has: two masters may listen at one port, and mail of one would come back
+// to the other. A configuration that was just made up has a port of its own.
+func (h *home) checkListener(c *postconf.Config) error {
+	if h.text != "" {
+		return nil
+	}
+	_, port, _ := net.SplitHostPort(h.listener)
+	for _, other := range c.Others() {
+		if s, found := other.AtPort(port); found {
+			return fmt.Errorf("%s, the target in %s, is %s of the Postfix in %s; this one needs a configuration of its own: %s",
+				h.listener, h.path, s.ID(), other.Dir, h.ownConfigFlag(c))
+		}
+	}
+	if _, found := c.AtPort(port); found {
+		return nil
+	}
+	listener, err := net.Listen("tcp", h.listener)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("something listens at %s, the target in %s, and that is not this Postfix; if it is another instance, this one needs a configuration of its own: %s",
+			h.listener, h.path, h.ownConfigFlag(c))
+	} else if err == nil {
+		listener.Close()
+	}
+	return nil
+}
+
+// ownConfigFlag proposes the name of a configuration for an instance: that of its folder.
+func (h *home) ownConfigFlag(c *postconf.Config) string {
+	return postconf.Command{"-c", filepath.Join(filepath.Dir(h.path), filepath.Base(c.Dir)+".toml")}.String()
 }
 
 // listenerOf gives the address of the listener that a target names.
@@ -192,30 +228,32 @@ func defaultDomain(c *postconf.Config, signable []string, hostname string) (stri
 	return "", errors.New("none of Postfix's domains can publish a DKIM key; give --domain")
 }
 
-// freeListener finds a port of loopback for the listener. A listener that was made for postmend before is used again.
+// freeListener finds a port of loopback for the listener. A listener that was made for postmend before is used again, unless another
+// instance has one at the same port.
 func freeListener(c *postconf.Config) string {
 	const first = 10026
-	for port := first; port < first+100; port++ {
-		address := "127.0.0.1:" + strconv.Itoa(port)
-		taken, ours := false, false
-		for _, s := range c.Services() {
-			if s.Type == "inet" && s.Name[strings.LastIndexByte(s.Name, ':')+1:] == strconv.Itoa(port) {
-				taken = true
-				ours = s.Name == address && s.Options["syslog_name"] == "postfix/reinject"
-			}
-		}
-		if ours {
+	others := c.Others()
+	for number := first; number < first+100; number++ {
+		port := strconv.Itoa(number)
+		address := "127.0.0.1:" + port
+		s, taken := c.AtPort(port)
+		switch {
+		case slices.ContainsFunc(others, func(other *postconf.Config) bool { _, found := other.AtPort(port); return found }):
+		case taken && s.Name == address && s.Options["syslog_name"] == "postfix/reinject":
 			return address
-		}
-		if taken {
-			continue
-		}
-		if listener, err := net.Listen("tcp", address); err == nil {
-			listener.Close()
+		case !taken && isFree(address):
 			return address
 		}
 	}
 	return "127.0.0.1:" + strconv.Itoa(first)
+}
+
+func isFree(address string) bool {
+	listener, err := net.Listen("tcp", address)
+	if err == nil {
+		listener.Close()
+	}
+	return err == nil
 }
 
 // configText is the configuration file. Postfix's tables are the only values that are not plain names.
@@ -308,6 +346,20 @@ func (h *home) steps() []setup.Step {
 	return steps
 }
 
+// keyless tells of domains that a configuration which is kept has no key for.
+func (h *home) keyless(domains *setup.Domains) []string {
+	var notes []string
+	for _, domain := range keyless(h.config, domains.Signable()) {
+		if domain != strings.ToLower(h.config.SRS.Domain) {
+			notes = append(notes, domain+" has no DKIM key in "+h.path+"; postmend check shows how to add one")
+		}
+	}
+	for _, table := range domains.Unlisted {
+		notes = append(notes, "the domains in "+table+" are not looked through: each that is to be signed for needs a key; see \"Adding a domain\" in docs/postfix.md")
+	}
+	return notes
+}
+
 func newSecret() ([]byte, error) {
 	random := make([]byte, 24)
 	_, err := rand.Read(random)
@@ -323,7 +375,7 @@ func isMissing(path string) bool {
 func (h *home) trial(c *postconf.Config, o *setupOptions) []setup.Step {
 	run := func(why string, args ...string) setup.Step {
 		cmd := append(postconf.Command{h.program}, args...)
-		return setup.Step{Why: why, Action: setup.AsUser{User: h.user, Command: append(cmd, "-c", h.path)}}
+		return setup.Step{Why: why, Action: setup.AsUser{User: h.user, Group: h.group, Command: append(cmd, "-c", h.path)}}
 	}
 	var steps []setup.Step
 	if h.config.SRS.Domain != "" {
@@ -335,7 +387,7 @@ func (h *home) trial(c *postconf.Config, o *setupOptions) []setup.Step {
 	if len(h.config.LocalDomainsMaps) > 0 {
 		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "", "--", "postmaster@setup.invalid"}
 		steps = append(steps, setup.Step{Why: "and Postfix's tables of local domains? Where it may not: setfacl -m u:" + h.user + ":r FILE",
-			Action: setup.AsUser{User: h.user, Command: postconf.Command{"sh", "-c", "printf 'From: <postmaster@setup.invalid>\\n\\n' | " + ask.String()}}})
+			Action: setup.AsUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf 'From: <postmaster@setup.invalid>\\n\\n' | " + ask.String()}}})
 	}
 	return steps
 }
@@ -355,7 +407,7 @@ func (h *home) printRecords(inv *invocation, c *postconf.Config, applied bool) e
 		if err != nil && applied {
 			return err
 		} else if err != nil {
-			lines = append(lines, fmt.Sprintf("; %s._domainkey.%s: --apply makes the key, and prints its record", k.Selector, k.Domain))
+			lines = append(lines, fmt.Sprintf("; %s._domainkey.%s: printed when the key is made", k.Selector, k.Domain))
 			continue
 		}
 		record, err := key.ZoneRecord()
@@ -375,15 +427,10 @@ func (h *home) printRecords(inv *invocation, c *postconf.Config, applied bool) e
 		suggested[domain] = true
 		lines = append(lines, fmt.Sprintf(`_dmarc.%s. IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@%s"`, domain, domain))
 	}
-	prefix := "" // a printed plan is a shell script
+	text := strings.Join(lines, "\n")
 	if !applied {
-		prefix = "# "
+		text = "cat <<'END'\n" + text + "\nEND" // a printed plan is a shell script, and its records can still be pasted
 	}
-	fmt.Fprintln(inv.stdout)
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(inv.stdout, prefix+line); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := fmt.Fprintf(inv.stdout, "\n%s\n", text)
+	return err
 }
