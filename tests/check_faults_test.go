@@ -77,6 +77,7 @@ var routeFaults = []misconfiguration{
 	{name: "8BITMIME not used", script: `pc -e 'smtp_discard_ehlo_keywords=8bitmime, chunking'`, finding: "8bit", says: "8BITMIME"},
 	{name: "addresses rewritten on the way out", script: `pc -e 'smtp_generic_maps=inline:{ a@b=c@d }'`, finding: "after-signing", says: "smtp_generic_maps"},
 	{name: "a domain that is not in local_domains", script: `pc -e 'mydestination=example.org, new.example.org'`, finding: "local-domains", says: "new.example.org"},
+	{name: "two domains, and no local_domains", script: `pc -e 'mydestination=example.org, new.example.org'; c '/^local_domains/d'`, finding: "local-domains", says: "example.org"},
 	{name: "a table of domains that is not in local_domains_maps", script: `echo 'x.example.org x' > "$DIR/domains"; pc -e "virtual_mailbox_domains=texthash:$DIR/domains"`,
 		finding: "local-domains", says: "texthash:"},
 	{name: "messages larger than the spool", script: `pc -e message_size_limit=4000000000000000`, finding: "spool", says: "octets free", byHand: true},
@@ -261,7 +262,7 @@ func (f *misconfiguration) isNamedBy(t *testing.T, findings []check.Finding) {
 func (h *checkedHost) mend(finding check.Finding) {
 	h.t.Helper()
 	if finding.Mend != "" {
-		if reason := h.reachesOut(finding.Mend); reason != "" {
+		if reason := reachesOut(finding.Mend, h.dir, h.program); reason != "" {
 			h.t.Fatalf("not run, because %s: %s", reason, finding.Mend)
 		}
 		if out, err := exec.Command("sh", "-c", finding.Mend).CombinedOutput(); err != nil {
@@ -274,20 +275,20 @@ func (h *checkedHost) mend(finding check.Finding) {
 }
 
 var (
-	absolutePath = regexp.MustCompile(`(?:^|[\s'"=:>|(])(/[\w.][^\s'";|)]*)`)
-	ownPostfix   = regexp.MustCompile(`(?:^|&& |\()post(conf|super|fix) (-c \S+)?`)
+	absolutePath = regexp.MustCompile(`(?m)(?:^|[\s'"=:>|(])(/[\w.][^\s'";|)]*)`)
+	ownPostfix   = regexp.MustCompile(`(?m)(?:^|&& |\()post(conf|super|fix) (-c \S+)?`)
 )
 
-// reachesOut tells why a command would change more than this host: tests run as root, on somebody's machine.
-func (h *checkedHost) reachesOut(command string) string {
+// reachesOut tells why commands would change more than a host in a folder, "" if they would not: tests run as root, on somebody's machine.
+func reachesOut(command, dir, program string) string {
 	for _, match := range absolutePath.FindAllStringSubmatch(command, -1) {
 		path := filepath.Clean(match[1])
-		if path != h.program && path != "/dev/null" && path != h.dir && !strings.HasPrefix(path, h.dir+"/") {
+		if path != program && path != dir && !strings.HasPrefix(path, dir+"/") && filepath.Dir(path) != "/dev" {
 			return path + " is outside the test's folder"
 		}
 	}
 	for _, match := range ownPostfix.FindAllStringSubmatch(command, -1) {
-		if match[2] != "-c "+h.dir {
+		if match[2] != "-c "+dir {
 			return "it is about the machine's own Postfix"
 		}
 	}
@@ -298,7 +299,6 @@ func (h *checkedHost) reachesOut(command string) string {
 }
 
 func TestNoMendOfATestReachesTheMachine(t *testing.T) {
-	h := &checkedHost{dir: "/tmp/pm1", program: "/tmp/pm2/postmend"}
 	for command, reaches := range map[string]bool{
 		"chmod 1777 /tmp":                                              true,
 		"chown nobody /tmp && chmod u+rwx /tmp":                        true,
@@ -313,7 +313,7 @@ func TestNoMendOfATestReachesTheMachine(t *testing.T) {
 		`postconf -c /tmp/pm1 -F 'x/command=pipe {x=regexp:{{/^5(.*)/ 4$$1}}} argv=/tmp/pm2/postmend filter'`: false,
 		`sed -i 's|^local_domains[ \t]*=|&"x", |' /tmp/pm1/etc/postmend.toml`:                                 false,
 	} {
-		if reason := h.reachesOut(command); (reason != "") != reaches {
+		if reason := reachesOut(command, "/tmp/pm1", "/tmp/pm2/postmend"); (reason != "") != reaches {
 			t.Errorf("%s: %q", command, reason)
 		}
 	}

@@ -318,6 +318,9 @@ func printedCommandsDoWhatApplyDoes(t *testing.T, program string) {
 	for name, apply := range map[string]func(h *plainHost){
 		"printed": func(h *plainHost) {
 			script := h.setup("--print")
+			if reason := reachesOut(script, h.Dir, h.program); reason != "" {
+				t.Fatalf("not run, because %s:\n%s", reason, script)
+			}
 			out, err := exec.Command("sh", "-ec", script).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)

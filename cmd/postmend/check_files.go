@@ -139,11 +139,15 @@ func (o *own) learn(host *check.Host) {
 	}
 }
 
-var ownRules = []check.Rule[*own]{
+// firstRules judge what has to be right before anything else is known.
+var firstRules = []check.Rule[*own]{
 	{Name: "root", Severity: check.Warning,
 		Why: "the accounts in master.cf may read what you may not, and what nobody looked at may be wrong", Judge: judgeRoot},
 	{Name: "config", Severity: check.Error, OK: "the configuration can be read and makes sense",
 		Why: "without it all mail waits", Judge: judgeConfig},
+}
+
+var ownRules = []check.Rule[*own]{
 	{Name: "config-readable", Severity: check.Error, OK: "the filter's account may read it, and what it names",
 		Why: "what the filter cannot read holds all mail", Judge: judgeReadable},
 	{Name: "config-writable", Severity: check.Error, OK: "",
@@ -162,10 +166,11 @@ var ownRules = []check.Rule[*own]{
 }
 
 func (o *own) judge() []check.Finding {
+	findings := check.Apply(areaFiles, firstRules, o)
 	if o.config == nil {
-		return check.Apply(areaFiles, ownRules[:2], o) // nothing else is known
+		return findings
 	}
-	return check.Apply(areaFiles, ownRules, o)
+	return append(findings, check.Apply(areaFiles, ownRules, o)...)
 }
 
 func judgeRoot(o *own) []check.Fault {
@@ -263,13 +268,14 @@ func (o *own) setKey(key, value string) string {
 	return check.Shell("sed", "-i", "1i "+line, o.configFile)
 }
 
-// addTo is the command that adds a word to a top-level list.
+// addTo is the command that adds a word to a top-level list. Where there is none, the first of several such commands makes it.
 func (o *own) addTo(key, word string) string {
-	quoted := sedText(fmt.Sprintf("%q", word))
-	if regexp.MustCompile(`(?m)^` + key + `[ \t]*=[ \t]*\[`).MatchString(o.text) {
-		return check.Shell("sed", "-i", `s|^`+key+`[ \t]*=[ \t]*\[|&`+quoted+`, |`, o.configFile)
+	pattern := "^" + key + `[ \t]*=[ \t]*\[`
+	add := check.Shell("sed", "-i", "s|"+pattern+"|&"+sedText(fmt.Sprintf("%q", word))+", |", o.configFile)
+	if regexp.MustCompile("(?m)" + pattern).MatchString(o.text) {
+		return add
 	}
-	return check.Shell("sed", "-i", "1i "+key+" = ["+quoted+"]", o.configFile)
+	return "{ " + check.Shell("grep", "-q", pattern, o.configFile) + " || " + check.Shell("sed", "-i", "1i "+key+" = []", o.configFile) + "; } && " + add
 }
 
 // setTarget is the command that sets the target of [reinject]; an editor where the line is not to be found for sure.

@@ -59,7 +59,7 @@ restores main.cf and master.cf. Keys, secrets and the configuration stay, and on
 	flags.BoolVar(&o.apply, "apply", false, "do it")
 	flags.BoolVar(&o.undo, "undo", false, "restore main.cf and master.cf; with --print, show how")
 	flags.StringVar(&o.mode, "mode", "", "content-filter (the default): filter what comes in; transport: filter whatever leaves for a remote domain")
-	flags.StringVar(&o.postfixDir, "postfix-dir", "", "Postfix's configuration directory; default: Postfix's own")
+	flags.StringVar(&o.postfixDir, "postfix-dir", "", "Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
 	flags.StringVar(&o.rootDir, "root-dir", "", "for a trial run: put /etc/postmend below this folder, and make no account")
 	flags.StringVar(&o.user, "user", "postmend", "the account that runs postmend")
 	flags.StringVar(&o.hostname, "hostname", "", "this host's name; default: Postfix's myhostname")

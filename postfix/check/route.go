@@ -137,7 +137,7 @@ func judgeListener(h *Host) []Fault {
 	case h.listener != nil:
 		return nil
 	case h.public != nil:
-		return []Fault{{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() + ", which takes mail from others and filters it", Mend: h.moveTarget(),
+		return []Fault{{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() + ", which takes mail from others", Mend: h.moveTarget(),
 			Why: "the mail would go in circles, or be refused as a stranger's; the listener has to be a service of its own"}}
 	case spare != nil:
 		return one("no smtpd(8) service in master.cf listens at "+address+", the target of [reinject]; the listener is "+spare.ID(), h.moveTarget())
@@ -397,8 +397,8 @@ func judgeLocalClass(h *Host) []Fault {
 		faults = append(faults, Fault{What: name + " is in local_domains, and in none of mydestination, virtual_alias_domains, virtual_mailbox_domains and relay_domains: " +
 			"put it where it belongs (of two lines for one parameter in main.cf the last one counts), or take it out of local_domains"})
 	}
-	if h.domains.Unsure() {
-		return nil // a table could not be asked
+	if faults != nil && h.domains.Unsure() {
+		return []Fault{{What: "local_domains are not compared with Postfix's classes, because a table cannot be asked", Severity: Note}}
 	}
 	return faults
 }
