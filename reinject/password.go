@@ -6,13 +6,15 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 )
 
 const maxPassword = 1024 // octets
 
 // readPassword refuses a file that others can read. The mode is that of the file opened, not of what the name stood for before.
 func readPassword(path string) (string, error) {
-	f, err := os.Open(path)
+	// Without O_NONBLOCK a pipe in the file's place would hold us up.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", fmt.Errorf("password_file: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -250,7 +251,11 @@ func TestAPasswordFileMustBeOneLineThatOthersCannotRead(t *testing.T) {
 			}
 		})
 	}
-	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing")} {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing"), pipe} {
 		if _, err := readPassword(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v", path, err)
 		}
