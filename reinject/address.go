@@ -15,15 +15,14 @@ const maxAddress = 998
 // mailbox writes an address as it stands between the angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2), quoting a local part that
 // needs it. An address without a domain stays without one: Postfix completes it.
 //
-// What could end the path or the line is quoted or refused, so no address can say more than itself.
+// What could end the path or the line is quoted or refused, so no address can say more than itself. 8-bit octets stay as they are; who may get
+// them is the question of extensions.
 func mailbox(address string) (string, error) {
 	switch {
 	case address == "":
 		return "", errors.New("empty address")
 	case len(address) > maxAddress:
 		return "", fmt.Errorf("address of %d octets, at most %d are sent", len(address), maxAddress)
-	case !utf8.ValidString(address):
-		return "", errors.New("address is neither ASCII nor UTF-8")
 	case strings.ContainsFunc(address, isControl):
 		return "", errors.New("address holds a control character")
 	}

@@ -3,7 +3,9 @@ package reinject
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // checked is a transaction whose addresses can be sent as they are.
@@ -25,19 +27,24 @@ func check(tx Transaction) (checked, error) {
 	if tx.Sender != "" {
 		var err error
 		if ready.sender, err = mailbox(tx.Sender); err != nil {
-			return checked{}, &Error{Stage: stageMAIL, Address: printable(tx.Sender), Err: err}
+			return checked{}, &Error{Stage: stageMAIL, Address: printable(tx.Sender), Unsendable: true, Err: err}
 		}
 	}
 	ready.needsUTF8 = ready.needsUTF8 || !isASCII(ready.sender)
 	for _, r := range tx.Recipients {
 		recipient, err := mailbox(r.Address)
 		if err != nil {
-			return checked{}, &Error{Stage: stageRCPT, Address: printable(r.Address), Err: err}
+			return checked{}, &Error{Stage: stageRCPT, Address: printable(r.Address), Unsendable: true, Err: err}
 		}
 		ready.recipients = append(ready.recipients, recipient)
 		ready.needsUTF8 = ready.needsUTF8 || !isASCII(recipient)
 	}
 	return ready, nil
+}
+
+// isUTF8 tells whether RFC 6531 allows the addresses: it knows no other character set.
+func (tx *checked) isUTF8() bool {
+	return utf8.ValidString(tx.sender) && !slices.ContainsFunc(tx.recipients, func(r string) bool { return !utf8.ValidString(r) })
 }
 
 // command is one line for the server, and what its reply means.
@@ -49,8 +56,8 @@ type command struct {
 	optional bool
 }
 
-// envelope is all commands from MAIL to the last RCPT for a server with these extensions.
-func (tx *checked) envelope(offered map[string]string) (commands []command, warnings []string, err error) {
+// envelope is all commands from MAIL to the last RCPT for a server with these extensions, which is on this host or not.
+func (tx *checked) envelope(offered map[string]string, onHost bool) (commands []command, warnings []string, err error) {
 	offers := func(keyword string) bool { _, found := offered[keyword]; return found }
 
 	mail := "MAIL FROM:<" + tx.sender + ">"
@@ -64,12 +71,18 @@ func (tx *checked) envelope(offered map[string]string) (commands []command, warn
 			warnings = append(warnings, "the server does not offer 8BITMIME; 8-bit content goes there as it is")
 		}
 	}
-	if tx.needsUTF8 {
-		if !offers("SMTPUTF8") {
-			return nil, nil, &Error{Stage: stageMAIL, Address: printable(tx.sender),
-				Err: errors.New("the message needs SMTPUTF8, which the server does not offer; Postfix does with smtputf8_enable = yes")}
-		}
+	switch {
+	case !tx.needsUTF8:
+	case offers("SMTPUTF8") && tx.isUTF8():
 		mail += " SMTPUTF8"
+	case onHost:
+		// A Postfix with smtputf8_enable = no carries 8-bit addresses as they are, in any character set, and its listener takes them from us so.
+		warnings = append(warnings, "8-bit addresses or header fields go to the server as they are, without SMTPUTF8")
+	case !tx.isUTF8():
+		return nil, nil, &Error{Stage: stageMAIL, Address: printable(tx.sender), Err: errors.New("an address is neither ASCII nor UTF-8")}
+	default:
+		return nil, nil, &Error{Stage: stageMAIL, Address: printable(tx.sender),
+			Err: errors.New("the message needs SMTPUTF8, which the server does not offer; Postfix does with smtputf8_enable = yes")}
 	}
 	if offers("DSN") {
 		mail += envelopeID(tx.EnvelopeID)
@@ -102,7 +115,7 @@ func envelopeID(id string) string {
 
 // originalRecipient is the ORCPT parameter, or nothing for an address that a status report could not show.
 func originalRecipient(address string) string {
-	if address == "" || strings.ContainsFunc(address, isControl) {
+	if address == "" || !utf8.ValidString(address) || strings.ContainsFunc(address, isControl) {
 		return ""
 	}
 	parameter := " ORCPT=rfc822;" + xtext(address)

@@ -40,8 +40,13 @@ type Error struct {
 	Text string
 	// Address is the sender or recipient that MAIL or RCPT was about, in printable ASCII.
 	Address string
+	// Unsendable says that SMTP has no way to write Address, so that no later try can do better.
+	Unsendable bool
 	// Err is the trouble that was no reply; may be nil. It can name files, so it is for the log.
 	Err error
+
+	// ofOne says that the error is about one of several recipients.
+	ofOne bool
 }
 
 func (e *Error) Error() string {
@@ -81,9 +86,17 @@ func (e *Error) Unwrap() error { return e.Err }
 //	5xx 5.6.z                 its content or encoding (RFC 3463 section 3.7)
 //	550, 554 5.7.1            policy, at the end of data: Postfix's header and body checks
 //
-// and these only from MAIL on, when the server knows of a message.
+// and these only from MAIL on, when the server knows of a message. An address that SMTP cannot carry is for good, too.
+//
+// What is about one of several recipients is never permanent: it would return the message for those whom the server accepted, while a later try
+// may come for each of them alone.
 func (e *Error) Temporary() bool {
-	if e.Code < 500 {
+	switch {
+	case e.ofOne:
+		return true
+	case e.Unsendable:
+		return false
+	case e.Code < 500:
 		return true
 	}
 	switch e.Stage {

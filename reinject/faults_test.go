@@ -204,6 +204,43 @@ func TestOnlyWhatIsAboutThisMessageIsPermanent(t *testing.T) {
 	}
 }
 
+func TestARefusalOfOneRecipientAmongSeveralIsNeverPermanent(t *testing.T) {
+	one, other := Recipient{Address: "bob@example.net"}, Recipient{Address: "carol@example.net"}
+	for _, answer := range []string{"553 5.6.7 needs SMTPUTF8", "552 5.3.4 too large for this mailbox"} {
+		for name, txs := range map[string][]Transaction{
+			"in a transaction":          {{Recipients: []Recipient{one, other}, Content: message(hello)}},
+			"in another transaction":    {{Recipients: []Recipient{one}, Content: message(hello)}, {Recipients: []Recipient{other}, Content: message(hello)}},
+			"with nobody else about it": {{Recipients: []Recipient{other}, Content: message(hello)}},
+		} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				s := (&scripted{offers: postfixOffers, answerLine: func(line string) string {
+					if line == "RCPT TO:<"+other.Address+">" {
+						return answer
+					}
+					return ""
+				}}).start(t)
+				_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, txs)
+				if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "RCPT" || e.Temporary() != (name != "with nobody else about it") {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+	}
+}
+
+// RFC 5321 section 4.3.2 has one reply to the final dot that is success.
+func TestOnly250ToTheFinalDotIsSuccess(t *testing.T) {
+	for _, answer := range []string{"221 2.0.0 bye", "220 hello", "235 2.7.0 welcome", "251 2.1.5 elsewhere", "252 2.5.0 perhaps"} {
+		t.Run(answer, func(t *testing.T) {
+			s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string { return map[string]string{".": answer}[verb] }}).start(t)
+			_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple())
+			if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "end of data" || !e.Temporary() {
+				t.Errorf("got %v, want a temporary error at the end of data", err)
+			}
+		})
+	}
+}
+
 func TestAnErrorCarriesCodesWordsAndWhereItHappened(t *testing.T) {
 	s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string {
 		return map[string]string{"RCPT": "550-5.1.1 <bob@example.net>:\x1b[2J no\r\n550 5.1.1 such user " + strings.Repeat("y", 1000)}[verb]
@@ -218,18 +255,23 @@ func TestAnErrorCarriesCodesWordsAndWhereItHappened(t *testing.T) {
 
 func TestAddressesThatCouldSayMoreThanThemselvesAreNotSent(t *testing.T) {
 	hostile := []string{"a\r\nRCPT TO:<x@y>@example.net", "a@example.net\nDATA", "a\x00b@example.net", "a\x7f@example.net", "a\u0085b@example.net",
-		"a\u2028b@example.net", "a\xff@example.net", strings.Repeat("a", 990) + "@example.net", "a@", "@example.net", "a@b c", "a@b>c", "a@<b",
+		"a\u2028b@example.net", strings.Repeat("a", 990) + "@example.net", "a@", "@example.net", "a@b c", "a@b>c", "a@<b",
 		"a@b\"c", "a@[1.2.3.4", "a@[1.2.3.4]>", "a@[]", "a@b(c)"}
 	for _, address := range hostile {
 		t.Run(fmt.Sprintf("%.30q", address), func(t *testing.T) {
 			s := (&scripted{offers: postfixOffers}).start(t)
-			for _, tx := range []Transaction{
-				{Sender: address, Recipients: []Recipient{{Address: "bob@example.net"}}, Content: message(hello)},
-				{Recipients: []Recipient{{Address: "bob@example.net"}, {Address: address}}, Content: message(hello)},
+			for _, tc := range []struct {
+				tx        Transaction
+				temporary bool // the other recipient is not to suffer for good
+			}{
+				{Transaction{Sender: address, Recipients: []Recipient{{Address: "bob@example.net"}}}, false},
+				{Transaction{Recipients: []Recipient{{Address: address}}}, false},
+				{Transaction{Recipients: []Recipient{{Address: "bob@example.net"}, {Address: address}}}, true},
 			} {
-				_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, []Transaction{tx})
-				if e, ok := errors.AsType[*Error](err); !ok || !e.Temporary() || strings.ContainsAny(err.Error(), "\r\n\x00") {
-					t.Errorf("got %v, want an error on one line", err)
+				tc.tx.Content = message(hello)
+				_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, []Transaction{tc.tx})
+				if e, ok := errors.AsType[*Error](err); !ok || !e.Unsendable || e.Temporary() != tc.temporary || strings.ContainsAny(err.Error(), "\r\n\x00") {
+					t.Errorf("got %v, want an error on one line, temporary %v", err, tc.temporary)
 				}
 			}
 			if len(s.ended) > 0 {

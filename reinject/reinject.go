@@ -134,20 +134,25 @@ func (t *Target) Send(ctx context.Context, client Client, beforeCommit func() er
 		beforeCommit = func() error { return nil }
 	}
 	ready := make([]checked, len(txs))
+	recipients := 0
+	for _, tx := range txs {
+		recipients += len(tx.Recipients)
+	}
 	for i, tx := range txs {
 		var err error
 		if ready[i], err = check(tx); err != nil {
-			return nil, t.named(err)
+			return nil, t.placed(err, recipients)
 		}
 	}
 	results, err := t.carrier.send(ctx, client, beforeCommit, ready)
-	return results, t.named(err)
+	return results, t.placed(err, recipients)
 }
 
-// named tells an Error whose it is.
-func (t *Target) named(err error) error {
+// placed tells an Error whose it is, and whether others have part in it.
+func (t *Target) placed(err error, recipients int) error {
 	if e, ok := errors.AsType[*Error](err); ok && e.Target == "" {
 		e.Target = t.name
+		e.ofOne = e.Stage == stageRCPT && recipients > 1
 	}
 	return err
 }

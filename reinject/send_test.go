@@ -299,12 +299,43 @@ func TestSMTPUTF8IsAskedForWhereAnAddressNeedsItAndMissedWhereItIsNotOffered(t *
 			t.Errorf("heard\n%s\nwant %q", commands, want)
 		}
 	}
-	s = (&scripted{offers: []string{"PIPELINING"}}).start(t)
-	_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, txs())
+	tx, err := check(txs()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = tx.envelope(map[string]string{"PIPELINING": ""}, false)
 	if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "MAIL" || !e.Temporary() || !strings.Contains(err.Error(), "SMTPUTF8") {
 		t.Errorf("got %v, want a temporary error that names SMTPUTF8", err)
 	}
-	assertCommands(t, s.heard(t, 1)[0], "EHLO mx.example.org", "QUIT")
+}
+
+// smtp(8) of a Postfix with smtputf8_enable = no does the same.
+func TestA8BitAddressGoesToTheListenerAsItIsWhereSMTPUTF8IsNotOfferedOrOfNoUse(t *testing.T) {
+	for name, tc := range map[string]struct {
+		address string
+		offers  []string
+	}{
+		"UTF-8, not offered":   {"jörg@example.net", []string{"PIPELINING", "8BITMIME"}},
+		"Latin-1, not offered": {"j\xf6rg@example.net", []string{"PIPELINING", "8BITMIME"}},
+		"Latin-1, offered":     {"j\xf6rg@example.net", []string{"PIPELINING", "SMTPUTF8"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := (&scripted{offers: tc.offers}).start(t)
+			txs := []Transaction{{Sender: tc.address, Recipients: []Recipient{{Address: tc.address}}, Content: message(hello)}}
+			results, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, txs)
+			if err != nil || len(results[0].Warnings) != 1 {
+				t.Errorf("got %+v, %v, want a hand-over with a warning", results, err)
+			}
+			assertCommands(t, s.heard(t, 1)[0], "EHLO mx.example.org", "MAIL FROM:<"+tc.address+">", "RCPT TO:<"+tc.address+">", "DATA", "QUIT")
+		})
+	}
+	tx, err := check(Transaction{Sender: "j\xf6rg@example.net", Recipients: []Recipient{{Address: "bob@example.net"}}, Content: message(hello)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := tx.envelope(map[string]string{"SMTPUTF8": ""}, false); err == nil {
+		t.Error("Latin-1 was sent to a server elsewhere")
+	}
 }
 
 func TestManyRecipientsDoNotFillBothWindows(t *testing.T) {

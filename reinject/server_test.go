@@ -20,6 +20,8 @@ type scripted struct {
 	// answer replaces the usual reply of a session (counted from 0) to a verb, to "greeting" or to "." for the final dot; "" keeps
 	// it. The words drop, stall, garbage, "endless line" and "endless reply" are faults rather than replies.
 	answer func(session int, verb string) string
+	// answerLine does the same for a whole command line.
+	answerLine func(line string) string
 	// holdsBack keeps replies until this verb, for the nth time, has been heard: only a client that pipelines gets there.
 	holdsBack map[string]int
 	tls       *tls.Config // for STARTTLS
@@ -164,6 +166,14 @@ func (s *scripted) serve(conn net.Conn, d *dialogue) {
 		line = strings.TrimSuffix(line, "\r\n")
 		d.commands = append(d.commands, line)
 		verb, _, _ := strings.Cut(line, " ")
+		if s.answerLine != nil {
+			if told := s.answerLine(line); told != "" {
+				if !s.say(w, verb, told) || w.Flush() != nil {
+					return
+				}
+				continue
+			}
+		}
 		d.pipelined = d.pipelined || w.Reader.Buffered() > 0 && verb != "QUIT"
 		switch verb {
 		case "EHLO":

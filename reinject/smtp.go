@@ -61,7 +61,7 @@ func (t *smtpTarget) send(ctx context.Context, client Client, beforeCommit func(
 
 // prepare brings a transaction to where only its final dot is missing.
 func (s *session) prepare(client Client, tx *checked) error {
-	envelope, warnings, err := tx.envelope(s.offered)
+	envelope, warnings, err := tx.envelope(s.offered, withinHost(s.dialled.RemoteAddr()))
 	if err != nil {
 		return err
 	}
@@ -141,6 +141,10 @@ func readable(conn net.Conn) bool {
 	return err != nil || !waiting
 }
 
+// taken is the reply to a final dot that makes the server responsible for the message (RFC 5321 section 4.3.2 has no other). Of a server that is
+// silent to the dot, the next one is to QUIT: 221.
+const taken = 250
+
 // commit sends the final dots back to back, and only then waits for replies. A dot that cannot be sent is the last: each more would be one more
 // message to arrive twice.
 func commit(sessions []*session) error {
@@ -162,7 +166,7 @@ func commit(sessions []*session) error {
 		switch {
 		case err != nil:
 			trouble = s.failure(stageEndOfData, err)
-		case r.code/100 == 2:
+		case r.code == taken:
 			s.result.QueueID = r.queueID()
 			continue
 		default:
