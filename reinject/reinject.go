@@ -23,7 +23,7 @@ type Options struct {
 	// Target is one of
 	//
 	//	smtp://HOST:PORT            STARTTLS never for localhost and loopback addresses; else required if User is set, else opportunistic
-	//	smtp://HOST:PORT?starttls=  never, opportunistic (encrypted where offered, unverified: RFC 7435) or required (verified)
+	//	smtp://HOST:PORT?starttls=  never, opportunistic (RFC 7435: encrypted where that can be had, unverified) or required (verified)
 	//	smtps://HOST:PORT           TLS from the first octet, verified
 	//	unix:/PATH                  SMTP on a Unix-domain socket
 	//	sendmail:/PATH              the program, run with -G -i -f SENDER -- RECIPIENT...

@@ -14,17 +14,18 @@ import (
 
 // session is one connection to the server.
 type session struct {
-	target  *smtpTarget
-	ctx     context.Context
-	dialled net.Conn // as it was before TLS
-	conn    net.Conn
-	in      *bufio.Reader
-	out     *bufio.Writer
-	offered map[string]string // extensions of the last EHLO
-	unwatch func() bool
-	parted  bool // QUIT was sent with the final dot
-	mute    bool // a QUIT would be taken for something else: within DATA, AUTH or a TLS handshake
-	result  Result
+	target     *smtpTarget
+	encryption encryption // the target's, or none where that failed
+	ctx        context.Context
+	dialled    net.Conn // as it was before TLS
+	conn       net.Conn
+	in         *bufio.Reader
+	out        *bufio.Writer
+	offered    map[string]string // extensions of the last EHLO
+	unwatch    func() bool
+	parted     bool // QUIT was sent with the final dot
+	mute       bool // a QUIT would be taken for something else: within DATA, AUTH or a TLS handshake
+	result     Result
 }
 
 // outBuffer holds a whole envelope, so that it leaves in one write: with several, Nagle's algorithm and delayed
@@ -36,8 +37,29 @@ const outBuffer = 32 << 10 // octets
 const pipelineWindow = 50
 
 // open connects and comes to where MAIL may be sent.
+//
+// Opportunistic encryption that cannot be had is done without, on another connection (RFC 7435 section 3), as smtp(8) does: a server that offers no more
+// than TLS 1.0, or whose certificate has gone, would else get no mail at all.
 func (t *smtpTarget) open(ctx context.Context) (*session, error) {
-	s := &session{target: t, ctx: ctx}
+	s, err := t.openWith(ctx, t.encryption)
+	if err == nil || t.encryption != opportunistic || t.user != "" || ctx.Err() != nil || !isAboutTLS(err) {
+		return s, err
+	}
+	why := err.Error()
+	if s, err = t.openWith(ctx, plaintext); err == nil {
+		s.result.Warnings = append(s.result.Warnings, "sent in clear text, because encryption failed: "+why)
+	}
+	return s, err
+}
+
+// isAboutTLS tells whether a connection came to its end because it was to be encrypted.
+func isAboutTLS(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.Stage == stageTLS || e.Stage == stageSTARTTLS && e.Code != 0)
+}
+
+func (t *smtpTarget) openWith(ctx context.Context, encryption encryption) (*session, error) {
+	s := &session{target: t, encryption: encryption, ctx: ctx}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, t.network, t.address)
 	if err != nil {
@@ -67,7 +89,7 @@ func (s *session) use(conn net.Conn) {
 }
 
 func (s *session) introduce() error {
-	if s.target.encryption == immediate {
+	if s.encryption == immediate {
 		if err := s.startTLS(); err != nil {
 			return err
 		}
@@ -105,7 +127,7 @@ func (s *session) offers(keyword string) bool {
 
 // encrypt does STARTTLS where that is wanted.
 func (s *session) encrypt() error {
-	mode := s.target.encryption
+	mode := s.encryption
 	if mode != opportunistic && mode != required {
 		return nil
 	}
@@ -134,7 +156,7 @@ func (s *session) startTLS() error {
 		RootCAs:    s.target.rootCAs,
 		MinVersion: tls.VersionTLS12,
 		// RFC 7435: opportunistic encryption takes what it gets, for the alternative was clear text. No password is sent over it.
-		InsecureSkipVerify: s.target.encryption == opportunistic,
+		InsecureSkipVerify: s.encryption == opportunistic,
 	})
 	s.mute = true
 	if err := conn.HandshakeContext(s.ctx); err != nil {

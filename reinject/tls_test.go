@@ -92,9 +92,6 @@ func TestEncryptionThatIsRequiredIsHadOrNothingIsSent(t *testing.T) {
 		{"reply injected", &scripted{offers: []string{"STARTTLS"}, tls: config, answer: func(_ int, verb string) string {
 			return map[string]string{"STARTTLS": "220 go\r\n250-evil\r\n250 XFORWARD NAME"}[verb]
 		}}, "?starttls=required", "STARTTLS"},
-		{"refused, opportunistic", &scripted{offers: []string{"STARTTLS"}, tls: config, answer: func(_ int, verb string) string {
-			return map[string]string{"STARTTLS": "454 4.7.0 not available"}[verb]
-		}}, "?starttls=opportunistic", "STARTTLS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := tc.server.start(t)
@@ -120,6 +117,35 @@ func TestOpportunisticEncryptionTakesWhatItGets(t *testing.T) {
 		if d := s.heard(t, 1)[0]; slices.Contains(d.commands, "STARTTLS") != (offers != nil) {
 			t.Errorf("offers %q: heard %q", offers, d.commands)
 		}
+	}
+}
+
+func TestOpportunisticEncryptionThatFailsIsDoneWithoutAndSaidSo(t *testing.T) {
+	_, config := authority(t)
+	old := config.Clone()
+	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS10
+	refuse := func(_ int, verb string) string { return map[string]string{"STARTTLS": "454 4.7.0 not available"}[verb] }
+	for name, server := range map[string]*scripted{
+		"TLS 1.0 alone":    {offers: []string{"STARTTLS"}, tls: old},
+		"STARTTLS refused": {offers: []string{"STARTTLS"}, tls: config, answer: refuse},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := server.start(t)
+			results, err := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=opportunistic"}).Send(guarded(t), Client{}, nil, simple())
+			if err != nil || len(results[0].Warnings) != 1 || !strings.HasPrefix(results[0].Warnings[0], "sent in clear text") {
+				t.Fatalf("got %+v, %v, want a hand-over with a warning", results, err)
+			}
+			d := s.heard(t, 2)
+			if d[0].dot {
+				t.Error("the message was sent twice")
+			}
+			assertCommands(t, d[1], "EHLO mx.example.org", "MAIL FROM:<alice@example.com>", "RCPT TO:<bob@example.net>", "DATA", "QUIT")
+
+			withUser := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=opportunistic", User: "alice", PasswordFile: passwordFile(t, secret, 0o600)})
+			if _, err := withUser.Send(guarded(t), Client{}, nil, simple()); err == nil {
+				t.Error("a password was sent after the encryption had failed")
+			}
+		})
 	}
 }
 
