@@ -72,6 +72,46 @@ func TestASilentServerIsLeftWhenTheContextEnds(t *testing.T) {
 	})
 }
 
+// RFC 5321 section 4.5.3.2.6: whoever gives up between the final dot and its reply sends the message twice.
+func TestTheReplyToTheDotIsAwaitedUnderTheContextOfCommit(t *testing.T) {
+	first, cancel := context.WithCancel(guarded(t))
+	s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string {
+		if verb == "." {
+			cancel()
+		}
+		return ""
+	}}).start(t)
+	commit := func() (context.Context, error) { return guarded(t), nil }
+	if results, err := s.target(t, Options{}).Send(first, stranger, commit, twoTransactions()); err != nil || results[1].QueueID == "" {
+		t.Errorf("got %+v, %v, want the hand-over to outlive its first context", results, err)
+	}
+
+	s = (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string { return map[string]string{".": "stall"}[verb] }}).start(t)
+	later, giveUp := context.WithCancelCause(guarded(t))
+	enough := errors.New("enough waited")
+	go func() {
+		<-s.stalled
+		giveUp(enough)
+	}()
+	commit = func() (context.Context, error) { return later, nil }
+	_, err := s.target(t, Options{}).Send(guarded(t), stranger, commit, simple())
+	if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "end of data" || !errors.Is(err, enough) {
+		t.Errorf("got %v, want the cause of the second context at the end of data", err)
+	}
+}
+
+func TestAContextThatEndsDuringCommitKeepsTheDotBack(t *testing.T) {
+	s := (&scripted{offers: postfixOffers}).start(t)
+	first, cancel := context.WithCancel(guarded(t))
+	commit := func() (context.Context, error) { cancel(); return guarded(t), nil }
+	if _, err := s.target(t, Options{}).Send(first, stranger, commit, simple()); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if d := s.heard(t, 1)[0]; d.dot {
+		t.Error("the final dot was sent")
+	}
+}
+
 // endless is content without end.
 type endless struct{}
 

@@ -53,8 +53,13 @@ type Target struct {
 
 // carrier takes transactions that have been checked.
 type carrier interface {
-	send(ctx context.Context, client Client, beforeCommit func() error, txs []checked) ([]Result, error)
+	send(ctx context.Context, client Client, commit Commit, txs []checked) ([]Result, error)
 }
+
+// Commit is asked when nothing but the end of the transactions is missing. Its error ends the hand-over. Its context takes over from there: it
+// is worth waiting longer for the answers than for anything before, because whoever gives up on them sends the message twice. RFC 5321 section
+// 4.5.3.2.6 asks for ten minutes.
+type Commit func() (context.Context, error)
 
 // New understands the options. It touches neither network nor files.
 func New(options Options) (*Target, error) {
@@ -116,7 +121,7 @@ type Result struct {
 // Send hands over all transactions, or none as far as that can be had.
 //
 // Each transaction is taken to the point where only its end is missing: SMTP's final dot, on a connection of its own. Then
-// beforeCommit (if not nil) is asked once; its error is returned as it is, with nothing handed over. Only then follow the final dots,
+// commit (if not nil) is asked once; its error is returned as it is, with nothing handed over. Only then follow the final dots,
 // back to back, and last the replies.
 //
 // Other errors are an [*Error]. One after the first final dot may leave a part handed over, and even the transaction it is
@@ -124,14 +129,14 @@ type Result struct {
 // The results, one a transaction, come with such an error too; before the final dots they are nil. If several transactions fail,
 // the error is a temporary one if there is any.
 //
-// sendmail and stdout have no such point of waiting: transactions go one after another once beforeCommit has agreed, and an error
+// sendmail and stdout have no such point of waiting: transactions go one after another once commit has agreed, and an error
 // leaves the earlier ones handed over.
 //
-// All of it is bounded by ctx and by nothing else. The transactions occupy as many processes of the server at the same time:
+// All of it is bounded by ctx, and after commit by its context, and by nothing else. The transactions occupy as many processes of the server at the same time:
 // an smtpd limited to fewer than all filters together may ask for makes them wait for one another until ctx ends.
-func (t *Target) Send(ctx context.Context, client Client, beforeCommit func() error, txs []Transaction) ([]Result, error) {
-	if beforeCommit == nil {
-		beforeCommit = func() error { return nil }
+func (t *Target) Send(ctx context.Context, client Client, commit Commit, txs []Transaction) ([]Result, error) {
+	if commit == nil {
+		commit = func() (context.Context, error) { return ctx, nil }
 	}
 	ready := make([]checked, len(txs))
 	recipients := 0
@@ -144,7 +149,7 @@ func (t *Target) Send(ctx context.Context, client Client, beforeCommit func() er
 			return nil, t.placed(err, recipients)
 		}
 	}
-	results, err := t.carrier.send(ctx, client, beforeCommit, ready)
+	results, err := t.carrier.send(ctx, client, commit, ready)
 	return results, t.placed(err, recipients)
 }
 

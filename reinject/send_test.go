@@ -2,6 +2,7 @@ package reinject
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -146,7 +147,7 @@ func TestFinalDotsWaitUntilAllTransactionsWereAcceptedAndTheCallerAgrees(t *test
 				return ""
 			}}).start(t)
 			asked := false
-			results, err := s.target(t, Options{}).Send(guarded(t), Client{}, func() error { asked = true; return nil }, twoTransactions())
+			results, err := s.target(t, Options{}).Send(guarded(t), Client{}, func() (context.Context, error) { asked = true; return t.Context(), nil }, twoTransactions())
 			if err == nil || results != nil || asked {
 				t.Errorf("got %+v, %v, asked %v; want an error before the question", results, err, asked)
 			}
@@ -160,7 +161,7 @@ func TestFinalDotsWaitUntilAllTransactionsWereAcceptedAndTheCallerAgrees(t *test
 	t.Run("caller disagrees", func(t *testing.T) {
 		s := (&scripted{offers: postfixOffers}).start(t)
 		no := errors.New("no")
-		if _, err := s.target(t, Options{}).Send(guarded(t), Client{}, func() error { return no }, twoTransactions()); err != no {
+		if _, err := s.target(t, Options{}).Send(guarded(t), Client{}, func() (context.Context, error) { return nil, no }, twoTransactions()); err != no {
 			t.Errorf("got %v, want the caller's own error", err)
 		}
 		for i, d := range s.heard(t, 2) {

@@ -20,7 +20,7 @@ type sendmailTarget struct {
 	spoolDir string
 }
 
-func (t *sendmailTarget) send(ctx context.Context, _ Client, beforeCommit func() error, txs []checked) ([]Result, error) {
+func (t *sendmailTarget) send(ctx context.Context, _ Client, commit Commit, txs []checked) ([]Result, error) {
 	var spooled []*os.File
 	defer func() {
 		for _, f := range spooled {
@@ -34,7 +34,9 @@ func (t *sendmailTarget) send(ctx context.Context, _ Client, beforeCommit func()
 		}
 		spooled = append(spooled, f)
 	}
-	if err := beforeCommit(); err != nil {
+	// Who kills sendmail cannot know whether it had put the message into the maildrop before: its way has to be waited for to the end.
+	ctx, err := commit()
+	if err != nil {
 		return nil, err
 	}
 	for i := range txs {
@@ -107,11 +109,11 @@ func (b *cappedBuffer) Write(p []byte) (int, error) {
 // stdoutTarget writes messages to a stream, one after another as they are: for a look at what would be sent.
 type stdoutTarget struct{ out io.Writer }
 
-func (t *stdoutTarget) send(_ context.Context, _ Client, beforeCommit func() error, txs []checked) ([]Result, error) {
+func (t *stdoutTarget) send(_ context.Context, _ Client, commit Commit, txs []checked) ([]Result, error) {
 	if t.out == nil {
 		return nil, &Error{Stage: stageStdout, Err: errors.New("no stream to write to; this target is for trials by hand")}
 	}
-	if err := beforeCommit(); err != nil {
+	if _, err := commit(); err != nil {
 		return nil, err
 	}
 	for i := range txs {

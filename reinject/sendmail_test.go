@@ -84,7 +84,7 @@ func TestOutputOfSendmailIsKeptUpToItsBound(t *testing.T) {
 func TestSendmailIsNotRunIfTheCallerDisagreesOrContentCannotBeHadWhole(t *testing.T) {
 	target := program(t, "touch started")
 	no := errors.New("no")
-	if _, err := target.Send(guarded(t), Client{}, func() error { return no }, simple()); err != no {
+	if _, err := target.Send(guarded(t), Client{}, func() (context.Context, error) { return nil, no }, simple()); err != no {
 		t.Errorf("got %v", err)
 	}
 	txs := twoTransactions()
@@ -123,6 +123,24 @@ func TestTheContextEndsSendmailAndItsChildren(t *testing.T) {
 	}
 	if _, err := fifo.Read(started); err == nil {
 		t.Error("the child still writes")
+	}
+}
+
+func TestSendmailIsWaitedForUnderTheContextOfCommit(t *testing.T) {
+	target := program(t, `mkfifo fifo; touch ready; read line <fifo; cat >/dev/null`)
+	first, cancel := context.WithCancel(guarded(t))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := target.Send(first, Client{}, func() (context.Context, error) { return guarded(t), nil }, simple())
+		ended <- err
+	}()
+	waitFor(t, target.beside("ready"))
+	cancel()
+	if err := os.WriteFile(target.beside("fifo"), []byte("go on\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("sendmail was not waited for: %v", err)
 	}
 }
 

@@ -70,15 +70,29 @@ func (t *smtpTarget) openWith(ctx context.Context, encryption encryption) (*sess
 	}
 	s.dialled = conn
 	s.use(conn)
-	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
-	}
-	s.unwatch = context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	s.watch()
 	if err := s.introduce(); err != nil {
 		s.quit()
 		return nil, err
 	}
 	return s, nil
+}
+
+// watch makes the end of the context that of the connection.
+func (s *session) watch() {
+	deadline, _ := s.ctx.Deadline()
+	s.dialled.SetDeadline(deadline)
+	s.unwatch = context.AfterFunc(s.ctx, func() { s.dialled.SetDeadline(time.Unix(1, 0)) })
+}
+
+// goOnUnder changes to another context, unless the one so far has ended the connection.
+func (s *session) goOnUnder(ctx context.Context) error {
+	if !s.unwatch() {
+		return s.failure(stageContent, context.Cause(s.ctx))
+	}
+	s.ctx = ctx
+	s.watch()
+	return nil
 }
 
 // use makes conn the connection. What was read ahead from an earlier one is forgotten, which RFC 3207 section 4.2 demands.

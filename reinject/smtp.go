@@ -20,7 +20,7 @@ type smtpTarget struct {
 	helo         string
 }
 
-func (t *smtpTarget) send(ctx context.Context, client Client, beforeCommit func() error, txs []checked) ([]Result, error) {
+func (t *smtpTarget) send(ctx context.Context, client Client, commit Commit, txs []checked) ([]Result, error) {
 	var sessions []*session
 	defer func() {
 		for _, s := range sessions {
@@ -43,15 +43,21 @@ func (t *smtpTarget) send(ctx context.Context, client Client, beforeCommit func(
 			}
 		}
 	}
-	if err := beforeCommit(); err != nil {
-		return nil, err
-	}
 	for _, s := range sessions {
 		if err := s.stillListening(); err != nil {
 			return nil, err
 		}
 	}
-	err := commit(sessions)
+	ctx, err := commit()
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sessions {
+		if err := s.goOnUnder(ctx); err != nil {
+			return nil, err
+		}
+	}
+	err = endAll(sessions)
 	results := make([]Result, len(sessions))
 	for i, s := range sessions {
 		results[i] = s.result
@@ -145,9 +151,9 @@ func readable(conn net.Conn) bool {
 // silent to the dot, the next one is to QUIT: 221.
 const taken = 250
 
-// commit sends the final dots back to back, and only then waits for replies. A dot that cannot be sent is the last: each more would be one more
+// endAll sends the final dots back to back, and only then waits for replies. A dot that cannot be sent is the last: each more would be one more
 // message to arrive twice.
-func commit(sessions []*session) error {
+func endAll(sessions []*session) error {
 	var failed *Error
 	sent := 0
 	for _, s := range sessions {

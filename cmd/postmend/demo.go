@@ -195,7 +195,7 @@ func (w *demoWorld) forwardAsItIs(ctx context.Context, message []byte) (*receive
 	if err != nil {
 		return nil, err
 	}
-	_, err = target.Send(ctx, reinject.Client{}, func() error { return nil }, []reinject.Transaction{{
+	_, err = target.Send(ctx, reinject.Client{}, nil, []reinject.Transaction{{
 		Sender:     w.author,
 		Recipients: []reinject.Recipient{{Address: demoUser}},
 		Content:    bytes.NewBuffer(message),
