@@ -29,7 +29,8 @@ type Envelope struct {
 	HELO           string `json:"helo,omitempty"`
 	SASLUsername   string `json:"sasl_username,omitempty"`
 
-	// Size is the content's size in the queue file, in octets, record overhead included; 0 if not known.
+	// Size is the content's size in the queue file, in octets; 0 if not known. Record overhead and header fields that a milter has deleted
+	// are included, so it only ever makes a note in the log.
 	Size int64 `json:"size,omitempty"`
 }
 
@@ -41,20 +42,24 @@ func Known(value string) string {
 	return value
 }
 
-// check refuses what no Postfix writes: an envelope without recipient, or with control characters in an address.
+// check refuses what no Postfix writes, an envelope without recipient, and what it carries but SMTP cannot: control characters in an address. Only
+// strangers who try something write them, and no later try would be better. An original recipient is not needed, so such a one is forgotten.
 func (e *Envelope) check() error {
 	if len(e.Recipients) == 0 {
 		return &Failure{Kind: Usage, Reason: "no recipient given"}
 	}
 	if i := indexControl(e.Sender); i >= 0 {
-		return &Failure{Kind: Usage, Reason: fmt.Sprintf("sender has a control character (octet %d)", i+1)}
+		return unsendable(senderAddress, false, fmt.Errorf("sender has a control character (octet %d)", i+1))
 	}
 	for n, r := range e.Recipients {
-		if i := max(indexControl(r.Address), indexControl(r.Original)); i >= 0 {
-			return &Failure{Kind: Usage, Reason: fmt.Sprintf("recipient %d has a control character (octet %d)", n+1, i+1)}
+		if i := indexControl(r.Address); i >= 0 {
+			return unsendable(recipientAddress, len(e.Recipients) > 1, fmt.Errorf("recipient %d has a control character (octet %d)", n+1, i+1))
 		}
 		if r.Address == "" {
 			return &Failure{Kind: Usage, Reason: fmt.Sprintf("recipient %d is empty", n+1)}
+		}
+		if indexControl(r.Original) >= 0 {
+			e.Recipients[n].Original = ""
 		}
 	}
 	return nil

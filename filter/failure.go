@@ -63,6 +63,25 @@ func AsFailure(err error) *Failure {
 	return &Failure{Reason: "temporary failure", Err: err}
 }
 
+// The addresses of an envelope, as the detail of the status codes for one that is malformed (RFC 3463 section 3.2).
+const (
+	senderAddress    = "1.7"
+	recipientAddress = "1.3"
+)
+
+// unsendable refuses an address that SMTP cannot carry. With other recipients the mail waits: it would come back to the sender for them, too, while
+// with postmend_destination_recipient_limit = 1 each has a try of its own.
+func unsendable(address string, hasOthers bool, err error) *Failure {
+	f := &Failure{Kind: Policy, Code: "5." + address, Reason: "recipient address that cannot be sent by SMTP", Err: err}
+	if address == senderAddress {
+		f.Reason = "sender address that cannot be sent by SMTP"
+	}
+	if hasOthers {
+		f.Kind, f.Code = Temporary, "4."+address
+	}
+	return f
+}
+
 // handOverFailure says what a failed hand-over means for the message. Permanent is only what the next hop said about this very
 // message.
 func handOverFailure(err error) error {
@@ -72,6 +91,10 @@ func handOverFailure(err error) error {
 	}
 	f := &Failure{Kind: Temporary, Err: err}
 	switch {
+	case refused.Unsendable && refused.Stage == "MAIL":
+		return unsendable(senderAddress, refused.Temporary(), err)
+	case refused.Unsendable:
+		return unsendable(recipientAddress, refused.Temporary(), err)
 	case refused.Code != 0:
 		f.Code = refused.Enhanced // of another class than the kind's, it is replaced when reported
 		f.Reason = fmt.Sprintf("next hop, at %s: %s", refused.Stage, refused.Text)

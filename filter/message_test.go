@@ -201,19 +201,43 @@ func TestAHeaderOfMoreThanAMegabyteIsNotRead(t *testing.T) {
 	}
 }
 
-func TestOnlyAGrossShortfallIsACut(t *testing.T) {
-	empty := spooled(t, strings.Repeat("\n", 10000)) // the queue file takes two octets for each
-	if err := empty.checkWhole(20000); err != nil {
-		t.Errorf("empty lines: %v", err)
+// pipe(8) writes a line end after the last line even if it had none.
+func TestAMessageThatDoesNotEndAsPipeEndsItIsCutShort(t *testing.T) {
+	large := strings.Repeat("line\n", maxHeader) // more than what stays in memory
+	for text, want := range map[string]bool{"": false, "x": false, "Subject: x\n\nbo": false, "Subject: x\n\nbody\r": false, large + "li": false,
+		"x\n": true, "x\r\n": true, large: true} {
+		err := spooled(t, text).checkWhole(true)
+		if (err == nil) != want || !AsFailure(err).Temporary() {
+			t.Errorf("%.20q, %d octets: %v", text, len(text), err)
+		}
+		if err := spooled(t, text).checkWhole(false); (err == nil) != (text != "") {
+			t.Errorf("by hand, %.20q, %d octets: %v", text, len(text), err)
+		}
 	}
-	if err := empty.checkWhole(50000); err == nil || !AsFailure(err).Temporary() {
-		t.Errorf("a fifth of the message: %v", err)
+}
+
+func TestAFromLineIsAFaultOfMasterCF(t *testing.T) {
+	const text = "From alice@b.example  Mon Nov  2 10:00:00 2026\nSubject: x\n\nbody\n"
+	err := spooled(t, text).checkWhole(true)
+	if f := AsFailure(err); err == nil || f.Kind != Configuration || !strings.Contains(f.Reason, "flags=") {
+		t.Errorf("got %v", err)
 	}
-	if err := spooled(t, "x\n").checkWhole(0); err != nil {
-		t.Errorf("without a size: %v", err)
+	if err := spooled(t, text).checkWhole(false); err != nil {
+		t.Errorf("by hand: %v", err)
 	}
-	if err := spooled(t, "").checkWhole(0); err == nil || !AsFailure(err).Temporary() {
-		t.Errorf("an empty message: %v", err)
+}
+
+// A milter that deletes header fields leaves them in the queue file and in ${size}.
+func TestAShortfallIsOnlyNoted(t *testing.T) {
+	m := spooled(t, strings.Repeat("\n", 10000)) // the queue file takes two octets for each
+	if note := m.shortfall(20000); note != "" {
+		t.Errorf("noted %q", note)
+	}
+	if note := m.shortfall(50000); !strings.Contains(note, "10000 octets") {
+		t.Errorf("noted %q", note)
+	}
+	if err := m.checkWhole(true); err != nil {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -143,7 +143,7 @@ func SignMessage(w io.Writer, r io.Reader, keys []*dkim.Key) error {
 		return err
 	}
 	defer m.Close()
-	if err := m.checkWhole(0); err != nil {
+	if err := m.checkWhole(false); err != nil {
 		return err
 	}
 	c := content{message: m}

@@ -7,11 +7,11 @@
 package filter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +26,7 @@ type Filter struct {
 	config *Config
 	policy policy
 	target *reinject.Target
+	commit reinject.Commit
 	now    func() time.Time
 }
 
@@ -35,6 +36,8 @@ type Options struct {
 	Now func() time.Time
 	// Stdout is where the target "stdout:" writes to; nil means nowhere.
 	Stdout io.Writer
+	// Commit is asked before a message leaves for good; nil means that it may, under the same context.
+	Commit reinject.Commit
 }
 
 // New makes a configuration ready. Keys and secrets that cannot be read are no error yet: mail that needs none of them
@@ -59,7 +62,7 @@ func New(config *Config, options Options) (*Filter, error) {
 	if err != nil {
 		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: fmt.Errorf("reinject: %w", err)}
 	}
-	f := &Filter{config: config, target: target, now: options.Now}
+	f := &Filter{config: config, target: target, commit: options.Commit, now: options.Now}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -98,12 +101,14 @@ func (f *Filter) Run(ctx context.Context, env *Envelope, stdin io.Reader) (*Repo
 }
 
 func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, report *Report) error {
-	parent := os.Getppid()
 	m, plan, known, err := f.prepare(ctx, env, stdin)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	if short := m.shortfall(env.Size); short != "" {
+		report.note(short)
+	}
 	report.planned(plan, known)
 	if plan.Refusal != nil {
 		return plan.Refusal
@@ -112,14 +117,7 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, report
 	if err != nil {
 		return err
 	}
-	// Postfix keeps the mail if its pipe(8) has died meanwhile, and will start us again: what we have may be cut short.
-	stillWanted := func() error {
-		if os.Getppid() != parent {
-			return &Failure{Reason: "the process that started us is gone"}
-		}
-		return ctx.Err()
-	}
-	results, err := f.target.Send(ctx, env.client(), stillWanted, transactions)
+	results, err := f.target.Send(ctx, env.client(), f.commit, transactions)
 	report.handedOver(results)
 	if err != nil {
 		return handOverFailure(err)
@@ -203,24 +201,52 @@ func (f *Filter) read(env *Envelope, stdin io.Reader) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.checkWhole(env.Size); err != nil {
+	if err := m.checkWhole(env.QueueID != ""); err != nil {
 		m.Close()
 		return nil, err
 	}
 	return m, nil
 }
 
-// checkWhole finds a message that was cut short. size counts the records of the queue file: two octets for an empty line that
-// is one octet here, so only a gross shortfall proves anything.
-func (m *Message) checkWhole(size int64) error {
+// checkWhole finds a message that is not as pipe(8) writes it, or is cut short. pipe(8) gives the last line an end, whether it had one or not, and
+// writes in blocks, which end anywhere. A block may still end with a line: that our caller lives is for whoever asks before the hand-over to see.
+func (m *Message) checkWhole(fromPostfix bool) error {
 	if m.size == 0 {
 		return &Failure{Reason: "empty message on standard input"}
 	}
-	const slack = 1024
-	if size > 2*m.size+slack {
-		return &Failure{Reason: fmt.Sprintf("message cut short: %d octets of about %d", m.size, size)}
+	if !fromPostfix {
+		return nil
+	}
+	last, err := m.lastOctet()
+	switch {
+	case err != nil:
+		return err
+	case last != '\n':
+		return &Failure{Reason: fmt.Sprintf("message cut short after %d octets", m.size)}
+	case bytes.HasPrefix(m.head, []byte("From ")):
+		// What we put on top of it would stand above the header, which would become a part of the body.
+		return &Failure{Kind: Configuration, Reason: "message starts with a From_ line: take F out of flags= in master.cf"}
 	}
 	return nil
+}
+
+func (m *Message) lastOctet() (byte, error) {
+	if m.file == nil {
+		return m.head[len(m.head)-1], nil
+	}
+	var last [1]byte
+	_, err := m.file.ReadAt(last[:], m.size-int64(len(m.head))-1)
+	return last[0], err
+}
+
+// shortfall is a note for the log if Postfix told of much more than came. It proves nothing: what a milter has deleted stays in the queue file and in its
+// size, and so do the records' own octets, one more for each line.
+func (m *Message) shortfall(size int64) string {
+	const slack = 1024
+	if size <= 2*m.size+slack {
+		return ""
+	}
+	return fmt.Sprintf("%d octets came, of %d in the queue file", m.size, size)
 }
 
 // rewrite turns the plan into what is handed over.

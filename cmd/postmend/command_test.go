@@ -125,17 +125,17 @@ func TestEmptyAndUnknownFlagsMeanNotKnown(t *testing.T) {
 	}
 }
 
-// Each bad input either goes through unaltered, or gets one line that keeps it in the queue.
-func TestBadAddressesGoThroughOrStayInTheQueue(t *testing.T) {
+// Each bad input either goes through unaltered, or gets one line that says what becomes of it.
+func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	for name, row := range map[string]struct {
 		sender, recipient string
 		exit              int
 		want              string
 	}{
-		"CR LF in the sender":       {"a@b.example\r\nRCPT TO:<c@d.example>", "x@example.org", 64, "4.3.5 sender has a control character"},
-		"LF in the recipient":       {"a@b.example", "x@example.org\nDATA", 64, "4.3.5 recipient 1 has a control character"},
-		"NUL in the recipient":      {"a@b.example", "x@\x00", 64, "4.3.5 recipient 1 has a control character"},
+		"CR LF in the sender":       {"a@b.example\r\nRCPT TO:<c@d.example>", "x@example.org", 69, "5.1.7 sender address that cannot be sent"},
+		"LF in the recipient":       {"a@b.example", "x@example.org\nDATA", 69, "5.1.3 recipient address that cannot be sent"},
+		"NUL in the recipient":      {"a@b.example", "x@\x00", 69, "5.1.3 recipient address that cannot be sent"},
 		"empty recipient":           {"a@b.example", "", 64, "4.3.5 recipient 1 is empty"},
 		"blanks":                    {"a b@b.example", "c d@example.org", 0, ""},
 		"quotes":                    {`"a \" b"@b.example`, `"c@d"@example.org`, 0, ""},
@@ -144,14 +144,17 @@ func TestBadAddressesGoThroughOrStayInTheQueue(t *testing.T) {
 		"sender with leading -":     {"-v@b.example", "x@example.org", 0, ""},
 		"recipient with leading -":  {"a@b.example", "-x@example.org", 0, ""},
 		"no domain":                 {"root", "postmaster", 0, ""},
-		"only @":                    {"@", "@", 75, "4.1.3 address that cannot be sent"},
+		"only @":                    {"@", "@", 69, "5.1.7 sender address that cannot be sent"},
 		"UTF-8":                     {"jürgen@b.example", "zoë@bücher.example", 0, ""},
-		"not even UTF-8":            {"\xff@b.example", "\xfe@example.org", 75, "4.1.3 address that cannot be sent"},
+		"not even UTF-8":            {"\xff@b.example", "\xfe@example.org", 0, ""},
+		"line separator, UTF-8":     {"", "x\u2028@example.org", 69, "5.1.3 recipient address that cannot be sent"},
+		"control character, C1":     {"x\u0085@b.example", "x@example.org", 69, "5.1.7 sender address that cannot be sent"},
+		"1000 octets":               {"", strings.Repeat("x", 1000) + "@example.org", 69, "5.1.3 recipient address that cannot be sent"},
 		"forged SRS recipient":      {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67, "5.1.1 SRS address was not made here"},
 		"malformed SRS recipient":   {"", "SRS0=@srs.example.org", 67, "5.1.1 malformed SRS address"},
 		"SRS sender, malformed":     {"SRS1=x@b.example", "x@remote.example", 0, ""},
 		"domain that is no domain":  {"a@$myhostname", "x@remote.example", 0, ""},
-		"recipient that ends early": {"a@b.example", "x@remote.example> SIZE=1", 75, "4.1.3 address that cannot be sent"},
+		"recipient that ends early": {"a@b.example", "x@remote.example> SIZE=1", 69, "5.1.3 recipient address that cannot be sent"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -170,6 +173,20 @@ func TestBadAddressesGoThroughOrStayInTheQueue(t *testing.T) {
 				t.Errorf("the log line is not one line: %q", log)
 			}
 		})
+	}
+}
+
+// One bad address does not return the mail for the others, whom Postfix can be told to try one at a time.
+func TestABadRecipientAmongOthersStaysInTheQueue(t *testing.T) {
+	for _, bad := range []string{"x\x01@example.org", "x\u2028@example.org"} {
+		w := newWorld(t)
+		if exit, out, status := w.run(message, "filter", "-f", "a@b.example", "--", "good@example.org", bad); exit != 75 || out != "" || !strings.HasPrefix(status, "4.1.3 ") {
+			t.Errorf("%q: exit %d, %q", bad, exit, status)
+		}
+	}
+	w := newWorld(t)
+	if exit, out, status := w.run(message, "filter", "-f", "a@b.example", "--original-recipient=x\x01@example.org", "--", "good@example.org"); exit != 0 || out != message {
+		t.Errorf("an original recipient that cannot be sent: exit %d, %q", exit, status)
 	}
 }
 
@@ -206,8 +223,20 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 	if exit, _, status := w.run("", "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 75 || status != "4.3.0 empty message on standard input\n" {
 		t.Errorf("empty standard input: exit %d, %q", exit, status)
 	}
-	if exit, _, status := w.run(message, "filter", "-f", "a@b.example", "--size=100000", "--", "x@example.org"); exit != 75 || !strings.HasPrefix(status, "4.3.0 message cut short") {
+	cut := strings.TrimSuffix(message, "\n")
+	if exit, _, status := w.run(cut, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 75 || !strings.HasPrefix(status, "4.3.0 message cut short") {
 		t.Errorf("cut short: exit %d, %q", exit, status)
+	}
+	if exit, out, _ := w.run(cut, "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 0 || out != cut {
+		t.Errorf("by hand, without a line end: exit %d, %q", exit, out)
+	}
+	// A milter that deletes fields leaves them in ${size}.
+	if exit, _, status := w.run(message, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--size=100000", "--", "x@example.org"); exit != 0 {
+		t.Errorf("a queue file that holds more: exit %d, %q", exit, status)
+	}
+	if exit, _, status := w.run("From a@b.example  Mon Nov  2 10:00:00 2026\n"+message, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 78 ||
+		!strings.Contains(status, "flags=") {
+		t.Errorf("with a From_ line: exit %d, %q", exit, status)
 	}
 }
 
