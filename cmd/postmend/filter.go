@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -113,59 +112,70 @@ func (inv *invocation) filterDirectly(args []string) bool {
 // abandon ends the process while the pipeline is stuck; a variable for the sake of tests.
 var abandon = os.Exit
 
-// grace is for the pipeline to end by itself after the deadline, which it sees wherever it does not wait for standard input.
-const grace = time.Second
+// loading is how long the configuration may take to read, from a file system that hangs perhaps: what `deadline` is by default.
+const loading = time.Minute
 
-// filter runs the pipeline on one message, and sees to it that within the deadline there is a status line, whatever happens. The
-// pipeline has this goroutine, and what guards it none until it is late: each one more costs every message.
+// filter runs the pipeline on one message, and sees to it that in time there is a status line, whatever happens.
 func (inv *invocation) filter(env *filter.Envelope) {
-	deadline := time.Minute
-	log := syslog{socket: "/dev/log"}
-	config, err := filter.LoadConfig(inv.configFile)
-	if err == nil {
-		deadline = time.Duration(config.Limits.Deadline)
-		log.socket = config.Log.Socket
-	}
+	r := &filterRun{invocation: inv, env: env, log: syslog{socket: "/dev/log"}, guard: &guard{start: time.Now()}}
 	if isTerminal(inv.stderr) {
-		log.also = inv.stderr
+		r.log.also = inv.stderr
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
-	defer cancel()
-	var ended atomic.Bool // whoever sets it tells the outcome
-	guard := time.AfterFunc(deadline+grace, func() {
-		if ended.CompareAndSwap(false, true) {
-			abandon(inv.conclude(env, config, log, nil, context.DeadlineExceeded))
-		}
-	})
-	defer guard.Stop()
-
-	var report *filter.Report
-	if err == nil {
-		report, err = inv.runPipeline(ctx, config, env)
-	}
-	if !ended.CompareAndSwap(false, true) {
-		select {} // until the guard has told, and ends the process
-	}
-	status := inv.conclude(env, config, log, report, err)
+	report, err := r.run()
+	r.guard.end()
+	status := r.conclude(report, err)
 	inv.status = &status
 }
 
+// filterRun is one message's way.
+type filterRun struct {
+	*invocation
+	env    *filter.Envelope
+	config *filter.Config // nil until it is read
+	log    syslog
+	guard  *guard
+}
+
+// allow gives the run time, and has it end with a status line if it takes more.
+func (r *filterRun) allow(limit time.Duration) context.Context {
+	late := *r // as it is now, for the run may go on changing r
+	return r.guard.allow(limit, func() { abandon(late.conclude(nil, context.DeadlineExceeded)) })
+}
+
+func (r *filterRun) run() (*filter.Report, error) {
+	r.allow(loading)
+	config, err := filter.LoadConfig(r.configFile)
+	if err != nil {
+		return nil, err
+	}
+	r.config, r.log.socket = config, config.Log.Socket
+	return r.runPipeline(r.allow(time.Duration(config.Limits.Deadline)))
+}
+
 // runPipeline makes an error of a panic.
-func (inv *invocation) runPipeline(ctx context.Context, config *filter.Config, env *filter.Envelope) (report *filter.Report, err error) {
+func (r *filterRun) runPipeline(ctx context.Context) (report *filter.Report, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			report, err = nil, internalError{fmt.Sprint(fault), debug.Stack()}
 		}
 	}()
-	if err := inv.refuseStdout(config, env); err != nil {
+	if err := r.refuseStdout(); err != nil {
 		return nil, err
 	}
-	f, err := filter.New(config, filter.Options{Now: now, Stdout: inv.stdout})
+	f, err := filter.New(r.config, filter.Options{Now: now, Stdout: r.stdout, Commit: r.commit})
 	if err != nil {
 		return nil, err
 	}
 	restrain(f)
-	return f.Run(ctx, env, inv.stdin)
+	return f.Run(ctx, r.env, r.stdin)
+}
+
+// commit agrees to the hand-over while it is wanted, and leaves more time for its end than the deadline.
+func (r *filterRun) commit() (context.Context, error) {
+	if isForsaken(parent, os.Getppid(), r.env.QueueID, r.stdout) {
+		return nil, forsaken
+	}
+	return r.allow(postfix.LongestRun(time.Duration(r.config.Limits.Deadline))), nil
 }
 
 // restrain confines the process before it reads what strangers wrote; main sets it, for a process cannot undo it.
@@ -173,8 +183,8 @@ var restrain = func(*filter.Filter) {}
 
 // refuseStdout keeps a configuration for trials by hand out of Postfix's hands: pipe(8) would read the message as our last words, and
 // take it for delivered. It gives a queue id, and one pipe for standard output and standard error.
-func (inv *invocation) refuseStdout(config *filter.Config, env *filter.Envelope) error {
-	if config.Reinject.Target != "stdout:" || env.QueueID == "" || !isSameFile(inv.stdout, inv.stderr) {
+func (r *filterRun) refuseStdout() error {
+	if r.config.Reinject.Target != "stdout:" || r.env.QueueID == "" || !isSameFile(r.stdout, r.stderr) {
 		return nil
 	}
 	return &filter.Failure{Kind: filter.Configuration, Reason: `target "stdout:" is for trials by hand, not for master.cf`}
@@ -192,20 +202,20 @@ func isSameFile(a, b any) bool {
 }
 
 // conclude writes the log line, then the status line.
-func (inv *invocation) conclude(env *filter.Envelope, config *filter.Config, log syslog, report *filter.Report, err error) int {
+func (r *filterRun) conclude(report *filter.Report, err error) int {
 	var internal internalError
 	if errors.As(err, &internal) {
-		log.write(severityCritical, internal.logLine(env.QueueID))
-		return postfix.Faulty.Report(inv.stdout, "", "internal error")
+		r.log.write(severityCritical, internal.logLine(r.env.QueueID))
+		return postfix.Faulty.Report(r.stdout, "", "internal error")
 	}
 	if report != nil {
-		log.write(severityOf(err), report.String())
+		r.log.write(severityOf(err), report.String())
 	} else {
-		log.write(severityOf(err), filter.FailureLine(env, err))
+		r.log.write(severityOf(err), filter.FailureLine(r.env, err))
 	}
-	lines := inv.stdout
-	if config != nil && config.Reinject.Target == "stdout:" {
-		lines = inv.stderr // standard output carries the message
+	lines := r.stdout
+	if r.config != nil && r.config.Reinject.Target == "stdout:" {
+		lines = r.stderr // standard output carries the message
 	}
 	if err == nil {
 		return postfix.Delivered.Report(lines, "", report.Summary())
