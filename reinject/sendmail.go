@@ -20,7 +20,7 @@ type sendmailTarget struct {
 	spoolDir string
 }
 
-func (t *sendmailTarget) send(ctx context.Context, _ Client, commit Commit, txs []checked) ([]Result, error) {
+func (t *sendmailTarget) send(_ context.Context, _ Client, commit Commit, txs []checked) ([]Result, error) {
 	var spooled []*os.File
 	defer func() {
 		for _, f := range spooled {
