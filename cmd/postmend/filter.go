@@ -136,20 +136,20 @@ type filterRun struct {
 	guard  *guard
 }
 
-// allow gives the run time, and has it end with a status line if it takes more.
-func (r *filterRun) allow(limit time.Duration) context.Context {
+// allow gives the run time for what it does next, and has it end with a status line if it takes more.
+func (r *filterRun) allow(limit time.Duration, next string) context.Context {
 	late := *r // as it is now, for the run may go on changing r
-	return r.guard.allow(limit, func() { abandon(late.conclude(nil, context.DeadlineExceeded)) })
+	return r.guard.allow(limit, func() { abandon(late.conclude(nil, fmt.Errorf("%s: %w", next, context.DeadlineExceeded))) })
 }
 
 func (r *filterRun) run() (*filter.Report, error) {
-	r.allow(loading)
+	r.allow(loading, "reading "+r.configFile)
 	config, err := filter.LoadConfig(r.configFile)
 	if err != nil {
 		return nil, err
 	}
 	r.config, r.log.socket = config, config.Log.Socket
-	return r.runPipeline(r.allow(time.Duration(config.Limits.Deadline)))
+	return r.runPipeline(r.allow(time.Duration(config.Limits.Deadline), "before the hand-over"))
 }
 
 // runPipeline makes an error of a panic.
@@ -175,7 +175,7 @@ func (r *filterRun) commit() (context.Context, error) {
 	if isForsaken(parent, os.Getppid(), r.env.QueueID, r.stdout) {
 		return nil, forsaken
 	}
-	return r.allow(postfix.LongestRun(time.Duration(r.config.Limits.Deadline))), nil
+	return r.allow(postfix.LongestRun(time.Duration(r.config.Limits.Deadline)), "waiting for the next hop to take the message"), nil
 }
 
 // restrain confines the process before it reads what strangers wrote; main sets it, for a process cannot undo it.
