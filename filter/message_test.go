@@ -242,14 +242,14 @@ func TestAShortfallIsOnlyNoted(t *testing.T) {
 }
 
 func TestTraceFieldsFitOnTheirLines(t *testing.T) {
-	if got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"}); len(got) != 2 ||
+	if got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"}, false); len(got) != 2 ||
 		string(got[0]) != "X-Forwarded-To: x@remote.example\r\n" || string(got[1]) != "X-Forwarded-For: alias@example.org x@remote.example\r\n" {
 		t.Errorf("got %q", got)
 	}
-	if got := traceFields(Recipient{Address: "x@remote.example"}); len(got) != 1 {
+	if got := traceFields(Recipient{Address: "x@remote.example"}, false); len(got) != 1 {
 		t.Errorf("without the alias: %q", got)
 	}
-	for _, field := range traceFields(Recipient{Address: strings.Repeat("x", 500) + "@remote.example", Original: "a@b.example"}) {
+	for _, field := range traceFields(Recipient{Address: strings.Repeat("x", 500) + "@remote.example", Original: "a@b.example"}, false) {
 		t.Errorf("a field of %d octets", len(field))
 	}
 }

@@ -87,9 +87,9 @@ func (m *Message) lineEnd() []byte {
 const maxTraceValue = 450
 
 // traceFields are the fields that receivers ask of forwarders; they name the recipient and the alias that led there. Addresses that
-// do not fit on a line are left out.
-func traceFields(r Recipient) dkim.Header {
-	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue {
+// do not fit on a line are left out, and so are those that are not ASCII in a message that is.
+func traceFields(r Recipient, utf8 bool) dkim.Header {
+	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue || !utf8 && !isASCII(r.Address+r.Original) {
 		return nil
 	}
 	fields := dkim.Header{dkim.Field("X-Forwarded-To: " + r.Address + "\r\n")}

@@ -281,7 +281,7 @@ func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (cont
 		leaving.added = append(leaving.added, f.authenticationResults(known.proven.Results))
 	}
 	if d.Trace {
-		leaving.added = append(leaving.added, traceFields(d.Recipients[0])...)
+		leaving.added = append(leaving.added, traceFields(d.Recipients[0], m.cameWithUTF8())...)
 	}
 	if d.From != "" {
 		if header, err := rewriteFrom(leaving.remaining(), d.From); err == nil {

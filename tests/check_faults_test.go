@@ -116,7 +116,7 @@ var serviceFaults = []misconfiguration{
 	{name: "a status filter that holds refusals", script: `m 's/\^5([^)]*)/^5(.*)/'`, finding: "filter-status-filter", says: "held"},
 	{name: "a status filter that does not exist", script: `m 's/= regexp:.*}}/= regexp:\/nonexistent/'`, finding: "filter-status-filter", says: "/nonexistent"},
 	{name: "a time limit below our deadline", script: `pc -e postmend_time_limit=30s`, finding: "filter-time-limit", says: "30s"},
-	{name: "a time limit little above our deadline", script: `pc -e postmend_time_limit=100`, finding: "filter-time-limit", says: "little more"},
+	{name: "a time limit that the reply to the final dot may pass", script: `pc -e postmend_time_limit=100`, finding: "filter-time-limit", says: "a run may take"},
 	{name: "many recipients in a run", script: `pc -e postmend_destination_recipient_limit=50`, finding: "filter-recipient-limit", says: "50"},
 	{name: "another configuration in master.cf", script: `m 's| filter -c [^ ]*| filter|'`, finding: "filter-config-file", says: "/etc/postmend/postmend.toml"},
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postmend/postfix"
 )
 
 // StatusFilter is the third net against bounces, with the quoting of master.cf: of what Postfix makes of a death or a time-out, it
@@ -405,10 +407,8 @@ func judgeTimeLimit(h *Host) []Fault {
 	switch {
 	case !ok:
 		return one(fmt.Sprintf("%s = %s is not a duration", name, value), mend)
-	case limit <= h.Deadline:
-		return one(fmt.Sprintf("%s is %s, and our deadline %s", name, value, h.Deadline), mend)
-	case limit < 2*h.Deadline:
-		return []Fault{{What: fmt.Sprintf("%s is %s, little more than our deadline of %s", name, value, h.Deadline), Mend: mend, Severity: Warning}}
+	case limit <= postfix.LongestRun(h.Deadline):
+		return one(fmt.Sprintf("%s is %s, and a run may take %s", name, value, postfix.LongestRun(h.Deadline)), mend)
 	}
 	return nil
 }
