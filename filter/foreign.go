@@ -17,7 +17,7 @@ import (
 //   - DNS trouble that could change the plan keeps the message in the queue, but not for ever.
 func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	if msg.oversized {
-		d.because("header is longer than 1 MiB: forwarded as it came")
+		d.because("header is too long to be read: forwarded as it came")
 		return deliver, nil
 	}
 	if msg.proven.Temporary() && msg.patient {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxFromInput = 64 << 10 // octets of all From: values that are looked at, about what cleanup(8) lets through
+	maxFromInput = 64 << 10 // octets of all From: fields that are looked at; header_size_limit lets 100 KiB of one through cleanup(8)
 	maxNameRunes = 64       // of the old display name
 	maxReplyTo   = 5        // addresses in the Reply-To: we add
 	maxOriginals = 5        // X-Original-From: fields

@@ -12,10 +12,7 @@ import (
 	"postmend/dkim"
 )
 
-var (
-	errTooLong  = errors.New("too long to be parsed")
-	errNoDomain = errors.New("an address without a domain name")
-)
+var errNoDomain = errors.New("an address without a domain name")
 
 // authorDomains are those of the message, found out once: a header can name a hundred thousand.
 func (m *Message) authorDomains() []string {
@@ -27,7 +24,7 @@ func (m *Message) authorDomains() []string {
 
 // authorDomains gives the domains, canonical and each once, that a receiver could take for the author's: those of all
 // addresses in all From: fields. A field that does not parse is read leniently, as receivers do, each in its own way, and then all that any
-// of them could read counts. So is one that is longer than cleanup(8) lets through, for parsing takes many times its size.
+// of them could read counts.
 func authorDomains(header dkim.Header) []string {
 	var domains []string
 	seen := map[string]bool{}
@@ -42,11 +39,7 @@ func authorDomains(header dkim.Header) []string {
 			continue
 		}
 		value := unfold(field.Value())
-		var list []*mail.Address
-		err := errTooLong
-		if len(value) <= maxFromInput {
-			list, err = mail.ParseAddressList(value)
-		}
+		list, err := mail.ParseAddressList(value)
 		for _, address := range list {
 			domain := domainOf(address.Address)
 			if !IsDomain(domain) && !strings.HasPrefix(domain, "[") {
@@ -65,28 +58,36 @@ func authorDomains(header dkim.Header) []string {
 	return domains
 }
 
-// lenientDomains finds what stands behind an @: the first word, and whatever else has a dot in it, as comments, quotes and brackets between
-// them are skipped by some readers and not by others.
+// lenientDomains finds all words with a dot that stand behind an @: comments, quotes and brackets between them are skipped by some readers and
+// not by others. The last word before another @ is the local part of that one's address.
 func lenientDomains(value string, add func(domain string)) {
 	_, rest, found := strings.Cut(value, "@")
 	for found {
 		var segment string
 		segment, rest, found = strings.Cut(rest, "@")
-		words := strings.FieldsFunc(segment, func(r rune) bool { return !isDomainRune(r) })
-		if found && len(words) > 1 {
-			words = words[:len(words)-1] // the local part of the next address
-		}
-		for i, word := range words {
-			if word = strings.Trim(word, "."); i == 0 || strings.Contains(word, ".") {
-				add(canonicalDomain(word))
+		last := "" // word with a dot
+		for start := 0; start < len(segment); start++ {
+			end := start
+			for end < len(segment) && isDomainOctet(segment[end]) {
+				end++
 			}
+			if word := strings.Trim(segment[start:end], "."); strings.IndexByte(word, '.') > 0 {
+				if last != "" {
+					add(canonicalDomain(last))
+				}
+				last = word
+			}
+			start = end
+		}
+		if isLocalPart := found && strings.HasSuffix(segment, last) && strings.TrimLeft(segment, "<( \t") != last; last != "" && !isLocalPart {
+			add(canonicalDomain(last))
 		}
 	}
 }
 
-// isDomainRune tells whether a domain may have a character. Of those that are not ASCII, IDNA decides.
-func isDomainRune(r rune) bool {
-	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_' || r == '.' || r >= 0x80
+// isDomainOctet tells whether a domain may have an octet. Of those that are not ASCII, IDNA decides.
+func isDomainOctet(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.' || c >= 0x80
 }
 
 // withoutNoise reads a From: value as the most lenient receivers do: encoded words are decoded where an address may be, comments, quotes,
@@ -134,6 +135,9 @@ func (m *Message) cameWithUTF8() bool {
 	return strings.Contains(m.received(0), "with UTF8SMTP")
 }
 
+// maxReceived is more than a Received: field of Postfix's has, in octets.
+const maxReceived = 8 << 10
+
 // received is the value of the nth Received: field from the top, unfolded; "" if there are not so many. The topmost is the newest.
 func (m *Message) received(n int) string {
 	header := m.Header
@@ -146,7 +150,7 @@ func (m *Message) received(n int) string {
 			continue
 		}
 		if n == 0 {
-			return unfold(field.Value())
+			return unfold(field.Value()[:min(len(field.Value()), maxReceived)])
 		}
 		n--
 	}

@@ -21,7 +21,7 @@ const maxFields = 100_000
 type Message struct {
 	// Header is the message's header as it stands; nil if Oversized.
 	Header dkim.Header
-	// Oversized is set if the header does not end within 1 MiB, or has more than 100,000 fields.
+	// Oversized is set if the header does not end within 1 MiB, has more than 100,000 fields, or more than 64 KiB of From: fields.
 	Oversized bool
 	// EightBit is set if an octet has its high bit set.
 	EightBit bool
@@ -54,12 +54,22 @@ func spool(r io.Reader, memory int64, dir string) (*Message, error) {
 	prefix := m.head[:min(len(m.head), maxHeader)]
 	header, n := dkim.SplitHeader(prefix)
 	isCut := m.size > int64(len(prefix)) && bytes.IndexByte(prefix[n:], '\n') < 0 // within a line that may be another field
-	if isCut || len(header) > maxFields {
+	if isCut || len(header) > maxFields || fromOctets(header) > maxFromInput {
 		m.Oversized = true
 	} else {
 		m.Header, m.bodyAt = header, n
 	}
 	return m, nil
+}
+
+// fromOctets is the size of all From: fields.
+func fromOctets(header dkim.Header) (n int) {
+	for _, field := range header {
+		if field.Is("From") {
+			n += len(field)
+		}
+	}
+	return n
 }
 
 // readHead fills head up to limit octets. It grows by doubling, so that a small message costs little.

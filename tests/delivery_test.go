@@ -171,6 +171,9 @@ func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
 		isLocal := strings.HasSuffix(got.To[0], "@example.org")
 
 		wantTail := strings.ReplaceAll(e.header+"\n"+e.body, "\n", "\r\n")
+		if e.route.signed && e.route.xclient == "" {
+			wantTail = string(asTransported([]byte(wantTail))) // folded before our own signature, the only one
+		}
 		if !bytes.HasSuffix(got.Content, []byte(wantTail)) {
 			t.Errorf("%s: header or body was changed", name)
 		}
