@@ -63,7 +63,7 @@ restores main.cf and master.cf. Keys, secrets and the configuration stay, and on
 	flags.StringVar(&o.rootDir, "root-dir", "", "for a trial run: put /etc/postmend below this folder, and make no account")
 	flags.StringVar(&o.user, "user", "postmend", "the account that runs postmend")
 	flags.StringVar(&o.hostname, "hostname", "", "this host's name; default: Postfix's myhostname")
-	flags.StringVar(&o.domain, "domain", "", "the domain that signs forwarded mail; default: the first of Postfix's domains")
+	flags.StringVar(&o.domain, "domain", "", "the domain that signs forwarded mail; default: mydomain if it is delivered here, else the first domain that is")
 	flags.StringVar(&o.srsDomain, "srs-domain", "", "the domain of rewritten senders; default: srs.DOMAIN")
 	flags.StringVar(&o.selector, "selector", "", "the selector of new DKIM keys; default: the year and a letter, 2026a")
 	return cmd
