@@ -132,7 +132,7 @@ func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		return nil, err
 	}
 	defer m.Close()
-	e := &Explanation{Envelope: env, Authors: known.authors, Proven: known.proven.Results, Plan: plan}
+	e := &Explanation{Envelope: env, Authors: known.authors, Unread: known.oversized, Proven: known.proven.Results, Plan: plan}
 	if plan.Refusal != nil {
 		e.Refusal, e.Temporary = plan.Refusal.Error(), plan.Refusal.Temporary()
 	}
@@ -143,6 +143,7 @@ func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*
 type Explanation struct {
 	Envelope *Envelope     `json:"envelope"`
 	Authors  []string      `json:"from_domains"`
+	Unread   bool          `json:"unread,omitempty"` // the header was too long to look for them
 	Proven   authn.Results `json:"arrived"`
 	Plan
 	// Refusal says why there is no hand-over; Temporary, that the message would stay in the queue.

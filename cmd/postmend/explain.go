@@ -98,7 +98,7 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		fmt.Fprintf(table, "%s\t%s\n", name, postfix.Printable(fmt.Sprintf(format, args...)))
 	}
 	row("sender", "<%s>", e.Envelope.Sender)
-	row("From: domains", "%s", or(strings.Join(e.Authors, " "), "none"))
+	row("From: domains", "%s", or(strings.Join(e.Authors, " "), map[bool]string{true: "not read, the header is too long", false: "none"}[e.Unread]))
 	row("client", "%s", or(e.Envelope.ClientAddress, "none (local submission)"))
 	if e.Proven.SPF.Status != "" {
 		printProven(row, e.Proven)
