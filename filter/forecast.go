@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"fmt"
 
 	"postmend/filter/authn"
@@ -24,7 +25,7 @@ func (p *policy) forecastSPF(sender string) string {
 	case sender == "":
 		return "for our HELO name, as its record says"
 	case domain == "" || p.local.has(domain):
-		return fmt.Sprintf("pass for %s, if its record names this host", or(domain, "our domain"))
+		return fmt.Sprintf("pass for %s, if its record names this host", cmp.Or(domain, "our domain"))
 	}
 	return fmt.Sprintf("not for %s: this host may not send for it", domain)
 }
@@ -48,11 +49,4 @@ func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
 		return "unknown, as on arrival"
 	}
 	return fmt.Sprintf("fail, under a policy of %s", result.Policy)
-}
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }

@@ -3,6 +3,7 @@ package tests
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
 	"os"
@@ -118,20 +119,13 @@ func (h *plainHost) tell() {
 
 func (h *plainHost) send(from, to string) {
 	h.t.Helper()
-	h.sendAs(or(from, "mailer-daemon@receiver.example"), from, to)
+	h.sendAs(cmp.Or(from, "mailer-daemon@receiver.example"), from, to)
 }
 
 func (h *plainHost) sendAs(author, from, to string) {
 	h.t.Helper()
 	content := "From: " + author + "\nTo: somebody@example.org\nSubject: test\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\ntext\n"
 	mta.Submit(h.t, h.smtp, mta.Mail{From: from, To: []string{to}, XClient: stranger, Content: []byte(content)})
-}
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }
 
 // rcpt is what a stranger is told who has a bounce for an address.

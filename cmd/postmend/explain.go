@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -98,8 +99,8 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		fmt.Fprintf(table, "%s\t%s\n", name, postfix.Printable(fmt.Sprintf(format, args...)))
 	}
 	row("sender", "<%s>", e.Envelope.Sender)
-	row("From: domains", "%s", or(strings.Join(e.Authors, " "), map[bool]string{true: "not read, the header is too long", false: "none"}[e.Unread]))
-	row("client", "%s", or(e.Envelope.ClientAddress, "none (local submission)"))
+	row("From: domains", "%s", cmp.Or(strings.Join(e.Authors, " "), map[bool]string{true: "not read, the header is too long", false: "none"}[e.Unread]))
+	row("client", "%s", cmp.Or(e.Envelope.ClientAddress, "none (local submission)"))
 	if e.Proven.SPF.Status != "" {
 		printProven(row, e.Proven)
 	}
@@ -117,8 +118,8 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 			row("  recipient", "<%s>%s", r.Address, via)
 		}
 		row("  leaves with", "<%s>", d.Sender)
-		row("  From:", "%s", or(d.From, "untouched"))
-		row("  signed as", "%s", or(d.SignAs, "not at all"))
+		row("  From:", "%s", cmp.Or(d.From, "untouched"))
+		row("  signed as", "%s", cmp.Or(d.SignAs, "not at all"))
 		if d.Fold {
 			row("  long lines", "folded")
 		}
@@ -144,26 +145,19 @@ func printProven(row func(name, format string, args ...any), r authn.Results) {
 		}
 		return " (" + reason + ")"
 	}
-	row("SPF", "%s for %s%s", r.SPF.Status, or(r.SPF.Domain, "no domain"), because(r.SPF.Reason))
+	row("SPF", "%s for %s%s", r.SPF.Status, cmp.Or(r.SPF.Domain, "no domain"), because(r.SPF.Reason))
 	for _, signature := range r.DKIM {
 		row("DKIM", "%s for %s, selector %s, %s%s", signature.Status, signature.Domain, signature.Selector, signature.Algorithm, because(signature.Reason))
 	}
 	if len(r.DKIM) == 0 {
 		row("DKIM", "none")
 	}
-	row("DMARC", "%s%s", r.DMARC.Status, because(or(strings.Join(r.DMARC.AlignedBy, ", "), r.DMARC.Reason)))
+	row("DMARC", "%s%s", r.DMARC.Status, because(cmp.Or(strings.Join(r.DMARC.AlignedBy, ", "), r.DMARC.Reason)))
 	if r.DMARC.PolicyName != "" {
-		row("policy", "%s, found at %s", or(string(r.DMARC.Policy), "none"), r.DMARC.PolicyName)
+		row("policy", "%s, found at %s", cmp.Or(string(r.DMARC.Policy), "none"), r.DMARC.PolicyName)
 	}
 	row("ARC", "%s%s", r.ARC.Status, because(r.ARC.Reason))
 	for i, sealer := range r.ARC.Sealers {
-		row(fmt.Sprintf("  set %d", i+1), "sealed by %s, selector %s", or(sealer.Domain, "nobody that can be read"), or(sealer.Selector, "none"))
+		row(fmt.Sprintf("  set %d", i+1), "sealed by %s, selector %s", cmp.Or(sealer.Domain, "nobody that can be read"), cmp.Or(sealer.Selector, "none"))
 	}
-}
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }

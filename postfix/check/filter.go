@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"postmend/postfix"
+	"postmend/postfix/setup"
 )
 
-// StatusFilter is the third net against bounces, with the quoting of master.cf: of what Postfix makes of a death or a time-out, it
+// statusFilter is the third net against bounces, with the quoting of master.cf: of what Postfix makes of a death or a time-out, it
 // takes class 5 for class 4, and leaves a refusal that was meant as it is.
-const StatusFilter = `regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$$1}}`
+var statusFilter = "regexp:{{" + strings.ReplaceAll(setup.StatusPattern, "$", "$$") + "}}"
 
 // filterRules judge the pipe(8) service that runs us.
 var filterRules = []Rule[*Host]{
@@ -385,7 +386,7 @@ func (h *Host) statusFilter() string {
 	if !h.version().AtLeast(3, 7) {
 		return "regexp:" + h.statusFile()
 	}
-	return StatusFilter
+	return statusFilter
 }
 
 func (h *Host) statusFile() string { return h.config.Dir + "/postmend-status.regexp" }
@@ -393,7 +394,7 @@ func (h *Host) statusFile() string { return h.config.Dir + "/postmend-status.reg
 func (h *Host) mendStatusFilter() string {
 	command := h.mendFilter()
 	if !h.version().AtLeast(3, 7) {
-		command = writeFile(h.statusFile(), `/^5(\.[35]\.[0-9]+ .*)/ 4$1`) + " && " + command
+		command = writeFile(h.statusFile(), setup.StatusPattern) + " && " + command
 	}
 	return command
 }

@@ -39,8 +39,8 @@ const (
 	CleanupLine    = cleanupName + " unix n - n - 0 cleanup -o message_size_limit=0"
 )
 
-// statusPattern turns what Postfix makes of crashes, time-outs and configuration errors (5.3.x, 5.5.x) into deferrals.
-const statusPattern = `/^5(\.[35]\.[0-9]+ .*)/ 4$1`
+// StatusPattern turns what Postfix makes of crashes, time-outs and configuration errors (5.3.x, 5.5.x) into deferrals. It is for a file.
+const StatusPattern = `/^5(\.[35]\.[0-9]+ .*)/ 4$1`
 
 func (p *Plan) addServices() {
 	p.setService(filterService, p.filterLine(), "pipe(8) starts postmend for each message; its status filter keeps faults from bouncing mail")
@@ -59,7 +59,7 @@ func (p *Plan) filterLine() string {
 	} else {
 		p.note("Postfix %s has no ${envid} (3.9 has): the envelope id of a sender who asked for delivery reports is lost", p.config.Version)
 	}
-	option := "pipe_delivery_status_filter=" + p.regexpTable(statusFile, statusPattern)
+	option := "pipe_delivery_status_filter=" + p.regexpTable(statusFile, StatusPattern)
 	if strings.Contains(option, " ") {
 		option = "{" + option + "}" // as postconf(1) prints it, so that a second run finds no difference
 	}

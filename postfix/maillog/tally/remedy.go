@@ -41,7 +41,7 @@ func (t *Tally) prescribe(o *maillog.Outcome, verdict refusal.Verdict) {
 		t.remedies[key] = r
 	}
 	r.n++
-	r.domains.add(or(maillog.Domain(o.Sender), "<>"))
+	r.domains.add(cmp.Or(maillog.Domain(o.Sender), "<>"))
 	r.receivers.add(t.Receiver(o))
 }
 
@@ -78,7 +78,7 @@ func spfCause(m *maillog.Mend) (key, text string) {
 
 func dkimCause(m *maillog.Mend) (key, text string) {
 	if m.Signed == "" {
-		note := or(noteOn(m, "not signed"), "see its notes in the log")
+		note := cmp.Or(noteOn(m, "not signed"), "see its notes in the log")
 		return "unsigned", fmt.Sprintf("postmend did not sign these messages (%s).", note)
 	}
 	return "signed", fmt.Sprintf("postmend signed as %s. Either that key is not published (postmend dkim record), or something between postmend and the receiver changes messages.", m.Signed)
@@ -88,13 +88,13 @@ func dmarcCause(m *maillog.Mend, advice string) (key, text string) {
 	switch {
 	case m.NewFrom != "":
 		return "rewritten", fmt.Sprintf("From: was rewritten to an address in %s, and signed as %s: see that the key is published, and that nothing changes messages behind postmend.",
-			maillog.Domain(m.NewFrom), or(m.Signed, "nobody"))
+			maillog.Domain(m.NewFrom), cmp.Or(m.Signed, "nobody"))
 	case m.DMARC == "fail":
 		return "failed", "The messages failed DMARC when they arrived, and nothing can make them pass. on_dmarc_fail = \"reject\" would refuse them at once, instead of later by a bounce."
 	case m.DMARC == "pass" && strings.Contains(m.Notes, "forbid_munge"):
 		return "forbidden", "From: was not rewritten, because [dmarc] forbid_munge has these domains. Take them out."
 	case m.DMARC == "pass":
-		note := or(noteOn(m, "From: stays"), "no reason is logged")
+		note := cmp.Or(noteOn(m, "From: stays"), "no reason is logged")
 		return "stays", fmt.Sprintf("From: was not rewritten (%s). --strict-domains writes these domains for [dmarc] force_munge_file.", note)
 	case m.DMARC != "":
 		return "none", fmt.Sprintf("DMARC was %q when they arrived, so that From: was not rewritten. %s", m.DMARC, advice)

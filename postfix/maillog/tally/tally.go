@@ -109,7 +109,7 @@ func (t *Tally) Add(o *maillog.Outcome) {
 	if o.Status == maillog.Refused || o.Status == maillog.Deferred {
 		class = t.classify(o)
 	}
-	sender := or(maillog.Domain(o.Sender), "<>")
+	sender := cmp.Or(maillog.Domain(o.Sender), "<>")
 	receiver := t.Receiver(o)
 	t.domains.add(sender, o, class)
 	t.receivers.add(receiver, o, class)
@@ -184,7 +184,7 @@ func (t *Tally) Receiver(o *maillog.Outcome) string {
 		}
 		t.operators[host] = receiver
 	}
-	return or(receiver, "unknown")
+	return cmp.Or(receiver, "unknown")
 }
 
 // isStrict tells whether rewriting From: would have helped: it stayed, although the message passed DMARC when it arrived. What the
@@ -245,11 +245,4 @@ func (t *Tally) Strict() []Strict {
 	}
 	slices.SortStableFunc(list, func(a, b Strict) int { return cmp.Compare(b.Refused, a.Refused) })
 	return list
-}
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }
