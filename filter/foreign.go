@@ -92,6 +92,8 @@ func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
 	}
 	dmarc := msg.proven.DMARC
 	switch {
+	case msg.proven.transit == authn.TempError && d.Sender == env.Sender:
+		return dnsTrouble("SPF of this host")
 	case msg.oversized:
 		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "header is too long to find out who sent the message"}
 	case dmarc.Status == authn.None: // there is nothing to pass

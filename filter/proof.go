@@ -2,7 +2,9 @@ package filter
 
 import (
 	"context"
+	"errors"
 	"math"
+	"net"
 	"net/mail"
 	"net/netip"
 	"strings"
@@ -68,7 +70,10 @@ type proof struct {
 // transit asks SPF about this host and a sender. The host's addresses are those of its name, as others see it: not what /etc/hosts may say.
 func (f *Filter) transit(ctx context.Context, resolver *authn.Resolver, sender string) (status authn.Status) {
 	const enough = 2 // one of IPv4, one of IPv6
-	addresses, _ := resolver.LookupIPAddr(ctx, f.config.Hostname)
+	addresses, err := resolver.LookupIPAddr(ctx, f.config.Hostname)
+	if dnsError, ok := errors.AsType[*net.DNSError](err); err != nil && (!ok || !dnsError.IsNotFound) {
+		return authn.TempError
+	}
 	for _, address := range addresses[:min(len(addresses), enough)] {
 		ip, _ := netip.AddrFromSlice(address.IP)
 		if ip = ip.Unmap(); !ip.IsGlobalUnicast() || ip.IsPrivate() || status == authn.Pass {
