@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"time"
 
@@ -152,4 +153,21 @@ func SignMessage(w io.Writer, r io.Reader, keys []*dkim.Key) error {
 	}
 	_, err = c.WriteTo(w)
 	return err
+}
+
+// VerifyMessage gives the verdicts on the DKIM signatures of a message, from the top one down. A header that is too long to be read is an error.
+func VerifyMessage(ctx context.Context, r io.Reader, resolver dkim.Resolver) ([]dkim.Verification, error) {
+	m, err := spool(r, 0, "")
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	if m.Oversized {
+		return nil, &Failure{Kind: BadMessage, Reason: "header of more than 1 MiB, 100,000 fields or 64 KiB of From:"}
+	}
+	verifier := dkim.NewVerifier(m.Header, dkim.VerifyOptions{Resolver: resolver})
+	if err := m.writeBody(verifier); err != nil {
+		return nil, err
+	}
+	return verifier.Verify(ctx), nil
 }

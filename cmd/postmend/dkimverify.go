@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +33,7 @@ status is 0 if one of them passes, 1 if none does or there is none, and 75 if no
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), deadline)
 			defer cancel()
-			verdicts, err := verifySignatures(ctx, inv.stdin, authn.New(server))
+			verdicts, err := filter.VerifyMessage(ctx, inv.stdin, authn.New(server))
 			if err != nil {
 				return err
 			}
@@ -59,30 +58,6 @@ func (inv *invocation) dns(resolver string) (server string, deadline time.Durati
 		return "", 0, err
 	}
 	return config.Resolver, time.Duration(config.Limits.DNSDeadline), nil
-}
-
-// maxVerifiedHeader bounds the header that is read, in octets; filter has the same bound.
-const maxVerifiedHeader = 1 << 20
-
-// verifySignatures reads a message to its end, and holds no more of it than its header.
-func verifySignatures(ctx context.Context, message io.Reader, resolver dkim.Resolver) ([]dkim.Verification, error) {
-	start, err := io.ReadAll(io.LimitReader(message, maxVerifiedHeader))
-	if err != nil {
-		return nil, fmt.Errorf("reading the message: %w", err)
-	}
-	header, n := dkim.SplitHeader(start)
-	body := start[n:]
-	if len(start) == maxVerifiedHeader && !bytes.Contains(body, []byte("\n")) { // a line that is cut short may be a field
-		return nil, &filter.Failure{Kind: filter.BadMessage, Reason: "header of more than 1 MiB"}
-	}
-	if line, rest, found := bytes.Cut(body, []byte("\n")); found && len(bytes.TrimRight(line, "\r")) == 0 {
-		body = rest
-	}
-	verifier := dkim.NewVerifier(header, dkim.VerifyOptions{Resolver: resolver})
-	if _, err := io.Copy(verifier, io.MultiReader(bytes.NewReader(body), message)); err != nil {
-		return nil, fmt.Errorf("reading the message: %w", err)
-	}
-	return verifier.Verify(ctx), nil
 }
 
 // tellVerdicts prints them, and gives the exit status.
