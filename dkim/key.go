@@ -34,6 +34,9 @@ func (k Key) Format(w fmt.State, _ rune) { io.WriteString(w, k.String()) }
 // LogValue implements slog.LogValuer.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
+// ErrPassphrase is wrapped by the error about a key that is encrypted.
+var ErrPassphrase = errors.New("it has a passphrase, and nobody is there to type it")
+
 const (
 	maxKeyFile = 64 << 10 // octets
 	minRSABits = 1024     // RFC 8301 section 3.2
@@ -131,7 +134,7 @@ func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 	var err error
 	switch {
 	case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
-		return nil, fmt.Errorf("it has a passphrase, which nobody could type; remove it with: openssl pkey -in %s -out NEW", path)
+		return nil, fmt.Errorf("%w; remove it with: openssl pkey -in %s -out NEW", ErrPassphrase, path)
 	case block.Type == "RSA PRIVATE KEY":
 		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 	case block.Type == "PRIVATE KEY":

@@ -208,40 +208,10 @@ func parseConfig(text []byte) (*Config, error) {
 		return nil, err
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		err := fmt.Errorf("unknown key %q", unknown[0])
-		if line := lineOfKey(text, unknown[0]); line > 0 {
-			err = fmt.Errorf("line %d: %w", line, err)
-		}
-		return nil, err
+		key := unknown[0].String()
+		return nil, &UnknownKeyError{Key: key, Line: LineOfKey(text, key)}
 	}
 	return c, nil
-}
-
-// lineOfKey finds the line, from 1 on, that a key was written in: the toml package does not tell for keys it did not decode.
-// It is 0 for a key written in a way that only a full parser could follow.
-func lineOfKey(text []byte, key toml.Key) int {
-	table := ""
-	for n, line := 1, 0; line < len(text); n++ {
-		end := bytes.IndexByte(text[line:], '\n')
-		if end < 0 {
-			end = len(text) - line
-		}
-		words := strings.TrimSpace(string(text[line : line+end]))
-		line += end + 1
-		if strings.HasPrefix(words, "[") {
-			table, _, _ = strings.Cut(strings.Trim(words, "["), "]")
-			table = strings.Trim(table, " \t") + "."
-			if table == key.String()+"." {
-				return n
-			}
-			continue
-		}
-		name, _, assigned := strings.Cut(words, "=")
-		if assigned && table+strings.Trim(name, " \t\"'") == key.String() {
-			return n
-		}
-	}
-	return 0
 }
 
 // complete fills in defaults and checks what can be checked without touching a key, a secret or the network.

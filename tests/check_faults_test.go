@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -32,12 +33,12 @@ const (
 
 // filesFaults are in what is ours.
 var filesFaults = []misconfiguration{
-	{name: "a mistyped key", script: `c 's/^hostname/hostnaem/'`, finding: "config", says: "line 1"},
-	{name: "a mistyped section", script: `c 's/^.srs.$/[srss]/'`, finding: "config", says: "srss"},
+	{name: "a mistyped key", script: `c 's/^hostname/hostnaem/'`, finding: "config", says: "line 1: unknown key \"hostnaem\"; is hostname meant?", byHand: true},
+	{name: "a mistyped section", script: `c 's/^.srs.$/[srss]/'`, finding: "config", says: "is srs meant?", byHand: true},
 	{name: "a configuration that the filter may not read", script: `chmod 600 "$CONF"`, finding: "config-readable", says: "nobody may not read"},
 	{name: "a configuration that others may change", script: `chmod g+w "$CONF"`, finding: "config-writable", says: "mode 0664"},
 	{name: "another hostname than Postfix's", script: `c 's/^hostname.*/hostname = "other.example.org"/'`, finding: "hostname", says: `"mx.example.org"`},
-	{name: "a hostname without domain", script: `c 's/^hostname.*/hostname = "mx"/'`, finding: "hostname", says: "no full name"},
+	{name: "a hostname without domain", script: `c 's/^hostname.*/hostname = "mx"/'`, finding: "hostname", says: "not a full name"},
 	{name: "a secret that others may read", script: `chmod o+r "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "mode 0604"},
 	{name: "a secret that the filter may not read", script: `chown root "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "nobody may not read"},
 	{name: "no secret", script: `rm "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "does not exist"},
@@ -230,9 +231,7 @@ func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
 			if f.byHand {
 				return
 			}
-			for _, finding := range wrong {
-				h.mend(finding)
-			}
+			h.mendAll(wrong)
 			if wrong := h.check(flags...); wrong != nil {
 				t.Errorf("after what check said: %+v", wrong)
 			}
@@ -249,7 +248,7 @@ func (f *misconfiguration) isNamedBy(t *testing.T, findings []check.Finding) {
 		if finding.Name != f.finding && !slices.Contains(f.also, finding.Name) {
 			t.Errorf("a right thing is found wrong: %+v", finding)
 		}
-		if hasRemedy := finding.Mend != "" || finding.Publish != ""; finding.Why == "" || hasRemedy == f.byHand {
+		if hasRemedy := finding.Mend != "" || finding.Publish != "" || finding.Edit != nil; finding.Why == "" || hasRemedy == f.byHand {
 			t.Errorf("no reason, or a remedy: %t: %+v", hasRemedy, finding)
 		}
 	}
@@ -258,7 +257,52 @@ func (f *misconfiguration) isNamedBy(t *testing.T, findings []check.Finding) {
 	}
 }
 
-// mend does what a finding says.
+// mendAll does what findings say, edits from the last line to the first, so that the lines stay those that were named.
+func (h *checkedHost) mendAll(findings []check.Finding) {
+	h.t.Helper()
+	var edits []check.Edit
+	for _, f := range findings {
+		h.mend(f)
+		if f.Edit != nil {
+			edits = append(edits, *f.Edit)
+		}
+	}
+	slices.SortStableFunc(edits, func(a, b check.Edit) int { return b.Line - a.Line })
+	for _, e := range edits {
+		h.edit(e)
+	}
+}
+
+// edit does what a person would do with an editor.
+func (h *checkedHost) edit(e check.Edit) {
+	h.t.Helper()
+	text, err := os.ReadFile(e.File)
+	h.must(err)
+	lines := strings.SplitAfter(string(text), "\n")
+	section, key := "", e.Key
+	if at := strings.LastIndexByte(e.Key, '.'); at >= 0 {
+		section, key = e.Key[:at], e.Key[at+1:]
+	}
+	line := key + " = " + e.Value + "\n"
+	switch {
+	case e.Line > 0 && e.Add:
+		lines[e.Line-1] = strings.Replace(lines[e.Line-1], "[", "["+e.Value+", ", 1)
+	case e.Line > 0:
+		lines[e.Line-1] = line
+	case section == "":
+		lines = slices.Insert(lines, 0, line)
+	default:
+		at := slices.Index(lines, "["+section+"]\n")
+		if at < 0 {
+			lines = append(lines, "["+section+"]\n")
+			at = len(lines) - 1
+		}
+		lines = slices.Insert(lines, at+1, line)
+	}
+	h.must(os.WriteFile(e.File, []byte(strings.Join(lines, "")), 0o644))
+}
+
+// mend runs and publishes what a finding says.
 func (h *checkedHost) mend(finding check.Finding) {
 	h.t.Helper()
 	if finding.Mend != "" {

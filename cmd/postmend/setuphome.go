@@ -349,7 +349,7 @@ func (h *home) steps() []setup.Step {
 // keyless tells of domains that a configuration which is kept has no key for.
 func (h *home) keyless(domains *setup.Domains) []string {
 	var notes []string
-	for _, domain := range keyless(h.config, domains.Signable()) {
+	for _, domain := range setup.Keyless(h.config, domains.Signable()) {
 		if domain != strings.ToLower(h.config.SRS.Domain) {
 			notes = append(notes, domain+" has no DKIM key in "+h.path+"; postmend check shows how to add one")
 		}

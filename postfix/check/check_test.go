@@ -38,8 +38,8 @@ reverse      unix - n n - 0 spawn user=nobody argv=/bin/postmend lookup reverse 
 127.0.0.1:10002 inet n n n - 0 spawn user=nobody argv=/bin/postmend lookup reverse
 `
 
-// gather reads a configuration of these lines.
-func gather(t *testing.T, main, master string, ours Postmend) *Host {
+// hostOf reads a configuration of these lines.
+func hostOf(t *testing.T, main, master string, ours Postmend) *host {
 	t.Helper()
 	peer.Need(t, "postconf")
 	dir := t.TempDir()
@@ -53,7 +53,7 @@ func gather(t *testing.T, main, master string, ours Postmend) *Host {
 		ours.Target = "smtp://127.0.0.1:10026"
 	}
 	ours.Deadline, ours.SpoolDir, ours.Program = time.Minute, t.TempDir(), "/bin/postmend"
-	h, err := Gather(t.Context(), dir, ours)
+	h, err := gather(t.Context(), dir, ours)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func named(findings []Finding, name string, severity Severity) []string {
 }
 
 func TestATargetFindsItsListener(t *testing.T) {
-	h := gather(t, mainLines, masterLines, Postmend{})
+	h := hostOf(t, mainLines, masterLines, Postmend{})
 	for target, want := range map[string]string{
 		"smtp://127.0.0.1:10026":                 "127.0.0.1:10026/inet",
 		"smtp://localhost:10026":                 "127.0.0.1:10026/inet",
@@ -101,7 +101,7 @@ func TestATargetFindsItsListener(t *testing.T) {
 }
 
 func TestAMapFindsItsService(t *testing.T) {
-	h := gather(t, mainLines, masterLines, Postmend{})
+	h := hostOf(t, mainLines, masterLines, Postmend{})
 	for entry, want := range map[string]string{
 		"socketmap:unix:private/reverse:reverse":              "reverse/unix",
 		"socketmap:unix:/var/spool/postfix/private/reverse:x": "reverse/unix",
@@ -144,9 +144,9 @@ func TestTheVersionDecides(t *testing.T) {
 		{postconf.Version{Major: 3, Minor: 9}, masterLines, false, "--envid=${envid}", false, true},
 		{postconf.Version{Major: 3, Minor: 8}, masterLines, false, "--size=${size}", false, false},
 	} {
-		h := gather(t, mainLines, row.master, Postmend{})
+		h := hostOf(t, mainLines, row.master, Postmend{})
 		h.config.Version = row.version
-		findings := Postfix(h)
+		findings := judgePostfix(h)
 		if got := named(findings, "filter-macros", Error); (got != nil) != row.wrong {
 			t.Errorf("%s: macros: %q", row.version, got)
 		}
@@ -164,7 +164,7 @@ func TestTheVersionDecides(t *testing.T) {
 
 // postconf(5), alternate_config_directories.
 func TestSendmailNeedsAForeignDirectoryToBeNamed(t *testing.T) {
-	h := gather(t, mainLines, masterLines, Postmend{Target: "sendmail:/usr/sbin/sendmail"})
+	h := hostOf(t, mainLines, masterLines, Postmend{Target: "sendmail:/usr/sbin/sendmail"})
 	for _, row := range []struct {
 		system *system
 		wrong  bool
@@ -258,9 +258,9 @@ func TestHostileTextIsShownHarmlessAndNeverRun(t *testing.T) {
 	rules := []Rule[int]{{Name: "r", Severity: Error, Judge: func(int) []Fault {
 		return []Fault{{What: hostile, Mend: Shell("echo", hostile), Publish: hostile}}
 	}}}
-	f := Apply("area", rules, 0)[0]
+	f := apply("area", rules, 0)[0]
 	if strings.ContainsAny(f.What, "\x1b\r\n") || f.Mend != "" || f.Publish != "" {
-		t.Errorf("%+q", f)
+		t.Errorf("%+v", f)
 	}
 	plain := "a `b` $(c) 'd' \\ \" ; & | > * ~"
 	out, err := exec.Command("sh", "-c", Shell("printf", "%s", plain)).Output()
@@ -271,7 +271,7 @@ func TestHostileTextIsShownHarmlessAndNeverRun(t *testing.T) {
 
 // The system's temporary directory is everybody's: it never comes to belong to the filter.
 func TestASharedSpoolFolderStaysEverybodys(t *testing.T) {
-	h := gather(t, mainLines, masterLines, Postmend{})
+	h := hostOf(t, mainLines, masterLines, Postmend{})
 	if h.user == nil {
 		t.Fatal("no account")
 	}
@@ -288,7 +288,7 @@ func TestASharedSpoolFolderStaysEverybodys(t *testing.T) {
 }
 
 func TestAShortageOfRoomLowersNoLimit(t *testing.T) {
-	h := gather(t, mainLines+"message_size_limit = 51200000\n", masterLines, Postmend{})
+	h := hostOf(t, mainLines+"message_size_limit = 51200000\n", masterLines, Postmend{})
 	h.spoolFree = 204800
 	if faults := h.judgeSpoolRoom(); len(faults) != 1 || faults[0].Mend != "" || !strings.Contains(faults[0].What, "spool_dir in [limits]") {
 		t.Errorf("%+v", faults)
@@ -309,20 +309,19 @@ func TestNobodysHomeIsOpened(t *testing.T) {
 
 // What takes mail from others is not ours to change, whatever the target says.
 func TestATargetThatIsPublicIsWrongAndStaysAsItIs(t *testing.T) {
-	setTarget := func(target string) string { return "target " + target }
 	for _, row := range []struct{ target, master, want string }{
-		{"smtp://127.0.0.1:25", masterLines, "target smtp://127.0.0.1:10028"},
-		{"smtp://127.0.0.1:10029", masterLines, "target smtp://127.0.0.1:10028"},
-		{"smtp://127.0.0.1:25", strings.Replace(masterLines, "-o content_filter=", "-o syslog_name=postfix/reinject", 1), "target smtp://127.0.0.1:10026"},
-		{"smtp://127.0.0.1:25", "smtp inet n - n - - smtpd\n", "target smtp://127.0.0.1:10026"},
-		{"smtp://localhost:465", "smtps inet n - n - - smtpd\n10026 inet n - n - - smtpd\n", "target smtp://127.0.0.1:10027"},
+		{"smtp://127.0.0.1:25", masterLines, `"smtp://127.0.0.1:10028"`},
+		{"smtp://127.0.0.1:10029", masterLines, `"smtp://127.0.0.1:10028"`},
+		{"smtp://127.0.0.1:25", strings.Replace(masterLines, "-o content_filter=", "-o syslog_name=postfix/reinject", 1), `"smtp://127.0.0.1:10026"`},
+		{"smtp://127.0.0.1:25", "smtp inet n - n - - smtpd\n", `"smtp://127.0.0.1:10026"`},
+		{"smtp://localhost:465", "smtps inet n - n - - smtpd\n10026 inet n - n - - smtpd\n", `"smtp://127.0.0.1:10027"`},
 	} {
-		h := gather(t, mainLines, row.master, Postmend{Target: row.target, SetTarget: setTarget})
+		h := hostOf(t, mainLines, row.master, Postmend{Target: row.target})
 		faults := judgeListener(h)
-		if len(faults) != 1 || !strings.HasSuffix(faults[0].Mend, row.want) || !strings.Contains(faults[0].What, "takes mail from others") {
+		if len(faults) != 1 || faults[0].Edit == nil || faults[0].Edit.Value != row.want || !strings.Contains(faults[0].What, "takes mail from others") {
 			t.Errorf("%s: %+v, want %s", row.target, faults, row.want)
 		}
-		for _, f := range Postfix(h) {
+		for _, f := range judgePostfix(h) {
 			for _, public := range []string{" smtp/inet", " smtps/inet", " 10029/inet", " submission/inet"} {
 				if strings.Contains(f.Mend, public) {
 					t.Errorf("%s: a public service is changed: %+v", row.target, f)
@@ -333,17 +332,17 @@ func TestATargetThatIsPublicIsWrongAndStaysAsItIs(t *testing.T) {
 }
 
 func TestATargetBesideTheListenerIsMovedThere(t *testing.T) {
-	h := gather(t, mainLines, masterLines, Postmend{Target: "smtp://127.0.0.1:10036", SetTarget: func(target string) string { return target }})
-	if faults := judgeListener(h); len(faults) != 1 || faults[0].Mend != "smtp://127.0.0.1:10028" {
+	h := hostOf(t, mainLines, masterLines, Postmend{Target: "smtp://127.0.0.1:10036"})
+	if faults := judgeListener(h); len(faults) != 1 || faults[0].Edit.Value != `"smtp://127.0.0.1:10028"` {
 		t.Errorf("%+v", faults)
 	}
 }
 
 // What comes after it would name a service that is no longer called so.
 func TestAServiceIsRenamedLast(t *testing.T) {
-	h := gather(t, mainLines, "10026 inet n - n - - smtpd -o syslog_name=postfix/reinject\n", Postmend{})
+	h := hostOf(t, mainLines, "10026 inet n - n - - smtpd -o syslog_name=postfix/reinject\n", Postmend{})
 	renamed := false
-	for _, f := range Postfix(h) {
+	for _, f := range judgePostfix(h) {
 		if renamed && strings.Contains(f.Mend, "10026/inet") {
 			t.Errorf("after the renaming: %s", f.Mend)
 		}
@@ -355,8 +354,8 @@ func TestAServiceIsRenamedLast(t *testing.T) {
 }
 
 func TestAPortIsOfOneInstance(t *testing.T) {
-	first := gather(t, mainLines, masterLines, Postmend{})
-	second := gather(t, mainLines, masterLines, Postmend{ConfigFile: "/etc/postmend/postmend.toml"})
+	first := hostOf(t, mainLines, masterLines, Postmend{})
+	second := hostOf(t, mainLines, masterLines, Postmend{ConfigFile: "/etc/postmend/postmend.toml"})
 	if faults := judgeInstances(second); faults != nil {
 		t.Errorf("alone: %+v", faults)
 	}
@@ -373,7 +372,7 @@ func TestAPortIsOfOneInstance(t *testing.T) {
 
 // Two findings for what setup does and leaves alone: the table for senders goes, the one for recipients answers for the addresses it made.
 func TestPostSRSdsTableForRecipientsStays(t *testing.T) {
-	h := gather(t, mainLines+"sender_canonical_maps = tcp:127.0.0.1:10001\nrecipient_canonical_maps = tcp:127.0.0.1:10003, socketmap:unix:srs:reverse\n", masterLines, Postmend{})
+	h := hostOf(t, mainLines+"sender_canonical_maps = tcp:127.0.0.1:10001\nrecipient_canonical_maps = tcp:127.0.0.1:10003, socketmap:unix:srs:reverse\n", masterLines, Postmend{})
 	faults := judgePostSRSd(h)
 	if len(faults) != 2 || !strings.Contains(faults[0].Mend, "-X sender_canonical_maps") ||
 		faults[1].Mend != "" || faults[1].Severity != Note || !strings.Contains(faults[1].Why, "come home") {
@@ -392,12 +391,12 @@ func TestAnotherFilterIsNotReplaced(t *testing.T) {
 		"it tells where mail comes from": {"smtp inet n - n - - smtpd\n" + amavis, "setup --apply --mode transport", "after it"},
 		"it does not":                    {"smtp inet n - n - - smtpd\n", "", "smtp_send_xforward_command"},
 	} {
-		faults := judgeRoute(gather(t, main, row.master, Postmend{}))
+		faults := judgeRoute(hostOf(t, main, row.master, Postmend{}))
 		if len(faults) != 1 || !strings.Contains(faults[0].Mend, row.mend) || (row.mend == "") != (faults[0].Mend == "") || !strings.Contains(faults[0].What, row.says) {
 			t.Errorf("%s: %+v", name, faults)
 		}
 	}
-	h := gather(t, mainLines, masterLines+"2525 inet n - n - - smtpd -o content_filter=smtp-amavis:[127.0.0.1]:10024\n"+amavis, Postmend{})
+	h := hostOf(t, mainLines, masterLines+"2525 inet n - n - - smtpd -o content_filter=smtp-amavis:[127.0.0.1]:10024\n"+amavis, Postmend{})
 	for _, fault := range judgeUnfiltered(h) {
 		if strings.Contains(fault.What, "2525/inet") && (fault.Mend != "" || !strings.Contains(fault.What, "but smtp-amavis")) {
 			t.Errorf("%+v", fault)
@@ -406,7 +405,7 @@ func TestAnotherFilterIsNotReplaced(t *testing.T) {
 }
 
 func TestALocalDomainHasAClassOfPostfixs(t *testing.T) {
-	h := gather(t, mainLines+"parent_domain_matches_subdomains = relay_domains\nrelay_domains = example.com\n", masterLines,
+	h := hostOf(t, mainLines+"parent_domain_matches_subdomains = relay_domains\nrelay_domains = example.com\n", masterLines,
 		Postmend{SRSDomain: "srs.example.org", Local: []string{"example.org", "localhost", "srs.example.org", "sub.example.com", "example.net"}})
 	faults := judgeLocalClass(h)
 	if len(faults) != 1 || !strings.HasPrefix(faults[0].What, "example.net ") {
@@ -418,7 +417,7 @@ func TestFindingsHaveOneOrder(t *testing.T) {
 	master := strings.Replace(masterLines, "null_sender=", "null_sender= alpha=1 beta=2 gamma=3 delta=4", 1)
 	var first []Finding
 	for range 5 {
-		findings := Apply("filter service", filterRules, gather(t, mainLines, master, Postmend{}))
+		findings := apply("filter service", filterRules, hostOf(t, mainLines, master, Postmend{}))
 		for i := range findings {
 			findings[i].Mend = "" // names the folder
 		}

@@ -173,3 +173,15 @@ func (f File) Because(barrier *File) string {
 func (f File) String() string {
 	return fmt.Sprintf("%s (mode %#o, uid %d, gid %d)", f.Path, f.Mode.Perm(), f.UID, f.GID)
 }
+
+// ownerOf gives the account that a file belongs to; "" if that is root, or nobody knows.
+func ownerOf(f File) string {
+	if f.Err != nil || f.UID == 0 {
+		return ""
+	}
+	account, err := user.LookupId(strconv.Itoa(f.UID))
+	if err != nil {
+		return ""
+	}
+	return account.Username
+}

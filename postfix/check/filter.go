@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"postmend/filter"
 	"postmend/postfix"
 	"postmend/postfix/setup"
 )
@@ -17,7 +18,7 @@ import (
 var statusFilter = "regexp:{{" + strings.ReplaceAll(setup.StatusPattern, "$", "$$") + "}}"
 
 // filterRules judge the pipe(8) service that runs us.
-var filterRules = []Rule[*Host]{
+var filterRules = []Rule[*host]{
 	{"filter-master-columns", Error, "the filter service runs outside a chroot, with pipe(8)'s privileges",
 		"in a chroot the program is not found; without privileges pipe(8) cannot change to the user. All mail waits",
 		judgeColumns},
@@ -64,12 +65,12 @@ var filterRules = []Rule[*Host]{
 
 // mendFilter is the command that makes the service's command right, as a whole: postconf replaces it as a whole, and so one
 // mend does not undo another.
-func (h *Host) mendFilter() string {
+func (h *host) mendFilter() string {
 	return h.withUser(h.setField(h.filter.ID()+"/command", h.filterCommand()))
 }
 
 // withUser makes the account first, where there is none.
-func (h *Host) withUser(command string) string {
+func (h *host) withUser(command string) string {
 	if name := h.filterUser(); name == DefaultUser && (h.user == nil || h.user.Name != name) {
 		return "{ id " + name + " >/dev/null 2>&1 || " + addUser(name) + "; } && " + command
 	}
@@ -84,7 +85,7 @@ func addUser(name string) string {
 const DefaultUser = "postmend"
 
 // filterUser is the account that the filter should run as: the one in master.cf if it may, else the one that can read the keys.
-func (h *Host) filterUser() string {
+func (h *host) filterUser() string {
 	if h.command != nil {
 		if value, _ := h.command.attribute("user"); value != "" && h.userFault() == "" {
 			return value
@@ -97,7 +98,7 @@ func (h *Host) filterUser() string {
 }
 
 // filterCommand is the right command of the service, with what the operator chose and may choose.
-func (h *Host) filterCommand() string {
+func (h *host) filterCommand() string {
 	var options []string
 	if h.command != nil {
 		options = slices.Concat(h.command.options, h.command.others)
@@ -113,7 +114,7 @@ func (h *Host) filterCommand() string {
 }
 
 // programPath is what the services start.
-func (h *Host) programPath() string {
+func (h *host) programPath() string {
 	if h.command != nil && strings.HasPrefix(h.command.argv[0], "/") {
 		return h.command.argv[0]
 	}
@@ -121,14 +122,14 @@ func (h *Host) programPath() string {
 }
 
 // configFlag is what -c in argv has to name; "" if nothing has to.
-func (h *Host) configFlag() string {
-	if h.ConfigFile == h.DefaultFile {
+func (h *host) configFlag() string {
+	if h.ConfigFile == filter.DefaultConfigFile {
 		return ""
 	}
 	return h.ConfigFile
 }
 
-func judgeColumns(h *Host) []Fault {
+func judgeColumns(h *host) []Fault {
 	var faults []Fault
 	if h.inChroot(h.filter) {
 		faults = append(faults, Fault{What: h.filter.ID() + " runs in a chroot",
@@ -168,7 +169,7 @@ func flagHarm(flag rune) string {
 	return "is not known"
 }
 
-func judgeFlags(h *Host) []Fault {
+func judgeFlags(h *host) []Fault {
 	flags, _ := h.command.attribute("flags")
 	var faults []Fault
 	if !strings.Contains(flags, "q") {
@@ -182,7 +183,7 @@ func judgeFlags(h *Host) []Fault {
 	return faults
 }
 
-func judgeNullSender(h *Host) []Fault {
+func judgeNullSender(h *host) []Fault {
 	value, found := h.command.attribute("null_sender")
 	switch {
 	case !found:
@@ -193,14 +194,14 @@ func judgeNullSender(h *Host) []Fault {
 	return nil
 }
 
-func judgeSender(h *Host) []Fault {
+func judgeSender(h *host) []Fault {
 	if h.command.carries("-f", "sender") && slices.Contains(h.command.argv, "-f") || h.command.carries("--sender", "sender") {
 		return nil
 	}
 	return one("argv does not hold the two words -f ${sender}", h.mendFilter())
 }
 
-func judgeRecipients(h *Host) []Fault {
+func judgeRecipients(h *host) []Fault {
 	argv := h.command.argv
 	n := len(argv)
 	if n < 2 || argv[n-2] != "--" || !isMacro(argv[n-1], "recipient") {
@@ -209,7 +210,7 @@ func judgeRecipients(h *Host) []Fault {
 	return nil
 }
 
-func judgeMacros(h *Host) []Fault {
+func judgeMacros(h *host) []Fault {
 	var faults []Fault
 	for _, word := range h.command.argv {
 		for _, name := range macros(word) {
@@ -228,7 +229,7 @@ func judgeMacros(h *Host) []Fault {
 	return faults
 }
 
-func judgeArguments(h *Host) []Fault {
+func judgeArguments(h *host) []Fault {
 	var faults []Fault
 	for _, f := range flagMacros {
 		if h.version().AtLeast(f.since.Major, f.since.Minor) && !h.command.carries(f.flag, f.macro) {
@@ -239,7 +240,7 @@ func judgeArguments(h *Host) []Fault {
 	return faults
 }
 
-func judgeAttributes(h *Host) []Fault {
+func judgeAttributes(h *host) []Fault {
 	var faults []Fault
 	for i := 1; i < len(h.command.others); i += 2 {
 		faults = append(faults, Fault{What: "-o " + h.command.others[i] + " stands behind the attributes of pipe(8), which takes it for one", Mend: h.mendFilter()})
@@ -257,7 +258,7 @@ func judgeAttributes(h *Host) []Fault {
 	return faults
 }
 
-func judgeUser(h *Host) []Fault {
+func judgeUser(h *host) []Fault {
 	fault := h.userFault()
 	if fault == "" {
 		return nil
@@ -270,7 +271,7 @@ func judgeUser(h *Host) []Fault {
 }
 
 // userFault says what is wrong with user=; "" if nothing is.
-func (h *Host) userFault() string {
+func (h *host) userFault() string {
 	value, _ := h.command.attribute("user")
 	return userFault(value, h.user, h.userErr, h.Main("mail_owner"))
 }
@@ -289,7 +290,7 @@ func userFault(value string, u *User, err error, mailOwner string) string {
 	return ""
 }
 
-func judgeProgram(h *Host) []Fault {
+func judgeProgram(h *host) []Fault {
 	path := h.command.argv[0]
 	install := Shell("install", "-m", "0755", h.Program, path+".new") + " && " + Shell("mv", path+".new", path)
 	f := h.program
@@ -324,7 +325,7 @@ func judgeProgram(h *Host) []Fault {
 	return faults
 }
 
-func (h *Host) mayNotRun(barrier *File) Fault {
+func (h *host) mayNotRun(barrier *File) Fault {
 	fault := Fault{What: h.user.Name + " may not run " + h.program.Path + ", because of " + barrier.String(), Mend: Shell("chmod", "a+rx", barrier.Path)}
 	if barrier.IsHome() {
 		fault.What += ", which is a home: install it elsewhere, in /usr/local/bin for one, and run postmend setup from there"
@@ -348,7 +349,7 @@ var meant = []struct {
 	{"5.7.1 refused by policy", '5', "refusals are not refused but held"},
 }
 
-func judgeStatusFilter(h *Host) []Fault {
+func judgeStatusFilter(h *host) []Fault {
 	value := h.value(h.filter, "pipe_delivery_status_filter")
 	switch {
 	case h.softBounce():
@@ -366,10 +367,10 @@ func judgeStatusFilter(h *Host) []Fault {
 	return nil
 }
 
-func (h *Host) softBounce() bool { return h.value(h.filter, "soft_bounce") == "yes" }
+func (h *host) softBounce() bool { return h.value(h.filter, "soft_bounce") == "yes" }
 
 // statusFilterWorks tells whether the filter can stay as it is.
-func (h *Host) statusFilterWorks() bool {
+func (h *host) statusFilterWorks() bool {
 	if h.filter == nil || h.statuses == nil || h.statusErr != nil {
 		return false
 	}
@@ -382,16 +383,16 @@ func (h *Host) statusFilterWorks() bool {
 }
 
 // statusFilter is the value for this version: before 3.7 a pattern cannot stand in the table's name.
-func (h *Host) statusFilter() string {
+func (h *host) statusFilter() string {
 	if !h.version().AtLeast(3, 7) {
 		return "regexp:" + h.statusFile()
 	}
 	return statusFilter
 }
 
-func (h *Host) statusFile() string { return h.config.Dir + "/postmend-status.regexp" }
+func (h *host) statusFile() string { return h.config.Dir + "/postmend-status.regexp" }
 
-func (h *Host) mendStatusFilter() string {
+func (h *host) mendStatusFilter() string {
 	command := h.mendFilter()
 	if !h.version().AtLeast(3, 7) {
 		command = writeFile(h.statusFile(), setup.StatusPattern) + " && " + command
@@ -399,7 +400,7 @@ func (h *Host) mendStatusFilter() string {
 	return command
 }
 
-func judgeTimeLimit(h *Host) []Fault {
+func judgeTimeLimit(h *host) []Fault {
 	name := h.filter.Name + "_time_limit"
 	value := h.value(h.filter, name)
 	limit, ok := duration(value)
@@ -414,7 +415,7 @@ func judgeTimeLimit(h *Host) []Fault {
 	return nil
 }
 
-func judgeRecipientLimit(h *Host) []Fault {
+func judgeRecipientLimit(h *host) []Fault {
 	name := h.filter.Name + "_destination_recipient_limit"
 	if value := h.Main(name); value != "1" {
 		return one(name+" is "+value, h.set(name, "1"))
@@ -422,10 +423,10 @@ func judgeRecipientLimit(h *Host) []Fault {
 	return nil
 }
 
-func judgeConfigFile(h *Host) []Fault {
+func judgeConfigFile(h *host) []Fault {
 	named := h.command.configFile()
 	if named == "" {
-		named = h.DefaultFile
+		named = filter.DefaultConfigFile
 	}
 	if named == h.ConfigFile {
 		return nil

@@ -1,8 +1,8 @@
-// Package check judges whether a Postfix is set up so that postmend works behind it and no mail is lost.
+// Package check judges whether postmend and the Postfix around it are set up so that forwarded mail is mended and none is lost: our own files,
+// Postfix's configuration, DNS.
 //
-// Gather reads what there is, Postfix judges it: a table of rules over facts, which touches nothing. What a rule finds comes with the
-// reason why it matters and with the command that mends it, ready for the shell. Keys and DNS are the caller's; Apply takes
-// its rules too.
+// Run gathers what there is, and tables of rules judge it; the rules touch nothing. What a rule finds comes with the reason why it matters, and with
+// what mends it: a command for the shell, an edit of postmend's configuration, or a record to publish.
 package check
 
 import (
@@ -30,13 +30,19 @@ type Finding struct {
 	What     string   `json:"what"`
 	Why      string   `json:"why,omitempty"`
 	Mend     string   `json:"mend,omitempty"`    // a command for the shell
+	Edit     *Edit    `json:"edit,omitempty"`    // what mends it in postmend's configuration, after Mend
 	Publish  string   `json:"publish,omitempty"` // a line of a zone file, which mends it where no command can
+	Detail   bool     `json:"detail,omitempty"`  // of use to a few only
 }
+
+// ChangesPostfix tells whether its command changes Postfix's configuration.
+func (f Finding) ChangesPostfix() bool { return f.Mend != "" && f.Area != areaOwn }
 
 // Fault is what a rule found. A command with octets that a terminal should not see is left out of the finding.
 type Fault struct {
 	What     string
 	Mend     string
+	Edit     *Edit
 	Publish  string
 	Why      string   // "" means the rule's
 	Severity Severity // "" means the rule's
@@ -51,8 +57,8 @@ type Rule[F any] struct {
 	Judge    func(F) []Fault
 }
 
-// Apply gives what the rules find.
-func Apply[F any](area string, rules []Rule[F], facts F) []Finding {
+// apply gives what the rules find.
+func apply[F any](area string, rules []Rule[F], facts F) []Finding {
 	var findings []Finding
 	for _, rule := range rules {
 		faults := rule.Judge(facts)
@@ -67,6 +73,7 @@ func Apply[F any](area string, rules []Rule[F], facts F) []Finding {
 				What:     postfix.Printable(fault.What),
 				Why:      cmp.Or(fault.Why, rule.Why),
 				Mend:     onlyPrintable(fault.Mend),
+				Edit:     fault.Edit,
 				Publish:  onlyPrintable(fault.Publish),
 			})
 		}

@@ -15,8 +15,8 @@ import (
 	"postmend/postfix/setup"
 )
 
-// Gather reads a Postfix configuration, and what it points at; dir "" is Postfix's own. It changes nothing.
-func Gather(ctx context.Context, dir string, ours Postmend) (*Host, error) {
+// gather reads a Postfix configuration, and what it points at; dir "" is Postfix's own. It changes nothing.
+func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 	config, err := postconf.Open(dir)
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func Gather(ctx context.Context, dir string, ours Postmend) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Postmend: ours, config: config, expanded: expanded, others: config.Others()}
+	h := &host{Postmend: ours, config: config, expanded: expanded, others: config.Others()}
 	h.findFilter()
 	h.findListener()
 	h.findTables()
@@ -44,32 +44,32 @@ func Gather(ctx context.Context, dir string, ours Postmend) (*Host, error) {
 	return h, nil
 }
 
-// Postfix judges a Postfix. One that was given another instance's configuration is not judged by it.
-func Postfix(h *Host) []Finding {
+// judgePostfix judges a Postfix. One that was given another instance's configuration is not judged by it.
+func judgePostfix(h *host) []Finding {
 	if !h.config.IsDefault() && judgeInstances(h) != nil {
-		return Apply("Postfix", instanceRules, h)
+		return apply("Postfix", instanceRules, h)
 	}
-	findings := Apply("Postfix", slices.Concat(instanceRules, routeRules), h)
+	findings := apply("Postfix", slices.Concat(instanceRules, routeRules), h)
 	if h.filter != nil {
-		findings = append(findings, Apply("filter service", filterRules, h)...)
+		findings = append(findings, apply("filter service", filterRules, h)...)
 	}
 	if h.listener != nil {
-		findings = append(findings, Apply("listener", listenerRules, h)...)
+		findings = append(findings, apply("listener", listenerRules, h)...)
 	}
 	if h.SRSDomain != "" {
-		findings = append(findings, Apply("bounces", srsRules, h)...)
+		findings = append(findings, apply("bounces", srsRules, h)...)
 	}
 	return findings
 }
 
 // Hosted are the domains that can have a DKIM key and should, as far as Postfix tells them; the tables may have more.
-func (h *Host) Hosted() (names, tables []string) {
+func (h *host) Hosted() (names, tables []string) {
 	names = slices.DeleteFunc(h.domains.Signable(), func(name string) bool { return name == h.SRSDomain })
 	return names, h.domains.Unlisted
 }
 
 // Users are the accounts that have to read keys and secrets: those of the filter and of the tables.
-func (h *Host) Users() []*User {
+func (h *host) Users() []*User {
 	var users []*User
 	if h.user != nil && h.userFault() == "" {
 		users = append(users, h.user)
@@ -83,7 +83,7 @@ func (h *Host) Users() []*User {
 }
 
 // findFilter takes the service that content_filter or default_transport names, if it is ours, or else the first that is.
-func (h *Host) findFilter() {
+func (h *host) findFilter() {
 	for _, s := range h.servicesOf("pipe") {
 		command := parsePipe(*s)
 		if !command.isOurs() {
@@ -103,7 +103,7 @@ func (h *Host) findFilter() {
 	h.user, h.userErr = LookupUser(name, group)
 }
 
-func (h *Host) findListener() {
+func (h *host) findListener() {
 	kind, address, here := listenerAddress(h.Target)
 	for _, s := range h.servicesOf("smtpd") {
 		switch {
@@ -116,7 +116,7 @@ func (h *Host) findListener() {
 	}
 }
 
-func (h *Host) findTables() {
+func (h *host) findTables() {
 	for _, s := range h.servicesOf("spawn") {
 		command := parsePipe(*s)
 		at := slices.Index(command.argv, "lookup") + 1
@@ -132,7 +132,7 @@ func (h *Host) findTables() {
 }
 
 // askStatusFilter has Postfix itself tell what the filter makes of status lines.
-func (h *Host) askStatusFilter(ctx context.Context) {
+func (h *host) askStatusFilter(ctx context.Context) {
 	if h.filter == nil || h.value(h.filter, "pipe_delivery_status_filter") == "" {
 		return
 	}
@@ -163,7 +163,7 @@ func classOf(domains *setup.Domains, name string) string {
 }
 
 // planSetup asks setup what it would do here.
-func (h *Host) planSetup() {
+func (h *host) planSetup() {
 	wanted := setup.Wanted{Mode: setup.ContentFilter, User: h.filterUser(), Program: h.programPath(), ConfigFile: h.configFlag(),
 		Listener: h.freeListener(), SRSDomain: h.SRSDomain}
 	if h.isTransport() {
@@ -179,7 +179,7 @@ func (h *Host) planSetup() {
 }
 
 // freeListener is the first address from setup's on whose port no instance names.
-func (h *Host) freeListener() string {
+func (h *host) freeListener() string {
 	for port := defaultPort; ; port++ {
 		isTaken := func(c *postconf.Config) bool {
 			_, found := c.AtPort(strconv.Itoa(port))
@@ -211,7 +211,7 @@ func readSystem(dir string) *system {
 
 // Addresses are those that mail leaves from or comes to, as far as main.cf names them: smtp_bind_address, or else what
 // inet_interfaces and proxy_interfaces name. Loopback does not count.
-func (h *Host) Addresses() []net.IP {
+func (h *host) Addresses() []net.IP {
 	var bound, others []net.IP
 	add := func(all *[]net.IP, name string) {
 		for _, word := range list(h.Main(name)) {

@@ -17,24 +17,21 @@ import (
 
 // Postmend is what the rules have to know of our own side.
 type Postmend struct {
-	Program     string              // this program's path: it can stand in for one that is missing
-	ConfigFile  string              // the configuration that is checked
-	DefaultFile string              // where the filter looks for one that nothing names
-	Owner       string              // the account that the keys and secrets belong to; "" if root's or nobody's
-	Target      string              // [reinject] target
-	Deadline    time.Duration       // [limits] deadline
-	SpoolDir    string              // [limits] spool_dir, or what stands for it; "" if that is not known
-	SRSDomain   string              // "" without SRS
-	Local       []string            // the names in local_domains, without those that stand for subdomains
-	IsLocal     func(string) bool   // whether a domain is one of local_domains; nil if that is not known
-	AddLocal    func(string) string // the command that makes a domain one
-	HasTable    func(string) bool   // the same for local_domains_maps
-	AddTable    func(string) string
-	SetTarget   func(string) string // the command that makes something the target; nil if the configuration cannot be read
+	Program     string            // this program's path: it can stand in for one that is missing
+	ConfigFile  string            // the configuration that is checked
+	Text        string            // of it; "" if it cannot be read
+	Owner       string            // the account that the keys and secrets belong to; "" if root's or nobody's
+	Target      string            // [reinject] target
+	Deadline    time.Duration     // [limits] deadline
+	SpoolDir    string            // [limits] spool_dir, or what stands for it; "" if that is not known
+	SRSDomain   string            // "" without SRS
+	Local       []string          // the names in local_domains, without those that stand for subdomains
+	IsLocal     func(string) bool // whether a domain is one of local_domains; nil if that is not known
+	LocalTables []string          // local_domains_maps
 }
 
-// Host is what was found out about a Postfix. Gather makes it.
-type Host struct {
+// host is what was found out about a Postfix. gather makes it.
+type host struct {
 	Postmend
 	config    *postconf.Config   // as written
 	expanded  *postconf.Config   // with $names replaced
@@ -72,12 +69,12 @@ type table struct {
 type system struct{ dir, alternates, instances string }
 
 // Main gives a parameter of main.cf, $names replaced.
-func (h *Host) Main(name string) string { return h.expanded.Get(name) }
+func (h *host) Main(name string) string { return h.expanded.Get(name) }
 
-func (h *Host) version() postconf.Version { return h.config.Version }
+func (h *host) version() postconf.Version { return h.config.Version }
 
 // value is a parameter as a service sees it, $names replaced.
-func (h *Host) value(s *postconf.Service, name string) string {
+func (h *host) value(s *postconf.Service, name string) string {
 	if value, found := s.Options[name]; found {
 		return value
 	}
@@ -85,20 +82,20 @@ func (h *Host) value(s *postconf.Service, name string) string {
 }
 
 // set is the command for a line of main.cf.
-func (h *Host) set(name, value string) string {
+func (h *host) set(name, value string) string {
 	return h.config.SetCommand(postconf.Parameter{Name: name, Value: value}).String()
 }
 
 // unset is the command that takes a line out of main.cf.
-func (h *Host) unset(name string) string { return h.config.UnsetCommand(name).String() }
+func (h *host) unset(name string) string { return h.config.UnsetCommand(name).String() }
 
 // setOption is the command for an option of a service. postconf takes no blanks there.
-func (h *Host) setOption(s *postconf.Service, name, value string) string {
+func (h *host) setOption(s *postconf.Service, name, value string) string {
 	return h.config.SetOptionCommand(s.ID(), name, strings.Join(list(value), ",")).String()
 }
 
 // setWhere is the command that sets a parameter where the service has it from.
-func (h *Host) setWhere(s *postconf.Service, name, value string) string {
+func (h *host) setWhere(s *postconf.Service, name, value string) string {
 	if _, found := s.Options[name]; found {
 		return h.setOption(s, name, value)
 	}
@@ -106,7 +103,7 @@ func (h *Host) setWhere(s *postconf.Service, name, value string) string {
 }
 
 // setOrUnset is the command for a line of main.cf that goes if nothing is left in it.
-func (h *Host) setOrUnset(name, value string) string {
+func (h *host) setOrUnset(name, value string) string {
 	if value == "" {
 		return h.unset(name)
 	}
@@ -114,7 +111,7 @@ func (h *Host) setOrUnset(name, value string) string {
 }
 
 // planned is what setup would do about services and parameters; "" if it would do nothing.
-func (h *Host) planned(names ...string) string {
+func (h *host) planned(names ...string) string {
 	if h.plan == nil {
 		return ""
 	}
@@ -143,7 +140,7 @@ func writeFile(path, line string) string {
 }
 
 // plannedLine is the entry of master.cf that setup would write.
-func (h *Host) plannedLine(id string) (line string, found bool) {
+func (h *host) plannedLine(id string) (line string, found bool) {
 	if h.plan == nil {
 		return "", false
 	}
@@ -156,7 +153,7 @@ func (h *Host) plannedLine(id string) (line string, found bool) {
 }
 
 // setField is the command for a column of master.cf.
-func (h *Host) setField(field, value string) string {
+func (h *host) setField(field, value string) string {
 	return h.config.SetFieldCommand(field, value).String()
 }
 
@@ -196,12 +193,12 @@ func duration(value string) (d time.Duration, ok bool) {
 }
 
 // inChroot tells what the column chroot comes to; its default changed with compatibility level 1.
-func (h *Host) inChroot(s *postconf.Service) bool {
+func (h *host) inChroot(s *postconf.Service) bool {
 	level := h.Main("compatibility_level")
 	return s.Chroot == "y" || s.Chroot == "-" && (level == "" || level == "0")
 }
 
-func (h *Host) servicesOf(program string) []*postconf.Service {
+func (h *host) servicesOf(program string) []*postconf.Service {
 	var found []*postconf.Service
 	services := h.expanded.Services()
 	for i := range services {
@@ -213,18 +210,18 @@ func (h *Host) servicesOf(program string) []*postconf.Service {
 }
 
 // isFiltered tells whether mail that a service takes goes through us.
-func (h *Host) isFiltered(s *postconf.Service) bool {
+func (h *host) isFiltered(s *postconf.Service) bool {
 	return h.filter != nil && transport(h.value(s, "content_filter")) == h.filter.Name
 }
 
 // fronts are the smtpd(8) services that take mail from others.
-func (h *Host) fronts() []*postconf.Service {
+func (h *host) fronts() []*postconf.Service {
 	return slices.DeleteFunc(h.servicesOf("smtpd"), func(s *postconf.Service) bool { return s == h.listener })
 }
 
 // isPublic tells whether a service takes mail from others: by its port, or because it listens to everybody and does not look as if it took
 // filtered mail back. It is not ours to change.
-func (h *Host) isPublic(s *postconf.Service) bool {
+func (h *host) isPublic(s *postconf.Service) bool {
 	if s.Type != "inet" {
 		return false
 	}
@@ -246,7 +243,7 @@ func takesBack(s *postconf.Service) bool {
 const listenerLog = "postfix/reinject"
 
 // spareListener is a service that takes mail back and is not at our target: one that setup made, or else another; nil if there is none.
-func (h *Host) spareListener() *postconf.Service {
+func (h *host) spareListener() *postconf.Service {
 	var spare *postconf.Service
 	for _, s := range h.servicesOf("smtpd") {
 		if s.Type != "inet" || s == h.listener || h.isPublic(s) || !takesBack(s) {
@@ -269,12 +266,12 @@ func targetAt(s *postconf.Service) string {
 }
 
 // isTransport tells whether we are the transport of what leaves.
-func (h *Host) isTransport() bool {
+func (h *host) isTransport() bool {
 	return h.filter != nil && transport(h.Main("default_transport")) == h.filter.Name
 }
 
 // isContentFilter tells whether we filter what arrives.
-func (h *Host) isContentFilter() bool {
+func (h *host) isContentFilter() bool {
 	return h.filter != nil && transport(h.Main("content_filter")) == h.filter.Name || slices.ContainsFunc(h.fronts(), h.isFiltered)
 }
 
@@ -295,7 +292,7 @@ func isLoopback(host string) bool {
 }
 
 // listensAt tells whether a service is what answers at an address.
-func (h *Host) listensAt(s *postconf.Service, kind, address string) bool {
+func (h *host) listensAt(s *postconf.Service, kind, address string) bool {
 	if s.Type != kind {
 		return false
 	}

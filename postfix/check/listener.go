@@ -58,7 +58,7 @@ var listenerOptions = []listenerOption{
 }
 
 // listenerRules judge the smtpd(8) that takes mail back.
-var listenerRules = []Rule[*Host]{
+var listenerRules = []Rule[*host]{
 	{"listener-filter", Error, "the listener does not filter again", "mail would go in circles until hopcount_limit, and then bounce", judgeListenerFilter},
 	{"listener-overrides", Error, "the second pass makes no second checks or mappings", "the second pass is to deliver, and nothing else", judgeOverrides},
 	{"listener-milters", Error, "no milter sees the mail after it was signed", "it changes what is signed, or signs it again", judgeListenerMilters},
@@ -68,7 +68,7 @@ var listenerRules = []Rule[*Host]{
 	{"listener-address", Warning, "the listener is open to this host only", "who reaches it gets around every check of the first pass", judgeListenerAddress},
 }
 
-func judgeListenerOptions(h *Host) []Fault {
+func judgeListenerOptions(h *host) []Fault {
 	var faults []Fault
 	for _, o := range listenerOptions {
 		value := h.value(h.listener, o.name)
@@ -92,7 +92,7 @@ func isNotPlain(syslogName string) bool { return syslogName != "postfix" }
 
 func isNone(value string) bool { return value == "" || value == "none" }
 
-func judgeListenerFilter(h *Host) []Fault {
+func judgeListenerFilter(h *host) []Fault {
 	value := h.value(h.listener, "content_filter")
 	want := ""
 	if h.isTransport() {
@@ -112,7 +112,7 @@ func judgeListenerFilter(h *Host) []Fault {
 	return nil
 }
 
-func judgeOverrides(h *Host) []Fault {
+func judgeOverrides(h *host) []Fault {
 	const name = "receive_override_options"
 	found := list(h.value(h.listener, name))
 	all := slices.Clone(found)
@@ -132,7 +132,7 @@ func judgeOverrides(h *Host) []Fault {
 }
 
 // judgeListenerAddress looks at where an inet service listens; mynetworks is the second lock.
-func judgeListenerAddress(h *Host) []Fault {
+func judgeListenerAddress(h *host) []Fault {
 	if h.listener.Type != "inet" {
 		return nil
 	}
@@ -153,7 +153,7 @@ func judgeListenerAddress(h *Host) []Fault {
 		Mend: h.setField(h.listener.ID()+"/service", name)}}
 }
 
-func judgeListenerMilters(h *Host) []Fault {
+func judgeListenerMilters(h *host) []Fault {
 	value := h.value(h.listener, "smtpd_milters")
 	if value == "" {
 		return nil
@@ -166,7 +166,7 @@ func judgeListenerMilters(h *Host) []Fault {
 }
 
 // judgeListenerSize: smtpd(8) has a limit, and cleanup(8) behind it has one for the queue file.
-func judgeListenerSize(h *Host) []Fault {
+func judgeListenerSize(h *host) []Fault {
 	limit := h.Main("message_size_limit")
 	hasRoom := func(s *postconf.Service) bool { return exceeds(h.value(s, "message_size_limit"), limit) }
 	if limit == "0" {
@@ -227,7 +227,7 @@ func keepsExtensions(value string) bool {
 }
 
 // addListener is the command for a listener that is not there.
-func (h *Host) addListener() string {
+func (h *host) addListener() string {
 	kind, address, _ := listenerAddress(h.Target)
 	if kind == "inet" {
 		return h.planned(setup.CleanupService, address+"/inet")

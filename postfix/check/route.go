@@ -11,12 +11,12 @@ import (
 )
 
 // instanceRules judge whether the instances of Postfix on this host keep out of each other's way.
-var instanceRules = []Rule[*Host]{
+var instanceRules = []Rule[*host]{
 	{"instances", Error, "", "mail of one instance comes back to another, which treats it by its own rules", judgeInstances},
 }
 
 // routeRules judge how mail gets to the filter and from it to the next hop.
-var routeRules = []Rule[*Host]{
+var routeRules = []Rule[*host]{
 	{"version", Error, "", "pipe(8) got what the filter needs with Postfix 3.0, and 3.4 is the oldest that it is written for", judgeVersion},
 	{"filter-service", Error, "a pipe(8) service runs postmend filter", "without it no mail is mended", judgeFilterService},
 	{"route", Error, "mail is led through the filter", "what does not come through it leaves unmended", judgeRoute},
@@ -35,7 +35,7 @@ var routeRules = []Rule[*Host]{
 	{"local-domains", Warning, "Postfix's domains are local_domains", "mail to a domain that is delivered here gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }
 
-func judgeVersion(h *Host) []Fault {
+func judgeVersion(h *host) []Fault {
 	if !h.version().AtLeast(3, 0) {
 		return one("this is Postfix "+h.version().String(), "")
 	}
@@ -45,7 +45,7 @@ func judgeVersion(h *Host) []Fault {
 	return nil
 }
 
-func judgeFilterService(h *Host) []Fault {
+func judgeFilterService(h *host) []Fault {
 	if h.filter != nil {
 		return nil
 	}
@@ -55,7 +55,7 @@ func judgeFilterService(h *Host) []Fault {
 // DefaultService is the name of the filter in master.cf, unless the operator chose another.
 const DefaultService = "postmend"
 
-func judgeRoute(h *Host) []Fault {
+func judgeRoute(h *host) []Fault {
 	name, other := DefaultService, h.Main("content_filter")
 	if h.filter != nil {
 		name = h.filter.Name
@@ -72,7 +72,7 @@ func judgeRoute(h *Host) []Fault {
 }
 
 // besideFilter says what setup says: another filter is never replaced, but postmend may come after it.
-func (h *Host) besideFilter(other string) Fault {
+func (h *host) besideFilter(other string) Fault {
 	fault := Fault{What: "content_filter = " + other + " leads past the filter, and Postfix has one content filter for a message"}
 	wanted := h.wanted
 	wanted.Mode = setup.Transport
@@ -92,7 +92,7 @@ func (h *Host) besideFilter(other string) Fault {
 	return fault
 }
 
-func judgeUnfiltered(h *Host) []Fault {
+func judgeUnfiltered(h *host) []Fault {
 	if !h.isContentFilter() {
 		return nil
 	}
@@ -115,7 +115,7 @@ func judgeUnfiltered(h *Host) []Fault {
 	return faults
 }
 
-func judgeMappings(h *Host) []Fault {
+func judgeMappings(h *host) []Fault {
 	var faults []Fault
 	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
 		options := list(h.value(s, "receive_override_options"))
@@ -129,7 +129,7 @@ func judgeMappings(h *Host) []Fault {
 	return once(faults)
 }
 
-func judgeListener(h *Host) []Fault {
+func judgeListener(h *host) []Fault {
 	_, address, here := listenerAddress(h.Target)
 	switch spare := h.spareListener(); {
 	case !here:
@@ -137,31 +137,26 @@ func judgeListener(h *Host) []Fault {
 	case h.listener != nil:
 		return nil
 	case h.public != nil:
-		return []Fault{{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() + ", which takes mail from others", Mend: h.moveTarget(),
-			Why: "the mail would go in circles, or be refused as a stranger's; the listener has to be a service of its own"}}
+		return []Fault{Fault{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() + ", which takes mail from others",
+			Why: "the mail would go in circles, or be refused as a stranger's; the listener has to be a service of its own"}.moved(h)}
 	case spare != nil:
-		return one("no smtpd(8) service in master.cf listens at "+address+", the target of [reinject]; the listener is "+spare.ID(), h.moveTarget())
+		return []Fault{Fault{What: "no smtpd(8) service in master.cf listens at " + address + ", the target of [reinject]; the listener is " + spare.ID()}.moved(h)}
 	}
 	return one("no smtpd(8) service in master.cf listens at "+address+", the target of [reinject]", h.addListener())
 }
 
-// moveTarget is the command that has mail handed to the listener that there is, or to a new one.
-func (h *Host) moveTarget() string {
-	if h.SetTarget == nil {
-		return ""
-	}
+// moved completes a fault by what has mail handed to the listener that there is, or to a new one.
+func (f Fault) moved(h *host) Fault {
 	if spare := h.spareListener(); spare != nil {
-		return h.SetTarget(targetAt(spare))
+		f.Edit = h.setKey("reinject.target", targetAt(spare))
+	} else if f.Mend = h.planned(setup.CleanupService, h.wanted.Listener+"/inet"); f.Mend != "" {
+		f.Edit = h.setKey("reinject.target", "smtp://"+h.wanted.Listener)
 	}
-	made := h.planned(setup.CleanupService, h.wanted.Listener+"/inet")
-	if made == "" {
-		return ""
-	}
-	return made + " && " + h.SetTarget("smtp://"+h.wanted.Listener)
+	return f
 }
 
 // judgeInstances: two masters may listen at one port, and mail of one comes back to the other.
-func judgeInstances(h *Host) []Fault {
+func judgeInstances(h *host) []Fault {
 	kind, address, here := listenerAddress(h.Target)
 	if !here || kind != "inet" || h.public != nil {
 		return nil
@@ -184,7 +179,7 @@ func judgeInstances(h *Host) []Fault {
 }
 
 // separate is the command that gives this instance a configuration of its own; "" for Postfix's own instance, which came first.
-func (h *Host) separate() string {
+func (h *host) separate() string {
 	if h.config.IsDefault() {
 		return ""
 	}
@@ -196,7 +191,7 @@ func (h *Host) separate() string {
 	return h.config.UnsetServiceCommand(h.listener.ID()).String() + " && " + apply
 }
 
-func judgeSendmail(h *Host) []Fault {
+func judgeSendmail(h *host) []Fault {
 	if !strings.HasPrefix(h.Target, "sendmail:") {
 		return nil
 	}
@@ -211,7 +206,7 @@ func judgeSendmail(h *Host) []Fault {
 	return nil
 }
 
-func judgeAlternates(h *Host) []Fault {
+func judgeAlternates(h *host) []Fault {
 	if !strings.HasPrefix(h.Target, "sendmail:") || h.system == nil {
 		return nil
 	}
@@ -225,9 +220,9 @@ func judgeAlternates(h *Host) []Fault {
 }
 
 // outgoing are the smtp(8) and lmtp(8) services, which bring mail to the next hop.
-func (h *Host) outgoing() []*postconf.Service { return h.servicesOf("smtp") }
+func (h *host) outgoing() []*postconf.Service { return h.servicesOf("smtp") }
 
-func judgeLineLength(h *Host) []Fault {
+func judgeLineLength(h *host) []Fault {
 	var faults []Fault
 	for _, s := range h.outgoing() {
 		value := h.value(s, "smtp_line_length_limit")
@@ -250,7 +245,7 @@ func once(faults []Fault) []Fault {
 	})
 }
 
-func judge8bit(h *Host) []Fault {
+func judge8bit(h *host) []Fault {
 	var faults []Fault
 	for _, s := range h.outgoing() {
 		keywords := list(strings.ToLower(h.value(s, "smtp_discard_ehlo_keywords")))
@@ -263,7 +258,7 @@ func judge8bit(h *Host) []Fault {
 	return once(faults)
 }
 
-func judgeOutgoing(h *Host) []Fault {
+func judgeOutgoing(h *host) []Fault {
 	var faults []Fault
 	for _, row := range []struct {
 		name     string
@@ -289,7 +284,7 @@ func judgeOutgoing(h *Host) []Fault {
 // signers are marks of DKIM milters' sockets: names, and the ports of OpenDKIM's and dkimpy-milter's documentation.
 var signers = []string{"dkim", ":8891", ":8892", ":12301"}
 
-func judgeMilters(h *Host) []Fault {
+func judgeMilters(h *host) []Fault {
 	var faults []Fault
 	for _, name := range []string{"smtpd_milters", "non_smtpd_milters"} {
 		for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
@@ -309,7 +304,7 @@ func without(value, word string) string {
 	return strings.Join(slices.DeleteFunc(list(value), func(w string) bool { return w == word }), ", ")
 }
 
-func judgeSMTPUTF8(h *Host) []Fault {
+func judgeSMTPUTF8(h *host) []Fault {
 	if h.Main("smtputf8_enable") == "yes" || strings.HasPrefix(h.Main("smtputf8_enable"), "$") {
 		return nil
 	}
@@ -322,7 +317,7 @@ const DefaultSpoolDir = "/tmp"
 // sharedFolders belong to every account of a host.
 var sharedFolders = []string{DefaultSpoolDir, "/var/tmp", "/dev/shm"}
 
-func judgeSpool(h *Host) []Fault {
+func judgeSpool(h *host) []Fault {
 	isShared := slices.Contains(sharedFolders, h.spool.Path)
 	switch {
 	case h.SpoolDir == "":
@@ -343,7 +338,7 @@ func judgeSpool(h *Host) []Fault {
 }
 
 // mendSpool is the command that lets the account write to the spool folder. One that others share stays theirs.
-func (h *Host) mendSpool(barrier *File, isShared bool) string {
+func (h *host) mendSpool(barrier *File, isShared bool) string {
 	switch {
 	case barrier.Path != h.spool.Path:
 		return h.spool.LetIn(barrier, h.user)
@@ -354,7 +349,7 @@ func (h *Host) mendSpool(barrier *File, isShared bool) string {
 }
 
 // judgeSpoolRoom has no command for a shortage: a lower message_size_limit would refuse mail for ever because room is short today.
-func (h *Host) judgeSpoolRoom() []Fault {
+func (h *host) judgeSpoolRoom() []Fault {
 	var limit int64
 	if _, err := fmt.Sscan(h.Main("message_size_limit"), &limit); err != nil || h.spoolFree < 0 {
 		return nil
@@ -369,26 +364,34 @@ func (h *Host) judgeSpoolRoom() []Fault {
 	return nil
 }
 
-func judgeLocalDomains(h *Host) []Fault {
+func judgeLocalDomains(h *host) []Fault {
 	if h.IsLocal == nil {
 		return []Fault{{What: "local_domains are not judged, because the configuration cannot be read", Severity: Note}}
 	}
 	var faults []Fault
+	var tables, names, where []string
 	for _, table := range h.domains.Tables {
-		if !h.HasTable(table) {
-			faults = append(faults, Fault{What: "the table " + table + " has domains of Postfix's, and is not in local_domains_maps", Mend: h.AddTable(table)})
+		if !slices.Contains(h.LocalTables, table) {
+			tables = append(tables, table)
 		}
 	}
 	for _, name := range h.domains.Names {
 		if !isLocalhost(name) && strings.TrimPrefix(name, ".") != h.SRSDomain && !h.IsLocal(name) {
-			faults = append(faults, Fault{What: name + " of " + h.domains.Class(name) + " is not in local_domains", Mend: h.AddLocal(name)})
+			names, where = append(names, name), append(where, name+" of "+h.domains.Class(name))
 		}
+	}
+	if tables != nil {
+		faults = append(faults, Fault{What: "not in local_domains_maps: " + strings.Join(tables, " ") + ", which holds domains of Postfix",
+			Edit: h.addTo("local_domains_maps", tables...)})
+	}
+	if names != nil {
+		faults = append(faults, Fault{What: "not in local_domains: " + strings.Join(where, ", "), Edit: h.addTo("local_domains", names...)})
 	}
 	return faults
 }
 
 // judgeLocalClass finds names that Postfix has lost: of two lines for a parameter in main.cf, the last one counts.
-func judgeLocalClass(h *Host) []Fault {
+func judgeLocalClass(h *host) []Fault {
 	var faults []Fault
 	for _, name := range h.Local {
 		if isLocalhost(name) || name == h.SRSDomain || classOf(h.domains, name) != "" {

@@ -8,7 +8,7 @@ import (
 )
 
 // srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has left.
-var srsRules = []Rule[*Host]{
+var srsRules = []Rule[*host]{
 	{"srs-class", Error, "Postfix takes mail for the SRS domain", "bounces to rewritten senders are refused: relay access denied", judgeClass},
 	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces made on this host do not get home, and forged SRS addresses are only refused after they were accepted", judgeReverse},
 	{"srs-table", Error, "", "look-ups fail, and all mail waits", judgeTables},
@@ -16,7 +16,7 @@ var srsRules = []Rule[*Host]{
 	{"postsrsd", Error, "no other program rewrites senders", "the filter sees a sender that was rewritten already: SPF is checked for the wrong domain, and mail for local users is rewritten too", judgePostSRSd},
 }
 
-func judgeClass(h *Host) []Fault {
+func judgeClass(h *host) []Fault {
 	if h.srsClass != "" {
 		return nil
 	}
@@ -27,7 +27,7 @@ func judgeClass(h *Host) []Fault {
 // reverseMaps are the parameters whose tables cleanup(8) and smtpd(8) ask for recipients.
 var reverseMaps = []string{"recipient_canonical_maps", "virtual_alias_maps"}
 
-func judgeReverse(h *Host) []Fault {
+func judgeReverse(h *host) []Fault {
 	for _, name := range reverseMaps {
 		for _, entry := range entries(h.Main(name)) {
 			if t := h.tableAt(entry); t != nil && t.direction == "reverse" {
@@ -39,7 +39,7 @@ func judgeReverse(h *Host) []Fault {
 }
 
 // plannedTable is the service that setup would add for the table.
-func (h *Host) plannedTable() string {
+func (h *host) plannedTable() string {
 	if h.plan == nil {
 		return ""
 	}
@@ -68,7 +68,7 @@ func entries(value string) []string {
 }
 
 // tableCommand is the right command of a table's service.
-func (h *Host) tableCommand(direction, protocol string) string {
+func (h *host) tableCommand(direction, protocol string) string {
 	argv := []string{"argv=" + h.programPath(), "lookup", direction, "--protocol", protocol}
 	if file := h.configFlag(); file != "" {
 		argv = append(argv, "-c", file)
@@ -77,7 +77,7 @@ func (h *Host) tableCommand(direction, protocol string) string {
 }
 
 // tableAt finds the service that answers a map of main.cf.
-func (h *Host) tableAt(entry string) *table {
+func (h *host) tableAt(entry string) *table {
 	kind, address, _ := strings.Cut(entry, ":")
 	network := "inet"
 	if kind == "socketmap" {
@@ -98,7 +98,7 @@ func (h *Host) tableAt(entry string) *table {
 	return nil
 }
 
-func judgeTables(h *Host) []Fault {
+func judgeTables(h *host) []Fault {
 	var faults []Fault
 	for _, t := range h.tables {
 		mend := h.withUser(h.setField(t.ID()+"/command", h.tableCommand(t.direction, t.protocol)))
@@ -126,7 +126,7 @@ func judgeTables(h *Host) []Fault {
 	return faults
 }
 
-func judgeCanonicalClasses(h *Host) []Fault {
+func judgeCanonicalClasses(h *host) []Fault {
 	if !slices.Contains(list(h.Main("recipient_canonical_classes")), "header_recipient") {
 		return nil
 	}
@@ -149,7 +149,7 @@ func isPostSRSd(entry, direction string) bool {
 		strings.HasPrefix(entry, "socketmap:") && strings.HasSuffix(entry, ":"+direction)
 }
 
-func judgePostSRSd(h *Host) []Fault {
+func judgePostSRSd(h *host) []Fault {
 	var faults []Fault
 	for _, name := range []string{"sender_canonical_maps", "recipient_canonical_maps"} {
 		for _, entry := range list(h.config.Get(name)) {

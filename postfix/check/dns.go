@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 
 	"postmend/filter/authn"
 	"postmend/filter/authn/spf"
-	"postmend/postfix/check"
 )
 
 // published is what DNS says of us.
@@ -53,7 +52,7 @@ type publishedPolicy struct {
 }
 
 // gatherDNS asks everything side by side. Host is nil if Postfix could not be read.
-func gatherDNS(ctx context.Context, o *own, host *check.Host) *published {
+func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	p := &published{own: o, hostname: o.config.Hostname, srsDomain: strings.ToLower(o.config.SRS.Domain), mxHere: map[string]bool{}}
 	if o.myhostname != "" {
 		p.hostname = o.myhostname
@@ -136,39 +135,38 @@ func (p *published) isOurs(ip net.IP) bool {
 	return slices.ContainsFunc(p.addresses, func(a address) bool { return a.ip.Equal(ip) })
 }
 
-var dnsRules = []check.Rule[*published]{
-	{Name: "dns-hostname", Severity: check.Error, OK: "the hostname has addresses",
+var dnsRules = []Rule[*published]{
+	{Name: "dns-hostname", Severity: Error, OK: "the hostname has addresses",
 		Why: "receivers refuse mail from a host that greets with a name which does not exist, and nobody finds our MX", Judge: judgeHostAddress},
-	{Name: "dns-ptr", Severity: check.Warning, OK: "our addresses have names that lead back to them",
+	{Name: "dns-ptr", Severity: Warning, OK: "our addresses have names that lead back to them",
 		Why: "large receivers refuse mail from addresses without (550 5.7.25)", Judge: judgePTR},
-	{Name: "dns-spf", Severity: check.Error, OK: "the SPF record of the SRS domain names the addresses that we send from",
+	{Name: "dns-spf", Severity: Error, OK: "the SPF record of the SRS domain names the addresses that we send from",
 		Why: "forwarded mail fails SPF, and with it whatever depends on the sender", Judge: judgeSPF},
-	{Name: "dns-mx", Severity: check.Error, OK: "the MX of the SRS domain leads here",
+	{Name: "dns-mx", Severity: Error, OK: "the MX of the SRS domain leads here",
 		Why: "bounces to forwarded mail get lost, and receivers refuse a sender that takes no mail", Judge: judgeMX},
-	{Name: "dns-dkim", Severity: check.Error, OK: "the published DKIM keys are those that sign",
+	{Name: "dns-dkim", Severity: Error, OK: "the published DKIM keys are those that sign",
 		Why: "our signatures fail, and what has a rewritten From: fails DMARC", Judge: judgePublishedKeys},
-	{Name: "dns-dmarc", Severity: check.Warning, OK: "the signing domains have DMARC policies",
+	{Name: "dns-dmarc", Severity: Warning, OK: "the signing domains have DMARC policies",
 		Why: "large receivers refuse bulk mail of domains without (550 5.7.40), and anybody may forge them", Judge: judgePublishedPolicies},
 }
 
-func (p *published) judge() []check.Finding { return check.Apply("DNS", dnsRules, p) }
+func (p *published) judge() []Finding { return apply("DNS", dnsRules, p) }
 
 // unknown is the fault that DNS did not answer: our server, or that of the zone behind it.
-func (p *published) unknown(name string, err error) []check.Fault {
-	fault := check.Fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: check.Warning}
+func (p *published) unknown(name string, err error) []Fault {
+	fault := Fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: Warning}
 	var failure *net.DNSError
 	if errors.As(err, &failure) && failure.Err == "server misbehaving" { // Go's word for SERVFAIL
 		fault.What += "; its name servers are silent, or their DNSSEC is broken: dig +trace " + strings.TrimSuffix(name, ".")
-		return []check.Fault{fault}
+		return []Fault{fault}
 	}
 	place := "/etc/resolv.conf"
 	if p.config.Resolver != "" {
-		place = p.configFile
+		place = "resolver in " + p.ConfigFile
 	}
 	fault.What += "; see to it that the server named in " + place + " answers, or name another"
-	fault.Mend = "${EDITOR:-vi} " + check.Shell(place)
 	fault.Why = "what arrives from outside waits for as long as dns_patience says, and its DMARC is not known"
-	return []check.Fault{fault}
+	return []Fault{fault}
 }
 
 func isNotFound(err error) bool {
@@ -176,14 +174,14 @@ func isNotFound(err error) bool {
 	return errors.As(err, &failure) && failure.IsNotFound
 }
 
-func judgeHostAddress(p *published) []check.Fault {
+func judgeHostAddress(p *published) []Fault {
 	switch {
 	case p.hostErr != nil && !isNotFound(p.hostErr):
 		return p.unknown(p.hostname, p.hostErr)
 	case p.hostErr != nil && len(p.addresses) == 0:
-		return []check.Fault{{What: p.hostname + " has neither A nor AAAA records, and main.cf names no address: publish one"}}
+		return []Fault{{What: p.hostname + " has neither A nor AAAA records, and main.cf names no address: publish one"}}
 	case p.hostErr != nil:
-		return []check.Fault{{What: p.hostname + " has neither A nor AAAA records", Publish: addressRecord(p.hostname, p.addresses[0].ip)}}
+		return []Fault{{What: p.hostname + " has neither A nor AAAA records", Publish: addressRecord(p.hostname, p.addresses[0].ip)}}
 	}
 	return nil
 }
@@ -196,22 +194,22 @@ func addressRecord(name string, ip net.IP) string {
 	return name + ". IN " + kind + " " + ip.String()
 }
 
-func judgePTR(p *published) []check.Fault {
+func judgePTR(p *published) []Fault {
 	if len(p.addresses) == 0 {
-		return []check.Fault{{What: "no address that mail leaves from is known: name it in inet_interfaces or proxy_interfaces of main.cf", Severity: check.Note}}
+		return []Fault{{What: "no address that mail leaves from is known: name it in inet_interfaces or proxy_interfaces of main.cf", Severity: Note}}
 	}
-	var faults []check.Fault
+	var faults []Fault
 	for _, a := range p.addresses {
 		record := reverseName(a.ip) + " IN PTR " + p.hostname + "."
 		switch {
 		case a.ip.IsPrivate():
-			faults = append(faults, check.Fault{What: a.ip.String() + " is a private address; name the public one in proxy_interfaces of main.cf", Severity: check.Note})
+			faults = append(faults, Fault{What: a.ip.String() + " is a private address; name the public one in proxy_interfaces of main.cf", Severity: Note})
 		case a.ptrErr != nil && !isNotFound(a.ptrErr):
 			faults = append(faults, p.unknown(reverseName(a.ip), a.ptrErr)...)
 		case len(a.names) == 0:
-			faults = append(faults, check.Fault{What: a.ip.String() + " has no name (PTR)", Publish: record})
+			faults = append(faults, Fault{What: a.ip.String() + " has no name (PTR)", Publish: record})
 		case a.confirmed == "":
-			faults = append(faults, check.Fault{What: fmt.Sprintf("%s has the name %s, which does not lead back to it", a.ip, a.names[0]), Publish: record})
+			faults = append(faults, Fault{What: fmt.Sprintf("%s has the name %s, which does not lead back to it", a.ip, a.names[0]), Publish: record})
 		}
 	}
 	return faults
@@ -232,24 +230,24 @@ func reverseName(ip net.IP) string {
 	return name + "ip6.arpa."
 }
 
-func judgeSPF(p *published) []check.Fault {
+func judgeSPF(p *published) []Fault {
 	switch {
 	case p.srsDomain == "":
 		return nil
 	case p.relayhost != "":
-		return []check.Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srsDomain + " has to name its addresses, which cannot be judged here", Severity: check.Note}}
+		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srsDomain + " has to name its addresses, which cannot be judged here", Severity: Note}}
 	case len(p.addresses) == 0:
-		return []check.Fault{{What: "the SPF record of " + p.srsDomain + " is not judged: no address that mail leaves from is known", Severity: check.Note}}
+		return []Fault{{What: "the SPF record of " + p.srsDomain + " is not judged: no address that mail leaves from is known", Severity: Note}}
 	}
-	var faults []check.Fault
+	var faults []Fault
 	for _, a := range p.addresses {
 		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", p.srsDomain, a.ip, a.spf.Status, a.spf.Reason)
 		switch {
 		case a.spf.Status == spf.Pass || a.ip.IsPrivate():
 		case a.spf.Status == spf.TempError:
-			faults = append(faults, check.Fault{What: what, Severity: check.Warning})
+			faults = append(faults, Fault{What: what, Severity: Warning})
 		default:
-			faults = append(faults, check.Fault{What: what, Publish: p.spfRecord()})
+			faults = append(faults, Fault{What: what, Publish: p.spfRecord()})
 		}
 	}
 	return faults
@@ -280,7 +278,7 @@ func (p *published) spfRecord() string {
 	return p.srsDomain + `. IN TXT "` + text + `"`
 }
 
-func judgeMX(p *published) []check.Fault {
+func judgeMX(p *published) []Fault {
 	if p.srsDomain == "" {
 		return nil
 	}
@@ -296,18 +294,18 @@ func judgeMX(p *published) []check.Fault {
 	}
 	switch {
 	case len(p.mx) == 0:
-		return []check.Fault{{What: p.srsDomain + " has no MX record", Publish: record}}
+		return []Fault{{What: p.srsDomain + " has no MX record", Publish: record}}
 	case len(elsewhere) == len(p.mx):
-		return []check.Fault{{What: "the MX of " + p.srsDomain + " is " + strings.Join(elsewhere, ", ") + ", and that is not this host", Publish: record}}
+		return []Fault{{What: "the MX of " + p.srsDomain + " is " + strings.Join(elsewhere, ", ") + ", and that is not this host", Publish: record}}
 	case len(elsewhere) > 0:
-		return []check.Fault{{What: "the MX of " + p.srsDomain + " is " + strings.Join(elsewhere, ", ") + ", too: those hosts need the same SRS secrets, or have to pass bounces on to this one",
-			Severity: check.Note}}
+		return []Fault{{What: "the MX of " + p.srsDomain + " is " + strings.Join(elsewhere, ", ") + ", too: those hosts need the same SRS secrets, or have to pass bounces on to this one",
+			Severity: Note}}
 	}
 	return nil
 }
 
-func judgePublishedKeys(p *published) []check.Fault {
-	var faults []check.Fault
+func judgePublishedKeys(p *published) []Fault {
+	var faults []Fault
 	for _, k := range p.keys {
 		if k.key == nil {
 			continue
@@ -321,17 +319,17 @@ func judgePublishedKeys(p *published) []check.Fault {
 		testing, err := k.key.Published(k.texts)
 		switch {
 		case err != nil:
-			faults = append(faults, check.Fault{What: fmt.Sprintf("the DKIM record %s: %v", name, err), Publish: record})
+			faults = append(faults, Fault{What: fmt.Sprintf("the DKIM record %s: %v", name, err), Publish: record})
 		case testing:
-			faults = append(faults, check.Fault{What: "the DKIM record " + name + " has t=y: receivers are to treat our mail as if it were not signed",
-				Publish: record, Severity: check.Warning})
+			faults = append(faults, Fault{What: "the DKIM record " + name + " has t=y: receivers are to treat our mail as if it were not signed",
+				Publish: record, Severity: Warning})
 		}
 	}
 	return faults
 }
 
-func judgePublishedPolicies(p *published) []check.Fault {
-	var faults []check.Fault
+func judgePublishedPolicies(p *published) []Fault {
+	var faults []Fault
 	for _, d := range p.dmarc {
 		record := "_dmarc." + d.domain + `. IN TXT "v=DMARC1; p=none"`
 		several := 0
@@ -342,11 +340,11 @@ func judgePublishedPolicies(p *published) []check.Fault {
 		}
 		switch {
 		case several > 1:
-			faults = append(faults, check.Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records, which count as none", d.domain, several), Publish: record})
+			faults = append(faults, Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records, which count as none", d.domain, several), Publish: record})
 		case d.result.Status == authn.TempError:
-			faults = append(faults, check.Fault{What: d.result.Reason})
+			faults = append(faults, Fault{What: d.result.Reason})
 		case d.result.PolicyName == "":
-			faults = append(faults, check.Fault{What: "no DMARC record applies to " + d.domain, Publish: record})
+			faults = append(faults, Fault{What: "no DMARC record applies to " + d.domain, Publish: record})
 		}
 	}
 	return faults

@@ -1,0 +1,130 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"postmend/filter"
+)
+
+// Edit is a change of postmend's configuration. It is for an editor: no command finds its place in a file that a person wrote.
+type Edit struct {
+	File  string `json:"file"`
+	Line  int    `json:"line,omitempty"` // where the key is now, from 1 on; 0 if it is not there
+	Key   string `json:"key"`            // with its section: "reinject.target"
+	Value string `json:"value"`          // as TOML
+	Add   bool   `json:"add,omitempty"`  // to the list that is there
+}
+
+// String says it for a person.
+func (e Edit) String() string {
+	section, key := cutLast(e.Key)
+	switch {
+	case e.Line > 0 && e.Add:
+		return fmt.Sprintf("in %s, line %d: add %s to %s", e.File, e.Line, e.Value, key)
+	case e.Line > 0:
+		return fmt.Sprintf("in %s, line %d: %s = %s", e.File, e.Line, key, e.Value)
+	case section != "":
+		return fmt.Sprintf("in %s, section [%s]: add the line %s = %s", e.File, section, key, e.Value)
+	}
+	return fmt.Sprintf("in %s, above the first section: add the line %s = %s", e.File, key, e.Value)
+}
+
+// setKey is the change that gives a key of the configuration a text for its value.
+func (p *Postmend) setKey(key, value string) *Edit {
+	return &Edit{File: p.ConfigFile, Line: filter.LineOfKey([]byte(p.Text), key), Key: key, Value: fmt.Sprintf("%q", value)}
+}
+
+// addTo is the change that adds texts to a list of the configuration, or makes the list.
+func (p *Postmend) addTo(key string, words ...string) *Edit {
+	edit := p.setKey(key, "")
+	edit.Value = strings.Trim(fmt.Sprintf("%q", words), "[]")
+	edit.Value = strings.ReplaceAll(edit.Value, `" "`, `", "`)
+	if edit.Add = edit.Line > 0; !edit.Add {
+		edit.Value = "[" + edit.Value + "]"
+	}
+	return edit
+}
+
+// lineOf is the line that an error about a configuration is about; 0 if it does not tell.
+func lineOf(err error) int {
+	if unknown, ok := errors.AsType[*filter.UnknownKeyError](err); ok {
+		return unknown.Line
+	}
+	if syntax, ok := errors.AsType[toml.ParseError](err); ok {
+		return syntax.Position.Line
+	}
+	return 0
+}
+
+// meantKey is the key that was meant by one that is not defined: the only one of its section at a distance of at most two letters; "" if there
+// is none.
+func meantKey(key string) string {
+	section, wrong := cutLast(key)
+	meant := ""
+	for _, known := range knownKeys(section) {
+		if editDistance(wrong, known) > 2 {
+			continue
+		}
+		if meant != "" {
+			return ""
+		}
+		meant = known
+	}
+	return meant
+}
+
+// cutLast cuts "dmarc.munge_from" before the last part.
+func cutLast(key string) (section, last string) {
+	at := strings.LastIndexByte(key, '.')
+	return key[:max(at, 0)], key[at+1:]
+}
+
+// knownKeys are the keys of a section of the configuration; "" is the top level.
+func knownKeys(section string) []string {
+	at := reflect.TypeFor[filter.Config]()
+	for name := range strings.SplitSeq(section, ".") {
+		for i := 0; name != "" && i < at.NumField(); i++ {
+			if field := at.Field(i); field.Tag.Get("toml") == name {
+				at = field.Type
+				break
+			}
+		}
+		if at.Kind() == reflect.Slice {
+			at = at.Elem()
+		}
+		if at.Kind() != reflect.Struct {
+			return nil
+		}
+	}
+	var keys []string
+	for i := range at.NumField() {
+		keys = append(keys, at.Field(i).Tag.Get("toml"))
+	}
+	return keys
+}
+
+// editDistance is Levenshtein's: how many letters have to be put in, taken out or replaced.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

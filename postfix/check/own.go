@@ -1,0 +1,330 @@
+package check
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"postmend/dkim"
+	"postmend/filter"
+)
+
+// areaOwn is what is ours on this host.
+const areaOwn = "postmend"
+
+// own is what was found out about our own files.
+type own struct {
+	Postmend
+	file        File // the configuration
+	config      *filter.Config
+	configErr   error
+	keys        []ownKey
+	secrets     File // the zero value without SRS
+	secretsErr  error
+	others      []File // further files that the configuration names
+	socket      File   // of the log
+	users       []*User
+	myhostname  string   // Postfix's; "" if not known
+	postfixFlag []string // that names Postfix's folder; empty for its own
+	user        string   // the account for new files
+	hosted      []string // Postfix's domains that should have a key
+	unlisted    []string // Postfix's tables that may have more of them
+	isRoot      bool     // check runs as root, and so sees everything
+}
+
+type ownKey struct {
+	filter.KeyConfig
+	file File
+	key  *dkim.Key
+	err  error
+}
+
+// gatherOwn reads the configuration and looks at what it names.
+func gatherOwn(program, configFile string) *own {
+	o := &own{file: Stat(configFile), user: DefaultUser, isRoot: os.Geteuid() == 0}
+	text, _ := os.ReadFile(configFile)
+	o.Postmend = Postmend{Program: program, ConfigFile: configFile, Text: string(text), Target: "smtp://127.0.0.1:10026", Deadline: time.Minute}
+	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {
+		return o
+	}
+	for _, c := range o.config.DKIM.Keys {
+		k := ownKey{KeyConfig: c, file: Stat(c.File)}
+		k.key, k.err = dkim.LoadKey(c.Domain, c.Selector, c.File)
+		o.keys = append(o.keys, k)
+	}
+	if o.config.SRS.Domain != "" {
+		o.secrets = Stat(o.config.SRS.SecretsFile)
+		_, o.secretsErr = filter.NewRewriter(o.config, time.Now)
+	}
+	for _, path := range []string{o.config.LocalDomainsFile, o.config.DMARC.ForceMungeFile, o.config.Reinject.PasswordFile} {
+		if path != "" {
+			o.others = append(o.others, Stat(path))
+		}
+	}
+	o.socket = Stat(o.config.Log.Socket)
+	o.Owner = o.owner()
+	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline), strings.ToLower(o.config.SRS.Domain)
+	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, DefaultSpoolDir)
+	o.IsLocal, _ = o.config.LocalTest() // filter.New had it, too
+	o.Local, o.LocalTables = o.localNames(), o.config.LocalDomainsMaps
+	return o
+}
+
+// loadConfig reads a configuration and makes it ready as the filter does.
+func loadConfig(path string) (*filter.Config, error) {
+	config, err := filter.LoadConfig(path)
+	if err != nil {
+		return nil, cause(err)
+	}
+	if _, err := filter.New(config, filter.Options{}); err != nil {
+		return nil, cause(err)
+	}
+	return config, nil
+}
+
+// cause is what a failure says to the operator.
+func cause(err error) error {
+	if failure, ok := errors.AsType[*filter.Failure](err); ok && failure.Err != nil {
+		return failure.Err
+	}
+	return err
+}
+
+// localNames are the names in local_domains and its file that stand for themselves.
+func (o *own) localNames() []string {
+	text, _ := os.ReadFile(o.config.LocalDomainsFile) // filter.New has read it
+	var names []string
+	for _, line := range slices.Concat(o.config.LocalDomains, strings.Split(string(text), "\n")) {
+		name := strings.ToLower(strings.TrimSpace(line))
+		if name != "" && name[0] != '.' && name[0] != '#' && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// owner is the account that most likely is the filter's: that of the first secret.
+func (o *own) owner() string {
+	if name := ownerOf(o.secrets); name != "" {
+		return name
+	}
+	for _, k := range o.keys {
+		if name := ownerOf(k.file); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// learn takes from Postfix who has to read our files.
+func (o *own) learn(host *host) {
+	o.users = host.Users()
+	o.myhostname = host.Main("myhostname")
+	o.hosted, o.unlisted = host.Hosted()
+	if len(o.users) > 0 {
+		o.user = o.users[0].Name
+	} else if owner := o.owner(); owner != "" {
+		o.user = owner
+	}
+}
+
+// firstRules judge what has to be right before anything else is known.
+var firstRules = []Rule[*own]{
+	{Name: "root", Severity: Warning,
+		Why: "the accounts in master.cf may read what you may not, and what nobody looked at may be wrong", Judge: judgeRoot},
+	{Name: "config", Severity: Error, OK: "the configuration can be read and makes sense",
+		Why: "without it all mail waits", Judge: judgeConfig},
+}
+
+var ownRules = []Rule[*own]{
+	{Name: "config-readable", Severity: Error, OK: "the filter's account may read it, and what it names",
+		Why: "what the filter cannot read holds all mail", Judge: judgeReadable},
+	{Name: "config-writable", Severity: Error, OK: "",
+		Why: "who may write to it decides where mail goes", Judge: judgeWritable},
+	{Name: "hostname", Severity: Warning, OK: "hostname is a full name, and Postfix's own",
+		Why: "it stands in Authentication-Results, and receivers and earlier filters compare it", Judge: judgeHostname},
+	{Name: "srs-secrets", Severity: Error, OK: "the SRS secrets can be read by the filter's account, and not by others",
+		Why: "without them forwarded mail waits; who reads them can send bounces to anybody through this host", Judge: judgeSecrets},
+	{Name: "dkim-keys", Severity: Error, OK: "the DKIM keys can be read by the filter's account, and not by others",
+		Why: "without them mail leaves unsigned or waits; who reads them can sign as the domain", Judge: judgeKeys},
+	{Name: "dkim-domains", Severity: Note,
+		Why: "what is forwarded through it and needs another From: gets postmaster@ the default domain, and its own mail is not signed in its name", Judge: judgeKeyless},
+	{Name: "target", Severity: Error,
+		Why: "Postfix would take the message for a report of its delivery, and so the filter refuses: all mail waits", Judge: judgeTarget},
+	{Name: "log", Severity: Note, Why: "the filter's log lines are lost", Judge: judgeLog},
+}
+
+func (o *own) judge() []Finding {
+	findings := apply(areaOwn, firstRules, o)
+	if o.config == nil {
+		return findings
+	}
+	return append(findings, apply(areaOwn, ownRules, o)...)
+}
+
+func judgeRoot(o *own) []Fault {
+	if o.isRoot {
+		return nil
+	}
+	return []Fault{{What: "check is not run as root: what only root can see is not judged"}}
+}
+
+func judgeConfig(o *own) []Fault {
+	if o.configErr == nil {
+		return nil
+	}
+	fault := Fault{What: o.configErr.Error()}
+	switch {
+	case o.file.Missing():
+		fault.Mend = Shell(slices.Concat([]string{o.Program, "setup", "--apply", "-c", o.ConfigFile}, o.postfixFlag)...)
+	case !o.isRoot && errors.Is(o.configErr, fs.ErrPermission):
+		fault.Severity = Note
+	default:
+		if unknown, ok := errors.AsType[*filter.UnknownKeyError](o.configErr); ok && meantKey(unknown.Key) != "" {
+			fault.What += fmt.Sprintf("; is %s meant?", meantKey(unknown.Key))
+		}
+	}
+	return []Fault{fault}
+}
+
+func judgeReadable(o *own) []Fault {
+	if len(o.users) == 0 {
+		return []Fault{{What: "the filter's account is not known: whether it may read what it has to is not judged", Severity: Note}}
+	}
+	var faults []Fault
+	for _, f := range append([]File{o.file}, o.others...) {
+		for _, u := range o.users {
+			barrier := f.Barrier(u, Read)
+			if f.Err != nil || barrier == nil {
+				continue
+			}
+			mend := f.LetIn(barrier, u)
+			if f.Path == o.ConfigFile && barrier.Path == f.Path {
+				mend = Shell("chmod", "a+r", f.Path) // it holds no secret
+			}
+			faults = append(faults, Fault{What: notFor(u, f, barrier), Mend: mend})
+		}
+	}
+	return faults
+}
+
+func notFor(u *User, f File, barrier *File) string {
+	return fmt.Sprintf("%s may not read %s, %s", u.Name, f.Path, f.Because(barrier))
+}
+
+func judgeWritable(o *own) []Fault {
+	if o.file.Err != nil || o.file.Mode.Perm()&0o022 == 0 {
+		return nil
+	}
+	return []Fault{{What: o.file.String() + " may be changed by others than its owner", Mend: Shell("chmod", "go-w", o.ConfigFile)}}
+}
+
+func judgeHostname(o *own) []Fault {
+	switch {
+	case !strings.Contains(o.config.Hostname, "."):
+		fault := Fault{What: fmt.Sprintf("hostname is %q, which is not a full name", o.config.Hostname)}
+		if strings.Contains(o.myhostname, ".") {
+			fault.Edit = o.setKey("hostname", o.myhostname)
+		}
+		return []Fault{fault}
+	case o.myhostname != "" && !strings.EqualFold(o.config.Hostname, o.myhostname):
+		return []Fault{{What: fmt.Sprintf("hostname is %q, and Postfix's myhostname %q", o.config.Hostname, o.myhostname), Edit: o.setKey("hostname", o.myhostname)}}
+	}
+	return nil
+}
+
+func judgeSecrets(o *own) []Fault {
+	if o.config.SRS.Domain == "" {
+		return []Fault{{What: "[srs] has no domain: senders of forwarded mail are not rewritten, and SPF fails at the next hop", Severity: Note}}
+	}
+	path := o.secrets.Path
+	make := "(umask 077; openssl rand -base64 24 > " + Shell(path) + ") && " + Shell("chown", o.user, path)
+	return o.judgePrivate(o.secrets, o.secretsErr, make)
+}
+
+func judgeKeys(o *own) []Fault {
+	if len(o.keys) == 0 {
+		return []Fault{{What: "there are no [[dkim.keys]]: nothing is signed, and From: cannot be rewritten", Severity: Note}}
+	}
+	var faults []Fault
+	for _, k := range o.keys {
+		faults = append(faults, o.judgePrivate(k.file, k.err, o.makeKey(k.KeyConfig))...)
+	}
+	return faults
+}
+
+// makeKey is the command that makes a key, and prints its record.
+func (o *own) makeKey(k filter.KeyConfig) string {
+	return Shell(o.Program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file", k.File) +
+		" && " + Shell("chown", o.user, k.File)
+}
+
+// judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It takes the place of nothing that
+// may be good: a new secret makes every SRS address that was given out invalid, and a new key has to be published first.
+func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
+	fault := func(what, mend string) []Fault { return []Fault{{What: what, Mend: mend}} }
+	switch {
+	case !o.isRoot && (errors.Is(f.Err, fs.ErrPermission) || errors.Is(loadErr, fs.ErrPermission)):
+		return []Fault{{What: f.Path + " is not judged: it is not for you to read", Severity: Note}}
+	case f.Missing() && f.Holders()[0].Missing():
+		folder := f.Holders()[0].Path
+		return fault(f.Path+" does not exist", Shell("install", "-d", "-m", "0711", folder)+" && "+make)
+	case f.Missing():
+		return fault(f.Path+" does not exist", make)
+	case f.Err != nil:
+		return fault(f.Err.Error(), "")
+	case f.Mode.Perm()&0o027 != 0:
+		return fault(f.String()+" may be used by others", Shell("chmod", "g-w,o=", f.Path))
+	}
+	for _, folder := range f.Holders() {
+		if folder.Mode.Perm()&0o002 != 0 {
+			return fault(f.Path+" may be replaced: anybody may write to "+folder.String(), Shell("chmod", "o-w", folder.Path))
+		}
+	}
+	for _, u := range o.users {
+		if barrier := f.Barrier(u, Read); barrier != nil {
+			return fault(notFor(u, f, barrier), f.LetIn(barrier, u))
+		}
+	}
+	if loadErr != nil {
+		return fault(cause(loadErr).Error(), o.mendPrivate(f.Path, loadErr, make))
+	}
+	return nil
+}
+
+// mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.
+func (o *own) mendPrivate(path string, loadErr error, make string) string {
+	if text, err := dkim.ReadPrivateFile(path); err == nil && len(bytes.TrimSpace(text)) == 0 {
+		return Shell("rm", path) + " && " + make
+	}
+	if !errors.Is(loadErr, dkim.ErrPassphrase) {
+		return ""
+	}
+	fresh := path + ".new"
+	return "(umask 077; " + Shell("openssl", "pkey", "-in", path, "-out", fresh) + ") && " +
+		Shell("chown", o.user, fresh) + " && " + Shell("mv", fresh, path)
+}
+
+func judgeTarget(o *own) []Fault {
+	if o.config.Reinject.Target != "stdout:" {
+		return nil
+	}
+	return []Fault{{What: `target "stdout:" of [reinject] is for trials by hand`, Edit: o.setKey("reinject.target", "smtp://127.0.0.1:10026")}}
+}
+
+func judgeLog(o *own) []Fault {
+	if o.socket.Err == nil {
+		return nil
+	}
+	err := o.socket.Err
+	if o.socket.Missing() {
+		err = errors.New("there is no " + o.socket.Path)
+	}
+	return []Fault{{What: "[log] socket: " + err.Error()}}
+}

@@ -1,0 +1,237 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"postmend/dkim"
+	"postmend/filter/authn"
+	"postmend/filter/authn/dnstest"
+)
+
+// writeConfig writes a configuration for mx.example.org with a secret and a key, and gives its path.
+func writeConfig(t *testing.T, resolver string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	key, err := dkim.GenerateKey("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("hostname = \"mx.example.org\"\nresolver = %q\nlocal_domains = [\"example.org\"]\n"+
+		"[srs]\ndomain = \"srs.example.org\"\nsecrets_file = \"srs.secrets\"\n"+
+		"[[dkim.keys]]\ndomain = \"example.org\"\nselector = \"s\"\nfile = \"key.pem\"\n", resolver)
+	for name, content := range map[string]string{"srs.secrets": "correct horse battery staple\n", "key.pem": string(key), "postmend.toml": text} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "postmend.toml")
+}
+
+// dnsFindings judges what a zone says of a host in example.org whose addresses are known from its name.
+func dnsFindings(t *testing.T, zone, relayhost string) []Finding {
+	t.Helper()
+	server, err := dnstest.Start(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	o := gatherOwn("/bin/postmend", writeConfig(t, server.Addr()))
+	if o.configErr != nil {
+		t.Fatal(o.configErr)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := gatherDNS(ctx, o, nil)
+	p.relayhost = relayhost
+	return p.judge()
+}
+
+func severityOfFinding(findings []Finding, name string) Severity {
+	for _, f := range findings {
+		if f.Name == name {
+			return f.Severity
+		}
+	}
+	return ""
+}
+
+func TestDNSThatDoesNotAnswerIsNoVerdict(t *testing.T) {
+	findings := dnsFindings(t, `
+mx.example.org A 192.0.2.10
+10.2.0.192.in-addr.arpa SERVFAIL
+srs.example.org SERVFAIL
+s._domainkey.example.org SERVFAIL
+_dmarc.example.org SERVFAIL
+`, "")
+	for _, name := range []string{"dns-ptr", "dns-spf", "dns-mx", "dns-dkim", "dns-dmarc"} {
+		if got := severityOfFinding(findings, name); got != Warning {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	for _, f := range findings {
+		if f.Publish != "" {
+			t.Errorf("a record is to be published, and nobody knows whether it is there: %+v", f)
+		}
+	}
+}
+
+func TestWhatCannotBeKnownIsANote(t *testing.T) {
+	const zone = "mx.example.org A %s\nsrs.example.org MX 10 mx.example.org\nsrs.example.org MX 20 backup.example.net\n"
+	findings := dnsFindings(t, fmt.Sprintf(zone, "192.0.2.10"), "[relay.example.net]")
+	for _, name := range []string{"dns-spf", "dns-mx"} {
+		if got := severityOfFinding(findings, name); got != Note {
+			t.Errorf("with a relayhost and a second MX: %s: %q", name, got)
+		}
+	}
+	if got := severityOfFinding(dnsFindings(t, fmt.Sprintf(zone, "10.0.0.1"), ""), "dns-ptr"); got != Note {
+		t.Errorf("a private address: %q", got)
+	}
+	findings = dnsFindings(t, "", "")
+	for name, want := range map[string]Severity{"dns-hostname": Error, "dns-ptr": Note, "dns-spf": Note} {
+		if got := severityOfFinding(findings, name); got != want {
+			t.Errorf("without any address: %s: %q", name, got)
+		}
+	}
+}
+
+// A server commonly has its own name in its hosts file, on loopback; this name everybody has there.
+func TestTheHostsFileDoesNotHideWhatDNSSays(t *testing.T) {
+	server, err := dnstest.Start("localhost A 192.0.2.10\nlocalhost AAAA 2001:db8::10\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	view := outsideView{authn.New(server.Addr()), server.Addr()}
+	found, err := view.LookupIPAddr(t.Context(), "localhost")
+	if len(found) != 2 || found[0].String() != "192.0.2.10" || found[1].String() != "2001:db8::10" || err != nil {
+		t.Errorf("%v, %v", found, err)
+	}
+	none, err := dnstest.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer none.Close()
+	view = outsideView{authn.New(none.Addr()), none.Addr()}
+	if found, err := view.LookupIPAddr(t.Context(), "localhost"); !isNotFound(err) {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+func TestReverseNamesAreThoseOfTheStandards(t *testing.T) {
+	for ip, want := range map[string]string{
+		"192.0.2.10": "10.2.0.192.in-addr.arpa.", // RFC 1035 section 3.5
+		// RFC 3596 section 2.5
+		"4321:0:1:2:3:4:567:89ab": "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa.",
+	} {
+		if got := reverseName(net.ParseIP(ip)); got != want {
+			t.Errorf("%s: %s", ip, got)
+		}
+	}
+}
+
+func TestTheKeyThatWasMeantIsNamed(t *testing.T) {
+	for key, want := range map[string]string{
+		"hostnaem": "hostname", "srss": "srs", "dmarc.munge_form": "munge_from", "dkim.keys.selektor": "selector",
+		"nonsense": "", "limits.hostname": "", "nosuch.key": "",
+	} {
+		if got := meantKey(key); got != want {
+			t.Errorf("%s: %q", key, got)
+		}
+	}
+}
+
+func TestAnEditNamesItsLine(t *testing.T) {
+	p := Postmend{ConfigFile: "/etc/x.toml", Text: "hostname = \"mx\"\nlocal_domains = [\"a.example\"]\n[reinject]\ntarget = \"x\"\n"}
+	for want, edit := range map[string]*Edit{
+		`in /etc/x.toml, line 1: hostname = "mx.example.org"`:                                    p.setKey("hostname", "mx.example.org"),
+		`in /etc/x.toml, line 4: target = "smtp://127.0.0.1:10026"`:                              p.setKey("reinject.target", "smtp://127.0.0.1:10026"),
+		`in /etc/x.toml, section [reinject]: add the line user = "me"`:                           p.setKey("reinject.user", "me"),
+		`in /etc/x.toml, line 2: add "b.example" to local_domains`:                               p.addTo("local_domains", "b.example"),
+		`in /etc/x.toml, above the first section: add the line local_domains_maps = ["hash:/x"]`: p.addTo("local_domains_maps", "hash:/x"),
+	} {
+		if edit.String() != want {
+			t.Errorf("%s, want %s", edit, want)
+		}
+	}
+}
+
+// A new secret would make every SRS address invalid that was given out, and a new key is published nowhere.
+func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
+	dir := t.TempDir()
+	encrypted := "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
+	for name, row := range map[string]struct {
+		text, mend string // a part of it; "" if there is to be none
+	}{
+		"empty":             {"", "NEW"},
+		"blank":             {" \n\n", "NEW"},
+		"damaged":           {"nonsense\n", ""},
+		"with a passphrase": {encrypted, "openssl pkey -in"},
+	} {
+		path := filepath.Join(dir, "key.pem")
+		if err := os.WriteFile(path, []byte(row.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, loadErr := dkim.LoadKey("example.org", "s", path)
+		o := &own{isRoot: true, user: "nobody"}
+		faults := o.judgePrivate(Stat(path), loadErr, "make NEW")
+		if len(faults) != 1 || faults[0].What == "" || (row.mend == "") != (faults[0].Mend == "") || !strings.Contains(faults[0].Mend, row.mend) {
+			t.Errorf("%s: %+v", name, faults)
+		}
+	}
+}
+
+func TestWhatOnlyRootMayReadIsNotJudgedForOthers(t *testing.T) {
+	o := &own{user: "nobody"}
+	denied := &fs.PathError{Op: "open", Path: "/etc/postmend/srs.secrets", Err: syscall.EACCES}
+	for _, file := range []File{{Path: denied.Path, Mode: 0o600}, {Path: denied.Path, Err: denied}} {
+		faults := o.judgePrivate(file, fmt.Errorf("srs: %w", denied), "make NEW")
+		if len(faults) != 1 || faults[0].Severity != Note || faults[0].Mend != "" {
+			t.Errorf("%+v", faults)
+		}
+	}
+	if faults := judgeRoot(o); len(faults) != 1 || !strings.Contains(faults[0].What, "not run as root") {
+		t.Errorf("%+v", faults)
+	}
+	if faults := judgeRoot(&own{isRoot: true}); faults != nil {
+		t.Errorf("%+v", faults)
+	}
+}
+
+func TestWhoDidNotAnswerIsTold(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := silent.LocalAddr().String()
+	silent.Close()
+	failing, err := dnstest.Start("mx.example.org SERVFAIL\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer failing.Close()
+	for server, says := range map[string]string{
+		address:        "or name another",
+		failing.Addr(): "dig +trace mx.example.org",
+	} {
+		config := writeConfig(t, server)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		p := gatherDNS(ctx, gatherOwn("/bin/postmend", config), nil)
+		cancel()
+		faults := judgeHostAddress(p)
+		if len(faults) != 1 || !strings.Contains(faults[0].What, says) {
+			t.Errorf("%s: %+v", server, faults)
+		}
+	}
+}
