@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"postmend/reinject"
 )
 
 // DefaultConfigFile is read where no other is named.
@@ -177,6 +179,10 @@ func configError(path string, err error) error {
 	} else {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
+	return configFailure(err)
+}
+
+func configFailure(err error) *Failure {
 	return &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
 }
 
@@ -226,7 +232,7 @@ func (c *Config) complete(dir string) error {
 	if c.TrustedNetworks == nil {
 		c.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
-	setDefault(&c.Reinject.Target, "smtp://127.0.0.1:10026")
+	setDefault(&c.Reinject.Target, reinject.DefaultTarget)
 	setDefault(&c.SRS.Separator, "=")
 	setDefault(&c.SRS.MaxAge, Duration(21*24*time.Hour))
 	setDefault(&c.Limits.Deadline, Duration(time.Minute))

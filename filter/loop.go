@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"postmend/reinject"
 )
 
 // A listener without -o content_filter= sends what we handed over through the filter again, and again, until Postfix counts too many hops
@@ -48,7 +50,7 @@ func idOf(words []string) string {
 	return ""
 }
 
-func (f *Filter) usesSendmail() bool { return strings.HasPrefix(f.config.Reinject.Target, "sendmail:") }
+func (f *Filter) usesSendmail() bool { return f.target.Scheme == reinject.Sendmail }
 
 // loops tells whether a message comes straight from our own hand-over.
 func (f *Filter) loops(env *Envelope, m *Message) bool {

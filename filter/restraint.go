@@ -5,12 +5,23 @@ import (
 	"os"
 
 	"postmend/filter/confine"
+	"postmend/reinject"
 )
+
+// Needs are what a filter with this configuration needs of the system; ok is false if nothing can be taken from it. tempDir is
+// the system's temporary directory, as the filter sees it.
+func (c *Config) Needs(tempDir string) (needs confine.Needs, ok bool) {
+	target, err := reinject.ParseTarget(c.Reinject.Target)
+	if err != nil {
+		return confine.Needs{}, false
+	}
+	spoolDir := cmp.Or(c.Limits.SpoolDir, tempDir)
+	return confine.NeedsOf(target, c.Resolver, spoolDir, len(c.LocalDomainsMaps) > 0)
+}
 
 // Confine takes from the process, for good, what the work of this filter does not need. It is for a process that does nothing else.
 func (f *Filter) Confine() error {
-	spoolDir := cmp.Or(f.config.Limits.SpoolDir, os.TempDir())
-	needs, ok := confine.NeedsOf(f.config.Reinject.Target, f.config.Resolver, spoolDir, len(f.config.LocalDomainsMaps) > 0)
+	needs, ok := f.config.Needs(os.TempDir())
 	if !ok {
 		return nil
 	}

@@ -23,11 +23,12 @@ import (
 
 // Filter is a configuration made ready for messages.
 type Filter struct {
-	config *Config
-	policy policy
-	target *reinject.Target
-	commit reinject.Commit
-	now    func() time.Time
+	config     *Config
+	policy     policy
+	target     reinject.Target
+	reinjector *reinject.Reinjector
+	commit     reinject.Commit
+	now        func() time.Time
 }
 
 // Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is right for Postfix.
@@ -48,9 +49,13 @@ func New(config *Config, options Options) (*Filter, error) {
 	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
 	if err := errors.Join(localErr, forceErr, forbidErr, onlyErr); err != nil {
-		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
+		return nil, configFailure(err)
 	}
-	target, err := reinject.New(reinject.Options{
+	target, err := reinject.ParseTarget(config.Reinject.Target)
+	if err != nil {
+		return nil, configFailure(fmt.Errorf("reinject: %w", err))
+	}
+	reinjector, err := reinject.New(reinject.Options{
 		Target:           config.Reinject.Target,
 		User:             config.Reinject.User,
 		PasswordFile:     config.Reinject.PasswordFile,
@@ -60,9 +65,9 @@ func New(config *Config, options Options) (*Filter, error) {
 		Stdout:           options.Stdout,
 	})
 	if err != nil {
-		return nil, &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: fmt.Errorf("reinject: %w", err)}
+		return nil, configFailure(fmt.Errorf("reinject: %w", err))
 	}
-	f := &Filter{config: config, target: target, commit: options.Commit, now: options.Now}
+	f := &Filter{config: config, target: target, reinjector: reinjector, commit: options.Commit, now: options.Now}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -117,7 +122,7 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, report
 	if err != nil {
 		return err
 	}
-	results, err := f.target.Send(ctx, env.client(), f.commit, transactions)
+	results, err := f.reinjector.Send(ctx, env.client(), f.commit, transactions)
 	report.handedOver(results)
 	if err != nil {
 		return handOverFailure(err)

@@ -125,7 +125,7 @@ func (endless) WriteTo(w io.Writer) (n int64, err error) {
 }
 
 // rude answers a whole pipelined envelope with 354 and then calls after with the connection.
-func rude(t *testing.T, after func(net.Conn)) *Target {
+func rude(t *testing.T, after func(net.Conn)) *Reinjector {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

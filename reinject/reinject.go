@@ -12,13 +12,14 @@
 package reinject
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"io"
 )
 
-// Options say where messages go. The zero value is Postfix's listener at smtp://127.0.0.1:10026.
+// Options say where messages go. The zero value is the listener at DefaultTarget.
 type Options struct {
 	// Target is one of
 	//
@@ -45,8 +46,8 @@ type Options struct {
 	Stdout io.Writer
 }
 
-// Target is where messages are handed to. It may be used by several goroutines.
-type Target struct {
+// Reinjector hands messages to a target. It may be used by several goroutines.
+type Reinjector struct {
 	name    string // as in Options.Target; never holds a secret
 	carrier carrier
 }
@@ -62,16 +63,17 @@ type carrier interface {
 type Commit func() (context.Context, error)
 
 // New understands the options. It touches neither network nor files.
-func New(options Options) (*Target, error) {
-	name := options.Target
-	if name == "" {
-		name = "smtp://127.0.0.1:10026"
-	}
-	carrier, err := parseTarget(name, options)
+func New(options Options) (*Reinjector, error) {
+	name := cmp.Or(options.Target, DefaultTarget)
+	target, err := ParseTarget(name)
 	if err != nil {
 		return nil, err
 	}
-	return &Target{name: name, carrier: carrier}, nil
+	carrier, err := target.carrier(name, options)
+	if err != nil {
+		return nil, err
+	}
+	return &Reinjector{name: name, carrier: carrier}, nil
 }
 
 // Client is who brought the message to Postfix, for XFORWARD. An empty value or "unknown" means not known.
@@ -134,7 +136,7 @@ type Result struct {
 //
 // All of it is bounded by ctx, and after commit by its context, and by nothing else. The transactions occupy as many processes of the server at the same time:
 // an smtpd limited to fewer than all filters together may ask for makes them wait for one another until ctx ends.
-func (t *Target) Send(ctx context.Context, client Client, commit Commit, txs []Transaction) ([]Result, error) {
+func (r *Reinjector) Send(ctx context.Context, client Client, commit Commit, txs []Transaction) ([]Result, error) {
 	if commit == nil {
 		commit = func() (context.Context, error) { return ctx, nil }
 	}
@@ -146,17 +148,17 @@ func (t *Target) Send(ctx context.Context, client Client, commit Commit, txs []T
 	for i, tx := range txs {
 		var err error
 		if ready[i], err = check(tx); err != nil {
-			return nil, t.placed(err, recipients)
+			return nil, r.placed(err, recipients)
 		}
 	}
-	results, err := t.carrier.send(ctx, client, commit, ready)
-	return results, t.placed(err, recipients)
+	results, err := r.carrier.send(ctx, client, commit, ready)
+	return results, r.placed(err, recipients)
 }
 
 // placed tells an Error whose it is, and whether others have part in it.
-func (t *Target) placed(err error, recipients int) error {
+func (r *Reinjector) placed(err error, recipients int) error {
 	if e, ok := errors.AsType[*Error](err); ok && e.Target == "" {
-		e.Target = t.name
+		e.Target = r.name
 		e.ofOne = e.Stage == stageRCPT && recipients > 1
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 )
 
 // program writes a shell script that stands for sendmail.
-func program(t *testing.T, script string) *Target {
+func program(t *testing.T, script string) *Reinjector {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sendmail")
@@ -27,8 +27,8 @@ func program(t *testing.T, script string) *Target {
 	return target
 }
 
-func (t *Target) beside(name string) string {
-	return filepath.Join(filepath.Dir(t.carrier.(*sendmailTarget).path), name)
+func (r *Reinjector) beside(name string) string {
+	return filepath.Join(filepath.Dir(r.carrier.(*sendmailTarget).path), name)
 }
 
 func TestSendmailIsRunWithTheEnvelopeInArgvAndTheOctetsAsTheyAre(t *testing.T) {

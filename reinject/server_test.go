@@ -77,7 +77,7 @@ func (s *scripted) start(t *testing.T) *scripted {
 	return s
 }
 
-func (s *scripted) target(t *testing.T, options Options) *Target {
+func (s *scripted) target(t *testing.T, options Options) *Reinjector {
 	t.Helper()
 	if options.Target == "" {
 		options.Target = "smtp://" + s.address

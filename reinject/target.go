@@ -10,43 +10,104 @@ import (
 	"strings"
 )
 
+// DefaultTarget is the re-injection listener that `postmend setup` makes.
+const DefaultTarget = "smtp://127.0.0.1:10026"
+
+// Scheme is the kind of a target.
+type Scheme string
+
+// The schemes of targets, see Options.Target.
+const (
+	SMTP     Scheme = "smtp"
+	SMTPS    Scheme = "smtps"
+	Unix     Scheme = "unix"
+	Sendmail Scheme = "sendmail"
+	Stdout   Scheme = "stdout"
+)
+
+// Target is a parsed Options.Target.
+type Target struct {
+	Scheme Scheme
+	Host   string // of smtp and smtps: a name or an address, IPv6 without brackets
+	Port   uint16 // of smtp and smtps
+	Path   string // of unix and sendmail: absolute
+
+	starttls string // what stands after ?starttls=; "" if nothing does
+}
+
 const targetForms = "smtp://HOST:PORT, smtps://HOST:PORT, unix:/PATH, sendmail:/PATH or stdout:"
 
-func parseTarget(name string, o Options) (carrier, error) {
-	// A secret in the wrong place must not come back in an error.
+// ParseTarget reads one of the forms of Options.Target. Its error never repeats a password.
+func ParseTarget(name string) (Target, error) {
 	if strings.Contains(name, "@") {
-		return nil, errors.New("target holds an @: user and password do not belong into it, set user and password_file")
+		return Target{}, errors.New("target contains an @: user and password do not belong in it, set user and password_file")
 	}
+	scheme, rest, _ := strings.Cut(name, ":")
+	t := Target{Scheme: Scheme(scheme)}
+	switch {
+	case t.Scheme == SMTP || t.Scheme == SMTPS:
+		return t, t.parseAuthority(name, rest)
+	case t.Scheme == Unix || t.Scheme == Sendmail:
+		if !strings.HasPrefix(rest, "/") || strings.ContainsRune(rest, 0) {
+			return Target{}, fmt.Errorf("target %q: want an absolute path after the colon", name)
+		}
+		t.Path = rest
+		return t, nil
+	case name == "stdout:":
+		return t, nil
+	}
+	return Target{}, fmt.Errorf("target %q: want %s", name, targetForms)
+}
+
+// parseAuthority reads what follows "smtp:": //HOST:PORT, and ?starttls=MODE.
+func (t *Target) parseAuthority(name, rest string) error {
+	rest, slashes := strings.CutPrefix(rest, "//")
+	authority, query, hasQuery := strings.Cut(rest, "?")
+	host, port, err := net.SplitHostPort(authority)
+	number, portErr := strconv.ParseUint(port, 10, 16)
+	if !slashes || err != nil || host == "" || portErr != nil || number == 0 || strings.Trim(host, hostCharacters) != "" {
+		return fmt.Errorf("target %q: want %s://HOST:PORT, an IPv6 address as [::1]:PORT", name, t.Scheme)
+	}
+	t.Host, t.Port = host, uint16(number)
+	if !hasQuery {
+		return nil
+	}
+	mode, isSTARTTLS := strings.CutPrefix(query, "starttls=")
+	if _, known := starttlsModes[mode]; !known || !isSTARTTLS || t.Scheme != SMTP {
+		return fmt.Errorf("target %q: only smtp:// takes a word after the ?: "+
+			"starttls=never, starttls=opportunistic or starttls=required", name)
+	}
+	t.starttls = mode
+	return nil
+}
+
+// Address is HOST:PORT of smtp and smtps, an IPv6 address in brackets; the path of the others.
+func (t Target) Address() string {
+	if t.Host == "" {
+		return t.Path
+	}
+	return net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port)))
+}
+
+// IsLocal tells whether the target is on this host: loopback, localhost, a socket, a program.
+func (t Target) IsLocal() bool { return t.Host == "" || isLoopback(t.Host) }
+
+// carrier makes what takes messages to the target. Its errors call the target by name.
+func (t Target) carrier(name string, o Options) (carrier, error) {
 	if (o.User == "") != (o.PasswordFile == "") {
 		return nil, fmt.Errorf("target %q: user and password_file need each other, only one is set", name)
 	}
-	scheme, rest, _ := strings.Cut(name, ":")
-	switch scheme {
-	case "smtp", "smtps":
-		return parseSMTP(name, scheme, rest, o)
-	case "unix":
-		if err := checkPath(name, rest); err != nil {
-			return nil, err
-		}
-		return newSMTP(smtpTarget{network: "unix", address: rest, helo: o.ListenerHELOName}, name, o)
-	}
-	if o.User != "" && (scheme == "sendmail" || scheme == "stdout") {
-		return nil, fmt.Errorf("target %q takes no user and password_file: only SMTP does", name)
-	}
 	switch {
-	case scheme == "sendmail":
-		return &sendmailTarget{path: rest, spoolDir: o.SpoolDir}, checkPath(name, rest)
-	case name == "stdout:":
-		return &stdoutTarget{out: o.Stdout}, nil
+	case t.Scheme == Unix:
+		return newSMTP(smtpTarget{network: "unix", address: t.Path, helo: o.ListenerHELOName}, name, o)
+	case t.Host != "":
+		return t.smtp(name, o)
+	case o.User != "":
+		return nil, fmt.Errorf("target %q takes no user and password_file: only SMTP does", name)
+	case t.Scheme == Sendmail:
+		return &sendmailTarget{path: t.Path, spoolDir: o.SpoolDir}, nil
 	}
-	return nil, fmt.Errorf("target %q: want %s", name, targetForms)
-}
-
-func checkPath(name, path string) error {
-	if !strings.HasPrefix(path, "/") || strings.ContainsRune(path, 0) {
-		return fmt.Errorf("target %q: want an absolute path after the colon", name)
-	}
-	return nil
+	return &stdoutTarget{out: o.Stdout}, nil
 }
 
 // encryption says when a connection turns to TLS.
@@ -61,30 +122,19 @@ const (
 
 var starttlsModes = map[string]encryption{"never": plaintext, "opportunistic": opportunistic, "required": required}
 
-func parseSMTP(name, scheme, rest string, o Options) (carrier, error) {
-	authority, query, hasQuery := strings.Cut(strings.TrimPrefix(rest, "//"), "?")
-	host, port, err := net.SplitHostPort(authority)
-	if number, portErr := strconv.ParseUint(port, 10, 16); !strings.HasPrefix(rest, "//") || err != nil || host == "" ||
-		portErr != nil || number == 0 || strings.Trim(host, hostCharacters) != "" {
-		return nil, fmt.Errorf("target %q: want %s://HOST:PORT, an IPv6 address as [::1]:PORT", name, scheme)
-	}
-	s := smtpTarget{network: "tcp", address: authority, host: host, encryption: immediate}
-	if isLoopback(host) {
+func (t Target) smtp(name string, o Options) (carrier, error) {
+	s := smtpTarget{network: "tcp", address: t.Address(), host: t.Host, encryption: immediate}
+	if isLoopback(t.Host) {
 		s.helo = o.ListenerHELOName
 	}
-	if scheme == "smtp" {
-		s.encryption = defaultEncryption(host, o.User != "")
-	}
-	if hasQuery {
-		mode, found := starttlsModes[strings.TrimPrefix(query, "starttls=")]
-		if !found || scheme != "smtp" || !strings.HasPrefix(query, "starttls=") {
-			return nil, fmt.Errorf("target %q: after the ? only smtp:// takes something: starttls=never, starttls=opportunistic or starttls=required",
-				name)
-		}
+	if mode, set := starttlsModes[t.starttls]; set {
 		s.encryption = mode
+	} else if t.Scheme == SMTP {
+		s.encryption = defaultEncryption(t.Host, o.User != "")
 	}
-	if o.User != "" && s.encryption < required && !isLoopback(host) {
-		return nil, fmt.Errorf("target %q: the password would go to an unverified server, or in clear text: use starttls=required or smtps://", name)
+	if o.User != "" && s.encryption < required && !isLoopback(t.Host) {
+		return nil, fmt.Errorf("target %q: the password would go to an unverified server, or in clear text: "+
+			"use starttls=required or smtps://", name)
 	}
 	return newSMTP(s, name, o)
 }

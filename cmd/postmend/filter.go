@@ -14,6 +14,7 @@ import (
 
 	"postmend/filter"
 	"postmend/postfix"
+	"postmend/reinject"
 )
 
 // envelopeFlags defines the flags that carry pipe(8)'s macros and gives the function that reads them.
@@ -184,10 +185,16 @@ var restrain = func(*filter.Filter) {}
 // refuseStdout keeps a configuration for trials by hand out of Postfix's hands: pipe(8) would read the message as our last words, and
 // take it for delivered. It gives a queue id, and one pipe for standard output and standard error.
 func (r *filterRun) refuseStdout() error {
-	if r.config.Reinject.Target != "stdout:" || r.env.QueueID == "" || !isSameFile(r.stdout, r.stderr) {
+	if !toStdout(r.config) || r.env.QueueID == "" || !isSameFile(r.stdout, r.stderr) {
 		return nil
 	}
 	return &filter.Failure{Kind: filter.Configuration, Reason: `target "stdout:" is for trials by hand, not for master.cf`}
+}
+
+// toStdout tells whether standard output carries the message.
+func toStdout(c *filter.Config) bool {
+	target, err := reinject.ParseTarget(c.Reinject.Target)
+	return err == nil && target.Scheme == reinject.Stdout
 }
 
 func isSameFile(a, b any) bool {
@@ -214,7 +221,7 @@ func (r *filterRun) conclude(report *filter.Report, err error) int {
 		r.log.write(severityOf(err), filter.FailureLine(r.env, err))
 	}
 	lines := r.stdout
-	if r.config != nil && r.config.Reinject.Target == "stdout:" {
+	if r.config != nil && toStdout(r.config) {
 		lines = r.stderr // standard output carries the message
 	}
 	if err == nil {

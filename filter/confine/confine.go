@@ -16,6 +16,8 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
+
+	"postmend/reinject"
 )
 
 // Needs are what stays allowed.
@@ -24,24 +26,24 @@ type Needs struct {
 	TCPPorts []uint16 // may be connected to
 }
 
-// NeedsOf are those of a filter that hands mail to a target such as "smtp://127.0.0.1:10026" and asks a DNS server "host:port", or those of the
-// system if it is "". Ports go for any host. Nothing can be taken, and ok is false, where programs of Postfix's do a part of the work: sendmail(1) as the
-// target, postmap(1) for tables of local domains.
-func NeedsOf(target, resolver, spoolDir string, asksTables bool) (needs Needs, ok bool) {
-	if strings.HasPrefix(target, "sendmail:") || asksTables {
+// NeedsOf gives the needs of a filter that hands mail to a target and asks the DNS server at resolver, "host:port"; "" means
+// those of the system. Ports go for any host. ok is false where nothing can be taken, because programs of Postfix do a part of
+// the work: sendmail(1) as the target, postmap(1) for tables of local domains.
+func NeedsOf(target reinject.Target, resolver, spoolDir string, asksTables bool) (needs Needs, ok bool) {
+	if target.Scheme == reinject.Sendmail || asksTables {
 		return Needs{}, false
 	}
-	needs = Needs{SpoolDir: spoolDir, TCPPorts: []uint16{53}}
-	_, server, _ := strings.Cut(target, "://")
-	server, _, _ = strings.Cut(server, "?")
-	for _, address := range []string{server, resolver} {
-		_, port, err := net.SplitHostPort(address)
-		number, notOne := strconv.ParseUint(port, 10, 16)
-		if err == nil && notOne == nil && !slices.Contains(needs.TCPPorts, uint16(number)) {
-			needs.TCPPorts = append(needs.TCPPorts, uint16(number))
+	ports := []uint16{53}
+	if target.Port != 0 {
+		ports = append(ports, target.Port)
+	}
+	if _, port, err := net.SplitHostPort(resolver); err == nil {
+		if number, err := strconv.ParseUint(port, 10, 16); err == nil {
+			ports = append(ports, uint16(number))
 		}
 	}
-	return needs, true
+	slices.Sort(ports)
+	return Needs{SpoolDir: spoolDir, TCPPorts: slices.Compact(ports)}, true
 }
 
 const (

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"postmend/reinject"
 )
 
 // What is taken is taken for good, so a child process gives it up and tells what it can still do.
@@ -118,7 +120,11 @@ func TestTheNeedsFollowFromTheConfiguration(t *testing.T) {
 		{"sendmail:/usr/sbin/sendmail", "", false, ""},
 		{"smtp://127.0.0.1:10026", "", true, ""},
 	} {
-		needs, ok := NeedsOf(row.target, row.resolver, "/spool", row.asksTables)
+		target, err := reinject.ParseTarget(row.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		needs, ok := NeedsOf(target, row.resolver, "/spool", row.asksTables)
 		if ok != (row.want != "") || ok && needs.String() != row.want {
 			t.Errorf("%s: %t, %s", row.target, ok, needs)
 		}

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"context"
 	"time"
 
@@ -46,8 +45,7 @@ func Run(ctx context.Context, options Options) []Finding {
 func (o *own) restraints() []Finding {
 	var needs *confine.Needs
 	if c := o.config; c != nil {
-		spoolDir := cmp.Or(c.Limits.SpoolDir, DefaultSpoolDir)
-		if found, ok := confine.NeedsOf(c.Reinject.Target, c.Resolver, spoolDir, len(c.LocalDomainsMaps) > 0); ok {
+		if found, ok := c.Needs(DefaultSpoolDir); ok {
 			needs = &found
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
+	"postmend/reinject"
 )
 
 // Postmend is what the rules have to know of our own side.
@@ -277,13 +278,14 @@ func (h *host) isContentFilter() bool {
 
 // listenerAddress is where on this host our target is; ok is false for a target elsewhere.
 func listenerAddress(target string) (kind, address string, ok bool) {
-	if path, found := strings.CutPrefix(target, "unix:"); found {
-		return "unix", filepath.Clean(path), true
+	parsed, err := reinject.ParseTarget(target)
+	switch {
+	case err != nil:
+		return "", "", false
+	case parsed.Scheme == reinject.Unix:
+		return "unix", filepath.Clean(parsed.Path), true
 	}
-	authority, found := strings.CutPrefix(target, "smtp://")
-	authority, _, _ = strings.Cut(authority, "?")
-	host, _, err := net.SplitHostPort(authority)
-	return "inet", authority, found && err == nil && isLoopback(host)
+	return "inet", parsed.Address(), parsed.Scheme == reinject.SMTP && parsed.IsLocal()
 }
 
 func isLoopback(host string) bool {

@@ -13,6 +13,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter"
+	"postmend/reinject"
 )
 
 // areaOwn is what is ours on this host.
@@ -49,7 +50,7 @@ type ownKey struct {
 func gatherOwn(program, configFile string) *own {
 	o := &own{file: Stat(configFile), user: DefaultUser, isRoot: os.Geteuid() == 0}
 	text, _ := os.ReadFile(configFile)
-	o.Postmend = Postmend{Program: program, ConfigFile: configFile, Text: string(text), Target: "smtp://127.0.0.1:10026", Deadline: time.Minute}
+	o.Postmend = Postmend{Program: program, ConfigFile: configFile, Text: string(text), Target: reinject.DefaultTarget, Deadline: time.Minute}
 	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {
 		return o
 	}
@@ -315,7 +316,7 @@ func judgeTarget(o *own) []Fault {
 	if o.config.Reinject.Target != "stdout:" {
 		return nil
 	}
-	return []Fault{{What: `target "stdout:" of [reinject] is for trials by hand`, Edit: o.setKey("reinject.target", "smtp://127.0.0.1:10026")}}
+	return []Fault{{What: `target "stdout:" of [reinject] is for trials by hand`, Edit: o.setKey("reinject.target", reinject.DefaultTarget)}}
 }
 
 func judgeLog(o *own) []Fault {
