@@ -5,9 +5,13 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"postmend/filter/authn/dns"
 )
 
 // ErrTooManyLookups is wrapped by the error of a look-up beyond the limit. It is not temporary: the same message would ask as much again.
@@ -18,53 +22,34 @@ var ErrTooManyLookups = errors.New("the message asks for too many DNS look-ups")
 // none of them can starve another, and the policy of a forged domain be kept out of sight by an expensive SPF record.
 const maxLookups = 500
 
-// Resolver asks DNS for one message: every question once, however many parts of the check want to know, and for absolute names only.
-// It is safe for concurrent use.
+// Resolver asks DNS for one message, and never the hosts file: every question once, however many parts of the check want to know, and
+// for absolute names only. It is safe for concurrent use.
 //
 // An error of its look-ups is a *net.DNSError; IsNotFound means that there is no such record, and that the answer is final. Any other
 // error is temporary, save one that wraps ErrTooManyLookups.
 type Resolver struct {
-	dns *net.Resolver
+	dns *dns.Client
 
 	mu    sync.Mutex
 	asked map[question]*answer
 	count int
 }
 
-type question struct{ kind, name string }
+type question struct {
+	kind dnsmessage.Type
+	name string
+}
 
 type answer struct {
 	done      chan struct{} // closed when the rest is there
-	texts     []string
-	exchanges []*net.MX
-	addresses []net.IPAddr
-	ips       []netip.Addr
-	names     []string
+	records   []dnsmessage.ResourceBody
 	err       error
-	abandoned bool        // who asked gave up before the answer came
-	noName    atomic.Bool // the server said NXDOMAIN
+	abandoned bool // who asked gave up before the answer came
 }
 
 // New makes a resolver for one message, which asks the DNS server at addr, "host:port"; "" means those of the system.
 func New(addr string) *Resolver {
-	return newResolver(func(ctx context.Context, network, system string) (net.Conn, error) {
-		var dialer net.Dialer
-		if addr != "" {
-			system = addr
-		}
-		return dialer.DialContext(ctx, network, system)
-	})
-}
-
-func newResolver(dial func(ctx context.Context, network, addr string) (net.Conn, error)) *Resolver {
-	listening := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return listen(ctx, conn), nil
-	}
-	return &Resolver{dns: &net.Resolver{PreferGo: true, Dial: listening}, asked: map[question]*answer{}}
+	return &Resolver{dns: dns.New(addr), asked: map[question]*answer{}}
 }
 
 // Count is how many different questions were asked.
@@ -76,56 +61,101 @@ func (r *Resolver) Count() int {
 
 // LookupTXT gives the TXT records of a name, the strings of each joined.
 func (r *Resolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	a := r.ask(ctx, "TXT", name, func(ctx context.Context, name string, a *answer) {
-		a.texts, a.err = r.dns.LookupTXT(ctx, name)
-	})
-	return a.texts, a.err
+	a := r.ask(ctx, dnsmessage.TypeTXT, name)
+	var texts []string
+	for _, record := range a.records {
+		if text, ok := record.(*dnsmessage.TXTResource); ok {
+			texts = append(texts, strings.Join(text.TXT, ""))
+		}
+	}
+	return texts, a.err
 }
 
-// LookupMX gives the MX records of a name. There can be some beside an error, if others are malformed.
+// LookupMX gives the MX records of a name, the preferred ones first. Names in them are absolute.
 func (r *Resolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	a := r.ask(ctx, "MX", name, func(ctx context.Context, name string, a *answer) {
-		a.exchanges, a.err = r.dns.LookupMX(ctx, name)
-	})
-	return a.exchanges, a.err
+	a := r.ask(ctx, dnsmessage.TypeMX, name)
+	var exchanges []*net.MX
+	for _, record := range a.records {
+		if mx, ok := record.(*dnsmessage.MXResource); ok {
+			exchanges = append(exchanges, &net.MX{Host: mx.MX.String(), Pref: mx.Pref})
+		}
+	}
+	slices.SortStableFunc(exchanges, func(a, b *net.MX) int { return int(a.Pref) - int(b.Pref) })
+	return exchanges, a.err
 }
 
-// LookupIPAddr gives the A and AAAA records of a name.
+// LookupIPAddr gives the A and AAAA records of a name. Beside an error there can be those of one type.
 func (r *Resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
-	a := r.ask(ctx, "A", host, func(ctx context.Context, name string, a *answer) {
-		a.addresses, a.err = r.dns.LookupIPAddr(ctx, name)
-	})
-	return a.addresses, a.err
+	networks := [...]string{"ip4", "ip6"}
+	var ips [len(networks)][]netip.Addr
+	var errs [len(networks)]error
+	var asking sync.WaitGroup
+	for i, network := range networks {
+		asking.Go(func() { ips[i], errs[i] = r.LookupNetIP(ctx, network, host) })
+	}
+	asking.Wait()
+	var found []net.IPAddr
+	var err error
+	for i := range networks {
+		for _, ip := range ips[i] {
+			found = append(found, net.IPAddr{IP: ip.AsSlice()})
+		}
+		if errs[i] != nil && (err == nil || !isNotFound(errs[i])) {
+			err = errs[i]
+		}
+	}
+	if len(found) > 0 && isNotFound(err) {
+		err = nil
+	}
+	return found, err
 }
 
 // LookupNetIP gives the A records of a name if network is ip4, its AAAA records if it is ip6.
 func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	a := r.ask(ctx, network, host, func(ctx context.Context, name string, a *answer) {
-		a.ips, a.err = r.dns.LookupNetIP(ctx, network, name)
-		var unsuitable *net.AddrError
-		if errors.As(a.err, &unsuitable) { // all are of the other family, as /etc/hosts or a mapped address in an AAAA record can have it
-			a.err = &net.DNSError{Err: unsuitable.Err, Name: name, IsNotFound: true}
+	kind := dnsmessage.TypeA
+	if network == "ip6" {
+		kind = dnsmessage.TypeAAAA
+	}
+	a := r.ask(ctx, kind, host)
+	var ips []netip.Addr
+	for _, record := range a.records {
+		switch address := record.(type) {
+		case *dnsmessage.AResource:
+			ips = append(ips, netip.AddrFrom4(address.A))
+		case *dnsmessage.AAAAResource:
+			if ip := netip.AddrFrom16(address.AAAA); !ip.Is4In6() { // no address of the other family
+				ips = append(ips, ip)
+			}
 		}
-	})
-	return a.ips, a.err
+	}
+	if len(ips) == 0 && a.err == nil {
+		return nil, &net.DNSError{Err: "no address of that family", Name: host, IsNotFound: true}
+	}
+	return ips, a.err
 }
 
-// LookupAddr gives the names of an address.
+// LookupAddr gives the names of an address, absolute.
 func (r *Resolver) LookupAddr(ctx context.Context, addr string) ([]string, error) {
-	a := r.ask(ctx, "PTR", addr, func(ctx context.Context, name string, a *answer) {
-		a.names, a.err = r.dns.LookupAddr(ctx, addr)
-	})
-	return a.names, a.err
+	ip, err := netip.ParseAddr(addr)
+	if err != nil {
+		return nil, &net.DNSError{Err: "no address to ask for", Name: addr, IsNotFound: true}
+	}
+	a := r.ask(ctx, dnsmessage.TypePTR, dns.ReverseName(ip))
+	var names []string
+	for _, record := range a.records {
+		if ptr, ok := record.(*dnsmessage.PTRResource); ok {
+			names = append(names, ptr.PTR.String())
+		}
+	}
+	return names, a.err
 }
 
 // Exists tells whether a domain exists as DMARC means it: a query for it is not answered with NXDOMAIN (RFC 9989 section 3.2.13). It
 // asks for the TXT records, which SPF mostly wants as well.
 func (r *Resolver) Exists(ctx context.Context, name string) (bool, error) {
-	a := r.ask(ctx, "TXT", name, func(ctx context.Context, name string, a *answer) {
-		a.texts, a.err = r.dns.LookupTXT(ctx, name)
-	})
+	a := r.ask(ctx, dnsmessage.TypeTXT, name)
 	if a.err == nil || isNotFound(a.err) {
-		return !a.noName.Load(), nil
+		return !errors.Is(a.err, dns.ErrNoSuchName), nil
 	}
 	return false, a.err
 }
@@ -137,16 +167,13 @@ func isNotFound(err error) bool {
 }
 
 // ask answers from memory, waits for one who asks the same already, or asks.
-func (r *Resolver) ask(ctx context.Context, kind, name string, look func(context.Context, string, *answer)) *answer {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if name == "" {
-		return &answer{err: &net.DNSError{Err: "no name to ask for", IsNotFound: true}}
-	}
+func (r *Resolver) ask(ctx context.Context, kind dnsmessage.Type, name string) *answer {
+	name = lowerASCII(strings.TrimSuffix(name, "."))
 	q := question{kind, name}
 	for {
 		a, mine := r.begin(q)
 		if mine {
-			look(context.WithValue(ctx, answerKey{}, a), name+".", a)
+			a.records, a.err = r.dns.Lookup(ctx, name, kind)
 			r.end(ctx, q, a)
 			return a
 		}
@@ -156,13 +183,24 @@ func (r *Resolver) ask(ctx context.Context, kind, name string, look func(context
 			select {
 			case <-a.done: // what is known stays known after the deadline
 			default:
-				return &answer{err: temporary(name, ctx.Err())}
+				return &answer{err: &net.DNSError{Err: ctx.Err().Error(), UnwrapErr: ctx.Err(), Name: name, IsTemporary: true}}
 			}
 		}
 		if !a.abandoned || ctx.Err() != nil {
 			return a
 		}
 	}
+}
+
+// lowerASCII leaves octets over 127 as they are: to DNS they are no letters (RFC 4343).
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // begin finds the answer to a question, or makes room for it; then it is for the caller to ask, and to call end.
@@ -184,93 +222,11 @@ func (r *Resolver) begin(q question) (a *answer, mine bool) {
 }
 
 func (r *Resolver) end(ctx context.Context, q question, a *answer) {
-	if a.err != nil && !isNotFound(a.err) {
-		a.err = temporary(q.name, a.err)
-		a.abandoned = ctx.Err() != nil
-	}
+	a.abandoned = a.err != nil && !isNotFound(a.err) && ctx.Err() != nil
 	if a.abandoned { // one with more time may ask again
 		r.mu.Lock()
 		delete(r.asked, q)
 		r.mu.Unlock()
 	}
 	close(a.done)
-}
-
-// temporary makes an error say that it is: RFC 7208 section 2.6.6 counts every rcode but 0 and 3 as transient, Go only some.
-func temporary(name string, err error) *net.DNSError {
-	failure := net.DNSError{Err: err.Error(), UnwrapErr: err, Name: name, IsTimeout: errors.Is(err, context.DeadlineExceeded)}
-	var cause *net.DNSError
-	if errors.As(err, &cause) {
-		failure = *cause
-	}
-	failure.IsTemporary = true
-	return &failure
-}
-
-// answerKey is how a connection knows for which answer it was opened.
-type answerKey struct{}
-
-// listen has NXDOMAIN noted, which Go's resolver does not tell from a name without such records.
-func listen(ctx context.Context, conn net.Conn) net.Conn {
-	a, ok := ctx.Value(answerKey{}).(*answer)
-	if !ok {
-		return conn
-	}
-	if packets, ok := conn.(*net.UDPConn); ok {
-		return &packetListener{UDPConn: packets, answer: a}
-	}
-	return &streamListener{Conn: conn, answer: a}
-}
-
-// hear notes the code of a reply (RFC 1035 section 4.1.1), if it is one to the question: an id, and the bit that says reply.
-func (a *answer) hear(id [2]byte, reply []byte) {
-	if len(reply) >= 4 && [2]byte(reply) == id && reply[2]&0x80 != 0 && reply[3]&0x0f == 3 {
-		a.noName.Store(true)
-	}
-}
-
-// packetListener embeds the UDP connection, because Go's resolver asks whether it is a net.PacketConn.
-type packetListener struct {
-	*net.UDPConn
-	answer *answer
-	id     [2]byte
-}
-
-func (l *packetListener) Write(query []byte) (int, error) {
-	if len(query) >= 2 {
-		l.id = [2]byte(query)
-	}
-	return l.UDPConn.Write(query)
-}
-
-func (l *packetListener) Read(p []byte) (int, error) {
-	n, err := l.UDPConn.Read(p)
-	l.answer.hear(l.id, p[:n])
-	return n, err
-}
-
-// streamListener strips the two octets of length (RFC 1035 section 4.2.2). Go's resolver opens a connection for each question.
-type streamListener struct {
-	net.Conn
-	answer *answer
-	id     [2]byte
-	head   []byte
-}
-
-func (l *streamListener) Write(query []byte) (int, error) {
-	if len(query) >= 4 {
-		l.id = [2]byte(query[2:])
-	}
-	return l.Conn.Write(query)
-}
-
-func (l *streamListener) Read(p []byte) (int, error) {
-	n, err := l.Conn.Read(p)
-	if missing := 6 - len(l.head); missing > 0 {
-		l.head = append(l.head, p[:min(n, missing)]...)
-		if len(l.head) == 6 {
-			l.answer.hear(l.id, l.head[2:])
-		}
-	}
-	return n, err
 }

@@ -50,10 +50,12 @@ func TestEachQuestionIsAskedOnce(t *testing.T) {
 
 func TestOnlyNXDOMAINMeansThatANameDoesNotExist(t *testing.T) {
 	long := strings.Repeat("x", 2000)
-	s := serve(t, "a.b.example.org A 192.0.2.1\nlong.example.org TXT "+long+"\nbroken.example.org SERVFAIL")
+	s := serve(t, "a.b.example.org A 192.0.2.1\nlong.example.org TXT "+long+"\nbroken.example.org SERVFAIL\n"+
+		"alias.example.org CNAME gone.example.org") // RFC 6604 section 3: the code is of the end of the chain
 	r := New(s.Addr())
 	for name, want := range map[string]bool{
 		"a.b.example.org": true, "b.example.org": true, "long.example.org": true, "x.example.org": false, "x.a.b.example.org": false,
+		"alias.example.org": false,
 	} {
 		if got, err := r.Exists(t.Context(), name); got != want || err != nil {
 			t.Errorf("%s: %v, %v, want %v", name, got, err, want)
@@ -61,19 +63,6 @@ func TestOnlyNXDOMAINMeansThatANameDoesNotExist(t *testing.T) {
 	}
 	if _, err := r.Exists(t.Context(), "broken.example.org"); err == nil || isNotFound(err) {
 		t.Errorf("SERVFAIL: %v", err)
-	}
-}
-
-func TestNXDOMAINIsHeardOverTCPToo(t *testing.T) {
-	s := serve(t, "example.org A 192.0.2.1")
-	r := newResolver(func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var dialer net.Dialer
-		return dialer.DialContext(ctx, "tcp", s.Addr())
-	})
-	for name, want := range map[string]bool{"example.org": true, "gone.example.org": false} {
-		if got, err := r.Exists(t.Context(), name); got != want || err != nil {
-			t.Errorf("%s: %v, %v, want %v", name, got, err, want)
-		}
 	}
 }
 
@@ -148,5 +137,32 @@ func TestNamesThatAreNoneAreNotAsked(t *testing.T) {
 	}
 	if q := s.Queries(); len(q) != 0 {
 		t.Errorf("%q", q)
+	}
+}
+
+// RFC 7208 section 7.3 makes names of whatever stands before the @; RFC 2181 section 11 lets a name have any octets.
+func TestEveryNameThatDNSAllowsIsAsked(t *testing.T) {
+	for _, name := range []string{
+		"strong+bad._spf.example.org", "a=b.example.org", "x!#$%&'*/?^`{|}~y.example.org", "b\xfc\xc4cher.example.org", "bücher.example.org",
+		"-a-.example.org", "_.example.org", "1.2.3.4", "localhost", strings.Repeat("a.", 126) + "b",
+		strings.Repeat("a", 63) + ".example.org",
+	} {
+		s := serve(t, name+" A 192.0.2.1")
+		ips, err := New(s.Addr()).LookupNetIP(t.Context(), "ip4", name)
+		if err != nil || len(ips) != 1 || ips[0].String() != "192.0.2.1" {
+			t.Errorf("%.80q: %v, %v; asked %q", name, ips, err, s.Queries())
+		}
+	}
+}
+
+// Every hosts file has this name, with another address.
+func TestTheHostsFileIsNotRead(t *testing.T) {
+	s := serve(t, "localhost A 192.0.2.10\nlocalhost AAAA 2001:db8::10")
+	found, err := New(s.Addr()).LookupIPAddr(t.Context(), "localhost")
+	if len(found) != 2 || found[0].String() != "192.0.2.10" || found[1].String() != "2001:db8::10" || err != nil {
+		t.Errorf("%v, %v", found, err)
+	}
+	if found, err := New(serve(t, "").Addr()).LookupIPAddr(t.Context(), "localhost"); !isNotFound(err) {
+		t.Errorf("%v, %v", found, err)
 	}
 }

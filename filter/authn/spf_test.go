@@ -27,6 +27,9 @@ void.example.org TXT v=spf1 a:v1.example.org a:v2.example.org a:v3.example.org +
 local.example.org TXT v=spf1 exists:%{l}.users.example.org -all
 alice.users.example.org A 127.0.0.2
 postmaster.users.example.org A 127.0.0.2
+alice+lists.users.example.org A 127.0.0.2
+btv1==0123456789==alice.users.example.org A 127.0.0.2
+al!c#e'/x.users.example.org A 127.0.0.2
 xn--bcher-kva.example TXT v=spf1 +all
 `
 
@@ -54,6 +57,10 @@ func TestSPF(t *testing.T) {
 		{"192.0.2.1", "", "alice@fail.example.org", TempError, "mailfrom", "fail.example.org", "4.4"},
 		{"192.0.2.1", "", "alice@tempinc.example.org", TempError, "mailfrom", "tempinc.example.org", "5.2"},
 		{"192.0.2.1", "", "alice@local.example.org", Pass, "mailfrom", "local.example.org", "7.2"},
+		{"192.0.2.1", "", "alice+lists@local.example.org", Pass, "mailfrom", "local.example.org", "7.3: whatever is in the local part"},
+		{"192.0.2.1", "", "btv1==0123456789==alice@local.example.org", Pass, "mailfrom", "local.example.org", "7.3"},
+		{"192.0.2.1", "", "al!c#e'/x@local.example.org", Pass, "mailfrom", "local.example.org", "7.3"},
+		{"192.0.2.1", "", "mallory+lists@local.example.org", Fail, "mailfrom", "local.example.org", "7.3"},
 		{"192.0.2.1", "", "mallory@local.example.org", Fail, "mailfrom", "local.example.org", "7.2"},
 		{"192.0.2.1", "", "@local.example.org", Pass, "mailfrom", "local.example.org", "4.3: postmaster if there is no local part"},
 		{"192.0.2.1", "", `"a@b"@example.org`, Pass, "mailfrom", "example.org", "the last @ counts"},

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"postmend/filter/authn"
+	"postmend/filter/authn/dns"
 	"postmend/filter/authn/spf"
 )
 
@@ -57,13 +58,13 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	if o.myhostname != "" {
 		p.hostname = o.myhostname
 	}
-	dns := outsideView{authn.New(o.config.Resolver), o.config.Resolver}
+	resolver := authn.New(o.config.Resolver)
 	var ips []net.IP
 	if host != nil {
 		ips = host.Addresses()
 		p.relayhost = host.Main("relayhost")
 	}
-	named, err := dns.LookupIPAddr(ctx, p.hostname)
+	named, err := resolver.LookupIPAddr(ctx, p.hostname)
 	p.hostErr = err
 	for _, a := range named {
 		if !a.IP.IsLoopback() && !slices.ContainsFunc(ips, a.IP.Equal) {
@@ -75,17 +76,17 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	var asking sync.WaitGroup
 	for i, ip := range ips {
 		p.addresses[i].ip = ip
-		asking.Go(func() { p.addresses[i].ask(ctx, dns, p.hostname, p.srsDomain) })
+		asking.Go(func() { p.addresses[i].ask(ctx, resolver, p.hostname, p.srsDomain) })
 	}
 	if p.srsDomain != "" {
-		asking.Go(func() { p.spfTexts, _ = dns.LookupTXT(ctx, p.srsDomain) })
-		asking.Go(func() { p.askMX(ctx, dns) })
+		asking.Go(func() { p.spfTexts, _ = resolver.LookupTXT(ctx, p.srsDomain) })
+		asking.Go(func() { p.askMX(ctx, resolver) })
 	}
 	p.keys = make([]publishedKey, len(o.keys))
 	for i, k := range o.keys {
 		p.keys[i].ownKey = k
 		if k.key != nil {
-			asking.Go(func() { p.keys[i].texts, p.keys[i].err = dns.LookupTXT(ctx, k.key.RecordName()) })
+			asking.Go(func() { p.keys[i].texts, p.keys[i].err = resolver.LookupTXT(ctx, k.key.RecordName()) })
 		}
 	}
 	for _, k := range o.keys {
@@ -95,25 +96,25 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	}
 	for i := range p.dmarc {
 		d := &p.dmarc[i]
-		asking.Go(func() { d.texts, _ = dns.LookupTXT(ctx, "_dmarc."+d.domain) })
-		asking.Go(func() { d.result = authn.EvaluateDMARC(ctx, dns.Resolver, []string{d.domain}, authn.SPF{}, nil) })
+		asking.Go(func() { d.texts, _ = resolver.LookupTXT(ctx, "_dmarc."+d.domain) })
+		asking.Go(func() { d.result = authn.EvaluateDMARC(ctx, resolver, []string{d.domain}, authn.SPF{}, nil) })
 	}
 	asking.Wait()
 	return p
 }
 
-func (a *address) ask(ctx context.Context, dns outsideView, hostname, srsDomain string) {
+func (a *address) ask(ctx context.Context, resolver *authn.Resolver, hostname, srsDomain string) {
 	var asking sync.WaitGroup
 	if srsDomain != "" {
 		asking.Go(func() {
 			ip, _ := netip.AddrFromSlice(a.ip)
-			a.spf = spf.Check(ctx, dns, spf.Query{IP: ip, HELO: hostname, Domain: srsDomain})
+			a.spf = spf.Check(ctx, resolver, spf.Query{IP: ip, HELO: hostname, Domain: srsDomain})
 		})
 	}
 	asking.Go(func() {
-		a.names, a.ptrErr = dns.LookupAddr(ctx, a.ip.String())
+		a.names, a.ptrErr = resolver.LookupAddr(ctx, a.ip.String())
 		for _, name := range a.names {
-			found, _ := dns.LookupIPAddr(ctx, name)
+			found, _ := resolver.LookupIPAddr(ctx, name)
 			if slices.ContainsFunc(found, func(f net.IPAddr) bool { return f.IP.Equal(a.ip) }) {
 				a.confirmed = strings.TrimSuffix(name, ".")
 			}
@@ -122,11 +123,11 @@ func (a *address) ask(ctx context.Context, dns outsideView, hostname, srsDomain 
 	asking.Wait()
 }
 
-func (p *published) askMX(ctx context.Context, dns outsideView) {
-	p.mx, p.mxErr = dns.LookupMX(ctx, p.srsDomain)
+func (p *published) askMX(ctx context.Context, resolver *authn.Resolver) {
+	p.mx, p.mxErr = resolver.LookupMX(ctx, p.srsDomain)
 	for _, mx := range p.mx {
 		name := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
-		found, _ := dns.LookupIPAddr(ctx, mx.Host)
+		found, _ := resolver.LookupIPAddr(ctx, mx.Host)
 		p.mxHere[mx.Host] = name == p.hostname || slices.ContainsFunc(found, func(f net.IPAddr) bool { return p.isOurs(f.IP) })
 	}
 }
@@ -155,8 +156,7 @@ func (p *published) judge() []Finding { return apply("DNS", dnsRules, p) }
 // unknown is the fault that DNS did not answer: our server, or that of the zone behind it.
 func (p *published) unknown(name string, err error) []Fault {
 	fault := Fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: Warning}
-	var failure *net.DNSError
-	if errors.As(err, &failure) && failure.Err == "server misbehaving" { // Go's word for SERVFAIL
+	if errors.Is(err, dns.ErrServerFailure) {
 		fault.What += "; its name servers are silent, or their DNSSEC is broken: dig +trace " + strings.TrimSuffix(name, ".")
 		return []Fault{fault}
 	}
@@ -200,12 +200,13 @@ func judgePTR(p *published) []Fault {
 	}
 	var faults []Fault
 	for _, a := range p.addresses {
-		record := reverseName(a.ip) + " IN PTR " + p.hostname + "."
+		name := reverseName(a.ip)
+		record := name + ". IN PTR " + p.hostname + "."
 		switch {
 		case a.ip.IsPrivate():
 			faults = append(faults, Fault{What: a.ip.String() + " is a private address; name the public one in proxy_interfaces of main.cf", Severity: Note})
 		case a.ptrErr != nil && !isNotFound(a.ptrErr):
-			faults = append(faults, p.unknown(reverseName(a.ip), a.ptrErr)...)
+			faults = append(faults, p.unknown(name, a.ptrErr)...)
 		case len(a.names) == 0:
 			faults = append(faults, Fault{What: a.ip.String() + " has no name (PTR)", Publish: record})
 		case a.confirmed == "":
@@ -215,19 +216,9 @@ func judgePTR(p *published) []Fault {
 	return faults
 }
 
-// reverseName is where the PTR record of an address stands (RFC 1035 section 3.5, RFC 3596 section 2.5).
 func reverseName(ip net.IP) string {
-	name := ""
-	if v4 := ip.To4(); v4 != nil {
-		for _, octet := range v4 {
-			name = fmt.Sprintf("%d.", octet) + name
-		}
-		return name + "in-addr.arpa."
-	}
-	for _, octet := range ip {
-		name = fmt.Sprintf("%x.%x.", octet&15, octet>>4) + name
-	}
-	return name + "ip6.arpa."
+	address, _ := netip.AddrFromSlice(ip)
+	return dns.ReverseName(address)
 }
 
 func judgeSPF(p *published) []Fault {

@@ -78,7 +78,15 @@ func (z zone) node(name string) *node {
 }
 
 // absolute is the name by which a node is found.
-func absolute(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) + "." }
+func absolute(name string) string {
+	folded := []byte(strings.TrimSuffix(name, ".") + ".")
+	for i, c := range folded {
+		if 'A' <= c && c <= 'Z' { // only ASCII letters have a case (RFC 4343)
+			folded[i] = c + 'a' - 'A'
+		}
+	}
+	return string(folded)
+}
 
 func parseName(s string) (dnsmessage.Name, error) {
 	name := absolute(s)

@@ -1,0 +1,138 @@
+// Package dns asks DNS, and nothing but DNS: a stub resolver (RFC 1034 section 5.3.1) that puts one question for one absolute name to the
+// recursive servers of resolv.conf(5), or to one that it is given. Package net is not used for this, because it reads the hosts file
+// first, refuses names with characters that host names lack but DNS allows (RFC 2181 section 11), and does not tell NXDOMAIN from a
+// name without such records.
+//
+// A reply counts only if it comes from the address that was asked, to a port and with an id that cannot be guessed, and repeats the
+// question (RFC 5452 section 9.1); others are passed over. It does not validate DNSSEC. No name is special, localhost included, but for
+// those below .onion, which are never asked for (RFC 7686).
+package dns
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// What the errors of Lookup wrap.
+var (
+	ErrNoSuchName    = errors.New("no such name")                // NXDOMAIN, as distinct from a name without such records
+	ErrServerFailure = errors.New("the server answers SERVFAIL") // that of the zone is silent, or its DNSSEC is broken
+)
+
+var (
+	errNoSuchRecord = errors.New("no such record")
+	errGarbled      = errors.New("the reply cannot be read")
+	errLame         = errors.New("the server does not know the answer and does not ask others")
+	errTruncated    = errors.New("the reply is cut off")
+	errLoop         = errors.New("the aliases of the name lead nowhere")
+)
+
+const maxName = 253 // octets of a name without final dot (RFC 1035 section 2.3.4)
+
+// Client asks. It is safe for concurrent use.
+type Client struct {
+	servers  []string      // "host:port", in the order in which they are asked
+	timeout  time.Duration // for one server to answer
+	attempts int           // how often each server is asked
+	overTCP  bool          // UDP is not used
+}
+
+// New makes a client of the server at addr, "host:port". With "" it is of those in resolv.conf(5).
+func New(addr string) *Client {
+	if addr == "" {
+		return readConfig("/etc/resolv.conf")
+	}
+	return &Client{servers: []string{addr}, timeout: defaultTimeout, attempts: defaultAttempts}
+}
+
+// Lookup gives the records of a type that a name has, aliases followed; the name has no final dot. Only the types A, AAAA, CNAME, MX, PTR
+// and TXT are read.
+//
+// An error is a *net.DNSError. With IsNotFound there is no such record, and the answer is final; it wraps ErrNoSuchName if the name does
+// not exist. A name that DNS has no form for has no records. Any other error is temporary.
+func (c *Client) Lookup(ctx context.Context, name string, kind dnsmessage.Type) ([]dnsmessage.ResourceBody, error) {
+	q, ok := question(name, kind)
+	if !ok {
+		return nil, failure(name, errNoSuchRecord)
+	}
+	if isBelow(name, "onion") {
+		return nil, failure(name, ErrNoSuchName)
+	}
+	var err error
+	for range c.attempts {
+		for _, server := range c.servers {
+			if ctx.Err() != nil {
+				return nil, failure(name, ctx.Err())
+			}
+			var records []dnsmessage.ResourceBody
+			if records, err = c.ask(ctx, server, q); err == nil || err == ErrNoSuchName || err == errNoSuchRecord {
+				return records, failure(name, err)
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return nil, failure(name, err)
+}
+
+// question is not ok if DNS has no form for the name (RFC 1035 section 2.3.4).
+func question(name string, kind dnsmessage.Type) (q dnsmessage.Question, ok bool) {
+	if len(name) > maxName {
+		return q, false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 {
+			return q, false
+		}
+	}
+	absolute, err := dnsmessage.NewName(name + ".")
+	return dnsmessage.Question{Name: absolute, Type: kind, Class: dnsmessage.ClassINET}, err == nil
+}
+
+// isBelow tells whether a name is that top-level domain or below it.
+func isBelow(name, top string) bool {
+	return strings.EqualFold(name[strings.LastIndexByte(name, '.')+1:], top)
+}
+
+// failure is nil if err is.
+func failure(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	isFinal := err == ErrNoSuchName || err == errNoSuchRecord
+	timeout, ok := errors.AsType[net.Error](err)
+	return &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, IsNotFound: isFinal, IsTemporary: !isFinal,
+		IsTimeout: ok && timeout.Timeout()}
+}
+
+// rotated begins with any of the servers, as resolv.conf(5)'s option rotate has it.
+func rotated(servers []string) []string {
+	first := rand.IntN(len(servers))
+	return append(servers[first:len(servers):len(servers)], servers[:first]...)
+}
+
+// ReverseName is where the PTR records of an address stand, without final dot (RFC 1035 section 3.5, RFC 3596 section 2.5).
+func ReverseName(ip netip.Addr) string {
+	var labels []string
+	if ip = ip.Unmap(); ip.Is4() {
+		for _, octet := range slices.Backward(ip.AsSlice()) {
+			labels = append(labels, strconv.Itoa(int(octet)))
+		}
+		return strings.Join(labels, ".") + ".in-addr.arpa"
+	}
+	const digits = "0123456789abcdef"
+	for _, octet := range slices.Backward(ip.AsSlice()) {
+		labels = append(labels, digits[octet&15:][:1], digits[octet>>4:][:1])
+	}
+	return strings.Join(labels, ".") + ".ip6.arpa"
+}
