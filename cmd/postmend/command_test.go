@@ -108,6 +108,21 @@ func TestFilterPrintsTheMendedMessageByHand(t *testing.T) {
 	}
 }
 
+// An alias of three, by hand; pipe(8) repeats the word for each recipient.
+func TestOneOriginalRecipientCountsForAllRecipients(t *testing.T) {
+	for _, originals := range [][]string{{"info@example.org"}, {"info@example.org", "info@example.org", "info@example.org"}} {
+		w := newWorld(t)
+		args := []string{"explain", "-f", "alice@b.example", "--client-address=192.0.2.1", "--json"}
+		for _, original := range originals {
+			args = append(args, "--original-recipient="+original)
+		}
+		exit, out, errs := w.run(message, append(args, "--", "a@remote.example", "b@remote.example", "c@elsewhere.example")...)
+		if exit != 0 || strings.Count(strings.SplitN(out, "deliveries", 2)[0], `"original": "info@example.org"`) != 3 {
+			t.Errorf("%q: exit %d, %s\n%s", originals, exit, errs, out)
+		}
+	}
+}
+
 func TestEmptyAndUnknownFlagsMeanNotKnown(t *testing.T) {
 	w := newWorld(t)
 	args := []string{"filter", "-f", ""}
@@ -258,7 +273,8 @@ func TestEveryMisuseKeepsTheMail(t *testing.T) {
 	w := newWorld(t)
 	for _, args := range [][]string{
 		{"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"}, {"filter", "--mumble", "--", "x@example.org"}, {"filter", "--size=big", "--", "x@example.org"}, {"filter", "--size=12x", "--", "x@example.org"},
-		{"filter", "--size=-1", "--", "x@example.org"}, {"filter", "--original-recipient=a@b.example", "--", "x@example.org", "y@example.org"},
+		{"filter", "--size=-1", "--", "x@example.org"}, {"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--", "x@example.org", "y@example.org", "z@example.org"},
+		{"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--", "x@example.org"},
 		{"filter", "--help", "-f", "a@b.example", "--", "x@example.org"}, {"filter", "-h", "--", "x@example.org"}, {"filter", "-hx@example.org"},
 		{"mumble"}, {"-f", "a@b.example"}, {"fliter", "-f", "a@b.example", "--", "x@example.org"}, {"srs"}, {"srs", "mumble"}, {"srs", "forward"}, {"dkim"}, {"version", "x"},
 		{"explain"}, {"demo", "a", "b"}, {"demo", "/nonexistent"}, {"dkim", "genkey"}, {"--version", "x"}, {"filter", "--version"},

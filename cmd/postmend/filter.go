@@ -32,15 +32,15 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 	flags.StringVar(&env.SASLUsername, "sasl-username", "", "${sasl_username}")
 	flags.StringVar(&env.ID, "envid", "", "${envid}, Postfix 3.9 and later")
 	flags.StringVar(&size, "size", "", "${size}, in octets")
-	flags.StringArrayVar(&originals, "original-recipient", nil, "${original_recipient}, once for each recipient")
+	flags.StringArrayVar(&originals, "original-recipient", nil, "${original_recipient}: one for each recipient, in the same order, or one for all of them")
 	return func(recipients []string) (*filter.Envelope, error) {
-		if n := len(originals); n > 0 && n != len(recipients) {
-			return nil, usageError{fmt.Errorf("%d --original-recipient for %d recipients", n, len(recipients))}
+		if n := len(originals); n > 1 && n != len(recipients) {
+			return nil, usageError{fmt.Errorf("%d --original-recipient for %d recipients: give one for each, or one for all", n, len(recipients))}
 		}
 		for i, address := range recipients {
 			r := filter.Recipient{Address: address}
 			if len(originals) > 0 {
-				r.Original = filter.Known(originals[i])
+				r.Original = filter.Known(originals[min(i, len(originals)-1)])
 			}
 			env.Recipients = append(env.Recipients, r)
 		}
