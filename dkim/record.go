@@ -26,6 +26,7 @@ type publicKey struct {
 	exact    bool   // t=s: the domain of i= is that of d=
 	hashes   []byte // h=, as it stands there; nil allows all
 	services []byte // s=
+	several  bool   // it stood beside other records
 }
 
 // chooseKey takes the first of several records that can be used: RFC 6376 section 3.6.2.2 leaves open what several mean, and
@@ -35,6 +36,7 @@ func chooseKey(records []string) (*publicKey, *problem) {
 	for i, record := range records[:min(len(records), maxRecords)] {
 		key, p := parseKey(record)
 		if p == nil {
+			key.several = len(records) > 1
 			return key, nil
 		}
 		if i == 0 {

@@ -22,6 +22,9 @@ func newSignature(field Field, f form) *Signature {
 	return &Signature{signature: s, problem: p}
 }
 
+// ParseSignature reads a DKIM-Signature field (RFC 6376 section 3.5), for its Summary.
+func ParseSignature(field Field) *Signature { return newSignature(field, dkimSignature) }
+
 // ParseMessageSignature reads an ARC-Message-Signature field (RFC 8617 section 4.1.2). It is to be given to NewVerifier.
 func ParseMessageSignature(field Field) *Signature { return newSignature(field, arcMessageSignature) }
 
@@ -92,17 +95,23 @@ func (s *Signature) Verdict() Verification {
 		s.settle(func() *problem { return s.key.allows(s.signature) })
 		s.settle(s.checkValue)
 	}
-	v := Verification{
-		Status: Pass, Domain: s.domain, Selector: s.selector, Identity: s.identity, Algorithm: s.algorithm,
-		Header: s.header, Body: s.body, Signature: s.text, SignedNames: s.names, Limited: s.limited,
-	}
+	v := s.Summary()
+	v.Status = Pass
 	if s.problem != nil {
 		v.Status, v.Reason = s.problem.status, s.problem.reason
 	}
 	if s.key != nil {
-		v.Testing, v.KeyBits = s.key.testing, s.key.bits
+		v.Testing, v.KeyBits, v.SeveralRecords = s.key.testing, s.key.bits, s.key.several
 	}
 	return v
+}
+
+// Summary is what the field says, as far as it could be read: a Verification without a verdict.
+func (s *Signature) Summary() Verification {
+	return Verification{
+		Domain: s.domain, Selector: s.selector, Identity: s.identity, Algorithm: s.algorithm,
+		Header: s.header, Body: s.body, Signature: s.text, SignedNames: s.names, Limited: s.limited,
+	}
 }
 
 func (s *Signature) checkValue() *problem {

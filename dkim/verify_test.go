@@ -219,6 +219,20 @@ func TestOfSeveralRecordsTheFirstUsableCounts(t *testing.T) {
 	}
 }
 
+// RFC 6376 section 3.6.2.2: with several records, whatever they are, the result is not defined.
+func TestAVerdictByOneOfSeveralRecordsSaysSo(t *testing.T) {
+	by, records := ruleKeys(t)
+	message := by.sign(t, with("s=rsa"), ruleHeader, ruleBody)
+	const name = "rsa._domainkey.example.org"
+	key, other := records[name], records["other._domainkey.example.org"]
+	for text, want := range map[string]bool{key: false, key + "\n" + other: true, "v=spf1 -all\n" + key: true, "v=DKIM1; p=\n" + key: true} {
+		list := verifyMessage(t, message, VerifyOptions{Resolver: zone{name: text}})
+		if len(list) != 1 || list[0].Status != Pass || list[0].SeveralRecords != want {
+			t.Errorf("%.60q: %+v, want several records %t", text, list, want)
+		}
+	}
+}
+
 func TestOnlySoManySignaturesCountFromTheTop(t *testing.T) {
 	by, records := ruleKeys(t)
 	good := by.sign(t, with(), ruleHeader, ruleBody)

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -133,7 +132,8 @@ func alignedWithAny(domain string, authors []string) bool {
 	return slices.ContainsFunc(authors, func(author string) bool { return aligned(domain, author) })
 }
 
-// failedDMARC is for mail that its From: domain asks receivers to quarantine or reject.
+// failedDMARC is for mail that its From: domain asks receivers to quarantine or reject. A receiver that is asked to quarantine is to have
+// it: with the sender that it came with, it would be refused for SPF.
 func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	switch p.dmarc.OnDMARCFail {
 	case "reject":
@@ -142,11 +142,19 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		d.because("DMARC failed on arrival: discarded, as on_dmarc_fail says")
 		return discard, nil
 	}
-	d.because("DMARC failed on arrival: forwarded as it came")
-	if _, err := p.disownSender(d, env, msg); err != nil {
+	if err := p.seal(d, msg); err != nil {
 		return deliver, err
 	}
-	return deliver, p.seal(d, msg)
+	done, err := p.disownSender(d, env, msg)
+	if msg.proven.DMARC.Policy != authn.PolicyQuarantine {
+		d.because("DMARC failed on arrival: forwarded as it came")
+		return deliver, err
+	}
+	d.because("DMARC failed on arrival: not signed")
+	if done || err != nil {
+		return deliver, err
+	}
+	return deliver, p.rewriteSender(d, env)
 }
 
 // seal plans for an ARC set. It goes on what failed DMARC, too: it says so, and such mail is what ARC is for, if a chain came with it. What
@@ -229,7 +237,8 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 }
 
 // newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one, else the alias, else the
-// default domain's postmaster. Without a key of ours that is aligned with it, an address is of no use.
+// default domain's postmaster. Without a key of ours that is aligned with it, an address is of no use, and neither is one that somebody
+// could read as another address.
 func (p *policy) newAuthor(d *Delivery) (address, signer string) {
 	alias := d.Recipients[0].Original
 	if slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
@@ -240,33 +249,15 @@ func (p *policy) newAuthor(d *Delivery) (address, signer string) {
 		candidates = append(candidates, "postmaster@"+p.defaultSigner)
 	}
 	for _, candidate := range candidates {
-		if domain := domainOf(candidate); domain != "" && isASCII(candidate) {
+		if _, domain, err := authorSpec(candidate); err == nil {
 			if signer := p.authorSigner([]string{domain}); signer != "" {
 				return candidate, signer
 			}
+		} else if candidate != "" {
+			d.because("%q is not used in From:: %v", candidate, err)
 		}
 	}
 	return "", ""
-}
-
-// survivor gives the domain of a signature that is aligned with From:, valid now, and valid still at the next hop; or why there is none.
-func (p *policy) survivor(msg facts) (domain, why string) {
-	why = "no DKIM signature aligned with From: is valid"
-	for _, signature := range alignedSignatures(msg.proven.Results) {
-		switch {
-		case msg.longestLine > maxTransportLine:
-			why = fmt.Sprintf("a line of %d octets will be folded on the way, which breaks signatures", msg.longestLine)
-		case signature.Testing:
-			why = "its key is in testing mode, in which receivers are to treat mail as unsigned" // RFC 6376 section 3.6.1
-		case strings.HasPrefix(signature.Algorithm, "ed25519"):
-			why = "its only signature is ed25519, which many receivers do not know"
-		case msg.claimed > 0 && names(signature, "authentication-results") > 0:
-			why = "its signature covers an Authentication-Results field that only claims to be ours"
-		default:
-			return signature.Domain, ""
-		}
-	}
-	return "", why
 }
 
 // spareSignatures leaves out what would break a signature of the author's: a field that it lists more often than it occurs must not be added.
@@ -298,26 +289,4 @@ func (f facts) authorSignatures() []dkim.Verification {
 	return slices.DeleteFunc(slices.Clone(f.proven.DKIM), func(v dkim.Verification) bool {
 		return v.Status != dkim.Pass || !f.couldAlign(canonicalDomain(v.Domain))
 	})
-}
-
-// alignedSignatures are those by which DMARC passed.
-func alignedSignatures(r authn.Results) []dkim.Verification {
-	var list []dkim.Verification
-	for _, signature := range r.DKIM {
-		if signature.Status == dkim.Pass && slices.Contains(r.DMARC.AlignedBy, "dkim d="+canonicalDomain(signature.Domain)) {
-			list = append(list, signature)
-		}
-	}
-	return list
-}
-
-// names counts how often a signature lists a field.
-func names(signature dkim.Verification, name string) int {
-	n := 0
-	for _, signed := range signature.SignedNames {
-		if signed == name {
-			n++
-		}
-	}
-	return n
 }

@@ -38,7 +38,7 @@ var errNotASCII = errors.New("it is not ASCII, which every later hop would have 
 //
 // The error is errNotASCII, or says that newAddress cannot stand in a header; it never depends on the message.
 func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) {
-	spec, domain, err := newAuthor(newAddress)
+	spec, domain, err := authorSpec(newAddress)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write From: with the address %q: %w", newAddress, err)
 	}
@@ -91,9 +91,10 @@ func bounded(value []byte, limit int) string {
 	return unfold(value[:max(bytes.LastIndexByte(value[:limit], ','), 0)])
 }
 
-// newAuthor writes an envelope address, its local part quoted or not, as the addr-spec of a header (RFC 5322 section 3.4.1),
-// and gives its canonical domain.
-func newAuthor(address string) (spec, domain string, err error) {
+// authorSpec checks that an envelope address can stand in From: and be read in one way only, and gives its addr-spec and its canonical
+// domain. The local part has to be a dot-atom (RFC 5322 section 3.2.3): readers take addresses out of quoted strings and encoded words, and
+// relays those of others out of routes such as ceo%bank.example and bank.example!ceo.
+func authorSpec(address string) (spec, domain string, err error) {
 	if !isASCII(address) {
 		return "", "", errNotASCII
 	}
@@ -101,15 +102,27 @@ func newAuthor(address string) (spec, domain string, err error) {
 	if at < 0 {
 		return "", "", errors.New("it has no domain")
 	}
-	local, domain := address[:at], address[at+1:]
-	if parsed, err := mail.ParseAddress("<" + address + ">"); err == nil {
-		local = parsed.Address[:strings.LastIndexByte(parsed.Address, '@')] // without quotes
-	}
-	spec = addrSpec(local, domain)
-	if spec == "" {
+	local, domain := address[:at], strings.TrimSuffix(address[at+1:], ".")
+	spec = local + "@" + domain
+	switch {
+	case !isDotAtom(local):
+		return "", "", errors.New("its local part needs quotes, and could be read as another address")
+	case strings.ContainsAny(local, "%!") || strings.Contains(local, "=?"):
+		return "", "", errors.New("its local part could be read as another address")
+	case !IsDomain(domain) || len(spec) > maxAddrSpec:
 		return "", "", errors.New("it is not a valid address")
 	}
 	return spec, domainOf(spec), nil
+}
+
+// isDotAtom is RFC 5322 section 3.2.3, for ASCII.
+func isDotAtom(s string) bool {
+	for atom := range strings.SplitSeq(s, ".") {
+		if atom == "" {
+			return false
+		}
+	}
+	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(specials, r) }) < 0
 }
 
 // addrSpec puts an address together, the local part quoted where it has to be; "" if no ASCII header can hold it.

@@ -97,9 +97,10 @@ type facts struct {
 	patient bool
 	// longestLine is in octets.
 	longestLine int
-	// occurrences counts the fields of the names that we may add, and the Authentication-Results that only claim to be ours.
+	// occurrences counts the fields of the names that we may add, and of those that cleanup(8) drops.
 	occurrences map[string]int
-	claimed     int
+	// claimed counts the Authentication-Results that only claim to be ours.
+	claimed int
 	// mended is set if we have mended the message before.
 	mended bool
 }

@@ -36,6 +36,7 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 		request.Trusted = &results
 		if trusted.Names("dkim") {
 			verify = nil
+			identify(m.Header, results.DKIM)
 		}
 		if results.ARC.Status != "" {
 			follow = nil
@@ -49,6 +50,12 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 		m.relaxed = verifier.Body(dkim.Relaxed)
 	}
 	proven := proof{Results: authn.Check(ctx, resolver, request, verify, follow), chain: chain}
+	if verify == nil && proven.DMARC.Status == authn.Pass {
+		var err error
+		if proven.strayCR, err = m.hasStrayCR(); err != nil {
+			return proof{}, err
+		}
+	}
 	status := proven.DMARC.Status
 	aligns := facts{authors: request.Authors, proven: proven}.couldAlign
 	if m.Oversized || status != authn.Pass && status != authn.None && aligns(f.policy.spfDomain(env.Sender)) {
@@ -65,6 +72,8 @@ type proof struct {
 	// transit is what SPF says if this host sends the message on with the sender it came with: a Pass is one that arrived without. "" if it was
 	// not asked, for it does not matter, or this host's addresses are not known.
 	transit authn.Status
+	// strayCR is set if a signature that others found valid is over a text with a CR within a line; our own verifier never finds such a one valid.
+	strayCR bool
 }
 
 // transit asks SPF about this host and a sender. The host's addresses are those of its name, as others see it: not what /etc/hosts may say.
@@ -139,6 +148,11 @@ func (f *Filter) facts(m *Message, proven proof) facts {
 	for _, field := range m.Header {
 		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for",
 			"arc-authentication-results", "arc-message-signature", "arc-seal"} {
+			if field.Is(name) {
+				known.occurrences[name]++
+			}
+		}
+		for _, name := range droppedFields {
 			if field.Is(name) {
 				known.occurrences[name]++
 			}

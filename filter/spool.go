@@ -3,9 +3,11 @@ package filter
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"postmend/dkim"
 )
@@ -208,6 +210,19 @@ func (m *Message) relaxedBody() (*dkim.BodyHash, error) {
 		m.relaxed = body
 	}
 	return m.relaxed, nil
+}
+
+// hasStrayCR finds a CR within a line, in a header field or in the body.
+func (m *Message) hasStrayCR() (bool, error) {
+	if slices.ContainsFunc(m.Header, dkim.Field.HasBareCR) {
+		return true, nil
+	}
+	body, err := m.relaxedBody() // which is wanted for our own signature, too
+	if err != nil {
+		return false, err
+	}
+	_, err = body.Sum()
+	return errors.Is(err, dkim.ErrUnsignable), nil
 }
 
 // emptyLine is the length of the empty line that b starts with, or 0.

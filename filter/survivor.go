@@ -1,0 +1,113 @@
+package filter
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"postmend/dkim"
+	"postmend/filter/authn"
+)
+
+// droppedFields are those that cleanup(8) drops on the re-injection listener, too (message_drop_headers).
+var droppedFields = [...]string{"bcc", "content-length", "resent-bcc", "return-path"}
+
+// survivor gives the domain of a signature that is aligned with From:, valid now, and valid still at the next hop; or why there is none.
+func (p *policy) survivor(msg facts) (domain, why string) {
+	why = "no DKIM signature aligned with From: is valid"
+	for _, signature := range alignedSignatures(msg.proven.Results) {
+		if obstacle := msg.breaks(signature); obstacle != "" {
+			why = obstacle
+			continue
+		}
+		return signature.Domain, ""
+	}
+	return "", why
+}
+
+// breaks says why a signature that holds now could be worth nothing at the next hop; "" if nothing speaks against it.
+func (f facts) breaks(signature dkim.Verification) string {
+	switch {
+	case f.longestLine > maxTransportLine:
+		return fmt.Sprintf("a line of %d octets will be folded on the way, which breaks signatures", f.longestLine)
+	case signature.Testing:
+		return "its key is in testing mode, in which receivers are to treat mail as unsigned" // RFC 6376 section 3.6.1
+	case signature.SeveralRecords:
+		return "its key has several DNS records, of which a receiver may take another" // RFC 6376 section 3.6.2.2
+	case strings.HasPrefix(signature.Algorithm, "ed25519"):
+		return "its only signature is ed25519, which many receivers do not know"
+	case len(signature.SignedNames) == 0:
+		return "the trusted Authentication-Results do not tell which DKIM-Signature they found valid"
+	case f.proven.strayCR:
+		return "a line has a CR in it, which Postfix makes a blank" // cleanup_replace_stray_cr_lf
+	case f.claimed > 0 && names(signature, "authentication-results") > 0:
+		return "its signature covers an Authentication-Results field that only claims to be ours"
+	}
+	for _, name := range droppedFields {
+		if f.occurrences[name] > 0 && names(signature, name) > 0 {
+			return fmt.Sprintf("its signature covers a %s field, which Postfix removes", name)
+		}
+	}
+	return ""
+}
+
+// alignedSignatures are those by which DMARC passed.
+func alignedSignatures(r authn.Results) []dkim.Verification {
+	var list []dkim.Verification
+	for _, signature := range r.DKIM {
+		if signature.Status == dkim.Pass && slices.Contains(r.DMARC.AlignedBy, "dkim d="+canonicalDomain(signature.Domain)) {
+			list = append(list, signature)
+		}
+	}
+	return list
+}
+
+// names counts how often a signature lists a field.
+func names(signature dkim.Verification, name string) int {
+	n := 0
+	for _, signed := range signature.SignedNames {
+		if signed == name {
+			n++
+		}
+	}
+	return n
+}
+
+// maxIdentified bounds the DKIM-Signature fields that identify reads.
+const maxIdentified = 50
+
+// identify completes verdicts of trusted Authentication-Results fields with what the signatures cover, so far as exactly one DKIM-Signature
+// field fits what they say of it: d=, and of s=, a= and the beginning of b= (RFC 6008) what they have.
+func identify(header dkim.Header, verdicts []dkim.Verification) {
+	var signatures []*dkim.Signature
+	for _, field := range header {
+		if field.Is("DKIM-Signature") {
+			if len(signatures) == maxIdentified {
+				return // what is not read could fit, too
+			}
+			signatures = append(signatures, dkim.ParseSignature(field))
+		}
+	}
+	for i, verdict := range verdicts {
+		var found *dkim.Signature
+		n := 0
+		for _, signature := range signatures {
+			if fits(verdict, signature.Summary()) {
+				found = signature
+				n++
+			}
+		}
+		if n == 1 {
+			summary := found.Summary()
+			verdicts[i].SignedNames, verdicts[i].Algorithm = summary.SignedNames, summary.Algorithm
+		}
+	}
+}
+
+// fits tells whether a verdict could be about a signature.
+func fits(verdict, signature dkim.Verification) bool {
+	return verdict.Domain == canonicalDomain(signature.Domain) &&
+		(verdict.Selector == "" || strings.EqualFold(verdict.Selector, signature.Selector)) &&
+		(verdict.Algorithm == "" || strings.EqualFold(verdict.Algorithm, signature.Algorithm)) &&
+		strings.HasPrefix(signature.Signature, verdict.Signature)
+}
