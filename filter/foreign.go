@@ -254,7 +254,7 @@ func (p *policy) newAuthor(d *Delivery) (address, signer string) {
 				return candidate, signer
 			}
 		} else if candidate != "" {
-			d.because("%q is not used in From:: %v", candidate, err)
+			d.because("%q cannot be the new author: %v", candidate, err)
 		}
 	}
 	return "", ""
