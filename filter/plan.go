@@ -241,7 +241,7 @@ func (p *policy) reverse(address string) (string, *Failure) {
 	reason := "malformed SRS address"
 	switch {
 	case errors.Is(err, srs.ErrForged):
-		reason = "SRS address was not made here"
+		reason = "SRS address was not made here, or has expired"
 	case errors.Is(err, srs.ErrExpired):
 		reason = "SRS address has expired"
 	}

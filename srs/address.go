@@ -6,12 +6,13 @@ import (
 	"unicode"
 )
 
-// maxAddress is the longest address that is looked at, in octets: 64 of local part, the @ and 255 of domain (RFC 5321
-// section 4.5.3.1).
+// maxAddress is the longest address that is looked at, in octets: 64 of local part, the @ and 255 of domain
+// (RFC 5321 section 4.5.3.1).
 const maxAddress = 64 + 1 + 255
 
-// split takes an address apart and checks both parts. A quoted local part comes back without its quotes, for they belong to
-// the address as it is written, not to the name: inside another local part they would not be allowed.
+// split takes an address apart and checks both parts. A quoted local part comes back without its quotes, for
+// they belong to the address as it is written, not to the name: inside another local part they would not be
+// allowed.
 func split(address string) (local, host string, err error) {
 	if len(address) > maxAddress || strings.ContainsFunc(address, unicode.IsControl) {
 		return "", "", fault(ErrMalformed, address)
@@ -44,8 +45,8 @@ func cut(address string) (local, host string) {
 	return strings.TrimPrefix(local, `"`), host
 }
 
-// unquote gives the name that a local part stands for. It tolerates what ought to be in quotes and is not, but for quotes and
-// backslashes themselves: nobody knows what these mean there.
+// unquote gives the name that a local part stands for. It tolerates what ought to be in quotes and is not,
+// but for quotes and backslashes themselves: nobody knows what these mean there.
 func unquote(local string) (name string, ok bool) {
 	if !strings.ContainsAny(local, `"\`) {
 		return local, true
@@ -70,7 +71,8 @@ func unquote(local string) (name string, ok bool) {
 	return plain.String(), !escaped
 }
 
-// quote writes a local part as RFC 5321 section 4.1.2 wants it: as it is if it is a Dot-string, else as a Quoted-string.
+// quote writes a local part as RFC 5321 section 4.1.2 wants it: as it is if it is a Dot-string, else as a
+// Quoted-string.
 func quote(name string) string {
 	if isDotString(name) {
 		return name
@@ -101,21 +103,26 @@ func isHost(host string) bool {
 	return err == nil && ip.Is6() == wantV6 && ip.Zone() == ""
 }
 
-// isDomain takes U-labels too (RFC 5890), and an underscore, which is not allowed in a host name and yet in use.
+// isDomain takes U-labels too (RFC 5890), and an underscore, which is not allowed in a host name and yet in
+// use.
 func isDomain(domain string) bool {
 	for label := range strings.SplitSeq(domain, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || !isMadeOf(label, "-_") {
+		if label == "" || len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") ||
+			!isMadeOf(label, "-_") {
 			return false
 		}
 	}
-	return len(domain) <= 253 && !strings.ContainsFunc(domain, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) })
+	return len(domain) <= 253 && !strings.ContainsFunc(domain, isControlOrSpace)
 }
+
+func isControlOrSpace(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }
 
 // isMadeOf tells whether s consists of letters, digits, the given punctuation and octets above 127.
 func isMadeOf(s, punctuation string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if c < 0x80 && !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9') && strings.IndexByte(punctuation, c) < 0 {
+		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if c < 0x80 && !alphanumeric && strings.IndexByte(punctuation, c) < 0 {
 			return false
 		}
 	}

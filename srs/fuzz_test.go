@@ -42,7 +42,8 @@ func withRightHash(r *Rewriter, address string) string {
 		return address
 	}
 	if _, stamp, originalHost, user, ok := parseSRS0(local); ok {
-		local = "SRS0=" + r.sign(stamp, originalHost, user) + "=" + stamp + "=" + originalHost + "=" + user
+		hash := r.sign(hashedSRS0(stamp, originalHost, user))
+		local = "SRS0=" + hash + "=" + stamp + "=" + originalHost + "=" + user
 	} else if _, first, rest, ok := parseSRS1(local); ok {
 		local = r.guarded(first, rest)
 	}

@@ -1,15 +1,37 @@
-// Package srs rewrites envelope senders by the Sender Rewriting Scheme, so that a forwarder may send for them, and back.
+// Package srs rewrites envelope senders by the Sender Rewriting Scheme, so that a forwarder may send for
+// them, and back.
 //
 //	user@host  →  SRS0=HHHH=TT=host=user@srs-domain
 //	SRS0…@fwd  →  SRS1=HHHH=fwd=…@srs-domain          (… keeps its own separator, hence often "==")
 //
-// HHHH is a keyed hash that only we can make, TT the day of the rewriting. A bounce to such an address proves that we sent
-// the mail which bounced. No RFC describes the scheme; the addresses are those of libsrs2 and PostSRSd, the few
-// differences stand in postsrsd_test.go. Addresses are written as in SMTP commands (RFC 5321 section 4.1.2, RFC 6531), that is,
-// with the quotes where a local part needs them.
+// HHHH is a keyed hash that only we can make, TT the day of the rewriting. No RFC describes the scheme; the
+// addresses are those of libsrs2 and PostSRSd, the few differences stand in postsrsd_test.go. Addresses are
+// written as in SMTP commands (RFC 5321 section 4.1.2, RFC 6531), that is, with the quotes where a local part
+// needs them. Which senders are rewritten is the caller's decision, as is what becomes of one that is too
+// long.
 //
-// Which senders are rewritten is the caller's decision, as is what becomes of one that is too long. An SRS1 address has no
-// stamp: only the forwarder that it leads to can tell its age.
+// # What a hash proves
+//
+// That we made an address in the last MaxAge, and so sent the mail which bounces. Whoever has mail forwarded
+// by us gets such hashes for senders that he chooses. He must not be able to use one for another address:
+//
+//   - The hash of our SRS1 covers the tag, the day and where each field ends. It is good for that address
+//     alone, and the address form has no day: the days of MaxAge are tried.
+//   - The hash of SRS0 is PostSRSd's, the fields joined: HMAC-SHA1(TT‖host‖user). The stamp has a fixed
+//     length, but host and user can be cut elsewhere: the hash for mallory@bank.co is good for
+//     allory@bank.com, on the same days. This serves somebody who can get mail with the first sender past SPF
+//     here but not with the second. No test of names prevents it, since both are ordinary; only another hash
+//     would.
+//   - SRS1 addresses that PostSRSd made with one of our secrets are taken too. Their hash covers the fields
+//     joined, without tag and day: they do not expire, and some of the SRS0 hashes that we make are good for
+//     one. The hash for a-b@ank.example on the day WB is good for SRS1=HHHH=WBank.examplea=-b, which leads to
+//     SRS0-b@WBank.examplea. So it leads to a name that starts with SRS0, at a host that starts with the
+//     day's stamp. We would have made an SRS1 for that address anyway, had it been the sender; the gain is
+//     that this one does not expire. No rule by form tells the two apart: nearly every host starts like a
+//     stamp, and a user may hold anything.
+//   - The reverse holds for the SRS1 hashes that PostSRSd made: such a hash may be good as SRS0 with the stamp
+//     that the host starts with, a day of every 1024. A new secret ends that, and these SRS1 addresses, as
+//     soon as the old one is removed.
 package srs
 
 import (
@@ -28,7 +50,9 @@ var (
 	ErrNotSRS = errors.New("not an SRS address of ours")
 	// ErrMalformed: the address cannot be taken apart.
 	ErrMalformed = errors.New("malformed address")
-	// ErrForged: the hash was not made with one of our secrets, or is too short to prove that.
+	// ErrForged: the hash was not made with one of our secrets, or is too short to prove that. Also an SRS1
+	// address older than the limit: its hash covers the day, so what has expired cannot be told from what was
+	// never made.
 	ErrForged = errors.New("SRS hash does not match")
 	// ErrExpired: the stamp is older than the limit, or lies beyond tomorrow.
 	ErrExpired = errors.New("SRS address has expired")
@@ -43,14 +67,17 @@ const (
 type Options struct {
 	// Domain is what rewritten addresses end in. Its MX must lead to us, its SPF must name us.
 	Domain string
-	// Secrets make the hashes: the first signs, all verify.
+	// Secrets make the hashes: the first signs, all verify. Longer than a guesser can try; nothing here
+	// checks that.
 	Secrets [][]byte
 	// Separator follows the tag SRS0 or SRS1: '=', '+' or '-'. 0 means '='. Reverse takes all three.
 	Separator byte
-	// MaxAge is how long bounces are taken, in whole days, the rest of a day dropped; 1 to 512 days. 0 means 21 days.
+	// MaxAge is how long bounces are taken, in whole days, the rest of a day dropped; 1 to 512 days. 0 means
+	// 21 days.
 	MaxAge time.Duration
-	// HashLength is the number of characters of the hash, 4 to 27. 0 means 4. Raising it refuses the shorter hashes that
-	// are still in other people's queues.
+	// HashLength is the number of characters of the hash, 4 to 27, each worth 5 bits to somebody who guesses.
+	// 0 means 4. Raising it refuses the shorter hashes that are still in other people's queues, except those
+	// of the secrets after the first: these verify from 4 characters on.
 	HashLength int
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
@@ -126,8 +153,9 @@ func New(o Options) (*Rewriter, error) {
 	return &Rewriter{o.Domain, secrets, string(o.Separator), o.maxDays(), o.HashLength, o.Now}, nil
 }
 
-// IsRewritten tells whether an address has the form of an SRS address of anybody's: SRS0 or SRS1 and a separator, in any
-// case of letters. It judges by the form alone, so that a malformed or forged one counts too.
+// IsRewritten tells whether an address has the form of an SRS address of anybody's: SRS0 or SRS1 and a
+// separator, in any case of letters. It judges by the form alone, so that a malformed or forged one counts
+// too.
 func IsRewritten(address string) bool {
 	local, _ := cut(address)
 	return hasTag(local, "SRS0") || hasTag(local, "SRS1")
@@ -139,8 +167,8 @@ func (r *Rewriter) Owns(address string) bool {
 	return r.isOurs(host) && IsRewritten(address)
 }
 
-// Forward gives the SRS address for a sender. The null sender and what has the form of an SRS address of ours come back as they
-// are: nothing is rewritten twice.
+// Forward gives the SRS address for a sender. The null sender and what has the form of an SRS address of ours
+// come back as they are: nothing is rewritten twice.
 func (r *Rewriter) Forward(address string) (string, error) {
 	if address == "" {
 		return "", nil
@@ -154,7 +182,8 @@ func (r *Rewriter) Forward(address string) (string, error) {
 	}
 	rewritten := quote(r.forward(local, host))
 	if len(rewritten) > maxLocalPart {
-		return "", fmt.Errorf("%w: %d octets before the @, at most %d are allowed", ErrTooLong, len(rewritten), maxLocalPart)
+		return "", fmt.Errorf("%w: %d octets before the @, at most %d are allowed",
+			ErrTooLong, len(rewritten), maxLocalPart)
 	}
 	return rewritten + "@" + r.domain, nil
 }
@@ -164,22 +193,24 @@ func (r *Rewriter) forward(local, host string) string {
 	if hasTag(local, "SRS0") {
 		return r.guarded(host, local[len("SRS0"):])
 	}
-	// The first forwarder and its address stay as they are; only the hash becomes ours. What starts as SRS1 and does not
-	// go on as one, say srs1-fan@host, is an ordinary name.
+	// The first forwarder and its address stay as they are; only the hash becomes ours. What starts as SRS1
+	// and does not go on as one, say srs1-fan@host, is an ordinary name.
 	if _, first, rest, ok := parseSRS1(local); ok {
 		return r.guarded(first, rest)
 	}
 	stamp := stampOf(r.now())
-	return "SRS0" + r.separator + r.sign(stamp, host, local) + "=" + stamp + "=" + host + "=" + local
+	hash := r.sign(hashedSRS0(stamp, host, local))
+	return "SRS0" + r.separator + hash + "=" + stamp + "=" + host + "=" + local
 }
 
 func (r *Rewriter) guarded(first, rest string) string {
-	return "SRS1" + r.separator + r.sign(first, rest) + "=" + first + "=" + rest
+	hash := r.sign(hashedSRS1(day(r.now()), first, rest))
+	return "SRS1" + r.separator + hash + "=" + first + "=" + rest
 }
 
-// Reverse verifies an SRS address of ours and gives the address that it was made from: the original sender's for SRS0, the
-// first forwarder's SRS0 address for SRS1. Where we are the first forwarder ourselves that one is reversed too, so what
-// comes back never has the form of an SRS address of ours.
+// Reverse verifies an SRS address of ours and gives the address that it was made from: the original sender's
+// for SRS0, the first forwarder's SRS0 address for SRS1. Where we are the first forwarder ourselves that one
+// is reversed too, so what comes back never has the form of an SRS address of ours.
 func (r *Rewriter) Reverse(address string) (string, error) {
 	for {
 		original, err := r.reverse(address)
@@ -199,7 +230,7 @@ func (r *Rewriter) reverse(address string) (string, error) {
 		return "", fault(ErrNotSRS, address)
 	}
 	if hash, first, rest, ok := parseSRS1(local); ok {
-		if !r.verify(hash, first, rest) {
+		if !r.verify(hash, r.textsOfSRS1(first, rest)...) {
 			return "", fault(ErrForged, address)
 		}
 		return quote("SRS0"+rest) + "@" + first, nil
@@ -208,18 +239,29 @@ func (r *Rewriter) reverse(address string) (string, error) {
 	if !ok {
 		return "", fault(ErrMalformed, address)
 	}
-	if !r.verify(hash, stamp, host, user) {
-		return "", fault(ErrForged, address)
-	}
 	age, ok := age(stamp, r.now())
 	if !ok {
 		return "", fault(ErrMalformed, address)
+	}
+	if !r.verify(hash, hashedSRS0(stamp, host, user)) {
+		return "", fault(ErrForged, address)
 	}
 	// The clocks of two MX hosts differ over midnight UTC, so a stamp of tomorrow passes.
 	if age > r.maxDays && age != stampModulus-1 {
 		return "", fault(ErrExpired, address)
 	}
 	return quote(user) + "@" + host, nil
+}
+
+// textsOfSRS1 are what a hash may cover: PostSRSd's text, and ours of every day from tomorrow back to the
+// limit of age.
+func (r *Rewriter) textsOfSRS1(first, rest string) []string {
+	texts := []string{hashedPostSRSd1(first, rest)}
+	tomorrow := day(r.now()) + 1
+	for age := range int64(r.maxDays) + 2 {
+		texts = append(texts, hashedSRS1(tomorrow-age, first, rest))
+	}
+	return texts
 }
 
 func (r *Rewriter) isOurs(host string) bool { return asciiLower(host) == asciiLower(r.domain) }

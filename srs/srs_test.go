@@ -33,13 +33,32 @@ func TestForwardGivesPostSRSdsVectors(t *testing.T) {
 		{"test@otherdomain.com", "SRS0=vmyz=2W=otherdomain.com=test@example.com"},
 		{"sender@otherdomain.com", "SRS0=9KJ-=2W=otherdomain.com=sender@example.com"},
 		{"hash234@somedomain.com", "SRS0=-3_5=2W=somedomain.com=hash234@example.com"},
-		{"SRS0=opaque+string@otherdomain.com", "SRS1=chaI=otherdomain.com==opaque+string@example.com"},
-		{"SRS1=X=thirddomain.com==opaque+string@otherdomain.com", "SRS1=JIBX=thirddomain.com==opaque+string@example.com"},
 	} {
 		if got, err := rewriter(t, nil).Forward(v[0]); err != nil || got != v[1] {
 			t.Errorf("Forward(%q) = %q, %v; want %q", v[0], got, err, v[1])
 		}
 	}
+}
+
+func TestForwardGivesPostSRSdsFormOfSRS1WithAHashOfItsOwn(t *testing.T) {
+	for _, v := range [][2]string{
+		{"SRS0=opaque+string@otherdomain.com", "SRS1=chaI=otherdomain.com==opaque+string@example.com"},
+		{"SRS1=X=thirddomain.com==opaque+string@otherdomain.com", "SRS1=JIBX=thirddomain.com==opaque+string@example.com"},
+	} {
+		sender, postSRSd := v[0], v[1]
+		got, err := rewriter(t, nil).Forward(sender)
+		if err != nil || got == postSRSd || withoutHash(got) != withoutHash(postSRSd) {
+			t.Errorf("Forward(%q) = %q, %v; want the form of %q and another hash", sender, got, err, postSRSd)
+		}
+	}
+}
+
+// withoutHash blanks the hash of an address, which has to have four characters.
+func withoutHash(address string) string {
+	if len(address) < len("SRS1=hhhh=") || address[len("SRS1=hhhh")] != '=' {
+		return ""
+	}
+	return address[:len("SRS1=")] + "hhhh" + address[len("SRS1=hhhh"):]
 }
 
 func TestReverseTakesPostSRSdsVectors(t *testing.T) {
@@ -133,7 +152,8 @@ func TestTheStampHasTwoCharactersOnEveryDay(t *testing.T) {
 func TestAHashedStampOfOtherCharactersIsMalformed(t *testing.T) {
 	r := rewriter(t, nil)
 	for _, stamp := range []string{"ı", "01", "A", "AAA", ""} {
-		address := "SRS0=" + r.sign(stamp, "x.example", "u") + "=" + stamp + "=x.example=u@example.com"
+		hash := r.sign(hashedSRS0(stamp, "x.example", "u"))
+		address := "SRS0=" + hash + "=" + stamp + "=x.example=u@example.com"
 		if got, err := r.Reverse(address); !errors.Is(err, ErrMalformed) {
 			t.Errorf("stamp %q: %q, %v", stamp, got, err)
 		}
@@ -182,6 +202,36 @@ func TestALongerHashIsTakenIfItIsRightToItsEnd(t *testing.T) {
 		if got, err := long.Reverse(brief); !errors.Is(err, ErrForged) {
 			t.Errorf("with %d characters Reverse(%q) = %q, %v; want %v", length, brief, got, err, ErrForged)
 		}
+	}
+}
+
+func TestTheLengthOfTheHashCanBeRaisedTogetherWithANewSecret(t *testing.T) {
+	const sender = "test@otherdomain.com"
+	secrets := func(length int, names ...string) *Rewriter {
+		return rewriter(t, func(o *Options) {
+			o.HashLength, o.Secrets = length, nil
+			for _, name := range names {
+				o.Secrets = append(o.Secrets, []byte(name))
+			}
+		})
+	}
+	before, after := secrets(4, "old"), secrets(8, "new", "old")
+	short, err := before.Forward(sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := after.Reverse(short); got != sender || err != nil {
+		t.Errorf("an address from before: %q, %v", got, err)
+	}
+	byNew, err := secrets(4, "new").Forward(sender)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := after.Reverse(byNew); !errors.Is(err, ErrForged) {
+		t.Errorf("four characters of the new secret: %q, %v", got, err)
+	}
+	if got, err := secrets(8, "new").Reverse(short); !errors.Is(err, ErrForged) {
+		t.Errorf("the old secret is gone: %q, %v", got, err)
 	}
 }
 

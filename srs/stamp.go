@@ -5,18 +5,21 @@ import (
 	"time"
 )
 
-// The stamp is the day of the rewriting, counted modulo 1024, as two characters of base32 (RFC 4648 section 6), a leading A
-// included.
+// The stamp is the day of the rewriting, counted modulo 1024, as two characters of base32 (RFC 4648 section
+// 6), a leading A included.
 const (
 	stampAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 	stampModulus  = 1024
 )
 
-// day masks rather than divides, so that a clock before 1970 gives a day too.
-func day(now time.Time) int { return int(now.Unix()/86400) & (stampModulus - 1) }
+// day counts from 1970-01-01 UTC.
+func day(now time.Time) int64 { return now.Unix() / 86400 }
+
+// stampDay masks rather than divides, so that a clock before 1970 gives a day too.
+func stampDay(now time.Time) int { return int(day(now)) & (stampModulus - 1) }
 
 func stampOf(now time.Time) string {
-	d := day(now)
+	d := stampDay(now)
 	return string([]byte{stampAlphabet[d>>5], stampAlphabet[d&31]})
 }
 
@@ -29,7 +32,7 @@ func age(stamp string, now time.Time) (days int, ok bool) {
 	if high < 0 || low < 0 {
 		return 0, false
 	}
-	return (day(now) - (high<<5 | low)) & (stampModulus - 1), true
+	return (stampDay(now) - (high<<5 | low)) & (stampModulus - 1), true
 }
 
 func stampDigit(c byte) int {

@@ -169,6 +169,9 @@ func (f *forwarder) postmap(table string, keys []string) map[string]string {
 	return found
 }
 
+// srs1 is an SRS1 address up to its hash: ours covers more than PostSRSd's.
+var srs1 = regexp.MustCompile(`^SRS1=[^=]*`)
+
 func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 	t.Parallel()
 	var p ports
@@ -195,7 +198,7 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 		got, want := ours("forward", senders), f.postmap("tcp:127.0.0.1:"+daemon.forward, senders)
 		addresses = nil
 		for _, sender := range senders {
-			if inItsAlphabet(got[sender]) != want[sender] {
+			if srs1.ReplaceAllString(inItsAlphabet(got[sender]), "SRS1=") != srs1.ReplaceAllString(want[sender], "SRS1=") {
 				t.Errorf("forward %q: we say %q, PostSRSd %q", sender, got[sender], want[sender])
 			}
 			if want[sender] != "" {

@@ -76,12 +76,17 @@ func srsHash(text string) string {
 }
 
 // wantSRS gives the forms that the SRS sender may have: the clock may pass midnight between two calls.
-func wantSRS(address string) []string {
-	if rest, found := strings.CutPrefix(address, "SRS0"); found {
-		rest, host, _ := strings.Cut(rest, "@")
-		return []string{fmt.Sprintf("SRS1=%s=%s=%s@%s", srsHash(host+rest), host, rest, srsDomain)}
+func wantSRS(address string) (forms []string) {
+	for _, day := range []time.Time{time.Now(), time.Now().Add(-24 * time.Hour)} {
+		if rest, found := strings.CutPrefix(address, "SRS0"); found {
+			rest, host, _ := strings.Cut(rest, "@")
+			hash := srsHash(fmt.Sprintf("=SRS1=%d=%s=%s", day.Unix()/86400, host, rest))
+			forms = append(forms, fmt.Sprintf("SRS1=%s=%s=%s@%s", hash, host, rest, srsDomain))
+		} else {
+			forms = append(forms, srsAddress(address, day))
+		}
 	}
-	return []string{srsAddress(address, time.Now()), srsAddress(address, time.Now().Add(-24*time.Hour))}
+	return forms
 }
 
 // bodies are the mixed kinds. Line ends are LF.

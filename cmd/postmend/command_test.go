@@ -165,7 +165,7 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 		"line separator, UTF-8":     {"", "x\u2028@example.org", 69, "5.1.3 recipient address that cannot be sent"},
 		"control character, C1":     {"x\u0085@b.example", "x@example.org", 69, "5.1.7 sender address that cannot be sent"},
 		"1000 octets":               {"", strings.Repeat("x", 1000) + "@example.org", 69, "5.1.3 recipient address that cannot be sent"},
-		"forged SRS recipient":      {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67, "5.1.1 SRS address was not made here"},
+		"forged SRS recipient":      {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67, "5.1.1 SRS address was not made here, or has expired"},
 		"malformed SRS recipient":   {"", "SRS0=@srs.example.org", 67, "5.1.1 malformed SRS address"},
 		"SRS sender, malformed":     {"SRS1=x@b.example", "x@remote.example", 0, ""},
 		"domain that is no domain":  {"a@$myhostname", "x@remote.example", 0, ""},

@@ -124,7 +124,7 @@ func TestReverseFindsValidAddressesOfOursAlone(t *testing.T) {
 	for _, c := range [][2]string{
 		{ours, "OK Alice@b.example"},
 		{strings.ToLower(ours), "OK alice@b.example"},
-		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND SRS address was not made here"},
+		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND SRS address was not made here, or has expired"},
 		{"SRS0=x@srs.example.org", "NOTFOUND malformed SRS address"},
 		{strings.Replace(ours, "srs.example.org", "example.org", 1), "NOTFOUND not an SRS address of ours"},
 		{"postmaster@srs.example.org", "NOTFOUND not an SRS address of ours"},
