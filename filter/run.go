@@ -58,7 +58,7 @@ func New(config *Config, options Options) (*Filter, error) {
 	reinjector, err := reinject.New(reinject.Options{
 		Target:           config.Reinject.Target,
 		User:             config.Reinject.User,
-		PasswordFile:     config.Reinject.PasswordFile,
+		Password:         config.Reinject.password(),
 		HELOName:         config.Hostname,
 		ListenerHELOName: handOverName(config.Hostname),
 		SpoolDir:         config.Limits.SpoolDir,

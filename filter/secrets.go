@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"postmend/dkim"
@@ -50,4 +51,37 @@ func readSecrets(path string) ([][]byte, error) {
 		return nil, fmt.Errorf("srs: secrets_file: %s is empty", path)
 	}
 	return secrets, nil
+}
+
+const maxPassword = 1024 // octets
+
+// password gives the function that reads the password, of a file that is kept as a DKIM key has to be; nil without one.
+func (c *ReinjectConfig) password() func() (string, error) {
+	if c.PasswordFile == "" {
+		return nil
+	}
+	return func() (string, error) {
+		password, err := readPassword(c.PasswordFile)
+		if err != nil {
+			err = fmt.Errorf("reinject: password_file: %w", err)
+		}
+		return password, err
+	}
+}
+
+func readPassword(path string) (string, error) {
+	text, err := dkim.ReadPrivateFile(path)
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimRight(string(text), "\r\n")
+	switch {
+	case password == "":
+		return "", fmt.Errorf("%s is empty", path)
+	case len(text) > maxPassword:
+		return "", fmt.Errorf("%s has more than %d octets", path, maxPassword)
+	case strings.ContainsAny(password, "\x00\r\n"):
+		return "", fmt.Errorf("%s has more than one line, or a NUL", path)
+	}
+	return password, nil
 }

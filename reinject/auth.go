@@ -21,7 +21,7 @@ func (s *session) authenticate() error {
 	if s.conn == s.dialled && !withinHost(s.conn.RemoteAddr()) {
 		return &Error{Stage: stageAUTH, Err: errClearText}
 	}
-	password, err := readPassword(s.target.passwordFile)
+	password, err := s.target.password()
 	if err != nil {
 		return &Error{Stage: stageAUTH, Err: err}
 	}
@@ -102,3 +102,6 @@ func withinHost(peer net.Addr) bool {
 	}
 	return false
 }
+
+// errClearText keeps a password off the wire.
+var errClearText = errors.New("the connection is neither encrypted nor within this host, so no password is sent: use starttls=required or smtps://")

@@ -32,8 +32,9 @@ type Options struct {
 	Target string
 	// User is whom to authenticate as; "" means no AUTH. It is never sent in clear text but to this same host.
 	User string
-	// PasswordFile holds the password, without its line end. It is read when it is needed, and refused if others can read it.
-	PasswordFile string
+	// Password gives the password; it is called when the server has offered AUTH on a connection that may carry it. Its error is
+	// temporary.
+	Password func() (string, error)
 	// RootCAs vouch for the server's certificate; nil means the system's.
 	RootCAs *x509.CertPool
 	// HELOName is our name in EHLO; "" means the system's host name.

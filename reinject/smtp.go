@@ -10,14 +10,14 @@ import (
 
 // smtpTarget is a server to speak SMTP with.
 type smtpTarget struct {
-	network      string // tcp, unix
-	address      string // for net.Dial
-	host         string // for the certificate
-	encryption   encryption
-	user         string
-	passwordFile string
-	rootCAs      *x509.CertPool
-	helo         string
+	network    string // tcp, unix
+	address    string // for net.Dial
+	host       string // for the certificate
+	encryption encryption
+	user       string
+	password   func() (string, error)
+	rootCAs    *x509.CertPool
+	helo       string
 }
 
 func (t *smtpTarget) send(ctx context.Context, client Client, commit Commit, txs []checked) ([]Result, error) {

@@ -94,7 +94,7 @@ func (t Target) IsLocal() bool { return t.Host == "" || isLoopback(t.Host) }
 
 // carrier makes what takes messages to the target. Its errors call the target by name.
 func (t Target) carrier(name string, o Options) (carrier, error) {
-	if (o.User == "") != (o.PasswordFile == "") {
+	if (o.User == "") != (o.Password == nil) {
 		return nil, fmt.Errorf("target %q: user and password_file need each other, only one is set", name)
 	}
 	switch {
@@ -171,7 +171,7 @@ func newSMTP(s smtpTarget, name string, o Options) (carrier, error) {
 	if len(s.helo) > 255 || strings.ContainsFunc(s.helo, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, fmt.Errorf("host name %+.100q cannot be sent in EHLO: want printable ASCII without blanks", s.helo)
 	}
-	s.user, s.passwordFile, s.rootCAs = o.User, o.PasswordFile, o.RootCAs
+	s.user, s.password, s.rootCAs = o.User, o.Password, o.RootCAs
 	if strings.ContainsRune(s.user, 0) {
 		return nil, fmt.Errorf("target %q: user holds a NUL", name)
 	}

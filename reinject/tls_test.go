@@ -12,11 +12,9 @@ import (
 	"errors"
 	"math/big"
 	"net"
-	"os"
-	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -46,13 +44,9 @@ func authority(t *testing.T) (*x509.CertPool, *tls.Config) {
 
 const secret = "s3cr3t pässword"
 
-func passwordFile(t *testing.T, content string, mode os.FileMode) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "password")
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
-	return path
+// password gives a secret, as a file would.
+func password(secret string) func() (string, error) {
+	return func() (string, error) { return secret, nil }
 }
 
 func TestSTARTTLSIsFollowedByASecondEHLOWhoseOffersCount(t *testing.T) {
@@ -141,7 +135,7 @@ func TestOpportunisticEncryptionThatFailsIsDoneWithoutAndSaidSo(t *testing.T) {
 			}
 			assertCommands(t, d[1], "EHLO mx.example.org", "MAIL FROM:<alice@example.com>", "RCPT TO:<bob@example.net>", "DATA", "QUIT")
 
-			withUser := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=opportunistic", User: "alice", PasswordFile: passwordFile(t, secret, 0o600)})
+			withUser := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=opportunistic", User: "alice", Password: password(secret)})
 			if _, err := withUser.Send(guarded(t), Client{}, nil, simple()); err == nil {
 				t.Error("a password was sent after the encryption had failed")
 			}
@@ -169,7 +163,7 @@ func TestAUTHUsesPLAINAndLOGINWhereThatIsAll(t *testing.T) {
 				}
 				return ""
 			}}).start(t)
-			target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: pool, User: "alice", PasswordFile: passwordFile(t, secret+"\n", 0o640)})
+			target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: pool, User: "alice", Password: password(secret)})
 			_, err := target.Send(guarded(t), Client{}, nil, simple())
 			heard := s.heard(t, 1)[0].commands
 			if dialogue == nil {
@@ -192,7 +186,7 @@ func TestALongInitialResponseWaitsForTheChallenge(t *testing.T) {
 	s := (&scripted{offers: []string{"AUTH PLAIN"}, answer: func(_ int, verb string) string {
 		return map[string]string{"AUTH": "334 ", response: "235 2.7.0 welcome"}[verb]
 	}}).start(t)
-	target := s.target(t, Options{User: "alice", PasswordFile: passwordFile(t, long, 0o600)})
+	target := s.target(t, Options{User: "alice", Password: password(long)})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +200,7 @@ func TestNoErrorTellsThePassword(t *testing.T) {
 	for _, answer := range []string{"535 5.7.8 no: " + encoded, "454 4.7.0 " + secret, "garbage " + secret + " " + encoded, "334 !" + secret,
 		"334 " + base64.StdEncoding.EncodeToString([]byte(secret))} {
 		s := (&scripted{offers: []string{"AUTH PLAIN"}, answer: func(_ int, verb string) string { return map[string]string{"AUTH": answer}[verb] }}).start(t)
-		target := s.target(t, Options{User: "alice", PasswordFile: passwordFile(t, secret, 0o600)})
+		target := s.target(t, Options{User: "alice", Password: password(secret)})
 		_, err := target.Send(guarded(t), Client{}, nil, simple())
 		e, ok := errors.AsType[*Error](err)
 		if !ok || e.Stage != "AUTH" || !e.Temporary() {
@@ -221,10 +215,9 @@ func TestNoErrorTellsThePassword(t *testing.T) {
 }
 
 func TestAPasswordNeverLeavesTheHostInClearText(t *testing.T) {
-	file := passwordFile(t, secret, 0o600)
 	for _, target := range []string{"smtp://mail.example.org:587?starttls=never", "smtp://mail.example.org:587?starttls=opportunistic",
 		"smtp://192.0.2.1:587?starttls=never", "smtp://localhost.example.org:25?starttls=never"} {
-		if _, err := New(Options{Target: target, User: "alice", PasswordFile: file}); err == nil || !strings.Contains(err.Error(), "starttls=required") {
+		if _, err := New(Options{Target: target, User: "alice", Password: password(secret)}); err == nil || !strings.Contains(err.Error(), "starttls=required") {
 			t.Errorf("%s with a user: got %v", target, err)
 		}
 	}
@@ -232,7 +225,7 @@ func TestAPasswordNeverLeavesTheHostInClearText(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
-	s := &session{target: &smtpTarget{user: "alice", passwordFile: file}, ctx: context.Background(), dialled: ours,
+	s := &session{target: &smtpTarget{user: "alice", password: password(secret)}, ctx: context.Background(), dialled: ours,
 		offered: map[string]string{"AUTH": "PLAIN"}}
 	s.use(ours)
 	if err := s.authenticate(); !errors.Is(err, errClearText) {
@@ -243,47 +236,6 @@ func TestAPasswordNeverLeavesTheHostInClearText(t *testing.T) {
 		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}: false, &net.TCPAddr{IP: net.ParseIP("fe80::1")}: false} {
 		if withinHost(address) != within {
 			t.Errorf("%v within this host: %v", address, !within)
-		}
-	}
-}
-
-func TestAPasswordFileMustBeOneLineThatOthersCannotRead(t *testing.T) {
-	for _, tc := range []struct {
-		name, content string
-		mode          os.FileMode
-		want          string // in the error; "" is none
-	}{
-		{"good", secret + "\n", 0o600, ""},
-		{"group may read", secret, 0o640, ""},
-		{"others may read", secret, 0o644, "chmod o= "},
-		{"others may write", secret, 0o602, "chmod o= "},
-		{"empty", "\n", 0o600, "empty"},
-		{"two lines", "a\nb\n", 0o600, "one line"},
-		{"NUL", "a\x00b", 0o600, "one line"},
-		{"too long", strings.Repeat("x", 2000), 0o600, "1024"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			path := passwordFile(t, tc.content, 0o600)
-			if err := os.Chmod(path, tc.mode); err != nil { // umask does not count
-				t.Fatal(err)
-			}
-			got, err := readPassword(path)
-			switch {
-			case tc.want == "" && (err != nil || got != secret):
-				t.Errorf("got %q, %v", got, err)
-			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path) ||
-				strings.Contains(err.Error(), secret)):
-				t.Errorf("got %v, want an error with %q and the path, without the password", err, tc.want)
-			}
-		})
-	}
-	pipe := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "missing"), pipe} {
-		if _, err := readPassword(path); err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: got %v", path, err)
 		}
 	}
 }
@@ -302,11 +254,11 @@ func TestTargetsAreUnderstoodOrRefusedWithWhatIsAllowed(t *testing.T) {
 	} {
 		want.helo = "mx.example.org"
 		got, err := New(Options{Target: target, HELOName: "mx.example.org"})
-		if err != nil || *got.carrier.(*smtpTarget) != want {
+		if err != nil || !reflect.DeepEqual(*got.carrier.(*smtpTarget), want) {
 			t.Errorf("%s: got %+v, %v, want %+v", target, got, err, want)
 		}
 	}
-	if got, err := New(Options{Target: "smtp://mail.example.org:587", User: "u", PasswordFile: "/p"}); err != nil ||
+	if got, err := New(Options{Target: "smtp://mail.example.org:587", User: "u", Password: password("p")}); err != nil ||
 		got.carrier.(*smtpTarget).encryption != required {
 		t.Errorf("with a user, starttls must default to required: %+v, %v", got, err)
 	}
@@ -330,15 +282,15 @@ func TestTargetsAreUnderstoodOrRefusedWithWhatIsAllowed(t *testing.T) {
 		"unix:/a\x00b":                           "absolute path",
 		"sendmail:sendmail":                      "absolute path",
 		"stdout:/x":                              "stdout:",
-		"smtp://alice:" + secret + "@mail.ex:25": "password_file",
+		"smtp://alice:" + secret + "@mail.ex:25": "password",
 	} {
 		_, err := New(Options{Target: target})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: got %v, want an error that says %q", target, err, want)
 		}
 	}
-	for _, o := range []Options{{User: "u"}, {PasswordFile: "/p"}, {HELOName: "a b"}, {HELOName: "a\r\nMAIL"}, {HELOName: "bücher"},
-		{User: "a\x00b", PasswordFile: "/p"}, {Target: "stdout:", User: "u", PasswordFile: "/p"}} {
+	for _, o := range []Options{{User: "u"}, {Password: password("p")}, {HELOName: "a b"}, {HELOName: "a\r\nMAIL"}, {HELOName: "bücher"},
+		{User: "a\x00b", Password: password("p")}, {Target: "stdout:", User: "u", Password: password("p")}} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v: no error", o)
 		}
