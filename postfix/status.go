@@ -90,14 +90,3 @@ func isStatusCode(s string) bool {
 	}
 	return true
 }
-
-// Printable replaces each octet of s that is not printable ASCII by a question mark: what a message, a DNS record or a
-// peer says must not be able to end a line or steer a terminal.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"postmend/filter"
 	"postmend/postfix/maillog"
+	"postmend/postfix/maillog/present"
 	"postmend/postfix/maillog/refusal"
 	"postmend/postfix/maillog/tally"
 )
@@ -172,8 +172,9 @@ func compression(name string) string {
 	return ""
 }
 
-// leaveOut takes away the logs that are compressed by something else than gzip, and says so: whoever named no file gets a report on the
-// others. If there are no others, they stay, and to open the first is the error that tells what to do.
+// leaveOut takes away the logs that are compressed by something else than gzip, and says so: whoever named
+// no file gets a report on the others. If there are no others, they stay, and to open the first is the
+// error that tells what to do.
 func leaveOut(logs []string, notice io.Writer) []string {
 	var read, left []string
 	for _, log := range logs {
@@ -223,11 +224,20 @@ func (r *reporter) show() error {
 		return err
 	}
 	if r.asJSON {
-		encoder := json.NewEncoder(r.inv.stdout)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(report)
+		return present.JSON(r.inv.stdout, report)
 	}
-	return printReport(r.inv.stdout, report)
+	return present.Text(r.inv.stdout, report, present.TextOptions{Spark: isTerminal(r.inv.stdout) && isUTF8Locale()})
+}
+
+// isUTF8Locale goes by the variables that setlocale(3) reads, in its order.
+func isUTF8Locale() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if value := os.Getenv(name); value != "" {
+			value = strings.ToLower(value)
+			return strings.HasSuffix(value, "utf-8") || strings.HasSuffix(value, "utf8")
+		}
+	}
+	return false
 }
 
 // parseMoment reads a point in time, or how long ago it was.

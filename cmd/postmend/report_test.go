@@ -109,7 +109,8 @@ func TestThePageShowsWhatALogSaysAsText(t *testing.T) {
 	}
 }
 
-// TestFollowTellsOfRefusalsOverRotationAndTruncation: what stood in the log before is not told; then each refusal is, once.
+// TestFollowTellsOfRefusalsOverRotationAndTruncation: what stood in the log before is not told; then each
+// refusal is, once.
 func TestFollowTellsOfRefusalsOverRotationAndTruncation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mail.log")
 	write := func(text string, flag int) {

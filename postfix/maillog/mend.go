@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+
+	"postmend/postfix"
 )
 
 // Mend is what postmend logged of a run; see docs/configuration.md.
@@ -21,8 +23,8 @@ type Mend struct {
 	queuedAs   []string
 }
 
-// maxNotes bounds what is kept of the notes, in octets.
-const maxNotes = 512
+// maxValue bounds what is kept of a value, in octets. postmend logs no longer ones.
+const maxValue = 600
 
 // parseMend reads "name=value name="quoted value" …".
 func parseMend(text []byte) *Mend {
@@ -45,6 +47,8 @@ func parseMend(text []byte) *Mend {
 		} else {
 			value, rest, _ = strings.Cut(after, " ")
 		}
+		// Unquoting has brought back what the quotes were for.
+		value = postfix.PrintableUTF8(value[:min(len(value), maxValue)])
 		switch name {
 		case "classes":
 			counts = strings.Split(value, ",")
@@ -67,7 +71,7 @@ func parseMend(text []byte) *Mend {
 		case "time":
 			m.Seconds, _ = strconv.ParseFloat(strings.TrimSuffix(value, "s"), 64)
 		case "notes":
-			m.Notes = value[:min(len(value), maxNotes)]
+			m.Notes = value
 		}
 	}
 	for n, count := range counts {

@@ -1,5 +1,7 @@
 package maillog
 
+import "postmend/postfix"
+
 // Status is what became of a recipient.
 type Status int
 
@@ -145,7 +147,16 @@ func (t *Tracker) outcome(root, m *message, r *recipient) Outcome {
 	}
 	o.Kind = kindOf(&o, root, m, r)
 	o.Sender = originalSender(o.Sender)
+	o.clean()
 	return o
+}
+
+// clean is the border: behind it, no text of a log can steer a terminal, a browser or whatever else shows it. parseMend cleans
+// what postmend logged.
+func (o *Outcome) clean() {
+	for _, text := range []*string{&o.Sender, &o.Alias, &o.Recipient, &o.Relay, &o.Reason} {
+		*text = postfix.PrintableUTF8(*text)
+	}
 }
 
 // senderOrNext is the sender; of a message whose beginning the log does not have, that of the one it led to.

@@ -3,12 +3,15 @@
 package refusal
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"postmend/postfix"
 )
 
 //go:embed rules.toml
@@ -101,9 +104,8 @@ func (r *Rules) addClass(class Class) error {
 	case len(r.Classes) == maxClasses:
 		return fmt.Errorf("class %q: there are %d classes already", class.Name, maxClasses)
 	}
-	if class.Title == "" {
-		class.Title = class.Name
-	}
+	class.Title = postfix.PrintableUTF8(cmp.Or(class.Title, class.Name))
+	class.Advice = postfix.PrintableUTF8(class.Advice)
 	if n, known := r.index[class.Name]; known {
 		r.Classes[n] = class
 		return nil
@@ -122,6 +124,7 @@ func (r *Rules) addRule(rule Rule) error {
 		return errors.New("it has no patterns")
 	}
 	rule.class = class
+	rule.Advice = postfix.PrintableUTF8(rule.Advice)
 	rule.Receiver = strings.ToLower(rule.Receiver)
 	for _, pattern := range rule.Patterns {
 		g := newGlob(pattern)

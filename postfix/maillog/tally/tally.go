@@ -93,7 +93,7 @@ func New(rules *refusal.Rules) *Tally {
 
 // Add counts what became of a recipient. Only what was forwarded goes into the tables; the rest is counted by kind.
 func (t *Tally) Add(o *maillog.Outcome) {
-	if !t.counts(o.At) {
+	if !t.IsCounted(o.At) {
 		return
 	}
 	kind := t.kinds[o.Kind]
@@ -119,7 +119,8 @@ func (t *Tally) Add(o *maillog.Outcome) {
 	t.over.add(o, class)
 }
 
-func (t *Tally) counts(at int64) bool {
+// IsCounted tells whether a time lies within Since and Until.
+func (t *Tally) IsCounted(at int64) bool {
 	return (t.Since == 0 || at >= t.Since) && (t.Until == 0 || at < t.Until)
 }
 
@@ -216,14 +217,14 @@ func (t *Tally) noteStrict(o *maillog.Outcome) {
 
 // Piped counts a hand-over to postmend, and Mended a run of it, at the given time.
 func (t *Tally) Piped(at int64, seconds float64) {
-	if t.counts(at) {
+	if t.IsCounted(at) {
 		t.pipe.add(seconds)
 	}
 }
 
 // Mended counts what postmend says of its own time.
 func (t *Tally) Mended(at int64, seconds float64) {
-	if t.counts(at) {
+	if t.IsCounted(at) {
 		t.run.add(seconds)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package present
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"postmend/postfix/maillog/tally"
 )
 
-// groups are what has a colour of its own in the charts: classes that call for the same kind of action. A group keeps its colour, whatever
-// a log holds. The last takes all other classes.
+// groups have a colour of their own in the charts: classes that call for the same kind of action. A
+// group's colour does not depend on the log. The last group takes all other classes.
 var groups = [...]struct {
 	title   string
 	classes []string

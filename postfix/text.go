@@ -1,0 +1,40 @@
+package postfix
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Printable replaces each character of s that is not printable ASCII by a question mark: what a message, a
+// DNS record or a peer says must not be able to end a line or steer a terminal.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// PrintableUTF8 is Printable for places that can show other scripts, such as a page. It replaces octets
+// that are not UTF-8, control characters (C0, DEL, C1), line separators, and what changes the direction of
+// text or cannot be seen.
+func PrintableUTF8(s string) string {
+	clean := 0
+	for clean < len(s) && s[clean] >= ' ' && s[clean] <= '~' {
+		clean++
+	}
+	if clean == len(s) {
+		return s
+	}
+	var b strings.Builder
+	b.WriteString(s[:clean])
+	for _, r := range s[clean:] {
+		if r == utf8.RuneError || !strconv.IsPrint(r) {
+			r = '?'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
