@@ -1,8 +1,13 @@
 package postfix
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -37,4 +42,27 @@ func PrintableUTF8(s string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// WriteJSON writes v for a program, in a form that a terminal can show, too: whatever could steer one is escaped, which a
+// program does not notice.
+func WriteJSON(w io.Writer, v any) error {
+	var encoded, b bytes.Buffer
+	encoder := json.NewEncoder(&encoded)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	for _, r := range encoded.String() {
+		if r == '\n' || strconv.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) { // RFC 8259 section 7
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	_, err := w.Write(b.Bytes())
+	return err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postmend/postfix"
 	"postmend/postfix/check"
 )
 
@@ -56,10 +56,7 @@ is nothing worse than a note, else 1.`,
 }
 
 func writeFindingsJSON(w io.Writer, findings []check.Finding) error {
-	out := json.NewEncoder(w)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
-	return out.Encode(struct {
+	return postfix.WriteJSON(w, struct {
 		OK       bool            `json:"ok"`
 		Findings []check.Finding `json:"findings"`
 	}{check.IsRight(findings), findings})

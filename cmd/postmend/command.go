@@ -58,7 +58,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if outcome == postfix.Misused && inv.mayBePiped(cmd) {
 		return outcome.Report(stdout, "", firstLine(err.Error()))
 	}
-	fmt.Fprintln(stderr, "postmend: "+inv.told(err))
+	fmt.Fprintln(stderr, "postmend: "+postfix.PrintableUTF8(inv.told(err)))
 	return outcome.Exit()
 }
 

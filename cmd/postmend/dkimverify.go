@@ -15,6 +15,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/authn"
+	"postmend/postfix"
 )
 
 func (inv *invocation) dkimVerifyCommand() *cobra.Command {
@@ -66,11 +67,11 @@ func (inv *invocation) tellVerdicts(verdicts []dkim.Verification) error {
 	met := map[dkim.Status]bool{}
 	for _, v := range verdicts {
 		met[v.Status] = true
-		fmt.Fprintf(&text, "%s d=%s s=%s a=%s", v.Status, v.Domain, v.Selector, v.Algorithm)
+		line := fmt.Sprintf("%s d=%s s=%s a=%s", v.Status, v.Domain, v.Selector, v.Algorithm)
 		if v.Reason != "" {
-			fmt.Fprintf(&text, " (%s)", v.Reason)
+			line += " (" + v.Reason + ")"
 		}
-		text.WriteByte('\n')
+		text.WriteString(postfix.Printable(line) + "\n")
 	}
 	if len(verdicts) == 0 {
 		text.WriteString("none (the message has no signature)\n")

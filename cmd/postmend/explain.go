@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -36,9 +35,7 @@ func (inv *invocation) explainCommand() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			encoder := json.NewEncoder(inv.stdout)
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(explanation)
+			return postfix.WriteJSON(inv.stdout, explanation)
 		}
 		return printExplanation(inv.stdout, explanation)
 	}
@@ -86,8 +83,13 @@ func (inv *invocation) verifyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprint(inv.stdout, strings.ReplaceAll(field, "\r\n", "\n"))
-		return err
+		for line := range strings.Lines(strings.ReplaceAll(field, "\r\n", "\n")) {
+			folded, line := strings.HasPrefix(line, "\t"), strings.Trim(line, "\t\n")
+			if _, err = fmt.Fprintln(inv.stdout, map[bool]string{true: "\t"}[folded]+postfix.PrintableUTF8(line)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postmend/filter"
+	"postmend/postfix"
 	"postmend/srs"
 )
 
@@ -44,7 +45,7 @@ func (inv *invocation) srsDirection(name, short string, rewrite func(*srs.Rewrit
 				if err != nil {
 					return &filter.Failure{Kind: filter.NoSuchUser, Reason: fmt.Sprintf("%+q", address), Err: err}
 				}
-				if _, err := fmt.Fprintln(inv.stdout, result); err != nil {
+				if _, err := fmt.Fprintln(inv.stdout, postfix.PrintableUTF8(result)); err != nil {
 					return err
 				}
 			}

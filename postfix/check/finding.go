@@ -71,7 +71,7 @@ func apply[F any](area string, rules []Rule[F], facts F) []Finding {
 				Name:     rule.Name,
 				Severity: cmp.Or(fault.Severity, rule.Severity),
 				What:     postfix.Printable(fault.What),
-				Why:      cmp.Or(fault.Why, rule.Why),
+				Why:      postfix.Printable(cmp.Or(fault.Why, rule.Why)),
 				Mend:     onlyPrintable(fault.Mend),
 				Edit:     fault.Edit,
 				Publish:  onlyPrintable(fault.Publish),

@@ -2,7 +2,6 @@ package present
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -85,7 +84,5 @@ func DomainList(w io.Writer, old []byte, domains []tally.Strict) error {
 
 // JSON writes the report for programs. Its form is documented in docs/report.md.
 func JSON(w io.Writer, r *tally.Report) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
+	return postfix.WriteJSON(w, r)
 }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// steering gives the first octets of a text that a terminal could take for more than a character, tabs and line ends aside.
+func steering(text string) string {
+	for at := 0; at < len(text); {
+		r, size := utf8.DecodeRuneInString(text[at:])
+		if r == utf8.RuneError || r != '\n' && r != '\t' && !strconv.IsPrint(r) {
+			return fmt.Sprintf("%+q in %+q", text[at:at+size], text[max(0, at-60):min(len(text), at+60)])
+		}
+		at += size
+	}
+	return ""
+}
+
+// TestNoCommandLetsAStrangerSteerTheTerminal: whatever a message, an envelope or a log has in it.
+func TestNoCommandLetsAStrangerSteerTheTerminal(t *testing.T) {
+	for _, h := range []string{"\x1b[31m", "\x07", "\x7f", "\x9b31m", "\x85", "\u009b31m", "\u0085", "\u2028", "\u202e", "\u200b", "\xff", "\x00"} {
+		w := newWorld(t)
+		message := fmt.Sprintf("DKIM-Signature: v=1; a=rsa%[1]s; d=b%[1]s.example; s=s%[1]s; c=x%[1]s; h=from; bh=; b=\n"+
+			"DKIM-Signature: v=1; a=rsa-sha256; d=b.example; i=x%[1]s@b.example; s=s; h=from%[1]s; bh=x%[1]s; b=AA==\n"+
+			"Authentication-Results: mx.example.org; dkim=pass header.d=b%[1]s.example\n"+
+			"From: Alice %[1]s <alice%[1]s@b%[1]s.example>\nSubject: x\n\nbody\n", h)
+		envelope := []string{"-f", "alice" + h + "@b" + h + ".example", "--client-address=192.0.2.1", "--helo=mail" + h + ".example",
+			"--original-recipient=info" + h + "@example.org"}
+		to := []string{"--", "bob" + h + "@remote" + h + ".example"}
+		for _, args := range [][]string{
+			append(append([]string{"explain"}, envelope...), to...),
+			append(append([]string{"explain", "--json"}, envelope...), to...),
+			append([]string{"verify"}, envelope[:4]...),
+			{"dkim", "verify", "--resolver=127.0.0.1:9"},
+			{"srs", "forward", "alice" + h + "@b.example"},
+			{"srs", "reverse", "SRS0=x=y=b.example=alice" + h + "@srs.example.org"},
+			{"explain" + h},
+			{"explain", "--x" + h},
+			{"report", "no" + h},
+			{"check", "--no-dns", "--postfix-dir=/no" + h},
+			{"check", "--json", "--no-dns", "--postfix-dir=/no" + h},
+		} {
+			_, out, errs := w.run(message, args...)
+			if found := steering(out + errs); found != "" {
+				t.Errorf("%q, %s: %s", h, args[0], found)
+			}
+			if out+errs == "" {
+				t.Errorf("%q, %s prints nothing", h, args[0])
+			}
+		}
+		w.run(message, append(append([]string{"filter"}, envelope...), to...)...)
+		if found := steering(w.logged()); found != "" {
+			t.Errorf("%q: the log has %s", h, found)
+		}
+		_, _, status := w.run(strings.ReplaceAll(message, "From: ", "From"), append(append([]string{"filter"}, envelope...), to...)...)
+		if found := steering(status); found != "" {
+			t.Errorf("%q: the status line has %s", h, found)
+		}
+		w.logged()
+	}
+}
