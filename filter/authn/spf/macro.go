@@ -139,6 +139,7 @@ func (e *evaluation) value(letter byte, domain string) (string, error) {
 	case 'd':
 		return domain, nil
 	case 'i':
+		e.byAddress = true
 		return e.dottedAddress(), nil
 	case 'p':
 		return e.validatedName(domain)

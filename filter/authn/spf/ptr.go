@@ -21,8 +21,8 @@ func (e *evaluation) matchesPTR(target string) (bool, error) {
 // validatedName is what %{p} stands for (section 7.3): the domain, or a name below it, or any other, whichever the client has.
 func (e *evaluation) validatedName(domain string) (string, error) {
 	if !e.hasNames {
-		if e.terms++; e.terms > maxTerms { // section 4.6.4: the look-up counts beside the term's own
-			return "", tooManyLookups
+		if err := e.countTerm(); err != nil { // section 4.6.4: the look-up counts beside the term's own
+			return "", err
 		}
 	}
 	if err := e.findNames(); err != nil {
@@ -51,7 +51,7 @@ func (e *evaluation) findNames() error {
 	if e.hasNames {
 		return nil
 	}
-	e.hasNames = true
+	e.hasNames, e.byAddress = true, true
 	names, err := e.resolver.LookupAddr(e.ctx, e.IP.String())
 	if err = e.failure(err); err == tooManyLookups {
 		return err

@@ -64,19 +64,24 @@ type Resolver interface {
 
 // Check evaluates check_host() of RFC 7208 section 4. It is done when ctx ends, if the resolver is.
 func Check(ctx context.Context, r Resolver, q Query) Result {
-	e := evaluation{Query: q, ctx: ctx, resolver: r, network: "ip4", otherNetwork: "ip6"}
+	if !q.IP.IsValid() {
+		return Result{None, "client address not known"}
+	}
+	e := newEvaluation(ctx, r, q)
+	return e.checkHost(e.Domain)
+}
+
+func newEvaluation(ctx context.Context, r Resolver, q Query) *evaluation {
+	e := &evaluation{Query: q, ctx: ctx, resolver: r, network: "ip4", otherNetwork: "ip6"}
 	e.IP = q.IP.Unmap().WithZone("") // section 5: an IPv4-mapped address is an IPv4 address
 	e.Domain = strings.TrimSuffix(q.Domain, ".")
 	if e.Local == "" {
 		e.Local = "postmaster"
 	}
-	if !e.IP.IsValid() {
-		return Result{None, "client address not known"}
-	}
 	if e.IP.Is6() {
 		e.network, e.otherNetwork = "ip6", "ip4"
 	}
-	return e.checkHost(e.Domain)
+	return e
 }
 
 // isName takes what can be asked for in DNS (RFC 1035 section 2.3.4), whatever octets it is made of. It has no final dot.
