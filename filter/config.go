@@ -36,6 +36,9 @@ type Config struct {
 	LocalDomainsMaps []string `toml:"local_domains_maps"`
 	// Resolver is the "host:port" of a DNS server. Default: the system's.
 	Resolver string `toml:"resolver"`
+	// OutboundAddresses are what mail leaves from as other hosts see it, a relay's included: addresses, prefixes, host names. Default: the
+	// addresses of Hostname in DNS.
+	OutboundAddresses []string `toml:"outbound_addresses"`
 	// TrustedNetworks are the clients whose mail is our own outgoing mail. Default: 127.0.0.0/8 and ::1/128.
 	TrustedNetworks []netip.Prefix `toml:"trusted_networks"`
 	// TrustedAuthservIDs name our own earlier filters, whose Authentication-Results are believed.
@@ -273,6 +276,9 @@ func (c *Config) check() error {
 	var err error
 	if c.Hostname, err = parseDomain(c.Hostname); err != nil {
 		return fmt.Errorf("hostname: %w", err)
+	}
+	if _, err := parseOutbound(c.OutboundAddresses, c.Hostname); err != nil {
+		return err
 	}
 	if c.SRS.Domain != "" && c.SRS.SecretsFile == "" {
 		return errors.New("srs: domain is set, but secrets_file is not")

@@ -49,10 +49,14 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return deliver, err
 	}
 	p.spareSignatures(d, msg)
-	if done, err := p.disownSender(d, env, msg); done || err != nil {
-		return deliver, err
+	rewritten, stays, err := p.srsSender(env.Sender)
+	if err == nil && rewritten == "" { // a sender that is rewritten anyway vouches for nothing
+		if done, err := p.disownSender(d, env, msg); done || err != nil {
+			return deliver, err
+		}
 	}
-	return deliver, p.rewriteSender(d, env)
+	d.send(rewritten, stays)
+	return deliver, err
 }
 
 // dnsTrouble keeps the message in the queue; detail, if any, is for the log.
@@ -86,19 +90,30 @@ func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict b
 
 // laundering is the last word on every delivery: an error if merely sending the message on would make it pass DMARC, though it proves nothing.
 func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
-	if d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted) || !p.vouchesFor(d.Sender, env, msg) {
-		return nil
-	}
 	dmarc := msg.proven.DMARC
 	switch {
-	case msg.proven.transit == authn.TempError && d.Sender == env.Sender:
-		return dnsTrouble("SPF of this host")
-	case msg.oversized:
-		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "header is too long to find out who sent the message"}
-	case dmarc.Status == authn.None: // there is nothing to pass
+	case d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted):
+		return nil
+	case dmarc.Status == authn.None && !msg.oversized: // there is nothing to pass
 		return nil
 	case p.dmarc.OnOwnDomainForgery == "forward" && p.claimsOurs(env, msg):
 		return nil
+	}
+	answer := p.vouchesFor(d.Sender, env, msg)
+	unknown := msg.proven.transit.unknown
+	switch {
+	case answer == vouchesNot:
+		return nil
+	case msg.proven.Temporary() && msg.patient:
+		return dnsTrouble(dmarc.Reason)
+	case answer == notAsked:
+		return wantTransit
+	case answer == notKnown && unknown.Kind == Temporary && (msg.patient || msg.proven.transit.ours):
+		return unknown
+	case answer == notKnown && unknown.Kind == Configuration && !p.isOwn(d.Sender):
+		return unknown
+	case msg.oversized:
+		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "header is too long to find out who sent the message"}
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
 		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
 		return dnsTrouble(dmarc.Reason)
@@ -106,16 +121,41 @@ func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
 	return &Failure{Kind: Policy, Code: "5.7.1", Reason: "From: is not proved, and would pass as genuine if this host sent it on"}
 }
 
-// vouchesFor tells whether a message sent from here with the given sender is likely to pass SPF aligned with From:. Of a header that was not
-// read, From: may be any. Where SPF could not be asked, our own domains are taken to name this host, which they should.
-func (p *policy) vouchesFor(sender string, env *Envelope, msg facts) bool {
+// vouching is whether a message sent from here passes SPF aligned with From:.
+type vouching int
+
+const (
+	vouchesNot vouching = iota
+	vouches
+	notAsked
+	notKnown
+)
+
+// vouchesFor tells whether a message sent from here with the given sender could pass SPF aligned with From:. Of a header that was not read, From:
+// may be any. What is not asked about is a sender that SRS made, and a From: without DMARC record: there, our own domains are taken to name this
+// host, which they should.
+func (p *policy) vouchesFor(sender string, env *Envelope, msg facts) vouching {
+	switch transit := msg.proven.transit.status; {
+	case !msg.oversized && !msg.couldAlign(p.spfDomain(sender)):
+		return vouchesNot
+	case sender != env.Sender || msg.proven.DMARC.Status == authn.None && !msg.oversized:
+		if p.isOwn(sender) {
+			return vouches
+		}
+		return vouchesNot
+	case transit == "":
+		return notAsked
+	case transit == authn.TempError:
+		return notKnown
+	case transit == authn.Pass:
+		return vouches
+	}
+	return vouchesNot
+}
+
+// isOwn tells whether a sender is in a domain that should name this host in its SPF record.
+func (p *policy) isOwn(sender string) bool {
 	domain := p.spfDomain(sender)
-	if !msg.oversized && !msg.couldAlign(domain) {
-		return false
-	}
-	if transit := msg.proven.transit; sender == env.Sender && transit != "" && transit != authn.TempError {
-		return transit == authn.Pass
-	}
 	return sender == "" || p.local.has(domain) || aligned(domain, p.defaultSigner) || aligned(domain, p.srsDomain)
 }
 
@@ -179,12 +219,24 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	return nil
 }
 
-// disownSender gives mail that is not authenticated an SRS sender where its own would make it pass DMARC, merely by being sent on from here. It
-// does nothing where SRS cannot help: the null sender, one that has no SRS form, an SRS domain that is aligned with From:, too.
+// disownSender gives mail that is not authenticated an SRS sender where its own could make it pass DMARC, merely by being sent on from here. It
+// does nothing where SRS cannot help: the null sender, one that has no SRS form, an SRS domain that is aligned with From:, too. While DNS may
+// still tell whether there is a need, the message is deferred.
 func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
-	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) ||
-		!p.vouchesFor(env.Sender, env, msg) || msg.couldAlign(p.srsDomain) {
+	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) || msg.couldAlign(p.srsDomain) {
 		return false, nil
+	}
+	why := "lets this host send, which would make it pass"
+	switch p.vouchesFor(env.Sender, env, msg) {
+	case vouchesNot:
+		return false, nil
+	case notAsked:
+		return false, wantTransit
+	case notKnown:
+		if unknown := msg.proven.transit.unknown; unknown.Kind == Temporary && msg.patient {
+			return false, unknown
+		}
+		why = "may let this host send, which would make it pass: DNS does not tell"
 	}
 	if p.srsError != nil {
 		return false, srsUnusable(p.srsError)
@@ -195,7 +247,7 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 		return false, nil
 	}
 	d.Sender = sender
-	d.because("sender rewritten by SRS: %s lets this host send, which would make it pass", domainOf(env.Sender))
+	d.because("sender rewritten by SRS: %s %s", domainOf(env.Sender), why)
 	return true, nil
 }
 

@@ -310,34 +310,44 @@ func (p *policy) authorSigner(authors []string) string {
 // rewriteSender gives a remote delivery a sender for which this host may send. Where SRS has no answer the sender stays:
 // SPF will not pass at the next hop, but bounces find their way home.
 func (p *policy) rewriteSender(d *Delivery, env *Envelope) *Failure {
-	domain := domainOf(env.Sender)
+	rewritten, stays, err := p.srsSender(env.Sender)
+	d.send(rewritten, stays)
+	return err
+}
+
+// send gives a delivery its rewritten sender, or the reason why it stays.
+func (d *Delivery) send(rewritten, stays string) {
+	if rewritten != "" {
+		d.Sender, stays = rewritten, "sender rewritten by SRS"
+	}
+	if stays != "" {
+		d.Reasons = append(d.Reasons, stays)
+	}
+}
+
+// srsSender gives the SRS form of a sender, or the reason why it stays.
+func (p *policy) srsSender(sender string) (rewritten, stays string, failure *Failure) {
+	domain := domainOf(sender)
 	switch {
-	case env.Sender == "":
-		d.because("the null sender stays")
-		return nil
+	case sender == "":
+		return "", "the null sender stays", nil
 	case p.srsDomain == "":
-		d.because("sender stays: no [srs] is configured")
-		return nil
+		return "", "sender stays: no [srs] is configured", nil
 	case domain == "" || p.local.has(domain) && domain != p.srsDomain:
-		d.because("sender stays: its domain is local")
-		return nil
+		return "", "sender stays: its domain is local", nil
 	case domain == p.srsDomain:
-		d.because("sender stays: it is in our SRS domain already")
-		return nil
+		return "", "sender stays: it is in our SRS domain already", nil
 	case p.srsError != nil:
-		return srsUnusable(p.srsError)
+		return "", "", srsUnusable(p.srsError)
 	}
-	rewritten, err := p.srs.Forward(env.Sender)
+	rewritten, err := p.srs.Forward(sender)
 	switch {
-	case err == nil && strings.ContainsAny(env.Sender[:strings.LastIndexByte(env.Sender, '@')], "@%!"):
-		d.because("sender stays: Postfix would refuse bounces to its SRS form, for an @, %% or ! before the last @ reads as routing by the sender")
+	case err == nil && strings.ContainsAny(sender[:strings.LastIndexByte(sender, '@')], "@%!"):
+		return "", "sender stays: Postfix would refuse bounces to its SRS form, for an @, % or ! before the last @ reads as routing by the sender", nil
 	case errors.Is(err, srs.ErrTooLong):
-		d.because("sender stays: its SRS form would have more than 64 octets before the @")
+		return "", "sender stays: its SRS form would have more than 64 octets before the @", nil
 	case err != nil:
-		d.because("sender stays: %v", err)
-	default:
-		d.Sender = rewritten
-		d.because("sender rewritten by SRS")
+		return "", "sender stays: " + err.Error(), nil
 	}
-	return nil
+	return rewritten, "", nil
 }

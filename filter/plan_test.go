@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"postmend/filter/authn"
 	"postmend/srs"
 )
 
@@ -89,7 +90,7 @@ func TestThePlanFollowsTheTable(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			row.env.Recipients = []Recipient{{Address: row.recipient}}
-			plan := p.plan(&row.env, facts{authors: row.authors})
+			plan := p.plan(&row.env, facts{authors: row.authors, proven: notThroughUs})
 			if plan.Refusal != nil || len(plan.Deliveries) != 1 {
 				t.Fatalf("plan: %+v", plan)
 			}
@@ -107,6 +108,9 @@ func TestThePlanFollowsTheTable(t *testing.T) {
 		})
 	}
 }
+
+// notThroughUs is of a message that proves nothing, whose sender's SPF record does not name this host.
+var notThroughUs = proof{transit: transit{status: authn.Fail}}
 
 func TestBadSRSAddressesAreRefused(t *testing.T) {
 	p := testPolicy(t)
@@ -143,7 +147,7 @@ func TestWithoutSecretsOnlyWhatNeedsThemWaits(t *testing.T) {
 }
 
 func TestAnOversizedHeaderIsForwardedAsItCame(t *testing.T) {
-	plan := testPolicy(t).plan(&Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: "x@remote.example"}}}, facts{oversized: true})
+	plan := testPolicy(t).plan(&Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: "x@remote.example"}}}, facts{oversized: true, proven: notThroughUs})
 	if d := plan.Deliveries[0]; d.Sender != "a@b.example" || d.SignAs != "" || d.Trace {
 		t.Errorf("got %+v", d)
 	}

@@ -2,11 +2,8 @@ package filter
 
 import (
 	"context"
-	"errors"
 	"math"
-	"net"
 	"net/mail"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -17,10 +14,9 @@ import (
 
 // prove finds out what a message proves of its author. What an Authentication-Results field of a trusted earlier filter says
 // is not looked up again.
-func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, error) {
+func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envelope, m *Message) (proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
-	resolver := authn.New(f.config.Resolver)
 	ip, _ := env.clientIP()
 	request := authn.Request{
 		ClientIP: ip,
@@ -56,11 +52,6 @@ func (f *Filter) prove(ctx context.Context, env *Envelope, m *Message) (proof, e
 			return proof{}, err
 		}
 	}
-	status := proven.DMARC.Status
-	aligns := facts{authors: request.Authors, proven: proven}.couldAlign
-	if m.Oversized || status != authn.Pass && status != authn.None && aligns(f.policy.spfDomain(env.Sender)) {
-		proven.transit = f.transit(ctx, resolver, env.Sender)
-	}
 	return proven, nil
 }
 
@@ -69,28 +60,10 @@ type proof struct {
 	authn.Results
 	// chain is what the next ARC set is added to.
 	chain *arc.Chain
-	// transit is what SPF says if this host sends the message on with the sender it came with: a Pass is one that arrived without. "" if it was
-	// not asked, for it does not matter, or this host's addresses are not known.
-	transit authn.Status
+	// transit is asked only if the plan turns on it.
+	transit transit
 	// strayCR is set if a signature that others found valid is over a text with a CR within a line; our own verifier never finds such a one valid.
 	strayCR bool
-}
-
-// transit asks SPF about this host and a sender. The host's addresses are those of its name, as others see it: not what /etc/hosts may say.
-func (f *Filter) transit(ctx context.Context, resolver *authn.Resolver, sender string) (status authn.Status) {
-	const enough = 2 // one of IPv4, one of IPv6
-	addresses, err := resolver.LookupIPAddr(ctx, f.config.Hostname)
-	if dnsError, ok := errors.AsType[*net.DNSError](err); err != nil && (!ok || !dnsError.IsNotFound) {
-		return authn.TempError
-	}
-	for _, address := range addresses[:min(len(addresses), enough)] {
-		ip, _ := netip.AddrFromSlice(address.IP)
-		if ip = ip.Unmap(); !ip.IsGlobalUnicast() || ip.IsPrivate() || status == authn.Pass {
-			continue
-		}
-		status = authn.Check(ctx, resolver, authn.Request{ClientIP: ip, HELO: f.config.Hostname, Sender: sender}, nil, nil).SPF.Status
-	}
-	return status
 }
 
 // trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is none. Several filters may write

@@ -25,6 +25,7 @@ import (
 type Filter struct {
 	config     *Config
 	policy     policy
+	outbound   outbound
 	target     reinject.Target
 	reinjector *reinject.Reinjector
 	commit     reinject.Commit
@@ -47,8 +48,9 @@ func New(config *Config, options Options) (*Filter, error) {
 	local, localErr := config.localDomains()
 	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
 	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
+	out, outErr := parseOutbound(config.OutboundAddresses, config.Hostname)
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
-	if err := errors.Join(localErr, forceErr, forbidErr, onlyErr); err != nil {
+	if err := errors.Join(localErr, forceErr, forbidErr, outErr, onlyErr); err != nil {
 		return nil, configFailure(err)
 	}
 	target, err := reinject.ParseTarget(config.Reinject.Target)
@@ -67,7 +69,7 @@ func New(config *Config, options Options) (*Filter, error) {
 	if err != nil {
 		return nil, configFailure(fmt.Errorf("reinject: %w", err))
 	}
-	f := &Filter{config: config, target: target, reinjector: reinjector, commit: options.Commit, now: options.Now}
+	f := &Filter{config: config, outbound: out, target: target, reinjector: reinjector, commit: options.Commit, now: options.Now}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -163,7 +165,7 @@ func (f *Filter) Verify(ctx context.Context, env *Envelope, stdin io.Reader) (st
 		return "", err
 	}
 	defer m.Close()
-	proven, err := f.prove(ctx, env, m)
+	proven, err := f.prove(ctx, authn.New(f.config.Resolver), env, m)
 	return string(f.authenticationResults(proven.Results)), err
 }
 
@@ -191,14 +193,20 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		return nil, Plan{}, facts{}, err
 	}
 	var proven proof
+	resolver := authn.New(f.config.Resolver)
 	if policy.needsProof(env, m) {
-		if proven, err = f.prove(ctx, env, m); err != nil {
+		if proven, err = f.prove(ctx, resolver, env, m); err != nil {
 			m.Close()
 			return nil, Plan{}, facts{}, err
 		}
 	}
 	known := f.facts(m, proven)
-	return m, policy.plan(env, known), known, nil
+	plan := policy.plan(env, known)
+	if plan.Refusal == wantTransit {
+		known.proven.transit = f.askTransit(ctx, resolver, env.Sender)
+		plan = policy.plan(env, known)
+	}
+	return m, plan, known, nil
 }
 
 func (f *Filter) read(env *Envelope, stdin io.Reader) (*Message, error) {

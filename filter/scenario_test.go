@@ -61,6 +61,7 @@ file = "forwarder.pem"
 `
 	baseZone = `example.org TXT v=spf1 ip4:192.0.2.80 -all
 srs.example.org TXT v=spf1 ip4:192.0.2.80 -all
+mx.example.org A 192.0.2.80
 mx.example.org TXT v=spf1 ip4:192.0.2.80 -all
 _dmarc.example.org TXT v=DMARC1; p=reject
 fwd._domainkey.example.org TXT {forwarder}

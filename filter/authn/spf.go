@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 
 	"postmend/filter/authn/spf"
@@ -35,4 +36,13 @@ func spfIdentity(helo, sender string) (local, domain, identity string) {
 		return "", "", "mailfrom"
 	}
 	return sender[:at], sender[at+1:], "mailfrom"
+}
+
+// CouldPassSPF tells whether SPF could pass for a message that any address of a network sends, see spf.CouldPass: the worst case, for whoever
+// must not give a message a pass. Pass means that it could, TempError that it is not known, and any other status that it could not.
+func CouldPassSPF(ctx context.Context, r *Resolver, network netip.Prefix, helo, sender string) SPF {
+	local, domain, identity := spfIdentity(helo, sender)
+	domain = canonical(domain)
+	found := spf.CouldPass(ctx, r, spf.Query{HELO: helo, Local: local, Domain: domain}, network)
+	return SPF{Status: Status(found.Status), Identity: identity, Domain: domain, Reason: found.Reason}
 }

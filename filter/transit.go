@@ -1,0 +1,126 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"postmend/filter/authn"
+)
+
+// transit is what SPF says if this host sends a message on with the sender it came with: a Pass is one that the message arrived without.
+type transit struct {
+	// status is Pass if a receiver could let it pass, TempError if that is not known, anything else if it does not. "" is a question that was
+	// not asked.
+	status authn.Status
+	// unknown is set with TempError: how the message is deferred while waiting can help.
+	unknown *Failure
+	// ours is set if it is the addresses of this host that are not known: the fault is on our side, and refuses no mail.
+	ours bool
+}
+
+// wantTransit is the refusal of a plan that depends on transit before it was asked. It never leaves the package.
+var wantTransit = &Failure{Kind: Temporary, Reason: "SPF of this host was not asked"}
+
+// askTransit asks SPF about this host and a sender. It has time of its own, as much as all other look-ups together: a name that never answers,
+// which whoever forges can choose, must not use it up. Asked after them, and only if the plan turns on it, it costs ordinary mail nothing.
+func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sender string) transit {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
+	defer cancel()
+	ask := func(network netip.Prefix) authn.SPF {
+		return authn.CouldPassSPF(ctx, resolver, network, f.config.Hostname, sender)
+	}
+	networks, lacking := f.outbound.resolve(ctx, resolver)
+	found := transit{status: authn.Fail}
+	for _, network := range networks {
+		switch result := ask(network); result.Status {
+		case authn.Pass:
+			return transit{status: authn.Pass}
+		case authn.TempError:
+			found = transit{status: authn.TempError, unknown: dnsTrouble("SPF of " + result.Domain + " for this host")}
+		}
+	}
+	if lacking != nil {
+		for _, everywhere := range [...]string{"0.0.0.0/0", "::/0"} { // what no host may send for, this one may not
+			if status := ask(netip.MustParsePrefix(everywhere)).Status; status == authn.Pass || status == authn.TempError {
+				return transit{status: authn.TempError, unknown: lacking, ours: true}
+			}
+		}
+	}
+	return found
+}
+
+// outbound is where mail leaves from, as other hosts see it.
+type outbound struct {
+	networks []netip.Prefix
+	names    []string
+}
+
+// parseOutbound reads outbound_addresses. Without any, they are those of the hostname.
+func parseOutbound(entries []string, hostname string) (o outbound, err error) {
+	for _, entry := range entries {
+		network, err := netip.ParsePrefix(entry)
+		if ip, noAddress := netip.ParseAddr(entry); noAddress == nil {
+			network, err = netip.PrefixFrom(ip.WithZone(""), ip.BitLen()), nil
+		}
+		switch {
+		case err == nil && (network.Addr().Is4In6() || !network.Addr().IsGlobalUnicast()):
+			return o, fmt.Errorf("outbound_addresses: %q is not an address that other hosts can see", entry)
+		case err == nil:
+			o.networks = append(o.networks, network.Masked())
+			continue
+		}
+		name, err := parseDomain(entry)
+		if err != nil || strings.Trim(entry, "0123456789./:") == "" {
+			return o, fmt.Errorf("outbound_addresses: %q is neither an address, nor a prefix, nor a host name", entry)
+		}
+		o.names = append(o.names, name)
+	}
+	if len(entries) == 0 {
+		o.names = []string{hostname}
+	}
+	return o, nil
+}
+
+// resolve gives all networks, and why there may be more of them; nil if that is all. Addresses that no other host can see are no answer.
+func (o outbound) resolve(ctx context.Context, resolver *authn.Resolver) ([]netip.Prefix, *Failure) {
+	type answer struct {
+		addresses []netip.Addr
+		err       error
+	}
+	families := [...]string{"ip4", "ip6"}
+	answers := make([]answer, len(o.names)*len(families))
+	var asking sync.WaitGroup
+	for i := range answers {
+		asking.Go(func() {
+			answers[i].addresses, answers[i].err = resolver.LookupNetIP(ctx, families[i%2], o.names[i/2])
+		})
+	}
+	asking.Wait()
+	networks := slices.Clone(o.networks)
+	var lacking *Failure
+	for i, name := range o.names {
+		found := false
+		for _, a := range answers[2*i : 2*i+2] {
+			for _, ip := range a.addresses {
+				if ip = ip.Unmap(); ip.IsGlobalUnicast() && !ip.IsPrivate() {
+					networks, found = append(networks, netip.PrefixFrom(ip, ip.BitLen())), true
+				}
+			}
+			if dnsError, ok := errors.AsType[*net.DNSError](a.err); a.err != nil && (!ok || !dnsError.IsNotFound) {
+				lacking = dnsTrouble("addresses of " + name)
+			}
+		}
+		if !found && lacking == nil {
+			lacking = &Failure{Kind: Configuration, Reason: "the addresses that mail leaves from are not known, see the mail log",
+				Err: errors.New(name + " has no public address in DNS: set outbound_addresses")}
+		}
+	}
+	return networks, lacking
+}
