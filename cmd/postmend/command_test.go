@@ -383,7 +383,7 @@ func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
 // What docs/configuration.md says of Sieve, Mailman and the like.
 func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
 	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\n" +
-		"example.org TXT v=spf1 ip4:192.0.2.80 -all\n")
+		"example.org TXT v=spf1 ip4:192.0.2.80 -all\nmx.example.org A 192.0.2.80\n")
 	if err != nil {
 		t.Fatal(err)
 	}
