@@ -49,14 +49,20 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return deliver, err
 	}
 	p.spareSignatures(d, msg)
+	return deliver, p.mendSender(d, env, msg)
+}
+
+// mendSender is rewriteSender for mail from outside. A sender that stays by rewriteSender's rules must not vouch for the message; one that is
+// rewritten anyway does not, and nothing has to be asked about it.
+func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *Failure {
 	rewritten, stays, err := p.srsSender(env.Sender)
-	if err == nil && rewritten == "" { // a sender that is rewritten anyway vouches for nothing
+	if err == nil && rewritten == "" {
 		if done, err := p.disownSender(d, env, msg); done || err != nil {
-			return deliver, err
+			return err
 		}
 	}
 	d.send(rewritten, stays)
-	return deliver, err
+	return err
 }
 
 // dnsTrouble keeps the message in the queue; detail, if any, is for the log.
@@ -185,16 +191,13 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	if err := p.seal(d, msg); err != nil {
 		return deliver, err
 	}
-	done, err := p.disownSender(d, env, msg)
-	if msg.proven.DMARC.Policy != authn.PolicyQuarantine {
-		d.because("DMARC failed on arrival: forwarded as it came")
-		return deliver, err
+	if msg.proven.DMARC.Policy == authn.PolicyQuarantine {
+		d.because("DMARC failed on arrival: not signed")
+		return deliver, p.mendSender(d, env, msg)
 	}
-	d.because("DMARC failed on arrival: not signed")
-	if done || err != nil {
-		return deliver, err
-	}
-	return deliver, p.rewriteSender(d, env)
+	d.because("DMARC failed on arrival: forwarded as it came")
+	_, err := p.disownSender(d, env, msg)
+	return deliver, err
 }
 
 // seal plans for an ARC set. It goes on what failed DMARC, too: it says so, and such mail is what ARC is for, if a chain came with it. What
