@@ -2,7 +2,6 @@ package tests
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,6 +21,8 @@ type misconfiguration struct {
 	finding, says string
 	// also are findings that follow from it.
 	also []string
+	// ownEtc has check and what it says run beside a copy of /etc, where accounts can be made.
+	ownEtc bool
 	// byHand is a fault for which check is to print no command.
 	byHand bool
 }
@@ -35,23 +36,26 @@ const (
 var filesFaults = []misconfiguration{
 	{name: "a mistyped key", script: `c 's/^hostname/hostnaem/'`, finding: "config", says: "line 1: unknown key \"hostnaem\"; is hostname meant?", byHand: true},
 	{name: "a mistyped section", script: `c 's/^.srs.$/[srss]/'`, finding: "config", says: "is srs meant?", byHand: true},
-	{name: "a configuration that the filter may not read", script: `chmod 600 "$CONF"`, finding: "config-readable", says: "nobody may not read"},
+	{name: "a configuration that the filter may not read", script: `chmod 600 "$CONF"`, finding: "config-readable", says: "postmend-test may not read"},
 	{name: "a configuration that others may change", script: `chmod g+w "$CONF"`, finding: "config-writable", says: "mode 0664"},
 	{name: "another hostname than Postfix's", script: `c 's/^hostname.*/hostname = "other.example.org"/'`, finding: "hostname", says: `"mx.example.org"`},
 	{name: "a hostname without domain", script: `c 's/^hostname.*/hostname = "mx"/'`, finding: "hostname", says: "not a full name"},
 	{name: "a secret that others may read", script: `chmod o+r "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "mode 0604"},
-	{name: "a secret that the filter may not read", script: `chown root "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "nobody may not read"},
+	{name: "a secret that the filter may not read", script: `chown root "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "postmend-test may not read"},
 	{name: "no secret", script: `rm "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "does not exist"},
 	{name: "an empty secret", script: `: > "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "secret"},
 	{name: "a secret in a folder that anybody may write to", script: `chmod o+w "$HOME_DIR"`, finding: "srs-secrets", says: "may be replaced"},
 	{name: "a key that others may read", script: `chmod 644 "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "mode 0644"},
-	{name: "a key that the filter may not read", script: `chown root "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "nobody may not read"},
+	{name: "a secret of nobody's", script: `chown nobody "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "belongs to nobody"},
+	{name: "a secret that a group may read", script: `chgrp daemon "$HOME_DIR/srs.secrets"; chmod 640 "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "may be read by daemon"},
+	{name: "a folder of another group's around the keys", script: `chgrp daemon "$HOME_DIR/dkim"; chmod 750 "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "may not read"},
+	{name: "a key that the filter may not read", script: `chown root "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "postmend-test may not read"},
 	{name: "a key in a folder that is closed to the filter", script: `chmod 700 "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "mode 0700"},
 	{name: "no key", script: `rm "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "does not exist"},
 	{name: "no folder of keys", script: `rm -r "$HOME_DIR/dkim"`, finding: "dkim-keys", says: "does not exist"},
 	{name: "a damaged key", script: `echo nonsense > "$HOME_DIR/dkim/example.org.2026a.pem"`, finding: "dkim-keys", says: "PEM", byHand: true},
 	{name: "no spool folder", script: `c "s|^spool_dir.*|spool_dir = \"$DIR/ours\"|"`, finding: "spool", says: "does not exist"},
-	{name: "a spool folder of root's", script: `chown root "$HOME_DIR/spool"`, finding: "spool", says: "nobody may not write"},
+	{name: "a spool folder of root's", script: `chown root "$HOME_DIR/spool"`, finding: "spool", says: "postmend-test may not write"},
 	{name: "a target for trials by hand", script: `printf '[reinject]\ntarget = "stdout:"\n' >> "$CONF"`, finding: "target", says: "stdout:"},
 	{name: "sendmail as target, and a filtered pickup", script: `printf '[reinject]\ntarget = "sendmail:/usr/sbin/sendmail"\n' >> "$CONF"`,
 		finding: "sendmail-loop", says: "filters it again"},
@@ -103,10 +107,17 @@ var serviceFaults = []misconfiguration{
 	{name: "an unknown attribute", script: `m 's/flags=q/& colour=red/'`, finding: "filter-attributes", says: "colour"},
 	{name: "an option behind the attributes", script: `m '/-o { pipe_delivery/d'; m 's/flags=q/& -o soft_bounce=yes/'`,
 		finding: "filter-attributes", says: "-o soft_bounce=yes", also: []string{"filter-status-filter"}},
-	{name: "root as user", script: `m '/flags=q/s/user=nobody/user=root/'`, finding: "filter-user", says: "root"},
-	{name: "Postfix as user", script: `m '/flags=q/s/user=nobody/user=postfix/'`, finding: "filter-user", says: "Postfix's own"},
-	{name: "a user that does not exist", script: `m '/flags=q/s/user=nobody/user=nosuchuser/'`, finding: "filter-user", says: "nosuchuser"},
-	{name: "no user", script: `m '/flags=q/s/user=nobody//'`, finding: "filter-user", says: "missing"},
+	{name: "root as user", script: `m '/flags=q/s/user=postmend-test/user=root/'`, finding: "filter-user", says: "root"},
+	{name: "Postfix as user", script: `m '/flags=q/s/user=postmend-test/user=postfix/'`, finding: "filter-user", says: "Postfix's own"},
+	{name: "nobody as user", script: `m '/flags=q/s/user=postmend-test/user=nobody/'`, finding: "filter-user", says: "programs without an account"},
+	{name: "a general account as user", script: `m '/flags=q/s/user=postmend-test/user=www-data/'`, finding: "filter-user", says: "general accounts"},
+	{name: "an account of the system as user", script: `m '/flags=q/s/user=postmend-test/user=daemon:daemon/'`, finding: "filter-user", says: "general accounts"},
+	{name: "an account that another service runs as", script: `pc -M 'vmail/unix=vmail unix - n n - - pipe user=postmend-test argv=/bin/cat'`,
+		finding: "filter-user", says: "vmail/unix in master.cf", also: []string{"srs-table", "srs-secrets", "dkim-keys", "spool"}, ownEtc: true},
+	{name: "nobody as user, with all that is its own", script: `m 's/user=postmend-test/user=nobody/'; chown nobody "$HOME_DIR/srs.secrets" "$HOME_DIR"/dkim/*.pem "$HOME_DIR/spool"`,
+		finding: "filter-user", says: "programs without an account", also: []string{"srs-table", "srs-secrets", "dkim-keys", "spool"}, ownEtc: true},
+	{name: "a user that does not exist", script: `m '/flags=q/s/user=postmend-test/user=nosuchuser/'`, finding: "filter-user", says: "nosuchuser"},
+	{name: "no user", script: `m '/flags=q/s/user=postmend-test//'`, finding: "filter-user", says: "missing"},
 	{name: "no program", script: `own; rm "$DIR/postmend"`, finding: "filter-program", says: "does not exist", also: []string{"srs-table"}},
 	{name: "an empty program", script: `own; : > "$DIR/postmend"`, finding: "filter-program", says: "is empty"},
 	{name: "a program that others may change", script: `own; chmod g+w "$DIR/postmend"`, finding: "filter-program", says: "may be changed"},
@@ -179,7 +190,7 @@ var bounceFaults = []misconfiguration{
 	{name: "SRS addresses rewritten in the header", script: `pc -X recipient_canonical_classes`, finding: "srs-classes", says: "header"},
 	{name: "PostSRSd before the filter", script: `pc -e sender_canonical_maps=tcp:127.0.0.1:10001`, finding: "postsrsd", says: "10001"},
 	{name: "the wrong protocol", script: `m 's/ --protocol socketmap//'`, finding: "srs-table", says: "socketmap"},
-	{name: "root as the table's user", script: `m 's/user=nobody argv=\(.*lookup\)/user=root argv=\1/'`, finding: "srs-table", says: "root"},
+	{name: "root as the table's user", script: `m 's/user=postmend-test argv=\(.*lookup\)/user=root argv=\1/'`, finding: "srs-table", says: "root"},
 	{name: "a table without privileges", script: `pc -F postmend-reverse/unix/unprivileged=y`, finding: "srs-table", says: "privileges"},
 }
 
@@ -226,6 +237,9 @@ func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
 				h.publish()
 			}
 			h.shell(f.script)
+			if f.ownEtc {
+				h.copyEtc()
+			}
 			wrong := h.check(flags...)
 			f.isNamedBy(t, wrong)
 			if f.byHand {
@@ -306,10 +320,10 @@ func (h *checkedHost) edit(e check.Edit) {
 func (h *checkedHost) mend(finding check.Finding) {
 	h.t.Helper()
 	if finding.Mend != "" {
-		if reason := reachesOut(finding.Mend, h.dir, h.program); reason != "" {
+		if reason := reachesOut(h.withoutAccount(finding.Mend), h.dir, h.program); reason != "" {
 			h.t.Fatalf("not run, because %s: %s", reason, finding.Mend)
 		}
-		if out, err := exec.Command("sh", "-c", finding.Mend).CombinedOutput(); err != nil {
+		if out, err := h.command("sh", "-c", finding.Mend).CombinedOutput(); err != nil {
 			h.t.Errorf("%s: %v\n%s", finding.Mend, err, out)
 		}
 	}
@@ -322,6 +336,16 @@ var (
 	absolutePath = regexp.MustCompile(`(?m)(?:^|[\s'"=:>|(])(/[\w.][^\s'";|)]*)`)
 	ownPostfix   = regexp.MustCompile(`(?m)(?:^|&& |\()post(conf|super|fix) (-c \S+)?`)
 )
+
+var makesAccount = regexp.MustCompile(`\{ id \S+ >/dev/null 2>&1 \|\| useradd [^;]*; \} && `)
+
+// withoutAccount is a command without the part that makes an account, where that is made in a copy of /etc.
+func (h *checkedHost) withoutAccount(command string) string {
+	if h.etc == "" {
+		return command
+	}
+	return makesAccount.ReplaceAllString(command, "")
+}
 
 // reachesOut tells why commands would change more than a host in a folder, "" if they would not: tests run as root, on somebody's machine.
 func reachesOut(command, dir, program string) string {

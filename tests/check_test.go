@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,6 +24,7 @@ type checkedHost struct {
 	t            *testing.T
 	dir, program string
 	config       string
+	etc          string // a copy of /etc that takes its place for check and for what it says; "" for none
 	zone         string
 	dns          *dnstest.Server
 }
@@ -52,6 +55,7 @@ func newCheckedHost(t *testing.T, program string) *checkedHost {
 	t.Helper()
 	peer.NeedRoot(t)
 	peer.Need(t, "postconf")
+	peer.NeedAccount(t)
 	h := &checkedHost{t: t, dir: mta.Folder(t), program: program, zone: rightZone}
 	t.Cleanup(func() {
 		if h.dns != nil {
@@ -70,13 +74,13 @@ func (h *checkedHost) setUpByHand(keyPEM []byte) {
 	for name, content := range map[string][]byte{"srs.secrets": []byte(srsSecret + "\n"), "dkim/example.org.2026a.pem": keyPEM} {
 		path := filepath.Join(home, name)
 		h.must(os.WriteFile(path, content, 0o600))
-		chownNobody(h.t, path)
+		chownTest(h.t, path)
 	}
 	h.must(os.WriteFile(h.config, []byte(strings.ReplaceAll(readme(h.t, "toml"), "/etc/postmend", home)), 0o644))
 	own := strings.NewReplacer(
 		"/usr/local/bin/postmend filter", h.program+" filter -c "+h.config,
 		"/usr/local/bin/postmend lookup reverse", h.program+" lookup reverse -c "+h.config,
-		"user=postmend", "user=nobody")
+		"user=postmend", "user=postmend-test")
 	mta.Configure(h.t, h.dir, plainMain+readme(h.t, "main.cf"), plainMaster+own.Replace(readme(h.t, "master.cf")))
 	h.ownSpool()
 }
@@ -86,7 +90,7 @@ func (h *checkedHost) ownSpool() {
 	h.t.Helper()
 	folder := filepath.Join(h.dir, "etc/spool")
 	h.must(os.Mkdir(folder, 0o700))
-	chownNobody(h.t, folder)
+	chownTest(h.t, folder)
 	text, err := os.ReadFile(h.config)
 	h.must(err)
 	h.must(os.WriteFile(h.config, fmt.Appendf(text, "\n[limits]\nspool_dir = %q\n", folder), 0o644))
@@ -96,7 +100,7 @@ func (h *checkedHost) ownSpool() {
 func (h *checkedHost) setUpBySetup(flags ...string) {
 	h.t.Helper()
 	mta.Configure(h.t, h.dir, plainMain, plainMaster)
-	h.run(h.program, append([]string{"setup", "--apply", "--postfix-dir", h.dir, "--root-dir", h.dir, "--user", "nobody"}, flags...)...)
+	h.run(h.program, append([]string{"setup", "--apply", "--postfix-dir", h.dir, "--root-dir", h.dir, "--user", peer.Account}, flags...)...)
 	h.config = filepath.Join(h.dir, "etc/postmend/postmend.toml")
 	h.ownSpool()
 }
@@ -167,6 +171,22 @@ func (h *checkedHost) run(name string, args ...string) string {
 	return string(out)
 }
 
+// copyEtc has what command gives run in a mount namespace with a copy of /etc.
+func (h *checkedHost) copyEtc() {
+	h.t.Helper()
+	h.etc = mta.Folder(h.t)
+	h.run("cp", "-a", "/etc/.", h.etc)
+}
+
+// command is exec.Command's, beside the copy of /etc if there is one.
+func (h *checkedHost) command(name string, args ...string) *exec.Cmd {
+	if h.etc == "" {
+		return exec.Command(name, args...)
+	}
+	const script = `mount --bind "$0" /etc && exec "$@"`
+	return exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, h.etc, name}, args...)...)
+}
+
 // shell runs a script, in which DIR, HOME_DIR, CONF and PROGRAM say where things are, and m and c change master.cf and main.cf by sed.
 func (h *checkedHost) shell(script string) {
 	h.t.Helper()
@@ -200,7 +220,7 @@ func (h *checkedHost) findings(args ...string) []check.Finding {
 	h.t.Helper()
 	peer.Age(h.t, h.dir)
 	args = append([]string{"check", "--json", "--postfix-dir", h.dir, "-c", h.config}, args...)
-	out, err := exec.Command(h.program, args...).Output()
+	out, err := h.command(h.program, args...).Output()
 	var report struct {
 		OK       bool
 		Findings []check.Finding
@@ -250,6 +270,18 @@ func checkedProgram(t *testing.T) string {
 	return program
 }
 
+func chownTest(t testing.TB, path string) {
+	t.Helper()
+	account, err := user.Lookup(peer.Account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, _ := strconv.Atoi(account.Uid)
+	if err := os.Chown(path, uid, -1); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func newKey(t *testing.T) []byte {
 	t.Helper()
 	pem, err := rsaKeyPEM()
@@ -260,11 +292,10 @@ func newKey(t *testing.T) []byte {
 }
 
 // In transport mode, mail that the listener does not pass on by a content_filter of its own comes back to the filter.
-// Nothing runs beside it, so that setup finds port 10026 free.
 func TestCheckNamesALoopInTransportMode(t *testing.T) {
 	h := newCheckedHost(t, checkedProgram(t))
 	h.setUpBySetup("--mode", "transport")
-	h.shell(`pc -P 127.0.0.1:10026/inet/content_filter=`)
+	h.shell(`pc -P "$(pc -M | sed -n 's/^\(127[^ ]*\) *inet.*reinject.*/\1/p')/inet/content_filter="`)
 	wrong := h.check("--no-dns")
 	if len(wrong) != 1 || wrong[0].Name != "listener-filter" || !strings.Contains(wrong[0].What, "default_transport") {
 		t.Fatalf("%+v", wrong)
@@ -280,7 +311,7 @@ func TestOneCommandMendsAllThatIsWrongWithTheFilterService(t *testing.T) {
 	t.Parallel()
 	h := newCheckedHost(t, checkedProgram(t))
 	h.setUpByHand(newKey(t))
-	h.shell(`m 's/flags=q/flags=DRu/; s/null_sender=//; s/--size=\${size}//; s/-- \${recipient}/${recipient}/; /-o { pipe_delivery/d; /flags=/s/user=nobody/user=root/'
+	h.shell(`m 's/flags=q/flags=DRu/; s/null_sender=//; s/--size=\${size}//; s/-- \${recipient}/${recipient}/; /-o { pipe_delivery/d; /flags=/s/user=postmend-test/user=root/'
 m 's/pipe$/pipe -o soft_bounce=no/'`)
 	wrong := h.check("--no-dns")
 	names := map[string]bool{}
@@ -358,7 +389,7 @@ func TestTheDocumentedWayToANewKeyIsRight(t *testing.T) {
 	h := newCheckedHost(t, checkedProgram(t))
 	h.setUpByHand(newKey(t))
 	home := filepath.Dir(h.config)
-	own := strings.NewReplacer("/etc/postmend", home, "chown postmend", "chown nobody",
+	own := strings.NewReplacer("/etc/postmend", home, "chown postmend", "chown "+peer.Account,
 		"postmend dkim genkey --domain example.net --selector 2026a", h.program+" dkim genkey --domain example.net --selector 2026a --file "+home+"/dkim/example.net.2026a.pem",
 		"postmend dkim genkey --domain example.org --selector 2026b", h.program+" dkim genkey --domain example.org --selector 2026b --file "+home+"/dkim/example.org.2026b.pem",
 		"postmend check", "")

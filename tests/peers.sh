@@ -10,12 +10,17 @@ missing=
 for package in $packages; do
 	dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
+# Check judges accounts: the tests need one that no other program uses.
+account=postmend-test
+id "$account" >/dev/null 2>&1 && account=
+[ -n "$missing$account" ] || exit 0
 
 if [ "$(id -u)" != 0 ]; then
-	echo "The tests need these Debian packages; as root: apt-get install --no-install-recommends$missing" >&2
+	echo "The tests need, as root: apt-get install --no-install-recommends$missing; useradd --system $account" >&2
 	exit 1
 fi
+[ -z "$account" ] || useradd --system --user-group --home-dir /nonexistent --shell /usr/sbin/nologin "$account"
+[ -n "$missing" ] || exit 0
 export DEBIAN_FRONTEND=noninteractive
 apt-get update
 # The tests bring their own configuration of Postfix; none of these daemons is to start by itself.

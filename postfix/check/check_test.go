@@ -26,7 +26,7 @@ const masterLines = `
 smtp       inet  n  -  n  -  -  smtpd
 postmend   unix  -  n  n  -  20 pipe
   -o { pipe_delivery_status_filter = regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$$1}} }
-  flags=q user=nobody null_sender=
+  flags=q user=postmend-test null_sender=
   argv=/bin/postmend filter -f ${sender} --size=${size} -- ${recipient}
 127.0.0.1:10026 inet n - n - - smtpd -o content_filter=
 [::1]:10027  inet n - n - - smtpd
@@ -34,14 +34,15 @@ postmend   unix  -  n  n  -  20 pipe
 10029        inet n - n - - smtpd
 submission   inet n - n - - smtpd
 mended       unix n - n - - smtpd
-reverse      unix - n n - 0 spawn user=nobody argv=/bin/postmend lookup reverse --protocol socketmap
-127.0.0.1:10002 inet n n n - 0 spawn user=nobody argv=/bin/postmend lookup reverse
+reverse      unix - n n - 0 spawn user=postmend-test argv=/bin/postmend lookup reverse --protocol socketmap
+127.0.0.1:10002 inet n n n - 0 spawn user=postmend-test argv=/bin/postmend lookup reverse
 `
 
 // hostOf reads a configuration of these lines.
 func hostOf(t *testing.T, main, master string, ours Postmend) *host {
 	t.Helper()
 	peer.Need(t, "postconf")
+	peer.NeedAccount(t)
 	dir := t.TempDir()
 	for name, text := range map[string]string{"main.cf": main, "master.cf": master} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -272,13 +273,10 @@ func TestHostileTextIsShownHarmlessAndNeverRun(t *testing.T) {
 // The system's temporary directory is everybody's: it never comes to belong to the filter.
 func TestASharedSpoolFolderStaysEverybodys(t *testing.T) {
 	h := hostOf(t, mainLines, masterLines, Postmend{})
-	if h.user == nil {
-		t.Fatal("no account")
-	}
 	for path, want := range map[string]string{
 		"/tmp":        "chmod 1777 /tmp",
 		"/var/tmp":    "chmod 1777 /var/tmp",
-		"/srv/mended": "chown nobody /srv/mended && chmod u+rwx /srv/mended",
+		"/srv/mended": "chown postmend-test /srv/mended && chmod u+rwx /srv/mended",
 	} {
 		h.spool = File{Path: path, Mode: 0o755 | os.ModeDir}
 		if faults := judgeSpool(h); len(faults) != 1 || faults[0].Mend != want {
@@ -301,7 +299,7 @@ func TestNobodysHomeIsOpened(t *testing.T) {
 	for folder, want := range map[string]string{"/root": "", "/home/alice": "", "/etc/postmend": "chgrp 990 /etc/postmend && chmod g+x /etc/postmend"} {
 		f := File{Path: folder + "/x", Mode: 0o644, Folders: []File{{Path: folder, Mode: 0o700 | os.ModeDir}}}
 		barrier := f.Barrier(u, Read)
-		if got := f.LetIn(barrier, u); got != want || (want == "") != strings.Contains(f.Because(barrier), "move it") {
+		if got := f.LetIn(u); got != want || (want == "") != strings.Contains(f.Because(barrier), "move it") {
 			t.Errorf("%s: %q, %s", folder, got, f.Because(barrier))
 		}
 	}

@@ -9,18 +9,43 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
+
+	"postmend/postfix/setup"
 )
 
 // User is an account with its groups.
 type User struct {
-	Name string
-	UID  int
-	GIDs []int // the primary one first
+	Name    string
+	UID     int
+	GIDs    []int // the primary one first
+	Missing bool  // the account is still to be made: it has no numbers, and may use nothing but what everybody may
 }
 
-// LookupUser finds an account by its name. Group, if not empty, takes the place of all its groups, as pipe(8) has it.
-func LookupUser(name, group string) (*User, error) {
+// missingUser is an account that is still to be made.
+func missingUser(name string) *User {
+	return &User{Name: name, UID: -1, GIDs: []int{-1}, Missing: true}
+}
+
+// first makes the account before a command that needs it, where there is none.
+func (u *User) first(command string) string {
+	if !u.Missing || command == "" {
+		return command
+	}
+	return "{ id " + Shell(u.Name) + " >/dev/null 2>&1 || " + setup.AddUserCommand(u.Name).String() + "; } && " + command
+}
+
+// group names the account's primary group for chgrp(1).
+func (u *User) group() string {
+	if u.Missing {
+		return u.Name
+	}
+	return strconv.Itoa(u.GIDs[0])
+}
+
+// lookupUser finds an account by its name. Group, if not empty, takes the place of all its groups, as pipe(8) has it.
+func lookupUser(name, group string) (*User, error) {
 	account, err := user.Lookup(name)
 	if err != nil {
 		return nil, err
@@ -139,22 +164,32 @@ func (f File) IsHome() bool {
 	return err == nil && f.UID >= firstPerson && owner.HomeDir == f.Path
 }
 
-// LetIn is the command that lifts a barrier without letting others in, where it can be had; a secret comes to belong to the user. It is ""
-// where the file is better kept elsewhere.
-func (f File) LetIn(barrier *File, u *User) string {
-	switch {
-	case barrier.IsHome() && barrier.Path != f.Path:
-		return ""
-	case barrier.Path == f.Path:
-		return Shell("chown", u.Name, f.Path) + " && " + Shell("chmod", "u+r,g-w,o=", f.Path)
-	case slices.Contains(u.GIDs, barrier.GID):
-		return Shell("chmod", "g+x", barrier.Path)
-	case barrier.UID == u.UID:
-		return Shell("chmod", "u+x", barrier.Path)
-	case barrier.GID == 0:
-		return Shell("chgrp", strconv.Itoa(u.GIDs[0]), barrier.Path) + " && " + Shell("chmod", "g+x", barrier.Path)
+// LetIn is the command that lifts all barriers between a private file and the account that has to read it, and lets nobody else in: the file comes
+// to belong to the account, and folders on the way to its group. A folder that belongs to others stays theirs: there the command is "", as for a home,
+// because the file is better kept elsewhere.
+func (f File) LetIn(u *User) string {
+	var commands []string
+	for _, folder := range slices.Backward(f.Folders) {
+		if folder.Err != nil || folder.Allows(u, Execute) {
+			continue
+		}
+		switch shared := setup.GroupSharedBy(folder.GID, u.Name); {
+		case folder.IsHome():
+			return ""
+		case slices.Contains(u.GIDs, folder.GID):
+			commands = append(commands, Shell("chmod", "g+x", folder.Path))
+		case folder.UID == u.UID:
+			commands = append(commands, Shell("chmod", "u+x", folder.Path))
+		case folder.GID == 0 || folder.isHolder || len(shared) == 0:
+			commands = append(commands, Shell("chgrp", u.group(), folder.Path), Shell("chmod", "g+x", folder.Path))
+		default:
+			return ""
+		}
 	}
-	return Shell("chmod", "o+x", barrier.Path)
+	if !f.Allows(u, Read) {
+		commands = append(commands, Shell("chown", u.Name, f.Path), Shell("chmod", "u+r,g-w,o=", f.Path))
+	}
+	return u.first(strings.Join(commands, " && "))
 }
 
 // Holders are the folders where the file could be replaced: the one that it is in, and the one that it is linked from.

@@ -44,7 +44,7 @@ var filterRules = []Rule[*host]{
 		"one that it does not know defers all mail",
 		judgeAttributes},
 	{"filter-user", Error, "user= is an account of its own",
-		"pipe(8) refuses to run anything as root or as Postfix itself, and all mail waits",
+		"other programs of a shared account could read the keys and the SRS secret; as root or as Postfix itself, pipe(8) runs nothing and all mail is deferred",
 		judgeUser},
 	{"filter-program", Error, "the program is there, whole, and only root's to change",
 		"a missing one holds all mail, an empty one loses it, and who may change it reads all mail",
@@ -66,35 +66,45 @@ var filterRules = []Rule[*host]{
 // mendFilter is the command that makes the service's command right, as a whole: postconf replaces it as a whole, and so one
 // mend does not undo another.
 func (h *host) mendFilter() string {
-	return h.withUser(h.setField(h.filter.ID()+"/command", h.filterCommand()))
-}
-
-// withUser makes the account first, where there is none.
-func (h *host) withUser(command string) string {
-	if name := h.filterUser(); name == DefaultUser && (h.user == nil || h.user.Name != name) {
-		return "{ id " + name + " >/dev/null 2>&1 || " + addUser(name) + "; } && " + command
-	}
-	return command
-}
-
-func addUser(name string) string {
-	return Shell("useradd", "--system", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name)
+	return h.account.first(h.setField(h.filter.ID()+"/command", h.filterCommand()))
 }
 
 // DefaultUser is the account that the filter runs as, unless the operator chose another.
 const DefaultUser = "postmend"
 
-// filterUser is the account that the filter should run as: the one in master.cf if it may, else the one that can read the keys.
-func (h *host) filterUser() string {
-	if h.command != nil {
-		if value, _ := h.command.attribute("user"); value != "" && h.userFault() == "" {
-			return value
+// findAccount is the account that postmend should run as: the one in master.cf if it may, else the one that the keys belong to, else a new one.
+func (h *host) findAccount() *User {
+	if h.filter != nil && h.userFault() == "" {
+		return h.user
+	}
+	for _, t := range h.tables {
+		if h.tableUserFault(t) == "" {
+			return t.user
 		}
 	}
-	if h.Owner != "" {
-		return h.Owner
+	for _, name := range h.Owners {
+		if u, err := lookupUser(name, ""); err == nil && setup.SharedBy(h.config, name) == "" {
+			return u
+		}
 	}
-	return DefaultUser
+	if h.filter != nil && h.userErr != nil {
+		if value, _ := h.command.attribute("user"); value != "" && !strings.Contains(value, ":") {
+			return missingUser(value)
+		}
+	}
+	if u, err := lookupUser(DefaultUser, ""); err == nil {
+		return u
+	}
+	return missingUser(DefaultUser)
+}
+
+// filterUser is the value of user= that is right for the filter.
+func (h *host) filterUser() string {
+	if h.filter != nil && h.userFault() == "" {
+		value, _ := h.command.attribute("user") // maybe with a group
+		return value
+	}
+	return h.account.Name
 }
 
 // filterCommand is the right command of the service, with what the operator chose and may choose.
@@ -259,33 +269,35 @@ func judgeAttributes(h *host) []Fault {
 }
 
 func judgeUser(h *host) []Fault {
-	fault := h.userFault()
-	if fault == "" {
-		return nil
+	if fault := h.userFault(); fault != "" {
+		return one(fault, h.mendFilter())
 	}
-	// An account that owns the keys is as good as the one that does not exist.
-	if name, _ := h.command.attribute("user"); name != "" && h.userErr != nil && h.Owner == "" && !strings.Contains(name, ":") {
-		return one(fault, addUser(name))
-	}
-	return one(fault, h.mendFilter())
+	return nil
 }
 
-// userFault says what is wrong with user=; "" if nothing is.
+// userFault says what is wrong with user= of the filter; "" if nothing is.
 func (h *host) userFault() string {
 	value, _ := h.command.attribute("user")
-	return userFault(value, h.user, h.userErr, h.Main("mail_owner"))
+	return h.faultOfUser(value, h.user, h.userErr)
 }
 
-func userFault(value string, u *User, err error, mailOwner string) string {
+// tableUserFault says what is wrong with user= of a table.
+func (h *host) tableUserFault(t *table) string {
+	value, _ := t.command.attribute("user")
+	return h.faultOfUser(value, t.user, t.userErr)
+}
+
+func (h *host) faultOfUser(value string, u *User, err error) string {
 	switch {
 	case value == "":
 		return "user= is missing"
 	case err != nil:
 		return "user=" + value + ": " + err.Error()
-	case u.UID == 0 || u.GIDs[0] == 0:
-		return "user=" + value + " is root, or in root's group"
-	case u.Name == mailOwner:
-		return "user=" + value + " is Postfix's own account"
+	case u.GIDs[0] == 0:
+		return "user=" + value + " is in root's group"
+	}
+	if why := setup.SharedBy(h.config, u.Name); why != "" {
+		return "user=" + value + " is not an account of postmend's own: " + why
 	}
 	return ""
 }

@@ -29,6 +29,7 @@ func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 	h.findFilter()
 	h.findListener()
 	h.findTables()
+	h.account = h.findAccount()
 	h.askStatusFilter(ctx)
 	if h.domains, err = setup.ReadDomains(ctx, config); err != nil {
 		return nil, err
@@ -68,20 +69,6 @@ func (h *host) Hosted() (names, tables []string) {
 	return names, h.domains.Unlisted
 }
 
-// Users are the accounts that have to read keys and secrets: those of the filter and of the tables.
-func (h *host) Users() []*User {
-	var users []*User
-	if h.user != nil && h.userFault() == "" {
-		users = append(users, h.user)
-	}
-	for _, t := range h.tables {
-		if t.user != nil && !slices.ContainsFunc(users, func(u *User) bool { return u.UID == t.user.UID }) {
-			users = append(users, t.user)
-		}
-	}
-	return users
-}
-
 // findFilter takes the service that content_filter or default_transport names, if it is ours, or else the first that is.
 func (h *host) findFilter() {
 	for _, s := range h.servicesOf("pipe") {
@@ -100,7 +87,7 @@ func (h *host) findFilter() {
 	h.program = Stat(h.command.argv[0])
 	value, _ := h.command.attribute("user")
 	name, group, _ := strings.Cut(value, ":")
-	h.user, h.userErr = LookupUser(name, group)
+	h.user, h.userErr = lookupUser(name, group)
 }
 
 func (h *host) findListener() {
@@ -126,7 +113,7 @@ func (h *host) findTables() {
 		t := &table{Service: s, command: command, program: Stat(command.argv[0]), direction: command.argv[at], protocol: cmp.Or(command.flag("--protocol"), "tcp")}
 		value, _ := command.attribute("user")
 		name, group, _ := strings.Cut(value, ":")
-		t.user, t.userErr = LookupUser(name, group)
+		t.user, t.userErr = lookupUser(name, group)
 		h.tables = append(h.tables, t)
 	}
 }

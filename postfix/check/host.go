@@ -21,7 +21,8 @@ type Postmend struct {
 	Program     string            // this program's path: it can stand in for one that is missing
 	ConfigFile  string            // the configuration that is checked
 	Text        string            // of it; "" if it cannot be read
-	Owner       string            // the account that the keys and secrets belong to; "" if root's or nobody's
+	Owners      []string          // the accounts that the secret and the keys belong to, root aside
+	Secrets     File              // of [srs]; the zero value without SRS
 	Target      string            // [reinject] target
 	Deadline    time.Duration     // [limits] deadline
 	SpoolDir    string            // [limits] spool_dir, or what stands for it; "" if that is not known
@@ -45,6 +46,7 @@ type host struct {
 	statusErr error
 	program   File  // what argv starts
 	user      *User // who it runs as
+	account   *User // who it should run as
 	userErr   error
 	spool     File
 	spoolFree int64          // octets; -1 if unknown

@@ -39,7 +39,7 @@ func (o *own) nextForKey(k filter.KeyConfig) Fault {
 	what := k.Domain + " is delivered here and has no [[dkim.keys]]"
 	key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
 	if err != nil && Stat(k.File).Missing() {
-		return Fault{What: what + "; after this command publish the record that it prints, and check again", Mend: o.makeKey(k)}
+		return Fault{What: what + "; after this command publish the record that it prints, and check again", Mend: o.account.first(o.makeKey(k))}
 	} else if err != nil {
 		return Fault{What: what + "; its key would be " + k.File + ", which cannot be used: " + err.Error()}
 	}

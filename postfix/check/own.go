@@ -13,6 +13,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter"
+	"postmend/postfix/setup"
 	"postmend/reinject"
 )
 
@@ -28,15 +29,16 @@ type own struct {
 	keys        []ownKey
 	secrets     File // the zero value without SRS
 	secretsErr  error
-	others      []File // further files that the configuration names
-	socket      File   // of the log
-	users       []*User
-	myhostname  string   // Postfix's; "" if not known
-	postfixFlag []string // that names Postfix's folder; empty for its own
-	user        string   // the account for new files
-	hosted      []string // Postfix's domains that should have a key
-	unlisted    []string // Postfix's tables that may have more of them
-	isRoot      bool     // check runs as root, and so sees everything
+	others      []File                   // further files that the configuration names
+	socket      File                     // of the log
+	account     *User                    // that the filter should run as
+	readers     []*User                  // the account, and others that Postfix's look-up tables run as
+	sharedBy    func(name string) string // what else uses an account; nil if Postfix cannot be read
+	myhostname  string                   // Postfix's; "" if not known
+	postfixFlag []string                 // that names Postfix's folder; empty for its own
+	hosted      []string                 // Postfix's domains that should have a key
+	unlisted    []string                 // Postfix's tables that may have more of them
+	isRoot      bool                     // check runs as root, and so sees everything
 }
 
 type ownKey struct {
@@ -48,7 +50,7 @@ type ownKey struct {
 
 // gatherOwn reads the configuration and looks at what it names.
 func gatherOwn(program, configFile string) *own {
-	o := &own{file: Stat(configFile), user: DefaultUser, isRoot: os.Geteuid() == 0}
+	o := &own{file: Stat(configFile), account: missingUser(DefaultUser), isRoot: os.Geteuid() == 0}
 	text, _ := os.ReadFile(configFile)
 	o.Postmend = Postmend{Program: program, ConfigFile: configFile, Text: string(text), Target: reinject.DefaultTarget, Deadline: time.Minute}
 	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {
@@ -69,7 +71,7 @@ func gatherOwn(program, configFile string) *own {
 		}
 	}
 	o.socket = Stat(o.config.Log.Socket)
-	o.Owner = o.owner()
+	o.Owners, o.Secrets = o.owners(), o.secrets
 	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline), strings.ToLower(o.config.SRS.Domain)
 	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, DefaultSpoolDir)
 	o.IsLocal, _ = o.config.LocalTest() // filter.New had it, too
@@ -110,29 +112,32 @@ func (o *own) localNames() []string {
 	return names
 }
 
-// owner is the account that most likely is the filter's: that of the first secret.
-func (o *own) owner() string {
-	if name := ownerOf(o.secrets); name != "" {
-		return name
-	}
+// owners are the accounts that the secret and the keys belong to, the secret's first.
+func (o *own) owners() []string {
+	files := []File{o.secrets}
 	for _, k := range o.keys {
-		if name := ownerOf(k.file); name != "" {
-			return name
+		files = append(files, k.file)
+	}
+	var names []string
+	for _, f := range files {
+		if name := ownerOf(f); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	return ""
+	return names
 }
 
 // learn takes from Postfix who has to read our files.
 func (o *own) learn(host *host) {
-	o.users = host.Users()
+	o.account, o.readers = host.account, []*User{host.account}
+	for _, t := range host.tables {
+		if host.tableUserFault(t) == "" && t.user.UID != o.account.UID {
+			o.readers = append(o.readers, t.user)
+		}
+	}
+	o.sharedBy = func(name string) string { return setup.SharedBy(host.config, name) }
 	o.myhostname = host.Main("myhostname")
 	o.hosted, o.unlisted = host.Hosted()
-	if len(o.users) > 0 {
-		o.user = o.users[0].Name
-	} else if owner := o.owner(); owner != "" {
-		o.user = owner
-	}
 }
 
 // firstRules judge what has to be right before anything else is known.
@@ -195,18 +200,18 @@ func judgeConfig(o *own) []Fault {
 }
 
 func judgeReadable(o *own) []Fault {
-	if len(o.users) == 0 {
+	if o.sharedBy == nil {
 		return []Fault{{What: "the filter's account is not known: whether it may read what it has to is not judged", Severity: Note}}
 	}
 	var faults []Fault
 	for _, f := range append([]File{o.file}, o.others...) {
-		for _, u := range o.users {
+		for _, u := range o.readers {
 			barrier := f.Barrier(u, Read)
 			if f.Err != nil || barrier == nil {
 				continue
 			}
-			mend := f.LetIn(barrier, u)
-			if f.Path == o.ConfigFile && barrier.Path == f.Path {
+			mend := f.LetIn(u)
+			if f.Path != o.config.Reinject.PasswordFile && barrier.Path == f.Path {
 				mend = Shell("chmod", "a+r", f.Path) // it holds no secret
 			}
 			faults = append(faults, Fault{What: notFor(u, f, barrier), Mend: mend})
@@ -245,7 +250,7 @@ func judgeSecrets(o *own) []Fault {
 		return []Fault{{What: "[srs] has no domain: senders of forwarded mail are not rewritten, and SPF fails at the next hop", Severity: Note}}
 	}
 	path := o.secrets.Path
-	make := "(umask 077; openssl rand -base64 24 > " + Shell(path) + ") && " + Shell("chown", o.user, path)
+	make := "(umask 077; openssl rand -base64 24 > " + Shell(path) + ") && " + Shell("chown", o.account.Name, path)
 	return o.judgePrivate(o.secrets, o.secretsErr, make)
 }
 
@@ -263,7 +268,7 @@ func judgeKeys(o *own) []Fault {
 // makeKey is the command that makes a key, and prints its record.
 func (o *own) makeKey(k filter.KeyConfig) string {
 	return Shell(o.Program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file", k.File) +
-		" && " + Shell("chown", o.user, k.File)
+		" && " + Shell("chown", o.account.Name, k.File)
 }
 
 // judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It takes the place of nothing that
@@ -275,9 +280,9 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 		return []Fault{{What: f.Path + " is not judged: it is not for you to read", Severity: Note}}
 	case f.Missing() && f.Holders()[0].Missing():
 		folder := f.Holders()[0].Path
-		return fault(f.Path+" does not exist", Shell("install", "-d", "-m", "0711", folder)+" && "+make)
+		return fault(f.Path+" does not exist", o.account.first(Shell("install", "-d", "-m", "0711", folder)+" && "+make))
 	case f.Missing():
-		return fault(f.Path+" does not exist", make)
+		return fault(f.Path+" does not exist", o.account.first(make))
 	case f.Err != nil:
 		return fault(f.Err.Error(), "")
 	case f.Mode.Perm()&0o027 != 0:
@@ -288,15 +293,35 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 			return fault(f.Path+" may be replaced: anybody may write to "+folder.String(), Shell("chmod", "o-w", folder.Path))
 		}
 	}
-	for _, u := range o.users {
-		if barrier := f.Barrier(u, Read); barrier != nil {
-			return fault(notFor(u, f, barrier), f.LetIn(barrier, u))
+	if o.sharedBy != nil {
+		if shared := o.shared(f); shared != "" {
+			// The owner of a file keeps its reading of it until the file is another's.
+			return fault(shared, o.account.first(Shell("chown", o.account.Name+":", f.Path)+" && "+Shell("chmod", "u=rw,go=", f.Path)))
+		}
+		if barrier := f.Barrier(o.account, Read); barrier != nil {
+			return fault(notFor(o.account, f, barrier), f.LetIn(o.account))
 		}
 	}
 	if loadErr != nil {
-		return fault(cause(loadErr).Error(), o.mendPrivate(f.Path, loadErr, make))
+		return fault(cause(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
 	}
 	return nil
+}
+
+// shared says which other programs may read a private file; "" if none may.
+func (o *own) shared(f File) string {
+	if name := ownerOf(f); name != "" && name != o.account.Name {
+		if why := o.sharedBy(name); why != "" {
+			return fmt.Sprintf("%s belongs to %s, a shared account: %s", f.Path, name, why)
+		}
+	}
+	if f.Mode.Perm()&0o040 == 0 {
+		return ""
+	}
+	if names := setup.GroupSharedBy(f.GID, o.account.Name); len(names) > 0 {
+		return fmt.Sprintf("%s may be read by %s, by way of its group (mode %#o, gid %d)", f.Path, strings.Join(names, ", "), f.Mode.Perm(), f.GID)
+	}
+	return ""
 }
 
 // mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.
@@ -309,7 +334,7 @@ func (o *own) mendPrivate(path string, loadErr error, make string) string {
 	}
 	fresh := path + ".new"
 	return "(umask 077; " + Shell("openssl", "pkey", "-in", path, "-out", fresh) + ") && " +
-		Shell("chown", o.user, fresh) + " && " + Shell("mv", fresh, path)
+		Shell("chown", o.account.Name, fresh) + " && " + Shell("mv", fresh, path)
 }
 
 func judgeTarget(o *own) []Fault {

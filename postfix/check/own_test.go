@@ -148,7 +148,7 @@ func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, loadErr := dkim.LoadKey("example.org", "s", path)
-		o := &own{isRoot: true, user: "nobody"}
+		o := &own{isRoot: true, account: missingUser("postmend")}
 		faults := o.judgePrivate(Stat(path), loadErr, "make NEW")
 		if len(faults) != 1 || faults[0].What == "" || (row.mend == "") != (faults[0].Mend == "") || !strings.Contains(faults[0].Mend, row.mend) {
 			t.Errorf("%s: %+v", name, faults)
@@ -157,7 +157,7 @@ func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
 }
 
 func TestWhatOnlyRootMayReadIsNotJudgedForOthers(t *testing.T) {
-	o := &own{user: "nobody"}
+	o := &own{account: missingUser("postmend")}
 	denied := &fs.PathError{Op: "open", Path: "/etc/postmend/srs.secrets", Err: syscall.EACCES}
 	for _, file := range []File{{Path: denied.Path, Mode: 0o600}, {Path: denied.Path, Err: denied}} {
 		faults := o.judgePrivate(file, fmt.Errorf("srs: %w", denied), "make NEW")

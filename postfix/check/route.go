@@ -49,7 +49,7 @@ func judgeFilterService(h *host) []Fault {
 	if h.filter != nil {
 		return nil
 	}
-	return one("no pipe(8) service in master.cf runs postmend filter", h.withUser(h.planned(DefaultService+"/unix")))
+	return one("no pipe(8) service in master.cf runs postmend filter", h.account.first(h.planned(DefaultService+"/unix")))
 }
 
 // DefaultService is the name of the filter in master.cf, unless the operator chose another.
@@ -325,13 +325,13 @@ func judgeSpool(h *host) []Fault {
 	case h.spool.Err != nil && isShared:
 		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err), Shell("install", "-d", "-m", "1777", h.spool.Path))
 	case h.spool.Err != nil:
-		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err), Shell("install", "-d", "-m", "0700", "-o", h.filterUser(), h.spool.Path))
+		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err), h.account.first(Shell("install", "-d", "-m", "0700", "-o", h.account.Name, h.spool.Path)))
 	case !h.spool.Mode.IsDir():
 		return one("spool_dir "+h.spool.Path+" is not a folder", "")
 	}
-	if h.user != nil && h.userFault() == "" {
-		if barrier := h.spool.Barrier(h.user, Write|Execute); barrier != nil {
-			return one(h.user.Name+" may not write to spool_dir "+h.spool.Path+", "+h.spool.Because(barrier), h.mendSpool(barrier, isShared))
+	if !h.account.Missing || !isShared {
+		if barrier := h.spool.Barrier(h.account, Write|Execute); barrier != nil {
+			return one(h.account.Name+" may not write to spool_dir "+h.spool.Path+", "+h.spool.Because(barrier), h.mendSpool(barrier, isShared))
 		}
 	}
 	return h.judgeSpoolRoom()
@@ -341,11 +341,11 @@ func judgeSpool(h *host) []Fault {
 func (h *host) mendSpool(barrier *File, isShared bool) string {
 	switch {
 	case barrier.Path != h.spool.Path:
-		return h.spool.LetIn(barrier, h.user)
+		return h.spool.LetIn(h.account)
 	case isShared:
 		return Shell("chmod", "1777", barrier.Path)
 	}
-	return Shell("chown", h.user.Name, barrier.Path) + " && " + Shell("chmod", "u+rwx", barrier.Path)
+	return h.account.first(Shell("chown", h.account.Name, barrier.Path) + " && " + Shell("chmod", "u+rwx", barrier.Path))
 }
 
 // judgeSpoolRoom has no command for a shortage: a lower message_size_limit would refuse mail for ever because room is short today.

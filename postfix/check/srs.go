@@ -35,7 +35,7 @@ func judgeReverse(h *host) []Fault {
 			}
 		}
 	}
-	return one("neither virtual_alias_maps nor recipient_canonical_maps asks postmend lookup reverse", h.withUser(h.planned(h.plannedTable(), "virtual_alias_maps")))
+	return one("neither virtual_alias_maps nor recipient_canonical_maps asks postmend lookup reverse", h.account.first(h.planned(h.plannedTable(), "virtual_alias_maps")))
 }
 
 // plannedTable is the service that setup would add for the table.
@@ -101,15 +101,16 @@ func (h *host) tableAt(entry string) *table {
 func judgeTables(h *host) []Fault {
 	var faults []Fault
 	for _, t := range h.tables {
-		mend := h.withUser(h.setField(t.ID()+"/command", h.tableCommand(t.direction, t.protocol)))
-		value, _ := t.command.attribute("user")
+		mend := h.account.first(h.setField(t.ID()+"/command", h.tableCommand(t.direction, t.protocol)))
 		switch {
 		case h.inChroot(t.Service):
 			faults = append(faults, Fault{What: t.ID() + " runs in a chroot", Mend: h.setField(t.ID()+"/chroot", "n")})
 		case t.Unprivileged != "n":
 			faults = append(faults, Fault{What: t.ID() + " runs without privileges", Mend: h.setField(t.ID()+"/unprivileged", "n")})
-		case userFault(value, t.user, t.userErr, h.Main("mail_owner")) != "":
-			faults = append(faults, Fault{What: t.ID() + ": " + userFault(value, t.user, t.userErr, h.Main("mail_owner")), Mend: mend})
+		case h.tableUserFault(t) != "":
+			faults = append(faults, Fault{What: t.ID() + ": " + h.tableUserFault(t), Mend: mend})
+		case t.user.UID != h.account.UID && h.Secrets.Err == nil && h.Secrets.Path != "" && h.Secrets.Barrier(t.user, Read) != nil:
+			faults = append(faults, Fault{What: fmt.Sprintf("%s runs as %s, which may not read %s; the filter's account is %s", t.ID(), t.user.Name, h.Secrets.Path, h.account.Name), Mend: mend})
 		case t.program.Err != nil:
 			faults = append(faults, Fault{What: t.ID() + ": " + t.program.Path + " " + absent(t.program.Err), Mend: mend})
 		}
@@ -118,7 +119,7 @@ func judgeTables(h *host) []Fault {
 				kind, _, _ := strings.Cut(entry, ":")
 				if h.tableAt(entry) == t && kind != t.protocol {
 					faults = append(faults, Fault{What: fmt.Sprintf("%s asks %s by the protocol %s, and it speaks %s", name, t.ID(), kind, t.protocol),
-						Mend: h.withUser(h.setField(t.ID()+"/command", h.tableCommand(t.direction, kind)))})
+						Mend: h.account.first(h.setField(t.ID()+"/command", h.tableCommand(t.direction, kind)))})
 				}
 			}
 		}

@@ -4,6 +4,7 @@ package peer
 import (
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"testing"
 	"time"
@@ -28,6 +29,17 @@ func NeedRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		Missing(t, "this test starts daemons that want to be started by root")
+	}
+}
+
+// Account is an account of nobody else's, which tests run postmend as where it judges accounts. tests/peers.sh makes it.
+const Account = "postmend-test"
+
+// NeedAccount ends a test that cannot run without Account.
+func NeedAccount(t testing.TB) {
+	t.Helper()
+	if _, err := user.Lookup(Account); err != nil {
+		Missing(t, "there is no account "+Account+" (make peers)")
 	}
 }
 
