@@ -50,7 +50,7 @@ func rules(t testing.TB) *refusal.Rules {
 
 func TestAnswersGetTheClassThatAPersonGaveThem(t *testing.T) {
 	r := rules(t)
-	for _, name := range []string{"smtp-field-manual.tsv", "more.tsv"} {
+	for _, name := range []string{"smtp-field-manual.tsv", "more.tsv", "seen.tsv", "heldout.tsv"} {
 		var all, right, auth, authRight int
 		for _, l := range labels(t, name) {
 			got := r.Classes[r.Classify(l.text, "").Class].Name
