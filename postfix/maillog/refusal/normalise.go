@@ -2,12 +2,13 @@ package refusal
 
 import "strings"
 
-// maxAnswer is how much of an answer is looked at, in octets; RFC 5321 allows 512 a line, and Gmail needs several.
+// maxAnswer is how much of an answer is looked at, in octets; RFC 5321 allows 512 a line, and Gmail needs
+// several.
 const maxAnswer = 4096
 
-// Normalise brings an answer, as Postfix logs it, into the form that patterns are written for: lower case, without the name of the host
-// that gave it, without the codes that a folded reply repeats on each line and without addresses, which are the message's and not
-// the receiver's words.
+// Normalise brings an answer, as Postfix logs it, into the form that patterns are written for: lower case,
+// without the name of the host that gave it, without the codes that a folded reply repeats on each line
+// and without addresses, which are the message's and not the receiver's words.
 func Normalise(answer string) string {
 	if len(answer) > maxAnswer {
 		answer = answer[:maxAnswer]
@@ -85,19 +86,26 @@ func isEnhanced(word string) bool {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
+// withoutAddress puts "<>" for an address in angles and "address" for one without. An address in a URL
+// stays, and so does the contact by which one receiver is known.
 func withoutAddress(word string) string {
-	open := strings.IndexByte(word, '<')
-	if open < 0 {
-		if strings.Contains(word, "@") && !strings.Contains(word, "/") && !strings.HasPrefix(word, "tosa@") {
-			return "address"
+	if open := strings.IndexByte(word, '<'); open >= 0 {
+		if end := strings.LastIndexByte(word, '>'); end > open && strings.Contains(word[open:end], "@") {
+			return word[:open] + "<>" + word[end+1:]
 		}
+	}
+	at := strings.IndexByte(word, '@')
+	if at < 0 || strings.Contains(word, "/") || strings.HasPrefix(word, "tosa@") {
 		return word
 	}
-	end := strings.LastIndexByte(word, '>')
-	if end > open && strings.Contains(word[open:end], "@") {
-		return word[:open] + "<>" + word[end+1:]
+	const beside = "<>()[],;:=\"'"
+	start := strings.LastIndexAny(word[:at], beside) + 1
+	end := len(word)
+	if n := strings.IndexAny(word[at:], beside); n >= 0 {
+		end = at + n
 	}
-	return word
+	end -= len(word[at:end]) - len(strings.TrimRight(word[at:end], ".")) // which end a sentence
+	return word[:start] + "address" + word[end:]
 }
 
 // squeeze makes one blank of each run of white space.

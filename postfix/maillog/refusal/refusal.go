@@ -1,5 +1,6 @@
-// Package refusal tells why a receiver refused a message, from what it answered. The rules are data, in rules.toml, and an operator
-// can put rules of his own before them. It judges texts only: it does not know whether a receiver's reason is true.
+// Package refusal tells why a receiver refused a message, from what it answered. The rules are data, in
+// rules.toml, and an operator can put rules of his own before them. It judges texts only: it does not know
+// whether a receiver's reason is true.
 package refusal
 
 import (
@@ -32,7 +33,8 @@ type Class struct {
 // Rule says which class an answer belongs to.
 type Rule struct {
 	Class string `toml:"class"`
-	// Receiver is a domain: the rule is for answers of hosts in it only. "" means all, and so does an answer without a host.
+	// Receiver is a domain: the rule is for answers of hosts in it only. "" means all, and so does an
+	// answer without a host.
 	Receiver string   `toml:"receiver"`
 	Patterns []string `toml:"patterns"`
 	Advice   string   `toml:"advice"` // in place of the class's; may be ""
@@ -92,7 +94,8 @@ func parse(text string) (file, error) {
 		return f, fmt.Errorf("line %d: %s", syntax.Position.Line, syntax.Message)
 	}
 	if unknown := meta.Undecoded(); err == nil && len(unknown) > 0 {
-		return f, fmt.Errorf("unknown key %q; a [[rule]] has class, patterns, receiver and advice, a [[class]] has name, title, advice and authentication", unknown[0].String())
+		return f, fmt.Errorf("unknown key %q; a [[rule]] has class, patterns, receiver and advice, "+
+			"a [[class]] has name, title, advice and authentication", unknown[0].String())
 	}
 	return f, err
 }
@@ -149,7 +152,7 @@ func (r *Rules) Classify(answer, host string) Verdict {
 	host = strings.ToLower(host)
 	for n := range r.rules {
 		rule := &r.rules[n]
-		if rule.Receiver != "" && host != "" && host != rule.Receiver && !strings.HasSuffix(host, "."+rule.Receiver) {
+		if host != "" && !rule.isFor(host) {
 			continue
 		}
 		for _, g := range rule.globs {
@@ -159,6 +162,11 @@ func (r *Rules) Classify(answer, host string) Verdict {
 		}
 	}
 	return r.verdict(r.index[Other], "")
+}
+
+// isFor tells whether the rule is for answers of that host.
+func (r *Rule) isFor(host string) bool {
+	return r.Receiver == "" || host == r.Receiver || strings.HasSuffix(host, "."+r.Receiver)
 }
 
 // ByName gives the verdict for a class that is known without a look at the answer.
