@@ -64,7 +64,8 @@ var filesFaults = []misconfiguration{
 // routeFaults are in how mail gets to the filter and away from it.
 var routeFaults = []misconfiguration{
 	{name: "no filter service", script: `pc -MX ` + filterID, finding: "filter-service", says: "no pipe(8) service"},
-	{name: "no content_filter", script: `pc -X content_filter`, finding: "route", says: "neither"},
+	{name: "no content_filter", script: `pc -X content_filter`, zone: [2]string{"v=spf1 mx -all", "v=spf1 mx -all"}, finding: "route", says: "neither"},
+	{name: "no content_filter, and DNS not asked", script: `pc -X content_filter`, finding: "route", says: "without --no-dns", byHand: true},
 	{name: "another content_filter", script: `pc -e 'content_filter=amavis:[127.0.0.1]:10024'`, finding: "route", says: "amavis", byHand: true},
 	{name: "both ways in", script: `pc -e default_transport=postmend:`, finding: "route", says: "twice"},
 	{name: "port 25 without filter", script: `pc -P smtp/inet/content_filter=`, finding: "route-services", says: "smtp/inet"},

@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"postmend/filter/confine"
@@ -26,19 +27,24 @@ func Run(ctx context.Context, options Options) []Finding {
 	if hostErr == nil {
 		o.learn(host)
 	}
-	findings := append(o.judge(), o.restraints()...)
+	own := append(o.judge(), o.restraints()...)
+	var published []Finding
+	if !options.NoDNS && o.config != nil {
+		deadline, cancel := context.WithTimeout(ctx, time.Duration(o.config.Limits.DNSDeadline))
+		defer cancel()
+		published = gatherDNS(deadline, o, host).judge()
+	}
 	if hostErr != nil {
-		findings = append(findings, Finding{Area: "Postfix", Name: "postfix-unreadable", Severity: Error,
-			What: postfix.Printable(hostErr.Error()), Why: "Postfix's configuration cannot be judged; is it installed, and are you root?"})
-	} else {
-		findings = append(findings, judgePostfix(host)...)
+		unreadable := Finding{Area: "Postfix", Name: "postfix-unreadable", Severity: Error,
+			What: postfix.Printable(hostErr.Error()), Why: "Postfix's configuration cannot be judged; is it installed, and are you root?"}
+		return slices.Concat(own, []Finding{unreadable}, published)
 	}
-	if options.NoDNS || o.config == nil {
-		return findings
+	host.dns = dnsStage(published)
+	findings := slices.Concat(own, judgePostfix(host), published)
+	if host.isPrepared() {
+		findings = append(findings, host.nextStep(findings, o.postfixFlag))
 	}
-	deadline, cancel := context.WithTimeout(ctx, time.Duration(o.config.Limits.DNSDeadline))
-	defer cancel()
-	return append(findings, gatherDNS(deadline, o, host).judge()...)
+	return findings
 }
 
 // restraints are what a run of the filter on this kernel, with this configuration, denies itself: they need nothing from the operator.

@@ -50,7 +50,10 @@ func judgePostfix(h *host) []Finding {
 	if !h.config.IsDefault() && judgeInstances(h) != nil {
 		return apply("Postfix", instanceRules, h)
 	}
-	findings := apply("Postfix", slices.Concat(instanceRules, routeRules), h)
+	if h.isPrepared() {
+		return apply("Postfix", baseRules, h)
+	}
+	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, baseRules), h)
 	if h.filter != nil {
 		findings = append(findings, apply("filter service", filterRules, h)...)
 	}
@@ -165,14 +168,14 @@ func (h *host) planSetup() {
 	}
 }
 
-// freeListener is the first address from setup's on whose port no instance names.
+// freeListener is the first address from setup's on that no instance names, and where nothing listens.
 func (h *host) freeListener() string {
 	for port := defaultPort; ; port++ {
 		isTaken := func(c *postconf.Config) bool {
 			_, found := c.AtPort(strconv.Itoa(port))
 			return found
 		}
-		if !isTaken(h.config) && !slices.ContainsFunc(h.others, isTaken) {
+		if !isTaken(h.config) && !slices.ContainsFunc(h.others, isTaken) && len(listeningAt("127.0.0.1:"+strconv.Itoa(port))) == 0 {
 			return "127.0.0.1:" + strconv.Itoa(port)
 		}
 	}

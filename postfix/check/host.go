@@ -55,6 +55,7 @@ type host struct {
 	plan      *setup.Plan    // what setup would change; nil if it would refuse to
 	tables    []*table       // spawn(8) services that run `postmend lookup`
 	srsClass  string         // the parameter that holds the SRS domain; "" if none does
+	dns       stage          // whether the DNS records are right
 	system    *system        // Postfix's own folder; nil if the configuration is that one
 }
 

@@ -188,7 +188,7 @@ func judgeConfig(o *own) []Fault {
 	fault := Fault{What: o.configErr.Error()}
 	switch {
 	case o.file.Missing():
-		fault.Mend = Shell(slices.Concat([]string{o.Program, "setup", "--apply", "-c", o.ConfigFile}, o.postfixFlag)...)
+		fault.Mend = Shell(slices.Concat([]string{o.Program, "setup", "--prepare", "-c", o.ConfigFile}, o.postfixFlag)...)
 	case !o.isRoot && errors.Is(o.configErr, fs.ErrPermission):
 		fault.Severity = Note
 	default:

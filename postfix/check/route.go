@@ -15,9 +15,17 @@ var instanceRules = []Rule[*host]{
 	{"instances", Error, "", "mail of one instance comes back to another, which treats it by its own rules", judgeInstances},
 }
 
+// baseRules judge what our configuration depends on, whether Postfix knows postmend or not.
+var baseRules = []Rule[*host]{
+	{"version", Error, "", "pipe(8) got what the filter needs with Postfix 3.0, and 3.4 is the oldest that it is written for", judgeVersion},
+	{"listener-port", Error, "", "Postfix cannot listen there: mail goes to a program that does not expect it, or is deferred", judgePort},
+	{"spool", Error, "the spool folder has room for messages, and the filter may write to it", "a message that does not fit into it waits", judgeSpool},
+	{"local-domains-class", Warning, "", "mail for it is refused, or leaves as if it were somebody else's, while postmend takes it for delivered here", judgeLocalClass},
+	{"local-domains", Warning, "Postfix's domains are local_domains", "mail to a domain that is delivered here gets an SRS sender as if it were forwarded", judgeLocalDomains},
+}
+
 // routeRules judge how mail gets to the filter and from it to the next hop.
 var routeRules = []Rule[*host]{
-	{"version", Error, "", "pipe(8) got what the filter needs with Postfix 3.0, and 3.4 is the oldest that it is written for", judgeVersion},
 	{"filter-service", Error, "a pipe(8) service runs postmend filter", "without it no mail is mended", judgeFilterService},
 	{"route", Error, "mail is led through the filter", "what does not come through it leaves unmended", judgeRoute},
 	{"route-services", Note, "", "what comes in there leaves unmended, which may be what you want", judgeUnfiltered},
@@ -30,9 +38,6 @@ var routeRules = []Rule[*host]{
 	{"after-signing", Warning, "nothing rewrites mail on its way out", "what is changed after signing breaks the signature", judgeOutgoing},
 	{"milter-before", Note, "no DKIM milter works on mail before the filter", "if it signs, it signs what the filter may still have to change; postmend signs by itself", judgeMilters},
 	{"smtputf8", Warning, "", "mail to and from international addresses is refused", judgeSMTPUTF8},
-	{"spool", Error, "the spool folder has room for messages, and the filter may write to it", "a message that does not fit into it waits", judgeSpool},
-	{"local-domains-class", Warning, "", "mail for it is refused, or leaves as if it were somebody else's, while postmend takes it for delivered here", judgeLocalClass},
-	{"local-domains", Warning, "Postfix's domains are local_domains", "mail to a domain that is delivered here gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }
 
 func judgeVersion(h *host) []Fault {
@@ -68,7 +73,8 @@ func judgeRoute(h *host) []Fault {
 	case other != "":
 		return []Fault{h.besideFilter(other)}
 	}
-	return one("neither content_filter nor default_transport leads to the filter", h.set("content_filter", name+":dummy"))
+	fault := Fault{What: "neither content_filter nor default_transport leads to the filter"}
+	return []Fault{fault.switching(h, h.set("content_filter", name+":dummy"))}
 }
 
 // besideFilter says what setup says: another filter is never replaced, but postmend may come after it.
@@ -88,8 +94,7 @@ func (h *host) besideFilter(other string) Fault {
 		words = append(words, "-c", file)
 	}
 	fault.What += "; postmend can come after it"
-	fault.Mend = Shell(words...)
-	return fault
+	return fault.switching(h, Shell(words...))
 }
 
 func judgeUnfiltered(h *host) []Fault {

@@ -1,0 +1,94 @@
+package check
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// judgePort finds another program at the listener's port. Other instances of Postfix are another rule's.
+func judgePort(h *host) []Fault {
+	kind, address, here := listenerAddress(h.Target)
+	if !here || kind != "inet" || h.public != nil {
+		return nil
+	}
+	name, pid := holderOf(address)
+	if name == "" || name == "master" {
+		return nil
+	}
+	fault := Fault{What: fmt.Sprintf("port %s, the target of [reinject], is taken by %s (process %d)", address, name, pid)}
+	free := h.freeListener()
+	fault.Edit = h.setKey("reinject.target", "smtp://"+free)
+	if h.listener != nil {
+		fault.Mend = h.setField(h.listener.ID()+"/service", free)
+	}
+	return []Fault{fault}
+}
+
+// holderOf is the program that listens at a TCP address of this host; "" if none does, or if its name is not for us to know.
+func holderOf(address string) (name string, pid int) {
+	for _, inode := range listeningAt(address) {
+		links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+		for _, link := range links {
+			if target, err := os.Readlink(link); err != nil || target != "socket:["+inode+"]" {
+				continue
+			}
+			folder := filepath.Dir(filepath.Dir(link))
+			text, _ := os.ReadFile(folder + "/comm")
+			pid, _ = strconv.Atoi(filepath.Base(folder))
+			return strings.TrimSpace(string(text)), pid
+		}
+	}
+	return "", 0
+}
+
+// listeningAt gives the inodes of the sockets that take connections to an address, as proc(5) has them.
+func listeningAt(address string) []string {
+	host, port, err := net.SplitHostPort(address)
+	number, notOne := strconv.ParseUint(port, 10, 16)
+	if err != nil || notOne != nil {
+		return nil
+	}
+	wanted, err := netip.ParseAddr(strings.Replace(host, "localhost", "127.0.0.1", 1))
+	if err != nil {
+		return nil
+	}
+	var inodes []string
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, _ := os.ReadFile(table)
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line)
+			const listening = "0A"
+			if len(fields) < 10 || fields[3] != listening {
+				continue
+			}
+			at, found := procAddress(fields[1])
+			isThere := at.Addr().IsUnspecified() || at.Addr().Unmap() == wanted
+			if found && isThere && at.Port() == uint16(number) {
+				inodes = append(inodes, fields[9])
+			}
+		}
+	}
+	return inodes
+}
+
+// procAddress reads "0100007F:272A": words of four octets, the lowest first.
+func procAddress(s string) (netip.AddrPort, bool) {
+	host, port, _ := strings.Cut(s, ":")
+	octets, err := hex.DecodeString(host)
+	number, notOne := strconv.ParseUint(port, 16, 16)
+	if err != nil || notOne != nil {
+		return netip.AddrPort{}, false
+	}
+	for word := range slices.Chunk(octets, 4) {
+		slices.Reverse(word)
+	}
+	addr, ok := netip.AddrFromSlice(octets)
+	return netip.AddrPortFrom(addr, uint16(number)), ok
+}

@@ -1,0 +1,83 @@
+package check
+
+import (
+	"slices"
+)
+
+// stage tells whether mail may be led through postmend: as long as receivers do not find our records, forwarded mail fails SPF, and our signatures
+// fail.
+type stage int
+
+const (
+	unasked  stage = iota // DNS was not asked
+	awaiting              // records are missing, wrong, or could not be asked for
+	ready
+)
+
+// dnsStage judges by the findings about DNS.
+func dnsStage(published []Finding) stage {
+	if published == nil {
+		return unasked
+	}
+	isMissing := func(f Finding) bool {
+		isNeeded := f.Name == "dns-spf" || f.Name == "dns-mx" || f.Name == "dns-dkim"
+		return f.Severity == Error || isNeeded && f.Severity == Warning
+	}
+	if slices.ContainsFunc(published, isMissing) {
+		return awaiting
+	}
+	return ready
+}
+
+// switching completes a fault by a command that leads mail through postmend. There is none before the DNS records are known to be right.
+func (f Fault) switching(h *host, command string) Fault {
+	switch h.dns {
+	case ready:
+		f.Mend = command
+	case awaiting:
+		f.What += "; publish the records under DNS first, then check again"
+	default:
+		f.What += "; the command follows when check, without --no-dns, finds the DNS records right"
+	}
+	return f
+}
+
+// isPrepared tells whether Postfix does not know postmend yet: then our own files and DNS are judged, and no more of Postfix than they depend on.
+func (h *host) isPrepared() bool {
+	leadsHere := func(name string) bool { return transport(h.Main(name)) == DefaultService }
+	return h.filter == nil && len(h.tables) == 0 && !leadsHere("content_filter") && !leadsHere("default_transport")
+}
+
+// areaNext is what comes next.
+const areaNext = "next step"
+
+// nextStep says what comes next where Postfix does not know postmend yet.
+func (h *host) nextStep(findings []Finding, postfixFlag []string) Finding {
+	next := Finding{Area: areaNext, Name: "stage", Severity: Note, What: "Postfix does not pass mail to postmend yet",
+		Why: "mail passes Postfix as before, and forwarded mail leaves unmended"}
+	isWrong := func(f Finding) bool { return f.Area != "DNS" && f.Severity == Error }
+	switch {
+	case slices.ContainsFunc(findings, isWrong):
+		next.What += "; mend the errors above, then check again"
+	case h.dns == unasked:
+		next.What += "; check again without --no-dns: the DNS records have to be published before mail passes postmend"
+	case h.dns == awaiting:
+		next.What += "; publish the records under DNS, and check again when the name servers have them"
+	default:
+		next.What += "; all is ready for it"
+		next.Mend = Shell(slices.Concat([]string{h.Program, "setup", "--apply"}, postfixFlag, h.setupWords())...)
+	}
+	return next
+}
+
+// setupWords are the words that tell setup what differs from its defaults.
+func (h *host) setupWords() []string {
+	var words []string
+	if h.account.Name != DefaultUser {
+		words = append(words, "--user", h.account.Name)
+	}
+	if file := h.configFlag(); file != "" {
+		words = append(words, "-c", file)
+	}
+	return words
+}

@@ -1,0 +1,105 @@
+package tests
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"postmend/postfix/check"
+	"postmend/tests/mta"
+)
+
+// prepared is a host with postmend's own files, whose Postfix does not know postmend.
+func prepared(t *testing.T) *checkedHost {
+	t.Helper()
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	mta.Configure(t, h.dir, plainMain, plainMaster)
+	h.shell(`printf '[reinject]\ntarget = "smtp://127.0.0.1:` + mta.FreePort(t) + `"\n' >> "$CONF"`)
+	return h
+}
+
+// nextStep is the last finding, which says what comes next.
+func nextStep(t *testing.T, findings []check.Finding) check.Finding {
+	t.Helper()
+	last := findings[len(findings)-1]
+	if last.Name != "stage" {
+		t.Fatalf("the last finding is %+v", last)
+	}
+	return last
+}
+
+// At a port that another program has, Postfix cannot listen. That program is not ours to stop.
+func TestCheckNamesAProgramAtTheListenersPort(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	for name, h := range map[string]*checkedHost{"prepared": prepared(t), "set up": setUp(t)} {
+		h.shell(`printf '[reinject]\ntarget = "smtp://127.0.0.1:` + port + `"\n' > "$CONF.end"
+			c '/^.reinject/,$d'; cat "$CONF.end" >> "$CONF"; m 's/^127.0.0.1:10026/127.0.0.1:` + port + `/'`)
+		wrong := h.check("--no-dns")
+		if len(wrong) != 1 || wrong[0].Name != "listener-port" || !strings.Contains(wrong[0].What, port+", the target of [reinject], is taken by tests.test") {
+			t.Errorf("%s: %+v", name, wrong)
+		}
+		h.mendAll(wrong)
+		if wrong := h.check("--no-dns"); wrong != nil {
+			t.Errorf("%s, after what check said: %+v", name, wrong)
+		}
+	}
+}
+
+// setUp is a host as README.md shows it.
+func setUp(t *testing.T) *checkedHost {
+	t.Helper()
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	return h
+}
+
+// As long as Postfix does not know postmend, no command leads mail through it before the records are published.
+func TestCheckLeadsFromThePreparedFilesOverDNSToSetup(t *testing.T) {
+	t.Parallel()
+	h := prepared(t)
+	for _, f := range h.check("--no-dns") {
+		t.Errorf("a right thing is found wrong: %+v", f)
+	}
+	if next := nextStep(t, h.findings("--no-dns")); next.Mend != "" || !strings.Contains(next.What, "--no-dns") {
+		t.Errorf("DNS not asked: %+v", next)
+	}
+
+	h.publish()
+	complete := h.zone
+	h.zone = strings.Replace(h.zone, "srs.example.org TXT v=spf1 mx -all\n", "", 1)
+	h.publish()
+	if next := nextStep(t, h.findings()); next.Mend != "" || !strings.Contains(next.What, "publish") {
+		t.Errorf("a record is missing: %+v", next)
+	}
+	for _, f := range h.check() {
+		if f.Area != "DNS" || f.Publish == "" {
+			t.Errorf("in the time before the records are published: %+v", f)
+		}
+	}
+
+	h.zone = complete
+	h.publish()
+	h.shell(`chmod o+r "$HOME_DIR/srs.secrets"`)
+	if next := nextStep(t, h.findings()); next.Mend != "" || !strings.Contains(next.What, "errors above") {
+		t.Errorf("an error of ours: %+v", next)
+	}
+	h.mendAll(h.check())
+
+	next := nextStep(t, h.findings())
+	if wrong := h.check(); wrong != nil || !strings.Contains(next.Mend, "setup --apply") {
+		t.Fatalf("all is ready: %+v, %+v", wrong, next)
+	}
+	h.mend(next)
+	for _, f := range h.findings() {
+		if f.Name == "stage" || f.Severity == check.Error {
+			t.Errorf("after setup: %+v", f)
+		}
+	}
+}
