@@ -131,6 +131,7 @@ var serviceFaults = []misconfiguration{
 	{name: "a time limit below our deadline", script: `pc -e postmend_time_limit=30s`, finding: "filter-time-limit", says: "30s"},
 	{name: "a time limit that the reply to the final dot may pass", script: `pc -e postmend_time_limit=100`, finding: "filter-time-limit", says: "a run may take"},
 	{name: "many recipients in a run", script: `pc -e postmend_destination_recipient_limit=50`, finding: "filter-recipient-limit", says: "50"},
+	{name: "few runs at once", script: `pc -F -e postmend/unix/process_limit=20`, finding: "filter-processes", says: "20"},
 	{name: "another configuration in master.cf", script: `m 's| filter -c [^ ]*| filter|'`, finding: "filter-config-file", says: "/etc/postmend/postmend.toml"},
 }
 

@@ -25,7 +25,7 @@ mydestination = example.org
 
 const masterLines = `
 smtp       inet  n  -  n  -  -  smtpd
-postmend   unix  -  n  n  -  20 pipe
+postmend   unix  -  n  n  -  100 pipe
   -o { pipe_delivery_status_filter = regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$$1}} }
   flags=q user=postmend-test null_sender=
   argv=/bin/postmend filter -f ${sender} --size=${size} -- ${recipient}

@@ -58,6 +58,9 @@ var filterRules = []Rule[*host]{
 	{"filter-recipient-limit", Warning, "each recipient has a run of its own",
 		"one exit status speaks for all recipients of a run: a refusal for one of them becomes a forward",
 		judgeRecipientLimit},
+	{"filter-processes", Warning, "enough messages are filtered at once",
+		"a run may wait for DNS for as long as dns_deadline says; while all of them do, local mail waits behind them",
+		judgeProcesses},
 	{"filter-config-file", Warning, "the filter reads the configuration that was checked",
 		"what was checked is not what runs",
 		judgeConfigFile},
@@ -423,14 +426,6 @@ func judgeTimeLimit(h *host) []Fault {
 		return one(fmt.Sprintf("%s = %s is not a duration", name, value), mend)
 	case limit <= postfix.LongestRun(h.Deadline):
 		return one(fmt.Sprintf("%s is %s, and a run may take %s", name, value, postfix.LongestRun(h.Deadline)), mend)
-	}
-	return nil
-}
-
-func judgeRecipientLimit(h *host) []Fault {
-	name := h.filter.Name + "_destination_recipient_limit"
-	if value := h.Main(name); value != "1" {
-		return one(name+" is "+value, h.set(name, "1"))
 	}
 	return nil
 }

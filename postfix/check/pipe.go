@@ -2,10 +2,13 @@ package check
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
 )
 
 // pipe is the command of a pipe(8) service as master.cf has it: pipe -o … attributes argv=…
@@ -209,4 +212,25 @@ func (p *pipe) isOurs() bool {
 
 func isProgram(path string) bool {
 	return path == "postmend" || strings.HasSuffix(path, "/postmend")
+}
+
+func judgeRecipientLimit(h *host) []Fault {
+	name := h.filter.Name + "_destination_recipient_limit"
+	if value := h.Main(name); value != "1" {
+		return one(name+" is "+value, h.set(name, "1"))
+	}
+	return nil
+}
+
+// judgeProcesses finds a limit of processes (master(5)) that a burst of mail whose DNS is dead uses up.
+func judgeProcesses(h *host) []Fault {
+	const enough = setup.Processes
+	limit, name := h.filter.ProcessLimit, "process limit in master.cf"
+	if limit == "-" {
+		limit, name = h.Main("default_process_limit"), "default_process_limit"
+	}
+	if n, err := strconv.Atoi(limit); err != nil || n == 0 || n >= enough/2 {
+		return nil
+	}
+	return one(fmt.Sprintf("the %s is %s", name, limit), h.setField(h.filter.ID()+"/process_limit", strconv.Itoa(enough)))
 }

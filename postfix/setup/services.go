@@ -39,6 +39,10 @@ const (
 	CleanupLine    = cleanupName + " unix n - n - 0 cleanup -o message_size_limit=0"
 )
 
+// Processes is how many messages are filtered at once. One may wait for DNS for as long as dns_deadline says, and takes little memory
+// meanwhile (1 to 3 MB); local mail waits behind them only if all of them do.
+const Processes = 100
+
 // StatusPattern turns what Postfix makes of crashes, time-outs and configuration errors (5.3.x, 5.5.x) into deferrals. It is for a file.
 const StatusPattern = `/^5(\.[35]\.[0-9]+ .*)/ 4$1`
 
@@ -63,8 +67,8 @@ func (p *Plan) filterLine() string {
 	if strings.Contains(option, " ") {
 		option = "{" + option + "}" // as postconf(1) prints it, so that a second run finds no difference
 	}
-	return fmt.Sprintf("%s unix - n n - 20 pipe -o %s flags=q user=%s null_sender= argv=%s -- ${recipient}",
-		transportName, option, p.wanted.User, argv)
+	return fmt.Sprintf("%s unix - n n - %d pipe -o %s flags=q user=%s null_sender= argv=%s -- ${recipient}",
+		transportName, Processes, option, p.wanted.User, argv)
 }
 
 // argv is the start of a command of postmend's.
