@@ -70,7 +70,8 @@ type Verification struct {
 	Testing     bool     `json:"testing,omitempty"`  // the key has t=y: the domain asks to treat the message as unsigned, pass or not
 	KeyBits     int      `json:"key_bits,omitempty"` // 256 for ed25519; 0 if no key was needed or found
 
-	// SeveralRecords is set if the key's name has more than one TXT record. What then holds is not defined (RFC 6376 section 3.6.2.2).
+	// SeveralRecords is set if the key's name has more than one TXT record. What then holds is not defined
+	// (RFC 6376 section 3.6.2.2).
 	SeveralRecords bool `json:"several_records,omitempty"`
 }
 

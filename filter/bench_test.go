@@ -117,7 +117,7 @@ func BenchmarkRewriteFrom(b *testing.B) {
 	header, _ := dkim.SplitHeader(benchMessage(0))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := rewriteFrom(header, "alias@example.org"); err != nil {
+		if _, err := rewriteFrom(header, "alias@example.org", false); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -178,8 +178,8 @@ func alignedWithAny(domain string, authors []string) bool {
 	return slices.ContainsFunc(authors, func(author string) bool { return aligned(domain, author) })
 }
 
-// failedDMARC is for mail that its From: domain asks receivers to quarantine or reject. A receiver that is asked to quarantine is to have
-// it: with the sender that it came with, it would be refused for SPF.
+// failedDMARC is for mail that its From: domain asks receivers to quarantine or reject. Mail under quarantine
+// gets an SRS sender, so that it arrives in the spam folder: its own sender would have it refused for SPF.
 func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	switch p.dmarc.OnDMARCFail {
 	case "reject":

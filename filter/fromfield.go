@@ -17,8 +17,6 @@ const (
 	maxFromInput = 64 << 10 // octets of all From: fields that are looked at; header_size_limit lets 100 KiB of one through cleanup(8)
 	maxNameRunes = 64       // of the old display name
 	maxReplyTo   = 5        // addresses in the Reply-To: we add
-	maxOriginals = 5        // X-Original-From: fields
-	maxOriginal  = 900      // octets in each, to stay below the 998 of RFC 5322 section 2.1.1 without any blank to fold at
 	maxAddrSpec  = 64 + 1 + 255
 	maxLine      = 76 // RFC 2047 section 2, for lines that hold encoded words; below the 78 of RFC 5322
 )
@@ -30,19 +28,25 @@ var errNotASCII = errors.New("it is not ASCII, which every later hop would have 
 //
 //	From: "Alice via example.org" <alias@example.org>
 //
-// stands where the first one stood, on top if there was none. Directly after it stand Reply-To: with the addresses of the old
-// authors, unless the message has one that says something, and X-Original-From: with what each old field said. All other fields are as they were.
+// stands where the first one stood, on top if there was none. Directly after it stand Reply-To: with the
+// addresses of the old authors, unless the message has one that says something, and X-Original-From: with
+// what each old field said. All other fields are as they were.
 //
-// The display name says who wrote as far as the old field can be believed: a name that reads as an address in a domain other
-// than the author's own gives way to the author's real address, with " at " instead of the @.
+// The display name says who wrote as far as the old field can be read and believed: a name in an unknown
+// character set, or one that reads as an address in a domain other than the author's own, gives way to the
+// author's real address, with " at " instead of the @.
 //
-// The error is errNotASCII, or says that newAddress cannot stand in a header; it never depends on the message.
-func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) {
+// With utf8, for a message that leaves by SMTPUTF8, Reply-To: may have addresses in UTF-8 (RFC 6532 section
+// 3.2); else these are left out.
+//
+// The error is errNotASCII, or says that newAddress cannot stand in a header; it never depends on the
+// message.
+func rewriteFrom(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, err error) {
 	spec, domain, err := authorSpec(newAddress)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write From: with the address %q: %w", newAddress, err)
 	}
-	var old authors
+	old := authors{utf8: utf8}
 	var originals dkim.Header
 	first, rest, hasReplyTo := -1, maxFromInput, false
 	for i, field := range h {
@@ -51,7 +55,7 @@ func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) 
 			if first < 0 {
 				first = i
 			}
-			old.read(bounded(field.Value(), rest))
+			old.read(beginning(field.Value(), rest))
 			rest -= min(rest, len(field.Value()))
 			if len(originals) < maxOriginals {
 				if original := originalFrom(field.Value()); original != nil {
@@ -63,8 +67,8 @@ func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) 
 		}
 	}
 	fields := dkim.Header{foldWords("From:", append(phrase(old.displayName()+" via "+domain), "<"+spec+">"))}
-	if !hasReplyTo && len(old.replyTo) > 0 {
-		fields = append(fields, foldWords("Reply-To:", strings.Fields(strings.Join(old.replyTo, ", "))))
+	if replyTo := old.replyTo(); !hasReplyTo && len(replyTo) > 0 {
+		fields = append(fields, foldWords("Reply-To:", strings.Split(strings.Join(replyTo, ", "), " ")))
 	}
 	fields = append(fields, originals...)
 
@@ -83,17 +87,19 @@ func rewriteFrom(h dkim.Header, newAddress string) (out dkim.Header, err error) 
 	return out, nil
 }
 
-// bounded is the beginning of a value, unfolded. It ends with a whole address: half of one would be another one's address.
-func bounded(value []byte, limit int) string {
+// beginning is the beginning of a value, unfolded. It ends with a whole address: half of one would be another
+// one's address.
+func beginning(value []byte, limit int) string {
 	if len(value) <= limit {
 		return unfold(value)
 	}
 	return unfold(value[:max(bytes.LastIndexByte(value[:limit], ','), 0)])
 }
 
-// authorSpec checks that an envelope address can stand in From: and be read in one way only, and gives its addr-spec and its canonical
-// domain. The local part has to be a dot-atom (RFC 5322 section 3.2.3): readers take addresses out of quoted strings and encoded words, and
-// relays those of others out of routes such as ceo%bank.example and bank.example!ceo.
+// authorSpec checks that an envelope address can stand in From: and be read in one way only, and gives its
+// addr-spec and its canonical domain. The local part has to be a dot-atom (RFC 5322 section 3.2.3): readers
+// take addresses out of quoted strings and encoded words, and relays those of others out of routes such as
+// ceo%bank.example and bank.example!ceo.
 func authorSpec(address string) (spec, domain string, err error) {
 	if !isASCII(address) {
 		return "", "", errNotASCII
@@ -122,18 +128,23 @@ func isDotAtom(s string) bool {
 			return false
 		}
 	}
-	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(specials, r) }) < 0
+	isOther := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(specials, r) }
+	return strings.IndexFunc(s, isOther) < 0
 }
 
-// addrSpec puts an address together, the local part quoted where it has to be; "" if no ASCII header can hold it.
-func addrSpec(local, domain string) string {
+// addrSpec puts an address together, the local part quoted where it has to be; "" if no header can hold it,
+// or only one in UTF-8 and that is not allowed.
+func addrSpec(local, domain string, utf8 bool) string {
 	if strings.HasPrefix(domain, "[") {
 		domain = strings.TrimSpace(domain)
 	} else if _, err := parseDomain(domain); err != nil {
 		return ""
 	}
 	plain := local + "@" + domain
-	if len(plain) > maxAddrSpec || !isASCII(plain) || indexControl(plain) >= 0 {
+	if len(plain) > maxAddrSpec || indexControl(plain) >= 0 {
+		return ""
+	}
+	if !isASCII(plain) && (!utf8 || !isVisible(plain)) {
 		return ""
 	}
 	quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"@` + domain
@@ -145,29 +156,16 @@ func addrSpec(local, domain string) string {
 	return ""
 }
 
-// originalFrom keeps what an old From: field said, for people to read; nil if it said nothing.
-func originalFrom(value []byte) dkim.Field {
-	text := strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case r < ' ' || r > '~':
-			return '?'
-		}
-		return r
-	}, unfold(value[:min(len(value), maxFromInput)]))
-	words := strings.Fields(text)
-	if text = strings.Join(words, " "); len(text) > maxOriginal {
-		words = strings.Fields(text[:maxOriginal-len("...")] + "...")
-	}
-	if len(words) == 0 {
-		return nil
-	}
-	return foldWords("X-Original-From:", words)
+// isVisible tells whether text is UTF-8 of which nothing is hidden.
+func isVisible(text string) bool {
+	return strings.IndexFunc(text, func(r rune) bool {
+		return r == unicode.ReplacementChar || !unicode.IsGraphic(r) || isIgnorable(r) ||
+			r != ' ' && unicode.IsSpace(r)
+	}) < 0
 }
 
-// foldWords writes a field, folded between words (RFC 5322 section 2.2.3) before a line gets too long. A word that is
-// too long itself has a line of its own.
+// foldWords writes a field, folded between words (RFC 5322 section 2.2.3) before a line gets too long. A word
+// that is too long itself has a line of its own.
 func foldWords(name string, words []string) dkim.Field {
 	field := []byte(name)
 	column := len(name)
@@ -182,25 +180,34 @@ func foldWords(name string, words []string) dkim.Field {
 	return append(field, "\r\n"...)
 }
 
-// phrase writes a clean name (RFC 5322 section 3.2.5) as a quoted string, or as encoded words if it is not ASCII.
+// phrase writes a clean name (RFC 5322 section 3.2.5) as a quoted string, or as encoded words if it is not
+// ASCII.
 func phrase(name string) []string {
 	if isASCII(name) {
 		return []string{`"` + name + `"`} // a fold inside the quotes would be valid, but not all readers see the address then
 	}
+	return encodedWords("utf-8", name, len("From: "))
+}
+
+// encodedWords writes text as encoded words (RFC 2047 section 2) that fit on a line behind so many octets.
+func encodedWords(charset, text string, lead int) []string {
 	encoding, encode := "q", qEncode
-	if b := base64.StdEncoding.EncodeToString; len(b([]byte(name))) < len(qEncode([]byte(name))) {
+	if b := base64.StdEncoding.EncodeToString; len(b([]byte(text))) < len(qEncode([]byte(text))) {
 		encoding, encode = "b", b
 	}
-	const room = maxLine - len("From: =?utf-8?q?") - len("?=")
+	prefix := "=?" + charset + "?" + encoding + "?"
+	room := maxLine - lead - len(prefix) - len("?=")
 	var words []string
 	start := 0
-	for i, r := range name { // a character never stands in two words, RFC 2047 section 5
-		if len(encode([]byte(name[start:i+utf8.RuneLen(r)]))) > room {
-			words = append(words, "=?utf-8?"+encoding+"?"+encode([]byte(name[start:i]))+"?=")
+	for i := 0; i < len(text); { // a character never stands in two words, RFC 2047 section 5
+		_, n := utf8.DecodeRuneInString(text[i:])
+		if len(encode([]byte(text[start:i+n]))) > room {
+			words = append(words, prefix+encode([]byte(text[start:i]))+"?=")
 			start = i
 		}
+		i += n
 	}
-	return append(words, "=?utf-8?"+encoding+"?"+encode([]byte(name[start:]))+"?=")
+	return append(words, prefix+encode([]byte(text[start:]))+"?=")
 }
 
 // qEncode leaves only those characters as they are that may be so in a phrase, RFC 2047 section 5 (3).
@@ -219,22 +226,29 @@ func qEncode(s []byte) string {
 	return b.String()
 }
 
-// displayName says in words who wrote: never with an @, and never as an address of a domain that is not the author's.
+// displayName says in words who wrote: never with an @, and never as an address of a domain that is not the
+// author's.
 func (a *authors) displayName() string {
-	name := cleanName(decodeWords(a.name))
-	if !isReadable(name) || claimsAnother(name, a.domain) {
+	first := oldAuthor{name: a.name}
+	if len(a.list) > 0 {
+		first = a.list[0]
+	}
+	text, whole := decodeName(first.name)
+	name := cleanName(text)
+	if !whole || strings.Contains(text, "=?") || !isReadable(name) || claimsAnother(name, first.domain) {
 		name = "unknown sender"
-		if a.domain != "" {
-			name = cleanName(addressInWords(a.local, a.domain))
+		if first.domain != "" {
+			name = cleanName(addressInWords(first.local, first.domain))
 		}
 	}
-	if a.several {
+	if len(a.list) > 1 {
 		name += " et al."
 	}
 	return name
 }
 
-// addressInWords reads "alice at bank.example". The end of the domain is what counts, so that is always there.
+// addressInWords reads "alice at bank.example". The end of the domain is what counts, so that is always
+// there.
 func addressInWords(local, domain string) string {
 	const maxLocal, maxDomain = 24, 36
 	if runes := []rune(local); len(runes) > maxLocal {
@@ -249,8 +263,8 @@ func addressInWords(local, domain string) string {
 	return local + " at " + domain
 }
 
-// cleanName keeps of a name what can be seen, and of that nothing that has a meaning in a header: it is safe inside a quoted
-// string. Blanks are single ones.
+// cleanName keeps of a name what can be seen, and of that nothing that has a meaning in a header: it is safe
+// inside a quoted string. Blanks are single ones.
 func cleanName(s string) string {
 	var b strings.Builder
 	last, n := ' ', 0
@@ -267,7 +281,7 @@ func cleanName(s string) string {
 			text = "/"
 		case r == '?' && last == '=': // readers that decode twice would see an encoded word
 			continue
-		case !unicode.IsGraphic(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
+		case !unicode.IsGraphic(r) || isIgnorable(r):
 			continue // controls, bidi overrides, what has no width
 		}
 		if last == ' ' {
@@ -284,24 +298,34 @@ func cleanName(s string) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// isReadable tells whether a name tells anything: it has a letter, a digit or a symbol that is not a replacement character.
+func isIgnorable(r rune) bool {
+	return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// isReadable tells whether a name tells anything: it has a letter, a digit or a symbol that is not a
+// replacement character.
 func isReadable(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool {
 		return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.So, r) && r != unicode.ReplacementChar
 	}) >= 0
 }
 
-// claimsAnother tells whether a clean name reads as an address, "boss at example.org", and not one of the author's own domain.
-// Receivers check the domain that they see in the address; people see the name.
+// claimsAnother tells whether a clean name reads as an address, "boss at example.org", and not one of the
+// author's own domain. Receivers check the domain that they see in the address; people see the name.
 func claimsAnother(name, domain string) bool {
+	const dots = ".。．｡․"
 	before := ""
+	name = strings.NewReplacer(" . ", ".", " .", ".").Replace(name)
 	for word := range strings.FieldsSeq(name) {
 		word = strings.TrimFunc(word, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
-		afterAt := strings.EqualFold(before, "at")
-		before = word
-		if afterAt && strings.ContainsAny(word, ".。．｡․") && !aligned(canonicalDomain(word), domain) {
+		if word == "" {
+			continue
+		}
+		isDomain := strings.EqualFold(before, "at") && strings.ContainsAny(word, dots)
+		if isDomain && !aligned(canonicalDomain(word), domain) {
 			return true
 		}
+		before = word
 	}
 	return false
 }

@@ -8,6 +8,7 @@ import (
 	"mime"
 	netmail "net/mail"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,133 +20,6 @@ import (
 )
 
 const alias = "alias@example.org"
-
-// fromCases are From: fields as they arrive, with the name that the new field must show and the addresses of its Reply-To:.
-var fromCases = []struct{ why, header, name, replyTo string }{
-	// What RFC 5322 and RFC 2047 allow.
-	{"a plain name", "From: Alice <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"a name of several words", "From: Alice B. Carol <alice@bank.example>\r\n", "Alice B. Carol", "alice@bank.example"},
-	{"a quoted name", "From: \"Alice\" <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"a comma inside quotes", "From: \"Doe, Jane\" <jane@bank.example>\r\n", "Doe, Jane", "jane@bank.example"},
-	{"escaped quotes", "From: \"Bob \\\"Tiger\\\" Doe\" <bob@bank.example>\r\n", "Bob 'Tiger' Doe", "bob@bank.example"},
-	{"a backslash", "From: \"a\\\\b\" <bob@bank.example>\r\n", "a/b", "bob@bank.example"},
-	{"no name", "From: alice@bank.example\r\n", "alice at bank.example", "alice@bank.example"},
-	{"no name, angles", "From: <alice@bank.example>\r\n", "alice at bank.example", "alice@bank.example"},
-	{"an empty quoted name", "From: \"\" <alice@bank.example>\r\n", "alice at bank.example", "alice@bank.example"},
-	{"the domain in capitals", "From: <alice@BANK.Example>\r\n", "alice at bank.example", "alice@bank.example"},
-	{"a fold between name and address", "From: Alice\r\n\t<alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"a folded name", "From: Alice\r\n Carol <alice@bank.example>\r\n", "Alice Carol", "alice@bank.example"},
-	{"LF line ends", "From: Alice\n Carol <alice@bank.example>\n", "Alice Carol", "alice@bank.example"},
-	{"a comment after the address", "From: alice@bank.example (Alice)\r\n", "alice at bank.example", "alice@bank.example"},
-	{"comments all over", "From: (a) Alice (b (c \\) d)) <alice@bank.example> (e)\r\n", "Alice", "alice@bank.example"},
-	{"a comment that holds an address", "From: Alice (boss@example.org) <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"a comment that holds quotes and angles", "From: Alice (\"<x@y>,) <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"a quoted local part", "From: \"alice b\"@bank.example\r\n", "bank.example", "\"alice b\"@bank.example"},
-	{"a quoted local part that needs no quotes", "From: \"alice\"@bank.example\r\n", "alice at bank.example", "alice@bank.example"},
-	{"a domain literal", "From: Alice <alice@[192.0.2.1]>\r\n", "Alice", "alice@[192.0.2.1]"},
-	{"an obsolete route", "From: Alice <@hop.example,@hop2.example:alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"a group", "From: Board: Alice <alice@bank.example>, bob@bank.example;\r\n", "Alice et al.", "alice@bank.example, bob@bank.example"},
-	{"a group of one", "From: Board: Alice <alice@bank.example>;\r\n", "Alice", "alice@bank.example"},
-	{"an empty group", "From: undisclosed:;\r\n", "unknown sender", ""},
-	{"an empty group before an author", "From: none:;, Alice <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"two authors", "From: Alice <alice@bank.example>, Bob <bob@shop.example>\r\n", "Alice et al.", "alice@bank.example, bob@shop.example"},
-	{"the same author twice", "From: Alice <alice@bank.example>, alice@bank.example\r\n", "Alice", "alice@bank.example"},
-	{"seven authors: five in Reply-To", "From: a@x.example,b@x.example,c@x.example,d@x.example,e@x.example,f@x.example,g@x.example\r\n",
-		"a at x.example et al.", "a@x.example, b@x.example, c@x.example, d@x.example, e@x.example"},
-	{"empty list elements", "From: ,, Alice <alice@bank.example>,\r\n", "Alice", "alice@bank.example"},
-
-	// Encoded words.
-	{"Q", "From: =?utf-8?q?J=C3=B6rg_M=C3=BCller?= <j@bank.example>\r\n", "Jörg Müller", "j@bank.example"},
-	{"B", "From: =?UTF-8?B?SsO2cmc=?= <j@bank.example>\r\n", "Jörg", "j@bank.example"},
-	{"B without padding", "From: =?UTF-8?B?SsO2cmc?= <j@bank.example>\r\n", "Jörg", "j@bank.example"},
-	{"blanks between encoded words do not count", "From: =?utf-8?q?J=C3=B6?=\r\n =?utf-8?q?rg?= <j@bank.example>\r\n", "Jörg", "j@bank.example"},
-	{"a character cut in two, as some mailers do", "From: =?utf-8?q?J=C3?= =?utf-8?q?=B6rg?= <j@bank.example>\r\n", "Jörg", "j@bank.example"},
-	{"an encoded and a plain word", "From: =?utf-8?q?J=C3=B6rg?= Doe <j@bank.example>\r\n", "Jörg Doe", "j@bank.example"},
-	{"encoded though ASCII", "From: =?us-ascii?q?Jane_Doe?= <j@bank.example>\r\n", "Jane Doe", "j@bank.example"},
-	{"a language, RFC 2231", "From: =?utf-8*de?q?J=C3=B6rg?= <j@bank.example>\r\n", "Jörg", "j@bank.example"},
-	{"ISO 8859-1", "From: =?iso-8859-1?q?J=F6rg?= <j@bank.example>\r\n", "Jörg", "j@bank.example"},
-	{"windows-1251", "From: =?windows-1251?B?yOLg7Q==?= <i@bank.example>\r\n", "Иван", "i@bank.example"},
-	{"KOI8-R", "From: =?koi8-r?B?6dfBzg==?= <i@bank.example>\r\n", "Иван", "i@bank.example"},
-	{"ISO-2022-JP", "From: =?ISO-2022-JP?B?GyRCOzNFRBsoQg==?= <y@bank.example>\r\n", "山田", "y@bank.example"},
-	{"GB2312", "From: =?gb2312?B?1cXI/Q==?= <z@bank.example>\r\n", "张三", "z@bank.example"},
-	{"EUC-KR under its other name", "From: =?ks_c_5601-1987?B?sei6tLz2?= <k@bank.example>\r\n", "김병수", "k@bank.example"},
-	{"a character set nobody knows, ASCII in it", "From: =?x-unknown?q?Jane?= <j@bank.example>\r\n", "Jane", "j@bank.example"},
-	{"a character set nobody knows", "From: =?x-unknown?q?J=F6rg?= <j@bank.example>\r\n", "J\uFFFDrg", "j@bank.example"},
-	{"nothing readable in it", "From: =?x-unknown?q?=F6=F6?= <j@bank.example>\r\n", "j at bank.example", "j@bank.example"},
-	{"broken base64", "From: =?utf-8?b?!!!!?= <j@bank.example>\r\n", "j at bank.example", "j@bank.example"},
-	{"blanks and a comma inside, as some mailers do", "From: =?utf-8?q?M=C3=BCller, J=C3=B6rg?= <j@bank.example>\r\n", "Müller, Jörg", "j@bank.example"},
-	{"inside quotes, which readers decode all the same", "From: \"=?utf-8?q?J=C3=B6rg?=\" <j@bank.example>\r\n", "Jörg", "j@bank.example"},
-	{"an emoji", "From: =?utf-8?b?8J+OiQ==?= <j@bank.example>\r\n", "🎉", "j@bank.example"},
-	{"raw UTF-8", "From: Jörg <j@bank.example>\r\n", "Jörg", "j@bank.example"},
-	{"raw ISO 8859-1", "From: J\xf6rg <j@bank.example>\r\n", "J\uFFFDrg", "j@bank.example"},
-	{"Hebrew stays Hebrew", "From: =?utf-8?b?16nXnNeV150=?= <j@bank.example>\r\n", "שלום", "j@bank.example"},
-
-	// Names that try to look like another sender.
-	{"another's address as the name", "From: \"boss@example.org\" <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"the same, unquoted and invalid", "From: boss@example.org <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"the same, encoded", "From: =?utf-8?q?boss=40example=2Eorg?= <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"name and address in the name", "From: \"The Boss <boss@example.org>\" <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"in the words that we use ourselves", "From: boss at example.org <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"in brackets", "From: \"boss (at) example.org\" <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"with a comma", "From: \"Boss, at: 'example.org'\" <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"a subdomain of another's", "From: \"boss @ mail.example.org.\" <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"a saint is no domain", "From: \"School at St. Mary\" <a@bank.example>\r\n", "School at St. Mary", "a@bank.example"},
-	{"a fullwidth at", "From: boss\uff20example.org <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"a small at", "From: =?utf-8?q?boss=EF=B9=ABexample=2Eorg?= <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"an ideographic full stop", "From: boss@example。org <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"zero width inside", "From: boss@exam\u200bple.org <mallory@evil.example>\r\n", "mallory at evil.example", "mallory@evil.example"},
-	{"encoded twice", "From: =?utf-8?q?=3D=3Futf-8=3Fq=3Fboss=3D40example=2Eorg=3F=3D?= <m@evil.example>\r\n", "=utf-8?q?boss=40example.org?=", "m@evil.example"},
-	{"a quoted local part that holds an address", "From: \"boss@example.org\"@evil.example\r\n", "evil.example", "\"boss@example.org\"@evil.example"},
-	{"a subdomain that begins like another's", "From: <boss@example.org.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.evil.example>\r\n",
-		"boss at …aaaaaaaaaaaaaaaaaaaaaa.evil.example", "boss@example.org.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.evil.example"},
-	{"the author's own address as the name", "From: \"alice@bank.example\" <alice@bank.example>\r\n", "alice at bank.example", "alice@bank.example"},
-	{"a service of the author's own domain", "From: \"Alerts at www.bank.example\" <noreply@bank.example>\r\n", "Alerts at www.bank.example", "noreply@bank.example"},
-	{"a handle", "From: \"jack @ work\" <jack@bank.example>\r\n", "jack at work", "jack@bank.example"},
-	{"right-to-left override", "From: \"\u202eknab\u202c Alice\" <a@bank.example>\r\n", "knab Alice", "a@bank.example"},
-	{"what has no width", "From: \"A\u200bl\u00adi\u2060ce\ufe0f\u034f\" <a@bank.example>\r\n", "Alice", "a@bank.example"},
-	{"controls", "From: \"A\x01l\x1bi\x7fce\" <a@bank.example>\r\n", "Alice", "a@bank.example"},
-	{"an encoded line end", "From: =?utf-8?q?Alice=0D=0ABcc:_x=40y?= <a@bank.example>\r\n", "Alice Bcc: x at y", "a@bank.example"},
-	{"NUL", "From: A\x00lice <a@bank.example>\r\n", "Alice", "a@bank.example"},
-	{"a bare CR", "From: Alice\r Carol <a@bank.example>\r\n", "Alice Carol", "a@bank.example"},
-	{"only blanks that are not ASCII", "From: \"\u00a0\u3000\u3164\" <a@bank.example>\r\n", "a at bank.example", "a@bank.example"},
-	{"only punctuation", "From: \"...\" <a@bank.example>\r\n", "a at bank.example", "a@bank.example"},
-	{"a name without end", "From: \"" + strings.Repeat("long ", 200) + "\" <a@bank.example>\r\n", strings.Repeat("long ", 12) + "long…", "a@bank.example"},
-	{"a word without end", "From: " + strings.Repeat("x", 900) + " <a@bank.example>\r\n", strings.Repeat("x", 64) + "…", "a@bank.example"},
-	{"an ASCII name that fills a line", "From: Alice Alexandra Bartholomew Christopherson Drumm of Elsewhere <a@bank.example>\r\n",
-		"Alice Alexandra Bartholomew Christopherson Drumm of Elsewhere", "a@bank.example"},
-	{"many characters of four octets", "From: " + strings.Repeat("𝕏", 80) + " <a@bank.example>\r\n", strings.Repeat("𝕏", 64) + "…", "a@bank.example"},
-	{"a local part without end", "From: " + strings.Repeat("x", 64) + "@bank.example\r\n", strings.Repeat("x", 23) + "… at bank.example", strings.Repeat("x", 64) + "@bank.example"},
-
-	// What is not valid, or not there.
-	{"no From: at all", "Subject: x\r\n", "unknown sender", ""},
-	{"no header at all", "", "unknown sender", ""},
-	{"an empty From:", "From:\r\n", "unknown sender", ""},
-	{"two From: fields", "From: Alice <alice@bank.example>\r\nSubject: x\r\nFrom: Bob <bob@shop.example>\r\n", "Alice et al.", "alice@bank.example, bob@shop.example"},
-	{"two, the first not valid", "From: nonsense\r\nFrom: Bob <bob@shop.example>\r\n", "Bob", "bob@shop.example"},
-	{"a word without domain", "From: MAILER-DAEMON\r\n", "MAILER-DAEMON", ""},
-	{"a name and a word without domain", "From: Cron Daemon <root>\r\n", "Cron Daemon", ""},
-	{"an empty address", "From: Alice <>\r\n", "Alice", ""},
-	{"an angle that is not closed", "From: Alice <alice@bank.example\r\n", "Alice", "alice@bank.example"},
-	{"a quote that is not closed", "From: \"Alice <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"a comment that is not closed", "From: Alice (x <alice@bank.example>\r\n", "Alice x", "alice@bank.example"},
-	{"a colon outside quotes", "From: Re: Alice <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-	{"two addresses without comma", "From: <a@bank.example> <boss@example.org>\r\n", "unknown sender", ""},
-	{"two at signs", "From: boss@@example.org\r\n", "unknown sender", ""},
-	{"no local part", "From: Alice <@bank.example>\r\n", "Alice", ""},
-	{"a blank in the local part", "From: alice b@bank.example\r\n", "unknown sender", ""},
-	{"two dots in the local part", "From: Alice <a..b@bank.example>\r\n", "Alice", "\"a..b\"@bank.example"},
-	{"a final dot", "From: Alice <alice@bank.example.>\r\n", "Alice", "alice@bank.example"},
-	{"a domain that is none", "From: Alice <alice@ba!nk.example>\r\n", "Alice", ""},
-	{"an address in UTF-8", "From: <jörg@bank.example>\r\n", "jörg at bank.example", ""},
-	{"a domain in UTF-8", "From: Alice <alice@bücher.example>\r\n", "Alice", "alice@xn--bcher-kva.example"},
-	{"a local part longer than any", "From: Alice <" + strings.Repeat("x", 400) + "@bank.example>\r\n", "Alice", ""},
-	{"another case and a blank before the colon", "fRoM : Alice <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
-
-	// Reply-To:.
-	{"a Reply-To: that stays", "Reply-To: x@shop.example\r\nFrom: Alice <alice@bank.example>\r\n", "Alice", "kept"},
-	{"a Reply-To: below", "From: Alice <alice@bank.example>\r\nReply-To: x@shop.example\r\n", "Alice", "kept"},
-	{"an empty Reply-To:", "From: Alice <alice@bank.example>\r\nReply-To:  \r\n", "Alice", "alice@bank.example"},
-}
 
 func TestTheNewFromFieldNamesTheOldAuthorAndHasOneAddress(t *testing.T) {
 	for _, c := range fromCases {
@@ -182,12 +56,17 @@ for text in json.load(sys.stdin):
 json.dump(out, sys.stdout)
 `
 
-func TestPythonReadsTheSame(t *testing.T) {
+// pythonRead is what Python's email package reads in a header.
+type pythonRead struct {
+	Fields                    int
+	Names, Addresses, Defects []string
+	OldName, ReplyTo          string
+}
+
+// readByPython has headers read, given with a character for each octet.
+func readByPython(t *testing.T, headers []string) (read []pythonRead) {
+	t.Helper()
 	python := peer.Need(t, "python3")
-	headers := make([]string, len(fromCases))
-	for i, c := range fromCases {
-		headers[i] = latin1(joined(rewritten(t, header(c.header), alias)))
-	}
 	input, err := json.Marshal(headers)
 	if err != nil {
 		t.Fatal(err)
@@ -198,14 +77,18 @@ func TestPythonReadsTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var read []struct {
-		Fields                    int
-		Names, Addresses, Defects []string
-		OldName, ReplyTo          string
+	if err := json.Unmarshal(output, &read); err != nil || len(read) != len(headers) {
+		t.Fatalf("%d answers for %d headers: %v", len(read), len(headers), err)
 	}
-	if err := json.Unmarshal(output, &read); err != nil || len(read) != len(fromCases) {
-		t.Fatalf("%d answers for %d cases: %v", len(read), len(fromCases), err)
+	return read
+}
+
+func TestPythonReadsTheSame(t *testing.T) {
+	headers := make([]string, len(fromCases))
+	for i, c := range fromCases {
+		headers[i] = latin1(joined(rewritten(t, header(c.header), alias)))
 	}
+	read := readByPython(t, headers)
 	for i, c := range fromCases {
 		got := read[i]
 		if got.Fields != 1 || !slices.Equal(got.Addresses, []string{alias, alias}) || len(got.Defects) > 0 {
@@ -228,7 +111,7 @@ func TestWhatTheOldFieldsSaidIsKeptWhereTheFirstStood(t *testing.T) {
 		"From: =?utf-8?q?J=C3=B6rg_et_al=2E_via_example=2Eorg?= <alias@example.org>\r\n" +
 		"Reply-To: j@bank.example, k@shop.example\r\n" +
 		"X-Original-From: =?utf-8?q?J=C3=B6rg?= <j@bank.example>\r\n" +
-		"X-Original-From: K?ln? <k@shop.example>\r\n" +
+		"X-Original-From: =?unknown-8bit?b?S/ZsbgA=?= <k@shop.example>\r\n" +
 		"Subject: x\r\nTo: y@example.org\r\n"
 	if got := joined(rewritten(t, header(in), alias)); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -253,12 +136,12 @@ func TestTheNewAddressIsAnEnvelopeAddress(t *testing.T) {
 	}
 	for _, in := range []string{"", "alias", "@example.org", "alias@", "a\r\nBcc: x@example.org", "a\x00@example.org", "a@exa mple.org",
 		"a@example.org> (x", "a@example.org, b@example.org>", "a@-x.example", "a@[x", strings.Repeat("x", 400) + "@example.org"} {
-		if out, err := rewriteFrom(nil, in); err == nil || errors.Is(err, errNotASCII) {
+		if out, err := rewriteFrom(nil, in, false); err == nil || errors.Is(err, errNotASCII) {
 			t.Errorf("%q: %q, %v", in, out, err)
 		}
 	}
 	for _, in := range []string{"jörg@example.org", "alias@bücher.example", "\xff@example.org"} {
-		if _, err := rewriteFrom(nil, in); !errors.Is(err, errNotASCII) {
+		if _, err := rewriteFrom(nil, in, false); !errors.Is(err, errNotASCII) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}
@@ -269,12 +152,12 @@ func TestAnAddressThatCouldBeReadAsAnotherIsNeverTheNewAuthor(t *testing.T) {
 	for _, local := range []string{`"info+<ceo@bank.example>"`, `info+<ceo@bank.example>`, "a@b", `"ceo@bank.example"`, "odd local", `"odd local"`,
 		`"plain"`, "a..b", ".a", "a.", `a"b`, `x<y>`, "a,b", "a;b", "group:a", "(a)b", `a\b`, "[a]", "ceo%bank.example", "bank.example!ceo",
 		"=?utf-8?q?ceo=40bank.example?=", "a\tb", "a\u00a0b", "\uff20"} {
-		if out, err := rewriteFrom(nil, local+"@example.org"); err == nil {
+		if out, err := rewriteFrom(nil, local+"@example.org", false); err == nil {
 			t.Errorf("%q: %q", local, out)
 		}
 	}
 	for _, literal := range []string{"alias@[192.0.2.1]", "alias@[IPv6:2001:db8::1]"} { // nobody signs for these
-		if out, err := rewriteFrom(nil, literal); err == nil {
+		if out, err := rewriteFrom(nil, literal, false); err == nil {
 			t.Errorf("%q: %q", literal, out)
 		}
 	}
@@ -295,7 +178,7 @@ func TestHugeFromFieldsCostNoMoreThanTheirSize(t *testing.T) {
 		for i, octets := range []int{maxFromInput/2 - 100, maxFromInput - 100, 100_000 * len(repeat)} {
 			in := from(repeat, octets)
 			count[i] = testing.AllocsPerRun(1, func() {
-				if _, err := rewriteFrom(in, alias); err != nil {
+				if _, err := rewriteFrom(in, alias, false); err != nil {
 					t.Error(err)
 				}
 			})
@@ -340,7 +223,7 @@ func header(text string) dkim.Header {
 
 func rewritten(t testing.TB, in dkim.Header, address string) dkim.Header {
 	t.Helper()
-	out, err := rewriteFrom(in, address)
+	out, err := rewriteFrom(in, address, false)
 	if err != nil {
 		t.Fatalf("%q: %v", in, err)
 	}
@@ -376,11 +259,34 @@ func checkInvariants(t testing.TB, in, out dkim.Header) (name string) {
 			checkReplyTo(t, field)
 		}
 	}
+	if claimed := otherAddress(in, name); claimed != "" {
+		t.Errorf("the name %q claims %s\n%q", name, claimed, joined(in))
+	}
 	if froms != 1 || len(kept) != len(others) {
 		t.Errorf("%d From: fields; %d of %d others kept in order\n%q", froms, len(kept), len(others), joined(out))
 	}
 	return name
 }
+
+// otherAddress finds what reads as an address in a name, of a domain that is not that of the first author.
+func otherAddress(in dkim.Header, name string) string {
+	var old authors
+	for _, field := range in {
+		if field.Is("From") {
+			old.read(unfold(field.Value()[:min(len(field.Value()), maxFromInput)]))
+		}
+	}
+	name = strings.TrimSuffix(name, " via example.org")
+	for _, match := range addressLike.FindAllStringSubmatch(name, -1) {
+		claimed := canonicalDomain(match[1])
+		if len(old.list) == 0 || !strings.Contains(old.list[0].domain, claimed) && registered(claimed) != registered(old.list[0].domain) {
+			return match[0]
+		}
+	}
+	return ""
+}
+
+var addressLike = regexp.MustCompile(`(?i)[\pL\pN]\W*(?:@|＠|﹫|\bat\b)\W*([\pL\pN-]+(?:[.．｡。․][\pL\pN-]+)+)`)
 
 // readFrom parses a From: field with two libraries, and gives its decoded name.
 func readFrom(t testing.TB, field dkim.Field) string {

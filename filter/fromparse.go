@@ -2,44 +2,92 @@ package filter
 
 import (
 	"cmp"
-	"encoding/base64"
-	"encoding/hex"
 	"slices"
 	"strings"
-
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/charmap"
-	"golang.org/x/text/encoding/japanese"
-	"golang.org/x/text/encoding/korean"
-	"golang.org/x/text/encoding/simplifiedchinese"
-	"golang.org/x/text/encoding/traditionalchinese"
 )
 
-// authors is what the old From: fields say, read more leniently than RFC 5322: a field that is not valid still has to be replaced.
+// authors is what the old From: fields say, read more leniently than RFC 5322: a field that is not valid
+// still has to be replaced.
 type authors struct {
-	name          string // raw display name of the first author, or all there is of one without an address
-	local, domain string // the first author's address, the domain canonical; "" if there is none
-	several       bool   // others follow
-	replyTo       []string
+	utf8 bool        // addresses that are not ASCII can be answered, for the message leaves by SMTPUTF8
+	list []oldAuthor // each address once, the first maxReplyTo+1
+	name string      // raw, of the first author without an address
 }
 
-// read takes in one field's value. Group names and comments are passed over.
+type oldAuthor struct {
+	name          string // raw display name, or comment
+	local, domain string // the domain canonical
+	spec          string // as it can stand in Reply-To:; "" if it cannot
+}
+
+// read takes in one field's value. Where it has no address as RFC 5322 has them, looser readings are tried,
+// and count if they find exactly one.
 func (a *authors) read(value string) {
+	value = wrapShifted(value)
+	one := authors{utf8: a.utf8}
+	if one.readList(value); len(one.list) == 0 {
+		found := one.readOnly(value)
+		found.name = cmp.Or(found.name, one.name)
+		if found.domain != "" {
+			one.list = []oldAuthor{found}
+		}
+	}
+	for _, author := range one.list {
+		a.include(author)
+	}
+	a.name = cmp.Or(a.name, one.name)
+}
+
+// readOnly finds the only address in a value that has none where it should be; the zero value if there is not
+// exactly one.
+func (a *authors) readOnly(value string) oldAuthor {
+	text := decodeWords(value) // some mailers encode name and address together
+	if strings.ContainsAny(text, "\r\n") {
+		return oldAuthor{}
+	}
+	decoded := authors{utf8: a.utf8}
+	if text != value {
+		decoded.readList(text)
+	}
+	if len(decoded.list) == 1 {
+		return decoded.list[0]
+	}
+	lx := addressLexer{rest: strings.Map(func(r rune) rune {
+		if r != '@' && strings.ContainsRune(specials, r) {
+			return ' '
+		}
+		return r
+	}, text)}
+	var tokens []token
+	for t, ok := lx.next(); ok; t, ok = lx.next() {
+		tokens = append(tokens, t)
+	}
+	local, domain, _, _ := onlyAddress(tokens)
+	return oldAuthor{local: local, domain: domain, spec: addrSpec(local, domain, a.utf8)}
+}
+
+// readList reads an address list. Names of groups are passed over; a comment serves as a name where there is
+// no other (RFC 822 section 6.1).
+func (a *authors) readList(value string) {
 	lx := addressLexer{rest: value}
 	var mailbox []token
 	angle := -1 // where an open < stands in mailbox
+	comment := ""
 	for {
 		t, ok := lx.next()
+		comment = cmp.Or(comment, lx.takeComment())
 		isRoute := angle >= 0 && len(mailbox) > angle+1 && mailbox[angle+1].kind == '@' // RFC 5322 section 4.4: <@hop,@hop:a@b>
 		switch {
 		case !ok:
-			a.add(mailbox)
+			a.add(mailbox, comment)
 			return
 		case t.kind == ';', t.kind == ',' && !isRoute:
-			a.add(mailbox)
-			mailbox, angle = mailbox[:0], -1
+			a.add(mailbox, comment)
+			mailbox, angle, comment = mailbox[:0], -1, ""
 		case t.kind == ':':
-			mailbox = mailbox[:angle+1]
+			if mailbox = mailbox[:angle+1]; angle < 0 {
+				comment = ""
+			}
 		default:
 			if t.kind == '<' && angle < 0 {
 				angle = len(mailbox)
@@ -50,7 +98,7 @@ func (a *authors) read(value string) {
 }
 
 // add takes in one mailbox: [name] "<" address [">"], or the address alone.
-func (a *authors) add(mailbox []token) {
+func (a *authors) add(mailbox []token, comment string) {
 	if len(mailbox) == 0 {
 		return
 	}
@@ -64,21 +112,92 @@ func (a *authors) add(mailbox []token) {
 	if n := len(address); len(name) < len(mailbox) && n > 0 && address[n-1].kind == '>' {
 		address = address[:n-1]
 	}
+	address = joinDots(address)
 	local, domain, ok := parseAddress(address)
-	switch {
-	case !ok:
-		if a.domain == "" && a.name == "" {
-			a.name = cmp.Or(join(name), join(mailbox))
+	if !ok {
+		var start int
+		if local, domain, start, ok = onlyAddress(address); ok && len(name) == 0 {
+			name = withoutAngles(address[:start])
 		}
-		return
-	case a.domain == "":
-		a.name, a.local, a.domain = join(name), local, domain
-	case local != a.local || domain != a.domain:
-		a.several = true
 	}
-	if spec := addrSpec(local, domain); spec != "" && len(a.replyTo) < maxReplyTo && !slices.Contains(a.replyTo, spec) {
-		a.replyTo = append(a.replyTo, spec)
+	text := join(name)
+	if strings.TrimSpace(text) == "" {
+		text = comment
 	}
+	if ok {
+		a.include(oldAuthor{text, local, domain, addrSpec(local, domain, a.utf8)})
+	} else if a.name == "" {
+		a.name = cmp.Or(join(name), join(mailbox))
+	}
+}
+
+// include adds an author whose address was not there before.
+func (a *authors) include(one oldAuthor) {
+	same := func(other oldAuthor) bool { return other.local == one.local && other.domain == one.domain }
+	if len(a.list) <= maxReplyTo && !slices.ContainsFunc(a.list, same) {
+		a.list = append(a.list, one)
+	}
+}
+
+// replyTo is the authors' addresses, as far as they can be written.
+func (a *authors) replyTo() []string {
+	var specs []string
+	for _, author := range a.list {
+		if author.spec != "" && len(specs) < maxReplyTo {
+			specs = append(specs, author.spec)
+		}
+	}
+	return specs
+}
+
+// onlyAddress finds local@domain in what is no address: in brackets twice, behind a name without brackets. It
+// is not ok if there are two different ones.
+func onlyAddress(tokens []token) (local, domain string, start int, ok bool) {
+	for i := 1; i+1 < len(tokens); i++ {
+		if tokens[i].kind != '@' || tokens[i].spaced || tokens[i+1].spaced {
+			continue
+		}
+		l, d, isAddress := parseAddress(tokens[i-1 : i+2])
+		switch {
+		case !isAddress || !strings.Contains(d, "."):
+		case !ok:
+			local, domain, start, ok = l, d, i-1, true
+		case l != local || d != domain:
+			return "", "", 0, false
+		}
+	}
+	return local, domain, start, ok
+}
+
+// maxAddressTokens is more than an address has: as many labels as a domain can have, and their dots.
+const maxAddressTokens = 300
+
+// joinDots makes one word of several with dots between them, for there may be blanks around the dots (RFC
+// 5322 section 4.4).
+func joinDots(tokens []token) []token {
+	isDotted := func(t token) bool { return t.kind == 'w' && t.text[0] == '.' }
+	if len(tokens) > maxAddressTokens || !slices.ContainsFunc(tokens, isDotted) {
+		return tokens
+	}
+	var joined []token
+	afterDot := false
+	for _, t := range tokens {
+		if n := len(joined); n > 0 && t.isWord() && joined[n-1].isWord() && (afterDot || isDotted(t)) {
+			joined[n-1].text += t.text
+			if t.kind == 'q' {
+				joined[n-1].kind = 'q'
+			}
+		} else {
+			joined = append(joined, t)
+		}
+		afterDot = t.kind == 'w' && t.text == "."
+	}
+	return joined
+}
+
+func withoutAngles(tokens []token) []token {
+	isAngle := func(t token) bool { return t.kind == '<' || t.kind == '>' }
+	return slices.DeleteFunc(slices.Clone(tokens), isAngle)
 }
 
 // parseAddress reads local@domain, both of them single words. The domain comes back in canonical form.
@@ -95,18 +214,20 @@ func parseAddress(tokens []token) (local, domain string, ok bool) {
 		domain, err := parseDomain(last.text)
 		return first.text, domain, err == nil
 	case '[':
-		return first.text, last.text, addrSpec("a", last.text) != ""
+		return first.text, last.text, addrSpec("a", last.text, false) != ""
 	}
 	return "", "", false
 }
 
-// token is a word of an address list, a quoted string without its quotes, a domain literal with its brackets, or a special
-// character (RFC 5322 section 3.2).
+// token is a word of an address list, a quoted string without its quotes, a domain literal with its brackets,
+// or a special character (RFC 5322 section 3.2).
 type token struct {
 	kind   byte // w, q, [, or the special character
 	text   string
 	spaced bool // a blank or a comment stands before it
 }
+
+func (t token) isWord() bool { return t.kind == 'w' || t.kind == 'q' }
 
 // join puts tokens together as they stood.
 func join(tokens []token) string {
@@ -120,10 +241,11 @@ func join(tokens []token) string {
 	return b.String()
 }
 
-// addressLexer cuts a From: value into tokens. What is opened and never closed is a character like others, and is looked for
-// only once, so that the time is linear.
+// addressLexer cuts a From: value into tokens. What is opened and never closed is a character like others,
+// and is looked for only once, so that the time is linear.
 type addressLexer struct {
 	rest                  string
+	comment               string // the first one since takeComment, without its outer parentheses
 	noQuoteEnd, noComment bool
 }
 
@@ -167,11 +289,12 @@ func (lx *addressLexer) take(n int) string {
 	return text
 }
 
-// wordLen measures an atom with dots. Encoded words are passed over whole: many mailers leave blanks and commas in them.
+// wordLen measures an atom with dots. Encoded words are passed over whole: many mailers leave blanks and
+// commas in them.
 func (lx *addressLexer) wordLen() int {
 	i := 0
 	for i < len(lx.rest) && strings.IndexByte(specials, lx.rest[i]) < 0 {
-		_, _, n := encodedWord(lx.rest[i:])
+		_, n := encodedWord(lx.rest[i:])
 		i += max(n, 1)
 	}
 	return i
@@ -205,6 +328,24 @@ func (lx *addressLexer) quoted() (text string, ok bool) {
 	return "", false
 }
 
+// takeComment gives the first comment that was passed over since it was last asked for, unquoted; "" if there
+// was none.
+func (lx *addressLexer) takeComment() string {
+	text := lx.comment
+	lx.comment = ""
+	if strings.IndexByte(text, '\\') < 0 {
+		return strings.TrimSpace(text)
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '\\' && i+1 < len(text) {
+			i++
+		}
+		b.WriteByte(text[i])
+	}
+	return strings.TrimSpace(b.String())
+}
+
 func (lx *addressLexer) skipComment() {
 	depth := 0
 	for i := 0; i < len(lx.rest) && !lx.noComment; i++ {
@@ -215,6 +356,7 @@ func (lx *addressLexer) skipComment() {
 			depth++
 		case ')':
 			if depth--; depth == 0 {
+				lx.comment = cmp.Or(lx.comment, lx.rest[1:i])
 				lx.rest = lx.rest[i+1:]
 				return
 			}
@@ -222,143 +364,4 @@ func (lx *addressLexer) skipComment() {
 	}
 	lx.noComment = true
 	lx.rest = lx.rest[1:]
-}
-
-// encodedWord reads the encoded word (RFC 2047 section 2) that s begins with; n is its length, 0 if there is none.
-func encodedWord(s string) (charset string, octets []byte, n int) {
-	if !strings.HasPrefix(s, "=?") {
-		return "", nil, 0
-	}
-	charset, rest, _ := strings.Cut(s[2:], "?")
-	if len(rest) < 2 || rest[1] != '?' {
-		return "", nil, 0
-	}
-	text, end, _ := strings.Cut(rest[2:], "?")
-	if !strings.HasPrefix(end, "=") {
-		return "", nil, 0
-	}
-	charset, _, _ = strings.Cut(strings.ToLower(charset), "*") // RFC 2231 section 5: a language may follow
-	switch rest[0] {
-	case 'q', 'Q':
-		octets = qDecode(text)
-	case 'b', 'B':
-		text = strings.TrimRight(strings.ReplaceAll(text, " ", ""), "=")
-		octets, _ = base64.RawStdEncoding.DecodeString(text) // what comes before an error is good
-	default:
-		return "", nil, 0
-	}
-	return charset, octets, len(s) - len(end) + 1
-}
-
-func qDecode(s string) []byte {
-	octets := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c == '_' {
-			c = ' '
-		} else if c == '=' && i+2 < len(s) {
-			if b, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
-				c = b[0]
-				i += 2
-			}
-		}
-		octets = append(octets, c)
-	}
-	return octets
-}
-
-// decodeWords turns the encoded words in s into UTF-8, also those inside quoted strings, which RFC 2047 forbids and readers
-// decode. The octets of neighbours in one character set go together: many mailers cut characters in two.
-func decodeWords(s string) string {
-	var out strings.Builder
-	var octets []byte // decoded, not yet UTF-8
-	var charset string
-	plain, afterWord := 0, false
-	convert := func() {
-		out.WriteString(toUTF8(charset, octets))
-		octets = nil
-	}
-	for i := 0; i < len(s); {
-		c, o, n := encodedWord(s[i:])
-		if n == 0 {
-			i++
-			continue
-		}
-		between := s[plain:i]
-		if !afterWord || strings.TrimSpace(between) != "" { // blanks between encoded words do not count, RFC 2047 section 6.2
-			convert()
-			out.WriteString(toUTF8("", []byte(between)))
-		} else if c != charset {
-			convert()
-		}
-		charset, octets = c, append(octets, o...)
-		i += n
-		plain, afterWord = i, true
-	}
-	convert()
-	return out.String() + toUTF8("", []byte(s[plain:]))
-}
-
-// toUTF8 converts text. What is not valid in its character set, or in UTF-8 where that set is not known, becomes U+FFFD.
-func toUTF8(charset string, octets []byte) string {
-	if set := charsetNamed(charset); set != nil {
-		if decoded, err := set.NewDecoder().Bytes(octets); err == nil {
-			octets = decoded
-		}
-	}
-	return strings.ToValidUTF8(string(octets), "\uFFFD")
-}
-
-// charsetNamed knows the character sets of names in mail. The complete index of x/text would cost each start of the program
-// 0.1 ms. ISO 8859-1 is read as the superset that mailers mean by it.
-func charsetNamed(name string) encoding.Encoding {
-	switch name {
-	case "iso-8859-1", "latin1", "windows-1252", "cp1252":
-		return charmap.Windows1252
-	case "iso-8859-2":
-		return charmap.ISO8859_2
-	case "iso-8859-5":
-		return charmap.ISO8859_5
-	case "iso-8859-7":
-		return charmap.ISO8859_7
-	case "iso-8859-8", "iso-8859-8-i":
-		return charmap.ISO8859_8
-	case "iso-8859-9", "windows-1254":
-		return charmap.Windows1254
-	case "iso-8859-15":
-		return charmap.ISO8859_15
-	case "windows-1250":
-		return charmap.Windows1250
-	case "windows-1251":
-		return charmap.Windows1251
-	case "windows-1253":
-		return charmap.Windows1253
-	case "windows-1255":
-		return charmap.Windows1255
-	case "windows-1256":
-		return charmap.Windows1256
-	case "windows-1257":
-		return charmap.Windows1257
-	case "windows-1258":
-		return charmap.Windows1258
-	case "windows-874", "tis-620", "iso-8859-11":
-		return charmap.Windows874
-	case "koi8-r":
-		return charmap.KOI8R
-	case "koi8-u":
-		return charmap.KOI8U
-	case "gb2312", "gbk", "gb18030":
-		return simplifiedchinese.GB18030
-	case "big5":
-		return traditionalchinese.Big5
-	case "euc-kr", "ks_c_5601-1987":
-		return korean.EUCKR
-	case "iso-2022-jp":
-		return japanese.ISO2022JP
-	case "shift_jis", "windows-31j", "cp932":
-		return japanese.ShiftJIS
-	case "euc-jp":
-		return japanese.EUCJP
-	}
-	return nil
 }

@@ -62,7 +62,8 @@ type proof struct {
 	chain *arc.Chain
 	// transit is asked only if the plan turns on it.
 	transit transit
-	// strayCR is set if a signature that others found valid is over a text with a CR within a line; our own verifier never finds such a one valid.
+	// strayCR is set if the message has a CR within a line although others found a signature of it valid. Our
+	// own verifier never does.
 	strayCR bool
 }
 

@@ -268,7 +268,7 @@ func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, repo
 	utf8 := env.needsUTF8() || m.cameWithUTF8()
 	var transactions []reinject.Transaction
 	for _, d := range plan.Deliveries {
-		leaving, err := f.mend(m, d, known, report)
+		leaving, err := f.mend(m, d, known, utf8, report)
 		if err != nil {
 			return nil, err
 		}
@@ -285,8 +285,8 @@ func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, repo
 	return transactions, nil
 }
 
-// mend makes the message of a delivery.
-func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (content, error) {
+// mend makes the message of a delivery; utf8 is set if it leaves by SMTPUTF8.
+func (f *Filter) mend(m *Message, d Delivery, known facts, utf8 bool, report *Report) (content, error) {
 	leaving := content{message: m}
 	if d.Purge {
 		leaving.header = slices.DeleteFunc(slices.Clone(m.Header), f.claimsToBeOurs)
@@ -298,7 +298,7 @@ func (f *Filter) mend(m *Message, d Delivery, known facts, report *Report) (cont
 		leaving.added = append(leaving.added, traceFields(d.Recipients[0], m.cameWithUTF8())...)
 	}
 	if d.From != "" {
-		if header, err := rewriteFrom(leaving.remaining(), d.From); err == nil {
+		if header, err := rewriteFrom(leaving.remaining(), d.From, utf8 && m.EightBit); err == nil {
 			leaving.header = header
 		} else {
 			report.note("From: stays after all: " + err.Error())

@@ -12,7 +12,8 @@ import (
 // droppedFields are those that cleanup(8) drops on the re-injection listener, too (message_drop_headers).
 var droppedFields = [...]string{"bcc", "content-length", "resent-bcc", "return-path"}
 
-// survivor gives the domain of a signature that is aligned with From:, valid now, and valid still at the next hop; or why there is none.
+// survivor gives the domain of a signature that is aligned with From:, valid now, and valid still at the next
+// hop; or why there is none.
 func (p *policy) survivor(msg facts) (domain, why string) {
 	why = "no DKIM signature aligned with From: is valid"
 	for _, signature := range alignedSignatures(msg.proven.Results) {
@@ -25,15 +26,17 @@ func (p *policy) survivor(msg facts) (domain, why string) {
 	return "", why
 }
 
-// breaks says why a signature that holds now could be worth nothing at the next hop; "" if nothing speaks against it.
+// breaks says why a signature that holds now could be worth nothing at the next hop; "" if nothing speaks
+// against it.
 func (f facts) breaks(signature dkim.Verification) string {
 	switch {
 	case f.longestLine > maxTransportLine:
-		return fmt.Sprintf("a line of %d octets will be folded on the way, which breaks signatures", f.longestLine)
-	case signature.Testing:
-		return "its key is in testing mode, in which receivers are to treat mail as unsigned" // RFC 6376 section 3.6.1
-	case signature.SeveralRecords:
-		return "its key has several DNS records, of which a receiver may take another" // RFC 6376 section 3.6.2.2
+		return fmt.Sprintf("a line of %d octets will be folded on the way, which breaks signatures",
+			f.longestLine)
+	case signature.Testing: // RFC 6376 section 3.6.1
+		return "its key is in testing mode, in which receivers are to treat mail as unsigned"
+	case signature.SeveralRecords: // RFC 6376 section 3.6.2.2
+		return "its key has several DNS records, of which a receiver may take another"
 	case strings.HasPrefix(signature.Algorithm, "ed25519"):
 		return "its only signature is ed25519, which many receivers do not know"
 	case len(signature.SignedNames) == 0:
@@ -55,7 +58,8 @@ func (f facts) breaks(signature dkim.Verification) string {
 func alignedSignatures(r authn.Results) []dkim.Verification {
 	var list []dkim.Verification
 	for _, signature := range r.DKIM {
-		if signature.Status == dkim.Pass && slices.Contains(r.DMARC.AlignedBy, "dkim d="+canonicalDomain(signature.Domain)) {
+		label := "dkim d=" + canonicalDomain(signature.Domain)
+		if signature.Status == dkim.Pass && slices.Contains(r.DMARC.AlignedBy, label) {
 			list = append(list, signature)
 		}
 	}
@@ -76,8 +80,9 @@ func names(signature dkim.Verification, name string) int {
 // maxIdentified bounds the DKIM-Signature fields that identify reads.
 const maxIdentified = 50
 
-// identify completes verdicts of trusted Authentication-Results fields with what the signatures cover, so far as exactly one DKIM-Signature
-// field fits what they say of it: d=, and of s=, a= and the beginning of b= (RFC 6008) what they have.
+// identify completes verdicts of trusted Authentication-Results fields with what the signatures cover, so far
+// as exactly one DKIM-Signature field fits what they say of it: d=, and of s=, a= and the beginning of b=
+// (RFC 6008) what they have.
 func identify(header dkim.Header, verdicts []dkim.Verification) {
 	var signatures []*dkim.Signature
 	for _, field := range header {

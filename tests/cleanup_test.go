@@ -9,8 +9,8 @@ import (
 	"postmend/tests/mta"
 )
 
-// TestTheListenerDropsFieldsAndStrayCRs shows what a signature has to do without to survive the re-injection listener: the rules of
-// filter/survivor.go are facts about cleanup(8).
+// TestTheListenerDropsFieldsAndStrayCRs shows what a signature has to do without to survive the re-injection
+// listener: the rules of filter/survivor.go are facts about cleanup(8).
 func TestTheListenerDropsFieldsAndStrayCRs(t *testing.T) {
 	t.Parallel()
 	f := start(t, "")
