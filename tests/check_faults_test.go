@@ -200,10 +200,14 @@ const keyRecord = "2026a._domainkey.example.org TXT v=DKIM1; k=rsa; p="
 
 // dnsFaults are in what is published.
 var dnsFaults = []misconfiguration{
-	{name: "no SPF record", zone: [2]string{"srs.example.org TXT v=spf1 mx -all", ""}, finding: "dns-spf", says: "192.0.2.10 is none"},
+	{name: "no SPF record", zone: [2]string{"srs.example.org TXT v=spf1 mx -all", ""}, finding: "dns-spf", says: "has no SPF record"},
+	{name: "no SPF record, and a relayhost", zone: [2]string{"srs.example.org TXT v=spf1 mx -all", ""}, script: "pc -e relayhost=[relay.example.net]",
+		finding: "dns-spf", says: "relayhost [relay.example.net]"},
+	{name: "no SPF record of the hostname", zone: [2]string{"mx.example.org TXT v=spf1 a -all", ""}, finding: "dns-spf-hostname", says: "mx.example.org has no SPF record"},
+	{name: "an SPF record of the hostname for others", zone: [2]string{"mx.example.org TXT v=spf1 a -all", "mx.example.org TXT v=spf1 -all"}, finding: "dns-spf-hostname", says: "fail"},
 	{name: "an SPF record for nobody", zone: [2]string{"v=spf1 mx -all", "v=spf1 -all"}, finding: "dns-spf", says: "fail"},
 	{name: "an SPF record for one of two addresses", zone: [2]string{"v=spf1 mx -all", "v=spf1 ip4:192.0.2.10 ~all"}, finding: "dns-spf", says: "2001:db8::10 is softfail"},
-	{name: "two SPF records", zone: [2]string{"srs.example.org MX", "srs.example.org TXT v=spf1 a -all\nsrs.example.org MX"}, finding: "dns-spf", says: "permerror"},
+	{name: "two SPF records", zone: [2]string{"srs.example.org MX", "srs.example.org TXT v=spf1 a -all\nsrs.example.org MX"}, finding: "dns-spf", says: "2 SPF records"},
 	{name: "no MX", zone: [2]string{"srs.example.org MX 10 mx.example.org", "srs.example.org A 192.0.2.10"}, finding: "dns-mx", says: "no MX", also: []string{"dns-spf"}},
 	{name: "an MX elsewhere", zone: [2]string{"srs.example.org MX 10 mx.example.org", "srs.example.org MX 10 mx.example.net\nmx.example.net A 192.0.2.99"},
 		finding: "dns-mx", says: "mx.example.net", also: []string{"dns-spf"}},
@@ -217,7 +221,7 @@ var dnsFaults = []misconfiguration{
 	{name: "a reverse name that does not lead back", zone: [2]string{"10.2.0.192.in-addr.arpa PTR mx.example.org", "10.2.0.192.in-addr.arpa PTR host.example.net"},
 		finding: "dns-ptr", says: "host.example.net"},
 	{name: "a hostname without address", script: "pc -e proxy_interfaces=192.0.2.10",
-		zone: [2]string{"mx.example.org A 192.0.2.10\nmx.example.org AAAA 2001:db8::10\n", ""}, finding: "dns-hostname", says: "mx.example.org", also: []string{"dns-spf", "dns-ptr"}},
+		zone: [2]string{"mx.example.org A 192.0.2.10\nmx.example.org AAAA 2001:db8::10\n", ""}, finding: "dns-hostname", says: "mx.example.org", also: []string{"dns-spf", "dns-ptr", "dns-spf-hostname"}},
 }
 
 func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {

@@ -36,6 +36,7 @@ mx.example.org AAAA 2001:db8::10
 10.2.0.192.in-addr.arpa PTR mx.example.org
 0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR mx.example.org
 srs.example.org TXT v=spf1 mx -all
+mx.example.org TXT v=spf1 a -all
 srs.example.org MX 10 mx.example.org
 _dmarc.example.org TXT v=DMARC1; p=quarantine
 `

@@ -12,29 +12,28 @@ import (
 
 	"postmend/filter/authn"
 	"postmend/filter/authn/dns"
-	"postmend/filter/authn/spf"
 )
 
 // published is what DNS says of us.
 type published struct {
 	*own
-	hostname  string // what we greet with
-	addresses []address
-	hostErr   error  // the hostname's addresses could not be found out
-	relayhost string // where mail leaves through; "" if directly
-	srsDomain string
-	spfTexts  []string
-	mx        []*net.MX
-	mxErr     error
-	mxHere    map[string]bool // by name of the exchange: it leads to one of our addresses
-	keys      []publishedKey
-	dmarc     []publishedPolicy
+	hostname         string // what we greet with
+	addresses        []address
+	hostErr          error  // the hostname's addresses could not be found out
+	relayhost        string // where mail leaves through; "" if directly
+	srs              sender // of forwarded mail
+	helo             sender // of bounces: the hostname
+	bouncesAreSigned bool
+	mx               []*net.MX
+	mxErr            error
+	mxHere           map[string]bool // by name of the exchange: it leads to one of our addresses
+	keys             []publishedKey
+	dmarc            []publishedPolicy
 }
 
 // address is one that mail leaves from.
 type address struct {
 	ip        net.IP
-	spf       spf.Result
 	names     []string
 	ptrErr    error
 	confirmed string // the name that leads back to the address
@@ -54,10 +53,12 @@ type publishedPolicy struct {
 
 // gatherDNS asks everything side by side. Host is nil if Postfix could not be read.
 func gatherDNS(ctx context.Context, o *own, host *host) *published {
-	p := &published{own: o, hostname: o.config.Hostname, srsDomain: strings.ToLower(o.config.SRS.Domain), mxHere: map[string]bool{}}
+	p := &published{own: o, hostname: o.config.Hostname, mxHere: map[string]bool{}}
 	if o.myhostname != "" {
 		p.hostname = o.myhostname
 	}
+	p.srs.domain, p.helo.domain = strings.ToLower(o.config.SRS.Domain), p.hostname
+	p.bouncesAreSigned = bouncesAreSigned(o, host)
 	resolver := authn.New(o.config.Resolver)
 	var ips []net.IP
 	if host != nil {
@@ -76,10 +77,11 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	var asking sync.WaitGroup
 	for i, ip := range ips {
 		p.addresses[i].ip = ip
-		asking.Go(func() { p.addresses[i].ask(ctx, resolver, p.hostname, p.srsDomain) })
+		asking.Go(func() { p.addresses[i].ask(ctx, resolver) })
 	}
-	if p.srsDomain != "" {
-		asking.Go(func() { p.spfTexts, _ = resolver.LookupTXT(ctx, p.srsDomain) })
+	asking.Go(func() { p.srs.ask(ctx, resolver, p.hostname, p.addresses) })
+	asking.Go(func() { p.helo.ask(ctx, resolver, p.hostname, p.addresses) })
+	if p.srs.domain != "" {
 		asking.Go(func() { p.askMX(ctx, resolver) })
 	}
 	p.keys = make([]publishedKey, len(o.keys))
@@ -103,28 +105,19 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	return p
 }
 
-func (a *address) ask(ctx context.Context, resolver *authn.Resolver, hostname, srsDomain string) {
-	var asking sync.WaitGroup
-	if srsDomain != "" {
-		asking.Go(func() {
-			ip, _ := netip.AddrFromSlice(a.ip)
-			a.spf = spf.Check(ctx, resolver, spf.Query{IP: ip, HELO: hostname, Domain: srsDomain})
-		})
-	}
-	asking.Go(func() {
-		a.names, a.ptrErr = resolver.LookupAddr(ctx, a.ip.String())
-		for _, name := range a.names {
-			found, _ := resolver.LookupIPAddr(ctx, name)
-			if slices.ContainsFunc(found, func(f net.IPAddr) bool { return f.IP.Equal(a.ip) }) {
-				a.confirmed = strings.TrimSuffix(name, ".")
-			}
+// ask asks for the names of the address, and whether one leads back to it.
+func (a *address) ask(ctx context.Context, resolver *authn.Resolver) {
+	a.names, a.ptrErr = resolver.LookupAddr(ctx, a.ip.String())
+	for _, name := range a.names {
+		found, _ := resolver.LookupIPAddr(ctx, name)
+		if slices.ContainsFunc(found, func(f net.IPAddr) bool { return f.IP.Equal(a.ip) }) {
+			a.confirmed = strings.TrimSuffix(name, ".")
 		}
-	})
-	asking.Wait()
+	}
 }
 
 func (p *published) askMX(ctx context.Context, resolver *authn.Resolver) {
-	p.mx, p.mxErr = resolver.LookupMX(ctx, p.srsDomain)
+	p.mx, p.mxErr = resolver.LookupMX(ctx, p.srs.domain)
 	for _, mx := range p.mx {
 		name := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
 		found, _ := resolver.LookupIPAddr(ctx, mx.Host)
@@ -143,6 +136,8 @@ var dnsRules = []Rule[*published]{
 		Why: "large receivers refuse mail from addresses without (550 5.7.25)", Judge: judgePTR},
 	{Name: "dns-spf", Severity: Error, OK: "the SPF record of the SRS domain names the addresses that we send from",
 		Why: "forwarded mail fails SPF, and with it whatever depends on the sender", Judge: judgeSPF},
+	{Name: "dns-spf-hostname", Severity: Warning, OK: "SPF proves the bounces that Postfix itself makes",
+		Why: "their sender is the null sender, for which SPF goes by the hostname, and no content filter signs them: strict receivers refuse them", Judge: judgeBounces},
 	{Name: "dns-mx", Severity: Error, OK: "the MX of the SRS domain leads here",
 		Why: "bounces to forwarded mail get lost, and receivers refuse a sender that takes no mail", Judge: judgeMX},
 	{Name: "dns-dkim", Severity: Error, OK: "the published DKIM keys are those that sign",
@@ -221,61 +216,13 @@ func reverseName(ip net.IP) string {
 	return dns.ReverseName(address)
 }
 
-func judgeSPF(p *published) []Fault {
-	switch {
-	case p.srsDomain == "":
-		return nil
-	case p.relayhost != "":
-		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srsDomain + " has to name its addresses, which cannot be judged here", Severity: Note}}
-	case len(p.addresses) == 0:
-		return []Fault{{What: "the SPF record of " + p.srsDomain + " is not judged: no address that mail leaves from is known", Severity: Note}}
-	}
-	var faults []Fault
-	for _, a := range p.addresses {
-		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", p.srsDomain, a.ip, a.spf.Status, a.spf.Reason)
-		switch {
-		case a.spf.Status == spf.Pass || a.ip.IsPrivate():
-		case a.spf.Status == spf.TempError:
-			faults = append(faults, Fault{What: what, Severity: Warning})
-		default:
-			faults = append(faults, Fault{What: what, Publish: p.spfRecord()})
-		}
-	}
-	return faults
-}
-
-// spfRecord is a record that names all our addresses: the one that is there with what it lacks, or a new one.
-func (p *published) spfRecord() string {
-	var missing []string
-	for _, a := range p.addresses {
-		if a.spf.Status != spf.Pass && !a.ip.IsPrivate() {
-			mechanism := "ip6:"
-			if a.ip.To4() != nil {
-				mechanism = "ip4:"
-			}
-			missing = append(missing, mechanism+a.ip.String())
-		}
-	}
-	var records []string
-	for _, text := range p.spfTexts {
-		if version, _, _ := strings.Cut(text, " "); strings.EqualFold(version, "v=spf1") {
-			records = append(records, text)
-		}
-	}
-	text := "v=spf1 " + strings.Join(missing, " ") + " -all"
-	if len(records) == 1 && !slices.ContainsFunc(p.addresses, func(a address) bool { return a.spf.Status == spf.PermError }) {
-		text = "v=spf1 " + strings.Join(missing, " ") + records[0][len("v=spf1"):]
-	}
-	return p.srsDomain + `. IN TXT "` + text + `"`
-}
-
 func judgeMX(p *published) []Fault {
-	if p.srsDomain == "" {
+	if p.srs.domain == "" {
 		return nil
 	}
-	record := p.srsDomain + ". IN MX 10 " + p.hostname + "."
+	record := p.srs.domain + ". IN MX 10 " + p.hostname + "."
 	if p.mxErr != nil && !isNotFound(p.mxErr) && len(p.mx) == 0 {
-		return p.unknown(p.srsDomain, p.mxErr)
+		return p.unknown(p.srs.domain, p.mxErr)
 	}
 	var elsewhere []string
 	for _, mx := range p.mx {
@@ -285,11 +232,11 @@ func judgeMX(p *published) []Fault {
 	}
 	switch {
 	case len(p.mx) == 0:
-		return []Fault{{What: p.srsDomain + " has no MX record", Publish: record}}
+		return []Fault{{What: p.srs.domain + " has no MX record", Publish: record}}
 	case len(elsewhere) == len(p.mx):
-		return []Fault{{What: "the MX of " + p.srsDomain + " is " + strings.Join(elsewhere, ", ") + ", and that is not this host", Publish: record}}
+		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") + ", and that is not this host", Publish: record}}
 	case len(elsewhere) > 0:
-		return []Fault{{What: "the MX of " + p.srsDomain + " is " + strings.Join(elsewhere, ", ") + ", too: those hosts need the same SRS secrets, or have to pass bounces on to this one",
+		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") + ", too: those hosts need the same SRS secrets, or have to pass bounces on to this one",
 			Severity: Note}}
 	}
 	return nil

@@ -69,6 +69,7 @@ func severityOfFinding(findings []Finding, name string) Severity {
 func TestDNSThatDoesNotAnswerIsNoVerdict(t *testing.T) {
 	findings := dnsFindings(t, `
 mx.example.org A 192.0.2.10
+mx.example.org TXT v=spf1 a -all
 10.2.0.192.in-addr.arpa SERVFAIL
 srs.example.org SERVFAIL
 s._domainkey.example.org SERVFAIL
@@ -87,7 +88,7 @@ _dmarc.example.org SERVFAIL
 }
 
 func TestWhatCannotBeKnownIsANote(t *testing.T) {
-	const zone = "mx.example.org A %s\nsrs.example.org MX 10 mx.example.org\nsrs.example.org MX 20 backup.example.net\n"
+	const zone = "mx.example.org A %s\nsrs.example.org MX 10 mx.example.org\nsrs.example.org MX 20 backup.example.net\nsrs.example.org TXT v=spf1 ip4:198.51.100.1 -all\n"
 	findings := dnsFindings(t, fmt.Sprintf(zone, "192.0.2.10"), "[relay.example.net]")
 	for _, name := range []string{"dns-spf", "dns-mx"} {
 		if got := severityOfFinding(findings, name); got != Note {
@@ -97,10 +98,25 @@ func TestWhatCannotBeKnownIsANote(t *testing.T) {
 	if got := severityOfFinding(dnsFindings(t, fmt.Sprintf(zone, "10.0.0.1"), ""), "dns-ptr"); got != Note {
 		t.Errorf("a private address: %q", got)
 	}
-	findings = dnsFindings(t, "", "")
+	findings = dnsFindings(t, "srs.example.org TXT v=spf1 mx -all\n", "")
 	for name, want := range map[string]Severity{"dns-hostname": Error, "dns-ptr": Note, "dns-spf": Note} {
 		if got := severityOfFinding(findings, name); got != want {
 			t.Errorf("without any address: %s: %q", name, got)
+		}
+	}
+}
+
+// RFC 7208 section 4.5: without a record the result is none, wherever mail comes from.
+func TestWithoutAnSPFRecordNoAddressPasses(t *testing.T) {
+	for name, findings := range map[string][]Finding{
+		"directly":                     dnsFindings(t, "mx.example.org A 192.0.2.10\n", ""),
+		"through a relayhost":          dnsFindings(t, "mx.example.org A 192.0.2.10\n", "[relay.example.net]"),
+		"behind NAT":                   dnsFindings(t, "mx.example.org A 10.0.0.1\n", ""),
+		"from an address nobody knows": dnsFindings(t, "", ""),
+		"with two records":             dnsFindings(t, "srs.example.org TXT v=spf1 mx -all\nsrs.example.org TXT v=spf1 a -all\n", "[relay.example.net]"),
+	} {
+		if got := severityOfFinding(findings, "dns-spf"); got != Error {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }

@@ -1,0 +1,139 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"postmend/filter/authn"
+	"postmend/filter/authn/spf"
+)
+
+// sender is a domain that our mail has for its sender, and what SPF says of it.
+type sender struct {
+	domain  string // "" for none
+	texts   []string
+	err     error
+	results []spf.Result // one for each address that mail leaves from
+}
+
+// ask asks for the record, and evaluates it for each address.
+func (s *sender) ask(ctx context.Context, resolver *authn.Resolver, hostname string, addresses []address) {
+	if s.domain == "" {
+		return
+	}
+	s.results = make([]spf.Result, len(addresses))
+	var asking sync.WaitGroup
+	asking.Go(func() { s.texts, s.err = resolver.LookupTXT(ctx, s.domain) })
+	for i, a := range addresses {
+		asking.Go(func() {
+			ip, _ := netip.AddrFromSlice(a.ip)
+			s.results[i] = spf.Check(ctx, resolver, spf.Query{IP: ip, HELO: hostname, Domain: s.domain})
+		})
+	}
+	asking.Wait()
+}
+
+// records are the SPF records of the domain (RFC 7208 section 4.5).
+func (s *sender) records() []string {
+	var records []string
+	for _, text := range s.texts {
+		if version, _, _ := strings.Cut(text, " "); strings.EqualFold(version, "v=spf1") {
+			records = append(records, text)
+		}
+	}
+	return records
+}
+
+// judgeSPF judges the SRS domain. That there is a record at all does not depend on where mail leaves from.
+func judgeSPF(p *published) []Fault {
+	if p.srs.domain == "" {
+		return nil
+	}
+	faults := p.judgeSender(&p.srs, "mx")
+	switch {
+	case faults != nil:
+		return faults
+	case p.relayhost != "":
+		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srs.domain + " has to name its addresses, which cannot be judged here", Severity: Note}}
+	case len(p.addresses) == 0:
+		return []Fault{{What: "the SPF record of " + p.srs.domain + " is not judged: no address that mail leaves from is known", Severity: Note}}
+	}
+	return nil
+}
+
+// judgeBounces judges the hostname, whose SPF record is what proves the bounces that Postfix itself makes: they have the null sender, so that SPF goes by
+// the name in HELO (RFC 7208 section 2.4), and do not pass a content filter that could sign them.
+func judgeBounces(p *published) []Fault {
+	if p.relayhost != "" || p.bouncesAreSigned {
+		return nil
+	}
+	return p.judgeSender(&p.helo, "a")
+}
+
+// judgeSender judges the record of a domain; mechanism is what a new record has for this host where its addresses are not known.
+func (p *published) judgeSender(s *sender, mechanism string) []Fault {
+	records := s.records()
+	switch {
+	case s.err != nil && !isNotFound(s.err):
+		return p.unknown(s.domain, s.err)
+	case len(records) > 1:
+		return []Fault{{What: fmt.Sprintf("%s has %d SPF records, and the result is permerror: publish one in their place", s.domain, len(records)), Publish: p.spfRecord(s, mechanism)}}
+	case len(records) == 0:
+		fault := Fault{What: s.domain + " has no SPF record", Publish: p.spfRecord(s, mechanism)}
+		if p.relayhost != "" {
+			fault.What += "; put the addresses of relayhost " + p.relayhost + ", or the include: that its operator names, before -all"
+		}
+		return []Fault{fault}
+	case p.relayhost != "":
+		return nil
+	}
+	var faults []Fault
+	for i, result := range s.results {
+		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", s.domain, p.addresses[i].ip, result.Status, result.Reason)
+		switch {
+		case result.Status == spf.Pass || p.addresses[i].ip.IsPrivate():
+		case result.Status == spf.TempError:
+			faults = append(faults, Fault{What: what, Severity: Warning})
+		default:
+			faults = append(faults, Fault{What: what, Publish: p.spfRecord(s, mechanism)})
+		}
+	}
+	return faults
+}
+
+// spfRecord is a record that names all our addresses: the one that is there with what it lacks, or a new one.
+func (p *published) spfRecord(s *sender, mechanism string) string {
+	var missing []string
+	isBroken := false
+	for i, result := range s.results {
+		isBroken = isBroken || result.Status == spf.PermError
+		if ip := p.addresses[i].ip; result.Status != spf.Pass && !ip.IsPrivate() {
+			kind := "ip6:"
+			if ip.To4() != nil {
+				kind = "ip4:"
+			}
+			missing = append(missing, kind+ip.String())
+		}
+	}
+	if missing == nil || p.relayhost != "" {
+		missing = []string{mechanism}
+	}
+	text := "v=spf1 " + strings.Join(missing, " ")
+	if records := s.records(); len(records) == 1 && !isBroken {
+		return s.domain + `. IN TXT "` + text + records[0][len("v=spf1"):] + `"`
+	}
+	return s.domain + `. IN TXT "` + text + ` -all"`
+}
+
+// bouncesAreSigned tells whether a host passes the bounces that it makes through postmend, and a key signs for their author, MAILER-DAEMON@$myorigin.
+func bouncesAreSigned(o *own, h *host) bool {
+	if h == nil || !h.isTransport() {
+		return false
+	}
+	origin := strings.ToLower(h.Main("myorigin"))
+	return slices.ContainsFunc(o.keys, func(k ownKey) bool { return origin == k.Domain || strings.HasSuffix(origin, "."+k.Domain) })
+}
