@@ -294,9 +294,9 @@ func compareVerdict(t *testing.T, name string, v verdict, theirs []string) {
 	for n, want := range v.want {
 		switch {
 		case name == "Mail::DKIM" && theirs[n] == "unknown" && v.made[n].key.Selector == "2026e":
-			continue // it knows no ed25519
+			continue // not every version knows ed25519
 		case name == "dkimpy" && v.second, name == "go-msgauth" && v.made[n].limit:
-			want = "fail"
+			continue // it refuses every message with two From: fields, every signature with l=
 		}
 		if theirs[n] != want {
 			t.Errorf("%s, %s: signature %d: %s, want %s\n%.3000q", name, v.why, n, theirs[n], want, v.message)

@@ -14,6 +14,6 @@ for my $path (@ARGV) {
     while (read $file, my $part, 65536) { $verifier->PRINT($part) }
     close $file;
     $verifier->CLOSE;
-    # An algorithm it does not know is "invalid"; it knows no ed25519 without Crypt::PK::Ed25519.
+    # An algorithm it does not know is "invalid"; without Crypt::PK::Ed25519 it knows no ed25519.
     print "$path\t", join(' ', map { $_->result eq 'pass' ? 'pass' : $_->result eq 'invalid' ? 'unknown' : 'fail' } $verifier->signatures), "\n";
 }
