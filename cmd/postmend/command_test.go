@@ -60,7 +60,14 @@ deadline = "10s"
 [log]
 socket = %q
 `, socket)
-	w.check(os.WriteFile(w.config, []byte(strings.NewReplacer(change...).Replace(text)), 0o644))
+	text = strings.NewReplacer(change...).Replace(text)
+	if !strings.Contains(text, "resolver = ") { // what this machine's resolver says is not for tests
+		dns, err := dnstest.Start("mx.example.org A 192.0.2.80")
+		w.check(err)
+		t.Cleanup(func() { dns.Close() })
+		text = strings.Replace(text, "\n", fmt.Sprintf("\nresolver = %q\n", dns.Addr()), 1) // below the first line
+	}
+	w.check(os.WriteFile(w.config, []byte(text), 0o644))
 	return w
 }
 
