@@ -154,11 +154,13 @@ func hostileEnvelopes() []hostile {
 	return list
 }
 
-// hostileDNS is where the hostile messages come from: their author passes DMARC by SPF, so that all of the work is done.
+// hostileDNS is where the hostile messages come from: their author passes DMARC by SPF, so that all of the work is done;
+// and the address that this host sends from.
 const hostileDNS = `sender.example TXT v=spf1 ip4:192.0.2.25 -all
 _dmarc.sender.example TXT v=DMARC1; p=reject
 b.co TXT v=spf1 ip4:192.0.2.25 -all
 _dmarc.b.co TXT v=DMARC1; p=reject
+mx.example.org A 192.0.2.80
 `
 
 // sizes of one kind of hostility, in octets; the second is factor times the first.
