@@ -5,7 +5,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 export CGO_ENABLED = 0
 
-.PHONY: build install test peers check race fuzz hostile soak bench clean
+.PHONY: build install test test-bookworm test-trixie peers check race fuzz hostile soak bench clean
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
@@ -22,6 +22,10 @@ install:
 # than they compute, so more of them run at once than there are processors.
 test: peers check
 	$(GO) test -timeout 30m -parallel 6 ./...
+
+# The same in a fresh Debian 12 or 13, as root, on whatever Debian this is: tests/debian.sh makes them and says where they are kept.
+test-bookworm test-trixie:
+	GO=$(GO) sh tests/debian.sh $(@:test-%=%)
 
 # What other people wrote and our tests take as judges.
 peers:

@@ -89,6 +89,7 @@ inside() {
 	echo debian >"$ROOT/etc/hostname"
 	printf '#!/bin/sh\nexit 101\n' >"$ROOT/usr/sbin/policy-rc.d" # no daemon starts by itself
 	chmod 755 "$ROOT/usr/sbin/policy-rc.d"
+	mount --bind "$ROOT" "$ROOT" # unshare(1) wants / to be a mount point
 	devices
 	mount -t proc proc "$ROOT/proc"
 	lend "$GOROOT" /usr/local/go ro
