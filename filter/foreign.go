@@ -2,6 +2,7 @@ package filter
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -183,7 +184,8 @@ func alignedWithAny(domain string, authors []string) bool {
 func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	switch p.dmarc.OnDMARCFail {
 	case "reject":
-		return deliver, &Failure{Kind: Policy, Code: "5.7.1", Reason: "DMARC failed, and the From: domain asks to refuse such mail"}
+		return deliver, &Failure{Kind: Policy, Code: "5.7.1",
+			Reason: fmt.Sprintf("DMARC failed, and the policy of the From: domain is %s", msg.proven.DMARC.Policy)}
 	case "discard":
 		d.because("DMARC failed on arrival: discarded, as on_dmarc_fail says")
 		return discard, nil

@@ -181,5 +181,7 @@ var fromCases = []struct{ why, header, name, replyTo string }{
 	// Reply-To:.
 	{"a Reply-To: that stays", "Reply-To: x@shop.example\r\nFrom: Alice <alice@bank.example>\r\n", "Alice", "kept"},
 	{"a Reply-To: below", "From: Alice <alice@bank.example>\r\nReply-To: x@shop.example\r\n", "Alice", "kept"},
+	{"a Reply-To: without an address", "Reply-To: <>\r\nFrom: Alice <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
+	{"a Reply-To: to nobody", "Reply-To: undisclosed-recipients:;\r\nFrom: Alice <alice@bank.example>\r\n", "Alice", "alice@bank.example"},
 	{"an empty Reply-To:", "From: Alice <alice@bank.example>\r\nReply-To:  \r\n", "Alice", "alice@bank.example"},
 }

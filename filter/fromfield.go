@@ -29,7 +29,7 @@ var errNotASCII = errors.New("it is not ASCII, which every later hop would have 
 //	From: "Alice via example.org" <alias@example.org>
 //
 // stands where the first one stood, on top if there was none. Directly after it stand Reply-To: with the
-// addresses of the old authors, unless the message has one that says something, and X-Original-From: with
+// addresses of the old authors, unless the message has one with an address, and X-Original-From: with
 // what each old field said. All other fields are as they were.
 //
 // The display name says who wrote as far as the old field can be read and believed: a name in an unknown
@@ -63,11 +63,13 @@ func rewriteFrom(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, 
 				}
 			}
 		case field.Is("Reply-To"):
-			hasReplyTo = hasReplyTo || len(bytes.TrimSpace(field.Value())) > 0
+			hasReplyTo = hasReplyTo || hasAddress(field.Value())
 		}
 	}
 	fields := dkim.Header{foldWords("From:", append(phrase(old.displayName()+" via "+domain), "<"+spec+">"))}
-	if replyTo := old.replyTo(); !hasReplyTo && len(replyTo) > 0 {
+	replyTo := old.replyTo()
+	replies := !hasReplyTo && len(replyTo) > 0
+	if replies {
 		fields = append(fields, foldWords("Reply-To:", strings.Split(strings.Join(replyTo, ", "), " ")))
 	}
 	fields = append(fields, originals...)
@@ -77,7 +79,7 @@ func rewriteFrom(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, 
 		if i == max(first, 0) {
 			out = append(out, fields...)
 		}
-		if !field.Is("From") && (hasReplyTo || !field.Is("Reply-To")) { // an empty one gives way: there may be one (RFC 5322 section 3.6)
+		if !field.Is("From") && !(replies && field.Is("Reply-To")) { // there may be one alone (RFC 5322 section 3.6)
 			out = append(out, field)
 		}
 	}
@@ -85,6 +87,16 @@ func rewriteFrom(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, 
 		out = fields
 	}
 	return out, nil
+}
+
+// hasAddress tells whether a Reply-To: has somebody to reply to.
+func hasAddress(value []byte) bool {
+	if len(value) > maxFromInput {
+		return true
+	}
+	var list authors
+	list.read(unfold(value))
+	return len(list.list) > 0
 }
 
 // beginning is the beginning of a value, unfolded. It ends with a whole address: half of one would be another

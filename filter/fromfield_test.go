@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"mime"
 	netmail "net/mail"
 	"os/exec"
@@ -173,6 +172,8 @@ func TestHugeFromFieldsCostNoMoreThanTheirSize(t *testing.T) {
 		"encoded words": "=?utf-8?q?x?=", "broken encoded words": "=?a?q?x", "begun encoded words": "=?", "literals": "[", "8-bit": "ö",
 		"labels": "a@ö.", "groups": "a:", "blanks": " ", "ats": "@", "words": "a b ", "empty": ",", "quoted": `"a"`,
 		"character sets": "=?iso-8859-1?q?=E4?= =?utf-8?q?=E4?=",
+		"shifts":         "\x1b$", "shifted text": "\x1b$B!!\x1b(B ", "one address": "a@b.example ", "other addresses": "a@b.example b@b.example ", "dots": "a . ",
+		"encoded addresses": "=?utf-8?q?=3Ca=40b=2Eexample=3E,?= ", "words to encode": "ö a ",
 	} {
 		var count [3]float64
 		for i, octets := range []int{maxFromInput/2 - 100, maxFromInput - 100, 100_000 * len(repeat)} {
@@ -234,14 +235,21 @@ func rewritten(t testing.TB, in dkim.Header, address string) dkim.Header {
 func checkInvariants(t testing.TB, in, out dkim.Header) (name string) {
 	t.Helper()
 	var kept, others dkim.Header
-	saysReplyTo := func(f dkim.Field) bool { return f.Is("Reply-To") && unfold(f.Value()) != "" }
+	isNew := func(f dkim.Field) bool {
+		return !slices.ContainsFunc(in, func(other dkim.Field) bool { return &other[0] == &f[0] })
+	}
+	addsReplyTo := slices.ContainsFunc(out, func(f dkim.Field) bool { return f.Is("Reply-To") && isNew(f) })
 	for _, field := range in {
-		if !field.Is("From") && (!field.Is("Reply-To") || slices.ContainsFunc(in, saysReplyTo)) {
+		if addsReplyTo && field.Is("Reply-To") {
+			if list, err := netmail.ParseAddressList(unfold(field.Value())); err == nil && len(list) > 0 {
+				t.Errorf("%q gave way", field)
+			}
+		} else if !field.Is("From") {
 			others = append(others, field)
 		}
 	}
-	if replies := len(slices.DeleteFunc(slices.Clone(out), func(f dkim.Field) bool { return !f.Is("Reply-To") })); replies > 1 && !slices.ContainsFunc(in, saysReplyTo) {
-		t.Errorf("%d Reply-To: fields", replies)
+	if addsReplyTo && len(slices.DeleteFunc(slices.Clone(out), func(f dkim.Field) bool { return !f.Is("Reply-To") })) > 1 {
+		t.Error("several Reply-To: fields")
 	}
 	froms := 0
 	for i, field := range out {
@@ -333,18 +341,13 @@ func checkLines(t testing.TB, field dkim.Field) {
 
 // replyToAdded is the value of a Reply-To: that was not there before; "kept" if one was.
 func replyToAdded(in, out dkim.Header) string {
-	for _, field := range in {
-		if field.Is("Reply-To") && unfold(field.Value()) != "" {
-			for _, other := range out {
-				if other.Is("Reply-To") && &other[0] != &field[0] {
-					return fmt.Sprintf("two: %q", joined(out))
-				}
-			}
-			return "kept"
-		}
-	}
 	for _, field := range out {
-		if value := unfold(field.Value()); field.Is("Reply-To") && value != "" {
+		value := unfold(field.Value())
+		switch {
+		case !field.Is("Reply-To") || value == "":
+		case slices.ContainsFunc(in, func(old dkim.Field) bool { return &old[0] == &field[0] }):
+			return "kept"
+		default:
 			return value
 		}
 	}

@@ -157,3 +157,19 @@ func TestAnAddressInUTF8IsAnsweredWhereSMTPUTF8Goes(t *testing.T) {
 		}
 	}
 }
+
+func TestAReplyToWithAnAddressStays(t *testing.T) {
+	for _, fields := range []string{
+		"Reply-To: Bob x@shop.example\r\nFrom: alice@bank.example\r\n",
+		"Reply-To: <<x@shop.example>>\r\nFrom: alice@bank.example\r\n",
+		"Reply-To: nobody\r\nFrom: Alice\r\n", // then there is nothing better
+		"Reply-To: <>\r\nReply-To: x@shop.example\r\nFrom: alice@bank.example\r\n",
+	} {
+		in := header(fields)
+		out := rewritten(t, in, alias)
+		checkInvariants(t, in, out)
+		if got := replyToAdded(in, out); got != "kept" {
+			t.Errorf("%q: %q", fields, got)
+		}
+	}
+}
