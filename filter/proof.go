@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"math"
+	"net"
 	"net/mail"
 	"strings"
 	"time"
@@ -67,21 +68,26 @@ type proof struct {
 	strayCR bool
 }
 
-// trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is none. Several filters may write
-// one each under one name, SPF, DKIM and DMARC: of each method, the topmost field that names it counts, and what stands below another host's
-// Received: is older. Whoever writes such fields also removes those that others wrote in its name (RFC 8601 section 5): that is what makes it
-// trusted.
+// trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is none. A field is believed only if it
+// is beyond doubt: RFC 8601 to the letter, the name exactly, and above all Received: fields of other hosts. Several filters may write
+// one each under one name, SPF, DKIM and DMARC: of each method, the topmost field that names it counts, and what stands below a
+// Received: field under it is older. Whoever writes such fields also removes those that others wrote in its name (RFC 8601 section 5): that is
+// what makes it trusted, and no position could replace it.
 func (f *Filter) trustedResults(m *Message) *authn.AuthRes {
+	if len(f.config.TrustedAuthservIDs) == 0 {
+		return nil
+	}
+	header := ownPart(m.Header, f.config.Hostname, net.InterfaceAddrs)
 	for _, id := range f.config.TrustedAuthservIDs {
 		var trusted *authn.AuthRes
-		for _, field := range m.Header {
+		for _, field := range header {
 			if trusted != nil && field.Is("Received") {
 				break
 			}
-			if !field.Is("Authentication-Results") || !authn.ClaimsToBe(field.Value(), id) {
+			if !field.Is("Authentication-Results") {
 				continue
 			}
-			if parsed, err := authn.Parse(field.Value()); err == nil {
+			if parsed, err := authn.ParseStrict(field.Value()); err == nil && parsed.IsOf(id) {
 				trusted = trusted.Above(parsed)
 			}
 		}

@@ -1,0 +1,136 @@
+package filter
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+
+	"postmend/dkim"
+)
+
+// ownPart is the part of a header that was written on this host, as far as Received: fields tell: all above the newest one that is not this
+// host's own. The fields that the message came with from the last host stand in it, too, below our own Received: field.
+//
+// The newest Received: field is Postfix's, which put it on top when it took the message in. The one below is ours as well only if the message
+// came from this host itself, by the address that Postfix saw, and if it says that a host of our name wrote it: so it is after
+// another filter (amavis), and after Sieve sent the message on. A stranger can write our name into a field, but not reach us from our own
+// address; so the chain ends with the field for the message's arrival at the latest.
+func ownPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) dkim.Header {
+	names := []string{hostname, "localhost"}
+	fromHere := true
+	for i, field := range header {
+		if !field.Is("Received") {
+			continue
+		}
+		if !fromHere {
+			return header[:i]
+		}
+		h, ok := parseHop(unfold(field.Value()[:min(len(field.Value()), maxReceived)]))
+		if len(names) == 2 { // the newest: what Postfix calls itself
+			names = append(names, h.by)
+		} else if !ok || !isOneOf(h.by, names) {
+			return header[:i]
+		}
+		fromHere = ok && h.isLocal(names, addresses)
+	}
+	return header
+}
+
+func isOneOf(name string, names []string) bool {
+	for _, n := range names {
+		if strings.EqualFold(name, n) {
+			return true
+		}
+	}
+	return false
+}
+
+// hop is what a Received: field says of where the message came from.
+type hop struct {
+	from    string     // what the client called itself
+	address netip.Addr // of the client, as the server saw it
+	isBare  bool       // there is nothing beside from: as Dovecot writes it for a client on a Unix-domain socket
+	by      string
+}
+
+// isLocal tells whether a message came from this host itself.
+func (h hop) isLocal(names []string, addresses func() ([]net.Addr, error)) bool {
+	if !h.address.IsValid() {
+		return h.isBare && isOneOf(h.from, names)
+	}
+	if h.address.IsLoopback() {
+		return true
+	}
+	list, _ := addresses()
+	for _, a := range list {
+		if network, ok := a.(*net.IPNet); ok && network.IP.Equal(h.address.AsSlice()) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseHop reads a Received: field as Postfix, Dovecot and amavis write it: from NAME (NAME [ADDRESS]) (…) by NAME. It is not ok for
+// another form, such as that of a message that a program brought to sendmail(1).
+func parseHop(received string) (h hop, ok bool) {
+	word, rest := firstWord(received)
+	if !strings.EqualFold(word, "from") {
+		return hop{}, false
+	}
+	h.from, rest = firstWord(rest)
+	h.isBare = !strings.HasPrefix(rest, "(")
+	for first := true; strings.HasPrefix(rest, "("); first = false {
+		comment, after, ok := cutComment(rest)
+		if !ok {
+			return hop{}, false
+		}
+		if first {
+			h.address = addressIn(comment)
+		}
+		rest = after
+	}
+	word, rest = firstWord(rest)
+	h.by, _ = firstWord(rest)
+	return h, strings.EqualFold(word, "by") && h.by != "" && (h.isBare || h.address.IsValid())
+}
+
+// firstWord cuts off the first word, and the blanks behind it.
+func firstWord(s string) (word, rest string) {
+	end := strings.IndexAny(s, " \t")
+	if end < 0 {
+		return s, ""
+	}
+	return s[:end], strings.TrimLeft(s[end:], " \t")
+}
+
+// cutComment cuts off a comment, without its parentheses, and the blanks behind it.
+func cutComment(s string) (comment, rest string, ok bool) {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return s[1:i], strings.TrimLeft(s[i+1:], " \t"), true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// addressIn reads the address at the end of "NAME [ADDRESS]"; the zero value if there is none.
+func addressIn(comment string) netip.Addr {
+	start := strings.LastIndexByte(comment, '[')
+	if start < 0 || !strings.HasSuffix(comment, "]") {
+		return netip.Addr{}
+	}
+	text := comment[start+1 : len(comment)-1]
+	if len(text) > 5 && strings.EqualFold(text[:5], "IPv6:") {
+		text = text[5:]
+	}
+	address, _ := netip.ParseAddr(text)
+	return address.Unmap()
+}
