@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postmend/filter"
+	"postmend/postfix"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/present"
 	"postmend/postfix/maillog/refusal"
@@ -91,7 +92,29 @@ func (inv *invocation) report(o reportOptions, logs []string) error {
 		return err
 	}
 	r.tracker.Close()
+	if r.tracker.Stats.First == 0 {
+		return r.showNothing(logs)
+	}
 	return r.show()
+}
+
+// showNothing ends a report on logs in which nothing was recognised. Files are written all the same, with zeros.
+func (r *reporter) showNothing(logs []string) error {
+	report := r.tally.Report(r.tracker.Stats, r.top)
+	if err := r.writeFiles(report); err != nil {
+		return err
+	}
+	if r.asJSON {
+		if err := present.JSON(r.inv.stdout, report); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(r.inv.stderr, postfix.PrintableUTF8(fmt.Sprintf("postmend: nothing of Postfix's was recognised in %d lines of %s; "+
+		"docs/report.md lists the forms of logs, and journalctl --facility=mail | postmend report - reads journald's",
+		report.Log.Lines, strings.Join(logs, " "))))
+	r.inv.status = new(int)
+	*r.inv.status = 1
+	return nil
 }
 
 func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, error) {
@@ -154,7 +177,7 @@ func defaultLogs(dir string, follow bool) ([]string, error) {
 		}
 		logs, _ := filepath.Glob(path + "*")
 		logs = slices.DeleteFunc(logs, func(log string) bool {
-			return strings.Trim(strings.TrimSuffix(log[len(path):], compression(log)), ".-0123456789") != ""
+			return strings.Trim(strings.TrimSuffix(log[len(path):], maillog.Ending(log)), ".-0123456789") != ""
 		})
 		if len(logs) > 0 {
 			return logs, nil
@@ -164,31 +187,22 @@ func defaultLogs(dir string, follow bool) ([]string, error) {
 		Reason: fmt.Sprintf("no mail log in %s; name one, or: journalctl --facility=mail --since today | postmend report -", dir)}
 }
 
-// compression is the ending that logrotate(8) gives what it compresses, or "".
-func compression(name string) string {
-	if ending := filepath.Ext(name); slices.Contains([]string{".gz", ".xz", ".zst", ".bz2"}, ending) {
-		return ending
-	}
-	return ""
-}
-
-// leaveOut takes away the logs that are compressed by something else than gzip, and says so: whoever named
-// no file gets a report on the others. If there are no others, they stay, and to open the first is the
-// error that tells what to do.
+// leaveOut takes away the logs that cannot be read because a program is missing, and says so: if no file was named, the report
+// is about the others. If there are no others, they stay, and the error of opening them says what to install.
 func leaveOut(logs []string, notice io.Writer) []string {
 	var read, left []string
+	missing := ""
 	for _, log := range logs {
-		switch compression(log) {
-		case "", ".gz":
+		if program := maillog.Unreadable(log); program != "" {
+			left, missing = append(left, log), program
+		} else {
 			read = append(read, log)
-		default:
-			left = append(left, log)
 		}
 	}
 	if len(left) == 0 || len(read) == 0 {
 		return logs
 	}
-	fmt.Fprintf(notice, "postmend: not in this report, for postmend reads gzip only: %s\n", strings.Join(left, " "))
+	fmt.Fprintf(notice, "postmend: not in this report, because %s is not installed: %s\n", missing, strings.Join(left, " "))
 	return read
 }
 

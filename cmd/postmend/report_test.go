@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -198,6 +199,34 @@ func TestALogWithoutPostfixsLinesSaysSo(t *testing.T) {
 	}
 }
 
+func TestALogInWhichNothingIsRecognisedIsAFailure(t *testing.T) {
+	for name, log := range map[string]string{
+		"empty":           "",
+		"another log":     "Nov 24 10:00:00 mx sshd[1]: Accepted publickey for root\n",
+		"short-monotonic": "[    1.000000] mx postfix/qmgr[3]: 4F1A2B3C4D: removed\n",
+	} {
+		metrics := filepath.Join(t.TempDir(), "postmend.prom")
+		out, errs, status := reportOn(t, log, "--prometheus", metrics)
+		if status != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "nothing of Postfix's was recognised") {
+			t.Errorf("%s: status %d, %q, %q", name, status, out, errs)
+		}
+		if _, err := os.Stat(metrics); err != nil {
+			t.Errorf("%s: no counters: %v", name, err)
+		}
+		out, _, status = reportOn(t, log, "--json")
+		var report struct {
+			From, To *time.Time
+			Series   struct{ Start *time.Time } `json:"over_time"`
+		}
+		if err := json.Unmarshal([]byte(out), &report); err != nil || status != 1 {
+			t.Errorf("%s, as JSON: status %d, %v", name, status, err)
+		}
+		if report.From != nil || report.To != nil || report.Series.Start != nil {
+			t.Errorf("%s: the JSON has times: %s", name, out)
+		}
+	}
+}
+
 func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"mail.log", "mail.log.1", "mail.log.2.gz", "mail.log-20261101.xz", "mail.log.3.zst", "mail.log.old", "mail.logs"} {
@@ -205,6 +234,7 @@ func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	t.Setenv("PATH", t.TempDir()) // neither xz nor zstd
 	logs, err := defaultLogs(dir, false)
 	if err != nil {
 		t.Fatal(err)
@@ -217,7 +247,8 @@ func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 	if got := strings.Join(names, " "); got != "mail.log mail.log.1 mail.log.2.gz" {
 		t.Errorf("%s are read", got)
 	}
-	if text := notice.String(); !strings.Contains(text, "mail.log-20261101.xz") || !strings.Contains(text, "mail.log.3.zst") || strings.Contains(text, ".old") {
+	text := notice.String()
+	if !strings.Contains(text, "mail.log-20261101.xz") || !strings.Contains(text, "mail.log.3.zst") || strings.Contains(text, ".old") {
 		t.Errorf("told: %q", text)
 	}
 	compressed := []string{"mail.log.3.zst"}

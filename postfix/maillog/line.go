@@ -28,45 +28,41 @@ type entry struct {
 	mend   *Mend  // of a line of postmend's
 }
 
-// parse takes a line apart. What is not about a message, or of another program, is not ok.
-func (c *clock) parse(line []byte) (e entry, ok bool) {
-	at, rest, ok := c.read(line)
+// parse takes a line apart. It is false for lines of other programs, and for those that are not about a
+// message.
+func (f *framing) parse(line []byte) (e entry, ok bool) {
+	l, ok := f.read(line)
 	if !ok {
 		return e, false
 	}
-	blank := bytes.IndexByte(rest, ' ')
-	if blank < 0 {
+	colon := bytes.IndexByte(l.text, ':')
+	if colon < 0 || colon+2 >= len(l.text) || l.text[colon+1] != ' ' || !isQueueID(l.text[:colon]) {
 		return e, false
 	}
-	e.at, rest = at, rest[blank+1:] // the host does not matter: postlogd(8) and syslog daemons name it differently
-	colon := bytes.IndexByte(rest, ':')
-	if colon < 0 || colon+2 >= len(rest) || rest[colon+1] != ' ' {
+	e = entry{at: l.at, id: l.text[:colon], text: l.text[colon+2:]}
+	if e.daemon = daemonOf(l.tag, e.text); e.daemon == someone {
 		return e, false
 	}
-	if e.daemon = daemonOf(rest[:colon]); e.daemon == someone {
-		return e, false
-	}
-	rest = rest[colon+2:]
-	colon = bytes.IndexByte(rest, ':')
-	if colon < 0 || colon+2 >= len(rest) || rest[colon+1] != ' ' || !isQueueID(rest[:colon]) {
-		return e, false
-	}
-	e.id, e.text = rest[:colon], rest[colon+2:]
 	if e.daemon == postmend {
 		e.mend = parseMend(e.text)
 	}
 	return e, true
 }
 
-// daemonOf reads a tag such as "postfix/reinject/smtpd[123]": syslog_name can be anything, the program's own name stands last.
-func daemonOf(tag []byte) daemon {
+// daemonOf reads a tag such as "postfix/reinject/smtpd[123]": syslog_name can be anything, the program's
+// own name stands last. Some logs have less: rsyslog's form of RFC 5424 "postfix", journalctl -o with-unit
+// "postfix@-.service[123]". Then the text tells.
+func daemonOf(tag, text []byte) daemon {
 	if bracket := bytes.IndexByte(tag, '['); bracket > 0 {
 		tag = tag[:bracket]
 	}
 	slash := bytes.LastIndexByte(tag, '/')
 	if slash < 0 {
-		if string(tag) == "postmend" {
+		switch {
+		case string(tag) == "postmend":
 			return postmend
+		case bytes.HasPrefix(tag, []byte("postfix")):
+			return daemonBy(text)
 		}
 		return someone
 	}
@@ -93,6 +89,50 @@ func daemonOf(tag []byte) daemon {
 	return someone
 }
 
+// daemonBy tells a program by what it writes about a message.
+func daemonBy(text []byte) daemon {
+	switch {
+	case bytes.HasPrefix(text, []byte("to=<")):
+		return agentBy(text)
+	case bytes.HasPrefix(text, []byte("client=")):
+		return smtpd
+	case bytes.HasPrefix(text, []byte("uid=")):
+		return pickup
+	case bytes.Equal(text, []byte("removed")):
+		return qmgr
+	case bytes.HasPrefix(text, []byte("classes=")):
+		return postmend
+	case bytes.Contains(text, []byte(" notification: ")):
+		return bounce
+	}
+	from, found := bytes.CutPrefix(text, []byte("from="))
+	if !found {
+		return someone
+	}
+	if _, rest, ok := cutAddress(from); ok && bytes.HasPrefix(rest, []byte(", ")) {
+		return qmgr
+	}
+	return postmend // which divides by blanks
+}
+
+// agentBy tells a delivery agent by its relay: pipe(8) gives the name of its service, local(8) and
+// virtual(8) their own.
+func agentBy(text []byte) daemon {
+	d, ok := parseDelivery(text)
+	relay := string(d.relay)
+	switch {
+	case !ok:
+		return someone
+	case relay == "local", relay == "virtual":
+		return deliverer
+	case bytes.Contains(d.relay, []byte("[private/")), bytes.HasSuffix(d.relay, []byte("]:24")):
+		return lmtp
+	case relay == "none", bytes.IndexByte(d.relay, '[') >= 0:
+		return smtp
+	}
+	return pipe
+}
+
 // isQueueID takes Postfix's short ids (hexadecimal digits) and long ones (digits and letters without vowels).
 func isQueueID(b []byte) bool {
 	if len(b) < 6 || len(b) > maxQueueID {
@@ -108,7 +148,8 @@ func isQueueID(b []byte) bool {
 
 const maxQueueID = 24
 
-// cutAddress reads "<address>" at the start of text. A quoted local part may hold anything, what looks like the rest of a line included.
+// cutAddress reads "<address>" at the start of text. A quoted local part may hold anything, what looks
+// like the rest of a line included.
 func cutAddress(text []byte) (address, rest []byte, ok bool) {
 	if len(text) == 0 || text[0] != '<' {
 		return nil, text, false

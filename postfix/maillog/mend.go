@@ -81,7 +81,8 @@ func parseMend(text []byte) *Mend {
 	return m
 }
 
-// of gives the run as it concerns the message that was queued as id: a run with several classes queues one message for each, in order.
+// of gives the run as it concerns the message that was queued as id: a run with several classes queues one
+// message for each, in order.
 func (m *Mend) of(id string) *Mend {
 	classes := strings.Split(m.Class, ",")
 	if len(classes) == 1 || len(classes) != len(m.queuedAs) {
@@ -97,8 +98,8 @@ func (m *Mend) of(id string) *Mend {
 	return m
 }
 
-// originalSender decodes an SRS address, whoever made it: what stands between the hash and our domain is in clear. Others come back as
-// they are.
+// originalSender decodes an SRS address, whoever made it: what stands between the hash and our domain is
+// in clear. Others come back as they are.
 func originalSender(address string) string {
 	local, _, found := cutLast(address, '@')
 	local = strings.Trim(local, `"`)
@@ -142,8 +143,8 @@ func Domain(address string) string {
 	return strings.ToLower(strings.TrimSuffix(domain, "."))
 }
 
-// queuedAs gives the queue ids that a reply tells: "250 2.0.0 Ok: queued as ID", and of postmend, which may tell several, "2.0.0 queued
-// as ID ID".
+// queuedAs gives the queue ids that a reply tells: "250 2.0.0 Ok: queued as ID", and of postmend, which
+// may tell several, "2.0.0 queued as ID ID".
 func queuedAs(reason []byte) (ids [][]byte) {
 	_, list, found := bytes.Cut(reason, []byte("queued as "))
 	for found && len(list) > 0 {

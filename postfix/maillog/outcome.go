@@ -151,8 +151,8 @@ func (t *Tracker) outcome(root, m *message, r *recipient) Outcome {
 	return o
 }
 
-// clean is the border: behind it, no text of a log can steer a terminal, a browser or whatever else shows it. parseMend cleans
-// what postmend logged.
+// clean is the border: behind it, no text of a log can steer a terminal, a browser or whatever else shows
+// it. parseMend cleans what postmend logged.
 func (o *Outcome) clean() {
 	for _, text := range []*string{&o.Sender, &o.Alias, &o.Recipient, &o.Relay, &o.Reason} {
 		*text = postfix.PrintableUTF8(*text)
@@ -203,7 +203,8 @@ func (t *Tracker) announceAll(m *message) {
 	}
 }
 
-// announce reports the refusal of a recipient if nobody has heard of it. It waits until it is known by which alias the message came.
+// announce reports the refusal of a recipient if nobody has heard of it. It waits until it is known by
+// which alias the message came.
 func (t *Tracker) announce(m *message, r *recipient) {
 	if t.Refusal == nil || r.status != Refused || r.announced {
 		return

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// clock reads the time stamps of a log: syslog's classic one, which has no year, and RFC 3339's, with fractions or without, with or
-// without a colon in its zone (as journalctl -o short-iso writes it). It remembers the hour it saw last, because working out a
-// date costs more than all else that is done with most lines.
+// clock reads the time stamps of a log: syslog's classic one, which has no year, and RFC 3339's, with
+// fractions or without, with or without a colon in its zone (as journalctl -o short-iso writes it). It
+// remembers the hour it saw last, because working out a date costs more than all else that is done with
+// most lines.
 type clock struct {
 	// latest is a time that no line of the log is much later than: it tells the year of the first.
 	latest time.Time
@@ -23,10 +24,68 @@ type clock struct {
 
 // read gives the time at the start of a line in seconds, and what follows it.
 func (c *clock) read(line []byte) (at int64, rest []byte, ok bool) {
-	if len(line) > 20 && isDigit(line[0]) {
+	switch {
+	case len(line) < 17:
+		return 0, nil, false
+	case isDigit(line[0]) && len(line) > 19 && line[4] == '-':
 		return c.readISO(line)
+	case isDigit(line[0]):
+		return readUnix(line)
+	case line[3] == ' ' && isDigit(line[4]) && len(line) > 24 && line[8] == '-':
+		return c.readFull(line[4:])
 	}
 	return c.readClassic(line)
+}
+
+// readUnix reads "1764031697.123456 ", as journalctl -o short-unix writes it.
+func readUnix(line []byte) (at int64, rest []byte, ok bool) {
+	const least, most = 9, 11 // digits: the years 1973 to 5138
+	digits := 0
+	for digits < len(line) && isDigit(line[digits]) {
+		digits++
+	}
+	if digits < least || digits > most || line[digits] != '.' {
+		return 0, nil, false
+	}
+	at = int64(number(line[:digits]))
+	rest = line[digits:]
+	rest = rest[fraction(rest):]
+	if len(rest) == 0 || rest[0] != ' ' {
+		return 0, nil, false
+	}
+	return at, rest[1:], true
+}
+
+// readFull reads "2026-11-25 00:48:17 CET ", as journalctl -o short-full writes it behind the day of the
+// week. A zone by name other than UTC counts as this host's.
+func (c *clock) readFull(line []byte) (at int64, rest []byte, ok bool) {
+	date, rest, _ := bytes.Cut(line, []byte(" "))
+	clockTime, rest, _ := bytes.Cut(rest, []byte(" "))
+	zone, rest, ok := bytes.Cut(rest, []byte(" "))
+	if !ok {
+		return 0, nil, false
+	}
+	offset := c.zone
+	switch string(zone) {
+	case "UTC", "GMT":
+		offset = time.UTC
+	default:
+		if named, known := c.offset(zone); known {
+			offset = named
+		}
+	}
+	moment, err := time.ParseInLocation("2006-01-02 15:04:05", string(date)+" "+string(clockTime), offset)
+	return moment.Unix(), rest, err == nil
+}
+
+// isMonth tells whether a text begins like a classic stamp.
+func isMonth(text []byte) bool {
+	for _, name := range months {
+		if len(text) > 3 && string(text[:3]) == name && text[3] == ' ' {
+			return true
+		}
+	}
+	return false
 }
 
 // readClassic reads "Nov 25 00:48:17 ", and the same with a fraction.
@@ -72,8 +131,9 @@ func (c *clock) newHour(line []byte) bool {
 // disorder is by how much a line may be older than those before it.
 const disorder = 7 * 24 * time.Hour
 
-// setYear works out the year. That of the first line is the last one that does not lead into the future. After that, lines go forward, up to
-// some disorder, and none leads into the future: so a year that a quiet gap hides is not missed, and none is seen where there is none.
+// setYear works out the year. That of the first line is the last one that does not lead into the future.
+// After that, lines go forward, up to some disorder, and none leads into the future: so a year that a
+// quiet gap hides is not missed, and none is seen where there is none.
 func (c *clock) setYear(month time.Month, day int) {
 	date := func(year int) time.Time { return time.Date(year, month, day, 0, 0, 0, 0, c.zone) }
 	isPossible := func(year int) bool { return date(year).Before(c.latest.Add(24 * time.Hour)) }

@@ -9,18 +9,20 @@ import (
 
 // Tracker follows messages through a log.
 //
-// A message that a content filter hands back gets a second queue id; both, and what local(8) forwards, are one family, whose root is the
-// message as it arrived. A family is counted when the last of it is gone from the queue, recipient by recipient.
+// A message that a content filter hands back gets a second queue id; both, and what local(8) forwards, are
+// one family, whose root is the message as it arrived. A family is counted when the last of it is gone
+// from the queue, recipient by recipient.
 type Tracker struct {
 	// Outcome is called once for each recipient of a message, at its end.
 	Outcome func(*Outcome)
-	// Refusal, if set, is called when a refusal is logged, which may be days before the message's end. Of a message it sees no
-	// more recipients than Outcome does.
+	// Refusal, if set, is called when a refusal is logged, which may be days before the message's end. Of
+	// a message it sees no more recipients than Outcome does.
 	Refusal func(*Outcome)
-	// Piped is called for each message that pipe(8) gave to postmend, Mended for each line of postmend's, with the seconds that it took.
+	// Piped is called for each message that pipe(8) gave to postmend, Mended for each line of postmend's,
+	// with the seconds that it took.
 	Piped, Mended func(seconds float64)
 
-	clock   clock
+	frame   framing
 	seed    maphash.Seed
 	known   map[uint64]*message
 	oldest  *message // of all, by when it was touched
@@ -47,8 +49,8 @@ type Stats struct {
 const (
 	// maxCost bounds what is kept of messages that are under way, in octets, roughly.
 	maxCost = 24 << 20
-	// settling is for how long lines about a message may come after "removed", in seconds: bounce(8) and pipe(8) log what they did
-	// with a message while others are already at work on the next.
+	// settling is for how long lines about a message may come after "removed", in seconds: bounce(8) and
+	// pipe(8) log what they did with a message while others are already at work on the next.
 	settling = 10
 	// maxSettling bounds how many messages wait for that.
 	maxSettling = 8192
@@ -58,24 +60,25 @@ const (
 	maxReason = 1024
 )
 
-// NewTracker makes a tracker for a log whose last line is not much later than latest. Zone is that of time stamps without one.
+// NewTracker makes a tracker for a log whose last line is not much later than latest. Zone is that of time
+// stamps without one.
 func NewTracker(latest time.Time, zone *time.Location) *Tracker {
-	return &Tracker{clock: clock{latest: latest, zone: zone}, seed: maphash.MakeSeed(),
+	return &Tracker{frame: framing{clock: clock{latest: latest, zone: zone}}, seed: maphash.MakeSeed(),
 		known: map[uint64]*message{}, names: map[string]string{}}
 }
 
 // NextFile prepares for another file of the same log, whose last line is not much later than latest.
 func (t *Tracker) NextFile(latest time.Time) {
-	t.clock = clock{latest: latest, zone: t.clock.zone}
+	t.frame = framing{clock: clock{latest: latest, zone: t.frame.clock.zone}}
 }
 
 // Until says, of a log that grows, that no line so far is much later than latest.
-func (t *Tracker) Until(latest time.Time) { t.clock.latest = latest }
+func (t *Tracker) Until(latest time.Time) { t.frame.clock.latest = latest }
 
 // Line takes the next line, without its line end.
 func (t *Tracker) Line(line []byte) {
 	t.Stats.Lines++
-	if e, ok := t.clock.parse(cut(line)); ok {
+	if e, ok := t.frame.parse(cut(line)); ok {
 		t.take(&e)
 	}
 }
@@ -121,7 +124,8 @@ func (t *Tracker) Close() {
 	t.removed = nil
 }
 
-// arrival is a message that comes from outside this queue: "client=NAME[ADDRESS], orig_queue_id=ID, sasl_username=NAME" or "uid=0 from=<root>".
+// arrival is a message that comes from outside this queue: "client=NAME[ADDRESS], orig_queue_id=ID,
+// sasl_username=NAME" or "uid=0 from=<root>".
 func (t *Tracker) arrival(e *entry) {
 	if e.daemon == smtpd && !bytes.HasPrefix(e.text, []byte("client=")) || e.daemon == pickup && !bytes.HasPrefix(e.text, []byte("uid=")) {
 		return
@@ -140,7 +144,8 @@ func (t *Tracker) arrival(e *entry) {
 	}
 }
 
-// queued is what the queue manager logs: "from=<…>, size=…", "from=<…>, status=expired, returned to sender", or "removed".
+// queued is what the queue manager logs: "from=<…>, size=…", "from=<…>, status=expired, returned to
+// sender", or "removed".
 func (t *Tracker) queued(e *entry) {
 	if bytes.Equal(e.text, []byte("removed")) {
 		t.remove(e)

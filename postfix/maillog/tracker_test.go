@@ -188,7 +188,8 @@ func TestALogIsReadTheSameWhateverPiecesItComesIn(t *testing.T) {
 	}
 }
 
-// realLog is what the tests' own Postfix 3.7 logged of forwards, refusals of many kinds, deferrals, bounces and local mail.
+// realLog is what the tests' own Postfix 3.7 logged of forwards, refusals of many kinds, deferrals,
+// bounces and local mail.
 func realLog(t testing.TB) []byte {
 	t.Helper()
 	log, err := os.ReadFile("testdata/forwarder.log")
@@ -225,7 +226,8 @@ func TestMemoryStaysFlatWhenMessagesHaveNoEnd(t *testing.T) {
 	}
 }
 
-// FuzzTracker: whatever is in a log, nothing is kept at its end, and no more recipients are counted than attempts were logged.
+// FuzzTracker: whatever is in a log, nothing is kept at its end, and no more recipients are counted than
+// attempts were logged.
 func FuzzTracker(f *testing.F) {
 	lines := strings.SplitAfter(string(realLog(f)), "\n")
 	for n := 0; n+40 < len(lines); n += 40 {

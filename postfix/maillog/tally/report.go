@@ -11,8 +11,8 @@ import (
 
 // Report is what a tally adds up to, ready to be shown. Its JSON form is documented in docs/report.md.
 type Report struct {
-	From      time.Time               `json:"from"` // of the log
-	To        time.Time               `json:"to"`
+	From      Moment                  `json:"from"` // of the log
+	To        Moment                  `json:"to"`
 	Log       maillog.Stats           `json:"log"`
 	Kinds     map[maillog.Kind]Counts `json:"kinds"`
 	Classes   []ClassRow              `json:"classes"`
@@ -24,6 +24,19 @@ type Report struct {
 	Filter    Latency                 `json:"filter"`
 	Program   Latency                 `json:"program"`
 	Strict    []Strict                `json:"strict_domains"`
+}
+
+// Moment is a point in time. The zero Moment is none, and null in JSON.
+type Moment struct{ time.Time }
+
+func moment(unix int64) Moment { return Moment{time.Unix(unix, 0)} }
+
+// MarshalJSON gives RFC 3339.
+func (m Moment) MarshalJSON() ([]byte, error) {
+	if m.IsZero() {
+		return []byte("null"), nil
+	}
+	return m.Time.MarshalJSON()
 }
 
 // ClassRow is a class of refusals. Those of no recipient are left out.
@@ -66,7 +79,7 @@ type Remedy struct {
 
 // Series is what became of forwards over time.
 type Series struct {
-	Start     time.Time          `json:"start"`
+	Start     Moment             `json:"start"`
 	Seconds   int64              `json:"seconds_per_step"`
 	Delivered []int64            `json:"delivered"`
 	Refused   []int64            `json:"refused"`
@@ -83,10 +96,13 @@ type Latency struct {
 
 // Report adds up. Tables have at most limit rows.
 func (t *Tally) Report(log maillog.Stats, limit int) *Report {
-	r := &Report{Log: log, Kinds: map[maillog.Kind]Counts{}, Filter: t.pipe.latency(), Program: t.run.latency(), Strict: t.Strict(),
-		From: time.Unix(max(log.First, t.Since), 0), To: time.Unix(log.Last, 0)}
-	if t.Until != 0 && t.Until < log.Last {
-		r.To = time.Unix(t.Until, 0)
+	r := &Report{Log: log, Kinds: map[maillog.Kind]Counts{}, Strict: t.Strict(),
+		Filter: t.pipe.latency(), Program: t.run.latency()}
+	if log.First != 0 {
+		r.From, r.To = moment(max(log.First, t.Since)), moment(log.Last)
+		if t.Until != 0 && t.Until < log.Last {
+			r.To = moment(t.Until)
+		}
 	}
 	for kind, counts := range t.kinds {
 		r.Kinds[kind] = *counts
@@ -94,7 +110,8 @@ func (t *Tally) Report(log maillog.Stats, limit int) *Report {
 	for n, count := range t.classes {
 		if count.refused+count.deferred > 0 {
 			class := t.rules.Classes[n]
-			r.Classes = append(r.Classes, ClassRow{class.Name, class.Title, class.Authentication, count.refused, count.deferred, count.examples, n})
+			r.Classes = append(r.Classes, ClassRow{class.Name, class.Title, class.Authentication,
+				count.refused, count.deferred, count.examples, n})
 		}
 	}
 	slices.SortStableFunc(r.Classes, func(a, b ClassRow) int {
@@ -150,7 +167,8 @@ func (t *Tally) advice() []Remedy {
 	for _, key := range keys {
 		r := t.remedies[key]
 		class := t.rules.Classes[r.class]
-		list = append(list, Remedy{class.Name, class.Title, r.n, r.text, r.domains.most(maxShown), r.receivers.most(maxShown)})
+		list = append(list, Remedy{class.Name, class.Title, r.n, r.text,
+			r.domains.most(maxShown), r.receivers.most(maxShown)})
 	}
 	slices.SortStableFunc(list, func(a, b Remedy) int { return cmp.Compare(b.Count, a.Count) })
 	return list
@@ -167,7 +185,7 @@ func (t *Tally) series(classes []ClassRow) Series {
 		t.over.widen()
 		return t.series(classes)
 	}
-	s.Start = time.Unix(first, 0)
+	s.Start = moment(first)
 	for start := first; start <= last; start += t.over.width {
 		var delivered, refused int64
 		if step := t.over.steps[start]; step != nil {
