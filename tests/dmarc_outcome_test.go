@@ -148,6 +148,10 @@ func (o *outcome) checkArrived(w *world, got mta.Received, left receiver.Evaluat
 		if o.forged && o.mustRefuse(w) {
 			fail("a forgery of our own domain was not refused")
 		}
+		// Under quarantine it is to reach the spam folder, and not to be refused for SPF.
+		if o.arrived.Policy == "quarantine" && o.from != "" && !o.isOurs() && left.SPF != "pass" {
+			fail("under quarantine SPF is %s for the sender <%s>", left.SPF, got.From)
+		}
 		return
 	}
 	total["passed on arrival"]++

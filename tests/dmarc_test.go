@@ -185,7 +185,7 @@ func (w *world) write() {
 		w.newKeys(domain)
 		w.publish("%s TXT v=spf1 ip4:%s -all\nmail.%[1]s TXT v=spf1 ip4:%[2]s -all", domain, address)
 	}
-	w.publish("%s A %s\n%[1]s TXT v=spf1 a -all\n%s TXT v=spf1 ip4:%[2]s -all", ourHELO, ourAddress, w.srsDomain)
+	w.publish("%s A %s\n%[1]s TXT v=spf1 a -all\n%[3]s TXT v=spf1 ip4:%[2]s -all", ourHELO, ourAddress, w.srsDomain)
 	w.publish("_dmarc.lax.example.org TXT v=DMARC1; p=none")
 	victims := []origin{origins[0], origins[2], origins[7], origins[8], own, {domain: "lax.example.org", policy: "none"},
 		{domain: "sub.example.org", policy: w.policy}, {domain: ourHELO, policy: w.policy}, {domain: w.srsDomain, policy: w.policy}}
