@@ -30,8 +30,8 @@ type plainHost struct {
 	sink    *mta.Sink
 }
 
-// startPlainHost is for tests that nothing runs beside: setup takes for the listener the first port from 10026 on that is free.
-func startPlainHost(t *testing.T) *plainHost {
+// startPlainHost takes lines for main.cf that win over its own. It is for tests that nothing runs beside: setup takes for the listener the first port from 10026 on that is free.
+func startPlainHost(t *testing.T, more string) *plainHost {
 	t.Helper()
 	dir := mta.Folder(t)
 	h := &plainHost{t: t, program: filepath.Join(dir, "postmend"), root: filepath.Join(dir, "root"), sink: mta.StartSink(t)}
@@ -42,15 +42,16 @@ func startPlainHost(t *testing.T) *plainHost {
 	h.must(os.WriteFile(filepath.Join(dir, "aliases"), []byte("team remote@example.com\n"), 0o644))
 	h.must(os.WriteFile(filepath.Join(dir, "forward/nobody"), []byte("remote@example.com\n"), 0o644))
 	h.sink.Refuse("reject@example.com")
-	h.Instance = mta.Start(t, dir, `
+	main := `
 mydestination = example.org, localhost.$mydomain, localhost
 virtual_alias_maps = inline:{ info@example.org=remote@example.com, refused@example.org=reject@example.com }
 alias_maps = texthash:{dir}/aliases
 local_recipient_maps = static:x
 forward_path = {dir}/forward/$user
-relayhost = [127.0.0.1]:`+h.sink.Port+`
+relayhost = [127.0.0.1]:` + h.sink.Port + `
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
-`, h.smtp+` inet n - y - - smtpd
+`
+	h.Instance = mta.Start(t, dir, mta.Merge(main, more), h.smtp+` inet n - y - - smtpd
   -o smtpd_authorized_xclient_hosts=127.0.0.0/8
 `)
 	// As in Debian's master.cf. The reload of setup makes it known.
@@ -76,6 +77,18 @@ func (h *plainHost) setup(args ...string) string {
 	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("postmend %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// setupFails runs it where it has to end with an error, and gives what it says.
+func (h *plainHost) setupFails(args ...string) string {
+	h.t.Helper()
+	peer.Age(h.t, h.Dir)
+	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", "nobody"}, args...)
+	out, err := exec.Command(h.program, args...).CombinedOutput()
+	if err == nil {
+		h.t.Errorf("postmend %s: no error\n%s", strings.Join(args, " "), out)
 	}
 	return string(out)
 }
@@ -196,7 +209,7 @@ func (h *plainHost) returnsHome(srs string) {
 }
 
 func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
-	h := startPlainHost(t)
+	h := startPlainHost(t, "")
 	before := h.configuration()
 	untouched := h.files()
 
@@ -246,7 +259,7 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 }
 
 func TestSetupInTransportModeMendsForwardsOfLocalToo(t *testing.T) {
-	h := startPlainHost(t)
+	h := startPlainHost(t, "")
 	before := h.configuration()
 	h.setup("--apply", "--mode", "transport")
 	h.tell()

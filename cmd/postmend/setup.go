@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"postmend/filter"
 	"postmend/postfix/postconf"
@@ -46,7 +48,9 @@ restores main.cf and master.cf. Keys, secrets and the configuration stay, and on
 			if o.undo {
 				err = inv.undoSetup(&o)
 			} else {
-				err = inv.setup(cmd.Context(), &o)
+				ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+				defer stop()
+				err = inv.setup(ctx, &o)
 			}
 			if err != nil {
 				return &filter.Failure{Kind: filter.Configuration, Reason: "setup", Err: err}
@@ -104,6 +108,9 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := plan.TakesAnySRSAddress(domains); err != nil {
+		return err
+	}
 	changes, err := plan.Steps(state)
 	if err != nil {
 		return err
@@ -115,13 +122,22 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	steps := home.steps()
 	if len(steps)+len(changes) > 0 {
 		steps = append(steps, home.trial(c, o)...)
-		steps = between(c, steps, changes)
+		check := c.PostfixCommand("check")
+		steps = append([]setup.Step{{Why: "is Postfix's configuration sound as it is?", Action: check}}, steps...)
+	}
+	if len(changes) > 0 {
+		changes = thenReload(c, changes)
+	}
+	if !o.apply {
+		steps, changes = append(steps, changes...), nil
 	}
 	if err := inv.carryOut(o.apply, steps); err != nil {
-		if len(changes) > 0 {
-			err = fmt.Errorf("%w; what was changed before that stays: run setup --apply again, or --undo", err)
-		}
 		return err
+	}
+	if len(changes) > 0 {
+		if err := inv.changePostfix(ctx, c, domains, plan, home, changes); err != nil {
+			return err
+		}
 	}
 	inv.notes(plan.Notes)
 	inv.notes(home.keyless(domains))
@@ -145,15 +161,9 @@ func modeOf(o *setupOptions, c *postconf.Config, state *setup.State) setup.Mode 
 	return setup.ContentFilter
 }
 
-// between puts the changes of Postfix's files between two checks, and a reload after them.
-func between(c *postconf.Config, before, changes []setup.Step) []setup.Step {
-	check := c.PostfixCommand("check")
-	steps := append([]setup.Step{{Why: "is Postfix's configuration sound as it is?", Action: check}}, before...)
-	steps = append(steps, changes...)
-	if len(changes) == 0 {
-		return steps
-	}
-	steps = append(steps, setup.Step{Why: "and is it now?", Action: check})
+// thenReload puts a check and a reload after changes of Postfix's files.
+func thenReload(c *postconf.Config, changes []setup.Step) []setup.Step {
+	steps := append(changes, setup.Step{Why: "is Postfix's configuration sound now?", Action: c.PostfixCommand("check")})
 	if c.IsRunning() {
 		steps = append(steps, setup.Step{Why: "running processes read the new configuration", Action: c.PostfixCommand("reload")})
 	}
@@ -184,7 +194,7 @@ func (inv *invocation) undoSetup(o *setupOptions) error {
 		return nil
 	}
 	changes, notes := state.Undo(c)
-	if err := inv.carryOut(!o.print, append(between(c, nil, changes), setup.Forget(c))); err != nil {
+	if err := inv.carryOut(!o.print, append(thenReload(c, changes), setup.Forget(c))); err != nil {
 		return err
 	}
 	inv.notes(notRunning(c))

@@ -3,13 +3,11 @@ package setup
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 )
 
-// listenerOptions make the listener take back what postmend has mended, as it is: no second filter, no milter, no address mapping, no
-// header completed after signing. docs/postfix.md shows it line by line.
+// listenerOptions make the listener take back what postmend has mended, as it is: no second filter, no
+// milter, no address mapping, no header completed after signing. docs/postfix.md shows it line by line.
 var listenerOptions = []string{
 	"syslog_name=" + listenerName,
 	"content_filter=",
@@ -31,8 +29,8 @@ var listenerOptions = []string{
 	"cleanup_service_name=" + cleanupName,
 }
 
-// What postmend adds makes a message larger, and cleanup(8) has message_size_limit for the queue file. So the listener has a cleanup of its own
-// without that limit: what was accepted once is not refused for our fields.
+// What postmend adds makes a message larger, and cleanup(8) has message_size_limit for the queue file. So the
+// listener has a cleanup of its own without that limit: what was accepted once is not refused for our fields.
 const (
 	cleanupName    = "postmend-cleanup"
 	CleanupService = cleanupName + "/unix"
@@ -43,7 +41,8 @@ const (
 // meanwhile (1 to 3 MB); local mail waits behind them only if all of them do.
 const Processes = 100
 
-// StatusPattern turns what Postfix makes of crashes, time-outs and configuration errors (5.3.x, 5.5.x) into deferrals. It is for a file.
+// StatusPattern turns what Postfix makes of crashes, time-outs and configuration errors (5.3.x, 5.5.x) into
+// deferrals. It is for a file.
 const StatusPattern = `/^5(\.[35]\.[0-9]+ .*)/ 4$1`
 
 func (p *Plan) addServices() {
@@ -63,7 +62,7 @@ func (p *Plan) filterLine() string {
 	} else {
 		p.note("Postfix %s has no ${envid} (3.9 has): the envelope id of a sender who asked for delivery reports is lost", p.config.Version)
 	}
-	option := "pipe_delivery_status_filter=" + p.regexpTable(statusFile, StatusPattern)
+	option := "pipe_delivery_status_filter=" + p.statusFilter()
 	if strings.Contains(option, " ") {
 		option = "{" + option + "}" // as postconf(1) prints it, so that a second run finds no difference
 	}
@@ -80,14 +79,19 @@ func (p *Plan) argv(command string) string {
 	return argv
 }
 
-// regexpTable gives the name of a table with one pattern: a table within the parameter, where every dollar is doubled, or before Postfix 3.7
-// a file.
-func (p *Plan) regexpTable(file, pattern string) string {
+// statusFilter is a table within the parameter, where every dollar is doubled, or before Postfix 3.7 a file.
+// It is an option of one service, so that no other parameter refers to it, which would expand it once more.
+func (p *Plan) statusFilter() string {
 	if p.config.Version.AtLeast(3, 7) {
-		return "regexp:{{" + strings.ReplaceAll(pattern, "$", "$$") + "}}"
+		return "regexp:{{" + strings.ReplaceAll(StatusPattern, "$", "$$") + "}}"
 	}
+	return p.table(statusFile, StatusPattern, "a table that Postfix before 3.7 cannot have within a parameter")
+}
+
+// table plans a file with one pattern in Postfix's configuration directory, and gives the table's name.
+func (p *Plan) table(file, pattern, why string) string {
 	path := filepath.Join(p.config.Dir, file)
-	p.Files = append(p.Files, File{Path: path, Content: pattern + "\n", Mode: 0o644})
+	p.Files = append(p.Files, File{Path: path, Content: pattern + "\n", Mode: 0o644, Why: why})
 	return "regexp:" + path
 }
 
@@ -102,8 +106,9 @@ func (p *Plan) listenerLine() string {
 	return strings.Join(words, " ")
 }
 
-// nextTransport is where mended mail goes in transport mode: to the transport that postmend took the place of. An empty next hop is the
-// recipient's domain; relayhost does not apply to a content filter, so it is named.
+// nextTransport is where mended mail goes in transport mode: to the transport that postmend took the place
+// of. An empty next hop is the recipient's domain; relayhost does not apply to a content filter, so it is
+// named.
 func (p *Plan) nextTransport() string {
 	transport := p.config.Get("default_transport")
 	if transport == transportName+":" {
@@ -116,100 +121,6 @@ func (p *Plan) nextTransport() string {
 		return name + ":$relayhost"
 	}
 	return transport
-}
-
-// addSRS makes bounces to SRS addresses come home: a table verifies them at RCPT TO and gives the original recipient to cleanup(8).
-//
-// It stands in virtual_alias_maps, which disturbs least: recipient_canonical_maps would rewrite headers too, unless
-// recipient_canonical_classes is changed for the operator's own tables as well. The regular expression in front of it keeps every other
-// address from asking, so that trouble with the table delays bounces and nothing else.
-func (p *Plan) addSRS(domains *Domains) {
-	domain := p.wanted.SRSDomain
-	if domain == "" {
-		p.note("the configuration has no SRS domain: senders stay as they are, and no table is set up")
-		return
-	}
-	p.setService(lookupService, fmt.Sprintf("%s unix - n n - 0 spawn user=%s argv=%s --protocol socketmap",
-		strings.TrimSuffix(lookupService, "/unix"), p.wanted.User, p.argv("lookup reverse")),
-		"spawn(8) starts postmend to answer for SRS addresses")
-
-	if _, found := withoutOurs(p.config.Get("recipient_canonical_maps")); !found {
-		p.addTable(domain)
-	}
-	if class := domains.Class(domain); class == "" {
-		p.set("virtual_alias_domains", joined(p.config.Get("virtual_alias_domains"), domain), "mail for the SRS domain is taken; unknown addresses are refused")
-	} else if class == "relay_domains" {
-		p.note("%s stands in relay_domains already: forged SRS addresses may be taken at RCPT TO, and are refused later. In virtual_alias_domains they would be refused at once", domain)
-	}
-	p.replacePostSRSd()
-}
-
-func (p *Plan) addTable(domain string) {
-	pattern := fmt.Sprintf(`/^(SRS[01][-+=].*@%s)$/ $1`, regexp.QuoteMeta(domain))
-	table := fmt.Sprintf("pipemap:{%s, socketmap:unix:private/%s:reverse}", p.regexpTable(srsFile, pattern), strings.TrimSuffix(lookupService, "/unix"))
-	aliases := p.config.Get("virtual_alias_maps")
-	if !slices.Contains(splitList(aliases), table) {
-		rest, _ := withoutOurs(aliases)
-		aliases = joined(rest, table)
-	}
-	p.set("virtual_alias_maps", aliases, "bounces to SRS addresses of ours are verified, and go to the original sender")
-}
-
-// withoutOurs takes our table out of a list.
-func withoutOurs(list string) (rest string, found bool) {
-	var kept []string
-	for _, item := range splitList(list) {
-		if isOurs(item) {
-			found = true
-			continue
-		}
-		kept = append(kept, item)
-	}
-	if !found {
-		return list, false
-	}
-	return strings.Join(kept, ", "), true
-}
-
-func isOurs(table string) bool {
-	return strings.Contains(table, "socketmap:unix:private/"+strings.TrimSuffix(lookupService, "/unix")+":")
-}
-
-func joined(list, item string) string {
-	if list == "" {
-		return item
-	}
-	return list + ", " + item
-}
-
-// replacePostSRSd takes the table out that rewrites senders before postmend sees them: SPF and DMARC would be judged for the wrong
-// sender. Its table for recipients stays, and answers for the addresses that it made.
-func (p *Plan) replacePostSRSd() {
-	var kept, taken []string
-	for _, table := range splitList(p.config.Get("sender_canonical_maps")) {
-		if isPostSRSd(table) {
-			taken = append(taken, table)
-		} else {
-			kept = append(kept, table)
-		}
-	}
-	if len(taken) == 0 {
-		return
-	}
-	const why = "postmend rewrites the senders now; PostSRSd would hide them from it"
-	if len(kept) > 0 {
-		p.set("sender_canonical_maps", strings.Join(kept, ", "), why)
-	} else {
-		p.unset("sender_canonical_maps", why)
-	}
-	p.note("PostSRSd's table %s is taken out of sender_canonical_maps; the one in recipient_canonical_maps stays for bounces to the addresses it made. "+
-		"When those are three weeks old, take it out too and stop PostSRSd", strings.Join(taken, ", "))
-}
-
-// isPostSRSd knows the table of PostSRSd 1 by its port, and that of PostSRSd 2 by its name.
-func isPostSRSd(table string) bool {
-	return strings.HasPrefix(table, "tcp:") && strings.HasSuffix(table, ":10001") ||
-		strings.HasPrefix(table, "socketmap:") && strings.HasSuffix(table, ":forward")
 }
 
 // addSwitch is the change that sends mail through postmend: the last one.

@@ -1,6 +1,6 @@
-// Package setup changes a Postfix configuration so that mail passes postmend, and changes it back. What has to be done is a pure
-// function of what was read and what is wanted; the steps carry it out through postconf(1), and can be printed as shell commands
-// instead. postmend's own files are the caller's business.
+// Package setup changes a Postfix configuration so that mail passes postmend, and changes it back. What has
+// to be done is a pure function of what was read and what is wanted; the steps carry it out through
+// postconf(1), and can be printed as shell commands instead. postmend's own files are the caller's business.
 package setup
 
 import (
@@ -15,8 +15,8 @@ import (
 type Mode string
 
 const (
-	// ContentFilter filters what smtpd(8) and pickup(8) take. Forwards made by local(8), from alias(5) and .forward, and Postfix's own
-	// bounces do not pass it.
+	// ContentFilter filters what smtpd(8) and pickup(8) take. Forwards made by local(8), from alias(5) and
+	// .forward, and Postfix's own bounces do not pass it.
 	ContentFilter Mode = "content-filter"
 	// Transport filters whatever leaves for a remote domain.
 	Transport Mode = "transport"
@@ -34,15 +34,17 @@ type Wanted struct {
 
 // names of what is set up
 const (
-	filterService = "postmend/unix"
-	lookupService = "postmend-reverse/unix"
-	transportName = "postmend"
-	statusFile    = "postmend-status.regexp"
-	srsFile       = "postmend-srs.regexp"
-	listenerName  = "postfix/reinject"
+	filterService  = "postmend/unix"
+	lookupService  = "postmend-reverse/unix"
+	transportName  = "postmend"
+	statusFile     = "postmend-status.regexp"
+	srsFile        = "postmend-srs.regexp"
+	postmasterFile = "postmend-postmaster.regexp"
+	listenerName   = "postfix/reinject"
 )
 
-// Change is one parameter of main.cf or one service of master.cf, as it was and as it is to be; nil is "not there".
+// Change is one parameter of main.cf or one service of master.cf, as it was and as it is to be; nil is "not
+// there".
 type Change struct {
 	Service bool    `json:"service,omitempty"`
 	Name    string  `json:"name"`
@@ -58,11 +60,13 @@ type Plan struct {
 	// Notes tell what was left out, and what is left to the operator.
 	Notes []string
 
-	config *postconf.Config
-	wanted Wanted
+	config       *postconf.Config
+	wanted       Wanted
+	reverseTable string // gives the original recipient behind an SRS address; "" if virtual_alias_maps has none of ours
 }
 
-// NewPlan compares a configuration with what is wanted. An error tells why this cannot be set up without a decision of the operator's.
+// NewPlan compares a configuration with what is wanted. An error tells why this cannot be set up without a
+// decision of the operator's.
 func NewPlan(c *postconf.Config, domains *Domains, w Wanted) (*Plan, error) {
 	if err := w.check(); err != nil {
 		return nil, err

@@ -133,22 +133,22 @@ const all = 1000
 
 func TestAnApplyThatWasInterruptedAnywhereCanBeUndoneOrFinished(t *testing.T) {
 	t.Parallel()
-	for _, atMost := range []int{0, 2, 4} {
+	for _, atMost := range []int{3, 5, 7, 9} { // the first three are copies and the state
 		h := newHost(t, "virtual_alias_maps = inline:{a@example.org=b@example.com}\nsender_canonical_maps = tcp:localhost:10001\n", "")
 		before := h.read()
-		h.apply(atMost + 1)
+		h.apply(atMost)
 		h.undo()
 		if after := h.read(); after != before {
-			t.Errorf("undone after %d steps:\n%s\nbefore:\n%s", atMost+1, after, before)
+			t.Errorf("undone after %d steps:\n%s\nbefore:\n%s", atMost, after, before)
 		}
-		h.apply(atMost + 1)
+		h.apply(atMost)
 		h.apply(all)
 		if p, err := h.plan(); err != nil || len(p.Changes) != 0 {
-			t.Errorf("finished after %d steps: %v %+v", atMost+1, err, p)
+			t.Errorf("finished after %d steps: %v %+v", atMost, err, p)
 		}
 		h.undo()
 		if after := h.read(); after != before {
-			t.Errorf("interrupted after %d steps, finished, undone:\n%s\nbefore:\n%s", atMost+1, after, before)
+			t.Errorf("interrupted after %d steps, finished, undone:\n%s\nbefore:\n%s", atMost, after, before)
 		}
 	}
 }
@@ -184,7 +184,7 @@ func TestTheConfigurationFitsThePostfixThatReadsIt(t *testing.T) {
 		before := h.read()
 		h.apply(all)
 		text := h.read()
-		if got := strings.Contains(text, "regexp:{{"); got != want.inline {
+		if got := strings.Contains(text, "regexp:{{/^5"); got != want.inline {
 			t.Errorf("%s: a table within a parameter: %t", version, got)
 		}
 		if got := strings.Contains(text, "${envid}"); got != want.envid {
@@ -308,6 +308,73 @@ recipient_canonical_classes = envelope_recipient, header_recipient
 	if c.Get("sender_canonical_maps") != "hash:/etc/postfix/senders" || c.Get("recipient_canonical_maps") != "tcp:127.0.0.1:10002" ||
 		c.Get("recipient_canonical_classes") != "envelope_recipient, header_recipient" {
 		t.Error(h.read())
+	}
+}
+
+func TestAnSRSDomainWhereAnyAddressIsTakenIsRefused(t *testing.T) {
+	t.Parallel()
+	for main, refused := range map[string]string{
+		"relay_domains = srs.example.org\n": "relay_recipient_maps",
+		"relay_domains = srs.example.org\nrelay_recipient_maps = inline:{bob@srs.example.org=x}\n":                 "",
+		"virtual_mailbox_domains = srs.example.org\n":                                                              "virtual_mailbox_maps",
+		"virtual_mailbox_domains = srs.example.org\nvirtual_mailbox_maps = inline:{@srs.example.org=x}\n":          "virtual_mailbox_maps",
+		"mydestination = srs.example.org\nlocal_recipient_maps =\n":                                                "local_recipient_maps",
+		"mydestination = srs.example.org\nlocal_recipient_maps = static:x\n":                                       "local_recipient_maps",
+		"mydestination = srs.example.org\nlocal_recipient_maps = proxy:unix:passwd.byname\n":                       "",
+		"virtual_alias_maps = inline:{@srs.example.org=bob@example.org}\n":                                         "virtual_alias_maps",
+		"virtual_alias_maps = regexp:{{/./ all@example.org}}\n":                                                    "virtual_alias_maps",
+		"virtual_alias_maps = regexp:{{/@example\\.org/ all@example.org}}\n":                                       "",
+		"smtpd_reject_unlisted_recipient = no\n":                                                                   "smtpd_reject_unlisted_recipient",
+		"smtpd_reject_unlisted_recipient = no\nsmtpd_recipient_restrictions = reject_unlisted_recipient, permit\n": "",
+	} {
+		h := newHost(t, main, "")
+		c := h.open()
+		domains, err := ReadDomains(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := NewPlan(c, domains, h.wanted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = p.TakesAnySRSAddress(domains)
+		if refused == "" && err != nil || refused != "" && (err == nil || !strings.Contains(err.Error(), refused)) {
+			t.Errorf("%q: %v", main, err)
+		}
+	}
+}
+
+// A pattern of the operator's that takes any address would answer for SRS addresses if it came first.
+func TestOurTablesComeFirst(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "virtual_alias_maps = regexp:{{/./ all@example.org}}, hash:/etc/postfix/virtual\n", "")
+	h.apply(all)
+	got := splitList(h.open().Get("virtual_alias_maps"))
+	if len(got) != 3 || !isOurs(got[0]) || strings.Contains(got[0], "$") {
+		t.Errorf("virtual_alias_maps: %q", got)
+	}
+}
+
+func TestPostmasterOfTheSRSDomainIsOurs(t *testing.T) {
+	t.Parallel()
+	for main, want := range map[string]string{
+		"": "postmaster",
+		"virtual_alias_domains = srs.example.org\nvirtual_alias_maps = inline:{postmaster@srs.example.org=root@example.org}\n": "root@example.org",
+	} {
+		h := newHost(t, main, "")
+		for range 2 { // a second run sees our own tables
+			h.apply(all)
+		}
+		c := h.open()
+		found := ""
+		for _, table := range splitList(c.Get("virtual_alias_maps")) {
+			if value, ok, err := c.Lookup(t.Context(), table, "postmaster@srs.example.org"); err == nil && ok && found == "" {
+				found = value
+			}
+		}
+		if found != want {
+			t.Errorf("%q: postmaster@srs.example.org is %q, want %q", main, found, want)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"postmend/postfix/postconf"
 )
@@ -51,6 +52,7 @@ func (s *State) with(p *Plan) *State {
 	}
 	for _, file := range p.Files {
 		if file.differs() {
+			next.Files = slices.DeleteFunc(next.Files, func(known File) bool { return known.Path == file.Path })
 			next.Files = append(next.Files, file)
 		}
 	}
@@ -75,8 +77,25 @@ func (s *State) save(c *postconf.Config) (Step, error) {
 	}, err
 }
 
-// Undo gives the steps that restore what was there, and notes about what was changed by others since, which stays.
+// Undo gives the steps that restore what was there, and notes about what was changed by others since, which
+// stays.
 func (s *State) Undo(c *postconf.Config) (steps []Step, notes []string) {
+	if isUntouched(c) {
+		steps = restoreSteps(c)
+	}
+	if steps == nil {
+		steps, notes = s.undoChanges(c)
+	}
+	for _, file := range s.Files {
+		if !file.differs() {
+			steps = append(steps, Step{Why: "written by postmend setup", Action: postconf.Command{"rm", "-f", file.Path}})
+		}
+	}
+	return steps, notes
+}
+
+// undoChanges takes back each parameter and service, because others have changed main.cf or master.cf, too.
+func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 	var parameters, services []Change
 	for _, change := range s.Changes {
 		current := currentValue(c, change)
@@ -104,17 +123,12 @@ func (s *State) Undo(c *postconf.Config) (steps []Step, notes []string) {
 	}
 	// main.cf first: nothing may name a service that is gone.
 	steps = append(parameterSteps(c, parameters), serviceSteps(c, services)...)
-	for _, file := range s.Files {
-		if !file.differs() {
-			steps = append(steps, Step{Why: "written by postmend setup", Action: postconf.Command{"rm", file.Path}})
-		}
-	}
 	return steps, notes
 }
 
 // Forget is the last step of an undoing.
 func Forget(c *postconf.Config) Step {
-	return Step{Why: "there is nothing left to undo", Action: postconf.Command{"rm", statePath(c)}}
+	return Step{Why: "there is nothing left to undo", Action: append(postconf.Command{"rm", "-f"}, ownFiles(c)...)}
 }
 
 func currentValue(c *postconf.Config, change Change) *string {

@@ -28,7 +28,7 @@ func (p *Plan) Steps(state *State) ([]Step, error) {
 	var steps []Step
 	for _, file := range p.Files {
 		if file.differs() {
-			steps = append(steps, Step{Why: "a table that Postfix before 3.7 cannot have within a parameter", Action: file})
+			steps = append(steps, Step{Why: file.Why, Action: file})
 		}
 	}
 	var parameters, services []Change
@@ -45,7 +45,14 @@ func (p *Plan) Steps(state *State) ([]Step, error) {
 		return nil, nil
 	}
 	save, err := state.with(p).save(p.config)
-	return append([]Step{save}, steps...), err
+	before := []Step{save}
+	if state == nil {
+		before = append(backupSteps(p.config), save)
+	}
+	if state == nil || isUntouched(p.config) {
+		steps = append(steps, Step{"to tell later whether somebody else has changed them", sums{p.config.Dir}})
+	}
+	return append(before, steps...), err
 }
 
 func serviceSteps(c *postconf.Config, changes []Change) []Step {
@@ -60,7 +67,8 @@ func serviceSteps(c *postconf.Config, changes []Change) []Step {
 	return steps
 }
 
-// parameterSteps are at most two: postconf(1) replaces main.cf by rename, so that what stands in one command changes at once.
+// parameterSteps are at most two: postconf(1) replaces main.cf by rename, so that what stands in one command
+// changes at once.
 func parameterSteps(c *postconf.Config, changes []Change) []Step {
 	var set []postconf.Parameter
 	var unset, setWhy, unsetWhy []string
@@ -87,9 +95,11 @@ type File struct {
 	Path    string      `json:"path"`
 	Content string      `json:"content"`
 	Mode    os.FileMode `json:"mode"`
+	Why     string      `json:"-"`
 	// Owner is an account's name; "" is whoever runs setup.
 	Owner string `json:"-"`
-	// Generate gives a content that is not to be known before, a secret; ByHand is the command that makes such a file.
+	// Generate gives a content that is not to be known before, a secret; ByHand is the command that makes
+	// such a file.
 	Generate func() ([]byte, error) `json:"-"`
 	ByHand   string                 `json:"-"`
 }
@@ -151,7 +161,8 @@ func (f File) Run() error {
 	return os.Rename(file.Name(), f.Path)
 }
 
-// AsUser runs a command with the rights of an account as pipe(8) and spawn(8) give them: with one group, whatever others it is in.
+// AsUser runs a command with the rights of an account as pipe(8) and spawn(8) give them: with one group,
+// whatever others it is in.
 type AsUser struct {
 	User, Group string
 	Command     postconf.Command

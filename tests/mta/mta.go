@@ -107,6 +107,19 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 	return i
 }
 
+// Merge puts lines of main.cf in place of those that set the same parameters: Postfix warns of a parameter that is set twice, and
+// its programs wait until that is logged, which before it runs is for ever.
+func Merge(lines, more string) string {
+	var merged strings.Builder
+	for line := range strings.Lines(lines) {
+		name, _, _ := strings.Cut(line, " = ")
+		if !strings.Contains("\n"+more, "\n"+name+" = ") {
+			merged.WriteString(line)
+		}
+	}
+	return merged.String() + more
+}
+
 // Configure is Start without starting.
 func Configure(t testing.TB, dir, mainLines, masterLines string) {
 	t.Helper()
@@ -119,7 +132,7 @@ func Configure(t testing.TB, dir, mainLines, masterLines string) {
 		os.RemoveAll(dir + ".data")
 	})
 	i.run("chown", "postfix", dir+".data")
-	i.write("main.cf", strings.ReplaceAll(baseMain+mainLines, "{dir}", dir))
+	i.write("main.cf", strings.ReplaceAll(Merge(baseMain, mainLines), "{dir}", dir))
 	peer.Age(t, dir)
 	i.write("master.cf", strings.ReplaceAll(baseMaster+masterLines, "{dir}", dir))
 }

@@ -1,0 +1,271 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"postmend/postfix/postconf"
+)
+
+// Proof asks Postfix before and after the change what becomes of a few addresses, and tells whether it
+// answers as it should.
+type Proof struct {
+	plan      *Plan
+	questions []question
+	server    string // host:port; "" if no smtpd(8) could be asked
+	helo      string
+	before    []Reply
+	// Missing tells why Postfix was not asked by SMTP; "" if it was.
+	Missing string
+}
+
+// question is about one recipient of a bounce that a client brings.
+type question struct {
+	what, address string
+	srs           bool   // the change is to make a difference
+	original      string // of an SRS address that is to be accepted; "" for a forged one
+}
+
+// SRSAddresses are an SRS address of ours, whom it stands for, and a forged one.
+type SRSAddresses struct{ Valid, Original, Forged string }
+
+// NewProof asks Postfix as it is. Without an SRS domain, the addresses are empty.
+func (p *Plan) NewProof(ctx context.Context, domains *Domains, srs SRSAddresses) *Proof {
+	proof := &Proof{plan: p}
+	proof.helo, _ = p.config.Expand("myhostname")
+	for _, address := range p.localAddresses(domains) {
+		proof.questions = append(proof.questions, question{what: "a local address", address: address})
+	}
+	if alias := p.anAlias(ctx, domains); alias != "" {
+		proof.questions = append(proof.questions, question{what: "a virtual alias", address: alias})
+	}
+	if srs.Valid != "" {
+		proof.questions = append(proof.questions,
+			question{what: "a valid SRS address", address: srs.Valid, srs: true, original: srs.Original},
+			question{what: "a forged SRS address", address: srs.Forged, srs: true})
+	}
+	proof.chooseServer(ctx)
+	return proof
+}
+
+// localAddresses are addresses that commonly exist.
+func (p *Plan) localAddresses(domains *Domains) []string {
+	const most = 3
+	var addresses []string
+	for _, domain := range slices.Concat(domains.Signable(), domains.Names) {
+		address := "postmaster@" + domain
+		isOther := domain[0] != '.' && domain != p.wanted.SRSDomain
+		if isOther && len(addresses) < most && !slices.Contains(addresses, address) {
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
+}
+
+// anAlias is an address among the keys of virtual_alias_maps; "" if no table tells one.
+func (p *Plan) anAlias(ctx context.Context, domains *Domains) string {
+	list, err := p.config.Expand("virtual_alias_maps")
+	if err != nil {
+		return ""
+	}
+	for _, table := range splitList(list) {
+		keys, err := p.config.Keys(ctx, strings.TrimPrefix(table, "proxy:"))
+		if err != nil {
+			continue
+		}
+		for _, key := range keys {
+			user, domain, _ := strings.Cut(strings.ToLower(key), "@")
+			if isName(user) && isName(domain) && domains.Class(domain) != "" {
+				return key
+			}
+		}
+	}
+	return ""
+}
+
+// chooseServer takes the first smtpd(8) that accepts a local address, or else the first that answers about
+// recipients at all.
+func (proof *Proof) chooseServer(ctx context.Context) {
+	if !proof.plan.config.IsRunning() {
+		proof.Missing = "Postfix does not run"
+		return
+	}
+	proof.Missing = "no smtpd(8) of master.cf can be asked from here"
+	for _, server := range proof.plan.servers() {
+		replies, err := ask(ctx, server, proof.helo, proof.addresses())
+		if err != nil {
+			proof.Missing = err.Error()
+			continue
+		}
+		accepts := slices.ContainsFunc(replies, func(r Reply) bool { return r.class() == 2 })
+		if proof.server == "" || accepts {
+			proof.server, proof.before = server, replies
+		}
+		if accepts {
+			break
+		}
+	}
+	if proof.server != "" {
+		proof.Missing = ""
+	}
+}
+
+func (proof *Proof) addresses() []string {
+	var addresses []string
+	for _, q := range proof.questions {
+		addresses = append(addresses, q.address)
+	}
+	return addresses
+}
+
+// servers are where smtpd(8) and postscreen(8) take mail from others, port 25 first.
+func (p *Plan) servers() []string {
+	expanded, err := p.config.Expanded()
+	if err != nil {
+		return nil
+	}
+	const most = 3
+	var servers []string
+	for _, s := range expanded.Services() {
+		port := s.Port()
+		if port == "" || s.Name == p.wanted.Listener || s.Options["smtpd_tls_wrappermode"] == "yes" {
+			continue
+		}
+		if s.Program == "smtpd" || s.Program == "postscreen" {
+			host := interfaceOf(expanded)
+			if i := strings.LastIndexByte(s.Name, ':'); i >= 0 {
+				host = strings.Trim(s.Name[:i], "[]")
+			}
+			servers = append(servers, net.JoinHostPort(host, port))
+		}
+	}
+	slices.SortStableFunc(servers, func(a, b string) int {
+		return boolInt(strings.HasSuffix(b, ":25")) - boolInt(strings.HasSuffix(a, ":25"))
+	})
+	return servers[:min(most, len(servers))]
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// interfaceOf is an address of this host at which Postfix listens.
+func interfaceOf(expanded *postconf.Config) string {
+	loopback := "127.0.0.1"
+	if expanded.Get("inet_protocols") == "ipv6" {
+		loopback = "::1"
+	}
+	for _, name := range splitList(expanded.Get("inet_interfaces")) {
+		if name == "all" || name == "loopback-only" || name == "localhost" || strings.Trim(name, "[]") == loopback {
+			return loopback
+		}
+	}
+	for _, name := range splitList(expanded.Get("inet_interfaces")) {
+		return strings.Trim(name, "[]")
+	}
+	return loopback
+}
+
+// After asks again, and gives an error if Postfix does not answer as it should. A process that has not seen
+// the reload yet may answer first, so a wrong answer is asked for again; one that does not come within
+// replyPatience is not.
+func (proof *Proof) After(ctx context.Context) error {
+	const patience = 15 * time.Second
+	until := time.Now().Add(patience)
+	for {
+		err := proof.once(ctx)
+		if err == nil || time.Now().After(until) || errors.Is(err, errHangs) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+var errHangs = errors.New("Postfix does not answer")
+
+func (proof *Proof) once(ctx context.Context) error {
+	if !proof.plan.config.IsRunning() {
+		if proof.Missing == "Postfix does not run" {
+			return nil
+		}
+		return errors.New("Postfix does not run any more")
+	}
+	if err := proof.lookUp(ctx); err != nil || proof.server == "" {
+		return err
+	}
+	after, err := ask(ctx, proof.server, proof.helo, proof.addresses())
+	if err != nil {
+		return err
+	}
+	greylists := slices.ContainsFunc(after, func(r Reply) bool { return r.class() == 4 && !r.isTrouble() })
+	for i, reply := range after {
+		q := proof.questions[i]
+		was := "no reply"
+		isRight := false
+		switch {
+		case q.srs:
+			isRight = q.answeredRightly(reply, greylists)
+		case i < len(proof.before):
+			isRight = reply.class() == 2 || !reply.isTrouble() && reply.class() == proof.before[i].class()
+			isRight = isRight || proof.before[i].isTrouble()
+		default:
+			isRight = true
+		}
+		if isRight {
+			continue
+		}
+		if i < len(proof.before) {
+			was = proof.before[i].String()
+		}
+		err := fmt.Errorf("smtpd at %s was asked for %s, %s, and answers: %s; before the change: %s",
+			proof.server, q.what, q.address, reply, was)
+		if reply.Err != nil {
+			err = fmt.Errorf("%w: %w", errHangs, err)
+		}
+		return err
+	}
+	return nil
+}
+
+// answeredRightly judges the reply for an SRS address. Where recipients are greylisted, or refused with a
+// temporary code (unknown_local_recipient_reject_code, soft_bounce), the tables tell the rest.
+func (q question) answeredRightly(reply Reply, greylists bool) bool {
+	switch {
+	case reply.isTrouble():
+		return false
+	case q.original != "":
+		return reply.class() == 2 || reply.class() == 4 && greylists
+	}
+	return reply.class() == 5 || reply.class() == 4
+}
+
+// lookUp asks the table of SRS addresses as smtpd(8) and cleanup(8) do.
+func (proof *Proof) lookUp(ctx context.Context) error {
+	table := proof.plan.reverseTable
+	if table == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, replyPatience)
+	defer cancel()
+	for _, q := range proof.questions {
+		value, _, err := proof.plan.config.Lookup(ctx, table, q.address)
+		switch {
+		case err != nil:
+			return fmt.Errorf("the table of SRS addresses cannot be asked for %s: %w", q.what, err)
+		case value != q.original:
+			return fmt.Errorf("the table of SRS addresses has %q for %s, %s", value, q.what, q.address)
+		}
+	}
+	return nil
+}

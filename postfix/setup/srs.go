@@ -1,0 +1,133 @@
+package setup
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// addSRS makes bounces to SRS addresses come home: a table verifies them at RCPT TO and gives the original
+// recipient to cleanup(8).
+//
+// It stands in virtual_alias_maps, which disturbs least: recipient_canonical_maps would rewrite headers too,
+// unless recipient_canonical_classes is changed for the operator's own tables as well.
+func (p *Plan) addSRS(domains *Domains) {
+	domain := p.wanted.SRSDomain
+	if domain == "" {
+		p.note("the configuration has no SRS domain: senders stay as they are, and no table is set up")
+		return
+	}
+	p.setService(lookupService, fmt.Sprintf("%s unix - n n - 0 spawn user=%s argv=%s --protocol socketmap",
+		strings.TrimSuffix(lookupService, "/unix"), p.wanted.User, p.argv("lookup reverse")),
+		"spawn(8) starts postmend to answer for SRS addresses")
+
+	class := domains.Class(domain)
+	if _, found := withoutOurs(p.config.Get("recipient_canonical_maps")); !found {
+		isAlias := class == "" || class == "virtual_alias_domains"
+		p.addTable(domain, isAlias && !p.hasAlias(domains, "postmaster@"+domain))
+	}
+	if class == "" {
+		p.set("virtual_alias_domains", joined(p.config.Get("virtual_alias_domains"), domain),
+			"mail for the SRS domain is accepted; unknown addresses are refused")
+	}
+	p.replacePostSRSd()
+}
+
+// addTable puts our tables first: a pattern of the operator's that takes any address would answer for SRS
+// addresses, too.
+//
+// A regular expression lets only SRS addresses through to the service, so that trouble with it delays bounces
+// and nothing else. The pattern stands in a file. In main.cf its dollar would be doubled, and Postfix expands
+// such a parameter as often as others refer to it: virtual_alias_domains is $virtual_alias_maps by default,
+// and proxy_read_maps names both.
+func (p *Plan) addTable(domain string, withPostmaster bool) {
+	pattern := fmt.Sprintf(`/^(SRS[01][-+=].*@%s)$/ $1`, regexp.QuoteMeta(domain))
+	guard := p.table(srsFile, pattern, "lets SRS addresses through to postmend, and nothing else")
+	ours := fmt.Sprintf("pipemap:{%s, socketmap:unix:private/%s:reverse}", guard, strings.TrimSuffix(lookupService, "/unix"))
+	p.reverseTable = ours
+	if withPostmaster {
+		pattern := fmt.Sprintf(`/^postmaster@%s$/ postmaster`, regexp.QuoteMeta(domain))
+		ours = joined(ours, p.table(postmasterFile, pattern,
+			"postmaster@ the SRS domain is this host's postmaster (RFC 5321 section 4.5.1)"))
+	}
+	rest := ""
+	if p.config.IsSet("virtual_alias_maps") || p.config.IsSet("virtual_maps") {
+		rest, _ = withoutOurs(p.config.Get("virtual_alias_maps"))
+	}
+	p.set("virtual_alias_maps", joined(ours, rest), "bounces to SRS addresses of ours are verified, and go to the original sender")
+}
+
+// hasAlias tells whether the operator's virtual_alias_maps take an address.
+func (p *Plan) hasAlias(domains *Domains, address string) bool {
+	list, err := p.config.Expand("virtual_alias_maps")
+	if err != nil {
+		return false
+	}
+	list, _ = withoutOurs(list)
+	_, domain, _ := strings.Cut(address, "@")
+	for _, table := range splitList(list) {
+		table = strings.TrimPrefix(table, "proxy:")
+		if domains.ask(table, address) || domains.ask(table, "@"+domain) {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutOurs takes our tables out of a list.
+func withoutOurs(list string) (rest string, found bool) {
+	var kept []string
+	for _, item := range splitList(list) {
+		if isOurs(item) {
+			found = true
+			continue
+		}
+		kept = append(kept, item)
+	}
+	if !found {
+		return list, false
+	}
+	return strings.Join(kept, ", "), true
+}
+
+func isOurs(table string) bool {
+	return strings.Contains(table, "socketmap:unix:private/"+strings.TrimSuffix(lookupService, "/unix")+":") ||
+		strings.HasPrefix(table, "regexp:") && strings.HasSuffix(table, "/"+postmasterFile)
+}
+
+func joined(list, more string) string {
+	if list == "" || more == "" {
+		return list + more
+	}
+	return list + ", " + more
+}
+
+// replacePostSRSd takes the table out that rewrites senders before postmend sees them: SPF and DMARC would be
+// judged for the wrong sender. Its table for recipients stays, and answers for the addresses that it made.
+func (p *Plan) replacePostSRSd() {
+	var kept, taken []string
+	for _, table := range splitList(p.config.Get("sender_canonical_maps")) {
+		if isPostSRSd(table) {
+			taken = append(taken, table)
+		} else {
+			kept = append(kept, table)
+		}
+	}
+	if len(taken) == 0 {
+		return
+	}
+	const why = "postmend rewrites the senders now; PostSRSd would hide them from it"
+	if len(kept) > 0 {
+		p.set("sender_canonical_maps", strings.Join(kept, ", "), why)
+	} else {
+		p.unset("sender_canonical_maps", why)
+	}
+	p.note("PostSRSd's table %s is taken out of sender_canonical_maps; the one in recipient_canonical_maps stays for bounces to the addresses it made. "+
+		"When those are three weeks old, take it out too and stop PostSRSd", strings.Join(taken, ", "))
+}
+
+// isPostSRSd knows the table of PostSRSd 1 by its port, and that of PostSRSd 2 by its name.
+func isPostSRSd(table string) bool {
+	return strings.HasPrefix(table, "tcp:") && strings.HasSuffix(table, ":10001") ||
+		strings.HasPrefix(table, "socketmap:") && strings.HasSuffix(table, ":forward")
+}

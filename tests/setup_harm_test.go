@@ -1,0 +1,88 @@
+package tests
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// knowSecret puts the tests' own SRS secret where setup would make one.
+func (h *plainHost) knowSecret() {
+	h.t.Helper()
+	secrets := filepath.Join(h.root, "etc/postmend/srs.secrets")
+	h.must(os.MkdirAll(filepath.Dir(secrets), 0o755))
+	h.must(os.WriteFile(secrets, []byte(srsSecret+"\n"), 0o600))
+	chownNobody(h.t, secrets)
+}
+
+// bytes is what main.cf and master.cf hold.
+func (h *plainHost) bytes() string {
+	h.t.Helper()
+	var all strings.Builder
+	for _, name := range []string{"main.cf", "master.cf"} {
+		text, err := os.ReadFile(filepath.Join(h.Dir, name))
+		h.must(err)
+		all.Write(text)
+	}
+	return all.String()
+}
+
+// Where main.cf has no virtual_alias_domains, its default is $virtual_alias_maps: Postfix expands what setup
+// writes there once more.
+func TestPostfixAnswersAfterSetupWhereTheSRSDomainHasAClass(t *testing.T) {
+	const local = "local_recipient_maps = proxy:unix:passwd.byname $alias_maps\n"
+	for name, row := range map[string]struct{ main, domain string }{
+		"in mydestination":           {"mydestination = example.org, srs.example.org\n" + local, "srs.example.org"},
+		"the local domain itself":    {"mydestination = example.org, localhost\n" + local, "example.org"},
+		"in virtual_mailbox_domains": {"virtual_mailbox_domains = srs.example.org\nvirtual_mailbox_maps = inline:{ bob@srs.example.org=bob }\n" + local, "srs.example.org"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := startPlainHost(t, row.main)
+			h.knowSecret()
+			before := h.bytes()
+			h.setup("--apply", "--srs-domain", row.domain)
+			valid := strings.Replace(srsAddress("alice@sender.example", time.Now()), srsDomain, row.domain, 1)
+			for _, address := range []string{"team@example.org", "info@example.org", valid} {
+				if reply := h.rcpt(address); !strings.HasPrefix(reply, "250 ") {
+					t.Errorf("%s: %s", address, reply)
+				}
+			}
+			if reply := h.rcpt(strings.Replace(valid, "alice", "bob", 1)); !strings.HasPrefix(reply, "550 5.1.1") {
+				t.Errorf("forged: %s", reply)
+			}
+			h.setup("--undo")
+			if after := h.bytes(); after != before {
+				t.Errorf("after --undo:\n%s\nbefore --apply:\n%s", after, before)
+			}
+		})
+	}
+}
+
+// A rule of the operator's that nobody could foresee: setup finds out by asking.
+func TestSetupGoesBackWherePostfixDoesNotAnswerAsItShould(t *testing.T) {
+	h := startPlainHost(t, "smtpd_recipient_restrictions = check_recipient_access regexp:{{/^SRS/ REJECT no SRS}}\n")
+	h.knowSecret()
+	before := h.bytes()
+	said := h.setupFails("--apply")
+	for _, want := range []string{"SRS0=", "a valid SRS address", "no SRS", "as they were before"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("not told: %s\n%s", want, said)
+		}
+	}
+	if after := h.bytes(); after != before {
+		t.Errorf("main.cf and master.cf:\n%s\nbefore:\n%s", after, before)
+	}
+	if left, _ := filepath.Glob(filepath.Join(h.Dir, "*postmend-*")); left != nil {
+		t.Errorf("left behind: %q", left)
+	}
+	count := len(h.sink.Messages())
+	h.send("alice@sender.example", "info@example.org")
+	if got := h.sink.Wait(count + 1)[count]; got.From != "alice@sender.example" {
+		t.Errorf("a forward has sender %q", got.From)
+	}
+	if said := h.setup("--undo"); !strings.Contains(said, "Nothing to undo") {
+		t.Errorf("something is left to undo:\n%s", said)
+	}
+}
