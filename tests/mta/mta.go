@@ -112,8 +112,8 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 func Merge(lines, more string) string {
 	var merged strings.Builder
 	for line := range strings.Lines(lines) {
-		name, _, _ := strings.Cut(line, " = ")
-		if !strings.Contains("\n"+more, "\n"+name+" = ") {
+		name, _, _ := strings.Cut(line, " =")
+		if !strings.Contains("\n"+more, "\n"+name+" =") {
 			merged.WriteString(line)
 		}
 	}
