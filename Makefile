@@ -5,7 +5,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 export CGO_ENABLED = 0
 
-.PHONY: build install test test-bookworm test-trixie peers check race fuzz hostile soak bench clean
+.PHONY: build install test test-bookworm test-trixie peers check race fuzz hostile differential soak bench clean
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
@@ -48,6 +48,11 @@ fuzz:
 # What costs most at the largest sizes; the tests have a short form of it.
 hostile:
 	HOSTILE=full $(GO) test -count=1 -timeout 1h -run TestNoMessageCostsMoreThanItsSize ./tests
+
+# From: fields as we read them and as other people's programs do; the tests have a short form of it. SEED=n makes others.
+FIELDS ?= 20000
+differential: peers
+	FIELDS=$(FIELDS) $(GO) test -count=1 -timeout 1h -v -run TestEveryDomainThatAReaderTakesForTheAuthorsIsOneOfOurs ./tests
 
 # Thousands of messages through every fault at random; the tests have a short form of it.
 soak:

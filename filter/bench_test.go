@@ -109,7 +109,7 @@ func BenchmarkAuthorDomains(b *testing.B) {
 	header, _ := dkim.SplitHeader(benchMessage(0))
 	b.ReportAllocs()
 	for b.Loop() {
-		authorDomains(header)
+		authorDomains(fromValues(header, nil))
 	}
 }
 

@@ -42,36 +42,121 @@ func TestAuthorDomainsAreThoseThatAReceiverCouldSee(t *testing.T) {
 		"From:\n":                                        nil,
 		"Subject: none\n":                                nil,
 		"X-From: a@b.example\n":                          nil,
-		"From: a@b.example\r\n x@c.example\r\n":          {"b.example", "c.example"},
+		"From: a@b.example\r\n x@c.example\r\n":          {"b.example", "c.example", "b.examplex"},
 		"From: undisclosed:;\n":                          nil,
-		"From: a@[192.0.2.1]\n":                          {"[192.0.2.1]"},
+		"From: a@[192.0.2.1]\n":                          {"[192.0.2.1]", "192.0.2.1"},
 		"From: \"a\\\"b\" <x@\"example.org\">\n":         {"example.org"},
 		// What readers make of these differs: comments, blanks and what cannot be seen are skipped by some (RFC 5322 sections 3.4.1, 4.4).
 		"From: boss@example(c).org\n":                                  {"example.org"},
 		"From: boss@(z) example.org\n":                                 {"example.org"},
 		"From: Boss <boss@(b.example)example.org>\n":                   {"b.example", "example.org"},
 		"From: boss@\"b.example\"example.org\n":                        {"b.example", "example.org", "b.exampleexample.org"},
-		"From: boss@<b.example>example.org\n":                          {"b.example", "example.org"},
+		"From: boss@<b.example>example.org\n":                          {"b.example", "example.org", "b.exampleexample.org"},
 		"From: boss@example. org\n":                                    {"example.org"},
 		"From: boss @ example\n . org\n":                               {"example.org"},
 		"From: boss@exam\x00ple.org\n":                                 {"ple.org", "example.org"},
-		"From: boss@\u00a0example.org x\n":                             {"\u00a0example.org", "example.org"},
+		"From: boss@\u00a0example.org x\n":                             {"example.org", "example.orgx"},
 		"From: boss@\xe9example.org\n":                                 {"xn--example-ze14b.org", "example.org"},
-		"From: boss@example..org\n":                                    {"example..org", "example.org"},
-		"From: boss@example.org\r\rX: y\n":                             {"example.orgx", "example.org"},
+		"From: boss@example..org\n":                                    {"example.org"},
+		"From: boss@example.org\r\rX: y\n":                             {"example.org", "example.orgx"},
 		"From: boss＠example.org\n":                                     {"example.org"},
 		"From: boss@[example.org]\n":                                   {"example.org"},
-		"From: boss@=?utf-8?b?ZXhhbXBsZS5vcmc=?=\n":                    {"=?utf-8?b?zxhhbxbszs5vcmc=?=", "example.org"},
+		"From: boss@=?utf-8?b?ZXhhbXBsZS5vcmc=?=\n":                    {"example.org"},
 		"From: =?utf-8?q?boss=40example=2Eorg?=\n":                     {"example.org"},
 		"From: Boss <boss@example.org。>\n":                             {"example.org"},
 		"From: Boss <boss@example.org\uff0e>\n":                        {"example.org"},
 		"From: Foo, Inc. <news@b.example>\n":                           {"b.example"}, // not valid, and clear to all
 		"From: news@b.example <news@b.example>\n":                      {"b.example"},
-		"From: Dr. A.B. <a@b.example>, x.y@d.example z\n":              {"b.example", "d.example"},
+		"From: Dr. A.B. <a@b.example>, x.y@d.example z\n":              {"b.example", "d.example", "d.examplez"},
 		"From: a@b.example, boss@example.org <mallory@evil.example>\n": {"b.example", "example.org", "evil.example"},
 	} {
-		if got := authorDomains(spooled(t, from+"\nbody\n").Header); !slices.Equal(got, want) {
+		if got := spooled(t, from+"\nbody\n").authorDomains(); !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", from, got, want)
+		}
+	}
+}
+
+// TestWhatReadersDisagreeOnIsReadInEveryWay has the forms that were found by comparing readers (tests/from_differential_test.go).
+func TestWhatReadersDisagreeOnIsReadInEveryWay(t *testing.T) {
+	for header, domain := range map[string]string{
+		"From: <\"ceo@fwd.test>\"@evil.example>\n":                              "fwd.test",
+		"From: Mallory (hi (there) <ceo@fwd.test> ) <a@evil.example>\n":         "fwd.test",
+		"From: a@evil.example (x)(y (z) <ceo@fwd.test>)\n":                      "fwd.test",
+		"From: x: a@evil.example; (ceo@fwd.test)\n":                             "fwd.test",
+		"From: x: a@evil.example (ceo@fwd.test);\n":                             "fwd.test",
+		"From: <\"ceo@fwd.test\n x\"@evil.example>\n":                           "fwd.test",
+		"From: \"ceo@fwd.test\n x\" <a@evil.example>\n":                         "fwd.test",
+		"From: Boss ceo@fwd.test\u2026\n":                                       "fwd.test",
+		"From: Boss ceo@fwd.test\u3000\n":                                       "fwd.test",
+		"From: Boss ceo@fwd.test\u2003\n":                                       "fwd.test",
+		"From: Boss ceo@fwd.test\u00a0x\n":                                      "fwd.test",
+		"From: ceo@fwd\ufeff.test\n":                                            "fwd.test",
+		"From: ceo@fwd\u00ad.test\u00a0x\n":                                     "fwd.test",
+		"From: ceo@fwd\u3002test\n":                                             "fwd.test",
+		"From: ceo@f\xe9wd.test\n":                                              "fwd.test",
+		"From: ceo@f\x00wd.test\n":                                              "fwd.test",
+		"From: ceo@fwd.test\x00.evil.example\n":                                 "fwd.test",
+		"X-A: b\rFrom: ceo@fwd.test\nFrom: a@evil.example\n":                    "fwd.test",
+		"X-A: b\r\rfrom\t: ceo@fwd.test\nFrom: a@evil.example\n":                "fwd.test",
+		"X-A: b\r\u00a0From: ceo@fwd.test\nFrom: a@evil.example\n":              "fwd.test",
+		"From: a@evil.example\r <ceo@fwd.test>\n":                               "fwd.test",
+		"From : ceo@fwd.test\n":                                                 "fwd.test",
+		"FROM\t \t:ceo@fwd.test\nFrom: a@evil.example\n":                        "fwd.test",
+		" From: ceo@fwd.test\nFrom: a@evil.example\n":                           "fwd.test",
+		"From: a@evil.example\nno colon\nFrom: ceo@fwd.test\n":                  "fwd.test",
+		"From: a@evil.example\nX Y: b\nfrom: Boss\n <ceo@fwd.test>\n":           "fwd.test",
+		"From: a@evil.example\n\r\nFrom: ceo@fwd.test\n":                        "fwd.test",
+		"From: a@evil.example\nFrom\x00: ceo@fwd.test\n":                        "fwd.test",
+		"From: a@evil.example\nFrom\r: ceo@fwd.test\n":                          "fwd.test",
+		"From: a@evil.example\nFrom\v: ceo@fwd.test\n":                          "fwd.test",
+		"From: a@evil.example\n\u00a0From: ceo@fwd.test\n":                      "fwd.test",
+		"From: \"Boss\"\n\f <ceo@fwd.test>\n":                                   "fwd.test",
+		"From: ceo@fwd.te(x (y) st <a@evil.example>\n":                          "fwd.te",
+		"From: <ceo@fwd.te)st>\n":                                               "fwd.test",
+		"From: <ceo@fwd.te<x>st>, a@evil.example\n":                             "fwd.texst",
+		"From: ceo@fwd. test x\n":                                               "fwd.test",
+		"From: ceo@fwd.te st\n":                                                 "fwd.test",
+		"From: ceo@fwd.te (x (y) st\n":                                          "fwd.test",
+		"From: =?utf-8?b?Y2Vv.QGZ3ZC50ZXN0?= x@ <a@evil.example>\n":             "fwd.test",
+		"From: a@evil.example, (x\"y)ceo@fwd.test\n":                            "fwd.test",
+		"From: <@fwd.test:a@evil.example>\n":                                    "fwd.test",
+		"From: <@evil.example,@evil.example:ceo@fwd.test>\n":                    "fwd.test",
+		"From: ceo@fwd.test@evil.example\n":                                     "fwd.test",
+		"From: \"Boss \\\" <ceo@fwd.test> \\\"\" <a@evil.example>\n":            "fwd.test",
+		"From: \"a\"ceo@fwd.test\"b\" <a@evil.example>\n":                       "fwd.test",
+		"From: Boss <ceo@fwd.test>, Mallory <a@evil.example>\n":                 "fwd.test",
+		"From: ceo@fwd.test <a@evil.example>\n":                                 "fwd.test",
+		"From: =?utf-8?q?x?= <ceo@fwd.test> <a@evil.example>\n":                 "fwd.test",
+		"From: a@evil.example\nX: y\nFrom: Boss\n <ceo@fwd.test>\nSubject: z\n": "fwd.test",
+	} {
+		if got := spooled(t, header+"\nbody\n").authorDomains(); !slices.Contains(got, domain) {
+			t.Errorf("%q: %q, without %s", header, got, domain)
+		}
+	}
+}
+
+// What all readers agree on is proved by what proves it: real mail has these forms.
+func TestOrdinaryFromFieldsHaveOneDomain(t *testing.T) {
+	for _, from := range []string{
+		"a@b.example", " a@b.example ", "<a@b.example>", "Alice <a@b.example>", "\"Alice\" <a@b.example>", "\"Alice\"<a@b.example>",
+		"\"Smith, Alice\" <a@b.example>", "Alice\n Smith\n\t<a@b.example>", "\"Alice \\\"Al\\\" Smith\" <a@b.example>", "Alice \"Al\" Smith <a@b.example>",
+		"\"bob@other.example\" <a@b.example>", "\"bob@other.example via List\" <a@b.example>", "\"'bob@other.example' via List\" <a@b.example>",
+		"\"Bob <bob@other.example>\" <a@b.example>", "\"Bob (bob@other.example)\" <a@b.example>", "\"@\" <a@b.example>",
+		"=?utf-8?q?M=C3=BCller?= <a@b.example>", "=?utf-8?q?M=C3=BCller,_Inc.?= <a@b.example>", "=?utf-8?q?x=40other.example?= <a@b.example>",
+		"=?utf-8?b?Ym9iQG90aGVyLmV4YW1wbGU=?= <a@b.example>", "=?utf-8?q?A:_x=40other.example?= <a@b.example>", "\"=?utf-8?q?x=40other.example?=\" <a@b.example>",
+		"=?utf-8?q?M=C3=BC?=\n =?utf-8?q?ller?= <a@b.example>", "Müller <a@b.example>", "M\xfcller <a@b.example>", "Alice\u00a0Smith\u2026 <a@b.example>",
+		"a@b.example (Alice)", "a@b.example (bob@other.example)", "Alice (Sales) <a@b.example>", "Alice (bob@other.example) <a@b.example>", "<a@b.example> (Alice)",
+		"a@b.example(Alice)", "a.b+c=d@b.example", "\"a b\"@b.example", "Dr. A.B. <a@b.example>", "O'Brien, Inc. <a@b.example>", "[List] Alice <a@b.example>",
+		"a@b.example <a@b.example>", "<a@b.example", "Alice <a@b.example>;", "a@b.example,", "Team: a@b.example, c@b.example;", "a@b.example, Carol <c@b.example>",
+		"Alice (Sales (EU)) <a@b.example>", "Alice <a @ b.example>", "a@(c)b.example", "Alice <a@b.example >",
+	} {
+		if got := spooled(t, "From: "+from+"\n\nFrom: ceo@fwd.test\n").authorDomains(); !slices.Equal(got, []string{"b.example"}) {
+			t.Errorf("%q: %q", from, got)
+		}
+	}
+	for from, want := range map[string]string{"a@bücher.example": "xn--bcher-kva.example", "Alice <a@mail.bücher.example>": "mail.xn--bcher-kva.example", "a@B.Example.": "b.example"} {
+		if got := spooled(t, "From: "+from+"\n\nbody\n").authorDomains(); !slices.Equal(got, []string{want}) {
+			t.Errorf("%q: %q", from, got)
 		}
 	}
 }
@@ -225,6 +310,12 @@ func TestAFromLineIsAFaultOfMasterCF(t *testing.T) {
 	if err := spooled(t, text).checkWhole(false); err != nil {
 		t.Errorf("by hand: %v", err)
 	}
+	// RFC 5322 section 4.5 allows blanks before the colon.
+	for _, field := range []string{"From : alice@b.example\n", "From \t : alice@b.example\n"} {
+		if m := spooled(t, field+"\nbody\n"); m.checkWhole(true) != nil || !slices.Equal(m.authorDomains(), []string{"b.example"}) {
+			t.Errorf("%q is a field: %v, %q", field, m.checkWhole(true), m.authorDomains())
+		}
+	}
 }
 
 // A milter that deletes header fields leaves them in the queue file and in ${size}.
@@ -266,7 +357,7 @@ func FuzzMessage(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer m.Close()
-		authorDomains(m.Header)
+		m.authorDomains()
 		var out bytes.Buffer
 		(content{added: dkim.Header{dkim.Field("X-Added: 1\r\n")}, message: m}).WriteTo(&out)
 		again, _ := dkim.SplitHeader(out.Bytes())

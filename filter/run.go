@@ -237,11 +237,17 @@ func (m *Message) checkWhole(fromPostfix bool) error {
 		return err
 	case last != '\n':
 		return &Failure{Reason: fmt.Sprintf("message cut short after %d octets", m.size)}
-	case bytes.HasPrefix(m.head, []byte("From ")):
+	case isFromLine(m.head):
 		// What we put on top of it would stand above the header, which would become a part of the body.
 		return &Failure{Kind: Configuration, Reason: "message starts with a From_ line: take F out of flags= in master.cf"}
 	}
 	return nil
+}
+
+// isFromLine tells whether a message starts with a From_ line, as mailbox files have it. A From: field with a blank before its colon is none.
+func isFromLine(head []byte) bool {
+	rest, ok := bytes.CutPrefix(head, []byte("From "))
+	return ok && !bytes.HasPrefix(bytes.TrimLeft(rest, " \t"), []byte(":"))
 }
 
 func (m *Message) lastOctet() (byte, error) {

@@ -23,20 +23,22 @@ const maxFields = 100_000
 type Message struct {
 	// Header is the message's header as it stands; nil if Oversized.
 	Header dkim.Header
-	// Oversized is set if the header does not end within 1 MiB, has more than 100,000 fields, or more than 64 KiB of From: fields.
+	// Oversized is set if the header does not end within 1 MiB, has more than 100,000 fields, or has too much in From: fields:
+	// more than 64 KiB, or 8 KiB that can be read in several ways.
 	Oversized bool
 	// EightBit is set if an octet has its high bit set.
 	EightBit bool
 	// LongestLine is the length of the longest line in octets, without its line end.
 	LongestLine int
 
-	authors []string       // see authorDomains
-	relaxed *dkim.BodyHash // see relaxedBody
-	line    int            // length of the line that is being read
-	head    []byte         // the first octets
-	file    *os.File       // the octets after head; nil if there are none
-	size    int64
-	bodyAt  int // where in head the body starts, with the empty line that precedes it, if there is one
+	fromValues []string       // see fromValues
+	authors    []string       // see authorDomains
+	relaxed    *dkim.BodyHash // see relaxedBody
+	line       int            // length of the line that is being read
+	head       []byte         // the first octets
+	file       *os.File       // the octets after head; nil if there are none
+	size       int64
+	bodyAt     int // where in head the body starts, with the empty line that precedes it, if there is one
 }
 
 // spool reads a message to its end: up to memory octets stay in memory (a header always does), the rest goes to a file in dir
@@ -55,23 +57,31 @@ func spool(r io.Reader, memory int64, dir string) (*Message, error) {
 	}
 	prefix := m.head[:min(len(m.head), maxHeader)]
 	header, n := dkim.SplitHeader(prefix)
+	m.fromValues = fromValues(header, prefix[n:])
 	isCut := m.size > int64(len(prefix)) && bytes.IndexByte(prefix[n:], '\n') < 0 // within a line that may be another field
-	if isCut || len(header) > maxFields || fromOctets(header) > maxFromInput {
-		m.Oversized = true
+	if isCut || len(header) > maxFields || tooMuchFrom(m.fromValues) {
+		m.Oversized, m.fromValues = true, nil
 	} else {
 		m.Header, m.bodyAt = header, n
 	}
 	return m, nil
 }
 
-// fromOctets is the size of all From: fields.
-func fromOctets(header dkim.Header) (n int) {
-	for _, field := range header {
-		if field.Is("From") {
-			n += len(field)
+// tooMuchFrom tells whether From: fields are longer than what is read of them: lists of authors can be long, but not what takes guessing.
+func tooMuchFrom(values []string) bool {
+	size, odd := 0, 0
+	for _, value := range values {
+		size += len(value)
+	}
+	if size <= maxOddFrom {
+		return false
+	}
+	for _, value := range values {
+		if _, ok := plainDomains(value); !ok {
+			odd += len(value)
 		}
 	}
-	return n
+	return size > maxFromInput || odd > maxOddFrom
 }
 
 // readHead fills head up to limit octets. It grows by doubling, so that a small message costs little.

@@ -4,7 +4,8 @@ set -eu
 
 packages='postfix postsrsd opendkim opendkim-tools python3 python3-dkim python3-nacl python3-spf python3-authres
 libmail-dkim-perl libnet-dns-perl swaks openssl procps gcc libc6-dev
-python3-prometheus-client python3-html5lib systemd-journal-remote xz-utils zstd bzip2'
+python3-prometheus-client python3-html5lib systemd-journal-remote xz-utils zstd bzip2
+python3-authheaders libmailtools-perl libemail-address-xs-perl rspamd'
 
 missing=
 for package in $packages; do
@@ -13,14 +14,27 @@ done
 # Check judges accounts: the tests need one that no other program uses.
 account=postmend-test
 id "$account" >/dev/null 2>&1 && account=
-[ -n "$missing$account" ] || exit 0
+# Node may come from elsewhere than Debian.
+command -v node >/dev/null || missing="$missing nodejs"
+command -v npm >/dev/null || missing="$missing npm"
+install_readers() {
+	cd "$(dirname "$0")/fromreaders"
+	[ -d node_modules/mailauth ] || npm ci --ignore-scripts --no-audit --no-fund
+}
+if [ -z "$missing$account" ]; then
+	install_readers
+	exit 0
+fi
 
 if [ "$(id -u)" != 0 ]; then
 	echo "The tests need, as root: apt-get install --no-install-recommends$missing; useradd --system $account" >&2
 	exit 1
 fi
 [ -z "$account" ] || useradd --system --user-group --home-dir /nonexistent --shell /usr/sbin/nologin "$account"
-[ -n "$missing" ] || exit 0
+if [ -z "$missing" ]; then
+	install_readers
+	exit 0
+fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update
 # The tests bring their own configuration of Postfix; none of these daemons is to start by itself.
@@ -28,3 +42,4 @@ command -v debconf-set-selections >/dev/null || apt-get install -y --no-install-
 echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
 # shellcheck disable=SC2086 # a list of words
 apt-get install -y --no-install-recommends $missing
+install_readers

@@ -24,6 +24,16 @@ func Need(t testing.TB, name string) string {
 	return ""
 }
 
+// NeedAnywhere is Need for a program that may come from elsewhere than Debian.
+func NeedAnywhere(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		Missing(t, name+" is not installed (make peers)")
+	}
+	return path
+}
+
 // NeedRoot ends a test that cannot run as an ordinary user, as Need does for a missing program.
 func NeedRoot(t testing.TB) {
 	t.Helper()
