@@ -49,11 +49,20 @@ func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sende
 	if lacking != nil {
 		for _, everywhere := range [...]string{"0.0.0.0/0", "::/0"} { // what no host may send for, this one may not
 			if status := ask(netip.MustParsePrefix(everywhere)).Status; status == authn.Pass || status == authn.TempError {
-				return transit{status: authn.TempError, unknown: lacking, ours: true}
+				return transit{status: authn.TempError, unknown: homeless(lacking), ours: true}
 			}
 		}
 	}
 	return found
+}
+
+// homeless is how a message is deferred if the addresses of this host are not known.
+func homeless(err error) *Failure {
+	if _, isDNS := errors.AsType[*net.DNSError](err); isDNS {
+		return dnsTrouble("addresses of this host: " + err.Error())
+	}
+	return &Failure{Kind: Configuration, Reason: "the addresses that mail leaves from are not known, see the mail log",
+		Err: fmt.Errorf("%w: set outbound_addresses", err)}
 }
 
 // outbound is where mail leaves from, as other hosts see it.
@@ -88,8 +97,17 @@ func parseOutbound(entries []string, hostname string) (o outbound, err error) {
 	return o, nil
 }
 
-// resolve gives all networks, and why there may be more of them; nil if that is all. Addresses that no other host can see are no answer.
-func (o outbound) resolve(ctx context.Context, resolver *authn.Resolver) ([]netip.Prefix, *Failure) {
+// Outbound gives the networks that mail leaves from as other hosts see them, by outbound_addresses. An error says why there may be more of them.
+func (c *Config) Outbound(ctx context.Context, resolver *authn.Resolver) ([]netip.Prefix, error) {
+	o, err := parseOutbound(c.OutboundAddresses, c.Hostname)
+	if err != nil {
+		return nil, err
+	}
+	return o.resolve(ctx, resolver)
+}
+
+// resolve is Outbound. Addresses that no other host can see are no answer. If DNS did not answer, the error is the resolver's.
+func (o outbound) resolve(ctx context.Context, resolver *authn.Resolver) ([]netip.Prefix, error) {
 	type answer struct {
 		addresses []netip.Addr
 		err       error
@@ -104,7 +122,7 @@ func (o outbound) resolve(ctx context.Context, resolver *authn.Resolver) ([]neti
 	}
 	asking.Wait()
 	networks := slices.Clone(o.networks)
-	var lacking *Failure
+	var lacking error
 	for i, name := range o.names {
 		found := false
 		for _, a := range answers[2*i : 2*i+2] {
@@ -113,13 +131,12 @@ func (o outbound) resolve(ctx context.Context, resolver *authn.Resolver) ([]neti
 					networks, found = append(networks, netip.PrefixFrom(ip, ip.BitLen())), true
 				}
 			}
-			if dnsError, ok := errors.AsType[*net.DNSError](a.err); a.err != nil && (!ok || !dnsError.IsNotFound) {
-				lacking = dnsTrouble("addresses of " + name)
+			if dnsError, ok := errors.AsType[*net.DNSError](a.err); ok && !dnsError.IsNotFound {
+				lacking = dnsError
 			}
 		}
 		if !found && lacking == nil {
-			lacking = &Failure{Kind: Configuration, Reason: "the addresses that mail leaves from are not known, see the mail log",
-				Err: errors.New(name + " has no public address in DNS: set outbound_addresses")}
+			lacking = errors.New(name + " has no public address in DNS")
 		}
 	}
 	return networks, lacking

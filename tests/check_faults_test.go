@@ -201,8 +201,9 @@ const keyRecord = "2026a._domainkey.example.org TXT v=DKIM1; k=rsa; p="
 // dnsFaults are in what is published.
 var dnsFaults = []misconfiguration{
 	{name: "no SPF record", zone: [2]string{"srs.example.org TXT v=spf1 mx -all", ""}, finding: "dns-spf", says: "has no SPF record"},
-	{name: "no SPF record, and a relayhost", zone: [2]string{"srs.example.org TXT v=spf1 mx -all", ""}, script: "pc -e relayhost=[relay.example.net]",
-		finding: "dns-spf", says: "relayhost [relay.example.net]"},
+	{name: "no SPF record, and a relayhost", script: "pc -e relayhost=[relay.example.net]",
+		zone: [2]string{"srs.example.org TXT v=spf1 mx -all", "relay.example.net A 192.0.2.10"}, finding: "dns-spf", says: "relayhost [relay.example.net]",
+		also: []string{"dns-outbound"}},
 	{name: "no SPF record of the hostname", zone: [2]string{"mx.example.org TXT v=spf1 a -all", ""}, finding: "dns-spf-hostname", says: "mx.example.org has no SPF record"},
 	{name: "an SPF record of the hostname for others", zone: [2]string{"mx.example.org TXT v=spf1 a -all", "mx.example.org TXT v=spf1 -all"}, finding: "dns-spf-hostname", says: "fail"},
 	{name: "an SPF record for nobody", zone: [2]string{"v=spf1 mx -all", "v=spf1 -all"}, finding: "dns-spf", says: "fail"},
@@ -221,7 +222,18 @@ var dnsFaults = []misconfiguration{
 	{name: "a reverse name that does not lead back", zone: [2]string{"10.2.0.192.in-addr.arpa PTR mx.example.org", "10.2.0.192.in-addr.arpa PTR host.example.net"},
 		finding: "dns-ptr", says: "host.example.net"},
 	{name: "a hostname without address", script: "pc -e proxy_interfaces=192.0.2.10",
-		zone: [2]string{"mx.example.org A 192.0.2.10\nmx.example.org AAAA 2001:db8::10\n", ""}, finding: "dns-hostname", says: "mx.example.org", also: []string{"dns-spf", "dns-ptr", "dns-spf-hostname"}},
+		zone: [2]string{"mx.example.org A 192.0.2.10\nmx.example.org AAAA 2001:db8::10\n", ""}, finding: "dns-hostname", says: "mx.example.org",
+		also: []string{"dns-spf", "dns-ptr", "dns-spf-hostname", "dns-outbound"}},
+	{name: "a relayhost whose addresses are not named", script: "pc -e relayhost=[relay.example.net]:587",
+		zone: [2]string{"mx.example.org A ", "relay.example.net A 192.0.2.10\nmx.example.org A "}, finding: "dns-outbound", says: "relay.example.net"},
+	{name: "a relay that SPF does not name", script: `pc -e relayhost=[relay.example.net]; c '1a outbound_addresses = ["198.51.100.0/28"]'`,
+		zone: [2]string{"mx.example.org A ", "relay.example.net A 192.0.2.10\nmx.example.org A "}, finding: "dns-spf", says: "198.51.100.0/28 is fail"},
+	{name: "an address that is not in DNS", script: "pc -e smtp_bind_address=192.0.2.99", finding: "dns-outbound", says: "192.0.2.99", also: []string{"dns-spf", "dns-spf-hostname"},
+		zone: [2]string{"mx.example.org A ", "host.example.org A 192.0.2.99\n99.2.0.192.in-addr.arpa PTR host.example.org\nmx.example.org A "}},
+	{name: "a hostname with a private address", zone: [2]string{"mx.example.org A 192.0.2.10\nmx.example.org AAAA 2001:db8::10\n", "mx.example.org A 10.0.0.1\n"},
+		finding: "dns-outbound", says: "no public address", byHand: true},
+	{name: "an outbound address that does not exist", script: `c '1a outbound_addresses = ["gone.example.org"]'`, zone: [2]string{"mx.example.org A ", "mx.example.org A "},
+		finding: "dns-outbound", says: "gone.example.org", byHand: true},
 }
 
 func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {

@@ -137,6 +137,10 @@ func (h *home) compose(o *setupOptions, c *postconf.Config, domains *setup.Domai
 	if h.config.TrustedNetworks, err = trustedNetworks(c); err != nil {
 		return err
 	}
+	h.config.OutboundAddresses = setup.Outbound(func(name string) string {
+		value, _ := c.Expand(name)
+		return value
+	})
 	h.config.SRS.Domain = o.srsDomain
 	if o.srsDomain == "" {
 		h.config.SRS.Domain = "srs." + domain
@@ -277,6 +281,7 @@ func configText(c *filter.Config) string {
 		networks = append(networks, network.String())
 	}
 	list("trusted_networks", networks)
+	list("outbound_addresses", c.OutboundAddresses)
 	fmt.Fprintf(&b, "\n[srs]\ndomain = %s\nsecrets_file = \"srs.secrets\"\n", tomlString(c.SRS.Domain))
 	fmt.Fprintf(&b, "\n[dkim]\ndefault_domain = %s\n", tomlString(c.DKIM.DefaultDomain))
 	for _, key := range c.DKIM.Keys {

@@ -12,6 +12,7 @@ import (
 
 	"postmend/filter/authn"
 	"postmend/filter/authn/dns"
+	"postmend/postfix/setup"
 )
 
 // published is what DNS says of us.
@@ -19,10 +20,14 @@ type published struct {
 	*own
 	hostname         string // what we greet with
 	addresses        []address
-	hostErr          error  // the hostname's addresses could not be found out
-	relayhost        string // where mail leaves through; "" if directly
-	srs              sender // of forwarded mail
-	helo             sender // of bounces: the hostname
+	named            []net.IPAddr   // the hostname's addresses in DNS
+	outbound         []netip.Prefix // where mail leaves from
+	outboundErr      error          // why there may be more of it
+	outboundMain     []string       // what main.cf tells of it
+	hostErr          error          // the hostname's addresses could not be found out
+	relayhost        string         // where mail leaves through; "" if directly
+	srs              sender         // of forwarded mail
+	helo             sender         // of bounces: the hostname
 	bouncesAreSigned bool
 	mx               []*net.MX
 	mxErr            error
@@ -31,7 +36,7 @@ type published struct {
 	dmarc            []publishedPolicy
 }
 
-// address is one that mail leaves from.
+// address is one of this host.
 type address struct {
 	ip        net.IP
 	names     []string
@@ -63,10 +68,10 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	var ips []net.IP
 	if host != nil {
 		ips = host.Addresses()
-		p.relayhost = host.Main("relayhost")
+		p.relayhost, p.outboundMain = host.Main("relayhost"), setup.Outbound(host.Main)
 	}
 	named, err := resolver.LookupIPAddr(ctx, p.hostname)
-	p.hostErr = err
+	p.named, p.hostErr = named, err
 	for _, a := range named {
 		if !a.IP.IsLoopback() && !slices.ContainsFunc(ips, a.IP.Equal) {
 			ips = append(ips, a.IP)
@@ -79,8 +84,11 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 		p.addresses[i].ip = ip
 		asking.Go(func() { p.addresses[i].ask(ctx, resolver) })
 	}
-	asking.Go(func() { p.srs.ask(ctx, resolver, p.hostname, p.addresses) })
-	asking.Go(func() { p.helo.ask(ctx, resolver, p.hostname, p.addresses) })
+	asking.Go(func() {
+		p.findOutbound(ctx, resolver, ips)
+		asking.Go(func() { p.srs.ask(ctx, resolver, p.hostname, p.outbound) })
+		asking.Go(func() { p.helo.ask(ctx, resolver, p.hostname, p.outbound) })
+	})
 	if p.srs.domain != "" {
 		asking.Go(func() { p.askMX(ctx, resolver) })
 	}
@@ -132,6 +140,8 @@ func (p *published) isOurs(ip net.IP) bool {
 var dnsRules = []Rule[*published]{
 	{Name: "dns-hostname", Severity: Error, OK: "the hostname has addresses",
 		Why: "receivers refuse mail from a host that greets with a name which does not exist, and nobody finds our MX", Judge: judgeHostAddress},
+	{Name: "dns-outbound", Severity: Warning, OK: "the addresses that mail leaves from are known",
+		Why: "without them nobody can tell whether SPF would pass mail that proves nothing: a forgery could pass, and mail is deferred", Judge: judgeOutbound},
 	{Name: "dns-ptr", Severity: Warning, OK: "our addresses have names that lead back to them",
 		Why: "large receivers refuse mail from addresses without (550 5.7.25)", Judge: judgePTR},
 	{Name: "dns-spf", Severity: Error, OK: "the SPF record of the SRS domain names the addresses that we send from",

@@ -17,21 +17,20 @@ type sender struct {
 	domain  string // "" for none
 	texts   []string
 	err     error
-	results []spf.Result // one for each address that mail leaves from
+	results []spf.Result // one for each of published.outbound; of a network, for its first address
 }
 
 // ask asks for the record, and evaluates it for each address.
-func (s *sender) ask(ctx context.Context, resolver *authn.Resolver, hostname string, addresses []address) {
+func (s *sender) ask(ctx context.Context, resolver *authn.Resolver, hostname string, outbound []netip.Prefix) {
 	if s.domain == "" {
 		return
 	}
-	s.results = make([]spf.Result, len(addresses))
+	s.results = make([]spf.Result, len(outbound))
 	var asking sync.WaitGroup
 	asking.Go(func() { s.texts, s.err = resolver.LookupTXT(ctx, s.domain) })
-	for i, a := range addresses {
+	for i, network := range outbound {
 		asking.Go(func() {
-			ip, _ := netip.AddrFromSlice(a.ip)
-			s.results[i] = spf.Check(ctx, resolver, spf.Query{IP: ip, HELO: hostname, Domain: s.domain})
+			s.results[i] = spf.Check(ctx, resolver, spf.Query{IP: network.Addr(), HELO: hostname, Domain: s.domain})
 		})
 	}
 	asking.Wait()
@@ -57,9 +56,10 @@ func judgeSPF(p *published) []Fault {
 	switch {
 	case faults != nil:
 		return faults
-	case p.relayhost != "":
-		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srs.domain + " has to name its addresses, which cannot be judged here", Severity: Note}}
-	case len(p.addresses) == 0:
+	case p.relayIsUnknown():
+		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srs.domain +
+			" has to name its addresses, which cannot be judged until outbound_addresses names them", Severity: Note}}
+	case len(p.outbound) == 0:
 		return []Fault{{What: "the SPF record of " + p.srs.domain + " is not judged: no address that mail leaves from is known", Severity: Note}}
 	}
 	return nil
@@ -84,18 +84,18 @@ func (p *published) judgeSender(s *sender, mechanism string) []Fault {
 		return []Fault{{What: fmt.Sprintf("%s has %d SPF records, and the result is permerror: publish one in their place", s.domain, len(records)), Publish: p.spfRecord(s, mechanism)}}
 	case len(records) == 0:
 		fault := Fault{What: s.domain + " has no SPF record", Publish: p.spfRecord(s, mechanism)}
-		if p.relayhost != "" {
+		if p.relayIsUnknown() {
 			fault.What += "; put the addresses of relayhost " + p.relayhost + ", or the include: that its operator names, before -all"
 		}
 		return []Fault{fault}
-	case p.relayhost != "":
+	case p.relayIsUnknown():
 		return nil
 	}
 	var faults []Fault
 	for i, result := range s.results {
-		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", s.domain, p.addresses[i].ip, result.Status, result.Reason)
+		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", s.domain, nameOf(p.outbound[i]), result.Status, result.Reason)
 		switch {
-		case result.Status == spf.Pass || p.addresses[i].ip.IsPrivate():
+		case result.Status == spf.Pass || p.outbound[i].Addr().IsPrivate():
 		case result.Status == spf.TempError:
 			faults = append(faults, Fault{What: what, Severity: Warning})
 		default:
@@ -105,21 +105,21 @@ func (p *published) judgeSender(s *sender, mechanism string) []Fault {
 	return faults
 }
 
-// spfRecord is a record that names all our addresses: the one that is there with what it lacks, or a new one.
+// spfRecord is a record that names all that mail leaves from: the one that is there with what it lacks, or a new one.
 func (p *published) spfRecord(s *sender, mechanism string) string {
 	var missing []string
 	isBroken := false
 	for i, result := range s.results {
 		isBroken = isBroken || result.Status == spf.PermError
-		if ip := p.addresses[i].ip; result.Status != spf.Pass && !ip.IsPrivate() {
+		if network := p.outbound[i]; result.Status != spf.Pass && !network.Addr().IsPrivate() {
 			kind := "ip6:"
-			if ip.To4() != nil {
+			if network.Addr().Is4() {
 				kind = "ip4:"
 			}
-			missing = append(missing, kind+ip.String())
+			missing = append(missing, kind+nameOf(network))
 		}
 	}
-	if missing == nil || p.relayhost != "" {
+	if missing == nil || p.relayIsUnknown() {
 		missing = []string{mechanism}
 	}
 	text := "v=spf1 " + strings.Join(missing, " ")

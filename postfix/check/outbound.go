@@ -1,0 +1,72 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"postmend/filter/authn"
+)
+
+// findOutbound finds out where mail leaves from: what outbound_addresses says, or else the addresses of this host.
+func (p *published) findOutbound(ctx context.Context, resolver *authn.Resolver, ours []net.IP) {
+	networks, err := p.config.Outbound(ctx, resolver)
+	p.outboundErr = err
+	if len(p.config.OutboundAddresses) > 0 {
+		p.outbound = networks
+		return
+	}
+	for _, address := range ours {
+		ip, _ := netip.AddrFromSlice(address)
+		p.outbound = append(p.outbound, netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen()))
+	}
+}
+
+// nameOf writes an address alone where the network has no other.
+func nameOf(network netip.Prefix) string {
+	if network.IsSingleIP() {
+		return network.Addr().String()
+	}
+	return network.String()
+}
+
+// relayIsUnknown tells whether mail leaves from addresses that nobody has named.
+func (p *published) relayIsUnknown() bool {
+	return p.relayhost != "" && len(p.config.OutboundAddresses) == 0
+}
+
+// judgeOutbound finds where the filter takes other addresses for this host's than those that mail leaves from.
+func judgeOutbound(p *published) []Fault {
+	var set *Edit
+	if len(p.outboundMain) > 0 {
+		set = p.addTo("outbound_addresses", p.outboundMain...)
+	}
+	configured := len(p.config.OutboundAddresses) > 0
+	switch dnsError, isDNS := errors.AsType[*net.DNSError](p.outboundErr); {
+	case isDNS:
+		return p.unknown(dnsError.Name, p.outboundErr)
+	case p.outboundErr != nil && configured:
+		return []Fault{{What: "outbound_addresses: " + p.outboundErr.Error() + ": correct the name, or write the addresses"}}
+	case configured:
+		return nil
+	case p.relayhost != "":
+		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": name the addresses that it sends from in outbound_addresses", Edit: set}}
+	case p.outboundErr != nil:
+		return []Fault{{What: p.outboundErr.Error() + ", and outbound_addresses is not set: name the addresses there that other hosts see", Edit: set}}
+	}
+	var missing []string
+	for _, known := range p.outboundMain {
+		ip := net.ParseIP(known)
+		if !slices.ContainsFunc(p.named, func(a net.IPAddr) bool { return a.IP.Equal(ip) }) {
+			missing = append(missing, known)
+		}
+	}
+	if len(missing) > 0 {
+		return []Fault{{What: "mail leaves from " + strings.Join(missing, ", ") + " by main.cf, and DNS has other addresses for " + p.hostname +
+			": name all that mail leaves from in outbound_addresses", Edit: set}}
+	}
+	return nil
+}
