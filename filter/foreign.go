@@ -17,7 +17,7 @@ import (
 //   - DNS trouble that could change the plan keeps the message in the queue, but not for ever.
 func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	if msg.oversized {
-		d.because("header is too long to be read: forwarded as it came")
+		d.because(Unread)
 		return deliver, nil
 	}
 	if msg.proven.Temporary() && msg.patient {
@@ -28,14 +28,14 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine || msg.proven.DMARC.Policy == authn.PolicyReject
 	if !authentic {
 		if p.claimsOurs(env, msg) {
-			d.because("From: is in %s, aligned with a domain of ours, and nothing proves that it comes from there", strings.Join(msg.authors, ", "))
+			d.because(OwnDomainClaimed, strings.Join(msg.authors, ", "))
 			return p.forgedOwnDomain(d, env, msg, strict)
 		}
 		// After dns_patience, what DNS did not tell is no failure: mail is not refused for it.
 		if strict && msg.proven.DMARC.Status != authn.TempError {
 			return p.failedDMARC(d, env, msg)
 		}
-		d.because("From: stays: DMARC is %s on arrival, neither a pass nor a failure that its domain minds", msg.proven.DMARC.Status)
+		d.because(FromUnproved, msg.proven.DMARC.Status)
 	}
 
 	d.SignAs = p.defaultSigner
@@ -56,13 +56,13 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 // mendSender is rewriteSender for mail from outside. A sender that stays by rewriteSender's rules must not vouch for the message; one that is
 // rewritten anyway does not, and nothing has to be asked about it.
 func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *Failure {
-	rewritten, stays, err := p.srsSender(env.Sender)
+	rewritten, why, err := p.srsSender(env.Sender)
 	if err == nil && rewritten == "" {
 		if done, err := p.disownSender(d, env, msg); done || err != nil {
 			return err
 		}
 	}
-	d.send(rewritten, stays)
+	d.send(rewritten, why)
 	return err
 }
 
@@ -90,7 +90,7 @@ func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict b
 	}
 	done, err := p.disownSender(d, env, msg)
 	if !done {
-		d.because("forwarded as it came")
+		d.because(Unchanged)
 	}
 	return deliver, err
 }
@@ -187,17 +187,17 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return deliver, &Failure{Kind: Policy, Code: "5.7.1",
 			Reason: fmt.Sprintf("DMARC failed, and the policy of the From: domain is %s", msg.proven.DMARC.Policy)}
 	case "discard":
-		d.because("DMARC failed on arrival: discarded, as on_dmarc_fail says")
+		d.because(FailedDiscarded)
 		return discard, nil
 	}
 	if err := p.seal(d, msg); err != nil {
 		return deliver, err
 	}
 	if msg.proven.DMARC.Policy == authn.PolicyQuarantine {
-		d.because("DMARC failed on arrival: not signed")
+		d.because(FailedUnsigned)
 		return deliver, p.mendSender(d, env, msg)
 	}
-	d.because("DMARC failed on arrival: forwarded as it came")
+	d.because(FailedUnchanged)
 	_, err := p.disownSender(d, env, msg)
 	return deliver, err
 }
@@ -210,14 +210,14 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 		return nil
 	}
 	if obstacle := msg.proven.chain.Obstacle(); obstacle != "" {
-		d.because("not sealed: nothing can be added to the ARC chain: %s", obstacle)
+		d.because(UnsealedChain, obstacle)
 		return nil
 	}
 	if msg.proven.ARC.Status == dkim.TempError {
 		if msg.patient {
 			return dnsTrouble("ARC: " + msg.proven.ARC.Reason)
 		}
-		d.because("not sealed: DNS does not tell whether the ARC chain holds")
+		d.because(UnsealedDNS)
 		return nil
 	}
 	d.Seal = true
@@ -248,11 +248,11 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 	}
 	sender, err := p.srs.Forward(env.Sender)
 	if err != nil {
-		d.because("sender stays: %v", err)
+		d.because(SenderUnusable, err)
 		return false, nil
 	}
 	d.Sender = sender
-	d.because("sender rewritten by SRS: %s %s", domainOf(env.Sender), why)
+	d.because(SenderDisowned, domainOf(env.Sender), why)
 	return true, nil
 }
 
@@ -263,31 +263,31 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 	force := p.forceMunge.has(author) || p.dmarc.MungeFrom == "always"
 	switch {
 	case p.forbidMunge.has(author):
-		d.because("From: stays: forbid_munge has %s", author)
+		d.because(FromForbidden, author)
 		return
 	case force:
-		d.because("From: rewritten, as the configuration says")
+		d.because(FromForced)
 	case p.dmarc.MungeFrom == "never":
-		d.because("From: stays: munge_from is never")
+		d.because(FromNever)
 		return
 	case !strict:
-		d.because("From: stays: the policy of %s is neither quarantine nor reject", author)
+		d.because(FromPolicyNone, author)
 		return
 	case d.SignAs == author:
-		d.because("From: stays: %s is ours to sign for, and DMARC passed on arrival", author)
+		d.because(FromOwnKey, author)
 		return
 	default:
 		survivor, why := p.survivor(msg)
 		if survivor != "" {
-			d.because("From: stays: the signature of %s still holds at the next hop, which is assumed to take 8-bit mail as it is", survivor)
+			d.because(FromSurvivor, survivor)
 			return
 		}
-		d.because("From: rewritten: %s, and the policy of %s is %s", why, author, msg.proven.DMARC.Policy)
+		d.because(FromRewritten, why, author, msg.proven.DMARC.Policy)
 	}
 	d.From, d.SignAs = p.newAuthor(d)
 	if d.From == "" {
 		d.SignAs = p.defaultSigner
-		d.because("From: stays after all: neither from_address nor the alias is in a domain for which we hold a key")
+		d.because(FromNoAddress)
 		return
 	}
 	d.foldFor(msg)
@@ -311,7 +311,7 @@ func (p *policy) newAuthor(d *Delivery) (address, signer string) {
 				return candidate, signer
 			}
 		} else if candidate != "" {
-			d.because("%q cannot be the new author: %v", candidate, err)
+			d.because(FromCandidate, candidate, err)
 		}
 	}
 	return "", ""
@@ -326,14 +326,14 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 		forbids := func(name string) bool { return names(signature, name) > msg.occurrences[name] }
 		if d.SignAs != "" && forbids("dkim-signature") {
 			d.SignAs = ""
-			d.because("not signed: the author's signature forbids another DKIM-Signature")
+			d.because(UnsignedForbidden)
 		}
 		if d.Stamp && forbids("authentication-results") {
 			d.Stamp = false
 		}
 		if d.Seal && (forbids("arc-seal") || forbids("arc-message-signature") || forbids("arc-authentication-results")) {
 			d.Seal = false
-			d.because("not sealed: the author's signature forbids more ARC fields")
+			d.because(UnsealedForbidden)
 		}
 		if d.Trace && (forbids("x-forwarded-to") || forbids("x-forwarded-for")) {
 			d.Trace = false

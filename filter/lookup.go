@@ -18,7 +18,7 @@ func (f *Filter) Forward(sender string) (rewritten, why string, err error) {
 		return "", "", failure
 	}
 	if d.Sender == sender {
-		return "", d.Reasons[0], nil
+		return "", d.Reasons[0].Text, nil
 	}
 	return d.Sender, "", nil
 }

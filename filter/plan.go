@@ -2,7 +2,6 @@ package filter
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -61,11 +60,11 @@ type Delivery struct {
 	// Forecast is nil for what stays on this side.
 	Forecast *Forecast `json:"forecast,omitempty"`
 	// Reasons tell a person why, in the order of the decisions.
-	Reasons []string `json:"reasons,omitempty"`
+	Reasons []Reason `json:"reasons,omitempty"`
 }
 
-func (d *Delivery) because(format string, args ...any) {
-	d.Reasons = append(d.Reasons, fmt.Sprintf(format, args...))
+func (d *Delivery) because(cause Cause, about ...any) {
+	d.Reasons = append(d.Reasons, cause.about(about...))
 }
 
 // policy is what the configuration decides, ready for use. Nothing in it depends on a message.
@@ -133,15 +132,15 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
 				// One exit status speaks for all recipients. Handed back as it is, this one is refused by Postfix,
 				// which knows no such user in the SRS domain, and the others are not touched by it.
-				delivery.because("%s is left to Postfix to refuse: %s", recipient.Address, err.Reason)
+				delivery.because(SRSLeftToPostfix, recipient.Address, err.Reason)
 			} else if err != nil {
 				refusal = err
 			} else {
-				delivery.because("%s is a valid SRS address of ours", recipient.Address)
+				delivery.because(SRSValid, recipient.Address)
 				recipient.Address = original
 			}
 		} else if class == Reversed {
-			delivery.because("%s, a valid SRS address of ours, was reversed before", recipient.Original)
+			delivery.because(SRSTakenBack, recipient.Original)
 		}
 		delivery.Recipients = append(delivery.Recipients, recipient)
 	}
@@ -161,7 +160,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			return Plan{Refusal: err}
 		case err != nil:
 			// One exit status speaks for all recipients, and the others are to have the message.
-			delivery.because("would be refused (%s), were there not other recipients", err.Reason)
+			delivery.because(ForOthers, err.Reason)
 		case verdict == discard:
 			plan.Discarded = append(plan.Discarded, *delivery)
 			continue
@@ -267,10 +266,10 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 		_, err := p.disownSender(d, env, msg)
 		return deliver, err
 	case d.Class == Local:
-		d.because("delivered on this side: handed back as it came")
+		d.because(StaysHere)
 		return deliver, nil
 	case msg.mended:
-		d.because("mended before postsuper requeued it: handed back as it came")
+		d.because(Requeued)
 		return deliver, nil
 	case !env.isOurs(p.trusted):
 		return p.mendForeign(d, env, msg)
@@ -289,7 +288,7 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 func (d *Delivery) foldFor(msg facts) {
 	if msg.longestLine > maxTransportLine {
 		d.Fold = true
-		d.because("a line of %d octets is folded before we sign, as smtp(8) would fold it on the way", msg.longestLine)
+		d.because(Folded, msg.longestLine)
 	}
 }
 
@@ -310,44 +309,44 @@ func (p *policy) authorSigner(authors []string) string {
 // rewriteSender gives a remote delivery a sender for which this host may send. Where SRS has no answer the sender stays:
 // SPF will not pass at the next hop, but bounces find their way home.
 func (p *policy) rewriteSender(d *Delivery, env *Envelope) *Failure {
-	rewritten, stays, err := p.srsSender(env.Sender)
-	d.send(rewritten, stays)
+	rewritten, why, err := p.srsSender(env.Sender)
+	d.send(rewritten, why)
 	return err
 }
 
-// send gives a delivery its rewritten sender, or the reason why it stays.
-func (d *Delivery) send(rewritten, stays string) {
+// send gives a delivery its rewritten sender, if there is one.
+func (d *Delivery) send(rewritten string, why Reason) {
 	if rewritten != "" {
-		d.Sender, stays = rewritten, "sender rewritten by SRS"
+		d.Sender = rewritten
 	}
-	if stays != "" {
-		d.Reasons = append(d.Reasons, stays)
+	if why.Text != "" {
+		d.Reasons = append(d.Reasons, why)
 	}
 }
 
-// srsSender gives the SRS form of a sender, or the reason why it stays.
-func (p *policy) srsSender(sender string) (rewritten, stays string, failure *Failure) {
+// srsSender gives the SRS form of a sender, "" if the sender stays, and why.
+func (p *policy) srsSender(sender string) (rewritten string, why Reason, failure *Failure) {
 	domain := domainOf(sender)
 	switch {
 	case sender == "":
-		return "", "the null sender stays", nil
+		return "", SenderNull.about(), nil
 	case p.srsDomain == "":
-		return "", "sender stays: no [srs] is configured", nil
+		return "", SenderWithoutSRS.about(), nil
 	case domain == "" || p.local.has(domain) && domain != p.srsDomain:
-		return "", "sender stays: its domain is local", nil
+		return "", SenderLocal.about(), nil
 	case domain == p.srsDomain:
-		return "", "sender stays: it is in our SRS domain already", nil
+		return "", SenderOwnSRS.about(), nil
 	case p.srsError != nil:
-		return "", "", srsUnusable(p.srsError)
+		return "", Reason{}, srsUnusable(p.srsError)
 	}
 	rewritten, err := p.srs.Forward(sender)
 	switch {
 	case err == nil && strings.ContainsAny(sender[:strings.LastIndexByte(sender, '@')], "@%!"):
-		return "", "sender stays: Postfix would refuse bounces to its SRS form, for an @, % or ! before the last @ reads as routing by the sender", nil
+		return "", SenderRouted.about(), nil
 	case errors.Is(err, srs.ErrTooLong):
-		return "", "sender stays: its SRS form would have more than 64 octets before the @", nil
+		return "", SenderTooLong.about(), nil
 	case err != nil:
-		return "", "sender stays: " + err.Error(), nil
+		return "", SenderUnusable.about(err), nil
 	}
-	return rewritten, "", nil
+	return rewritten, SenderRewritten.about(), nil
 }

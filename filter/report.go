@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ type Report struct {
 	known    facts
 	signers  []string
 	sealer   string
-	notes    []string
+	reasons  []Reason
 	result   string
 }
 
@@ -29,14 +30,16 @@ func newReport(env *Envelope) *Report {
 
 func (r *Report) planned(plan Plan, known facts) {
 	r.plan, r.known = plan, known
-	for _, d := range plan.Deliveries {
+	for _, d := range slices.Concat(plan.Deliveries, plan.Discarded) {
 		if d.Class != Local && d.Class != Reversed {
-			r.notes = append(r.notes, d.Reasons...)
+			r.reasons = append(r.reasons, d.Reasons...)
 		}
 	}
 }
 
-func (r *Report) note(text string) { r.notes = append(r.notes, text) }
+func (r *Report) note(cause Cause, about ...any) {
+	r.reasons = append(r.reasons, cause.about(about...))
+}
 
 func (r *Report) signed(keys []*dkim.Key) {
 	for _, key := range keys {
@@ -51,7 +54,9 @@ func (r *Report) handedOver(results []reinject.Result) {
 		if result.QueueID != "" {
 			r.queueIDs = append(r.queueIDs, result.QueueID)
 		}
-		r.notes = append(r.notes, result.Warnings...)
+		for _, warning := range result.Warnings {
+			r.note(NextHop, warning)
+		}
 	}
 }
 
@@ -70,7 +75,8 @@ func (r *Report) finish(err error) {
 	if failure.Temporary() {
 		r.result = "deferred"
 	}
-	r.note(failure.Error())
+	// At night, the cause is read first.
+	r.reasons = slices.Insert(r.reasons, 0, Failed.about(failure.Error()))
 }
 
 // Summary says in a few words what became of a message that was dealt with, for the status line.
@@ -125,8 +131,23 @@ func (r *Report) String() string {
 	put("result", r.result)
 	put("queued_as", strings.Join(r.queueIDs, ","))
 	put("time", fmt.Sprintf("%.3fs", r.elapsed.Seconds()))
-	put("notes", strings.Join(r.notes, "; "))
+	codes, texts := r.because()
+	put("why", strings.Join(codes, ","))
+	put("notes", strings.Join(texts, "; "))
 	return strings.TrimSuffix(line.String(), " ")
+}
+
+// because gives the reasons, each once: their codes, by which programs read the line, and their texts.
+func (r *Report) because() (codes, texts []string) {
+	for _, reason := range r.reasons {
+		if code := reason.Cause.Code(); !slices.Contains(codes, code) {
+			codes = append(codes, code)
+		}
+		if !slices.Contains(texts, reason.Text) {
+			texts = append(texts, reason.Text)
+		}
+	}
+	return codes, texts
 }
 
 // logValue bounds a value and quotes it if it needs to be.

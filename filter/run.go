@@ -114,7 +114,7 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, report
 	}
 	defer m.Close()
 	if short := m.shortfall(env.Size); short != "" {
-		report.note(short)
+		report.note(CutShort, short)
 	}
 	report.planned(plan, known)
 	if plan.Refusal != nil {
@@ -307,7 +307,7 @@ func (f *Filter) mend(m *Message, d Delivery, known facts, utf8 bool, report *Re
 		if header, err := rewriteFrom(leaving.remaining(), d.From, utf8 && m.EightBit); err == nil {
 			leaving.header = header
 		} else {
-			report.note("From: stays after all: " + err.Error())
+			report.note(FromUnwritable, err)
 		}
 	}
 	if d.Fold {

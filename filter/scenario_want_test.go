@@ -227,7 +227,7 @@ func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern,
 		header, _, _ := strings.Cut(l.text, "\n\n")
 		return header + "\n", true, true
 	case "because":
-		return strings.Join(d.Reasons, "; ") + fmt.Sprint("; ", o.err), true, true
+		return fmt.Sprint(d.Reasons, "; ") + fmt.Sprint("; ", o.err), true, true
 	case "receiver":
 		return o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text), false, true
 	}

@@ -24,7 +24,7 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report)
 	}
 	signatures, err := leaving.sign(keys, f.now())
 	if errors.Is(err, dkim.ErrUnsignable) {
-		report.note(err.Error())
+		report.note(UnsignedInvalid, err)
 		return nil
 	} else if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (f *Filter) seal(leaving *content, key *dkim.Key, proven proof, report *Rep
 		Now:     f.now(),
 	})
 	if errors.Is(err, dkim.ErrUnsignable) {
-		report.note("not sealed: " + err.Error())
+		report.note(UnsealedInvalid, err)
 		return nil
 	} else if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (f *Filter) keysFor(d Delivery, report *Report) (keys []*dkim.Key, sealing 
 			return nil, nil, fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA", selector)
 		}
 	}
-	report.note("not sealed: " + f.config.ARC.Domain + " has no RSA key")
+	report.note(UnsealedNoKey, f.config.ARC.Domain)
 	return keys, nil, nil
 }
 

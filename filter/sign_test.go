@@ -49,7 +49,8 @@ func TestTheKeyThatSeals(t *testing.T) {
 		for _, signer := range []string{"", "example.org"} {
 			report := newReport(&Envelope{})
 			_, sealing, err := f.keysFor(Delivery{SignAs: signer, Seal: true}, report)
-			got, trouble := "", strings.Join(report.notes, "")
+			_, texts := report.because()
+			got, trouble := "", strings.Join(texts, "")
 			if sealing != nil {
 				got = sealing.RecordName()
 			}

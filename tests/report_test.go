@@ -295,10 +295,10 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 		"full@example.org 0 0 1 full=1", "gmail-dmarc@example.org 0 0 3 dmarc=3", "grey@example.org 1 0 0", "microsoft-dmarc@example.org 0 0 1 dmarc=1",
 		"neither@example.org 0 0 1 unauthenticated=1", "nobody@example.org 0 0 3 mailbox=3", "odd@example.org 0 0 1 other=1", "ok@example.org 3 0 1 own=1",
 		"ptr@example.org 0 0 1 ptr-tls=1", "spam@example.org 0 0 2 content=2", "spf@example.org 0 0 1 spf=1")
-	wantAdvice(t, got, "kept.example", "From: was not rewritten (munge_from is never)")
+	wantAdvice(t, got, "kept.example", `From: was not rewritten (munge_from is "never")`)
 	wantAdvice(t, got, "munged.example", "From: was rewritten to an address in example.org")
-	wantAdvice(t, got, "failed.example", "failed DMARC when they arrived")
-	wantAdvice(t, got, "silent.example", "sender in srs.example.org: its SPF record")
+	wantAdvice(t, got, "failed.example", "had failed DMARC when they arrived")
+	wantAdvice(t, got, "silent.example", "sender in srs.example.org, whose SPF record")
 	wantAdvice(t, got, "silent.example", "signed as example.org/rsa")
 	if n := strings.Count(string(log), "/pipe["); got.Filter.Runs == 0 || got.Filter.Runs > n || got.Filter.Median <= 0 || got.Program.Runs == 0 {
 		t.Errorf("filter %+v, postmend %+v, %d lines of pipe(8)", got.Filter, got.Program, n)
@@ -349,7 +349,7 @@ func (f *forwarder) checkStrictDomains(list, log string) {
 	cmd := exec.Command(f.program, "explain", "-c", f.config, "-f", "a@kept.example", "--client-address", "192.0.2.25",
 		"--original-recipient", "alias@example.org", "--", "b@mail.example.com")
 	cmd.Stdin = strings.NewReader("From: a@kept.example\n\nHello.\n")
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "From: rewritten, as the configuration says") {
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "From: rewritten: the configuration requires it") {
 		f.t.Errorf("with the list as force_munge_file: %v\n%s", err, out)
 	}
 }

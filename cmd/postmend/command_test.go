@@ -406,8 +406,8 @@ func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
 		{"a list that rewrites From:", "", "127.0.0.1", own, "", []string{"class outgoing", "signed as example.org"}},
 		{"by way of a client, with a milter's results", `trusted_authserv_ids = ["milter.example.org"]`, "192.0.2.80", foreign, arrived,
 			[]string{"class forwarded", "leaves with <SRS0=", "because From: rewritten", "signed as example.org", "ARC set added"}},
-		{"by way of a client, without", "", "192.0.2.80", foreign, "", []string{"DMARC fail", "forwarded as it came"}},
-		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "", []string{"DMARC fail", "forwarded as it came", "leaves with <alice@b.example>"}},
+		{"by way of a client, without", "", "192.0.2.80", foreign, "", []string{"DMARC fail", "forwarded unchanged"}},
+		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "", []string{"DMARC fail", "forwarded unchanged", "leaves with <alice@b.example>"}},
 		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "", []string{"refused From: is in a domain of ours"}},
 	} {
 		w := newWorld(t, "[srs]", "resolver = \""+dns.Addr()+"\"\n"+c.settings+"\n[srs]")

@@ -2,9 +2,11 @@ package maillog
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
+	"postmend/filter"
 	"postmend/postfix"
 )
 
@@ -18,10 +20,13 @@ type Mend struct {
 	NewFrom    string // in a rewritten From:
 	Signed     string
 	Result     string
-	Notes      string
-	Seconds    float64 // that the run took
+	Why        []string // codes of filter.Cause; nil in the lines of versions that had none
+	Seconds    float64  // that the run took
 	queuedAs   []string
 }
+
+// Has tells whether postmend gave a cause, by its code.
+func (m *Mend) Has(cause filter.Cause) bool { return slices.Contains(m.Why, cause.Code()) }
 
 // maxValue bounds what is kept of a value, in octets. postmend logs no longer ones.
 const maxValue = 600
@@ -70,8 +75,8 @@ func parseMend(text []byte) *Mend {
 			m.queuedAs = strings.Split(value, ",")
 		case "time":
 			m.Seconds, _ = strconv.ParseFloat(strings.TrimSuffix(value, "s"), 64)
-		case "notes":
-			m.Notes = value
+		case "why":
+			m.Why = strings.Split(value, ",")
 		}
 	}
 	for n, count := range counts {

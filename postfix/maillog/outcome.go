@@ -53,6 +53,8 @@ type Outcome struct {
 	Expired bool
 	// ByFilter is set if postmend refused or deferred it, not a receiver.
 	ByFilter bool
+	// FromLocal is set if local(8) sent the message on, for an alias(5) or a .forward file.
+	FromLocal bool
 	// Mend is what postmend logged; nil if it did not see the message.
 	Mend *Mend
 }
@@ -139,6 +141,7 @@ func (t *Tracker) outcome(root, m *message, r *recipient) Outcome {
 			continue
 		}
 		o.Deferrals += via.deferrals
+		o.FromLocal = o.FromLocal || via.passed
 		if via.original != "" {
 			o.Alias = via.original
 		} else if via.to != r.to && !isSRS(via.to) {
@@ -177,6 +180,10 @@ func kindOf(o *Outcome, root, m *message, r *recipient) Kind {
 		case "forwarded", "bounce":
 			return Forwarded
 		case "outgoing":
+			// A user's own sender needs no SRS: this one is somebody else's, and a local program, such as Sieve, sent it on.
+			if isSRS(o.Mend.Sender) {
+				return Forwarded
+			}
 			return Outgoing
 		case "local":
 			return Local

@@ -259,7 +259,7 @@ func (t *Tracker) mended(e *entry) {
 	}
 	m := t.get(e.id)
 	if len(m.mends) < maxMends {
-		t.charge(m, 200+len(mend.Notes))
+		t.charge(m, mendCost)
 		m.mends = append(m.mends, mend)
 	}
 	for _, id := range mend.queuedAs {
@@ -269,6 +269,9 @@ func (t *Tracker) mended(e *entry) {
 		}
 	}
 }
+
+// mendCost is what a line of postmend's takes, roughly, in octets.
+const mendCost = 500
 
 // maxMends bounds the runs that are remembered of a message; each recipient has one.
 const maxMends = 16

@@ -129,6 +129,17 @@ func TestMessagesAreFollowedToTheirEnd(t *testing.T) {
 			postfix/smtp[4]: 4F1A2B3C4E: to=<bob@b.example>, orig_to=<box@example.org>, relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.1.1, status=bounced (host said: 550 5.1.1 no)
 			postfix/qmgr[3]: 4F1A2B3C4E: removed`,
 			[]string{"forwarded refused: <alice@sender.example> to <bob@b.example> by <box@example.org>"}},
+		{"a Sieve redirect: a local program submits it with a stranger's sender", `
+			postfix/pickup[1]: 4F1A2B3C4D: uid=5000 from=<alice@sender.example>
+			postfix/qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, size=512, nrcpt=1 (queue active)
+			postmend[9]: 4F1A2B3C4D: classes=outgoing:1 from=<alice@sender.example> sender=<SRS0=vmyz=2W=sender.example=alice@srs.example.org> result=queued queued_as=4F1A2B3C4E time=0.006s why=sender-rewritten
+			postfix/reinject/smtpd[1]: 4F1A2B3C4E: client=localhost[127.0.0.1], orig_queue_id=4F1A2B3C4D
+			postfix/qmgr[3]: 4F1A2B3C4E: from=<SRS0=vmyz=2W=sender.example=alice@srs.example.org>, size=812, nrcpt=1 (queue active)
+			postfix/pipe[4]: 4F1A2B3C4D: to=<bob@b.example>, relay=postmend, delay=1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 queued as 4F1A2B3C4E))
+			postfix/qmgr[3]: 4F1A2B3C4D: removed
+			postfix/smtp[4]: 4F1A2B3C4E: to=<bob@b.example>, relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.7.1, status=bounced (host said: 550 5.7.1 no)
+			postfix/qmgr[3]: 4F1A2B3C4E: removed`,
+			[]string{"forwarded refused: <alice@sender.example> to <bob@b.example>"}},
 		{"an address that looks like the rest of a line", `
 			postfix/smtpd[1]: 4F1A2B3C4D: client=mail.sender.example[192.0.2.1]
 			postfix/qmgr[3]: 4F1A2B3C4D: from=<"x>, size=1 \"y"@sender.example>, size=512, nrcpt=1 (queue active)

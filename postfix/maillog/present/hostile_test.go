@@ -38,8 +38,8 @@ func hostileLog(n int, h string) string {
 		log.WriteString(line("postfix/qmgr[1]: %s: from=<a%s@s%[2]s.example>, size=1, nrcpt=1 (queue active)", id, h))
 		log.WriteString(line("postfix/smtpd[1]: %s: client=x[127.0.0.1], orig_queue_id=%s", next, id))
 		log.WriteString(line("postmend[1]: %s: classes=forwarded:1 sender=%s header_from=%s dmarc=%s policy=%s new_from=%s signed=%s "+
-			"result=queued queued_as=%s time=0.1s notes=%s", id, quoted("<SRS0=x=y=z=a@srs"), quoted("f.example"), quoted("pass"),
-			quoted("reject"), quoted("<i@new"), quoted("example.org/s"), next, quoted("From: stays: ")))
+			"result=queued queued_as=%s time=0.1s why=%s", id, quoted("<SRS0=x=y=z=a@srs"), quoted("f.example"), quoted("pass"),
+			quoted("reject"), quoted("<i@new"), quoted("example.org/s"), next, quoted("from-stays,")))
 		log.WriteString(line("postfix/smtp[1]: %s: to=<b%s@b%[2]s.example>, orig_to=<i%[2]s@o%[2]s.example>, relay=r%[2]s.example[1.2.3.4]:25, "+
 			"delay=1, delays=0/0/0/0, dsn=5.0.0, status=bounced (%s)", next, h, fmt.Sprintf(reason, h)))
 		log.WriteString(line("postfix/pipe[1]: %s: to=<b%s@b%[2]s.example>, orig_to=<i%[2]s@o%[2]s.example>, relay=postmend, delay=1, "+

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
+	"postmend/filter"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/refusal"
 )
@@ -21,8 +21,8 @@ type remedy struct {
 
 // remedyKey tells remedies apart.
 type remedyKey struct {
-	class int
-	cause string
+	class       int
+	cause, text string
 }
 
 // maxRemedies bounds the causes; user rules may add some.
@@ -30,8 +30,12 @@ const maxRemedies = 256
 
 // prescribe finds the advice that fits what postmend knew of the message.
 func (t *Tally) prescribe(o *maillog.Outcome, verdict refusal.Verdict) {
-	cause, text := t.cause(o, verdict)
-	key := remedyKey{verdict.Class, cause}
+	class := t.rules.Classes[verdict.Class]
+	cause, text := class.Name, verdict.Advice
+	if a := adviceOn(o, class); a.cause != "" {
+		cause, text = a.cause, a.text
+	}
+	key := remedyKey{verdict.Class, cause, text}
 	r := t.remedies[key]
 	if r == nil {
 		if len(t.remedies) >= maxRemedies {
@@ -45,71 +49,118 @@ func (t *Tally) prescribe(o *maillog.Outcome, verdict refusal.Verdict) {
 	r.receivers.add(t.Receiver(o))
 }
 
-// cause tells what is behind a refusal, by a short key and in words.
-func (t *Tally) cause(o *maillog.Outcome, verdict refusal.Verdict) (key, text string) {
-	class, m := t.rules.Classes[verdict.Class], o.Mend
+// advice is what to do about a cause, which has a name for programs.
+type advice struct{ cause, text string }
+
+// adviceOn gives better advice than the class's own; the zero advice if there is none.
+func adviceOn(o *maillog.Outcome, class refusal.Class) advice {
+	m := o.Mend
 	switch {
 	case o.ByFilter && o.Status == maillog.Deferred:
-		return "deferred here", "postmend could not deal with these messages yet; its log lines say why."
-	case !class.Authentication:
-		return verdict.Advice, verdict.Advice
+		return advice{"deferred-here", "postmend could not process these messages yet; its log lines say why."}
+	case !class.Authentication || class.Name == "auth-temporary":
+		return advice{}
+	case m == nil && o.FromLocal:
+		return advice{"local-forward", class.Advice + " postmend did not see these messages: alias(5) and .forward files pass no content " +
+			"filter. Use virtual_alias_maps instead, or postmend setup --mode transport."}
 	case m == nil:
-		return "unseen", class.Advice + " No log line of postmend is about these messages: see that content_filter is set where they come in, and that its log is among those read."
+		return advice{"unseen", class.Advice + " postmend logged nothing about these messages: either its log lines are missing here, or " +
+			"such mail does not pass it. See: postmend check."}
 	case class.Name == "spf":
-		return spfCause(m)
+		return adviceOnSPF(m)
 	case class.Name == "dkim":
-		return dkimCause(m)
-	case class.Name == "auth-temporary":
-		return verdict.Advice, verdict.Advice
+		return adviceOnDKIM(m)
 	}
-	return dmarcCause(m, verdict.Advice)
+	return adviceOnDMARC(m, class.Advice)
 }
 
-func spfCause(m *maillog.Mend) (key, text string) {
+func adviceOnSPF(m *maillog.Mend) advice {
 	if m.Sender != "" {
 		domain := maillog.Domain(m.Sender)
-		return "srs", fmt.Sprintf("The messages left with a sender in %s: its SPF record has to name the address of this host. See: postmend check, or dig TXT %[1]s.", domain)
+		return advice{"srs", fmt.Sprintf("The messages left with a sender in %s, whose SPF record has to allow this host. "+
+			"See: postmend check, or dig TXT %[1]s.", domain)}
 	}
-	if note := noteOn(m, "sender stays"); note != "" {
-		return "stays", fmt.Sprintf("The sender was not rewritten (%s), so SPF fails at the next hop.", note)
-	}
-	return "not rewritten", "The sender was not rewritten, so SPF fails at the next hop."
+	cause, why := explain(m, senderCauses[:])
+	return advice{cmp.Or(cause, "not-rewritten"), "The sender was not rewritten" + why + ", so SPF fails at the next hop."}
 }
 
-func dkimCause(m *maillog.Mend) (key, text string) {
-	if m.Signed == "" {
-		note := cmp.Or(noteOn(m, "not signed"), "see its notes in the log")
-		return "unsigned", fmt.Sprintf("postmend did not sign these messages (%s).", note)
+func adviceOnDKIM(m *maillog.Mend) advice {
+	if m.Signed != "" {
+		return advice{"signed", fmt.Sprintf("postmend signed as %s. Either that key is not published (postmend dkim record), or "+
+			"something between postmend and the receiver changes messages.", m.Signed)}
 	}
-	return "signed", fmt.Sprintf("postmend signed as %s. Either that key is not published (postmend dkim record), or something between postmend and the receiver changes messages.", m.Signed)
+	cause, why := explain(m, unsignedCauses[:])
+	return advice{cmp.Or(cause, "unsigned"), "postmend did not sign these messages" + why + "."}
 }
 
-func dmarcCause(m *maillog.Mend, advice string) (key, text string) {
+func adviceOnDMARC(m *maillog.Mend, otherwise string) advice {
 	switch {
 	case m.NewFrom != "":
-		return "rewritten", fmt.Sprintf("From: was rewritten to an address in %s, and signed as %s: see that the key is published, and that nothing changes messages behind postmend.",
-			maillog.Domain(m.NewFrom), cmp.Or(m.Signed, "nobody"))
+		return advice{"from-rewritten", fmt.Sprintf("From: was rewritten to an address in %s, and signed as %s. Check that the key is "+
+			"published, and that nothing changes messages after postmend.", maillog.Domain(m.NewFrom), cmp.Or(m.Signed, "nobody"))}
+	case m.Class == "outgoing" && m.Sender != "":
+		return advice{"redirected", "A local program, such as Sieve, sent these messages on. postmend did not see what they proved on " +
+			"arrival, so From: stays, and only the author's signature can make them pass. An alias in virtual_alias_maps is better."}
 	case m.DMARC == "fail":
-		return "failed", "The messages failed DMARC when they arrived, and nothing can make them pass. on_dmarc_fail = \"reject\" would refuse them at once, instead of later by a bounce."
-	case m.DMARC == "pass" && strings.Contains(m.Notes, "forbid_munge"):
-		return "forbidden", "From: was not rewritten, because [dmarc] forbid_munge has these domains. Take them out."
+		return advice{"dmarc-failed", "The messages had failed DMARC when they arrived, and nothing can make them pass. Reject such mail " +
+			"before it is queued, by a DMARC milter such as OpenDMARC or rspamd. on_dmarc_fail = \"reject\" comes too late for that: " +
+			"Postfix then returns the message to a sender who may be forged."}
+	case m.DMARC == "pass" && m.Has(filter.FromForbidden):
+		return advice{filter.FromForbidden.Code(), "From: was not rewritten, because [dmarc] forbid_munge lists these domains. Remove them."}
 	case m.DMARC == "pass":
-		note := cmp.Or(noteOn(m, "From: stays"), "no reason is logged")
-		return "stays", fmt.Sprintf("From: was not rewritten (%s). --strict-domains writes these domains for [dmarc] force_munge_file.", note)
+		cause, why := explain(m, fromCauses[:])
+		return advice{cmp.Or(cause, "from-stays"), "From: was not rewritten" + why +
+			". --strict-domains writes these domains for [dmarc] force_munge_file."}
 	case m.DMARC != "":
-		return "none", fmt.Sprintf("DMARC was %q when they arrived, so that From: was not rewritten. %s", m.DMARC, advice)
+		return advice{"dmarc-" + m.DMARC, fmt.Sprintf("DMARC was %q when they arrived, so From: was not rewritten. %s", m.DMARC, otherwise)}
 	}
-	return "unproven", advice
+	return advice{}
 }
 
-// noteOn gives the note of postmend's that begins so, without that beginning.
-func noteOn(m *maillog.Mend, start string) string {
-	for note := range strings.SplitSeq(m.Notes, "; ") {
-		if rest, found := strings.CutPrefix(note, start); found {
-			return strings.TrimPrefix(rest, ": ")
+// known is a cause that postmend logs, in words that fit every message. The log's own text is about one of them, and nobody reads it.
+type known struct {
+	cause filter.Cause
+	words string
+}
+
+var senderCauses = [...]known{
+	{filter.SenderNull, "it is the null sender"},
+	{filter.SenderWithoutSRS, "no [srs] is configured"},
+	{filter.SenderLocal, "its domain is local"},
+	{filter.SenderOwnSRS, "it is in the SRS domain already"},
+	{filter.SenderRouted, "its local part has an @, % or !"},
+	{filter.SenderTooLong, "its SRS form would be too long"},
+	{filter.SenderUnusable, "it has no SRS form"},
+	{filter.FailedUnchanged, "the messages had failed DMARC on arrival"},
+	{filter.Unread, "the header was too long to be read"},
+}
+
+var unsignedCauses = [...]known{
+	{filter.UnsignedForbidden, "the author's signature forbids another one"},
+	{filter.UnsignedInvalid, "the messages cannot be signed as they are"},
+	{filter.FailedUnsigned, "they had failed DMARC on arrival"},
+	{filter.FailedUnchanged, "they had failed DMARC on arrival"},
+	{filter.OwnDomainClaimed, "they claim a domain of this server without proof"},
+	{filter.Unread, "the header was too long to be read"},
+}
+
+var fromCauses = [...]known{
+	{filter.FromNever, "munge_from is \"never\""},
+	{filter.FromPolicyNone, "its domain's policy was neither quarantine nor reject"},
+	{filter.FromOwnKey, "this server signs for its domain"},
+	{filter.FromSurvivor, "the author's signature was expected to survive"},
+	{filter.FromNoAddress, "neither from_address nor the alias is in a domain that this server has a key for"},
+	{filter.FromUnwritable, "the new address could not be written"},
+}
+
+// explain gives the first of the causes that postmend logged, by its code and as " (words)"; nothing if it logged none of them.
+func explain(m *maillog.Mend, causes []known) (code, words string) {
+	for _, k := range causes {
+		if m.Has(k.cause) {
+			return k.cause.Code(), " (" + k.words + ")"
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // names counts a few names, for examples.

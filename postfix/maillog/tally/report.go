@@ -70,6 +70,7 @@ type Row struct {
 // Remedy is advice, and what it is about.
 type Remedy struct {
 	Class     string   `json:"class"`
+	Cause     string   `json:"cause"` // for programs
 	Title     string   `json:"title"`
 	Count     int64    `json:"count"`
 	Text      string   `json:"advice"`
@@ -162,12 +163,12 @@ const maxShown = 5
 func (t *Tally) advice() []Remedy {
 	var list []Remedy
 	keys := slices.SortedFunc(maps.Keys(t.remedies), func(a, b remedyKey) int {
-		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.cause, b.cause))
+		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.cause, b.cause), cmp.Compare(a.text, b.text))
 	})
 	for _, key := range keys {
 		r := t.remedies[key]
 		class := t.rules.Classes[r.class]
-		list = append(list, Remedy{class.Name, class.Title, r.n, r.text,
+		list = append(list, Remedy{class.Name, key.cause, class.Title, r.n, r.text,
 			r.domains.most(maxShown), r.receivers.most(maxShown)})
 	}
 	slices.SortStableFunc(list, func(a, b Remedy) int { return cmp.Compare(b.Count, a.Count) })

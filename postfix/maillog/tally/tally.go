@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"postmend/filter"
 	"postmend/filter/authn/publicsuffix"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/refusal"
@@ -191,7 +192,7 @@ func (t *Tally) Receiver(o *maillog.Outcome) string {
 // isStrict tells whether rewriting From: would have helped: it stayed, although the message passed DMARC when it arrived. What the
 // configuration forbids, the list would not change.
 func (t *Tally) isStrict(o *maillog.Outcome, verdict refusal.Verdict) bool {
-	if o.Mend == nil || o.Mend.NewFrom != "" || o.Mend.DMARC != "pass" || strings.Contains(o.Mend.Notes, "forbid_munge") {
+	if o.Mend == nil || o.Mend.NewFrom != "" || o.Mend.DMARC != "pass" || o.Mend.Has(filter.FromForbidden) {
 		return false
 	}
 	name := t.rules.Classes[verdict.Class].Name

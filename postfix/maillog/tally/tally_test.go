@@ -3,10 +3,12 @@ package tally_test
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"postmend/filter"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/refusal"
 	"postmend/postfix/maillog/tally"
@@ -67,22 +69,31 @@ func TestTablesStayBoundedAndKeepWhoIsRefusedMost(t *testing.T) {
 	}
 }
 
+// because is a line of postmend's with these causes.
+func because(dmarc string, causes ...filter.Cause) *maillog.Mend {
+	m := &maillog.Mend{DMARC: dmarc}
+	for _, cause := range causes {
+		m.Why = append(m.Why, cause.Code())
+	}
+	return m
+}
+
 func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 	for _, c := range []struct {
 		name, reason string
 		mend         *maillog.Mend
 		want         string
 	}{
-		{"no line of postmend's", "550 5.7.26 DMARC", nil, "see that content_filter is set"},
-		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "fail"}, `on_dmarc_fail = "reject"`},
-		{"From: left alone", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "pass", Notes: "From: stays: the signature of a.example still holds; sender rewritten by SRS"},
-			"From: was not rewritten (the signature of a.example still holds). --strict-domains"},
-		{"rewriting forbidden", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "pass", Notes: "From: stays: forbid_munge has a.example"}, "Take them out"},
+		{"no line of postmend's", "550 5.7.26 DMARC", nil, "postmend logged nothing about these messages"},
+		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "fail"}, "before it is queued"},
+		{"From: left alone", "550 5.7.26 DMARC", because("pass", filter.FromSurvivor, filter.SenderRewritten),
+			"From: was not rewritten (the author's signature was expected to survive). --strict-domains"},
+		{"rewriting forbidden", "550 5.7.26 DMARC", because("pass", filter.FromForbidden), "Remove them"},
 		{"From: rewritten", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "pass", NewFrom: "info@example.org", Signed: "example.org/s"}, "From: was rewritten to an address in example.org, and signed as example.org/s"},
-		{"SRS", "550 SPF check failed", &maillog.Mend{Sender: "SRS0=x=y=a.example=a@srs.example.org"}, "sender in srs.example.org: its SPF record"},
-		{"no SRS", "550 SPF check failed", &maillog.Mend{Notes: "sender stays: no [srs] is configured"}, "The sender was not rewritten (no [srs] is configured)"},
+		{"SRS", "550 SPF check failed", &maillog.Mend{Sender: "SRS0=x=y=a.example=a@srs.example.org"}, "sender in srs.example.org, whose SPF record has to allow this host"},
+		{"no SRS", "550 SPF check failed", because("", filter.SenderWithoutSRS), "The sender was not rewritten (no [srs] is configured)"},
 		{"signed", "550 bad DKIM signature", &maillog.Mend{Signed: "example.org/s"}, "postmend signed as example.org/s"},
-		{"not signed", "550 bad DKIM signature", &maillog.Mend{Notes: "not signed: the author's signature forbids another"}, "did not sign these messages (the author's signature forbids another)"},
+		{"not signed", "550 bad DKIM signature", because("pass", filter.UnsignedForbidden), "did not sign these messages (the author's signature forbids another one)"},
 		{"reputation", "554 blocked using zen.spamhaus.org", nil, "block list"},
 	} {
 		tl := newTally(t)
@@ -92,6 +103,46 @@ func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 		advice := tl.Report(maillog.Stats{}, 10).Remedies
 		if len(advice) != 1 || !strings.Contains(advice[0].Text, c.want) {
 			t.Errorf("%s: %+v, want %q", c.name, advice, c.want)
+		}
+	}
+}
+
+// Forwards that local(8) makes pass no content filter: content_filter is not what is missing.
+func TestForwardsOfLocalAreToldApartFromThoseThatPostmendMissed(t *testing.T) {
+	tl := newTally(t)
+	o := refused("a@a.example", "b@b.example", "550 5.7.26 DMARC", time.Now().Unix())
+	o.Mend, o.FromLocal = nil, true
+	tl.Add(o)
+	advice := tl.Report(maillog.Stats{}, 10).Remedies
+	if len(advice) != 1 || advice[0].Cause != "local-forward" || !strings.Contains(advice[0].Text, "alias(5) and .forward files pass no content filter") {
+		t.Errorf("%+v", advice)
+	}
+}
+
+// silent are the causes that no advice goes by: they do not make a receiver refuse mail, or another key of the line has it.
+var silent = []filter.Cause{filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere, filter.Requeued,
+	filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.FailedDiscarded, filter.FromUnproved, filter.FromForced,
+	filter.FromRewritten, filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS, filter.UnsealedForbidden,
+	filter.UnsealedNoKey, filter.UnsealedInvalid, filter.CutShort, filter.NextHop, filter.Failed}
+
+func TestEachCauseHasACodeAndItsPlaceInTheReport(t *testing.T) {
+	codes := map[string]bool{}
+	for _, cause := range filter.Causes() {
+		code := cause.Code()
+		if code == "" || strings.Trim(code, "abcdefghijklmnopqrstuvwxyz-") != "" || codes[code] {
+			t.Errorf("cause %d has the code %q", cause, code)
+		}
+		codes[code] = true
+		told := false
+		for _, reason := range []string{"550 SPF check failed", "550 5.7.26 DMARC", "550 bad DKIM signature"} {
+			tl := newTally(t)
+			o := refused("a@a.example", "b@b.example", reason, time.Now().Unix())
+			o.Mend = because("pass", cause)
+			tl.Add(o)
+			told = told || tl.Report(maillog.Stats{}, 10).Remedies[0].Cause == code
+		}
+		if told == slices.Contains(silent, cause) {
+			t.Errorf("%s: the report goes by it: %v", code, told)
 		}
 	}
 }
