@@ -45,6 +45,7 @@ var filesFaults = []misconfiguration{
 	{name: "no secret", script: `rm "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "does not exist"},
 	{name: "an empty secret", script: `: > "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "secret"},
 	{name: "a secret in a folder that anybody may write to", script: `chmod o+w "$HOME_DIR"`, finding: "srs-secrets", says: "may be replaced"},
+	{name: "a secret of one letter", script: `printf 'x\n' > "$HOME_DIR/srs.secrets"`, finding: "srs-secret-length", says: "has 1 octets"},
 	{name: "a key that others may read", script: `chmod 644 "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys", says: "mode 0644"},
 	{name: "a secret of nobody's", script: `chown nobody "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "belongs to nobody"},
 	{name: "a secret that a group may read", script: `chgrp daemon "$HOME_DIR/srs.secrets"; chmod 640 "$HOME_DIR/srs.secrets"`, finding: "srs-secrets", says: "may be read by daemon"},
@@ -66,7 +67,17 @@ var routeFaults = []misconfiguration{
 	{name: "no filter service", script: `pc -MX ` + filterID, finding: "filter-service", says: "no pipe(8) service"},
 	{name: "no content_filter", script: `pc -X content_filter`, zone: [2]string{"v=spf1 mx -all", "v=spf1 mx -all"}, finding: "route", says: "neither"},
 	{name: "no content_filter, and DNS not asked", script: `pc -X content_filter`, finding: "route", says: "without --no-dns", byHand: true},
-	{name: "another content_filter", script: `pc -e 'content_filter=amavis:[127.0.0.1]:10024'`, finding: "route", says: "amavis", byHand: true},
+	{name: "another content_filter", script: `pc -e 'content_filter=amavis:[127.0.0.1]:10024'; pc -M 'amavis/unix=amavis unix - - n - 2 smtp'`, finding: "route", says: "amavis", byHand: true},
+	{name: "a content_filter that master.cf lacks", script: `pc -e content_filter=postmendd:dummy`, zone: [2]string{"v=spf1 mx -all", "v=spf1 mx -all"},
+		finding: "transport-missing", says: "no service postmendd"},
+	{name: "a default_transport that master.cf lacks", script: `pc -e default_transport=nosuch:`, finding: "transport-missing", says: "no service nosuch"},
+	{name: "a service's content_filter that master.cf lacks", script: `pc -P smtp/inet/content_filter=nosuch:`, finding: "transport-missing", says: "no service nosuch"},
+	{name: "an alias that leads to another host", script: `printf 'bob: bob@remote.example\nalice: bob\ncarol: carol@example.org, "|/bin/cat"\n' > "$DIR/aliases"
+		pc -e "alias_maps=hash:$DIR/aliases"; postalias -c "$DIR" "hash:$DIR/aliases"`, finding: "alias-forwards", says: "the alias bob to bob@remote.example;", byHand: true},
+	{name: "a .forward that leads to another host", script: `mkdir "$DIR/home"; printf '\\dave, dave@remote.example\n' > "$DIR/home/.forward"
+		echo "dave:x:4321:4321::$DIR/home:/bin/sh" >> "$ETC/passwd"`, finding: "alias-forwards", says: "home/.forward to dave@remote.example;", byHand: true, ownEtc: true},
+	{name: "a table that the filter may not read", script: `printf 'x.example.org x\n' > "$DIR/virtual"; postmap -c "$DIR" "hash:$DIR/virtual"; chmod 600 "$DIR/virtual" "$DIR/virtual.db"
+		pc -e "virtual_mailbox_domains=hash:$DIR/virtual"; c "1i local_domains_maps = [\"hash:$DIR/virtual\"]"`, finding: "local-domains-maps", says: "postmend-test cannot ask hash:"},
 	{name: "both ways in", script: `pc -e default_transport=postmend:`, finding: "route", says: "twice"},
 	{name: "port 25 without filter", script: `pc -P smtp/inet/content_filter=`, finding: "route-services", says: "smtp/inet"},
 	{name: "aliases not expanded before the filter", script: `pc -e receive_override_options=no_address_mappings`, finding: "route-mappings", says: "no_address_mappings"},
@@ -254,10 +265,10 @@ func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
 				h.zone = strings.Replace(h.zone, f.zone[0], f.zone[1], 1)
 				h.publish()
 			}
-			h.shell(f.script)
 			if f.ownEtc {
 				h.copyEtc()
 			}
+			h.shell(f.script)
 			wrong := h.check(flags...)
 			f.isNamedBy(t, wrong)
 			if f.byHand {

@@ -72,7 +72,7 @@ func (h *checkedHost) setUpByHand(keyPEM []byte) {
 	home := filepath.Join(h.dir, "etc")
 	h.config = filepath.Join(home, "postmend.toml")
 	h.must(os.MkdirAll(filepath.Join(home, "dkim"), 0o755))
-	for name, content := range map[string][]byte{"srs.secrets": []byte(srsSecret + "\n"), "dkim/example.org.2026a.pem": keyPEM} {
+	for name, content := range map[string][]byte{"srs.secrets": []byte("not a secret, but as long as one\n"), "dkim/example.org.2026a.pem": keyPEM} {
 		path := filepath.Join(home, name)
 		h.must(os.WriteFile(path, content, 0o600))
 		chownTest(h.t, path)
@@ -198,7 +198,7 @@ pc() { postconf -c "$DIR" "$@"; }
 own() { cp "$PROGRAM" "$DIR/postmend"; chmod 755 "$DIR/postmend"; m "s|$PROGRAM|$DIR/postmend|"; }
 `
 	cmd := exec.Command("sh", "-c", functions+script)
-	cmd.Env = append(os.Environ(), "DIR="+h.dir, "HOME_DIR="+filepath.Dir(h.config), "CONF="+h.config, "PROGRAM="+h.program)
+	cmd.Env = append(os.Environ(), "DIR="+h.dir, "HOME_DIR="+filepath.Dir(h.config), "CONF="+h.config, "PROGRAM="+h.program, "ETC="+h.etc)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		h.t.Fatalf("%s: %v\n%s", script, err, out)
 	}

@@ -396,7 +396,7 @@ func TestAnotherFilterIsNotReplaced(t *testing.T) {
 		master, mend, says string
 	}{
 		"it tells where mail comes from": {"smtp inet n - n - - smtpd\n" + amavis, "setup --apply --mode transport", "after it"},
-		"it does not":                    {"smtp inet n - n - - smtpd\n", "", "smtp_send_xforward_command"},
+		"it does not":                    {"smtp inet n - n - - smtpd\nsmtp-amavis unix - - n - 2 smtp\n", "", "smtp_send_xforward_command"},
 	} {
 		h := hostOf(t, main, row.master, Postmend{})
 		h.dns = ready

@@ -168,14 +168,25 @@ func (f File) IsHome() bool {
 // to belong to the account, and folders on the way to its group. A folder that belongs to others stays theirs: there the command is "", as for a home,
 // because the file is better kept elsewhere.
 func (f File) LetIn(u *User) string {
-	var commands []string
+	commands, ok := f.letThrough(u)
+	if !ok {
+		return ""
+	}
+	if !f.Allows(u, Read) {
+		commands = append(commands, Shell("chown", u.Name, f.Path), Shell("chmod", "u+r,g-w,o=", f.Path))
+	}
+	return u.first(strings.Join(commands, " && "))
+}
+
+// letThrough are the commands that open the folders on the way to the file; ok is false if one of them is not to be opened.
+func (f File) letThrough(u *User) (commands []string, ok bool) {
 	for _, folder := range slices.Backward(f.Folders) {
 		if folder.Err != nil || folder.Allows(u, Execute) {
 			continue
 		}
 		switch shared := setup.GroupSharedBy(folder.GID, u.Name); {
 		case folder.IsHome():
-			return ""
+			return nil, false
 		case slices.Contains(u.GIDs, folder.GID):
 			commands = append(commands, Shell("chmod", "g+x", folder.Path))
 		case folder.UID == u.UID:
@@ -183,13 +194,10 @@ func (f File) LetIn(u *User) string {
 		case folder.GID == 0 || folder.isHolder || len(shared) == 0:
 			commands = append(commands, Shell("chgrp", u.group(), folder.Path), Shell("chmod", "g+x", folder.Path))
 		default:
-			return ""
+			return nil, false
 		}
 	}
-	if !f.Allows(u, Read) {
-		commands = append(commands, Shell("chown", u.Name, f.Path), Shell("chmod", "u+r,g-w,o=", f.Path))
-	}
-	return u.first(strings.Join(commands, " && "))
+	return commands, true
 }
 
 // Holders are the folders where the file could be replaced: the one that it is in, and the one that it is linked from.

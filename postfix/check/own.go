@@ -157,6 +157,8 @@ var ownRules = []Rule[*own]{
 		Why: "it stands in Authentication-Results, and receivers and earlier filters compare it", Judge: judgeHostname},
 	{Name: "srs-secrets", Severity: Error, OK: "the SRS secrets can be read by the filter's account, and not by others",
 		Why: "without them forwarded mail waits; who reads them can send bounces to anybody through this host", Judge: judgeSecrets},
+	{Name: "srs-secret-length", Severity: Error,
+		Why: "who guesses a secret can make SRS addresses of ours, and send mail to anybody through this host", Judge: judgeSecretLength},
 	{Name: "dkim-keys", Severity: Error, OK: "the DKIM keys can be read by the filter's account, and not by others",
 		Why: "without them mail leaves unsigned or waits; who reads them can sign as the domain", Judge: judgeKeys},
 	{Name: "dkim-domains", Severity: Note,

@@ -18,6 +18,8 @@ var instanceRules = []Rule[*host]{
 // baseRules judge what our configuration depends on, whether Postfix knows postmend or not.
 var baseRules = []Rule[*host]{
 	{"version", Error, "", "pipe(8) got what the filter needs with Postfix 3.0, and 3.4 is the oldest that it is written for", judgeVersion},
+	{"transport-missing", Error, "", "all mail that is to go there is deferred: mail transport unavailable", judgeTransports},
+	{"local-domains-maps", Error, "", "the filter cannot tell which domains are local: all mail with a recipient that it does not know is deferred", judgeLocalTables},
 	{"listener-port", Error, "", "Postfix cannot listen there: mail goes to a program that does not expect it, or is deferred", judgePort},
 	{"spool", Error, "the spool folder has room for messages, and the filter may write to it", "a message that does not fit into it waits", judgeSpool},
 	{"local-domains-class", Warning, "", "mail for it is refused, or leaves as if it were somebody else's, while postmend takes it for delivered here", judgeLocalClass},
@@ -29,6 +31,7 @@ var routeRules = []Rule[*host]{
 	{"filter-service", Error, "a pipe(8) service runs postmend filter", "without it no mail is mended", judgeFilterService},
 	{"route", Error, "mail is led through the filter", "what does not come through it leaves unmended", judgeRoute},
 	{"route-services", Note, "", "what comes in there leaves unmended, which may be what you want", judgeUnfiltered},
+	{"alias-forwards", Warning, "", "what local(8) forwards does not pass a content filter: it leaves with its old sender, fails SPF at the next hop, and often DMARC", judgeAliases},
 	{"route-mappings", Error, "virtual aliases are expanded before the filter", "the filter sees the alias and not where it leads, so that what it forwards is not mended", judgeMappings},
 	{"listener", Error, "the target of [reinject] is a listener of this Postfix", "what cannot be handed back waits", judgeListener},
 	{"sendmail-loop", Error, "", "the mail would go in circles until hopcount_limit, and then bounce", judgeSendmail},
@@ -68,8 +71,8 @@ func judgeRoute(h *host) []Fault {
 	switch {
 	case h.isContentFilter() && h.isTransport():
 		return one("content_filter and default_transport both lead to the filter: mail is mended twice", h.unset("default_transport"))
-	case h.isContentFilter(), h.isTransport(), transport(other) == name:
-		return nil
+	case h.isContentFilter(), h.isTransport(), transport(other) == name, other != "" && !h.hasTransport(other):
+		return nil // the last of these has a rule of its own
 	case other != "":
 		return []Fault{h.besideFilter(other)}
 	}
@@ -105,6 +108,9 @@ func judgeUnfiltered(h *host) []Fault {
 	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
 		if h.isFiltered(s) {
 			continue
+		}
+		if value := h.value(s, "content_filter"); value != "" && !h.hasTransport(value) {
+			continue // a rule of its own
 		}
 		fault := Fault{What: "mail that comes in through " + s.ID() + " does not pass the filter"}
 		if other, found := s.Options["content_filter"]; found && other == "" {

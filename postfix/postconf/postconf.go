@@ -136,19 +136,24 @@ func (c *Config) Lookups(ctx context.Context, table string, keys []string) (map[
 
 // Keys gives all keys of a table, sorted. An error tells that its type cannot tell them, too.
 func (c *Config) Keys(ctx context.Context, table string) ([]string, error) {
+	entries, err := c.Entries(ctx, table)
+	return slices.Sorted(maps.Keys(entries)), err
+}
+
+// Entries gives all keys of a table with their values. An error tells that its type cannot tell them, too.
+func (c *Config) Entries(ctx context.Context, table string) (map[string]string, error) {
 	kind, _, _ := strings.Cut(table, ":")
 	// postmap(1) thinks for a second before it says so of the others.
 	if !slices.Contains([]string{"btree", "dbm", "hash", "inline", "lmdb", "sdbm", "texthash"}, kind) {
 		return nil, fmt.Errorf("tables of type %s cannot be listed", kind)
 	}
 	text, err := c.postmap(ctx, "", "-s", table)
-	var keys []string
+	entries := map[string]string{}
 	for line := range strings.Lines(text) {
-		key, _, _ := strings.Cut(line, "\t")
-		keys = append(keys, key)
+		key, value, _ := strings.Cut(strings.TrimRight(line, "\n"), "\t")
+		entries[key] = value
 	}
-	slices.Sort(keys)
-	return keys, err
+	return entries, err
 }
 
 // postmap gives what postmap(1) prints; "" if nothing was found.

@@ -1,0 +1,133 @@
+package check
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// hasTransport tells whether master.cf has the service that a value such as content_filter's names.
+func (h *host) hasTransport(value string) bool {
+	_, found := h.config.Service(transport(value) + "/unix")
+	return found
+}
+
+// judgeTransports finds a content_filter or default_transport that names no service.
+func judgeTransports(h *host) []Fault {
+	var faults []Fault
+	for _, name := range []string{"content_filter", "default_transport"} {
+		value := h.Main(name)
+		if value == "" || h.hasTransport(value) || transport(value) == DefaultService && h.filter == nil {
+			continue // a filter that is missing has a rule of its own
+		}
+		fault := Fault{What: fmt.Sprintf("%s = %s, and master.cf has no service %s", name, value, transport(value))}
+		if h.filter == nil || name == "default_transport" {
+			fault.Mend = h.unset(name)
+			faults = append(faults, fault)
+			continue
+		}
+		faults = append(faults, fault.switching(h, h.set(name, h.filter.Name+":dummy")))
+	}
+	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
+		if value := s.Options["content_filter"]; value != "" && !h.hasTransport(value) {
+			faults = append(faults, Fault{What: fmt.Sprintf("%s has content_filter=%s, and master.cf has no service %s", s.ID(), value, transport(value)),
+				Mend: h.config.UnsetOptionCommand(s.ID(), "content_filter").String()})
+		}
+	}
+	return faults
+}
+
+// judgeLocalTables asks local_domains_maps as the filter does it, and as its account: modes, lists for access control and mandatory access control
+// all have their say.
+func judgeLocalTables(h *host) []Fault {
+	if len(h.LocalTables) == 0 || h.account.Missing {
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return []Fault{{What: "local_domains_maps are not asked as " + h.account.Name + ": that takes root", Severity: Note}}
+	}
+	var faults []Fault
+	for _, table := range h.LocalTables {
+		if err := h.askAs(h.account, table); err != nil {
+			what, mend := h.letAsk(table)
+			faults = append(faults, Fault{What: fmt.Sprintf("%s cannot ask %s of local_domains_maps: %v%s", h.account.Name, table, err, what), Mend: mend})
+		}
+	}
+	return faults
+}
+
+// askAs asks a table for a name that it does not have, as pipe(8) has an account do it.
+func (h *host) askAs(u *User, table string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	path, err := exec.LookPath("postmap")
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, path, "-q", "-", table)
+	cmd.Dir, cmd.Env = h.Main("queue_directory"), []string{"MAIL_CONFIG=" + h.config.Dir}
+	if _, err := os.Stat(cmd.Dir); err != nil {
+		cmd.Dir = "/"
+	}
+	groups := make([]uint32, len(u.GIDs))
+	for i, gid := range u.GIDs {
+		groups[i] = uint32(gid)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.UID), Gid: groups[0], Groups: groups}}
+	cmd.Stdin = strings.NewReader("check.postmend.invalid\n")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err = cmd.Run()
+	if _, reason, fatal := strings.Cut(stderr.String(), "fatal: "); fatal {
+		return fmt.Errorf("%s", strings.TrimSpace(reason))
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == 1 {
+		return nil // it does not have the name
+	}
+	return err
+}
+
+// letAsk is the command that lets the account read the files of a table, or what to do where there is none. The owner and a group that reads them
+// keep their access.
+func (h *host) letAsk(table string) (what, mend string) {
+	const byHand = "; name its domains in local_domains, or in local_domains_file, instead"
+	kind, path, _ := strings.Cut(table, ":")
+	suffix, isFile := map[string]string{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "texthash": "", "regexp": "", "pcre": "", "cidr": ""}[kind]
+	if !isFile || !filepath.IsAbs(path) {
+		return byHand, "" // what is in the file may be a password
+	}
+	var commands []string
+	for _, name := range slices.Compact([]string{path, path + suffix}) {
+		f := Stat(name)
+		if f.Err != nil || f.Barrier(h.account, Read) == nil {
+			continue
+		}
+		through, ok := f.letThrough(h.account)
+		setfacl, err := exec.LookPath("setfacl")
+		switch {
+		case !ok:
+			return byHand, ""
+		case f.Allows(h.account, Read):
+		case f.GID == 0 || f.Mode.Perm()&0o040 == 0:
+			through = append(through, Shell("chgrp", h.account.group(), name), Shell("chmod", "g+r", name))
+		case err == nil:
+			through = append(through, Shell(filepath.Base(setfacl), "-m", "u:"+h.account.Name+":r", name))
+		default:
+			return byHand, ""
+		}
+		commands = append(commands, through...)
+	}
+	mend = strings.Join(slices.Compact(commands), " && ")
+	return cmp.Or(map[bool]string{true: byHand}[mend == ""], ""), mend
+}
