@@ -202,6 +202,8 @@ var bounceFaults = []misconfiguration{
 	{name: "no service for the reverse table", script: `pc -MX postmend-reverse/unix`, finding: "srs-reverse", says: "neither"},
 	{name: "SRS addresses rewritten in the header", script: `pc -X recipient_canonical_classes`, finding: "srs-classes", says: "header"},
 	{name: "PostSRSd before the filter", script: `pc -e sender_canonical_maps=tcp:127.0.0.1:10001`, finding: "postsrsd", says: "10001"},
+	{name: "no postmaster of the SRS domain", script: `pc -X virtual_alias_maps`, finding: "srs-postmaster", says: "postmaster@srs.example.org does not exist"},
+	{name: "a rewriter of senders without a port", script: `pc -e "sender_canonical_maps=pipemap:{inline:{check@sender.example=SRS0=abcd=AA=sender.example=check@example.org}}"`, finding: "postsrsd", says: "makes SRS addresses"},
 	{name: "the wrong protocol", script: `m 's/ --protocol socketmap//'`, finding: "srs-table", says: "socketmap"},
 	{name: "root as the table's user", script: `m 's/user=postmend-test argv=\(.*lookup\)/user=root argv=\1/'`, finding: "srs-table", says: "root"},
 	{name: "a table without privileges", script: `pc -F postmend-reverse/unix/unprivileged=y`, finding: "srs-table", says: "privileges"},

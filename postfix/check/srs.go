@@ -11,6 +11,8 @@ import (
 var srsRules = []Rule[*host]{
 	{"srs-class", Error, "Postfix takes mail for the SRS domain", "bounces to rewritten senders are refused: relay access denied", judgeClass},
 	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces made on this host do not get home, and forged SRS addresses are only refused after they were accepted", judgeReverse},
+	{"srs-order", Error, "no other table answers for SRS addresses", "bounces do not come home, and forged ones are accepted", judgeOrder},
+	{"srs-postmaster", Warning, "postmaster@ the SRS domain exists", "a domain that takes mail has to have it (RFC 5321 section 4.5.1), and blocklists look for it", judgePostmaster},
 	{"srs-table", Error, "", "look-ups fail, and all mail waits", judgeTables},
 	{"srs-classes", Warning, "", "To: and Cc: fields with SRS addresses are rewritten, which breaks the sender's signature", judgeCanonicalClasses},
 	{"postsrsd", Error, "no other program rewrites senders", "the filter sees a sender that was rewritten already: SPF is checked for the wrong domain, and mail for local users is rewritten too", judgePostSRSd},
@@ -150,19 +152,14 @@ func isPostSRSd(entry, direction string) bool {
 		strings.HasPrefix(entry, "socketmap:") && strings.HasSuffix(entry, ":"+direction)
 }
 
+// judgePostSRSd tells of the table that takes back what PostSRSd made. It stays as long as such addresses are out there.
 func judgePostSRSd(h *host) []Fault {
 	var faults []Fault
-	for _, name := range []string{"sender_canonical_maps", "recipient_canonical_maps"} {
-		for _, entry := range list(h.config.Get(name)) {
-			t := h.tableAt(entry)
-			switch {
-			case t != nil && t.direction == "forward", t == nil && name == "sender_canonical_maps" && isPostSRSd(entry, "forward"):
-				faults = append(faults, Fault{What: name + " asks " + entry + ", as for PostSRSd", Mend: h.setOrUnset(name, without(h.config.Get(name), entry))})
-			case t == nil && isPostSRSd(entry, "reverse"):
-				faults = append(faults, Fault{What: name + " asks " + entry + ", as for PostSRSd: take it out when the last address that PostSRSd made is three weeks old",
-					Why: "until then bounces to those addresses come home by it", Severity: Note})
-			}
+	for _, entry := range list(h.config.Get("recipient_canonical_maps")) {
+		if h.tableAt(entry) == nil && isPostSRSd(entry, "reverse") {
+			faults = append(faults, Fault{What: "recipient_canonical_maps asks " + entry + ", as for PostSRSd: take it out when the last address that PostSRSd made is three weeks old",
+				Why: "until then bounces to those addresses come home by it", Severity: Note})
 		}
 	}
-	return faults
+	return append(judgeRewriters(h), faults...)
 }

@@ -1,0 +1,155 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// probes are what a bounce looks like that comes back to us. Whether its hash is right is for our table to tell, and it alone tells two such addresses apart.
+const srsProbe = "SRS0=AAAA=AA=example.com=check@"
+
+// answer is what a list of tables has for an address.
+type answer struct {
+	table string // that answers; "" for none
+	value string
+	err   error // a table before that one could not be asked
+}
+
+// ask asks the tables of a parameter as smtpd(8) and cleanup(8) do: all for the address, then all but the patterns for its domain. A table of ours
+// answers for an SRS address of ours if isValid.
+func (h *host) ask(ctx context.Context, parameter, address string, isValid bool) answer {
+	_, domain, _ := strings.Cut(address, "@")
+	for _, key := range []string{address, "@" + domain} {
+		for _, table := range list(h.Main(parameter)) {
+			table = strings.TrimPrefix(table, "proxy:")
+			kind, _, _ := strings.Cut(table, ":")
+			takesWholeKeys := slices.Contains([]string{"regexp", "pcre", "tcp", "socketmap", "pipemap", "unionmap"}, kind)
+			switch {
+			case h.isReverse(table):
+				if isValid && key == address {
+					return answer{table: table}
+				}
+			case key != address && takesWholeKeys:
+			default:
+				value, found, err := h.config.Lookup(ctx, table, key)
+				if err != nil {
+					return answer{table: table, err: err}
+				}
+				if found {
+					return answer{table: table, value: value}
+				}
+			}
+		}
+	}
+	return answer{}
+}
+
+// isReverse tells whether an entry of a list of tables leads to `postmend lookup reverse`.
+func (h *host) isReverse(entry string) bool {
+	return slices.ContainsFunc(entries(entry), func(inner string) bool {
+		t := h.tableAt(inner)
+		return t != nil && t.direction == "reverse"
+	})
+}
+
+// judgeOrder finds tables that answer for SRS addresses in the place of ours.
+func judgeOrder(h *host) []Fault {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var faults []Fault
+	for _, parameter := range reverseMaps {
+		all := list(h.Main(parameter))
+		if !slices.ContainsFunc(all, h.isReverse) {
+			continue
+		}
+		switch valid := h.ask(ctx, parameter, srsProbe+h.SRSDomain, true); {
+		case valid.err != nil:
+			faults = append(faults, Fault{Severity: Note, What: fmt.Sprintf("the order of %s is not judged, because %s cannot be asked: %v", parameter, valid.table, valid.err)})
+			continue
+		case !h.isReverse(valid.table):
+			faults = append(faults, Fault{What: fmt.Sprintf("in %s, %s answers for SRS addresses (with %q) before postmend is asked", parameter, valid.table, valid.value), Mend: h.oursFirst(parameter)})
+			continue
+		}
+		if forged := h.ask(ctx, parameter, srsProbe+h.SRSDomain, false); forged.value != "" {
+			faults = append(faults, Fault{Severity: Warning,
+				What: fmt.Sprintf("in %s, %s takes forged SRS addresses (as %q), which postmend does not know: let it leave out %s", parameter, forged.table, forged.value, h.SRSDomain),
+				Why:  "spam to forged addresses is delivered, where it would be refused at RCPT TO"})
+		}
+	}
+	return faults
+}
+
+// oursFirst is the command that puts our tables in front of the others.
+func (h *host) oursFirst(parameter string) string {
+	var ours, others []string
+	for _, entry := range list(h.config.Get(parameter)) {
+		if h.isReverse(entry) {
+			ours = append(ours, entry)
+		} else {
+			others = append(others, entry)
+		}
+	}
+	if ours == nil { // the value is put together from others
+		return ""
+	}
+	return h.set(parameter, strings.Join(append(ours, others...), ", "))
+}
+
+// judgePostmaster asks for postmaster@ the SRS domain, which has to be there for whoever takes mail (RFC 5321 section 4.5.1).
+func judgePostmaster(h *host) []Fault {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	parameters := []string{"recipient_canonical_maps", "canonical_maps", "virtual_alias_maps"}
+	switch h.srsClass {
+	case "virtual_alias_domains":
+	case "virtual_mailbox_domains":
+		parameters = append(parameters, "virtual_mailbox_maps")
+	default:
+		return nil // local_recipient_maps and relay_recipient_maps have rules of their own, and mostly know postmaster
+	}
+	address := "postmaster@" + h.SRSDomain
+	for _, parameter := range parameters {
+		if found := h.ask(ctx, parameter, address, false); found.table != "" {
+			return nil // it is there, or nobody can tell
+		}
+	}
+	alias := "inline:{" + address + "=postmaster}"
+	value := alias
+	if h.config.IsSet("virtual_alias_maps") {
+		value = strings.TrimSuffix(alias+", "+h.config.Get("virtual_alias_maps"), ", ")
+	}
+	return one(address+" does not exist", h.set("virtual_alias_maps", value))
+}
+
+// judgeRewriters finds other programs that rewrite senders: tables that answer with an SRS address. Only tables that a program serves are asked.
+func judgeRewriters(h *host) []Fault {
+	var faults []Fault
+	for _, name := range []string{"sender_canonical_maps", "canonical_maps"} {
+		for _, entry := range list(h.config.Get(name)) {
+			if t := h.tableAt(entry); t != nil && t.direction == "forward" || t == nil && h.rewritesSenders(entry) {
+				faults = append(faults, Fault{What: name + " asks " + entry + ", which makes SRS addresses of senders", Mend: h.setOrUnset(name, without(h.config.Get(name), entry))})
+			}
+		}
+	}
+	return faults
+}
+
+// rewritesSenders tells whether a table answers for a sender with an SRS address. One that nobody serves now is judged by the names that the
+// documentation of PostSRSd has.
+func (h *host) rewritesSenders(entry string) bool {
+	kind, _, _ := strings.Cut(strings.TrimPrefix(entry, "proxy:"), ":")
+	if !slices.Contains([]string{"tcp", "socketmap", "unix", "pipemap", "unionmap"}, kind) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	value, found, err := h.config.Lookup(ctx, strings.TrimPrefix(entry, "proxy:"), "check@sender.example")
+	if err != nil {
+		return isPostSRSd(entry, "forward")
+	}
+	value = strings.ToUpper(value)
+	return found && (strings.HasPrefix(value, "SRS0") || strings.HasPrefix(value, "SRS1"))
+}

@@ -1,0 +1,85 @@
+package tests
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"postmend/postfix/check"
+)
+
+// virtual_alias(5): tables are asked in their order, and a pattern answers for whatever it matches.
+func TestCheckFindsAPatternInFrontOfOurTable(t *testing.T) {
+	t.Parallel()
+	h := setUp(t)
+	const ours = "socketmap:unix:private/postmend-reverse:reverse"
+	h.shell(`echo '/@/ catch@example.org' > "$DIR/all"; pc -X recipient_canonical_maps
+		pc -e "virtual_alias_maps=regexp:$DIR/all, ` + ours + `"`)
+	wrong := h.check("--no-dns")
+	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Error || !strings.Contains(wrong[0].What, "catch@example.org") {
+		t.Fatalf("in front: %+v", wrong)
+	}
+	h.mend(wrong[0])
+	if maps := h.run("postconf", "-c", h.dir, "-h", "virtual_alias_maps"); maps != ours+", regexp:"+h.dir+"/all\n" {
+		t.Errorf("%s", maps)
+	}
+	wrong = h.check("--no-dns")
+	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Warning || !strings.Contains(wrong[0].What, "forged") {
+		t.Errorf("behind it takes what is forged: %+v", wrong)
+	}
+	h.shell(`printf 'if !/@srs\\.example\\.org$/\n/@/ catch@example.org\nendif\n/^postmaster@/ catch@example.org\n' > "$DIR/all"`)
+	if wrong = h.check("--no-dns"); wrong != nil {
+		t.Errorf("the SRS domain left out: %+v", wrong)
+	}
+}
+
+// A catch-all of a table that is not a pattern is asked after all tables were asked for the whole address.
+func TestCheckFindsACatchAllThatTakesForgedAddresses(t *testing.T) {
+	t.Parallel()
+	h := setUp(t)
+	h.shell(`pc -X recipient_canonical_maps
+		pc -e "virtual_alias_maps=inline:{@srs.example.org=catch@example.org}, socketmap:unix:private/postmend-reverse:reverse"`)
+	wrong := h.check("--no-dns")
+	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Warning {
+		t.Errorf("%+v", wrong)
+	}
+}
+
+// Whatever its address is, a table that answers with SRS addresses rewrites senders.
+func TestCheckAsksTablesForSendersWhatTheyDo(t *testing.T) {
+	t.Parallel()
+	for reply, isRewriter := range map[string]bool{"200 SRS0=abcd=AA=sender.example=check@example.org": true, "500 not here": false, "200 other@example.org": false} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		go answerLines(listener, reply)
+		h := setUp(t)
+		h.shell(`pc -e sender_canonical_maps=tcp:` + listener.Addr().String())
+		wrong := h.check("--no-dns")
+		if (len(wrong) == 1 && wrong[0].Name == "postsrsd") != isRewriter || !isRewriter && wrong != nil {
+			t.Errorf("%s: %+v", reply, wrong)
+		}
+		h.mendAll(wrong)
+		if wrong := h.check("--no-dns"); wrong != nil {
+			t.Errorf("%s, after what check said: %+v", reply, wrong)
+		}
+	}
+}
+
+// answerLines is a table (tcp_table(5)) with one answer for all.
+func answerLines(listener net.Listener, reply string) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			fmt.Fprintln(conn, reply)
+		}
+		conn.Close()
+	}
+}
