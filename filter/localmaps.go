@@ -8,6 +8,8 @@ import (
 	"maps"
 	"os/exec"
 	"strings"
+
+	"golang.org/x/net/idna"
 )
 
 // policyFor adds to the policy the domains of an envelope that Postfix's tables call local, so that the plan has to ask nobody.
@@ -20,13 +22,13 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 	}
 	p.local = maps.Clone(p.local)
 	for _, table := range tables {
-		found, err := askTable(ctx, table, unknown)
+		found, err := askTable(ctx, table, spellings(unknown))
 		if err != nil {
 			// "Not local" would be a guess, and mail would leave that is to stay.
 			return p, &Failure{Code: "4.3.0", Reason: "a table of local domains cannot be asked, see the mail log", Err: fmt.Errorf("local_domains_maps: %w", err)}
 		}
-		for _, domain := range found {
-			p.local[domain] = true
+		for _, key := range found {
+			p.local[canonicalDomain(key)] = true
 		}
 	}
 	return p, nil
@@ -53,6 +55,20 @@ func (p *policy) undecided(env *Envelope) []string {
 		domains = append(domains, domain)
 	}
 	return domains
+}
+
+// spellings adds to canonical domains with A-labels (RFC 5890) their U-labels: a table has a domain as the operator wrote it.
+func spellings(domains []string) []string {
+	all := domains
+	for _, domain := range domains {
+		if !strings.Contains(domain, "xn--") {
+			continue
+		}
+		if unicode, err := idna.Lookup.ToUnicode(domain); err == nil && unicode != domain {
+			all = append(all, unicode)
+		}
+	}
+	return all
 }
 
 // askTable gives the keys that a Postfix table has, by one run of postmap(1) for all of them. The keys are domain names.

@@ -89,3 +89,25 @@ func TestALookUpLeavesSendersOfPostfixTablesAlone(t *testing.T) {
 		t.Error("a sender elsewhere is left alone, too")
 	}
 }
+
+// Postfix takes a domain as it is written: a table may have U-labels or A-labels (RFC 5890), and so may an address.
+func TestBothSpellingsOfAnInternationalDomainAreLocal(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "domains")
+	if err := os.WriteFile(source, []byte("münchen.example x\nxn--kln-sna.example x\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f := mapsFilter(t, "texthash:"+source)
+	for address, want := range map[string]Class{
+		"x@münchen.example": Local, "x@MÜNCHEN.example": Local, "x@xn--mnchen-3ya.example": Local,
+		"x@köln.example": Local, "x@xn--kln-sna.example": Local, "x@bonn.example": Forwarded, "x@xn--nrnberg-n2a.example": Forwarded,
+	} {
+		env := &Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1", Recipients: []Recipient{{Address: address}}}
+		p, err := f.policyFor(t.Context(), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if class := p.classify(env, env.Recipients[0]); class != want {
+			t.Errorf("%s: %s, want %s", address, class, want)
+		}
+	}
+}

@@ -15,7 +15,7 @@ func TestCheckFindsAPatternInFrontOfOurTable(t *testing.T) {
 	t.Parallel()
 	h := setUp(t)
 	const ours = "socketmap:unix:private/postmend-reverse:reverse"
-	h.shell(`echo '/@/ catch@example.org' > "$DIR/all"; pc -X recipient_canonical_maps
+	h.shell(`echo '/@/ catch@example.org' > "$DIR/all"; pc -X recipient_canonical_maps; pc -e virtual_alias_domains=srs.example.org
 		pc -e "virtual_alias_maps=regexp:$DIR/all, ` + ours + `"`)
 	wrong := h.check("--no-dns")
 	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Error || !strings.Contains(wrong[0].What, "catch@example.org") {

@@ -52,8 +52,13 @@ func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
 			d.add(class, item, slices.Contains(parents, class))
 		}
 	}
-	for _, table := range d.Tables {
+	for _, table := range slices.Clone(d.Tables) {
 		keys, err := c.Keys(ctx, table)
+		if strings.HasPrefix(table, "inline:") && err == nil && !slices.ContainsFunc(keys, func(key string) bool { return isName(canonical(key)) }) {
+			// As it stands in main.cf it has no domains, and never will.
+			d.Tables = slices.DeleteFunc(d.Tables, func(t string) bool { return t == table })
+			continue
+		}
 		if err != nil || !d.list(table, keys) {
 			d.Unlisted = append(d.Unlisted, table)
 		}
@@ -64,6 +69,9 @@ func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
 // list takes the domains among the keys of a table, unless they are too many. Other keys are users and addresses.
 func (d *Domains) list(table string, keys []string) bool {
 	const most = 100
+	for i, key := range keys {
+		keys[i] = canonical(key)
+	}
 	names := slices.DeleteFunc(keys, func(key string) bool { return !isName(key) || !isPublic(key) })
 	if len(names) > most {
 		return false
@@ -91,7 +99,7 @@ func (d *Domains) add(class, item string, subdomains bool) {
 			d.Tables = append(d.Tables, table)
 		}
 	default:
-		name := strings.ToLower(item)
+		name := canonical(item)
 		if !isName(strings.TrimPrefix(name, ".")) {
 			return
 		}
@@ -118,8 +126,10 @@ func (d *Domains) Class(domain string) string {
 		return class
 	}
 	for _, table := range d.Tables {
-		if d.ask(table, domain) {
-			return d.tables[table]
+		for _, name := range spellings(domain) {
+			if d.ask(table, name) {
+				return d.tables[table]
+			}
 		}
 	}
 	return ""
