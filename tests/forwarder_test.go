@@ -71,13 +71,13 @@ relayhost = [127.0.0.1]:` + f.remote.Port + `
 virtual_mailbox_domains = example.org
 virtual_mailbox_maps = static:x
 virtual_transport = smtp:[127.0.0.1]:` + f.local.Port + `
-virtual_alias_maps = inline:{ alias@example.org=remote@example.com, other@example.org=other@example.net }
 mydestination =
 relay_transport = smtp
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 message_size_limit = 100000000
 smtp_line_length_limit = 0
 `
+	replace(t, &main, "virtual_alias_maps =", "virtual_alias_maps = inline:{ alias@example.org=remote@example.com, other@example.org=other@example.net },")
 	change(f, &main, &master)
 	f.Instance = mta.Start(t, dir, main, master)
 	return f
