@@ -80,9 +80,9 @@ func (e *Envelope) clientIP() (ip netip.Addr, ok bool) {
 }
 
 // isOurs tells whether the message comes from our own side: a user who logged in, a client in the trusted networks, or
-// no client at all, which is how a local submission looks. A client address that cannot be read is a stranger's.
+// no client at all, which is how a local submission looks. A client whose address is not known, or cannot be read, is a stranger.
 func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
-	if e.SASLUsername != "" || e.ClientAddress == "" {
+	if e.SASLUsername != "" || !e.HasClient() {
 		return true
 	}
 	ip, ok := e.clientIP()
@@ -95,6 +95,12 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 		}
 	}
 	return false
+}
+
+// HasClient tells whether an SMTP client brought the message. Postfix says nothing at all of one for what came by sendmail(1), and calls all
+// "unknown" if another filter handed such mail back by XFORWARD. Of a client whose address is not known, it knows the protocol.
+func (e *Envelope) HasClient() bool {
+	return e.ClientAddress != "" || e.ClientName != "" || e.ClientPort != "" || e.ClientProtocol != "" || e.HELO != ""
 }
 
 // needsUTF8 tells whether an address of the envelope can only travel with SMTPUTF8 (RFC 6531 section 3.4).

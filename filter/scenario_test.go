@@ -213,7 +213,10 @@ func readEnvelope(t *testing.T, text string) *Envelope {
 		case "original":
 			originals = append(originals, p[1])
 		case "client":
-			env.ClientAddress = strings.TrimPrefix(p[1], "none")
+			env.ClientAddress = p[1]
+			if p[1] == "none" {
+				env.ClientAddress, env.HELO = "", ""
+			}
 		case "helo":
 			env.HELO = p[1]
 		case "sasl":

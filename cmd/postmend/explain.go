@@ -102,7 +102,11 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 	}
 	row("sender", "<%s>", e.Envelope.Sender)
 	row("From: domains", "%s", cmp.Or(strings.Join(e.Authors, " "), map[bool]string{true: "not read, the header is too long", false: "none"}[e.Unread]))
-	row("client", "%s", cmp.Or(e.Envelope.ClientAddress, "none (local submission)"))
+	client := "none (local submission)"
+	if e.Envelope.HasClient() {
+		client = cmp.Or(e.Envelope.ClientAddress, "unknown")
+	}
+	row("client", "%s", client)
 	if e.Proven.SPF.Status != "" {
 		printProven(row, e.Proven)
 	}

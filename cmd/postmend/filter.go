@@ -64,7 +64,7 @@ func (inv *invocation) filterCommand() *cobra.Command {
 		Short: "Mend the message on standard input and hand it back: what master.cf calls",
 		Long: `Reads one message from standard input, mends it for the recipients, hands it to the configured target, and ends with
 a status line on standard output and an exit status as Postfix's pipe(8) reads them. An empty or "unknown" value
-of a flag means that it is not known.`,
+of a flag means that it is not known; a message without any client comes from this host.`,
 		Example: `  postmend filter -f alice@example.net -- bob@example.com < message`,
 	}
 	envelope := envelopeFlags(cmd.Flags())
