@@ -283,7 +283,7 @@ func TestPostSRSdAndWeDrawTheSameLimitOfAge(t *testing.T) {
 		var theirs string
 		onOneDay(func() {
 			address, err := partner(t, func(o *Options) {
-				o.Now = func() time.Time { return time.Now().AddDate(0, 0, -daysAgo) }
+				o.Now = func() time.Time { return time.Now().UTC().AddDate(0, 0, -daysAgo) }
 			}).Forward("test@otherdomain.com")
 			if err != nil {
 				t.Fatal(err)
@@ -337,7 +337,7 @@ func TestWherePostSRSdAndWeDifferInReverse(t *testing.T) {
 	var theirs string
 	onOneDay(func() {
 		tomorrow, err := partner(t, func(o *Options) {
-			o.Now = func() time.Time { return time.Now().AddDate(0, 0, 1) }
+			o.Now = func() time.Time { return time.Now().UTC().AddDate(0, 0, 1) }
 		}).Forward("test@otherdomain.com")
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 )
 
 // vectorTime gives the stamp 2W, as in PostSRSd's own tests.
-var vectorTime = time.Unix(1577836860, 0)
+var vectorTime = time.Unix(1577836860, 0).UTC()
 
 func rewriter(t testing.TB, change func(*Options)) *Rewriter {
 	t.Helper()
