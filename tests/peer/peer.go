@@ -53,6 +53,19 @@ func NeedAccount(t testing.TB) {
 	}
 }
 
+// Main runs a package's tests on a machine without a Postfix of its own, as far as Postfix's programs and ours see: what is
+// configured in /etc/postfix must not matter. A test that wants one names it by MAIL_CONFIG.
+func Main(m *testing.M) {
+	empty, err := os.MkdirTemp("", "no-postfix")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv("MAIL_CONFIG", empty)
+	status := m.Run()
+	os.Remove(empty)
+	os.Exit(status)
+}
+
 // Missing skips the test for the given reason, or fails it under CI=true: there, no test passes by not running.
 func Missing(t testing.TB, reason string) {
 	t.Helper()

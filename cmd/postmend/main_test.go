@@ -1,0 +1,9 @@
+package main
+
+import (
+	"testing"
+
+	"postmend/tests/peer"
+)
+
+func TestMain(m *testing.M) { peer.Main(m) }
