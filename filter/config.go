@@ -17,6 +17,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"postmend/filter/domain"
 	"postmend/reinject"
 )
 
@@ -274,7 +275,7 @@ func absolute(path *string, dir string) {
 
 func (c *Config) check() error {
 	var err error
-	if c.Hostname, err = parseDomain(c.Hostname); err != nil {
+	if c.Hostname, err = domain.Parse(c.Hostname); err != nil {
 		return fmt.Errorf("hostname: %w", err)
 	}
 	if _, err := parseOutbound(c.OutboundAddresses, c.Hostname); err != nil {
@@ -293,10 +294,10 @@ func (c *Config) check() error {
 	}
 	for i := range c.DKIM.Keys {
 		key := &c.DKIM.Keys[i]
-		if key.Domain, err = parseDomain(key.Domain); err != nil {
+		if key.Domain, err = domain.Parse(key.Domain); err != nil {
 			return fmt.Errorf("dkim.keys, number %d: domain: %w", i+1, err)
 		}
-		if key.Selector, err = parseDomain(key.Selector); err != nil {
+		if key.Selector, err = domain.Parse(key.Selector); err != nil {
 			return fmt.Errorf("dkim.keys, number %d: selector: %w", i+1, err)
 		}
 		if key.File == "" {
@@ -304,7 +305,7 @@ func (c *Config) check() error {
 		}
 	}
 	if c.DKIM.DefaultDomain != "" {
-		if c.DKIM.DefaultDomain, err = parseDomain(c.DKIM.DefaultDomain); err != nil {
+		if c.DKIM.DefaultDomain, err = domain.Parse(c.DKIM.DefaultDomain); err != nil {
 			return fmt.Errorf("dkim: default_domain: %w", err)
 		}
 		if len(c.keysOf(c.DKIM.DefaultDomain)) == 0 {
@@ -333,7 +334,7 @@ func (c *Config) check() error {
 func (a *ARCConfig) check(c *Config) (err error) {
 	setDefault(&a.Domain, c.DKIM.DefaultDomain)
 	if a.Domain != "" {
-		if a.Domain, err = parseDomain(a.Domain); err != nil {
+		if a.Domain, err = domain.Parse(a.Domain); err != nil {
 			return fmt.Errorf("domain: %w", err)
 		}
 		if len(c.keysOf(a.Domain)) == 0 {
@@ -343,7 +344,7 @@ func (a *ARCConfig) check(c *Config) (err error) {
 	if a.Selector == "" {
 		return nil
 	}
-	if a.Selector, err = parseDomain(a.Selector); err != nil {
+	if a.Selector, err = domain.Parse(a.Selector); err != nil {
 		return fmt.Errorf("selector: %w", err)
 	}
 	if !slices.ContainsFunc(c.keysOf(a.Domain), func(k KeyConfig) bool { return k.Selector == a.Selector }) {
@@ -365,10 +366,10 @@ func (c *Config) keysOf(domain string) []KeyConfig {
 
 // localDomains gathers what is delivered here: the configured domains, the file's, and the SRS domain, whose plain addresses
 // (postmaster) are nobody else's.
-func (c *Config) localDomains() (domainSet, error) {
+func (c *Config) localDomains() (domain.Set, error) {
 	set, err := newDomainSet("local_domains", c.LocalDomains, c.LocalDomainsFile)
 	if err == nil && c.SRS.Domain != "" {
-		if err = set.add(c.SRS.Domain); err != nil {
+		if err = set.Add(c.SRS.Domain); err != nil {
 			err = fmt.Errorf("srs: domain: %w", err)
 		}
 	}
@@ -379,14 +380,14 @@ func (c *Config) localDomains() (domainSet, error) {
 // all subdomains.
 func (c *Config) LocalTest() (func(domain string) bool, error) {
 	set, err := c.localDomains()
-	return func(domain string) bool { return set.has(canonicalDomain(domain)) }, err
+	return func(name string) bool { return set.Has(domain.Canonical(name)) }, err
 }
 
 // newDomainSet makes a set of the entries and of those that a file has, one a line.
-func newDomainSet(setting string, entries []string, file string) (domainSet, error) {
-	set := domainSet{}
+func newDomainSet(setting string, entries []string, file string) (domain.Set, error) {
+	set := domain.Set{}
 	for _, entry := range entries {
-		if err := set.add(entry); err != nil {
+		if err := set.Add(entry); err != nil {
 			return nil, fmt.Errorf("%s: %w", setting, err)
 		}
 	}
@@ -403,7 +404,7 @@ func newDomainSet(setting string, entries []string, file string) (domainSet, err
 		if entry == "" || entry[0] == '#' {
 			continue
 		}
-		if err := set.add(entry); err != nil {
+		if err := set.Add(entry); err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", file, n, err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"postmend/filter/domain"
 )
 
 func load(t *testing.T, text string) (*Config, error) {
@@ -170,7 +172,7 @@ func TestLocalDomainsComeFromListFileAndSRS(t *testing.T) {
 	}
 	for address, want := range map[string]bool{"a@ONE.example": true, "a@two.example.": true, "a@x.y.three.example": true, "a@three.example": false,
 		"a@srs.example": true, "a@bücher.example": true, "a@xn--bcher-kva.example": true, "a@x.one.example": false, "a@example": false, "a@": false} {
-		if got := set.has(domainOf(address)); got != want {
+		if got := set.Has(domain.Of(address)); got != want {
 			t.Errorf("%s: %v", address, got)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"postmend/filter/authn"
+	"postmend/filter/domain"
 )
 
 // Forecast is what a strict receiver will see of a delivery, as far as this host can know. It assumes that the DNS records of
@@ -20,11 +21,11 @@ func (p *policy) forecast(d *Delivery, msg facts, isOurs bool) *Forecast {
 }
 
 func (p *policy) forecastSPF(sender string) string {
-	domain := domainOf(sender)
+	domain := domain.Of(sender)
 	switch {
 	case sender == "":
 		return "for our HELO name, as its record says"
-	case domain == "" || p.local.has(domain):
+	case domain == "" || p.local.Has(domain):
 		return fmt.Sprintf("pass for %s, if its record names this host", cmp.Or(domain, "our domain"))
 	}
 	return fmt.Sprintf("not for %s: this host may not send for it", domain)
@@ -37,8 +38,8 @@ func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
 		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
 	case d.SignAs != "" && alignedWithAny(d.SignAs, msg.authors):
 		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
-	case (isOurs || msg.authentic()) && p.local.has(domainOf(d.Sender)) && alignedWithAny(domainOf(d.Sender), msg.authors):
-		return fmt.Sprintf("pass, by SPF, if the record of %s names this host", domainOf(d.Sender))
+	case (isOurs || msg.authentic()) && p.local.Has(domain.Of(d.Sender)) && alignedWithAny(domain.Of(d.Sender), msg.authors):
+		return fmt.Sprintf("pass, by SPF, if the record of %s names this host", domain.Of(d.Sender))
 	case isOurs:
 		return "unknown: From: is in a domain for which we hold no key"
 	case survivor != "":

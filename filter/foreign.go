@@ -8,6 +8,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/domain"
 )
 
 // mendForeign plans for mail from outside that leaves again. Three rules stand above all others:
@@ -162,21 +163,21 @@ func (p *policy) vouchesFor(sender string, env *Envelope, msg facts) vouching {
 
 // isOwn tells whether a sender is in a domain that should name this host in its SPF record.
 func (p *policy) isOwn(sender string) bool {
-	domain := p.spfDomain(sender)
-	return sender == "" || p.local.has(domain) || aligned(domain, p.defaultSigner) || aligned(domain, p.srsDomain)
+	name := p.spfDomain(sender)
+	return sender == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) || domain.Aligned(name, p.srsDomain)
 }
 
 // spfDomain is the domain that a receiver checks by SPF if this host sends with the given sender: of the null sender, that is the HELO name
 // (RFC 7208 section 2.4).
 func (p *policy) spfDomain(sender string) string {
-	if domain := domainOf(sender); domain != "" {
+	if domain := domain.Of(sender); domain != "" {
 		return domain
 	}
 	return p.hostname
 }
 
-func alignedWithAny(domain string, authors []string) bool {
-	return slices.ContainsFunc(authors, func(author string) bool { return aligned(domain, author) })
+func alignedWithAny(name string, authors []string) bool {
+	return slices.ContainsFunc(authors, func(author string) bool { return domain.Aligned(name, author) })
 }
 
 // failedDMARC is for mail that its From: domain asks receivers to quarantine or reject. Mail under quarantine
@@ -205,7 +206,7 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *F
 // seal plans for an ARC set. It goes on what failed DMARC, too: it says so, and such mail is what ARC is for, if a chain came with it. What
 // claims a domain of ours and does not prove it never gets here: nothing of such a message is to carry our name.
 func (p *policy) seal(d *Delivery, msg facts) *Failure {
-	isFor := func(r Recipient) bool { return p.sealFor == nil || p.sealFor.has(domainOf(r.Address)) }
+	isFor := func(r Recipient) bool { return p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address)) }
 	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
 		return nil
 	}
@@ -252,7 +253,7 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 		return false, nil
 	}
 	d.Sender = sender
-	d.because(SenderDisowned, domainOf(env.Sender), why)
+	d.because(SenderDisowned, domain.Of(env.Sender), why)
 	return true, nil
 }
 
@@ -260,9 +261,9 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 // and passes wherever it goes.
 func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 	author := msg.authors[0]
-	force := p.forceMunge.has(author) || p.dmarc.MungeFrom == "always"
+	force := p.forceMunge.Has(author) || p.dmarc.MungeFrom == "always"
 	switch {
-	case p.forbidMunge.has(author):
+	case p.forbidMunge.Has(author):
 		d.because(FromForbidden, author)
 		return
 	case force:
@@ -344,6 +345,6 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 // authorSignatures are those that hold and are of the author's organisation, whether its domain has a DMARC record or not.
 func (f facts) authorSignatures() []dkim.Verification {
 	return slices.DeleteFunc(slices.Clone(f.proven.DKIM), func(v dkim.Verification) bool {
-		return v.Status != dkim.Pass || !f.couldAlign(canonicalDomain(v.Domain))
+		return v.Status != dkim.Pass || !f.couldAlign(domain.Canonical(v.Domain))
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"postmend/filter/domain"
 )
 
 // authorDomains gives the domains, canonical and each once, that a receiver could take for the author's.
@@ -16,10 +18,10 @@ import (
 func authorDomains(values []string) []string {
 	var domains []string
 	seen := map[string]bool{}
-	add := func(domain string) {
-		if !seen[domain] && (IsDomain(domain) || strings.HasPrefix(domain, "[")) {
-			seen[domain] = true
-			domains = append(domains, domain)
+	add := func(name string) {
+		if !seen[name] && (domain.Name(name) != "" || strings.HasPrefix(name, "[")) {
+			seen[name] = true
+			domains = append(domains, name)
 		}
 	}
 	for _, value := range values {
@@ -39,7 +41,7 @@ func authorDomains(values []string) []string {
 func strictDomains(value string, add func(domain string)) {
 	list, _ := mail.ParseAddressList(unfold([]byte(value)))
 	for _, address := range list {
-		add(domainOf(address.Address))
+		add(domain.Of(address.Address))
 	}
 }
 
@@ -106,7 +108,7 @@ func joinedDomains(value string, add func(domain string)) {
 				}
 				later = strings.TrimLeft(later[at+1:], blanks)
 				if second := later[:domainLen(later)]; second != "" && strings.IndexByte(first+second, '.') > 0 {
-					add(canonicalDomain(first + second))
+					add(domain.Canonical(first + second))
 				}
 			}
 		}
@@ -381,9 +383,9 @@ func domainsBehindAt(value string, add func(domain string)) {
 
 // addWord adds a word as it is, and with one dot where it has several after each other.
 func addWord(word string, add func(domain string)) {
-	add(canonicalDomain(word))
+	add(domain.Canonical(word))
 	if strings.Contains(word, "..") {
-		add(canonicalDomain(strings.Join(strings.FieldsFunc(word, func(r rune) bool { return r == '.' }), ".")))
+		add(domain.Canonical(strings.Join(strings.FieldsFunc(word, func(r rune) bool { return r == '.' }), ".")))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"postmend/dkim"
+	"postmend/filter/domain"
 )
 
 const (
@@ -112,7 +113,7 @@ func beginning(value []byte, limit int) string {
 // addr-spec and its canonical domain. The local part has to be a dot-atom (RFC 5322 section 3.2.3): readers
 // take addresses out of quoted strings and encoded words, and relays those of others out of routes such as
 // ceo%bank.example and bank.example!ceo.
-func authorSpec(address string) (spec, domain string, err error) {
+func authorSpec(address string) (spec, name string, err error) {
 	if !isASCII(address) {
 		return "", "", errNotASCII
 	}
@@ -120,17 +121,18 @@ func authorSpec(address string) (spec, domain string, err error) {
 	if at < 0 {
 		return "", "", errors.New("it has no domain")
 	}
-	local, domain := address[:at], strings.TrimSuffix(address[at+1:], ".")
-	spec = local + "@" + domain
+	local, host := address[:at], strings.TrimSuffix(address[at+1:], ".")
+	spec = local + "@" + host
+	name, err = domain.Parse(host)
 	switch {
 	case !isDotAtom(local):
 		return "", "", errors.New("its local part needs quotes, and could be read as another address")
 	case strings.ContainsAny(local, "%!") || strings.Contains(local, "=?"):
 		return "", "", errors.New("its local part could be read as another address")
-	case !IsDomain(domain) || len(spec) > maxAddrSpec:
+	case err != nil || len(spec) > maxAddrSpec:
 		return "", "", errors.New("it is not a valid address")
 	}
-	return spec, domainOf(spec), nil
+	return spec, name, nil
 }
 
 // isDotAtom is RFC 5322 section 3.2.3, for ASCII.
@@ -146,20 +148,20 @@ func isDotAtom(s string) bool {
 
 // addrSpec puts an address together, the local part quoted where it has to be; "" if no header can hold it,
 // or only one in UTF-8 and that is not allowed.
-func addrSpec(local, domain string, utf8 bool) string {
-	if strings.HasPrefix(domain, "[") {
-		domain = strings.TrimSpace(domain)
-	} else if _, err := parseDomain(domain); err != nil {
+func addrSpec(local, host string, utf8 bool) string {
+	if strings.HasPrefix(host, "[") {
+		host = strings.TrimSpace(host)
+	} else if _, err := domain.Parse(host); err != nil {
 		return ""
 	}
-	plain := local + "@" + domain
+	plain := local + "@" + host
 	if len(plain) > maxAddrSpec || indexControl(plain) >= 0 {
 		return ""
 	}
 	if !isASCII(plain) && (!utf8 || !isVisible(plain)) {
 		return ""
 	}
-	quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"@` + domain
+	quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"@` + host
 	for _, spec := range []string{plain, quoted} {
 		if parsed, err := mail.ParseAddress("<" + spec + ">"); err == nil && parsed.Address == plain {
 			return spec
@@ -324,7 +326,7 @@ func isReadable(name string) bool {
 
 // claimsAnother tells whether a clean name reads as an address, "boss at example.org", and not one of the
 // author's own domain. Receivers check the domain that they see in the address; people see the name.
-func claimsAnother(name, domain string) bool {
+func claimsAnother(name, own string) bool {
 	const dots = ".。．｡․"
 	before := ""
 	name = strings.NewReplacer(" . ", ".", " .", ".").Replace(name)
@@ -334,7 +336,7 @@ func claimsAnother(name, domain string) bool {
 			continue
 		}
 		isDomain := strings.EqualFold(before, "at") && strings.ContainsAny(word, dots)
-		if isDomain && !aligned(canonicalDomain(word), domain) {
+		if isDomain && !domain.Aligned(domain.Canonical(word), own) {
 			return true
 		}
 		before = word

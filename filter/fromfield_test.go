@@ -15,6 +15,7 @@ import (
 	"github.com/emersion/go-message/mail"
 
 	"postmend/dkim"
+	"postmend/filter/domain"
 	"postmend/tests/peer"
 )
 
@@ -286,7 +287,7 @@ func otherAddress(in dkim.Header, name string) string {
 	}
 	name = strings.TrimSuffix(name, " via example.org")
 	for _, match := range addressLike.FindAllStringSubmatch(name, -1) {
-		claimed := canonicalDomain(match[1])
+		claimed := domain.Canonical(match[1])
 		if len(old.list) == 0 || !strings.Contains(old.list[0].domain, claimed) && registered(claimed) != registered(old.list[0].domain) {
 			return match[0]
 		}

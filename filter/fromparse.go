@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"postmend/filter/domain"
 )
 
 // authors is what the old From: fields say, read more leniently than RFC 5322: a field that is not valid
@@ -201,7 +203,7 @@ func withoutAngles(tokens []token) []token {
 }
 
 // parseAddress reads local@domain, both of them single words. The domain comes back in canonical form.
-func parseAddress(tokens []token) (local, domain string, ok bool) {
+func parseAddress(tokens []token) (local, host string, ok bool) {
 	if len(tokens) != 3 || tokens[1].kind != '@' || len(tokens[0].text)+len(tokens[2].text) > maxAddrSpec {
 		return "", "", false
 	}
@@ -211,8 +213,8 @@ func parseAddress(tokens []token) (local, domain string, ok bool) {
 	}
 	switch last.kind {
 	case 'w':
-		domain, err := parseDomain(last.text)
-		return first.text, domain, err == nil
+		name, err := domain.Parse(last.text)
+		return first.text, name, err == nil
 	case '[':
 		return first.text, last.text, addrSpec("a", last.text, false) != ""
 	}

@@ -5,6 +5,8 @@ import (
 	"unicode"
 
 	"golang.org/x/net/idna"
+
+	"postmend/filter/domain"
 )
 
 // plainDomains reads a value, with its folds, that leaves no reader a choice; ok is false for all others. It
@@ -136,15 +138,15 @@ func plainAddress(s string, inAngle bool) (domain, rest string, ok bool) {
 }
 
 // plainDomain takes names with a dot; in those that are not ASCII, letters and digits only.
-func plainDomain(s string) (domain string, ok bool) {
+func plainDomain(s string) (name string, ok bool) {
 	if !isASCII(s) {
 		isOdd := func(r rune) bool { return r >= 0x80 && !unicode.In(r, unicode.Letter, unicode.Mark, unicode.Digit) }
 		if _, err := idna.Lookup.ToASCII(s); err != nil || strings.ContainsFunc(s, isOdd) {
 			return "", false
 		}
 	}
-	domain = canonicalDomain(s)
-	return domain, strings.IndexByte(domain, '.') > 0 && IsDomain(domain)
+	name, err := domain.Parse(s)
+	return name, err == nil && strings.IndexByte(name, '.') > 0
 }
 
 func isVisibleASCII(s string) bool {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+
+	"postmend/filter/domain"
 )
 
 // policyFor adds to the policy the domains of an envelope that Postfix's tables call local, so that the plan has to ask nobody.
@@ -28,7 +30,7 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 			return p, &Failure{Code: "4.3.0", Reason: "a table of local domains cannot be asked, see the mail log", Err: fmt.Errorf("local_domains_maps: %w", err)}
 		}
 		for _, key := range found {
-			p.local[canonicalDomain(key)] = true
+			p.local[domain.Canonical(key)] = true
 		}
 	}
 	return p, nil
@@ -39,9 +41,9 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 func (p *policy) undecided(env *Envelope) []string {
 	seen := map[string]bool{}
 	add := func(address string) {
-		domain := domainOf(address)
-		if _, err := parseDomain(domain); err == nil && !p.local.has(domain) {
-			seen[domain] = true
+		name := domain.Of(address)
+		if _, err := domain.Parse(name); err == nil && !p.local.Has(name) {
+			seen[name] = true
 		}
 	}
 	for _, r := range env.Recipients {

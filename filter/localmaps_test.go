@@ -50,7 +50,7 @@ func TestDomainsInPostfixTablesAreLocal(t *testing.T) {
 	if class := p.classify(env, Recipient{Address: "x@a.example"}); class != Local {
 		t.Errorf("a recipient in a table's domain is %s", class)
 	}
-	if f.policy.local.has("a.example") {
+	if f.policy.local.Has("a.example") {
 		t.Error("the answers for one envelope are kept for the next")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postmend/filter/authn"
+	"postmend/filter/domain"
 	"postmend/srs"
 )
 
@@ -70,7 +71,7 @@ func (d *Delivery) because(cause Cause, about ...any) {
 // policy is what the configuration decides, ready for use. Nothing in it depends on a message.
 type policy struct {
 	hostname      string
-	local         domainSet
+	local         domain.Set
 	trusted       []netip.Prefix
 	srs           *srs.Rewriter // nil without [srs]
 	srsError      error         // why srs could not be made ready
@@ -78,10 +79,10 @@ type policy struct {
 	signers       map[string]bool
 	defaultSigner string // signs forwarded mail; "" if there is no key
 	dmarc         DMARCConfig
-	forceMunge    domainSet
-	forbidMunge   domainSet
-	sealer        string    // the domain of the key for ARC; "" if nothing is sealed
-	sealFor       domainSet // recipients' domains; nil is all
+	forceMunge    domain.Set
+	forbidMunge   domain.Set
+	sealer        string     // the domain of the key for ARC; "" if nothing is sealed
+	sealFor       domain.Set // recipients' domains; nil is all
 }
 
 // facts are what the plan has to know of the message itself.
@@ -106,8 +107,8 @@ type facts struct {
 
 // couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the strict one implies. Receivers find
 // organisational domains by the public suffix list or by the tree walk (RFC 9989 section 4.10.2): either is enough.
-func (f facts) couldAlign(domain string) bool {
-	return alignedWithAny(domain, f.authors) || isWithin(domain, f.proven.DMARC.Organisational)
+func (f facts) couldAlign(name string) bool {
+	return alignedWithAny(name, f.authors) || domain.Within(name, f.proven.DMARC.Organisational)
 }
 
 // authentic tells whether From: is proved.
@@ -189,7 +190,7 @@ func (p *policy) needsProof(env *Envelope, m *Message) bool {
 			return true
 		case Reversed:
 			// Which of the domains that share their last labels are aligned, only the tree walk tells.
-			common := func(author string) bool { return lastTwoLabels(author) == lastTwoLabels(p.spfDomain(env.Sender)) }
+			common := func(author string) bool { return domain.MayAlign(author, p.spfDomain(env.Sender)) }
 			if m.Oversized || slices.ContainsFunc(m.authorDomains(), common) {
 				return true
 			}
@@ -199,11 +200,11 @@ func (p *policy) needsProof(env *Envelope, m *Message) bool {
 }
 
 func (p *policy) classify(env *Envelope, recipient Recipient) Class {
-	domain := domainOf(recipient.Address)
+	domain := domain.Of(recipient.Address)
 	switch {
 	case p.ownsSRS(recipient.Address), p.reversedBefore(recipient):
 		return Reversed
-	case domain == "", p.local.has(domain): // Postfix completes an address without domain by its own
+	case domain == "", p.local.Has(domain): // Postfix completes an address without domain by its own
 		return Local
 	case env.Sender == "":
 		return Bounce
@@ -216,7 +217,7 @@ func (p *policy) classify(env *Envelope, recipient Recipient) Class {
 // ownsSRS tells whether an address has the form of an SRS address of ours. It works without the secrets, so that their
 // absence stops no other mail.
 func (p *policy) ownsSRS(address string) bool {
-	return p.srsDomain != "" && domainOf(address) == p.srsDomain && srs.IsRewritten(address)
+	return p.srsDomain != "" && domain.Of(address) == p.srsDomain && srs.IsRewritten(address)
 }
 
 // reversedBefore tells whether a recipient was an SRS address of ours until a lookup table (recipient_canonical_maps) took it back.
@@ -298,9 +299,9 @@ func (p *policy) authorSigner(authors []string) string {
 	if len(authors) != 1 {
 		return ""
 	}
-	for domain := authors[0]; domain != ""; _, domain, _ = strings.Cut(domain, ".") {
-		if p.signers[domain] && aligned(domain, authors[0]) {
-			return domain
+	for name := authors[0]; name != ""; _, name, _ = strings.Cut(name, ".") {
+		if p.signers[name] && domain.Aligned(name, authors[0]) {
+			return name
 		}
 	}
 	return ""
@@ -326,13 +327,13 @@ func (d *Delivery) send(rewritten string, why Reason) {
 
 // srsSender gives the SRS form of a sender, "" if the sender stays, and why.
 func (p *policy) srsSender(sender string) (rewritten string, why Reason, failure *Failure) {
-	domain := domainOf(sender)
+	domain := domain.Of(sender)
 	switch {
 	case sender == "":
 		return "", SenderNull.about(), nil
 	case p.srsDomain == "":
 		return "", SenderWithoutSRS.about(), nil
-	case domain == "" || p.local.has(domain) && domain != p.srsDomain:
+	case domain == "" || p.local.Has(domain) && domain != p.srsDomain:
 		return "", SenderLocal.about(), nil
 	case domain == p.srsDomain:
 		return "", SenderOwnSRS.about(), nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postmend/filter/authn"
+	"postmend/filter/domain"
 	"postmend/srs"
 )
 
@@ -19,7 +20,7 @@ func testPolicy(t *testing.T) *policy {
 		t.Fatal(err)
 	}
 	return &policy{
-		local:         domainSet{"example.org": true, ".sub.example.org": true, "srs.forwarder.net": true},
+		local:         domain.Set{"example.org": true, ".sub.example.org": true, "srs.forwarder.net": true},
 		trusted:       []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
 		srs:           rewriter,
 		srsDomain:     "srs.forwarder.net",

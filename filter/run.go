@@ -18,6 +18,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/domain"
 	"postmend/reinject"
 )
 
@@ -93,7 +94,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		f.policy.signers[key.Domain] = true
 	}
 	if config.SRS.Domain != "" {
-		f.policy.srsDomain = canonicalDomain(config.SRS.Domain)
+		f.policy.srsDomain = domain.Canonical(config.SRS.Domain)
 		f.policy.srs, f.policy.srsError = NewRewriter(config, f.now)
 	}
 	return f, nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postmend/dkim"
+	"postmend/filter/domain"
 	"postmend/srs"
 )
 
@@ -25,7 +26,7 @@ func NewRewriter(config *Config, now func() time.Time) (*srs.Rewriter, error) {
 // options are all but the secrets.
 func (c *SRSConfig) options() srs.Options {
 	return srs.Options{
-		Domain:     canonicalDomain(c.Domain),
+		Domain:     domain.Canonical(c.Domain),
 		Separator:  c.Separator[0],
 		MaxAge:     time.Duration(c.MaxAge),
 		HashLength: c.HashLength,

@@ -7,6 +7,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/domain"
 )
 
 // droppedFields are those that cleanup(8) drops on the re-injection listener, too (message_drop_headers).
@@ -58,7 +59,7 @@ func (f facts) breaks(signature dkim.Verification) string {
 func alignedSignatures(r authn.Results) []dkim.Verification {
 	var list []dkim.Verification
 	for _, signature := range r.DKIM {
-		label := "dkim d=" + canonicalDomain(signature.Domain)
+		label := "dkim d=" + domain.Canonical(signature.Domain)
 		if signature.Status == dkim.Pass && slices.Contains(r.DMARC.AlignedBy, label) {
 			list = append(list, signature)
 		}
@@ -111,7 +112,7 @@ func identify(header dkim.Header, verdicts []dkim.Verification) {
 
 // fits tells whether a verdict could be about a signature.
 func fits(verdict, signature dkim.Verification) bool {
-	return verdict.Domain == canonicalDomain(signature.Domain) &&
+	return verdict.Domain == domain.Canonical(signature.Domain) &&
 		(verdict.Selector == "" || strings.EqualFold(verdict.Selector, signature.Selector)) &&
 		(verdict.Algorithm == "" || strings.EqualFold(verdict.Algorithm, signature.Algorithm)) &&
 		strings.HasPrefix(signature.Signature, verdict.Signature)

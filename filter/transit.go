@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postmend/filter/authn"
+	"postmend/filter/domain"
 )
 
 // transit is what SPF says if this host sends a message on with the sender it came with: a Pass is one that the message arrived without.
@@ -85,7 +86,7 @@ func parseOutbound(entries []string, hostname string) (o outbound, err error) {
 			o.networks = append(o.networks, network.Masked())
 			continue
 		}
-		name, err := parseDomain(entry)
+		name, err := domain.Parse(entry)
 		if err != nil || strings.Trim(entry, "0123456789./:") == "" {
 			return o, fmt.Errorf("outbound_addresses: %q is neither an address, nor a prefix, nor a host name", entry)
 		}

@@ -16,7 +16,7 @@ import (
 	"github.com/emersion/go-msgauth/dmarc"
 	"github.com/emersion/go-smtp"
 
-	"postmend/filter/authn/publicsuffix"
+	"postmend/filter/domain/publicsuffix"
 	"postmend/filter/authn/spf"
 )
 

@@ -20,7 +20,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter"
-	"postmend/filter/authn/publicsuffix"
+	"postmend/filter/domain/publicsuffix"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )

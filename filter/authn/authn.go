@@ -5,11 +5,7 @@
 // parser, and what could not be found out is the result temperror. What to do about a result is the caller's concern.
 package authn
 
-import (
-	"strings"
-
-	"golang.org/x/net/idna"
-)
+import "strings"
 
 // Status is a result in RFC 8601's words. The zero value means: not checked.
 type Status string
@@ -24,44 +20,6 @@ const (
 	TempError Status = "temperror" // DNS did not answer, or not in time
 	PermError Status = "permerror" // a record or the message is broken; trying again does not help
 )
-
-// canonical gives a domain as domains are compared: A-labels (RFC 5890) in lower case, without final dot. It is "" if s is none.
-func canonical(s string) string {
-	s = strings.TrimSuffix(s, ".")
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			ascii, err := idna.Lookup.ToASCII(s)
-			if err != nil {
-				return ""
-			}
-			s = ascii
-			break
-		}
-	}
-	s = strings.ToLower(s)
-	if !isDomain(s) {
-		return ""
-	}
-	return s
-}
-
-// isDomain takes labels of letters, digits, hyphens and underscores, in lower case. A single label is a domain too.
-func isDomain(s string) bool {
-	if s == "" || len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return false
-		}
-	}
-	return true
-}
-
-// within tells whether a canonical domain is another one or below it.
-func within(domain, parent string) bool {
-	return domain == parent || strings.HasSuffix(domain, "."+parent)
-}
 
 // printable makes text from outside fit for a log line or a field: printable ASCII, at most max octets.
 func printable(s string, max int) string {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postmend/dkim"
+	"postmend/filter/domain"
 )
 
 // AuthRes is an Authentication-Results field (RFC 8601 section 2.2).
@@ -237,7 +238,7 @@ func FromTrusted(a *AuthRes) Results {
 				results.DKIM = append(results.DKIM, v)
 			}
 		case "dmarc":
-			results.DMARC = DMARC{Status: word(r.Status), Domain: canonical(r.Prop("header.from")),
+			results.DMARC = DMARC{Status: word(r.Status), Domain: domain.Name(r.Prop("header.from")),
 				Policy: parsePolicy(r.Prop("policy.dmarc")), Reason: printable(r.Reason, 100)}
 		case "arc":
 			results.ARC = trustedChain(r)
@@ -252,16 +253,16 @@ func trustedSPF(r Result) SPF {
 	if address == "" && r.Prop("smtp.helo") != "" {
 		spf.Identity, address = "helo", r.Prop("smtp.helo")
 	}
-	spf.Domain = canonical(address[strings.LastIndexByte(address, '@')+1:])
+	spf.Domain = domain.Name(address[strings.LastIndexByte(address, '@')+1:])
 	return spf
 }
 
 func trustedSignature(r Result) dkim.Verification {
-	v := dkim.Verification{Status: dkim.Status(word(r.Status)), Reason: printable(r.Reason, 100), Domain: canonical(r.Prop("header.d")),
+	v := dkim.Verification{Status: dkim.Status(word(r.Status)), Reason: printable(r.Reason, 100), Domain: domain.Name(r.Prop("header.d")),
 		Identity: printable(r.Prop("header.i"), maxValue), Selector: printable(r.Prop("header.s"), 253),
 		Algorithm: printable(r.Prop("header.a"), 40), Signature: printable(r.Prop("header.b"), 1000)}
 	if v.Domain == "" {
-		v.Domain = canonical(v.Identity[strings.LastIndexByte(v.Identity, '@')+1:])
+		v.Domain = domain.Name(v.Identity[strings.LastIndexByte(v.Identity, '@')+1:])
 	}
 	return v
 }

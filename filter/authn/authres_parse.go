@@ -3,6 +3,8 @@ package authn
 import (
 	"errors"
 	"strings"
+
+	"postmend/filter/domain"
 )
 
 const (
@@ -55,7 +57,7 @@ func ClaimsToBe(value []byte, authservID string) bool {
 
 // comparableID is the form in which authserv-ids are compared; they are domain names as a rule, but need not be.
 func comparableID(id string) string {
-	if domain := canonical(id); domain != "" {
+	if domain := domain.Name(id); domain != "" {
 		return domain
 	}
 	return strings.ToLower(id)

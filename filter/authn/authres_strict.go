@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"postmend/filter/domain"
 )
 
 var (
@@ -58,7 +60,7 @@ func ParseStrict(value []byte) (*AuthRes, error) {
 // for its A-labels.
 func (a *AuthRes) IsOf(authservID string) bool {
 	if strings.ContainsFunc(authservID, func(r rune) bool { return r >= 0x80 }) {
-		authservID = canonical(authservID)
+		authservID = domain.Name(authservID)
 	}
 	return authservID != "" && a.ID == strings.ToLower(authservID)
 }
@@ -242,7 +244,7 @@ func withoutContradictions(results []Result) []Result {
 			spf := trustedSPF(r)
 			about[i], says = "spf "+spf.Identity, says+" "+spf.Domain
 		case "dmarc":
-			about[i], says = "dmarc", says+" "+canonical(r.Prop("header.from"))
+			about[i], says = "dmarc", says+" "+domain.Name(r.Prop("header.from"))
 		case "arc":
 			about[i] = "arc"
 		case "dkim":

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"postmend/dkim"
+	"postmend/filter/domain"
 )
 
 // believed shows what a field proves if filter.fwd.test is trusted, as flat does; "no" if nothing.
@@ -191,7 +192,7 @@ func FuzzParseStrict(f *testing.F) {
 			t.Errorf("%q:\nstrictly  %s\nleniently %s", field, got, want)
 		}
 		for _, v := range FromTrusted(strict).DKIM {
-			if v.Status == dkim.Pass && v.Domain != "" && canonical(v.Domain) != v.Domain {
+			if v.Status == dkim.Pass && v.Domain != "" && domain.Name(v.Domain) != v.Domain {
 				t.Errorf("%q: %+v", field, v)
 			}
 		}

@@ -9,7 +9,8 @@ import (
 	"sync"
 
 	"postmend/dkim"
-	"postmend/filter/authn/publicsuffix"
+	"postmend/filter/domain"
+	"postmend/filter/domain/publicsuffix"
 )
 
 // DMARC is the result for the author domain, that of From:, and the policy that its owner asks for.
@@ -72,7 +73,7 @@ func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, 
 func authorDomains(authors []string) []string {
 	var domains []string
 	for _, author := range authors {
-		if domain := canonical(author); !slices.Contains(domains, domain) {
+		if domain := domain.Name(author); !slices.Contains(domains, domain) {
 			if domains = append(domains, domain); len(domains) > maxAuthors {
 				break
 			}
@@ -93,7 +94,7 @@ type identifier struct {
 func identifiers(spf SPF, signatures []dkim.Verification) []identifier {
 	var passed, pending []identifier
 	add := func(id identifier, status Status) {
-		id.domain = canonical(id.domain)
+		id.domain = domain.Name(id.domain)
 		same := func(other identifier) bool { return other.label == id.label && other.domain == id.domain }
 		switch {
 		case id.domain == "" || slices.ContainsFunc(passed, same):
@@ -108,7 +109,7 @@ func identifiers(spf SPF, signatures []dkim.Verification) []identifier {
 	for _, status := range []Status{Pass, TempError} {
 		for _, s := range signatures {
 			if Status(s.Status) == status {
-				add(identifier{label: "dkim d=" + canonical(s.Domain), domain: s.Domain}, status)
+				add(identifier{label: "dkim d=" + domain.Name(s.Domain), domain: s.Domain}, status)
 			}
 		}
 	}
@@ -183,14 +184,14 @@ func (l *lookups) fetch(ctx context.Context, r *Resolver, domains []string) {
 	asking.Wait()
 }
 
-// couldAlign tells whether a domain's walk is of interest: not if it is not below the author's organisational domain. As long as
+// couldAlign tells whether the walk of a domain, other, is of interest: not if it is not below the author's organisational domain. As long as
 // that is not certain, a common top-level domain is enough.
-func (l *lookups) couldAlign(author, domain string) bool {
+func (l *lookups) couldAlign(author, other string) bool {
 	if len(l.failed) > 0 {
-		return author[strings.LastIndexByte(author, '.')+1:] == domain[strings.LastIndexByte(domain, '.')+1:]
+		return author[strings.LastIndexByte(author, '.')+1:] == other[strings.LastIndexByte(other, '.')+1:]
 	}
 	organisational, _ := l.organisational(author)
-	return within(domain, organisational)
+	return domain.Within(other, organisational)
 }
 
 // findGone finds out whether the author domain exists, if its policy depends on it.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"postmend/filter/authn/spf"
+	"postmend/filter/domain"
 )
 
 // SPF is the result for the MAIL FROM identity (RFC 7208 section 2.4), the only one that counts for DMARC.
@@ -17,32 +18,31 @@ type SPF struct {
 }
 
 func checkSPF(ctx context.Context, r *Resolver, req Request) SPF {
-	local, domain, identity := spfIdentity(req.HELO, req.Sender)
-	domain = canonical(domain)
-	if !strings.Contains(domain, ".") { // RFC 7208 section 4.3
-		domain = ""
+	local, name, identity := spfIdentity(req.HELO, req.Sender)
+	if !strings.Contains(name, ".") { // RFC 7208 section 4.3
+		name = ""
 	}
-	found := spf.Check(ctx, r, spf.Query{IP: req.ClientIP, HELO: req.HELO, Local: local, Domain: domain, Refused: ErrTooManyLookups})
-	return SPF{Status: Status(found.Status), Identity: identity, Domain: domain, Reason: found.Reason}
+	found := spf.Check(ctx, r, spf.Query{IP: req.ClientIP, HELO: req.HELO, Local: local, Domain: name, Refused: ErrTooManyLookups})
+	return SPF{Status: Status(found.Status), Identity: identity, Domain: name, Reason: found.Reason}
 }
 
-// spfIdentity finds what is checked. The local part is "" where RFC 7208 section 4.3 makes it postmaster.
-func spfIdentity(helo, sender string) (local, domain, identity string) {
+// spfIdentity finds what is checked. The local part is "" where RFC 7208 section 4.3 makes it postmaster; the domain's name
+// is canonical.
+func spfIdentity(helo, sender string) (local, name, identity string) {
 	if sender == "" || sender == "<>" {
-		return "", helo, "helo"
+		return "", domain.Name(helo), "helo"
 	}
 	at := strings.LastIndexByte(sender, '@')
 	if at < 0 {
 		return "", "", "mailfrom"
 	}
-	return sender[:at], sender[at+1:], "mailfrom"
+	return sender[:at], domain.Name(sender[at+1:]), "mailfrom"
 }
 
 // CouldPassSPF tells whether SPF could pass for a message that any address of a network sends, see spf.CouldPass: the worst case, for whoever
 // must not give a message a pass. Pass means that it could, TempError that it is not known, and any other status that it could not.
 func CouldPassSPF(ctx context.Context, r *Resolver, network netip.Prefix, helo, sender string) SPF {
-	local, domain, identity := spfIdentity(helo, sender)
-	domain = canonical(domain)
-	found := spf.CouldPass(ctx, r, spf.Query{HELO: helo, Local: local, Domain: domain}, network)
-	return SPF{Status: Status(found.Status), Identity: identity, Domain: domain, Reason: found.Reason}
+	local, name, identity := spfIdentity(helo, sender)
+	found := spf.CouldPass(ctx, r, spf.Query{HELO: helo, Local: local, Domain: name}, network)
+	return SPF{Status: Status(found.Status), Identity: identity, Domain: name, Reason: found.Reason}
 }

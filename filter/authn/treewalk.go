@@ -3,7 +3,7 @@ package authn
 import (
 	"strings"
 
-	"postmend/filter/authn/publicsuffix"
+	"postmend/filter/domain/publicsuffix"
 )
 
 // maxWalk is how many names a tree walk asks at most (RFC 9989 section 4.10).

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"postmend/filter/authn/publicsuffix"
+	"postmend/filter/domain/publicsuffix"
 	"postmend/postfix/postconf"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/domain"
 	"postmend/postfix"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/tally"
@@ -73,7 +73,7 @@ func DomainList(w io.Writer, old []byte, domains []tally.Strict) error {
 	}
 	text := bytes.NewBuffer(old)
 	for _, d := range domains {
-		if !have[d.Domain] && filter.IsDomain(d.Domain) {
+		if !have[d.Domain] && domain.Name(d.Domain) != "" {
 			fmt.Fprintf(text, "# %s: refused by %s\n%s\n",
 				d.Last.Format(time.DateOnly), postfix.Printable(d.Receiver), d.Domain)
 		}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"postmend/filter"
-	"postmend/filter/authn/publicsuffix"
+	"postmend/filter/domain/publicsuffix"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/refusal"
 )
