@@ -130,7 +130,11 @@ func judgeRewriters(h *host) []Fault {
 	for _, name := range []string{"sender_canonical_maps", "canonical_maps"} {
 		for _, entry := range list(h.config.Get(name)) {
 			if t := h.tableAt(entry); t != nil && t.direction == "forward" || t == nil && h.rewritesSenders(entry) {
-				faults = append(faults, Fault{What: name + " asks " + entry + ", which makes SRS addresses of senders", Mend: h.setOrUnset(name, without(h.config.Get(name), entry))})
+				fault := Fault{What: name + " asks " + entry + ", which makes SRS addresses of senders"}
+				if h.isContentFilter() || h.isTransport() { // else postmend does not yet do what that program does
+					fault.Mend = h.setOrUnset(name, without(h.config.Get(name), entry))
+				}
+				faults = append(faults, fault)
 			}
 		}
 	}

@@ -328,7 +328,7 @@ func judgeProgram(h *host) []Fault {
 	}
 	for _, folder := range f.Folders {
 		if folder.Mode&(0o002|fs.ModeSticky) == 0o002 {
-			faults = append(faults, Fault{What: f.Path + " may be replaced: anybody may write to " + folder.String(), Mend: Shell("chmod", "o-w", folder.Path)})
+			faults = append(faults, Fault{What: f.Path + " may be replaced: anybody may write to " + folder.String(), Mend: closeFolder(folder)})
 		}
 	}
 	if h.user == nil {

@@ -292,13 +292,15 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 	}
 	for _, folder := range f.Holders() {
 		if folder.Mode.Perm()&0o002 != 0 {
-			return fault(f.Path+" may be replaced: anybody may write to "+folder.String(), Shell("chmod", "o-w", folder.Path))
+			return fault(f.Path+" may be replaced: anybody may write to "+folder.String()+"; it is better kept in /etc/postmend", closeFolder(folder))
 		}
 	}
 	if o.sharedBy != nil {
-		if shared := o.shared(f); shared != "" {
-			// The owner of a file keeps its reading of it until the file is another's.
-			return fault(shared, o.account.first(Shell("chown", o.account.Name+":", f.Path)+" && "+Shell("chmod", "u=rw,go=", f.Path)))
+		if why, isNeeded := o.shared(f); isNeeded {
+			mend, edit := o.copyOf(f)
+			return []Fault{{What: why + ": give postmend a copy", Mend: mend, Edit: edit}}
+		} else if why != "" {
+			return fault(why, o.account.first(Shell("chown", o.account.Name+":", f.Path)+" && "+Shell("chmod", "u=rw,go=", f.Path)))
 		}
 		if barrier := f.Barrier(o.account, Read); barrier != nil {
 			return fault(notFor(o.account, f, barrier), f.LetIn(o.account))
@@ -308,22 +310,6 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 		return fault(cause(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
 	}
 	return nil
-}
-
-// shared says which other programs may read a private file; "" if none may.
-func (o *own) shared(f File) string {
-	if name := ownerOf(f); name != "" && name != o.account.Name {
-		if why := o.sharedBy(name); why != "" {
-			return fmt.Sprintf("%s belongs to %s, a shared account: %s", f.Path, name, why)
-		}
-	}
-	if f.Mode.Perm()&0o040 == 0 {
-		return ""
-	}
-	if names := setup.GroupSharedBy(f.GID, o.account.Name); len(names) > 0 {
-		return fmt.Sprintf("%s may be read by %s, by way of its group (mode %#o, gid %d)", f.Path, strings.Join(names, ", "), f.Mode.Perm(), f.GID)
-	}
-	return ""
 }
 
 // mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.

@@ -113,9 +113,9 @@ func judgeUnfiltered(h *host) []Fault {
 			continue // a rule of its own
 		}
 		fault := Fault{What: "mail that comes in through " + s.ID() + " does not pass the filter"}
-		if other, found := s.Options["content_filter"]; found && other == "" {
-			fault.Mend = h.config.UnsetOptionCommand(s.ID(), "content_filter").String()
-		} else if found {
+		if other, found := s.Options["content_filter"]; found && other == "" && !takesBack(s) {
+			fault = fault.switching(h, h.config.UnsetOptionCommand(s.ID(), "content_filter").String())
+		} else if found && other != "" {
 			fault.What += ", but " + other // which is not ours to replace
 		}
 		if s.Program == "smtpd" && (s.Name == "smtp" || s.Name == "25" || s.Type == "pass") {
@@ -183,7 +183,11 @@ func judgeInstances(h *host) []Fault {
 			} else {
 				what += "nothing else of this one is judged until then"
 			}
-			faults = append(faults, Fault{What: what, Mend: h.separate()})
+			fault := Fault{What: what}
+			if mend := h.separate(); mend != "" {
+				fault = fault.switching(h, mend)
+			}
+			faults = append(faults, fault)
 		}
 	}
 	return faults
@@ -276,20 +280,23 @@ func judgeOutgoing(h *host) []Fault {
 		severity Severity
 		harm     string
 	}{
-		{"smtp_generic_maps", Warning, "rewrites addresses, in signed fields too"},
-		{"smtp_body_checks", Warning, "may change the body"},
-		{"smtp_header_checks", Note, "may change signed fields"},
-		{"smtp_mime_header_checks", Note, "may change the body"},
-		{"smtp_nested_header_checks", Note, "may change the body"},
+		{"smtp_generic_maps", Warning, "rewrites addresses after signing, in signed fields too"},
+		{"smtp_body_checks", Warning, "may change the body after signing"},
+		{"smtp_header_checks", Note, "may change signed fields after signing"},
+		{"smtp_mime_header_checks", Note, "may change the body after signing"},
+		{"smtp_nested_header_checks", Note, "may change the body after signing"},
 	} {
+		isSaid := false // of main.cf, for all services
 		for _, s := range h.outgoing() {
-			if value := h.value(s, row.name); value != "" {
-				faults = append(faults, Fault{What: fmt.Sprintf("%s = %s %s after signing, for %s", row.name, value, row.harm, s.ID()),
-					Mend: h.setWhere(s, row.name, ""), Severity: row.severity})
+			_, isOwn := s.Options[row.name]
+			if value := h.value(s, row.name); value != "" && (isOwn || !isSaid) {
+				isSaid = isSaid || !isOwn
+				faults = append(faults, Fault{What: fmt.Sprintf("%s = %s of %s %s: let another parameter do that before the filter (canonical_maps, header_checks)", row.name, value, s.ID(), row.harm),
+					Severity: row.severity})
 			}
 		}
 	}
-	return once(faults)
+	return faults
 }
 
 // signers are marks of DKIM milters' sockets: names, and the ports of OpenDKIM's and dkimpy-milter's documentation.
@@ -303,12 +310,12 @@ func judgeMilters(h *host) []Fault {
 			for _, milter := range list(h.value(s, name)) {
 				isSigner := slices.ContainsFunc(signers, func(mark string) bool { return strings.Contains(strings.ToLower(milter), mark) })
 				if isOfService && isSigner {
-					faults = append(faults, Fault{What: fmt.Sprintf("%s of %s holds %s", name, s.ID(), milter), Mend: h.setWhere(s, name, without(h.value(s, name), milter))})
+					faults = append(faults, Fault{What: fmt.Sprintf("%s of %s has %s: if it signs, take the signing of your domains out of its configuration", name, s.ID(), milter)})
 				}
 			}
 		}
 	}
-	return once(faults)
+	return faults
 }
 
 func without(value, word string) string {

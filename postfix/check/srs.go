@@ -136,6 +136,10 @@ func judgeCanonicalClasses(h *host) []Fault {
 	for _, entry := range entries(h.Main("recipient_canonical_maps")) {
 		if t := h.tableAt(entry); t != nil || isPostSRSd(entry, "reverse") {
 			fault := Fault{What: "recipient_canonical_maps asks " + entry + " for addresses in the header, too", Mend: h.set("recipient_canonical_classes", "envelope_recipient")}
+			if len(list(h.Main("recipient_canonical_maps"))) > 1 || h.Main("canonical_maps") != "" {
+				fault.What += ": let it stand in virtual_alias_maps instead, as setup has it; recipient_canonical_classes is for your other tables, too"
+				fault.Mend = ""
+			}
 			if t == nil {
 				fault.Severity = Note
 			}
