@@ -64,7 +64,7 @@ func (r *Report) finish(err error) {
 	r.elapsed = time.Since(r.started)
 	switch {
 	case err == nil && len(r.plan.Deliveries) == 0:
-		r.result = "discarded"
+		r.result = Discarded
 		return
 	case err == nil:
 		r.result = "queued"
@@ -79,13 +79,19 @@ func (r *Report) finish(err error) {
 	r.reasons = slices.Insert(r.reasons, 0, Failed.about(failure.Error()))
 }
 
+// What Summary says, where maillog goes by it: Postfix logs it as the reply of pipe(8), also where postmend's own log is lost.
+const (
+	QueuedAs  = "queued as " // followed by queue ids, as in Postfix's own replies
+	Discarded = "discarded"
+)
+
 // Summary says in a few words what became of a message that was dealt with, for the status line.
 func (r *Report) Summary() string {
 	if len(r.queueIDs) > 0 {
-		return "queued as " + strings.Join(r.queueIDs, " ")
+		return QueuedAs + strings.Join(r.queueIDs, " ")
 	}
-	if r.result == "discarded" {
-		return r.result
+	if r.result == Discarded {
+		return Discarded
 	}
 	return "handed back"
 }

@@ -98,7 +98,8 @@ func (inv *invocation) report(o reportOptions, logs []string) error {
 	return r.show()
 }
 
-// showNothing ends a report on logs in which nothing was recognised. Files are written all the same, with zeros.
+// showNothing ends a report on logs in which nothing was recognised. Files are written all the same, with
+// zeros.
 func (r *reporter) showNothing(logs []string) error {
 	report := r.tally.Report(r.tracker.Stats, r.top)
 	if err := r.writeFiles(report); err != nil {
@@ -152,7 +153,7 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 	}
 	r.tracker.Outcome = r.tally.Add
 	r.tracker.Piped = func(seconds float64) { r.tally.Piped(r.tracker.Stats.Last, seconds) }
-	r.tracker.Mended = func(seconds float64) { r.tally.Mended(r.tracker.Stats.Last, seconds) }
+	r.tracker.Ran = func(seconds float64) { r.tally.Ran(r.tracker.Stats.Last, seconds) }
 	return r, nil
 }
 
@@ -187,8 +188,9 @@ func defaultLogs(dir string, follow bool) ([]string, error) {
 		Reason: fmt.Sprintf("no mail log in %s; name one, or: journalctl --facility=mail --since today | postmend report -", dir)}
 }
 
-// leaveOut takes away the logs that cannot be read because a program is missing, and says so: if no file was named, the report
-// is about the others. If there are no others, they stay, and the error of opening them says what to install.
+// leaveOut takes away the logs that cannot be read because a program is missing, and says so: if no file
+// was named, the report is about the others. If there are no others, they stay, and the error of opening
+// them says what to install.
 func leaveOut(logs []string, notice io.Writer) []string {
 	var read, left []string
 	missing := ""

@@ -25,7 +25,7 @@ type entry struct {
 	daemon daemon
 	id     []byte // queue id
 	text   []byte // what follows "ID: "
-	mend   *Mend  // of a line of postmend's
+	run    *Run   // of a line of postmend's
 }
 
 // parse takes a line apart. It is false for lines of other programs, and for those that are not about a
@@ -44,7 +44,7 @@ func (f *framing) parse(line []byte) (e entry, ok bool) {
 		return e, false
 	}
 	if e.daemon == postmend {
-		e.mend = parseMend(e.text)
+		e.run = parseRun(e.text)
 	}
 	return e, true
 }

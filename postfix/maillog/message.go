@@ -14,15 +14,15 @@ type message struct {
 	index      map[string]int // of recipients, where they are many: by address, and by address and alias
 	parent     *message
 	children   []*message
-	mends      []*Mend // of the runs that this message went through
-	mend       *Mend   // of the run that made this message
+	runs       []*Run // of the runs that this message went through
+	run        *Run   // of the run that made this message
 
 	arrived   bool // its arrival was seen
 	own       bool // submitted on this host, or by a user who logged in
 	queued    bool
 	notice    bool // made by Postfix: a bounce, or a delay notice
-	probe     bool // of an address; no mail
-	waits     bool // a refusal is not announced yet
+	probe     bool // Postfix verified an address by it
+	waits     bool // a refusal has not been announced yet
 	removedAt int64
 	settled   bool
 
@@ -79,7 +79,7 @@ func (t *Tracker) get(id []byte) *message {
 	return m
 }
 
-// renew gives a new message. One of the same id that is under way is at its end: ids are used again.
+// renew gives a new message. If one of the same id is under way, it has ended: ids are reused.
 func (t *Tracker) renew(e *entry) *message {
 	if m := t.find(e.id); m != nil && (m.arrived || m.removedAt != 0 || len(m.recipients) > 0) {
 		t.count(m.root())
@@ -126,7 +126,7 @@ func (t *Tracker) evict() {
 
 func (m *message) worthCounting() bool { return m.queued || len(m.recipients) > 0 }
 
-// settle counts the families of which nothing is in the queue any more, and no line is to be expected.
+// settle counts the families that have left the queue, when no more lines about them are to be expected.
 func (t *Tracker) settle() {
 	n := 0
 	for ; n < len(t.removed); n++ {
@@ -179,9 +179,9 @@ func (m *message) adopt(parent *message) {
 	}
 	m.parent = parent
 	parent.children = append(parent.children, m)
-	for _, mend := range parent.mends {
-		if slices.Contains(mend.queuedAs, m.id) {
-			m.mend = mend.of(m.id)
+	for _, run := range parent.runs {
+		if slices.Contains(run.queuedAs, m.id) {
+			m.run = run.of(m.id)
 		}
 	}
 }
@@ -194,7 +194,7 @@ func (m *message) height() int {
 	return height + 1
 }
 
-// few is how many recipients are looked through one by one.
+// few is how many recipients are searched one by one, without an index.
 const few = 16
 
 // recipient gives the one of that address and alias, or nil.
@@ -239,7 +239,7 @@ func (m *message) enter(n int) {
 	m.index[r.to+"\x00"+r.original] = n
 }
 
-// via gives the recipient by which a message that has the recipient to came from this one, or nil.
+// via gives the recipient of m that led to the recipient to of a child, or nil.
 func (m *message) via(to string) *recipient {
 	if n, found := m.index[to]; found {
 		return &m.recipients[n]
@@ -255,7 +255,7 @@ func (m *message) via(to string) *recipient {
 	return nil
 }
 
-// expire is the queue manager giving up: who was deferred last will not be tried again.
+// expire notes that the queue manager gave up: there are no more attempts for recipients that are deferred.
 func (m *message) expire(at int64) {
 	for n := range m.recipients {
 		if r := &m.recipients[n]; r.status == Deferred {
@@ -264,10 +264,10 @@ func (m *message) expire(at int64) {
 	}
 }
 
-// lastMend is the run that did not hand the message back.
-func (m *message) lastMend() *Mend {
-	if len(m.mends) == 0 {
+// lastRun is the run that did not hand the message back.
+func (m *message) lastRun() *Run {
+	if len(m.runs) == 0 {
 		return nil
 	}
-	return m.mends[len(m.mends)-1]
+	return m.runs[len(m.runs)-1]
 }

@@ -14,9 +14,9 @@ const (
 	Deferred
 	// Refused: returned to the sender, because a host said so or because the attempts came to nothing.
 	Refused
-	// Discarded: thrown away by postmend, as configured.
+	// Discarded: dropped by postmend, as configured.
 	Discarded
-	// Probed: an address was tried; that is no mail.
+	// Probed: Postfix verified an address; there was no message.
 	Probed
 )
 
@@ -56,7 +56,7 @@ type Outcome struct {
 	// FromLocal is set if local(8) sent the message on, for an alias(5) or a .forward file.
 	FromLocal bool
 	// Mend is what postmend logged; nil if it did not see the message.
-	Mend *Mend
+	Run *Run
 }
 
 // count reports a family, and forgets it.
@@ -91,7 +91,8 @@ func (t *Tracker) outcomes(root, m *message) {
 	continued := m.continued()
 	for n := range m.recipients {
 		r := &m.recipients[n]
-		goesOn := r.passed || len(continued) > 0 && (len(m.recipients) == 1 || continued[r.to] || continued[originalSender(r.to)])
+		goesOn := r.passed || len(continued) > 0 &&
+			(len(m.recipients) == 1 || continued[r.to] || continued[originalSender(r.to)])
 		switch {
 		case r.status == Pending || r.status == Probed:
 		case r.status == Delivered && goesOn && !r.discarded:
@@ -123,10 +124,11 @@ func (m *message) continued() map[string]bool {
 
 // outcome tells what became of a recipient of m, in the words of the message that arrived.
 func (t *Tracker) outcome(root, m *message, r *recipient) Outcome {
-	o := Outcome{ID: root.id, At: r.at, Status: r.status, Recipient: r.to, Alias: r.original, Reason: r.reason,
-		Deferrals: r.deferrals, Expired: r.expired, Sender: root.senderOrNext(), Mend: m.mend}
-	if o.Mend == nil {
-		o.Mend = m.lastMend()
+	o := Outcome{ID: root.id, At: r.at, Status: r.status,
+		Recipient: r.to, Alias: r.original, Reason: r.reason,
+		Deferrals: r.deferrals, Expired: r.expired, Sender: root.senderOrNext(), Run: m.run}
+	if o.Run == nil {
+		o.Run = m.lastRun()
 	}
 	if r.relay != "none" {
 		o.Relay = r.relay
@@ -155,7 +157,7 @@ func (t *Tracker) outcome(root, m *message, r *recipient) Outcome {
 }
 
 // clean is the border: behind it, no text of a log can steer a terminal, a browser or whatever else shows
-// it. parseMend cleans what postmend logged.
+// it. parseRun cleans what postmend logged.
 func (o *Outcome) clean() {
 	for _, text := range []*string{&o.Sender, &o.Alias, &o.Recipient, &o.Relay, &o.Reason} {
 		*text = postfix.PrintableUTF8(*text)
@@ -175,13 +177,14 @@ func (m *message) senderOrNext() string {
 }
 
 func kindOf(o *Outcome, root, m *message, r *recipient) Kind {
-	if o.Mend != nil {
-		switch o.Mend.Class {
+	if o.Run != nil {
+		switch o.Run.Class {
 		case "forwarded", "bounce":
 			return Forwarded
 		case "outgoing":
-			// A user's own sender needs no SRS: this one is somebody else's, and a local program, such as Sieve, sent it on.
-			if isSRS(o.Mend.Sender) {
+			// A user's own sender needs no SRS: this one is somebody else's, and a local program, such as
+			// Sieve, sent it on.
+			if isSRS(o.Run.Sender) {
 				return Forwarded
 			}
 			return Outgoing

@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"strconv"
 	"time"
+
+	"postmend/filter"
 )
 
 // Tracker follows messages through a log.
@@ -18,9 +20,9 @@ type Tracker struct {
 	// Refusal, if set, is called when a refusal is logged, which may be days before the message's end. Of
 	// a message it sees no more recipients than Outcome does.
 	Refusal func(*Outcome)
-	// Piped is called for each message that pipe(8) gave to postmend, Mended for each line of postmend's,
-	// with the seconds that it took.
-	Piped, Mended func(seconds float64)
+	// Piped is called for each message that pipe(8) handed to postmend, Ran for each line of postmend, both with the seconds
+	// that it took.
+	Piped, Ran func(seconds float64)
 
 	frame   framing
 	seed    maphash.Seed
@@ -40,10 +42,10 @@ type Stats struct {
 	First    int64 `json:"-"` // time of the first and the last line that has one
 	Last     int64 `json:"-"`
 	Attempts int64 `json:"attempts"` // to deliver, as Postfix's agents logged them
-	Mends    int64 `json:"mends"`    // lines of postmend's
-	Evicted  int64 `json:"evicted"`  // messages that were counted before their end, to keep memory flat
+	Runs     int64 `json:"mends"`    // lines of postmend
+	Evicted  int64 `json:"evicted"`  // messages that were counted before their end, because memory is limited
 	Notices  int64 `json:"notices"`  // made by Postfix: bounces, delay notices
-	Lost     int64 `json:"lost"`     // recipients that a filter took over, and that the log shows no more
+	Lost     int64 `json:"lost"`     // recipients that a filter took over and that do not occur again
 }
 
 const (
@@ -102,7 +104,7 @@ func (t *Tracker) take(e *entry) {
 	case smtp, lmtp, pipe, deliverer:
 		t.delivered(e)
 	case postmend:
-		t.mended(e)
+		t.ran(e)
 	case postsuper:
 		if bytes.Equal(e.text, []byte("removed")) {
 			t.remove(e)
@@ -127,7 +129,8 @@ func (t *Tracker) Close() {
 // arrival is a message that comes from outside this queue: "client=NAME[ADDRESS], orig_queue_id=ID,
 // sasl_username=NAME" or "uid=0 from=<root>".
 func (t *Tracker) arrival(e *entry) {
-	if e.daemon == smtpd && !bytes.HasPrefix(e.text, []byte("client=")) || e.daemon == pickup && !bytes.HasPrefix(e.text, []byte("uid=")) {
+	first := map[bool]string{true: "client=", false: "uid="}[e.daemon == smtpd]
+	if !bytes.HasPrefix(e.text, []byte(first)) {
 		return
 	}
 	m := t.renew(e)
@@ -160,7 +163,8 @@ func (t *Tracker) queued(e *entry) {
 		return
 	}
 	m := t.get(e.id)
-	if bytes.HasPrefix(rest, []byte(", status=expired")) || bytes.HasPrefix(rest, []byte(", status=force-expired")) {
+	status, _ := bytes.CutPrefix(rest, []byte(", status="))
+	if bytes.HasPrefix(status, []byte("expired")) || bytes.HasPrefix(status, []byte("force-expired")) {
 		m.expire(e.at)
 		t.announceAll(m)
 	} else if !m.queued {
@@ -225,7 +229,7 @@ func (t *Tracker) delivered(e *entry) {
 func (t *Tracker) passedOn(m *message, r *recipient, e *entry, d delivery) {
 	if e.daemon == pipe {
 		r.filtered = bytes.HasPrefix(d.reason, []byte("delivered via postmend ")) || r.relay == "postmend"
-		r.discarded = r.filtered && bytes.HasSuffix(bytes.TrimSuffix(d.reason, []byte(")")), []byte("discarded"))
+		r.discarded = r.filtered && bytes.HasSuffix(bytes.TrimSuffix(d.reason, []byte(")")), []byte(filter.Discarded))
 	}
 	switch {
 	case e.daemon == pipe, e.daemon == smtp && isLoopback(d.relay), e.daemon == lmtp:
@@ -250,31 +254,31 @@ func (t *Tracker) passedOn(m *message, r *recipient, e *entry, d delivery) {
 	}
 }
 
-// mended is postmend's own line.
-func (t *Tracker) mended(e *entry) {
-	t.Stats.Mends++
-	mend := e.mend
-	if t.Mended != nil && mend.Seconds > 0 {
-		t.Mended(mend.Seconds)
+// ran is postmend's own line.
+func (t *Tracker) ran(e *entry) {
+	t.Stats.Runs++
+	run := e.run
+	if t.Ran != nil && run.Seconds > 0 {
+		t.Ran(run.Seconds)
 	}
 	m := t.get(e.id)
-	if len(m.mends) < maxMends {
-		t.charge(m, mendCost)
-		m.mends = append(m.mends, mend)
+	if len(m.runs) < maxRuns {
+		t.charge(m, runCost)
+		m.runs = append(m.runs, run)
 	}
-	for _, id := range mend.queuedAs {
+	for _, id := range run.queuedAs {
 		if next := t.find([]byte(id)); next != nil && next != m {
 			next.adopt(m)
-			next.mend = mend.of(id)
+			next.run = run.of(id)
 		}
 	}
 }
 
-// mendCost is what a line of postmend's takes, roughly, in octets.
-const mendCost = 500
+// runCost is what a line of postmend's takes, roughly, in octets.
+const runCost = 500
 
-// maxMends bounds the runs that are remembered of a message; each recipient has one.
-const maxMends = 16
+// maxRuns bounds the runs that are remembered of a message; each recipient has one.
+const maxRuns = 16
 
 // statusOf reads what follows status=.
 func statusOf(word []byte) (Status, bool) {
@@ -311,7 +315,8 @@ func relayName(relay []byte) []byte {
 }
 
 func isLoopback(relay []byte) bool {
-	return bytes.Contains(relay, []byte("[127.")) || bytes.Contains(relay, []byte("[::1]")) || bytes.Contains(relay, []byte("[private/"))
+	return bytes.Contains(relay, []byte("[127.")) || bytes.Contains(relay, []byte("[::1]")) ||
+		bytes.Contains(relay, []byte("[private/"))
 }
 
 // name gives a name that is kept once for all who have it.

@@ -16,16 +16,16 @@ import (
 	"postmend/postfix/maillog/tally"
 )
 
-// hostile octets: C0, DEL, C1 as octets and in UTF-8, line separators, bidirectional overrides, what cannot be seen, and what
-// is not UTF-8.
+// hostile octets: C0, DEL, C1 as octets and in UTF-8, line separators, bidirectional overrides, what
+// cannot be seen, and what is not UTF-8.
 var hostile = []string{"\x00", "\x01", "\x07", "\x08", "\x09", "\x0b", "\x0c", "\x0d", "\x1b[31m", "\x1b]0;title\x07", "\x7f",
 	"\x80", "\x85", "\x9b31m", "\x9d0;title\x9c", "\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\x9b",
 	"\u0080", "\u0085", "\u009b31m", "\u009d0;t\u009c", "\u2028", "\u2029", "\u202e", "\u202a", "\u2066", "\u2069", "\u200f",
 	"\u061c", "\u200b", "\u2060", "\ufeff", "\u00ad", "\U000e0041", "\ufff9", "\ue000",
 	`"`, `\`, "{}", "<script>", "&#27;", `\u001b`}
 
-// hostileLog has the same octets in every field that a presentation shows: as they are in Postfix's lines, and in Go's escapes
-// in postmend's, of which they must not come back.
+// hostileLog has the same octets in every field that a presentation shows: as they are in Postfix's lines,
+// and in Go's escapes in postmend's, of which they must not come back.
 func hostileLog(n int, h string) string {
 	id, next := fmt.Sprintf("A%07XB", n), fmt.Sprintf("A%07XC", n)
 	quoted := func(s string) string { return strconv.QuoteToASCII(s + h) }
@@ -93,7 +93,8 @@ func outputs(t testing.TB, log string) map[string]string {
 	return forms
 }
 
-// offending gives the first octets of a text that a terminal or a browser could take for more than a character.
+// offending gives the first octets of a text that a terminal or a browser could take for more than a
+// character.
 func offending(text string) string {
 	for at := 0; at < len(text); {
 		r, size := utf8.DecodeRuneInString(text[at:])

@@ -68,10 +68,10 @@ func (p *textReport) head() {
 
 // remarks tell where the counts are incomplete.
 func remarks(log maillog.Stats) (list []string) {
-	if log.Mends > 0 && log.Attempts == 0 {
+	if log.Runs > 0 && log.Attempts == 0 {
 		list = append(list, fmt.Sprintf("The log has %d lines of postmend, but no delivery by Postfix: "+
 			"Postfix's own lines are missing. If journald keeps the log, journalctl --facility=mail "+
-			"prints both.", log.Mends))
+			"prints both.", log.Runs))
 	}
 	if log.Notices > 0 {
 		list = append(list, fmt.Sprintf("%d bounces and notices of Postfix are not counted.", log.Notices))

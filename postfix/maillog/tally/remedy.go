@@ -54,7 +54,7 @@ type advice struct{ cause, text string }
 
 // adviceOn gives better advice than the class's own; the zero advice if there is none.
 func adviceOn(o *maillog.Outcome, class refusal.Class) advice {
-	m := o.Mend
+	m := o.Run
 	switch {
 	case o.ByFilter && o.Status == maillog.Deferred:
 		return advice{"deferred-here", "postmend could not process these messages yet; its log lines say why."}
@@ -74,7 +74,7 @@ func adviceOn(o *maillog.Outcome, class refusal.Class) advice {
 	return adviceOnDMARC(m, class.Advice)
 }
 
-func adviceOnSPF(m *maillog.Mend) advice {
+func adviceOnSPF(m *maillog.Run) advice {
 	if m.Sender != "" {
 		domain := maillog.Domain(m.Sender)
 		return advice{"srs", fmt.Sprintf("The messages left with a sender in %s, whose SPF record has to allow this host. "+
@@ -84,7 +84,7 @@ func adviceOnSPF(m *maillog.Mend) advice {
 	return advice{cmp.Or(cause, "not-rewritten"), "The sender was not rewritten" + why + ", so SPF fails at the next hop."}
 }
 
-func adviceOnDKIM(m *maillog.Mend) advice {
+func adviceOnDKIM(m *maillog.Run) advice {
 	if m.Signed != "" {
 		return advice{"signed", fmt.Sprintf("postmend signed as %s. Either that key is not published (postmend dkim record), or "+
 			"something between postmend and the receiver changes messages.", m.Signed)}
@@ -93,7 +93,7 @@ func adviceOnDKIM(m *maillog.Mend) advice {
 	return advice{cmp.Or(cause, "unsigned"), "postmend did not sign these messages" + why + "."}
 }
 
-func adviceOnDMARC(m *maillog.Mend, otherwise string) advice {
+func adviceOnDMARC(m *maillog.Run, otherwise string) advice {
 	switch {
 	case m.NewFrom != "":
 		return advice{"from-rewritten", fmt.Sprintf("From: was rewritten to an address in %s, and signed as %s. Check that the key is "+
@@ -117,7 +117,8 @@ func adviceOnDMARC(m *maillog.Mend, otherwise string) advice {
 	return advice{}
 }
 
-// known is a cause that postmend logs, in words that fit every message. The log's own text is about one of them, and nobody reads it.
+// known is a cause that postmend logs, in words that fit every message. The log's own text is about one of
+// them, and nobody reads it.
 type known struct {
 	cause filter.Cause
 	words string
@@ -153,8 +154,9 @@ var fromCauses = [...]known{
 	{filter.FromUnwritable, "the new address could not be written"},
 }
 
-// explain gives the first of the causes that postmend logged, by its code and as " (words)"; nothing if it logged none of them.
-func explain(m *maillog.Mend, causes []known) (code, words string) {
+// explain gives the first of the causes that postmend logged, by its code and as " (words)"; nothing if it
+// logged none of them.
+func explain(m *maillog.Run, causes []known) (code, words string) {
 	for _, k := range causes {
 		if m.Has(k.cause) {
 			return k.cause.Code(), " (" + k.words + ")"

@@ -10,8 +10,8 @@ import (
 // maxRows bounds a table.
 const maxRows = 4096
 
-// table counts by name. When it is full, the half with the least to show goes into others: who is refused most stays, even if a
-// log names millions, and no count is ever too high.
+// table counts by name. When it is full, the half with the least to show goes into others: who is refused
+// most stays, even if a log names millions, and no count is ever too high.
 type table struct {
 	rows    map[string]*row
 	classes int

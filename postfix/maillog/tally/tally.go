@@ -1,5 +1,5 @@
-// Package tally adds up what became of messages: by class of refusal, by the sender's domain, by receiver, by alias, and over time. Its memory
-// is bounded, however many domains a log names.
+// Package tally adds up what became of messages: by class of refusal, by the sender's domain, by receiver,
+// by alias, and over time. Its memory is bounded, however many domains a log names.
 package tally
 
 import (
@@ -92,7 +92,8 @@ func New(rules *refusal.Rules) *Tally {
 		operators: map[string]string{}, answers: map[answer]refusal.Verdict{}}
 }
 
-// Add counts what became of a recipient. Only what was forwarded goes into the tables; the rest is counted by kind.
+// Add counts what became of a recipient. Only what was forwarded goes into the tables; the rest is counted
+// by kind.
 func (t *Tally) Add(o *maillog.Outcome) {
 	if !t.IsCounted(o.At) {
 		return
@@ -165,7 +166,8 @@ func (t *Tally) Judge(o *maillog.Outcome) refusal.Verdict {
 	return verdict
 }
 
-// Receiver names who took or refused a message: the organisation of the host that answered, or the recipient's if none did.
+// Receiver names who took or refused a message: the organisation of the host that answered, or the
+// recipient's if none did.
 func (t *Tally) Receiver(o *maillog.Outcome) string {
 	if o.ByFilter {
 		return "this host"
@@ -189,10 +191,10 @@ func (t *Tally) Receiver(o *maillog.Outcome) string {
 	return cmp.Or(receiver, "unknown")
 }
 
-// isStrict tells whether rewriting From: would have helped: it stayed, although the message passed DMARC when it arrived. What the
-// configuration forbids, the list would not change.
+// isStrict tells whether rewriting From: would have helped: it stayed, although the message passed DMARC
+// when it arrived. What the configuration forbids, the list would not change.
 func (t *Tally) isStrict(o *maillog.Outcome, verdict refusal.Verdict) bool {
-	if o.Mend == nil || o.Mend.NewFrom != "" || o.Mend.DMARC != "pass" || o.Mend.Has(filter.FromForbidden) {
+	if o.Run == nil || o.Run.NewFrom != "" || o.Run.DMARC != "pass" || o.Run.Has(filter.FromForbidden) {
 		return false
 	}
 	name := t.rules.Classes[verdict.Class].Name
@@ -200,7 +202,7 @@ func (t *Tally) isStrict(o *maillog.Outcome, verdict refusal.Verdict) bool {
 }
 
 func (t *Tally) noteStrict(o *maillog.Outcome) {
-	domain := o.Mend.HeaderFrom
+	domain := o.Run.HeaderFrom
 	if domain == "" || strings.Contains(domain, ",") {
 		return
 	}
@@ -224,7 +226,7 @@ func (t *Tally) Piped(at int64, seconds float64) {
 }
 
 // Mended counts what postmend says of its own time.
-func (t *Tally) Mended(at int64, seconds float64) {
+func (t *Tally) Ran(at int64, seconds float64) {
 	if t.IsCounted(at) {
 		t.run.add(seconds)
 	}
@@ -238,7 +240,8 @@ type Strict struct {
 	Receiver string    `json:"receiver"`
 }
 
-// Strict gives the author domains that were refused for DMARC although From: was left alone and the message had passed on arrival.
+// Strict gives the author domains that were refused for DMARC although From: was left alone and the
+// message had passed on arrival.
 func (t *Tally) Strict() []Strict {
 	var list []Strict
 	for _, domain := range slices.Sorted(maps.Keys(t.strict)) {

@@ -25,11 +25,11 @@ func newTally(t testing.TB) *tally.Tally {
 
 func refused(sender, recipient, reason string, at int64) *maillog.Outcome {
 	return &maillog.Outcome{At: at, Kind: maillog.Forwarded, Status: maillog.Refused, Sender: sender, Recipient: recipient, Alias: "x" + recipient,
-		Relay: "mx." + recipient[2:], Reason: reason, Mend: &maillog.Mend{HeaderFrom: sender[2:], DMARC: "pass"}}
+		Relay: "mx." + recipient[2:], Reason: reason, Run: &maillog.Run{HeaderFrom: sender[2:], DMARC: "pass"}}
 }
 
-// A spammer makes up domains without end; who is refused again and again must still be seen, nothing may get lost in the sums, and memory
-// must not grow.
+// A spammer makes up domains without end; who is refused again and again must still be seen, nothing may
+// get lost in the sums, and memory must not grow.
 func TestTablesStayBoundedAndKeepWhoIsRefusedMost(t *testing.T) {
 	tl := newTally(t)
 	var before, after runtime.MemStats
@@ -70,8 +70,8 @@ func TestTablesStayBoundedAndKeepWhoIsRefusedMost(t *testing.T) {
 }
 
 // because is a line of postmend's with these causes.
-func because(dmarc string, causes ...filter.Cause) *maillog.Mend {
-	m := &maillog.Mend{DMARC: dmarc}
+func because(dmarc string, causes ...filter.Cause) *maillog.Run {
+	m := &maillog.Run{DMARC: dmarc}
 	for _, cause := range causes {
 		m.Why = append(m.Why, cause.Code())
 	}
@@ -81,24 +81,24 @@ func because(dmarc string, causes ...filter.Cause) *maillog.Mend {
 func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 	for _, c := range []struct {
 		name, reason string
-		mend         *maillog.Mend
+		run          *maillog.Run
 		want         string
 	}{
 		{"no line of postmend's", "550 5.7.26 DMARC", nil, "postmend logged nothing about these messages"},
-		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "fail"}, "before it is queued"},
+		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Run{DMARC: "fail"}, "before it is queued"},
 		{"From: left alone", "550 5.7.26 DMARC", because("pass", filter.FromSurvivor, filter.SenderRewritten),
 			"From: was not rewritten (the author's signature was expected to survive). --strict-domains"},
 		{"rewriting forbidden", "550 5.7.26 DMARC", because("pass", filter.FromForbidden), "Remove them"},
-		{"From: rewritten", "550 5.7.26 DMARC", &maillog.Mend{DMARC: "pass", NewFrom: "info@example.org", Signed: "example.org/s"}, "From: was rewritten to an address in example.org, and signed as example.org/s"},
-		{"SRS", "550 SPF check failed", &maillog.Mend{Sender: "SRS0=x=y=a.example=a@srs.example.org"}, "sender in srs.example.org, whose SPF record has to allow this host"},
+		{"From: rewritten", "550 5.7.26 DMARC", &maillog.Run{DMARC: "pass", NewFrom: "info@example.org", Signed: "example.org/s"}, "From: was rewritten to an address in example.org, and signed as example.org/s"},
+		{"SRS", "550 SPF check failed", &maillog.Run{Sender: "SRS0=x=y=a.example=a@srs.example.org"}, "sender in srs.example.org, whose SPF record has to allow this host"},
 		{"no SRS", "550 SPF check failed", because("", filter.SenderWithoutSRS), "The sender was not rewritten (no [srs] is configured)"},
-		{"signed", "550 bad DKIM signature", &maillog.Mend{Signed: "example.org/s"}, "postmend signed as example.org/s"},
+		{"signed", "550 bad DKIM signature", &maillog.Run{Signed: "example.org/s"}, "postmend signed as example.org/s"},
 		{"not signed", "550 bad DKIM signature", because("pass", filter.UnsignedForbidden), "did not sign these messages (the author's signature forbids another one)"},
 		{"reputation", "554 blocked using zen.spamhaus.org", nil, "block list"},
 	} {
 		tl := newTally(t)
 		o := refused("a@a.example", "b@b.example", c.reason, time.Now().Unix())
-		o.Mend = c.mend
+		o.Run = c.run
 		tl.Add(o)
 		advice := tl.Report(maillog.Stats{}, 10).Remedies
 		if len(advice) != 1 || !strings.Contains(advice[0].Text, c.want) {
@@ -111,7 +111,7 @@ func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 func TestForwardsOfLocalAreToldApartFromThoseThatPostmendMissed(t *testing.T) {
 	tl := newTally(t)
 	o := refused("a@a.example", "b@b.example", "550 5.7.26 DMARC", time.Now().Unix())
-	o.Mend, o.FromLocal = nil, true
+	o.Run, o.FromLocal = nil, true
 	tl.Add(o)
 	advice := tl.Report(maillog.Stats{}, 10).Remedies
 	if len(advice) != 1 || advice[0].Cause != "local-forward" || !strings.Contains(advice[0].Text, "alias(5) and .forward files pass no content filter") {
@@ -119,7 +119,8 @@ func TestForwardsOfLocalAreToldApartFromThoseThatPostmendMissed(t *testing.T) {
 	}
 }
 
-// silent are the causes that no advice goes by: they do not make a receiver refuse mail, or another key of the line has it.
+// silent are the causes that no advice goes by: they do not make a receiver refuse mail, or another key of
+// the line has it.
 var silent = []filter.Cause{filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere, filter.Requeued,
 	filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.FailedDiscarded, filter.FromUnproved, filter.FromForced,
 	filter.FromRewritten, filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS, filter.UnsealedForbidden,
@@ -137,7 +138,7 @@ func TestEachCauseHasACodeAndItsPlaceInTheReport(t *testing.T) {
 		for _, reason := range []string{"550 SPF check failed", "550 5.7.26 DMARC", "550 bad DKIM signature"} {
 			tl := newTally(t)
 			o := refused("a@a.example", "b@b.example", reason, time.Now().Unix())
-			o.Mend = because("pass", cause)
+			o.Run = because("pass", cause)
 			tl.Add(o)
 			told = told || tl.Report(maillog.Stats{}, 10).Remedies[0].Cause == code
 		}

@@ -90,7 +90,8 @@ func isMonth(text []byte) bool {
 
 // readClassic reads "Nov 25 00:48:17 ", and the same with a fraction.
 func (c *clock) readClassic(line []byte) (at int64, rest []byte, ok bool) {
-	if len(line) < 17 || line[9] != ':' || line[12] != ':' || !isNumber(line[10:12]) || !isNumber(line[13:15]) {
+	if len(line) < 17 || line[9] != ':' || line[12] != ':' ||
+		!isNumber(line[10:12]) || !isNumber(line[13:15]) {
 		return 0, nil, false
 	}
 	if !bytes.Equal(c.classic[:], line[:9]) && !c.newHour(line) {
@@ -131,15 +132,14 @@ func (c *clock) newHour(line []byte) bool {
 // disorder is by how much a line may be older than those before it.
 const disorder = 7 * 24 * time.Hour
 
-// setYear works out the year. That of the first line is the last one that does not lead into the future.
-// After that, lines go forward, up to some disorder, and none leads into the future: so a year that a
-// quiet gap hides is not missed, and none is seen where there is none.
+// setYear works out the year. The first line has the last year that does not put it into the future. The year of a later line
+// is the first that does not put it before the lines read so far, up to some disorder, and not into the future.
 func (c *clock) setYear(month time.Month, day int) {
 	date := func(year int) time.Time { return time.Date(year, month, day, 0, 0, 0, 0, c.zone) }
 	isPossible := func(year int) bool { return date(year).Before(c.latest.Add(24 * time.Hour)) }
 	if c.year == 0 {
 		c.year = c.latest.Year()
-		for n := 0; n < 8 && (date(c.year).Day() != day || !isPossible(c.year)); n++ { // 29 February is not in every year
+		for n := 0; n < 8 && (date(c.year).Day() != day || !isPossible(c.year)); n++ { // for 29 February
 			c.year--
 		}
 		return
@@ -157,8 +157,8 @@ func (c *clock) setYear(month time.Month, day int) {
 
 // readISO reads "2026-11-25T00:48:17.123456+01:00 ".
 func (c *clock) readISO(line []byte) (at int64, rest []byte, ok bool) {
-	if line[4] != '-' || line[7] != '-' || line[10] != 'T' && line[10] != ' ' || line[13] != ':' || line[16] != ':' ||
-		!isNumber(line[14:16]) || !isNumber(line[17:19]) {
+	if line[4] != '-' || line[7] != '-' || line[10] != 'T' && line[10] != ' ' ||
+		line[13] != ':' || line[16] != ':' || !isNumber(line[14:16]) || !isNumber(line[17:19]) {
 		return 0, nil, false
 	}
 	zone := line[19:]
@@ -174,12 +174,13 @@ func (c *clock) readISO(line []byte) (at int64, rest []byte, ok bool) {
 	copy(padded[:], zone)
 	if !bytes.Equal(c.iso[:], line[:13]) || padded != c.isoZone {
 		offset, known := c.offset(zone)
-		if !known || !isNumber(line[:4]) || !isNumber(line[5:7]) || !isNumber(line[8:10]) || !isNumber(line[11:13]) {
+		year, month, day, hour := line[:4], line[5:7], line[8:10], line[11:13]
+		if !known || !isNumber(year) || !isNumber(month) || !isNumber(day) || !isNumber(hour) {
 			return 0, nil, false
 		}
 		copy(c.iso[:], line)
 		c.isoZone = padded
-		c.isoAt = time.Date(number(line[:4]), time.Month(number(line[5:7])), number(line[8:10]), number(line[11:13]), 0, 0, 0, offset).Unix()
+		c.isoAt = time.Date(number(year), time.Month(number(month)), number(day), number(hour), 0, 0, 0, offset).Unix()
 	}
 	return c.isoAt + int64(number(line[14:16]))*60 + int64(number(line[17:19])), rest, true
 }
@@ -226,7 +227,7 @@ func isNumber(b []byte) bool {
 	return len(b) > 0
 }
 
-// number expects digits only, and few.
+// number reads a few digits. The caller has made sure that they are digits.
 func number(b []byte) int {
 	n := 0
 	for _, c := range b {
