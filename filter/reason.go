@@ -2,8 +2,8 @@ package filter
 
 import "fmt"
 
-// Cause names why something was decided. The log line has its code, and postmend report goes by nothing else: the texts are for
-// people, and stand here alone.
+// Cause names why something was decided. The log line has its code, and postmend report goes by nothing
+// else: the texts are for people, and stand here alone.
 type Cause int
 
 // The causes. Which of them report gives advice on is in postfix/maillog/tally.
@@ -66,9 +66,9 @@ const (
 
 var causes = [causeCount]struct{ code, format string }{
 	SRSValid:         {"srs-valid", "%s is a valid SRS address of this server"},
-	SRSTakenBack:     {"srs-taken-back", "%s, a valid SRS address of this server, was taken back by a lookup table"},
+	SRSTakenBack:     {"srs-taken-back", "%s, a valid SRS address of this server, was reversed by a lookup table"},
 	SRSLeftToPostfix: {"srs-left-to-postfix", "%s is left for Postfix to reject: %s"},
-	ForOthers:        {"for-others", "accepted because of the other recipients; without them it would be rejected: %s"},
+	ForOthers:        {"for-others", "accepted because of the other recipients; alone it would be rejected: %s"},
 	StaysHere:        {"local", "delivered on this server: handed back unchanged"},
 	Requeued:         {"requeued", "mended before postsuper requeued it: handed back unchanged"},
 	Unread:           {"header-too-long", "the header is too long to be read: forwarded unchanged"},
@@ -80,12 +80,12 @@ var causes = [causeCount]struct{ code, format string }{
 	SenderWithoutSRS: {"sender-no-srs", "sender not rewritten: no [srs] is configured"},
 	SenderLocal:      {"sender-local", "sender not rewritten: its domain is local"},
 	SenderOwnSRS:     {"sender-own-srs", "sender not rewritten: it is in the SRS domain already"},
-	SenderRouted: {"sender-routed", "sender not rewritten: Postfix would reject bounces to its SRS form, because it reads " +
-		"an @, % or ! before the last @ as routing by the sender"},
-	SenderTooLong:  {"sender-too-long", "sender not rewritten: its SRS form would have more than 64 octets before the @"},
+	SenderRouted: {"sender-routed", "sender not rewritten: Postfix would reject bounces to its SRS form, because " +
+		"it reads an @, %% or ! before the last @ as routing by the sender"},
+	SenderTooLong:  {"sender-too-long", "sender not rewritten: its SRS form has over 64 octets before the @"},
 	SenderUnusable: {"sender-unusable", "sender not rewritten: %v"},
 
-	OwnDomainClaimed: {"own-domain", "unauthenticated mail claims %s, aligned with a domain of this server, in From:"},
+	OwnDomainClaimed: {"own-domain", "unauthenticated From: %s, aligned with a domain of this server"},
 	FailedDiscarded:  {"failed-discarded", "DMARC failed on arrival: discarded by on_dmarc_fail"},
 	FailedUnsigned:   {"failed-unsigned", "DMARC failed on arrival: not signed"},
 	FailedUnchanged:  {"failed-unchanged", "DMARC failed on arrival: forwarded unchanged"},
@@ -95,15 +95,15 @@ var causes = [causeCount]struct{ code, format string }{
 	FromNever:        {"from-never", "From: stays: munge_from is \"never\""},
 	FromPolicyNone:   {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
 	FromOwnKey:       {"from-own-key", "From: stays: this server signs for %s, and DMARC passed on arrival"},
-	FromSurvivor: {"from-survivor", "From: stays: the signature of %s is still valid at the next hop, if that accepts 8-bit " +
-		"mail as it is"},
+	FromSurvivor: {"from-survivor", "From: stays: the signature of %s is still valid at the next hop, if that " +
+		"accepts 8-bit mail as it is"},
 	FromRewritten: {"from-rewritten", "From: rewritten: %s, and the policy of %s is %s"},
 	FromCandidate: {"from-candidate", "%q cannot be the new author: %v"},
-	FromNoAddress: {"from-no-address", "From: stays: neither from_address nor the alias is in a domain that this server " +
-		"has a key for"},
+	FromNoAddress: {"from-no-address", "From: stays: this server has no key for the domain of from_address or " +
+		"of the alias"},
 	FromUnwritable: {"from-unwritable", "From: stays: %v"},
 
-	Folded:            {"folded", "a line of %d octets is folded before signing, as smtp(8) would fold it on the way"},
+	Folded:            {"folded", "a line of %v octets is folded before signing, as smtp(8) would fold it later"},
 	UnsignedForbidden: {"unsigned-forbidden", "not signed: the author's signature forbids another DKIM-Signature"},
 	UnsignedInvalid:   {"unsigned-invalid", "not signed: %v"},
 	UnsealedChain:     {"unsealed-chain", "not sealed: nothing can be added to the ARC chain: %s"},

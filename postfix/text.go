@@ -44,8 +44,8 @@ func PrintableUTF8(s string) string {
 	return b.String()
 }
 
-// WriteJSON writes v for a program, in a form that a terminal can show, too: whatever could steer one is escaped, which a
-// program does not notice.
+// WriteJSON writes v for a program, in a form that a terminal can show, too: whatever could steer one is
+// escaped, which a program does not notice.
 func WriteJSON(w io.Writer, v any) error {
 	var encoded, b bytes.Buffer
 	encoder := json.NewEncoder(&encoded)

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -37,28 +35,38 @@ func (inv *invocation) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report [flags] [LOG...]",
 		Short: "Show who refuses forwarded mail, why, and what to do about it, from Postfix's log",
-		Long: `report reads mail logs: plain or gzipped, rotated or not, in any order; - is standard input. It follows each message over the filter, so
-that a refusal is charged to the original sender's domain and to the alias. Without LOG it reads /var/log/mail.log and its rotated
-predecessors.`,
+		Long: `report reads mail logs of syslog daemons, journalctl or containers, compressed or not, in any order; - is
+standard input. It follows each message over the filter, so that a refusal counts for the original sender's
+domain and the alias. Without LOG it reads /var/log/mail.log and its rotated predecessors.`,
 		Example: `  postmend report --since yesterday
   journalctl --facility=mail --since today | postmend report -
   postmend report --html report.html /var/log/mail.log*`,
 		RunE: func(_ *cobra.Command, logs []string) error { return inv.report(o, logs) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.since, "since", "", "leave out what ended before: 2026-11-24, an RFC 3339 time, today, yesterday, or an age such as 24h or 7d")
-	flags.StringVar(&o.until, "until", "", "leave out what ended at that time or later")
+	for _, f := range []struct {
+		value       *string
+		name, usage string
+	}{
+		{&o.since, "since", "leave out what ended before: 2026-11-24, an RFC 3339 time, today, yesterday, " +
+			"or an age such as 24h or 7d"},
+		{&o.until, "until", "leave out what ended at that time or later"},
+		{&o.htmlFile, "html", "write a page with charts to this file"},
+		{&o.rulesFile, "rules", "a file with your own rules for the classes of refusals; see docs/report.md"},
+		{&o.prometheus, "prometheus", "write counters to this file, for the textfile collector of " +
+			"Prometheus's node_exporter"},
+		{&o.strictFile, "strict-domains", "add the domains whose From: should have been rewritten to this file, " +
+			"for [dmarc] force_munge_file"},
+	} {
+		flags.StringVar(f.value, f.name, "", f.usage)
+	}
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON, for programs")
-	flags.StringVar(&o.htmlFile, "html", "", "write a page with charts to this file")
 	flags.BoolVar(&o.follow, "follow", false, "wait for more, and print a line for each refusal as it happens")
-	flags.StringVar(&o.rulesFile, "rules", "", "a file with rules of your own for the classes of refusals; see docs/report.md")
-	flags.StringVar(&o.prometheus, "prometheus", "", "write counters for the textfile collector of Prometheus's node_exporter to this file")
-	flags.StringVar(&o.strictFile, "strict-domains", "", "add the domains whose From: should have been rewritten to this file, for [dmarc] force_munge_file")
 	flags.IntVar(&o.top, "top", 10, "how many domains, receivers and aliases are shown")
 	return cmd
 }
 
-// reportMemory is what the garbage collector tries to stay below, in octets.
+// reportMemory is the garbage collector's limit, in octets.
 const reportMemory = 76 << 20
 
 // reporter is a report under way.
@@ -76,10 +84,9 @@ func (inv *invocation) report(o reportOptions, logs []string) error {
 		return err
 	}
 	if len(logs) == 0 {
-		if logs, err = defaultLogs("/var/log", o.follow); err != nil {
+		if logs, err = defaultLogs("/var/log", o.follow, inv.stderr); err != nil {
 			return err
 		}
-		logs = leaveOut(logs, inv.stderr)
 	}
 	if o.follow {
 		return r.follow(logs)
@@ -110,9 +117,10 @@ func (r *reporter) showNothing(logs []string) error {
 			return err
 		}
 	}
-	fmt.Fprintln(r.inv.stderr, postfix.PrintableUTF8(fmt.Sprintf("postmend: nothing of Postfix's was recognised in %d lines of %s; "+
-		"docs/report.md lists the forms of logs, and journalctl --facility=mail | postmend report - reads journald's",
-		report.Log.Lines, strings.Join(logs, " "))))
+	text := fmt.Sprintf("postmend: nothing of Postfix's was recognised in %d lines of %s; docs/report.md lists the "+
+		"forms of logs, and journalctl --facility=mail | postmend report - reads journald's",
+		report.Log.Lines, strings.Join(logs, " "))
+	fmt.Fprintln(r.inv.stderr, postfix.PrintableUTF8(text))
 	r.inv.status = new(int)
 	*r.inv.status = 1
 	return nil
@@ -137,7 +145,8 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 	if err != nil {
 		return nil, unusable("rules", fmt.Errorf("%s: %w", o.rulesFile, err))
 	}
-	r := &reporter{reportOptions: o, inv: inv, rules: rules, tally: tally.New(rules), tracker: maillog.NewTracker(now, time.Local)}
+	r := &reporter{reportOptions: o, inv: inv, rules: rules,
+		tally: tally.New(rules), tracker: maillog.NewTracker(now, time.Local)}
 	for _, bound := range []struct {
 		flag, value string
 		at          *int64
@@ -157,7 +166,7 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 	return r, nil
 }
 
-// unusable is a file of the operator's that cannot be used.
+// unusable is an error about a file of the operator's.
 func unusable(what string, err error) error {
 	return &filter.Failure{Kind: filter.Configuration, Reason: what + " cannot be used", Err: err}
 }
@@ -166,46 +175,22 @@ func readable(err error) error {
 	return &filter.Failure{Kind: filter.Configuration, Reason: "log cannot be read", Err: err}
 }
 
-// defaultLogs are Debian's and Red Hat's.
-func defaultLogs(dir string, follow bool) ([]string, error) {
-	for _, name := range []string{"mail.log", "maillog"} {
-		path := filepath.Join(dir, name)
-		if follow {
-			if _, err := os.Stat(path); err == nil {
-				return []string{path}, nil
-			}
-			continue
-		}
-		logs, _ := filepath.Glob(path + "*")
-		logs = slices.DeleteFunc(logs, func(log string) bool {
-			return strings.Trim(strings.TrimSuffix(log[len(path):], maillog.Ending(log)), ".-0123456789") != ""
-		})
-		if len(logs) > 0 {
-			return logs, nil
-		}
+// defaultLogs are the logs in a folder that can be read. Those that cannot, because a program is missing,
+// are named in a notice: if nobody named a log, the report is about the others.
+func defaultLogs(dir string, follow bool, notice io.Writer) ([]string, error) {
+	logs, unreadable := maillog.DefaultFiles(dir, follow)
+	if len(logs)+len(unreadable) == 0 {
+		return nil, &filter.Failure{Kind: filter.Configuration, Reason: "no mail log in " + dir + "; name one, or: " +
+			"journalctl --facility=mail --since today | postmend report -"}
 	}
-	return nil, &filter.Failure{Kind: filter.Configuration,
-		Reason: fmt.Sprintf("no mail log in %s; name one, or: journalctl --facility=mail --since today | postmend report -", dir)}
-}
-
-// leaveOut takes away the logs that cannot be read because a program is missing, and says so: if no file
-// was named, the report is about the others. If there are no others, they stay, and the error of opening
-// them says what to install.
-func leaveOut(logs []string, notice io.Writer) []string {
-	var read, left []string
-	missing := ""
-	for _, log := range logs {
-		if program := maillog.Unreadable(log); program != "" {
-			left, missing = append(left, log), program
-		} else {
-			read = append(read, log)
-		}
+	if len(logs) == 0 {
+		return unreadable, nil // to open them is an error that says what to install
 	}
-	if len(left) == 0 || len(read) == 0 {
-		return logs
+	for _, log := range unreadable {
+		fmt.Fprintf(notice, "postmend: %s is not in this report, because %s is not installed\n",
+			log, maillog.Unreadable(log))
 	}
-	fmt.Fprintf(notice, "postmend: not in this report, because %s is not installed: %s\n", missing, strings.Join(left, " "))
-	return read
+	return logs, nil
 }
 
 // read goes through the files, in the order of what is in them.
@@ -242,7 +227,8 @@ func (r *reporter) show() error {
 	if r.asJSON {
 		return present.JSON(r.inv.stdout, report)
 	}
-	return present.Text(r.inv.stdout, report, present.TextOptions{Spark: isTerminal(r.inv.stdout) && isUTF8Locale()})
+	spark := isTerminal(r.inv.stdout) && isUTF8Locale()
+	return present.Text(r.inv.stdout, report, present.TextOptions{Spark: spark})
 }
 
 // isUTF8Locale goes by the variables that setlocale(3) reads, in its order.
@@ -267,7 +253,9 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 	case "yesterday":
 		return midnight.AddDate(0, 0, -1), nil
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+	for _, layout := range []string{
+		time.RFC3339, "2006-01-02T15:04:05", time.DateTime, "2006-01-02 15:04", time.DateOnly,
+	} {
 		if at, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
 			return at, nil
 		}
@@ -281,7 +269,8 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 	if age, err := time.ParseDuration(s); err == nil && age >= 0 {
 		return now.Add(-age), nil
 	}
-	return time.Time{}, fmt.Errorf("%q: want a date such as 2026-11-24, an RFC 3339 time, today, yesterday, or an age such as 24h or 7d", s)
+	return time.Time{}, fmt.Errorf("%q: want a date such as 2026-11-24, an RFC 3339 time, today, yesterday, "+
+		"or an age such as 24h or 7d", s)
 }
 
 // progress tells on a terminal how far a long reading is.

@@ -72,7 +72,11 @@ func replaceFile(path string, write func(io.Writer) error) (err error) {
 	}()
 	buffered := bufio.NewWriter(file)
 	for _, step := range []func() error{
-		func() error { return write(buffered) }, buffered.Flush, func() error { return file.Chmod(mode) }, file.Sync, file.Close,
+		func() error { return write(buffered) },
+		buffered.Flush,
+		func() error { return file.Chmod(mode) },
+		file.Sync,
+		file.Close,
 	} {
 		if err := step(); err != nil {
 			return err

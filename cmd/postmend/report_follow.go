@@ -81,7 +81,8 @@ func (l *live) tell(o *maillog.Outcome) {
 		return
 	}
 	title := l.rules.Classes[l.tally.Judge(o).Class].Title
-	if _, err := fmt.Fprintln(l.inv.stdout, present.Refusal(o, title, l.tally.Receiver(o))); err != nil { // nobody reads on
+	_, err := fmt.Fprintln(l.inv.stdout, present.Refusal(o, title, l.tally.Receiver(o)))
+	if err != nil { // nobody reads on
 		l.stop(err)
 	}
 }

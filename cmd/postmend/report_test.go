@@ -235,13 +235,13 @@ func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", t.TempDir()) // neither xz nor zstd
-	logs, err := defaultLogs(dir, false)
+	var notice bytes.Buffer
+	logs, err := defaultLogs(dir, false, &notice)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var notice bytes.Buffer
 	var names []string
-	for _, log := range leaveOut(logs, &notice) {
+	for _, log := range logs {
 		names = append(names, filepath.Base(log))
 	}
 	if got := strings.Join(names, " "); got != "mail.log mail.log.1 mail.log.2.gz" {
@@ -251,9 +251,18 @@ func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 	if !strings.Contains(text, "mail.log-20261101.xz") || !strings.Contains(text, "mail.log.3.zst") || strings.Contains(text, ".old") {
 		t.Errorf("told: %q", text)
 	}
-	compressed := []string{"mail.log.3.zst"}
-	if logs := leaveOut(compressed, &notice); len(logs) != 1 {
-		t.Error("where there is nothing else, it is not left to be opened, which tells what to do")
+	if logs, err := defaultLogs(dir, true, &notice); err != nil || len(logs) != 1 || filepath.Base(logs[0]) != "mail.log" {
+		t.Errorf("%q are followed, %v", logs, err)
+	}
+	only := t.TempDir()
+	if err := os.WriteFile(filepath.Join(only, "maillog.1.zst"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if logs, err := defaultLogs(only, false, &notice); err != nil || len(logs) != 1 {
+		t.Error("if there is nothing else, it is not left to be opened, which says what to install")
+	}
+	if _, err := defaultLogs(t.TempDir(), false, &notice); err == nil || !strings.Contains(err.Error(), "journalctl") {
+		t.Errorf("no log: %v", err)
 	}
 }
 

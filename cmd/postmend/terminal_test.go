@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// steering gives the first octets of a text that a terminal could take for more than a character, tabs and line ends aside.
+// steering gives the first octets of a text that a terminal could take for more than a character, tabs and
+// line ends aside.
 func steering(text string) string {
 	for at := 0; at < len(text); {
 		r, size := utf8.DecodeRuneInString(text[at:])

@@ -2,12 +2,14 @@ package maillog
 
 import "strings"
 
-// originalSender decodes an SRS address, whoever made it: all but the hash is readable. Other addresses are returned unchanged.
+// originalSender decodes an SRS address, whoever made it: all but the hash is readable. Other addresses
+// are returned unchanged.
 func originalSender(address string) string {
 	local, _, found := cutLast(address, '@')
 	local = strings.Trim(local, `"`)
 	const tag = len("SRS0=")
-	if !found || len(local) < tag || !strings.EqualFold(local[:3], "SRS") || !strings.ContainsRune("=+-", rune(local[4])) {
+	if !found || len(local) < tag || !strings.EqualFold(local[:3], "SRS") ||
+		strings.Trim(local[4:tag], "=+-") != "" {
 		return address
 	}
 	switch rest := local[tag:]; local[3] {

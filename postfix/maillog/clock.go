@@ -132,8 +132,9 @@ func (c *clock) newHour(line []byte) bool {
 // disorder is by how much a line may be older than those before it.
 const disorder = 7 * 24 * time.Hour
 
-// setYear works out the year. The first line has the last year that does not put it into the future. The year of a later line
-// is the first that does not put it before the lines read so far, up to some disorder, and not into the future.
+// setYear works out the year. The first line has the last year that does not put it into the future. The
+// year of a later line is the first that does not put it before the lines read so far, up to some
+// disorder, and not into the future.
 func (c *clock) setYear(month time.Month, day int) {
 	date := func(year int) time.Time { return time.Date(year, month, day, 0, 0, 0, 0, c.zone) }
 	isPossible := func(year int) bool { return date(year).Before(c.latest.Add(24 * time.Hour)) }
@@ -180,7 +181,8 @@ func (c *clock) readISO(line []byte) (at int64, rest []byte, ok bool) {
 		}
 		copy(c.iso[:], line)
 		c.isoZone = padded
-		c.isoAt = time.Date(number(year), time.Month(number(month)), number(day), number(hour), 0, 0, 0, offset).Unix()
+		c.isoAt = time.Date(number(year), time.Month(number(month)), number(day), number(hour),
+			0, 0, 0, offset).Unix()
 	}
 	return c.isoAt + int64(number(line[14:16]))*60 + int64(number(line[17:19])), rest, true
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -111,6 +112,29 @@ func Unreadable(name string) (program string) {
 		}
 	}
 	return ""
+}
+
+// DefaultFiles gives the logs in a folder by the names of Debian and Red Hat, mail.log and maillog, and
+// their rotated predecessors; of a log that is followed, no predecessors. Unreadable are those for which a
+// program is missing.
+func DefaultFiles(dir string, follow bool) (logs, unreadable []string) {
+	for _, name := range []string{"mail.log", "maillog"} {
+		path := filepath.Join(dir, name)
+		found, _ := filepath.Glob(path + "*")
+		for _, log := range found {
+			switch rest := log[len(path):]; {
+			case follow && rest != "", strings.Trim(strings.TrimSuffix(rest, Ending(log)), ".-0123456789") != "":
+			case Unreadable(log) != "":
+				unreadable = append(unreadable, log)
+			default:
+				logs = append(logs, log)
+			}
+		}
+		if len(logs)+len(unreadable) > 0 {
+			break
+		}
+	}
+	return logs, unreadable
 }
 
 // Open gives what is in the file, unpacked if it is compressed. progress, if not nil, is told how many

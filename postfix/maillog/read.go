@@ -12,8 +12,8 @@ import (
 	"io"
 )
 
-// maxLine is what is looked at of a line, in octets. syslog daemons cut at 1 to 8 KiB, Postfix itself at 2
-// to 4.
+// maxLine is how much of a line is read, in octets. syslog daemons cut lines at 1 to 8 KiB, Postfix at 2
+// to 4 KiB.
 const maxLine = 16 << 10
 
 // bufferSize is of the buffers that files are read through.
@@ -29,8 +29,7 @@ type block struct {
 // blocks is how many are under way: one is read while another is looked at.
 const blocks = 3
 
-// Read takes all lines of r. Reading, unpacking and taking lines apart go on beside the following of
-// messages.
+// Read takes all lines of r. Reading and parsing run beside the following of messages.
 func (t *Tracker) Read(r io.Reader) error {
 	free, full := make(chan *block, blocks), make(chan *block, blocks)
 	for range blocks {
@@ -101,7 +100,7 @@ func (b *block) takeApart(f *framing, data []byte) {
 	}
 }
 
-// cut drops what is left of a line end, and what is beyond the length that is looked at.
+// cut removes what is left of a line end, and what exceeds maxLine.
 func cut(line []byte) []byte {
 	return bytes.TrimSuffix(line[:min(len(line), maxLine)], []byte("\r"))
 }

@@ -10,7 +10,8 @@ import (
 	"postmend/postfix"
 )
 
-// Run is what postmend logged of a run: one pass of one message through the filter. See docs/configuration.md.
+// Run is what postmend logged of a run: one pass of one message through the filter. See
+// docs/configuration.md.
 type Run struct {
 	Class      string // forwarded, outgoing, bounce, local or reversed; several are separated by commas
 	Sender     string // that the message left with, if it was rewritten
@@ -86,8 +87,8 @@ func parseRun(text []byte) *Run {
 	return m
 }
 
-// of gives the run's part for the message that was queued as id: a run with several classes queues one message for each, in
-// the same order.
+// of gives the run's part for the message that was queued as id: a run with several classes queues one
+// message for each, in the same order.
 func (m *Run) of(id string) *Run {
 	classes := strings.Split(m.Class, ",")
 	if len(classes) == 1 || len(classes) != len(m.queuedAs) {
@@ -103,8 +104,8 @@ func (m *Run) of(id string) *Run {
 	return m
 }
 
-// queuedAs gives the queue ids in a reply: "250 2.0.0 Ok: queued as ID". postmend, which may give several, writes
-// "2.0.0 queued as ID ID".
+// queuedAs gives the queue ids in a reply: "250 2.0.0 Ok: queued as ID". postmend, which may give several,
+// writes "2.0.0 queued as ID ID".
 func queuedAs(reason []byte) (ids [][]byte) {
 	_, list, found := bytes.Cut(reason, []byte(filter.QueuedAs))
 	for found && len(list) > 0 {

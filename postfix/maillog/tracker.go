@@ -20,8 +20,8 @@ type Tracker struct {
 	// Refusal, if set, is called when a refusal is logged, which may be days before the message's end. Of
 	// a message it sees no more recipients than Outcome does.
 	Refusal func(*Outcome)
-	// Piped is called for each message that pipe(8) handed to postmend, Ran for each line of postmend, both with the seconds
-	// that it took.
+	// Piped is called for each message that pipe(8) handed to postmend, Ran for each line of postmend,
+	// both with the seconds that it took.
 	Piped, Ran func(seconds float64)
 
 	frame   framing
@@ -229,7 +229,8 @@ func (t *Tracker) delivered(e *entry) {
 func (t *Tracker) passedOn(m *message, r *recipient, e *entry, d delivery) {
 	if e.daemon == pipe {
 		r.filtered = bytes.HasPrefix(d.reason, []byte("delivered via postmend ")) || r.relay == "postmend"
-		r.discarded = r.filtered && bytes.HasSuffix(bytes.TrimSuffix(d.reason, []byte(")")), []byte(filter.Discarded))
+		reply := bytes.TrimSuffix(d.reason, []byte(")"))
+		r.discarded = r.filtered && bytes.HasSuffix(reply, []byte(filter.Discarded))
 	}
 	switch {
 	case e.daemon == pipe, e.daemon == smtp && isLoopback(d.relay), e.daemon == lmtp:

@@ -52,73 +52,91 @@ func (t *Tally) prescribe(o *maillog.Outcome, verdict refusal.Verdict) {
 // advice is what to do about a cause, which has a name for programs.
 type advice struct{ cause, text string }
 
+// Advice that needs nothing of the message.
+const (
+	deferredHere = "postmend could not process these messages yet; its log lines say why."
+
+	localForward = "postmend did not see these messages: alias(5) and .forward files pass no content filter. " +
+		"Use virtual_alias_maps instead, or postmend setup --mode transport."
+
+	unseen = "postmend logged nothing about these messages: either its log lines are missing here, or such " +
+		"mail does not pass it. See: postmend check."
+
+	redirected = "A local program, such as Sieve, sent these messages on. postmend did not see what they " +
+		"proved on arrival, so From: stays, and only the author's signature can make them pass. An alias in " +
+		"virtual_alias_maps is better."
+
+	dmarcFailed = "The messages had failed DMARC when they arrived, and nothing can make them pass. Reject " +
+		"such mail before it is queued, by a DMARC milter such as OpenDMARC or rspamd. on_dmarc_fail = \"reject\" " +
+		"comes too late for that: Postfix then returns the message to a sender who may be forged."
+
+	forbidden = "From: was not rewritten, because [dmarc] forbid_munge lists these domains. Remove them."
+)
+
 // adviceOn gives better advice than the class's own; the zero advice if there is none.
 func adviceOn(o *maillog.Outcome, class refusal.Class) advice {
-	m := o.Run
 	switch {
 	case o.ByFilter && o.Status == maillog.Deferred:
-		return advice{"deferred-here", "postmend could not process these messages yet; its log lines say why."}
+		return advice{"deferred-here", deferredHere}
 	case !class.Authentication || class.Name == "auth-temporary":
 		return advice{}
-	case m == nil && o.FromLocal:
-		return advice{"local-forward", class.Advice + " postmend did not see these messages: alias(5) and .forward files pass no content " +
-			"filter. Use virtual_alias_maps instead, or postmend setup --mode transport."}
-	case m == nil:
-		return advice{"unseen", class.Advice + " postmend logged nothing about these messages: either its log lines are missing here, or " +
-			"such mail does not pass it. See: postmend check."}
+	case o.Run == nil && o.FromLocal:
+		return advice{"local-forward", class.Advice + " " + localForward}
+	case o.Run == nil:
+		return advice{"unseen", class.Advice + " " + unseen}
 	case class.Name == "spf":
-		return adviceOnSPF(m)
+		return adviceOnSPF(o.Run)
 	case class.Name == "dkim":
-		return adviceOnDKIM(m)
+		return adviceOnDKIM(o.Run)
 	}
-	return adviceOnDMARC(m, class.Advice)
+	return adviceOnDMARC(o.Run, class.Advice)
 }
 
-func adviceOnSPF(m *maillog.Run) advice {
-	if m.Sender != "" {
-		domain := maillog.Domain(m.Sender)
-		return advice{"srs", fmt.Sprintf("The messages left with a sender in %s, whose SPF record has to allow this host. "+
-			"See: postmend check, or dig TXT %[1]s.", domain)}
+func adviceOnSPF(r *maillog.Run) advice {
+	if r.Sender != "" {
+		domain := maillog.Domain(r.Sender)
+		return advice{"srs", fmt.Sprintf("The messages left with a sender in %s, whose SPF record has to allow "+
+			"this host. See: postmend check, or dig TXT %[1]s.", domain)}
 	}
-	cause, why := explain(m, senderCauses[:])
-	return advice{cmp.Or(cause, "not-rewritten"), "The sender was not rewritten" + why + ", so SPF fails at the next hop."}
+	cause, why := explain(r, senderCauses[:])
+	text := "The sender was not rewritten" + why + ", so SPF fails at the next hop."
+	return advice{cmp.Or(cause, "not-rewritten"), text}
 }
 
-func adviceOnDKIM(m *maillog.Run) advice {
-	if m.Signed != "" {
-		return advice{"signed", fmt.Sprintf("postmend signed as %s. Either that key is not published (postmend dkim record), or "+
-			"something between postmend and the receiver changes messages.", m.Signed)}
+func adviceOnDKIM(r *maillog.Run) advice {
+	if r.Signed != "" {
+		return advice{"signed", fmt.Sprintf("postmend signed as %s. Either that key is not published (postmend "+
+			"dkim record), or something between postmend and the receiver changes messages.", r.Signed)}
 	}
-	cause, why := explain(m, unsignedCauses[:])
+	cause, why := explain(r, unsignedCauses[:])
 	return advice{cmp.Or(cause, "unsigned"), "postmend did not sign these messages" + why + "."}
 }
 
-func adviceOnDMARC(m *maillog.Run, otherwise string) advice {
+func adviceOnDMARC(r *maillog.Run, otherwise string) advice {
 	switch {
-	case m.NewFrom != "":
-		return advice{"from-rewritten", fmt.Sprintf("From: was rewritten to an address in %s, and signed as %s. Check that the key is "+
-			"published, and that nothing changes messages after postmend.", maillog.Domain(m.NewFrom), cmp.Or(m.Signed, "nobody"))}
-	case m.Class == "outgoing" && m.Sender != "":
-		return advice{"redirected", "A local program, such as Sieve, sent these messages on. postmend did not see what they proved on " +
-			"arrival, so From: stays, and only the author's signature can make them pass. An alias in virtual_alias_maps is better."}
-	case m.DMARC == "fail":
-		return advice{"dmarc-failed", "The messages had failed DMARC when they arrived, and nothing can make them pass. Reject such mail " +
-			"before it is queued, by a DMARC milter such as OpenDMARC or rspamd. on_dmarc_fail = \"reject\" comes too late for that: " +
-			"Postfix then returns the message to a sender who may be forged."}
-	case m.DMARC == "pass" && m.Has(filter.FromForbidden):
-		return advice{filter.FromForbidden.Code(), "From: was not rewritten, because [dmarc] forbid_munge lists these domains. Remove them."}
-	case m.DMARC == "pass":
-		cause, why := explain(m, fromCauses[:])
+	case r.NewFrom != "":
+		return advice{"from-rewritten", fmt.Sprintf("From: was rewritten to an address in %s, and signed as %s. "+
+			"Check that the key is published, and that nothing changes messages after postmend.",
+			maillog.Domain(r.NewFrom), cmp.Or(r.Signed, "nobody"))}
+	case r.Class == "outgoing" && r.Sender != "":
+		return advice{"redirected", redirected}
+	case r.DMARC == "fail":
+		return advice{"dmarc-failed", dmarcFailed}
+	case r.DMARC == "pass" && r.Has(filter.FromForbidden):
+		return advice{filter.FromForbidden.Code(), forbidden}
+	case r.DMARC == "pass":
+		cause, why := explain(r, fromCauses[:])
 		return advice{cmp.Or(cause, "from-stays"), "From: was not rewritten" + why +
 			". --strict-domains writes these domains for [dmarc] force_munge_file."}
-	case m.DMARC != "":
-		return advice{"dmarc-" + m.DMARC, fmt.Sprintf("DMARC was %q when they arrived, so From: was not rewritten. %s", m.DMARC, otherwise)}
+	case r.DMARC != "":
+		text := fmt.Sprintf("DMARC was %q when they arrived, so From: was not rewritten. %s", r.DMARC, otherwise)
+		return advice{"dmarc-" + r.DMARC, text}
 	}
 	return advice{}
 }
 
-// known is a cause that postmend logs, in words that fit every message. The log's own text is about one of
-// them, and nobody reads it.
+// known is a cause that postmend logs, in words that fit every message; the text in the log is about one
+// message.
 type known struct {
 	cause filter.Cause
 	words string
@@ -150,15 +168,15 @@ var fromCauses = [...]known{
 	{filter.FromPolicyNone, "its domain's policy was neither quarantine nor reject"},
 	{filter.FromOwnKey, "this server signs for its domain"},
 	{filter.FromSurvivor, "the author's signature was expected to survive"},
-	{filter.FromNoAddress, "neither from_address nor the alias is in a domain that this server has a key for"},
+	{filter.FromNoAddress, "this server has no key for the domain of from_address or the alias"},
 	{filter.FromUnwritable, "the new address could not be written"},
 }
 
 // explain gives the first of the causes that postmend logged, by its code and as " (words)"; nothing if it
 // logged none of them.
-func explain(m *maillog.Run, causes []known) (code, words string) {
+func explain(r *maillog.Run, causes []known) (code, words string) {
 	for _, k := range causes {
-		if m.Has(k.cause) {
+		if r.Has(k.cause) {
 			return k.cause.Code(), " (" + k.words + ")"
 		}
 	}
@@ -184,6 +202,8 @@ func (n *names) most(limit int) []string {
 	for name := range n.counts {
 		list = append(list, name)
 	}
-	slices.SortFunc(list, func(a, b string) int { return cmp.Or(cmp.Compare(n.counts[b], n.counts[a]), cmp.Compare(a, b)) })
+	slices.SortFunc(list, func(a, b string) int {
+		return cmp.Or(cmp.Compare(n.counts[b], n.counts[a]), cmp.Compare(a, b))
+	})
 	return list[:min(limit, len(list))]
 }

@@ -39,7 +39,7 @@ func (m Moment) MarshalJSON() ([]byte, error) {
 	return m.Time.MarshalJSON()
 }
 
-// ClassRow is a class of refusals. Those of no recipient are left out.
+// ClassRow is a class of refusals. Classes that did not occur are left out.
 type ClassRow struct {
 	Name           string   `json:"class"`
 	Title          string   `json:"title"`
@@ -118,7 +118,9 @@ func (t *Tally) Report(log maillog.Stats, limit int) *Report {
 	slices.SortStableFunc(r.Classes, func(a, b ClassRow) int {
 		return cmp.Or(cmp.Compare(b.Refused, a.Refused), cmp.Compare(b.Deferred, a.Deferred))
 	})
-	r.Domains, r.Receivers, r.Aliases = t.top(t.domains, limit), t.top(t.receivers, limit), t.top(t.aliases, limit)
+	r.Domains = t.top(t.domains, limit)
+	r.Receivers = t.top(t.receivers, limit)
+	r.Aliases = t.top(t.aliases, limit)
 	r.Remedies = t.advice()
 	r.Series = t.series(r.Classes)
 	return r
@@ -214,7 +216,7 @@ func (h *histogram) latency() Latency {
 	return Latency{h.n, h.quantile(0.5), h.quantile(0.95), h.max}
 }
 
-// Totals are the counts without names, all of them, whether zero or not.
+// Totals are the counts of all kinds and classes, including zeros.
 type Totals struct {
 	Kinds     map[maillog.Kind]Counts
 	Classes   []ClassTotal
@@ -228,7 +230,7 @@ type ClassTotal struct {
 	Refused int64
 }
 
-// Totals adds up without names.
+// Totals adds up by kind and by class.
 func (t *Tally) Totals() Totals {
 	totals := Totals{Kinds: map[maillog.Kind]Counts{}, Filter: t.pipe.latency(), FilterSum: t.pipe.sum}
 	for kind, counts := range t.kinds {

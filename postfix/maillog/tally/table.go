@@ -10,8 +10,8 @@ import (
 // maxRows bounds a table.
 const maxRows = 4096
 
-// table counts by name. When it is full, the half with the least to show goes into others: who is refused
-// most stays, even if a log names millions, and no count is ever too high.
+// table counts by name. When it is full, the half with the fewest refusals is merged into others. So the
+// names with the most refusals stay, even if a log has millions, and no count is too high.
 type table struct {
 	rows    map[string]*row
 	classes int
@@ -69,7 +69,8 @@ func (t *table) sorted() []string {
 	}
 	slices.SortFunc(names, func(a, b string) int {
 		x, y := t.rows[a], t.rows[b]
-		return cmp.Or(cmp.Compare(y.Refused, x.Refused), cmp.Compare(y.Deferred, x.Deferred), cmp.Compare(y.Delivered, x.Delivered), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(y.Refused, x.Refused), cmp.Compare(y.Deferred, x.Deferred),
+			cmp.Compare(y.Delivered, x.Delivered), cmp.Compare(a, b))
 	})
 	return names
 }

@@ -16,7 +16,7 @@ import (
 	"postmend/postfix/maillog/refusal"
 )
 
-// Tally counts. Its zero value is not ready; use New.
+// Tally counts. New makes one.
 type Tally struct {
 	// Since and Until bound what is counted, in Unix seconds; 0 is no bound.
 	Since, Until int64
@@ -41,7 +41,7 @@ type Counts struct {
 	Deferred  int64 `json:"deferred"` // still in the queue
 	Refused   int64 `json:"refused"`
 	Discarded int64 `json:"discarded"`
-	Attempts  int64 `json:"put_off"` // attempts that were put off
+	Attempts  int64 `json:"put_off"` // postponed attempts
 }
 
 func (c *Counts) add(o *maillog.Outcome) {
@@ -86,10 +86,20 @@ const (
 
 // New makes an empty tally.
 func New(rules *refusal.Rules) *Tally {
-	return &Tally{rules: rules, kinds: map[maillog.Kind]*Counts{}, classes: make([]classCount, len(rules.Classes)),
-		domains: newTable(len(rules.Classes)), receivers: newTable(len(rules.Classes)), aliases: newTable(len(rules.Classes)),
-		remedies: map[remedyKey]*remedy{}, over: newSeries(len(rules.Classes)), strict: map[string]*strictDomain{},
-		operators: map[string]string{}, answers: map[answer]refusal.Verdict{}}
+	classes := len(rules.Classes)
+	return &Tally{
+		rules:     rules,
+		kinds:     map[maillog.Kind]*Counts{},
+		classes:   make([]classCount, classes),
+		domains:   newTable(classes),
+		receivers: newTable(classes),
+		aliases:   newTable(classes),
+		remedies:  map[remedyKey]*remedy{},
+		over:      newSeries(classes),
+		strict:    map[string]*strictDomain{},
+		operators: map[string]string{},
+		answers:   map[answer]refusal.Verdict{},
+	}
 }
 
 // Add counts what became of a recipient. Only what was forwarded goes into the tables; the rest is counted
@@ -149,7 +159,7 @@ func (t *Tally) classify(o *maillog.Outcome) int {
 	return verdict.Class
 }
 
-// Judge gives the class of a refusal or deferral. What postmend itself said needs no rule.
+// Judge gives the class of a refusal or deferral. Refusals by postmend itself need no rule.
 func (t *Tally) Judge(o *maillog.Outcome) refusal.Verdict {
 	if o.ByFilter {
 		return t.rules.ByName(refusal.Own)
@@ -191,8 +201,9 @@ func (t *Tally) Receiver(o *maillog.Outcome) string {
 	return cmp.Or(receiver, "unknown")
 }
 
-// isStrict tells whether rewriting From: would have helped: it stayed, although the message passed DMARC
-// when it arrived. What the configuration forbids, the list would not change.
+// isStrict tells whether rewriting From: would have helped: From: stayed, and the message had passed DMARC
+// on arrival. It does not count where the configuration forbids rewriting, which the list of domains does
+// not overrule.
 func (t *Tally) isStrict(o *maillog.Outcome, verdict refusal.Verdict) bool {
 	if o.Run == nil || o.Run.NewFrom != "" || o.Run.DMARC != "pass" || o.Run.Has(filter.FromForbidden) {
 		return false
@@ -218,14 +229,14 @@ func (t *Tally) noteStrict(o *maillog.Outcome) {
 	s.last, s.receiver = max(s.last, o.At), t.Receiver(o)
 }
 
-// Piped counts a hand-over to postmend, and Mended a run of it, at the given time.
+// Piped counts the time of a hand-over to postmend.
 func (t *Tally) Piped(at int64, seconds float64) {
 	if t.IsCounted(at) {
 		t.pipe.add(seconds)
 	}
 }
 
-// Mended counts what postmend says of its own time.
+// Ran counts the time of a run, as postmend logs it.
 func (t *Tally) Ran(at int64, seconds float64) {
 	if t.IsCounted(at) {
 		t.run.add(seconds)
