@@ -293,6 +293,18 @@ func TestNamesOfHostsArePrintable(t *testing.T) {
 	}
 }
 
+func TestADatagramThatIsTooLongIsAskedForOverTCP(t *testing.T) {
+	long := strings.Repeat("x", 250)
+	server := script(t, func(query dnsmessage.Message) [][]byte {
+		return [][]byte{answer(query, long, func(m *dnsmessage.Message) {
+			m.Answers[0].Body = &dnsmessage.TXTResource{TXT: slices.Repeat([]string{long}, 8)}
+		})}
+	})
+	if got := find(t, ofServers(server), "example.org", dnsmessage.TypeTXT); len(got) != 8*len(long)+7 {
+		t.Errorf("%.100s", got)
+	}
+}
+
 // A reply that cannot be an answer is no answer, so the next server is asked; and if there is none, it is not known.
 func TestAnotherServerIsAskedWhereOneHasNoAnswer(t *testing.T) {
 	good := serve(t, "example.org TXT good")

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// maxDatagram is how much of a reply over UDP is taken, in octets: what passes everywhere unfragmented (RFC 9715).
+// maxDatagram is how long a reply over UDP may be, in octets: what passes everywhere unfragmented (RFC 9715).
 const maxDatagram = 1232
 
 // ask puts a question to one server: over UDP, and again over TCP if the reply does not fit (RFC 7766 section 5).
@@ -82,18 +82,20 @@ func (c *Client) exchange(ctx context.Context, network, server string, query []b
 	return overDatagrams(conn, query[2:], id, q)
 }
 
-// overDatagrams passes over what is no reply to the question: it may be a forgery, and the reply be still to come.
+// overDatagrams passes over what is no reply to the question: it may be a forgery, and the reply be still to come. One that is longer than
+// we said is truncated.
 func overDatagrams(conn net.Conn, query []byte, id uint16, q dnsmessage.Question) (*reply, error) {
 	if _, err := conn.Write(query); err != nil {
 		return nil, err
 	}
-	buffer := make([]byte, maxDatagram)
+	buffer := make([]byte, maxDatagram+1)
 	for {
 		n, err := conn.Read(buffer)
 		if err != nil {
 			return nil, err
 		}
 		if r, ok := parseReply(buffer[:n], id, q); ok {
+			r.Truncated = r.Truncated || n > maxDatagram
 			return r, nil
 		}
 	}
