@@ -30,7 +30,8 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	if !authentic {
 		if p.claimsOurs(env, msg) {
 			d.because(OwnDomainClaimed, strings.Join(msg.authors, ", "))
-			return p.forgedOwnDomain(d, env, msg, strict)
+			// Nobody is refused for what DNS does not tell.
+			return p.forgedOwnDomain(d, env, msg, strict && p.claims(env, msg.aligns))
 		}
 		// After dns_patience, what DNS did not tell is no failure: mail is not refused for it.
 		if strict && msg.proven.DMARC.Status != authn.TempError {
@@ -77,9 +78,11 @@ func dnsTrouble(detail string) *Failure {
 }
 
 // claimsOurs tells whether our signature, our SRS sender or our name in HELO could make a message pass DMARC.
-func (p *policy) claimsOurs(env *Envelope, msg facts) bool {
-	return msg.couldAlign(p.defaultSigner) || msg.couldAlign(p.srsDomain) ||
-		env.Sender == "" && msg.couldAlign(p.hostname) // of the null sender, SPF checks the HELO name (RFC 7208 section 2.4)
+func (p *policy) claimsOurs(env *Envelope, msg facts) bool { return p.claims(env, msg.couldAlign) }
+
+func (p *policy) claims(env *Envelope, aligned func(domain string) bool) bool {
+	return aligned(p.defaultSigner) || aligned(p.srsDomain) ||
+		env.Sender == "" && aligned(p.hostname) // of the null sender, SPF checks the HELO name (RFC 7208 section 2.4)
 }
 
 // forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for. What would vouch for

@@ -107,8 +107,16 @@ type facts struct {
 
 // couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the strict one implies. Receivers find
 // organisational domains by the public suffix list or by the tree walk (RFC 9989 section 4.10.2): either is enough.
+// So is that DNS does not tell, or that there are more authors than are looked up.
 func (f facts) couldAlign(name string) bool {
-	return alignedWithAny(name, f.authors) || domain.Within(name, f.proven.DMARC.Organisational)
+	mayAlign := func(author string) bool { return domain.MayAlign(author, name) }
+	return f.aligns(name) || f.proven.DMARC.CouldAlign(name) ||
+		name != "" && len(f.authors) > authn.MaxAuthors && slices.ContainsFunc(f.authors, mayAlign)
+}
+
+// aligns is couldAlign for what is known.
+func (f facts) aligns(name string) bool {
+	return alignedWithAny(name, f.authors) || f.proven.DMARC.Aligns(name)
 }
 
 // authentic tells whether From: is proved.

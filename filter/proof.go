@@ -104,7 +104,7 @@ func (f *Filter) claimsToBeOurs(field dkim.Field) bool {
 }
 
 // age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when it took the message in. Without
-// one there is nobody who would try again: then it is as old as can be.
+// one there is nobody who would try again: then it is as old as can be. It is negative if the clock was set back meanwhile.
 func (f *Filter) age(m *Message) time.Duration {
 	value := m.received(0)
 	date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
@@ -120,7 +120,7 @@ func (f *Filter) facts(m *Message, proven proof) facts {
 		authors:     m.authorDomains(),
 		oversized:   m.Oversized,
 		proven:      proven,
-		patient:     f.age(m) < time.Duration(f.config.Limits.DNSPatience),
+		patient:     f.age(m).Abs() < time.Duration(f.config.Limits.DNSPatience),
 		longestLine: m.LongestLine,
 		occurrences: map[string]int{},
 		mended:      f.mendedBefore(m),

@@ -30,10 +30,26 @@ type DMARC struct {
 
 	Organisational string `json:"organisational,omitempty"` // the organisational domain of Domain
 	Reason         string `json:"reason,omitempty"`         // why it is not Pass, in a few printable words
+
+	organisations []string // the organisational domains of all authors whose policy was looked up
+	unknown       []string // domains above an author's that DNS did not answer for: the organisational domain could be one of them
+}
+
+// Aligns tells whether a domain is below the organisational domain, by the tree walk, of an author domain, be it one of several.
+func (d DMARC) Aligns(name string) bool { return d.above(d.organisations, name) }
+
+// CouldAlign is Aligns, or where answers are missing that could make it so. That a top-level domain is organisational is not taken into account.
+func (d DMARC) CouldAlign(name string) bool {
+	return d.Aligns(name) || (d.Status == TempError || d.Status == PermError) && d.above(d.unknown, name)
+}
+
+func (d DMARC) above(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(above string) bool { return domain.Within(name, above) })
 }
 
 const (
-	maxAuthors     = 4  // author domains whose policy is looked up
+	// MaxAuthors is how many author domains' policies are looked up.
+	MaxAuthors     = 4
 	maxIdentifiers = 16 // different domains that signed
 	maxUnknown     = 2  // DNS names without answer that we look behind, see unsettled
 )
@@ -54,11 +70,12 @@ func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, 
 		return DMARC{Status: PermError, Reason: "From: has no domain"}
 	}
 	all := DMARC{Status: PermError, Reason: "From: has several domains"}
-	for _, domain := range domains[:min(len(domains), maxAuthors)] {
+	for _, domain := range domains[:min(len(domains), MaxAuthors)] {
 		if domain == "" {
 			continue
 		}
 		d := evaluate(ctx, r, domain, nil)
+		all.organisations, all.unknown = append(all.organisations, d.organisations...), append(all.unknown, d.unknown...)
 		if d.Status == TempError {
 			all.Status, all.Reason = TempError, d.Reason
 		}
@@ -74,7 +91,7 @@ func authorDomains(authors []string) []string {
 	var domains []string
 	for _, author := range authors {
 		if domain := domain.Name(author); !slices.Contains(domains, domain) {
-			if domains = append(domains, domain); len(domains) > maxAuthors {
+			if domains = append(domains, domain); len(domains) > MaxAuthors {
 				break
 			}
 		}
@@ -141,6 +158,12 @@ func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier)
 	l.findGone(ctx, r, author)
 
 	d := l.judge(author, ids, false)
+	d.organisations = []string{d.Organisational}
+	for name := range l.failed {
+		if domain.Within(author, name) && strings.Contains(name, ".") {
+			d.unknown = append(d.unknown, name)
+		}
+	}
 	if changed, known := l.unsettled(author, ids, d); changed {
 		d = l.temporary(d, known)
 	} else if d.Status == Fail {
