@@ -22,7 +22,7 @@ func pickedUp(uid string) string {
 	return "Received: by mx.example.org (Postfix, from userid " + uid + ")\n\tid 4bXk2w1z; Wed, 25 Nov 2026 01:17:57 +0000 (UTC)\n"
 }
 
-func runWith(t *testing.T, target, message string) (*Report, []left, error) {
+func runWith(t *testing.T, target, message string) (*LogLine, []left, error) {
 	t.Helper()
 	t.Setenv("GODEBUG", "rsa1024min=0") // for a key of the scenarios
 	e, listener := startExit(t)
@@ -38,8 +38,8 @@ func runWith(t *testing.T, target, message string) (*Report, []left, error) {
 	}
 	env := &Envelope{Sender: "SRS0=abcd=AA=bank.example=alice@srs.example.org", Recipients: []Recipient{{Address: "bob@remote.example"}},
 		ClientAddress: "192.0.2.25", QueueID: "4bXk2w1z"}
-	report, err := f.Run(context.Background(), env, strings.NewReader(message))
-	return report, e.sent, err
+	log, err := f.Run(context.Background(), env, strings.NewReader(message))
+	return log, e.sent, err
 }
 
 func TestWhatWasRequeuedOutOfTheLoopIsNotMendedTwice(t *testing.T) {

@@ -20,10 +20,10 @@ func TestEachCauseHasATextThatFormats(t *testing.T) {
 
 // The log is read at night: what went wrong stands before how the message was to be mended.
 func TestTheCauseOfAFailureComesFirst(t *testing.T) {
-	report := newReport(&Envelope{QueueID: "4F1A2B3C4D"})
-	report.planned(Plan{Deliveries: []Delivery{{Class: Forwarded, Reasons: []Reason{SenderRewritten.about()}}}}, facts{})
-	report.finish(&Failure{Kind: Temporary, Reason: "connection refused"})
-	line := report.String()
+	log := newLogLine(&Envelope{QueueID: "4F1A2B3C4D"})
+	log.planned(Plan{Deliveries: []Delivery{{Class: Forwarded, Reasons: []Reason{SenderRewritten.about()}}}}, facts{})
+	log.finish(&Failure{Kind: Temporary, Reason: "connection refused"})
+	line := log.String()
 	if !strings.Contains(line, ` why=failed,sender-rewritten notes="connection refused`) {
 		t.Error(line)
 	}

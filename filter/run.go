@@ -100,33 +100,33 @@ func New(config *Config, options Options) (*Filter, error) {
 	return f, nil
 }
 
-// Run takes one message from stdin to its end: handed back, or a *Failure. The report is complete in both cases.
-func (f *Filter) Run(ctx context.Context, env *Envelope, stdin io.Reader) (*Report, error) {
-	report := newReport(env)
-	err := f.run(ctx, env, stdin, report)
-	report.finish(err)
-	return report, err
+// Run takes one message from stdin to its end: handed back, or a *Failure. The log line is complete in both cases.
+func (f *Filter) Run(ctx context.Context, env *Envelope, stdin io.Reader) (*LogLine, error) {
+	log := newLogLine(env)
+	err := f.run(ctx, env, stdin, log)
+	log.finish(err)
+	return log, err
 }
 
-func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, report *Report) error {
+func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *LogLine) error {
 	m, plan, known, err := f.prepare(ctx, env, stdin)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	if short := m.shortfall(env.Size); short != "" {
-		report.note(CutShort, short)
+		log.note(CutShort, short)
 	}
-	report.planned(plan, known)
+	log.planned(plan, known)
 	if plan.Refusal != nil {
 		return plan.Refusal
 	}
-	transactions, err := f.rewrite(env, m, plan, known, report)
+	transactions, err := f.rewrite(env, m, plan, known, log)
 	if err != nil {
 		return err
 	}
 	results, err := f.reinjector.Send(ctx, env.client(), f.commit, transactions)
-	report.handedOver(results)
+	log.handedOver(results)
 	if err != nil {
 		return handOverFailure(err)
 	}
@@ -271,11 +271,11 @@ func (m *Message) shortfall(size int64) string {
 }
 
 // rewrite turns the plan into what is handed over.
-func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, report *Report) ([]reinject.Transaction, error) {
+func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, log *LogLine) ([]reinject.Transaction, error) {
 	utf8 := env.needsUTF8() || m.cameWithUTF8()
 	var transactions []reinject.Transaction
 	for _, d := range plan.Deliveries {
-		leaving, err := f.mend(m, d, known, utf8, report)
+		leaving, err := f.mend(m, d, known, utf8, log)
 		if err != nil {
 			return nil, err
 		}
@@ -293,7 +293,7 @@ func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, repo
 }
 
 // mend makes the message of a delivery; utf8 is set if it leaves by SMTPUTF8.
-func (f *Filter) mend(m *Message, d Delivery, known facts, utf8 bool, report *Report) (content, error) {
+func (f *Filter) mend(m *Message, d Delivery, known facts, utf8 bool, log *LogLine) (content, error) {
 	leaving := content{message: m}
 	if d.Purge {
 		leaving.header = slices.DeleteFunc(slices.Clone(m.Header), f.claimsToBeOurs)
@@ -308,13 +308,13 @@ func (f *Filter) mend(m *Message, d Delivery, known facts, utf8 bool, report *Re
 		if header, err := rewriteFrom(leaving.remaining(), d.From, utf8 && m.EightBit); err == nil {
 			leaving.header = header
 		} else {
-			report.note(FromUnwritable, err)
+			log.note(FromUnwritable, err)
 		}
 	}
 	if d.Fold {
 		leaving.fold()
 	}
-	return leaving, f.sign(&leaving, d, known, report)
+	return leaving, f.sign(&leaving, d, known, log)
 }
 
 func reinjectRecipients(recipients []Recipient) []reinject.Recipient {

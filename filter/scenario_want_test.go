@@ -21,7 +21,7 @@ type outcome struct {
 	dns     *dnstest.Server
 	asked   []string // DNS questions of the run
 	arrived string
-	report  *Report
+	log     *LogLine
 	err     error
 	sent    []left
 }
@@ -46,7 +46,7 @@ func (w *world) play(t *testing.T, s scenario) *outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.report, o.err = f.Run(context.Background(), o.env, strings.NewReader(o.arrived))
+	o.log, o.err = f.Run(context.Background(), o.env, strings.NewReader(o.arrived))
 	o.asked = o.dns.Queries()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -55,12 +55,12 @@ func (w *world) play(t *testing.T, s scenario) *outcome {
 }
 
 func (o *outcome) String() string {
-	proven := o.report.known.proven
+	proven := o.log.known.proven
 	text := fmt.Sprintf("%v\ndmarc %s (%s) policy %s %s; spf %s\n", o.err, proven.DMARC.Status, proven.DMARC.Reason, proven.DMARC.Policy, proven.DMARC.PolicyName, proven.SPF.Status)
 	for _, v := range proven.DKIM {
 		text += fmt.Sprintf("dkim %s %s (%s)\n", v.Domain, v.Status, v.Reason)
 	}
-	for _, d := range append(o.report.plan.Deliveries, o.report.plan.Discarded...) {
+	for _, d := range append(o.log.plan.Deliveries, o.log.plan.Discarded...) {
 		text += fmt.Sprintf("%+v\n", d)
 	}
 	for _, l := range o.sent {
@@ -95,7 +95,7 @@ func (o *outcome) checkRules(t *testing.T) {
 	}
 	for _, l := range o.sent {
 		if from := fieldsOf(l.text, "From"); !slices.Equal(from, fieldsOf(o.arrived, "From")) {
-			if o.report.known.proven.DMARC.Status != "pass" {
+			if o.log.known.proven.DMARC.Status != "pass" {
 				t.Error("From: was rewritten in a message that did not pass")
 			}
 		} else if o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text) == "pass" && !o.env.isOurs(o.config.TrustedNetworks) &&
@@ -112,7 +112,7 @@ func (o *outcome) checkRules(t *testing.T) {
 
 // of finds what was planned for a class, and what left by it; without a class, the only delivery. Both are empty if there is none.
 func (o *outcome) of(t *testing.T, class string) (d Delivery, l left) {
-	deliveries := append(slices.Clone(o.report.plan.Deliveries), o.report.plan.Discarded...)
+	deliveries := append(slices.Clone(o.log.plan.Deliveries), o.log.plan.Discarded...)
 	if class == "" && len(deliveries) > 1 {
 		t.Fatal("several deliveries: the scenario has to say delivery: CLASS")
 	}
@@ -168,7 +168,7 @@ func (o *outcome) check(t *testing.T, want string) {
 
 // look finds what a line of want is about.
 func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern, known bool) {
-	dmarc := o.report.known.proven.DMARC
+	dmarc := o.log.known.proven.DMARC
 	switch name { // of the run
 	case "outcome":
 		return o.word(), false, true
@@ -179,12 +179,12 @@ func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern,
 	case "policy":
 		return string(dmarc.Policy), false, true
 	case "spf":
-		return string(o.report.known.proven.SPF.Status), false, true
+		return string(o.log.known.proven.SPF.Status), false, true
 	case "arc":
-		return string(o.report.known.proven.ARC.Status), false, true
+		return string(o.log.known.proven.ARC.Status), false, true
 	case "dkim":
 		var words []string
-		for _, v := range o.report.known.proven.DKIM {
+		for _, v := range o.log.known.proven.DKIM {
 			words = append(words, string(v.Status))
 		}
 		return strings.Join(words, " "), false, true

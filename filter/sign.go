@@ -14,8 +14,8 @@ import (
 
 // sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over what leaves, then the ARC set,
 // over these, too.
-func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report) error {
-	keys, sealing, err := f.keysFor(d, report)
+func (f *Filter) sign(leaving *content, d Delivery, known facts, log *LogLine) error {
+	keys, sealing, err := f.keysFor(d, log)
 	if err != nil {
 		return &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
 	}
@@ -24,21 +24,21 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, report *Report)
 	}
 	signatures, err := leaving.sign(keys, f.now())
 	if errors.Is(err, dkim.ErrUnsignable) {
-		report.note(UnsignedInvalid, err)
+		log.note(UnsignedInvalid, err)
 		return nil
 	} else if err != nil {
 		return err
 	}
-	report.signed(keys)
+	log.signed(keys)
 	leaving.added = append(signatures, leaving.added...)
 	if sealing == nil {
 		return nil
 	}
-	return f.seal(leaving, sealing, known.proven, report)
+	return f.seal(leaving, sealing, known.proven, log)
 }
 
 // seal puts an ARC set on top.
-func (f *Filter) seal(leaving *content, key *dkim.Key, proven proof, report *Report) error {
+func (f *Filter) seal(leaving *content, key *dkim.Key, proven proof, log *LogLine) error {
 	body, err := leaving.relaxedBody()
 	if err != nil {
 		return err
@@ -50,18 +50,18 @@ func (f *Filter) seal(leaving *content, key *dkim.Key, proven proof, report *Rep
 		Now:     f.now(),
 	})
 	if errors.Is(err, dkim.ErrUnsignable) {
-		report.note(UnsealedInvalid, err)
+		log.note(UnsealedInvalid, err)
 		return nil
 	} else if err != nil {
 		return err
 	}
-	report.sealed(key)
+	log.sealed(key)
 	leaving.added = append(set, leaving.added...)
 	return nil
 }
 
 // keysFor loads the keys of a delivery: those that sign, and the one that seals, nil if none does.
-func (f *Filter) keysFor(d Delivery, report *Report) (keys []*dkim.Key, sealing *dkim.Key, err error) {
+func (f *Filter) keysFor(d Delivery, log *LogLine) (keys []*dkim.Key, sealing *dkim.Key, err error) {
 	if d.SignAs != "" {
 		if keys, err = f.loadKeys(d.SignAs); err != nil {
 			return nil, nil, err
@@ -86,7 +86,7 @@ func (f *Filter) keysFor(d Delivery, report *Report) (keys []*dkim.Key, sealing 
 			return nil, nil, fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA", selector)
 		}
 	}
-	report.note(UnsealedNoKey, f.config.ARC.Domain)
+	log.note(UnsealedNoKey, f.config.ARC.Domain)
 	return keys, nil, nil
 }
 

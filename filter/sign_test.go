@@ -47,9 +47,9 @@ func TestTheKeyThatSeals(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, signer := range []string{"", "example.org"} {
-			report := newReport(&Envelope{})
-			_, sealing, err := f.keysFor(Delivery{SignAs: signer, Seal: true}, report)
-			_, texts := report.because()
+			log := newLogLine(&Envelope{})
+			_, sealing, err := f.keysFor(Delivery{SignAs: signer, Seal: true}, log)
+			_, texts := log.because()
 			got, trouble := "", strings.Join(texts, "")
 			if sealing != nil {
 				got = sealing.RecordName()

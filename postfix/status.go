@@ -55,14 +55,14 @@ func (o Outcome) Exit() int { return contract[o].exit }
 // message's output.
 const lineLength = 99
 
-// Report writes the status line `code text` to w, in one write, and returns the exit status to leave with.
+// Write writes the status line `code text` to w, in one write, and returns the exit status to leave with.
 //
 // A code that is not of the outcome's class is replaced by the outcome's default, so that no caller can bounce by a slip; an
 // empty one means the default. The text is cut to the line and reduced to printable ASCII.
 //
 // When the line cannot be written, Postfix has the exit status alone to go by: then 75 is the only one that keeps the mail.
 // After a hand-over it stays 0, because anything else would send the message twice.
-func (o Outcome) Report(w io.Writer, code, text string) int {
+func (o Outcome) Write(w io.Writer, code, text string) int {
 	row := contract[o]
 	if !isStatusCode(code) || code[0] != row.code[0] {
 		code = row.code

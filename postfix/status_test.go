@@ -29,7 +29,7 @@ func TestEveryOutcomeHasTheExitStatusAndCodeOfTheContract(t *testing.T) {
 		{Refused, 69, "5.7.1 text\n"},
 	} {
 		var out bytes.Buffer
-		if exit := row.outcome.Report(&out, "", "text"); exit != row.exit || out.String() != row.line {
+		if exit := row.outcome.Write(&out, "", "text"); exit != row.exit || out.String() != row.line {
 			t.Errorf("outcome %d: exit %d, line %q; want %d, %q", row.outcome, exit, out.String(), row.exit, row.line)
 		}
 	}
@@ -38,13 +38,13 @@ func TestEveryOutcomeHasTheExitStatusAndCodeOfTheContract(t *testing.T) {
 func TestACodeOfAnotherClassNeverWins(t *testing.T) {
 	for _, code := range []string{"5.0.0", "2.0.0", "4", "4.", "4.3", "x.y.z", "4.3.0.1", "4.3.\r", "44.3.0"} {
 		var out bytes.Buffer
-		Deferred.Report(&out, code, "text")
+		Deferred.Write(&out, code, "text")
 		if out.String() != "4.3.0 text\n" {
 			t.Errorf("code %q: %q", code, out.String())
 		}
 	}
 	var out bytes.Buffer
-	if Deferred.Report(&out, "4.4.3", "text"); out.String() != "4.4.3 text\n" {
+	if Deferred.Write(&out, "4.4.3", "text"); out.String() != "4.4.3 text\n" {
 		t.Errorf("a code of the right class was replaced: %q", out.String())
 	}
 }
@@ -52,7 +52,7 @@ func TestACodeOfAnotherClassNeverWins(t *testing.T) {
 func TestTheLineIsOneLineUnderAHundredCharacters(t *testing.T) {
 	for _, text := range []string{strings.Repeat("x", 500), "a\r\n5.0.0 b", "\x00\x1b[31m", "ü"} {
 		var out bytes.Buffer
-		Deferred.Report(&out, "", text)
+		Deferred.Write(&out, "", text)
 		line := out.String()
 		if len(line) >= 100 || strings.Count(line, "\n") != 1 || !strings.HasPrefix(line, "4.3.0 ") || strings.ContainsAny(line, "\r\x00\x1b") {
 			t.Errorf("text %q gave %q", text, line)
@@ -70,7 +70,7 @@ func TestWithoutALineTheStatusAloneKeepsTheMail(t *testing.T) {
 		if outcome == Delivered {
 			want = 0
 		}
-		if exit := outcome.Report(closedPipe{}, "", "text"); exit != want {
+		if exit := outcome.Write(closedPipe{}, "", "text"); exit != want {
 			t.Errorf("outcome %d: exit %d, want %d", outcome, exit, want)
 		}
 	}
@@ -112,7 +112,7 @@ func TestEveryDeathIsBySignal(t *testing.T) {
 func TestAClosedStdoutIsAnErrorAndNoDeath(t *testing.T) {
 	if os.Getenv("POSTMEND_TEST_PIPE") != "" {
 		DieDeferring()
-		os.Exit(Delivered.Report(os.Stdout, "", "queued as X"))
+		os.Exit(Delivered.Write(os.Stdout, "", "queued as X"))
 	}
 	reader, writer, err := os.Pipe()
 	if err != nil {

@@ -56,7 +56,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	outcome := outcomeOf(err)
 	if outcome == postfix.Misused && inv.mayBePiped(cmd) {
-		return outcome.Report(stdout, "", firstLine(err.Error()))
+		return outcome.Write(stdout, "", firstLine(err.Error()))
 	}
 	fmt.Fprintln(stderr, "postmend: "+postfix.PrintableUTF8(inv.told(err)))
 	return outcome.Exit()

@@ -79,7 +79,7 @@ of a flag means that it is not known; a message without any client comes from th
 	// Help ends with status 0, which Postfix takes for a delivery: a stray word in master.cf must not ask for it.
 	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		if !isTerminal(inv.stdout) && len(args) > 2 {
-			status := postfix.Misused.Report(inv.stdout, "", "--help among other arguments")
+			status := postfix.Misused.Write(inv.stdout, "", "--help among other arguments")
 			inv.status = &status
 			return
 		}
@@ -122,9 +122,9 @@ func (inv *invocation) filter(env *filter.Envelope) {
 	if isTerminal(inv.stderr) {
 		r.log.also = inv.stderr
 	}
-	report, err := r.run()
+	line, err := r.run()
 	r.guard.end()
-	status := r.conclude(report, err)
+	status := r.conclude(line, err)
 	inv.status = &status
 }
 
@@ -143,7 +143,7 @@ func (r *filterRun) allow(limit time.Duration, next string) context.Context {
 	return r.guard.allow(limit, func() { abandon(late.conclude(nil, fmt.Errorf("%s: %w", next, context.DeadlineExceeded))) })
 }
 
-func (r *filterRun) run() (*filter.Report, error) {
+func (r *filterRun) run() (*filter.LogLine, error) {
 	r.allow(loading, "reading "+r.configFile)
 	config, err := filter.LoadConfig(r.configFile)
 	if err != nil {
@@ -154,10 +154,10 @@ func (r *filterRun) run() (*filter.Report, error) {
 }
 
 // runPipeline makes an error of a panic.
-func (r *filterRun) runPipeline(ctx context.Context) (report *filter.Report, err error) {
+func (r *filterRun) runPipeline(ctx context.Context) (line *filter.LogLine, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			report, err = nil, internalError{fmt.Sprint(fault), debug.Stack()}
+			line, err = nil, internalError{fmt.Sprint(fault), debug.Stack()}
 		}
 	}()
 	if err := r.refuseStdout(); err != nil {
@@ -209,14 +209,14 @@ func isSameFile(a, b any) bool {
 }
 
 // conclude writes the log line, then the status line.
-func (r *filterRun) conclude(report *filter.Report, err error) int {
+func (r *filterRun) conclude(line *filter.LogLine, err error) int {
 	var internal internalError
 	if errors.As(err, &internal) {
 		r.log.write(severityCritical, internal.logLine(r.env.QueueID))
-		return postfix.Faulty.Report(r.stdout, "", "internal error")
+		return postfix.Faulty.Write(r.stdout, "", "internal error")
 	}
-	if report != nil {
-		r.log.write(severityOf(err), report.String())
+	if line != nil {
+		r.log.write(severityOf(err), line.String())
 	} else {
 		r.log.write(severityOf(err), filter.FailureLine(r.env, err))
 	}
@@ -225,10 +225,10 @@ func (r *filterRun) conclude(report *filter.Report, err error) int {
 		lines = r.stderr // standard output carries the message
 	}
 	if err == nil {
-		return postfix.Delivered.Report(lines, "", report.Summary())
+		return postfix.Delivered.Write(lines, "", line.Summary())
 	}
 	failure := filter.AsFailure(err)
-	return outcomeOf(err).Report(lines, failure.Code, failure.Reason)
+	return outcomeOf(err).Write(lines, failure.Code, failure.Reason)
 }
 
 // internalError is a fault in our own code, caught on its way out.

@@ -16,8 +16,8 @@ import (
 	"github.com/emersion/go-msgauth/dmarc"
 	"github.com/emersion/go-smtp"
 
-	"postmend/filter/domain/publicsuffix"
 	"postmend/filter/authn/spf"
+	"postmend/filter/domain/publicsuffix"
 )
 
 // strictReceiver is the demonstration's other side: an SMTP server that judges each message as a strict one would. It takes even what it

@@ -10,8 +10,8 @@ import (
 	"postmend/reinject"
 )
 
-// Report tells what a run did, for the log and for the status line.
-type Report struct {
+// LogLine tells what a run did, for the log and for the status line. Run makes one for each message.
+type LogLine struct {
 	queueIDs []string // under which the next hop queued the message, as far as it told
 	env      *Envelope
 	started  time.Time
@@ -24,59 +24,59 @@ type Report struct {
 	result   string
 }
 
-func newReport(env *Envelope) *Report {
-	return &Report{env: env, started: time.Now()}
+func newLogLine(env *Envelope) *LogLine {
+	return &LogLine{env: env, started: time.Now()}
 }
 
-func (r *Report) planned(plan Plan, known facts) {
-	r.plan, r.known = plan, known
+func (l *LogLine) planned(plan Plan, known facts) {
+	l.plan, l.known = plan, known
 	for _, d := range slices.Concat(plan.Deliveries, plan.Discarded) {
 		if d.Class != Local && d.Class != Reversed {
-			r.reasons = append(r.reasons, d.Reasons...)
+			l.reasons = append(l.reasons, d.Reasons...)
 		}
 	}
 }
 
-func (r *Report) note(cause Cause, about ...any) {
-	r.reasons = append(r.reasons, cause.about(about...))
+func (l *LogLine) note(cause Cause, about ...any) {
+	l.reasons = append(l.reasons, cause.about(about...))
 }
 
-func (r *Report) signed(keys []*dkim.Key) {
+func (l *LogLine) signed(keys []*dkim.Key) {
 	for _, key := range keys {
-		r.signers = append(r.signers, key.Domain+"/"+key.Selector)
+		l.signers = append(l.signers, key.Domain+"/"+key.Selector)
 	}
 }
 
-func (r *Report) sealed(key *dkim.Key) { r.sealer = key.Domain + "/" + key.Selector }
+func (l *LogLine) sealed(key *dkim.Key) { l.sealer = key.Domain + "/" + key.Selector }
 
-func (r *Report) handedOver(results []reinject.Result) {
+func (l *LogLine) handedOver(results []reinject.Result) {
 	for _, result := range results {
 		if result.QueueID != "" {
-			r.queueIDs = append(r.queueIDs, result.QueueID)
+			l.queueIDs = append(l.queueIDs, result.QueueID)
 		}
 		for _, warning := range result.Warnings {
-			r.note(NextHop, warning)
+			l.note(NextHop, warning)
 		}
 	}
 }
 
-func (r *Report) finish(err error) {
-	r.elapsed = time.Since(r.started)
+func (l *LogLine) finish(err error) {
+	l.elapsed = time.Since(l.started)
 	switch {
-	case err == nil && len(r.plan.Deliveries) == 0:
-		r.result = Discarded
+	case err == nil && len(l.plan.Deliveries) == 0:
+		l.result = Discarded
 		return
 	case err == nil:
-		r.result = "queued"
+		l.result = "queued"
 		return
 	}
 	failure := AsFailure(err)
-	r.result = "refused"
+	l.result = "refused"
 	if failure.Temporary() {
-		r.result = "deferred"
+		l.result = "deferred"
 	}
 	// At night, the cause is read first.
-	r.reasons = slices.Insert(r.reasons, 0, Failed.about(failure.Error()))
+	l.reasons = slices.Insert(l.reasons, 0, Failed.about(failure.Error()))
 }
 
 // What Summary says, where maillog goes by it: Postfix logs it as the reply of pipe(8), also where postmend's own log is lost.
@@ -86,11 +86,11 @@ const (
 )
 
 // Summary says in a few words what became of a message that was dealt with, for the status line.
-func (r *Report) Summary() string {
-	if len(r.queueIDs) > 0 {
-		return QueuedAs + strings.Join(r.queueIDs, " ")
+func (l *LogLine) Summary() string {
+	if len(l.queueIDs) > 0 {
+		return QueuedAs + strings.Join(l.queueIDs, " ")
 	}
-	if r.result == Discarded {
+	if l.result == Discarded {
 		return Discarded
 	}
 	return "handed back"
@@ -101,9 +101,9 @@ const maxLogValue = 512
 
 // String is the log line: the queue id first, as in Postfix's own, then name=value pairs. Values that hold anything
 // but plain characters are quoted in Go's syntax, so that a line is always one line and splits at blanks outside quotes.
-func (r *Report) String() string {
+func (l *LogLine) String() string {
 	var line strings.Builder
-	id := r.env.QueueID
+	id := l.env.QueueID
 	if id == "" {
 		id = "NOQUEUE"
 	}
@@ -115,9 +115,9 @@ func (r *Report) String() string {
 	}
 	var counts, senders []string
 	newFrom := ""
-	for _, d := range r.plan.Deliveries {
+	for _, d := range l.plan.Deliveries {
 		counts = append(counts, fmt.Sprintf("%s:%d", d.Class, len(d.Recipients)))
-		if d.Sender != r.env.Sender {
+		if d.Sender != l.env.Sender {
 			senders = append(senders, "<"+d.Sender+">")
 		}
 		if d.From != "" {
@@ -125,27 +125,27 @@ func (r *Report) String() string {
 		}
 	}
 	put("classes", strings.Join(counts, ","))
-	put("from", "<"+r.env.Sender+">")
+	put("from", "<"+l.env.Sender+">")
 	put("sender", strings.Join(senders, ","))
-	put("header_from", strings.Join(r.known.authors, ","))
-	put("dmarc", string(r.known.proven.DMARC.Status))
-	put("policy", string(r.known.proven.DMARC.Policy))
+	put("header_from", strings.Join(l.known.authors, ","))
+	put("dmarc", string(l.known.proven.DMARC.Status))
+	put("policy", string(l.known.proven.DMARC.Policy))
 	put("new_from", newFrom)
-	put("signed", strings.Join(r.signers, ","))
-	put("arc", string(r.known.proven.ARC.Status))
-	put("sealed", r.sealer)
-	put("result", r.result)
-	put("queued_as", strings.Join(r.queueIDs, ","))
-	put("time", fmt.Sprintf("%.3fs", r.elapsed.Seconds()))
-	codes, texts := r.because()
+	put("signed", strings.Join(l.signers, ","))
+	put("arc", string(l.known.proven.ARC.Status))
+	put("sealed", l.sealer)
+	put("result", l.result)
+	put("queued_as", strings.Join(l.queueIDs, ","))
+	put("time", fmt.Sprintf("%.3fs", l.elapsed.Seconds()))
+	codes, texts := l.because()
 	put("why", strings.Join(codes, ","))
 	put("notes", strings.Join(texts, "; "))
 	return strings.TrimSuffix(line.String(), " ")
 }
 
 // because gives the reasons, each once: their codes, by which programs read the line, and their texts.
-func (r *Report) because() (codes, texts []string) {
-	for _, reason := range r.reasons {
+func (l *LogLine) because() (codes, texts []string) {
+	for _, reason := range l.reasons {
 		if code := reason.Cause.Code(); !slices.Contains(codes, code) {
 			codes = append(codes, code)
 		}
@@ -168,9 +168,9 @@ func logValue(value string) string {
 	return fmt.Sprintf("%+q", value)
 }
 
-// FailureLine is the log line of a run that ended before there was a report.
+// FailureLine is the log line of a run that ended before Run.
 func FailureLine(env *Envelope, err error) string {
-	report := newReport(env)
-	report.finish(err)
-	return report.String()
+	log := newLogLine(env)
+	log.finish(err)
+	return log.String()
 }
