@@ -82,8 +82,8 @@ func names(signature dkim.Verification, name string) int {
 const maxIdentified = 50
 
 // identify completes verdicts of trusted Authentication-Results fields with what the signatures cover, so far
-// as exactly one DKIM-Signature field fits what they say of it: d=, and of s=, a= and the beginning of b=
-// (RFC 6008) what they have.
+// as exactly one DKIM-Signature field fits what they say of it: d=, or the domain of i= if d= is not told, and of s=, a=
+// and the beginning of b= (RFC 6008) what they have. Without d=, no other verdict has a domain.
 func identify(header dkim.Header, verdicts []dkim.Verification) {
 	var signatures []*dkim.Signature
 	for _, field := range header {
@@ -106,13 +106,18 @@ func identify(header dkim.Header, verdicts []dkim.Verification) {
 		if n == 1 {
 			summary := found.Summary()
 			verdicts[i].SignedNames, verdicts[i].Algorithm = summary.SignedNames, summary.Algorithm
+			verdicts[i].Domain = domain.Canonical(summary.Domain)
 		}
 	}
 }
 
 // fits tells whether a verdict could be about a signature.
 func fits(verdict, signature dkim.Verification) bool {
-	return verdict.Domain == domain.Canonical(signature.Domain) &&
+	told, is := verdict.Domain, domain.Canonical(signature.Domain)
+	if told == "" {
+		told, is = domain.Of(verdict.Identity), domain.Of(signature.Identity)
+	}
+	return told == is && told != "" &&
 		(verdict.Selector == "" || strings.EqualFold(verdict.Selector, signature.Selector)) &&
 		(verdict.Algorithm == "" || strings.EqualFold(verdict.Algorithm, signature.Algorithm)) &&
 		strings.HasPrefix(signature.Signature, verdict.Signature)

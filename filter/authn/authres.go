@@ -257,13 +257,11 @@ func trustedSPF(r Result) SPF {
 	return spf
 }
 
+// trustedSignature leaves the domain empty if only header.i is told, as by Gmail: d= may be any domain above that of i=.
 func trustedSignature(r Result) dkim.Verification {
 	v := dkim.Verification{Status: dkim.Status(word(r.Status)), Reason: printable(r.Reason, 100), Domain: domain.Name(r.Prop("header.d")),
 		Identity: printable(r.Prop("header.i"), maxValue), Selector: printable(r.Prop("header.s"), 253),
 		Algorithm: printable(r.Prop("header.a"), 40), Signature: printable(r.Prop("header.b"), 1000)}
-	if v.Domain == "" {
-		v.Domain = domain.Name(v.Identity[strings.LastIndexByte(v.Identity, '@')+1:])
-	}
 	return v
 }
 

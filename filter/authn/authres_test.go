@@ -178,7 +178,7 @@ func TestTrustedFieldsBecomeResults(t *testing.T) {
 	if r.SPF != (SPF{Status: Pass, Identity: "mailfrom", Domain: "example.org"}) {
 		t.Errorf("%+v", r.SPF)
 	}
-	if len(r.DKIM) != 1 || r.DKIM[0].Domain != "sub.example.org" || r.DKIM[0].Status != dkim.Pass {
+	if len(r.DKIM) != 1 || r.DKIM[0].Domain != "" || r.DKIM[0].Identity != "@Sub.example.org" || r.DKIM[0].Status != dkim.Pass {
 		t.Errorf("%+v", r.DKIM)
 	}
 	if r.ARC.Status != "" {
