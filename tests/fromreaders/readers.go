@@ -35,14 +35,20 @@ type program struct {
 	readers []string
 }
 
-func programs(t testing.TB) []program {
+// Script is the path of a script in this folder, which has the modules that it needs beside it.
+func Script(t testing.TB, name string) string {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
 	dir := filepath.Dir(here)
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", "mailauth")); err != nil {
 		peer.Missing(t, "mailauth is not installed (make peers)")
 	}
-	script := func(name string) string { return filepath.Join(dir, name) }
+	return filepath.Join(dir, name)
+}
+
+func programs(t testing.TB) []program {
+	t.Helper()
+	script := func(name string) string { return Script(t, name) }
 	return []program{
 		{[]string{peer.NeedAnywhere(t, "node"), script("reader.js")}, []string{"mailauth", "nodemailer 8", "nodemailer 6"}},
 		{[]string{peer.Need(t, "python3"), script("reader.py")}, []string{"Python email compat32", "Python email", "authheaders"}},
