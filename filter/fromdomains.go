@@ -59,8 +59,6 @@ func wideDomains(value string, add func(domain string)) {
 			withoutInnerComments},
 		{asItIs, dropJunk},
 		{asItIs, separateSpaces, separateForeign, dropInvisible, dropForeign},
-		{asItIs, gluedAtDots, gluedAcross("\"\\[])"), gluedAcross("<>\"\\[])"), gluedAcross("\"\\[]) \t"),
-			gluedThroughout},
 	}
 	texts := []string{value}
 	for _, ways := range steps {
@@ -76,8 +74,15 @@ func wideDomains(value string, add func(domain string)) {
 		}
 		texts = read
 	}
+	glues := [...]func(string) string{gluedAtDots, gluedAcross("\"\\[])"), gluedAcross("<>\"\\[])"),
+		gluedAcross("\"\\[]) \t"), gluedThroughout}
 	for _, text := range texts {
 		domainsBehindAt(text, add)
+		for _, glue := range glues {
+			if glued := glue(text); glued != text {
+				domainsBehindAt(glued, add)
+			}
+		}
 	}
 	for _, text := range [...]string{unfolded(value), dropJunk(unfolded(value)), dropForeign(unfolded(value))} {
 		joinedDomains(text, add)
