@@ -16,22 +16,19 @@ import (
 // another filter (amavis), and after Sieve sent the message on. A stranger can write our name into a field, but not reach us from our own
 // address; so the chain ends with the field for the message's arrival at the latest.
 func ownPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) dkim.Header {
-	names := []string{hostname, "localhost"}
-	fromHere := true
+	var newer hop // the Received: field above
+	var names []string
 	for i, field := range header {
 		if !field.Is("Received") {
 			continue
 		}
-		if !fromHere {
-			return header[:i]
-		}
 		h, ok := parseHop(unfold(field.Value()[:min(len(field.Value()), maxReceived)]))
-		if len(names) == 2 { // the newest: what Postfix calls itself
-			names = append(names, h.by)
-		} else if !ok || !isOneOf(h.by, names) {
+		if names == nil { // the newest: what Postfix calls itself
+			names = []string{hostname, "localhost", h.by}
+		} else if !ok || !isOneOf(h.by, names) || !newer.isLocal(names, addresses) {
 			return header[:i]
 		}
-		fromHere = ok && h.isLocal(names, addresses)
+		newer = h
 	}
 	return header
 }
@@ -91,7 +88,10 @@ func parseHop(received string) (h hop, ok bool) {
 	}
 	word, rest = firstWord(rest)
 	h.by, _ = firstWord(rest)
-	return h, strings.EqualFold(word, "by") && h.by != "" && (h.isBare || h.address.IsValid())
+	if !strings.EqualFold(word, "by") || h.by == "" || !h.isBare && !h.address.IsValid() {
+		return hop{}, false
+	}
+	return h, true
 }
 
 // firstWord cuts off the first word, and the blanks behind it.

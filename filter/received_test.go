@@ -54,6 +54,7 @@ func TestOwnReceivedFieldsEndWithTheArrival(t *testing.T) {
 		"no address":                                      with(fromOutside, "(unknown [198.51.100.9])", "(localhost)") + "X: " + toDovecot,
 		"a comment that does not end":                     with(fromOutside, "])", "]") + "X: " + toDovecot,
 		"an address behind the comment":                   with(fromOutside, "(unknown [198.51.100.9])", "(unknown) [127.0.0.1]") + "X: " + toDovecot,
+		"no by":                                           "Received: from localhost (localhost [127.0.0.1])\nX: " + toDovecot,
 		"nothing":                                         "Received:\nX: " + toDovecot,
 		"a mapped address of loopback is one of loopback": with(fromAmavis, "IPv6:::1", "IPv6:::ffff:127.0.0.1") + toAmavis + fromOutside + "X: " + elsewhere,
 	} {
