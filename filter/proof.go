@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"net/mail"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,9 @@ func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envel
 	if trusted := f.trustedResults(m); trusted != nil {
 		results := authn.FromTrusted(trusted)
 		request.Trusted = &results
-		if trusted.Names("dkim") {
+		// What DNS did not tell the earlier filter, it may tell now; the field never changes.
+		unsure := func(v dkim.Verification) bool { return v.Status == dkim.TempError }
+		if trusted.Names("dkim") && !slices.ContainsFunc(results.DKIM, unsure) {
 			verify = nil
 			identify(m.Header, results.DKIM)
 		}
