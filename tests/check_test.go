@@ -378,7 +378,7 @@ func TestCheckWithoutRootSaysSoAndReplacesNothing(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("%v", err)
 	}
-	if !strings.Contains(string(out), "not run as root") || strings.Count(string(out), "not for you to read") != 2 ||
+	if !strings.Contains(string(out), "does not run as root") || strings.Count(string(out), "you may not read it") != 2 ||
 		strings.Contains(string(out), "openssl") || strings.Contains(string(out), "genkey") {
 		t.Errorf("%s", out)
 	}

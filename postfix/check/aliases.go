@@ -21,10 +21,10 @@ func judgeAliases(h *host) []Fault {
 	found, unknown := h.aliasForwards()
 	var faults []Fault
 	if len(found) > 0 {
-		faults = append(faults, Fault{What: fmt.Sprintf("forwards past the filter: %s; move them to virtual_alias_maps, or change to transport mode (docs/postfix.md, \"Content filter or transport\")", shownForwards(found))})
+		faults = append(faults, Fault{What: fmt.Sprintf("forwards that do not pass postmend: %s; move them to virtual_alias_maps, or change to transport mode (docs/postfix.md, \"Content filter or transport\")", shownForwards(found))})
 	}
 	for _, table := range unknown {
-		faults = append(faults, Fault{What: "aliases in " + table + " are not looked through: those to other hosts do not pass the filter", Severity: Note})
+		faults = append(faults, Fault{What: "aliases in " + table + " cannot be listed: those that lead to other hosts do not pass postmend", Severity: Note})
 	}
 	return faults
 }

@@ -3,6 +3,8 @@ package check
 import (
 	"context"
 	"fmt"
+	"net"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -148,6 +150,9 @@ func (h *host) rewritesSenders(entry string) bool {
 	if !slices.Contains([]string{"tcp", "socketmap", "unix", "pipemap", "unionmap"}, kind) {
 		return false
 	}
+	if !h.answers(entry) {
+		return isPostSRSd(entry, "forward")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	value, found, err := h.config.Lookup(ctx, strings.TrimPrefix(entry, "proxy:"), "check@sender.example")
@@ -156,4 +161,27 @@ func (h *host) rewritesSenders(entry string) bool {
 	}
 	value = strings.ToUpper(value)
 	return found && (strings.HasPrefix(value, "SRS0") || strings.HasPrefix(value, "SRS1"))
+}
+
+// answers tells whether somebody takes connections for a table. postmap(1) would try for long.
+func (h *host) answers(entry string) bool {
+	network, address := "tcp", strings.TrimPrefix(entry, "tcp:")
+	if where, found := strings.CutPrefix(entry, "socketmap:"); found {
+		kind, place, _ := strings.Cut(where, ":")
+		address = place[:max(strings.LastIndexByte(place, ':'), 0)]
+		if kind == "unix" {
+			network = "unix"
+			if !filepath.IsAbs(address) {
+				address = filepath.Join(h.Main("queue_directory"), address)
+			}
+		}
+	} else if !strings.HasPrefix(entry, "tcp:") {
+		return true
+	}
+	conn, err := net.DialTimeout(network, address, 2*time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }

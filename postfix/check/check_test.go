@@ -382,7 +382,7 @@ func TestPostSRSdsTableForRecipientsStays(t *testing.T) {
 	h := hostOf(t, mainLines+"sender_canonical_maps = tcp:127.0.0.1:10001\nrecipient_canonical_maps = tcp:127.0.0.1:10003, socketmap:unix:srs:reverse\n", masterLines, Postmend{})
 	faults := judgePostSRSd(h)
 	if len(faults) != 2 || !strings.Contains(faults[0].Mend, "-X sender_canonical_maps") ||
-		faults[1].Mend != "" || faults[1].Severity != Note || !strings.Contains(faults[1].Why, "come home") {
+		faults[1].Mend != "" || faults[1].Severity != Note || !strings.Contains(faults[1].Why, "need it") {
 		t.Errorf("%+v", faults)
 	}
 }

@@ -139,21 +139,21 @@ func (p *published) isOurs(ip net.IP) bool {
 
 var dnsRules = []Rule[*published]{
 	{Name: "dns-hostname", Severity: Error, OK: "the hostname has addresses",
-		Why: "receivers refuse mail from a host that greets with a name which does not exist, and nobody finds our MX", Judge: judgeHostAddress},
+		Why: "receivers refuse mail from a host whose name in HELO does not exist, and the MX record of the SRS domain leads nowhere", Judge: judgeHostAddress},
 	{Name: "dns-outbound", Severity: Warning, OK: "the addresses that mail leaves from are known",
 		Why: "without them nobody can tell whether SPF would pass mail that proves nothing: a forgery could pass, and mail is deferred", Judge: judgeOutbound},
-	{Name: "dns-ptr", Severity: Warning, OK: "our addresses have names that lead back to them",
-		Why: "large receivers refuse mail from addresses without (550 5.7.25)", Judge: judgePTR},
-	{Name: "dns-spf", Severity: Error, OK: "the SPF record of the SRS domain names the addresses that we send from",
-		Why: "forwarded mail fails SPF, and with it whatever depends on the sender", Judge: judgeSPF},
+	{Name: "dns-ptr", Severity: Warning, OK: "our addresses have PTR records whose names lead back to them",
+		Why: "large receivers refuse mail from an address without such a record", Judge: judgePTR},
+	{Name: "dns-spf", Severity: Error, OK: "the SPF record of the SRS domain names the addresses that mail leaves from",
+		Why: "forwarded mail fails SPF at the next hop, and strict receivers refuse it", Judge: judgeSPF},
 	{Name: "dns-spf-hostname", Severity: Warning, OK: "SPF proves the bounces that Postfix itself makes",
-		Why: "their sender is the null sender, for which SPF goes by the hostname, and no content filter signs them: strict receivers refuse them", Judge: judgeBounces},
-	{Name: "dns-mx", Severity: Error, OK: "the MX of the SRS domain leads here",
-		Why: "bounces to forwarded mail get lost, and receivers refuse a sender that takes no mail", Judge: judgeMX},
-	{Name: "dns-dkim", Severity: Error, OK: "the published DKIM keys are those that sign",
-		Why: "our signatures fail, and what has a rewritten From: fails DMARC", Judge: judgePublishedKeys},
+		Why: "a bounce has the null sender, for which SPF uses the hostname; a content filter does not sign it, and strict receivers refuse it", Judge: judgeBounces},
+	{Name: "dns-mx", Severity: Error, OK: "the MX record of the SRS domain leads here",
+		Why: "bounces of forwarded mail are lost, and receivers refuse a sender to which they cannot reply", Judge: judgeMX},
+	{Name: "dns-dkim", Severity: Error, OK: "the published DKIM keys belong to the keys that sign",
+		Why: "our signatures fail, and mail with a rewritten From: fails DMARC", Judge: judgePublishedKeys},
 	{Name: "dns-dmarc", Severity: Warning, OK: "the signing domains have DMARC policies",
-		Why: "large receivers refuse bulk mail of domains without (550 5.7.40), and anybody may forge them", Judge: judgePublishedPolicies},
+		Why: "large receivers refuse bulk mail of a domain without a policy, and anybody can forge it", Judge: judgePublishedPolicies},
 }
 
 func (p *published) judge() []Finding { return apply("DNS", dnsRules, p) }
@@ -169,8 +169,8 @@ func (p *published) unknown(name string, err error) []Fault {
 	if p.config.Resolver != "" {
 		place = "resolver in " + p.ConfigFile
 	}
-	fault.What += "; see to it that the server named in " + place + " answers, or name another"
-	fault.Why = "what arrives from outside waits for as long as dns_patience says, and its DMARC is not known"
+	fault.What += "; make the server named in " + place + " answer, or name another"
+	fault.Why = "mail from outside is deferred for up to dns_patience; then it is forwarded without knowing its DMARC result"
 	return []Fault{fault}
 }
 
@@ -201,7 +201,7 @@ func addressRecord(name string, ip net.IP) string {
 
 func judgePTR(p *published) []Fault {
 	if len(p.addresses) == 0 {
-		return []Fault{{What: "no address that mail leaves from is known: name it in inet_interfaces or proxy_interfaces of main.cf", Severity: Note}}
+		return []Fault{{What: "the addresses that mail leaves from are not known: name them in inet_interfaces or proxy_interfaces of main.cf", Severity: Note}}
 	}
 	var faults []Fault
 	for _, a := range p.addresses {
@@ -213,9 +213,9 @@ func judgePTR(p *published) []Fault {
 		case a.ptrErr != nil && !isNotFound(a.ptrErr):
 			faults = append(faults, p.unknown(name, a.ptrErr)...)
 		case len(a.names) == 0:
-			faults = append(faults, Fault{What: a.ip.String() + " has no name (PTR)", Publish: record})
+			faults = append(faults, Fault{What: a.ip.String() + " has no PTR record", Publish: record})
 		case a.confirmed == "":
-			faults = append(faults, Fault{What: fmt.Sprintf("%s has the name %s, which does not lead back to it", a.ip, a.names[0]), Publish: record})
+			faults = append(faults, Fault{What: fmt.Sprintf("the PTR record of %s is %s, a name without that address", a.ip, a.names[0]), Publish: record})
 		}
 	}
 	return faults
@@ -244,9 +244,9 @@ func judgeMX(p *published) []Fault {
 	case len(p.mx) == 0:
 		return []Fault{{What: p.srs.domain + " has no MX record", Publish: record}}
 	case len(elsewhere) == len(p.mx):
-		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") + ", and that is not this host", Publish: record}}
+		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") + ", which is not this host", Publish: record}}
 	case len(elsewhere) > 0:
-		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") + ", too: those hosts need the same SRS secrets, or have to pass bounces on to this one",
+		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") + ", too: those hosts need the same SRS secrets, or must pass bounces on to this one",
 			Severity: Note}}
 	}
 	return nil
@@ -269,7 +269,7 @@ func judgePublishedKeys(p *published) []Fault {
 		case err != nil:
 			faults = append(faults, Fault{What: fmt.Sprintf("the DKIM record %s: %v", name, err), Publish: record})
 		case testing:
-			faults = append(faults, Fault{What: "the DKIM record " + name + " has t=y: receivers are to treat our mail as if it were not signed",
+			faults = append(faults, Fault{What: "the DKIM record " + name + " has t=y: receivers treat our mail as unsigned",
 				Publish: record, Severity: Warning})
 		}
 	}
@@ -288,7 +288,7 @@ func judgePublishedPolicies(p *published) []Fault {
 		}
 		switch {
 		case several > 1:
-			faults = append(faults, Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records, which count as none", d.domain, several), Publish: record})
+			faults = append(faults, Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records: receivers ignore all of them", d.domain, several), Publish: record})
 		case d.result.Status == authn.TempError:
 			faults = append(faults, Fault{What: d.result.Reason})
 		case d.result.PolicyName == "":

@@ -20,49 +20,49 @@ var statusFilter = "regexp:{{" + strings.ReplaceAll(setup.StatusPattern, "$", "$
 // filterRules judge the pipe(8) service that runs us.
 var filterRules = []Rule[*host]{
 	{"filter-master-columns", Error, "the filter service runs outside a chroot, with pipe(8)'s privileges",
-		"in a chroot the program is not found; without privileges pipe(8) cannot change to the user. All mail waits",
+		"all mail is deferred: in a chroot the program is not found, and without privileges pipe(8) cannot change to the account",
 		judgeColumns},
-	{"filter-flags", Error, "flags=q, and no other",
-		"q quotes addresses; other flags change the message or its recipients before it is signed",
+	{"filter-flags", Error, "flags=q, and no other flag",
+		"without q, addresses are passed on unquoted; other flags change the message or its recipients before postmend reads them",
 		judgeFlags},
 	{"filter-null-sender", Error, "null_sender= is empty",
-		"without it bounces come in as mail of MAILER-DAEMON, and what bounces of them comes back",
+		"without it bounces reach postmend as mail from MAILER-DAEMON, and a bounce that cannot be delivered bounces in turn",
 		judgeNullSender},
 	{"filter-sender", Error, "-f ${sender} are two words",
-		"in one word, -f${sender} is a mere -f for the null sender, and takes the next word for it",
+		"with the null sender, -f${sender} is only -f, which takes the next word for the sender",
 		judgeSender},
 	{"filter-recipients", Error, "the recipients come last, after --",
-		"an address that starts with a hyphen would be taken for a flag, and a recipient that is not passed on is lost",
+		"an address that starts with a hyphen would be read as a flag, and a recipient that is not passed on gets no mail",
 		judgeRecipients},
 	{"filter-macros", Error, "pipe(8) of this version knows every macro in argv",
-		"one unknown macro defers all mail with 4.3.5",
+		"all mail is deferred because of one unknown macro",
 		judgeMacros},
-	{"filter-arguments", Error, "argv passes on what Postfix knows of the message",
-		"what the filter is not told, it cannot judge",
+	{"filter-arguments", Error, "argv passes on what Postfix knows about the message",
+		"postmend cannot judge what it is not told",
 		judgeArguments},
 	{"filter-attributes", Error, "pipe(8) knows every attribute of the service",
-		"one that it does not know defers all mail",
+		"all mail is deferred because of one unknown attribute",
 		judgeAttributes},
 	{"filter-user", Error, "user= is an account of its own",
-		"other programs of a shared account could read the keys and the SRS secret; as root or as Postfix itself, pipe(8) runs nothing and all mail is deferred",
+		"other programs that use the account can read the keys and the SRS secret; as root or as Postfix's account, pipe(8) runs nothing and all mail is deferred",
 		judgeUser},
-	{"filter-program", Error, "the program is there, whole, and only root's to change",
-		"a missing one holds all mail, an empty one loses it, and who may change it reads all mail",
+	{"filter-program", Error, "the program exists, and only root can change it",
+		"a missing program defers all mail, an empty one loses it, and whoever can change it reads all mail",
 		judgeProgram},
-	{"filter-status-filter", Error, "pipe_delivery_status_filter turns deaths and time-outs into deferrals",
-		"else Postfix bounces mail that the filter was killed over",
+	{"filter-status-filter", Error, "pipe_delivery_status_filter defers mail when the filter crashes or times out",
+		"without it Postfix bounces mail when the filter is killed",
 		judgeStatusFilter},
 	{"filter-time-limit", Error, "Postfix's time limit leaves room for our deadline",
-		"what reaches it is killed and would bounce; the filter itself defers at its deadline",
+		"a run that reaches Postfix's limit is killed; postmend itself defers the message at its deadline",
 		judgeTimeLimit},
 	{"filter-recipient-limit", Warning, "each recipient has a run of its own",
-		"one exit status speaks for all recipients of a run: a refusal for one of them becomes a forward",
+		"one exit status counts for all recipients of a run: a refusal cannot be given to one of them",
 		judgeRecipientLimit},
 	{"filter-processes", Warning, "enough messages are filtered at once",
 		"a run may wait for DNS for as long as dns_deadline says; while all of them do, local mail waits behind them",
 		judgeProcesses},
 	{"filter-config-file", Warning, "the filter reads the configuration that was checked",
-		"what was checked is not what runs",
+		"postmend runs with another configuration than the one checked here",
 		judgeConfigFile},
 }
 
@@ -234,7 +234,7 @@ func judgeMacros(h *host) []Fault {
 			case !h.version().AtLeast(since.Major, since.Minor):
 				faults = append(faults, Fault{What: fmt.Sprintf("${%s} came with Postfix %s, and this is %s", name, since, h.version()), Mend: h.mendFilter()})
 			case name == "user" || name == "extension" || name == "mailbox" || name == "domain" || name == "nexthop":
-				faults = append(faults, Fault{What: "${" + name + "} is only a part of what the filter needs, and may be folded to lower case",
+				faults = append(faults, Fault{What: "${" + name + "} is only a part of the address, and may be in lower case",
 					Mend: h.mendFilter(), Severity: Warning})
 			}
 		}
@@ -263,7 +263,7 @@ func judgeAttributes(h *host) []Fault {
 		switch name {
 		case "flags", "user", "null_sender":
 		case "directory", "eol", "chroot", "size":
-			faults = append(faults, Fault{What: fmt.Sprintf("%s=%s is of no use to the filter", name, values[0]), Mend: h.mendFilter(), Severity: Warning})
+			faults = append(faults, Fault{What: fmt.Sprintf("%s=%s has no use for postmend", name, values[0]), Mend: h.mendFilter(), Severity: Warning})
 		default:
 			faults = append(faults, Fault{What: "pipe(8) knows no attribute " + name, Mend: h.mendFilter()})
 		}
@@ -317,18 +317,18 @@ func judgeProgram(h *host) []Fault {
 	case !f.Mode.IsRegular():
 		return one(path+" is not a regular file", "")
 	case f.Size == 0:
-		return one(path+" is empty: the shell runs it, and its success counts as a delivery", install)
+		return one(path+" is empty: Postfix takes its exit status 0 for a delivery", install)
 	}
 	var faults []Fault
 	if f.Mode.Perm()&0o022 != 0 {
-		faults = append(faults, Fault{What: f.String() + " may be changed by others than its owner", Mend: Shell("chmod", "go-w", path)})
+		faults = append(faults, Fault{What: f.String() + " can be changed by other accounts than its owner", Mend: Shell("chmod", "go-w", path)})
 	}
 	if f.UID != 0 {
 		faults = append(faults, Fault{What: f.String() + " does not belong to root", Mend: Shell("chown", "root", path)})
 	}
 	for _, folder := range f.Folders {
 		if folder.Mode&(0o002|fs.ModeSticky) == 0o002 {
-			faults = append(faults, Fault{What: f.Path + " may be replaced: anybody may write to " + folder.String(), Mend: closeFolder(folder)})
+			faults = append(faults, Fault{What: f.Path + " can be replaced: every account may write to " + folder.String(), Mend: closeFolder(folder)})
 		}
 	}
 	if h.user == nil {
@@ -343,7 +343,7 @@ func judgeProgram(h *host) []Fault {
 func (h *host) mayNotRun(barrier *File) Fault {
 	fault := Fault{What: h.user.Name + " may not run " + h.program.Path + ", because of " + barrier.String(), Mend: Shell("chmod", "a+rx", barrier.Path)}
 	if barrier.IsHome() {
-		fault.What += ", which is a home: install it elsewhere, in /usr/local/bin for one, and run postmend setup from there"
+		fault.What += ", which is a home directory: install postmend in /usr/local/bin, and run postmend setup from there"
 		fault.Mend = ""
 	}
 	return fault
@@ -359,16 +359,16 @@ var meant = []struct {
 	{"5.3.0 internal software error", '4', "a crash bounces mail"},
 	{"5.3.5 local configuration error", '4', "a configuration error bounces mail"},
 	{"5.5.0 protocol error", '4', "a fault of the hand-over bounces mail"},
-	{"5.1.1 no such user", '5', "forged SRS addresses are not refused but held"},
-	{"5.6.0 malformed message", '5', "what the next hop refuses for its format is not refused but held"},
-	{"5.7.1 refused by policy", '5', "refusals are not refused but held"},
+	{"5.1.1 no such user", '5', "forged SRS addresses are deferred instead of rejected"},
+	{"5.6.0 malformed message", '5', "messages that the next hop rejects for their format are deferred instead of rejected"},
+	{"5.7.1 refused by policy", '5', "mail that policy rejects is deferred instead"},
 }
 
 func judgeStatusFilter(h *host) []Fault {
 	value := h.value(h.filter, "pipe_delivery_status_filter")
 	switch {
 	case h.softBounce():
-		return []Fault{{What: "soft_bounce=yes defers everything, refusals that are meant included", Severity: Note}}
+		return []Fault{{What: "soft_bounce=yes defers all mail that postmend rejects", Severity: Note}}
 	case h.statusErr != nil:
 		return one("pipe_delivery_status_filter="+value+" cannot be asked: "+h.statusErr.Error(), h.mendStatusFilter())
 	case value == "":
@@ -425,7 +425,7 @@ func judgeTimeLimit(h *host) []Fault {
 	case !ok:
 		return one(fmt.Sprintf("%s = %s is not a duration", name, value), mend)
 	case limit <= postfix.LongestRun(h.Deadline):
-		return one(fmt.Sprintf("%s is %s, and a run may take %s", name, value, postfix.LongestRun(h.Deadline)), mend)
+		return one(fmt.Sprintf("%s is %s, but a run may take %s", name, value, postfix.LongestRun(h.Deadline)), mend)
 	}
 	return nil
 }

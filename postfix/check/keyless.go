@@ -23,7 +23,7 @@ func judgeKeyless(o *own) []Fault {
 		faults = append(faults, o.nextForKey(newKeyOf(o.config, domain)))
 	}
 	for _, table := range o.unlisted {
-		faults = append(faults, Fault{What: "the domains in " + table + " are not looked through: each that is to be signed for needs its [[dkim.keys]]"})
+		faults = append(faults, Fault{What: "the domains in " + table + " cannot be listed: each that postmend should sign for needs [[dkim.keys]]"})
 	}
 	return faults
 }

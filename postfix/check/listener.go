@@ -22,16 +22,16 @@ type listenerOption struct {
 
 // overrides are the values of receive_override_options, with what happens without them.
 var overrides = []struct{ option, harm string }{
-	{"no_unknown_recipient_checks", "mail that was accepted can be refused here, and would wait for ever"},
-	{"no_header_body_checks", "header and body checks are made twice, and change what is signed"},
-	{"no_milters", "milters change what is signed, or sign it again"},
-	{"no_address_mappings", "addresses are expanded twice, Bcc: copies are doubled, and fields are rewritten after they were signed"},
+	{"no_unknown_recipient_checks", "mail that was accepted can be refused here, and is then deferred until it bounces"},
+	{"no_header_body_checks", "header and body checks are made twice, and may change signed text"},
+	{"no_milters", "milters may change signed text, or sign it again"},
+	{"no_address_mappings", "addresses are expanded twice, Bcc: copies are doubled, and signed fields are rewritten"},
 }
 
 const (
-	refuses  = "the listener is to take whatever the filter hands back: what it refuses waits, and bounces in the end"
-	changes  = "what the listener changes after signing breaks the signature"
-	handOver = "the hand-over is a plain SMTP dialogue on this host"
+	refuses  = "the listener has to take back all mail: what it refuses is deferred, and bounces in the end"
+	changes  = "a change after signing breaks the signature"
+	handOver = "postmend hands mail back by plain SMTP on this host; otherwise all mail is deferred"
 )
 
 // listenerOptions are "The re-injection listener" in master.cf, but for what a rule of its own judges.
@@ -42,10 +42,10 @@ var listenerOptions = []listenerOption{
 	{"smtpd_relay_restrictions", "", Warning, nil, refuses},
 	{"smtpd_data_restrictions", "", Error, nil, refuses},
 	{"smtpd_end_of_data_restrictions", "", Error, nil, refuses},
-	{"smtpd_recipient_restrictions", "permit_mynetworks,reject", Error, takesOnlyMyNetworks, "the listener is to take everything from this host, and nothing from others"},
-	{"mynetworks", "127.0.0.0/8", Error, onlyLoopback, "the listener is to take everything from this host, and nothing from others"},
-	{"smtpd_authorized_xforward_hosts", "127.0.0.0/8", Warning, coversLoopback, "without XFORWARD the log and later filters do not know the client, and the mail counts as this host's own"},
-	{"local_header_rewrite_clients", "", Error, nil, "the header is completed after it was signed, which breaks the signature"},
+	{"smtpd_recipient_restrictions", "permit_mynetworks,reject", Error, takesOnlyMyNetworks, "the listener has to take mail from this host, and from no other"},
+	{"mynetworks", "127.0.0.0/8", Error, onlyLoopback, "the listener has to take mail from this host, and from no other"},
+	{"smtpd_authorized_xforward_hosts", "127.0.0.0/8", Warning, coversLoopback, "without XFORWARD the log and later filters take this host for the client"},
+	{"local_header_rewrite_clients", "", Error, nil, "Postfix completes the header after signing, which breaks the signature"},
 	{"remote_header_rewrite_domain", "", Error, nil, changes},
 	{"smtpd_proxy_filter", "", Error, nil, changes},
 	{"smtpd_command_filter", "", Warning, nil, refuses},
@@ -53,19 +53,19 @@ var listenerOptions = []listenerOption{
 	{"smtpd_tls_security_level", "none", Error, isNone, handOver},
 	{"smtpd_tls_wrappermode", "no", Error, nil, handOver},
 	{"smtpd_sasl_auth_enable", "no", Warning, nil, handOver},
-	{"smtpd_discard_ehlo_keywords", "", Error, keepsExtensions, "without 8BITMIME, SMTPUTF8 or XFORWARD, mail cannot be handed back as it is"},
-	{"syslog_name", "postfix/reinject", Note, isNotPlain, "in the log the second pass looks like the first"},
+	{"smtpd_discard_ehlo_keywords", "", Error, keepsExtensions, "without 8BITMIME, SMTPUTF8 and XFORWARD, mail cannot be handed back unchanged"},
+	{"syslog_name", "postfix/reinject", Note, isNotPlain, "the log does not tell the second pass from the first"},
 }
 
 // listenerRules judge the smtpd(8) that takes mail back.
 var listenerRules = []Rule[*host]{
-	{"listener-filter", Error, "the listener does not filter again", "mail would go in circles until hopcount_limit, and then bounce", judgeListenerFilter},
-	{"listener-overrides", Error, "the second pass makes no second checks or mappings", "the second pass is to deliver, and nothing else", judgeOverrides},
-	{"listener-milters", Error, "no milter sees the mail after it was signed", "it changes what is signed, or signs it again", judgeListenerMilters},
-	{"listener-size", Warning, "messages may grow by what the filter adds", "a message just below message_size_limit cannot be handed back: it waits, and bounces in the end", judgeListenerSize},
-	{"listener-options", Error, "the listener takes from this host whatever comes, as it comes", "", judgeListenerOptions},
+	{"listener-filter", Error, "the listener does not filter again", "mail loops until hopcount_limit, and then bounces", judgeListenerFilter},
+	{"listener-overrides", Error, "the second pass checks and maps nothing again", "the second pass has to deliver mail unchanged", judgeOverrides},
+	{"listener-milters", Error, "no milter sees the mail after it was signed", "a milter may change signed text, or sign it again", judgeListenerMilters},
+	{"listener-size", Warning, "messages may grow by what postmend adds", "a message just below message_size_limit cannot be handed back: it is deferred, and bounces in the end", judgeListenerSize},
+	{"listener-options", Error, "the listener takes all mail from this host, unchanged", "", judgeListenerOptions},
 	// The last one, because it renames the service that all other commands name.
-	{"listener-address", Warning, "the listener is open to this host only", "who reaches it gets around every check of the first pass", judgeListenerAddress},
+	{"listener-address", Warning, "the listener is open to this host only", "whoever reaches it bypasses every check of the first pass", judgeListenerAddress},
 }
 
 func judgeListenerOptions(h *host) []Fault {
@@ -180,7 +180,7 @@ func judgeListenerSize(h *host) []Fault {
 		return nil
 	}
 	cleanup, _, _ := strings.Cut(setup.CleanupService, "/")
-	return one(fmt.Sprintf("%s and its cleanup(8) take no more than message_size_limit, %s octets, though messages come back larger", h.listener.ID(), limit),
+	return one(fmt.Sprintf("%s and its cleanup(8) take at most message_size_limit, %s octets, but messages come back larger", h.listener.ID(), limit),
 		strings.Join([]string{
 			h.config.SetServiceCommand(setup.CleanupService, setup.CleanupLine).String(),
 			h.setOption(h.listener, "message_size_limit", "0"),

@@ -143,29 +143,29 @@ func (o *own) learn(host *host) {
 // firstRules judge what has to be right before anything else is known.
 var firstRules = []Rule[*own]{
 	{Name: "root", Severity: Warning,
-		Why: "the accounts in master.cf may read what you may not, and what nobody looked at may be wrong", Judge: judgeRoot},
-	{Name: "config", Severity: Error, OK: "the configuration can be read and makes sense",
-		Why: "without it all mail waits", Judge: judgeConfig},
+		Why: "what you may not read is not judged, and may be wrong", Judge: judgeRoot},
+	{Name: "config", Severity: Error, OK: "the configuration can be read and is valid",
+		Why: "all mail that passes postmend is deferred until it is right", Judge: judgeConfig},
 }
 
 var ownRules = []Rule[*own]{
-	{Name: "config-readable", Severity: Error, OK: "the filter's account may read it, and what it names",
-		Why: "what the filter cannot read holds all mail", Judge: judgeReadable},
+	{Name: "config-readable", Severity: Error, OK: "postmend's account can read it and the files that it names",
+		Why: "all mail is deferred while postmend cannot read it", Judge: judgeReadable},
 	{Name: "config-writable", Severity: Error, OK: "",
-		Why: "who may write to it decides where mail goes", Judge: judgeWritable},
-	{Name: "hostname", Severity: Warning, OK: "hostname is a full name, and Postfix's own",
-		Why: "it stands in Authentication-Results, and receivers and earlier filters compare it", Judge: judgeHostname},
-	{Name: "srs-secrets", Severity: Error, OK: "the SRS secrets can be read by the filter's account, and not by others",
-		Why: "without them forwarded mail waits; who reads them can send bounces to anybody through this host", Judge: judgeSecrets},
+		Why: "whoever can write to it decides where mail goes", Judge: judgeWritable},
+	{Name: "hostname", Severity: Warning, OK: "hostname is a full name, and the same as Postfix's myhostname",
+		Why: "it is the name in Authentication-Results fields, by which other filters recognise this host's", Judge: judgeHostname},
+	{Name: "srs-secrets", Severity: Error, OK: "postmend's account can read the SRS secrets, and no other account can",
+		Why: "without them forwarded mail is deferred; whoever reads them can send mail to anybody through this host", Judge: judgeSecrets},
 	{Name: "srs-secret-length", Severity: Error,
-		Why: "who guesses a secret can make SRS addresses of ours, and send mail to anybody through this host", Judge: judgeSecretLength},
-	{Name: "dkim-keys", Severity: Error, OK: "the DKIM keys can be read by the filter's account, and not by others",
-		Why: "without them mail leaves unsigned or waits; who reads them can sign as the domain", Judge: judgeKeys},
+		Why: "whoever guesses a secret can send mail to anybody through this host", Judge: judgeSecretLength},
+	{Name: "dkim-keys", Severity: Error, OK: "postmend's account can read the DKIM keys, and no other account can",
+		Why: "without them mail is deferred; whoever reads them can sign mail in the name of the domain", Judge: judgeKeys},
 	{Name: "dkim-domains", Severity: Note,
-		Why: "what is forwarded through it and needs another From: gets postmaster@ the default domain, and its own mail is not signed in its name", Judge: judgeKeyless},
+		Why: "its own mail is not signed; when From: of mail that it forwards has to be rewritten, it becomes postmaster@ the default domain", Judge: judgeKeyless},
 	{Name: "target", Severity: Error,
-		Why: "Postfix would take the message for a report of its delivery, and so the filter refuses: all mail waits", Judge: judgeTarget},
-	{Name: "log", Severity: Note, Why: "the filter's log lines are lost", Judge: judgeLog},
+		Why: "all mail is deferred: Postfix would take the message on standard output for a status", Judge: judgeTarget},
+	{Name: "log", Severity: Note, Why: "postmend's log lines are lost", Judge: judgeLog},
 }
 
 func (o *own) judge() []Finding {
@@ -180,7 +180,7 @@ func judgeRoot(o *own) []Fault {
 	if o.isRoot {
 		return nil
 	}
-	return []Fault{{What: "check is not run as root: what only root can see is not judged"}}
+	return []Fault{{What: "check does not run as root: files that only root can read are not judged"}}
 }
 
 func judgeConfig(o *own) []Fault {
@@ -203,7 +203,7 @@ func judgeConfig(o *own) []Fault {
 
 func judgeReadable(o *own) []Fault {
 	if o.sharedBy == nil {
-		return []Fault{{What: "the filter's account is not known: whether it may read what it has to is not judged", Severity: Note}}
+		return []Fault{{What: "Postfix cannot be read: whether postmend's account can read the configuration is not judged", Severity: Note}}
 	}
 	var faults []Fault
 	for _, f := range append([]File{o.file}, o.others...) {
@@ -223,14 +223,14 @@ func judgeReadable(o *own) []Fault {
 }
 
 func notFor(u *User, f File, barrier *File) string {
-	return fmt.Sprintf("%s may not read %s, %s", u.Name, f.Path, f.Because(barrier))
+	return fmt.Sprintf("%s cannot read %s, %s", u.Name, f.Path, f.Because(barrier))
 }
 
 func judgeWritable(o *own) []Fault {
 	if o.file.Err != nil || o.file.Mode.Perm()&0o022 == 0 {
 		return nil
 	}
-	return []Fault{{What: o.file.String() + " may be changed by others than its owner", Mend: Shell("chmod", "go-w", o.ConfigFile)}}
+	return []Fault{{What: o.file.String() + " can be changed by other accounts than its owner", Mend: Shell("chmod", "go-w", o.ConfigFile)}}
 }
 
 func judgeHostname(o *own) []Fault {
@@ -242,7 +242,7 @@ func judgeHostname(o *own) []Fault {
 		}
 		return []Fault{fault}
 	case o.myhostname != "" && !strings.EqualFold(o.config.Hostname, o.myhostname):
-		return []Fault{{What: fmt.Sprintf("hostname is %q, and Postfix's myhostname %q", o.config.Hostname, o.myhostname), Edit: o.setKey("hostname", o.myhostname)}}
+		return []Fault{{What: fmt.Sprintf("hostname is %q, but Postfix's myhostname is %q", o.config.Hostname, o.myhostname), Edit: o.setKey("hostname", o.myhostname)}}
 	}
 	return nil
 }
@@ -279,7 +279,7 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 	fault := func(what, mend string) []Fault { return []Fault{{What: what, Mend: mend}} }
 	switch {
 	case !o.isRoot && (errors.Is(f.Err, fs.ErrPermission) || errors.Is(loadErr, fs.ErrPermission)):
-		return []Fault{{What: f.Path + " is not judged: it is not for you to read", Severity: Note}}
+		return []Fault{{What: f.Path + " is not judged: you may not read it", Severity: Note}}
 	case f.Missing() && f.Holders()[0].Missing():
 		folder := f.Holders()[0].Path
 		return fault(f.Path+" does not exist", o.account.first(Shell("install", "-d", "-m", "0711", folder)+" && "+make))
@@ -288,11 +288,11 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 	case f.Err != nil:
 		return fault(f.Err.Error(), "")
 	case f.Mode.Perm()&0o027 != 0:
-		return fault(f.String()+" may be used by others", Shell("chmod", "g-w,o=", f.Path))
+		return fault(f.String()+" can be used by other accounts", Shell("chmod", "g-w,o=", f.Path))
 	}
 	for _, folder := range f.Holders() {
 		if folder.Mode.Perm()&0o002 != 0 {
-			return fault(f.Path+" may be replaced: anybody may write to "+folder.String()+"; it is better kept in /etc/postmend", closeFolder(folder))
+			return fault(f.Path+" can be replaced: every account may write to "+folder.String()+"; /etc/postmend is a better place", closeFolder(folder))
 		}
 	}
 	if o.sharedBy != nil {

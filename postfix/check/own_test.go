@@ -181,7 +181,7 @@ func TestWhatOnlyRootMayReadIsNotJudgedForOthers(t *testing.T) {
 			t.Errorf("%+v", faults)
 		}
 	}
-	if faults := judgeRoot(o); len(faults) != 1 || !strings.Contains(faults[0].What, "not run as root") {
+	if faults := judgeRoot(o); len(faults) != 1 || !strings.Contains(faults[0].What, "does not run as root") {
 		t.Errorf("%+v", faults)
 	}
 	if faults := judgeRoot(&own{isRoot: true}); faults != nil {

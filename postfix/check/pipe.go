@@ -120,14 +120,14 @@ var flagMacros = []struct {
 	severity    Severity // if it is missing
 	why         string
 }{
-	{"--queue-id", "queue_id", postconf.Version{}, Warning, "the log cannot be followed"},
-	{"--client-address", "client_address", postconf.Version{}, Error, "all mail counts as our own, and is signed unchecked"},
-	{"--client-name", "client_hostname", postconf.Version{}, Warning, "the trace of the client is lost"},
-	{"--client-port", "client_port", postconf.Version{}, Warning, "the trace of the client is lost"},
-	{"--client-protocol", "client_protocol", postconf.Version{}, Warning, "the trace of the client is lost"},
+	{"--queue-id", "queue_id", postconf.Version{}, Warning, "the log does not tell which message a line is about"},
+	{"--client-address", "client_address", postconf.Version{}, Error, "all mail counts as this host's own, and is signed unchecked"},
+	{"--client-name", "client_hostname", postconf.Version{}, Warning, "the trace field does not name the client"},
+	{"--client-port", "client_port", postconf.Version{}, Warning, "the trace field does not name the client"},
+	{"--client-protocol", "client_protocol", postconf.Version{}, Warning, "the trace field does not name the client"},
 	{"--helo", "client_helo", postconf.Version{}, Error, "SPF of bounces cannot be checked"},
-	{"--sasl-username", "sasl_username", postconf.Version{}, Error, "mail of our own users counts as forwarded"},
-	{"--size", "size", postconf.Version{}, Error, "a message that was cut short is not found out"},
+	{"--sasl-username", "sasl_username", postconf.Version{}, Error, "mail of users who log in counts as mail from outside"},
+	{"--size", "size", postconf.Version{}, Error, "a truncated message is not noticed"},
 	{"--original-recipient", "original_recipient", postconf.Version{}, Error, "From: cannot be rewritten to the alias that forwards"},
 	{"--envid", "envid", postconf.Version{Major: 3, Minor: 9}, Note, "the DSN envelope id is lost"},
 }

@@ -12,34 +12,34 @@ import (
 
 // instanceRules judge whether the instances of Postfix on this host keep out of each other's way.
 var instanceRules = []Rule[*host]{
-	{"instances", Error, "", "mail of one instance comes back to another, which treats it by its own rules", judgeInstances},
+	{"instances", Error, "", "mail that one instance hands to postmend comes back to the other", judgeInstances},
 }
 
 // baseRules judge what our configuration depends on, whether Postfix knows postmend or not.
 var baseRules = []Rule[*host]{
-	{"version", Error, "", "pipe(8) got what the filter needs with Postfix 3.0, and 3.4 is the oldest that it is written for", judgeVersion},
-	{"transport-missing", Error, "", "all mail that is to go there is deferred: mail transport unavailable", judgeTransports},
-	{"local-domains-maps", Error, "", "the filter cannot tell which domains are local: all mail with a recipient that it does not know is deferred", judgeLocalTables},
-	{"listener-port", Error, "", "Postfix cannot listen there: mail goes to a program that does not expect it, or is deferred", judgePort},
-	{"spool", Error, "the spool folder has room for messages, and the filter may write to it", "a message that does not fit into it waits", judgeSpool},
-	{"local-domains-class", Warning, "", "mail for it is refused, or leaves as if it were somebody else's, while postmend takes it for delivered here", judgeLocalClass},
-	{"local-domains", Warning, "Postfix's domains are local_domains", "mail to a domain that is delivered here gets an SRS sender as if it were forwarded", judgeLocalDomains},
+	{"version", Error, "", "postmend needs Postfix 3.0 or later, and is tested with 3.4 or later", judgeVersion},
+	{"transport-missing", Error, "", "Postfix defers all mail for it (mail transport unavailable)", judgeTransports},
+	{"local-domains-maps", Error, "", "postmend cannot tell which domains are local, and defers all mail that could be for one of them", judgeLocalTables},
+	{"listener-port", Error, "", "Postfix cannot listen there, and all mail is deferred, or goes to that program", judgePort},
+	{"spool", Error, "postmend can write to the spool folder, which has room for messages", "a message for which it has no room is deferred", judgeSpool},
+	{"local-domains-class", Warning, "", "postmend takes the domain for delivered here, but Postfix refuses its mail or sends it elsewhere", judgeLocalClass},
+	{"local-domains", Warning, "all domains of Postfix are in local_domains", "mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }
 
 // routeRules judge how mail gets to the filter and from it to the next hop.
 var routeRules = []Rule[*host]{
-	{"filter-service", Error, "a pipe(8) service runs postmend filter", "without it no mail is mended", judgeFilterService},
-	{"route", Error, "mail is led through the filter", "what does not come through it leaves unmended", judgeRoute},
-	{"route-services", Note, "", "what comes in there leaves unmended, which may be what you want", judgeUnfiltered},
-	{"alias-forwards", Warning, "", "what local(8) forwards does not pass a content filter: it leaves with its old sender, fails SPF at the next hop, and often DMARC", judgeAliases},
-	{"route-mappings", Error, "virtual aliases are expanded before the filter", "the filter sees the alias and not where it leads, so that what it forwards is not mended", judgeMappings},
-	{"listener", Error, "the target of [reinject] is a listener of this Postfix", "what cannot be handed back waits", judgeListener},
-	{"sendmail-loop", Error, "", "the mail would go in circles until hopcount_limit, and then bounce", judgeSendmail},
-	{"sendmail-directory", Error, "", "sendmail(1) refuses a configuration that Postfix's own main.cf does not name, and all mail waits", judgeAlternates},
-	{"line-length", Error, "lines of up to 998 octets leave as they are", "folding them after signing breaks the signature, and the sender's", judgeLineLength},
-	{"8bit", Error, "8-bit mail leaves as it is where the next hop takes it", "Postfix turns it into quoted-printable after it was signed, which breaks every signature", judge8bit},
-	{"after-signing", Warning, "nothing rewrites mail on its way out", "what is changed after signing breaks the signature", judgeOutgoing},
-	{"milter-before", Note, "no DKIM milter works on mail before the filter", "if it signs, it signs what the filter may still have to change; postmend signs by itself", judgeMilters},
+	{"filter-service", Error, "a pipe(8) service runs postmend filter", "Postfix cannot start postmend", judgeFilterService},
+	{"route", Error, "mail passes postmend", "forwarded mail leaves unmended", judgeRoute},
+	{"route-services", Note, "", "forwarded mail that comes in there leaves unmended, which may be intended", judgeUnfiltered},
+	{"alias-forwards", Warning, "", "mail that local(8) forwards does not pass a content filter: it leaves unmended, and fails SPF and often DMARC at the next hop", judgeAliases},
+	{"route-mappings", Error, "virtual aliases are expanded before the filter", "postmend sees the alias, which is local, and not the address that it leads to: forwarded mail leaves unmended", judgeMappings},
+	{"listener", Error, "the target of [reinject] is a listener of this Postfix", "all mail is deferred because it cannot be handed back", judgeListener},
+	{"sendmail-loop", Error, "", "mail loops until hopcount_limit, and then bounces", judgeSendmail},
+	{"sendmail-directory", Error, "", "sendmail(1) refuses a configuration directory that Postfix's own main.cf does not name: all mail is deferred", judgeAlternates},
+	{"line-length", Error, "lines of up to 998 octets leave as they are", "folding a line breaks our signature and the sender's", judgeLineLength},
+	{"8bit", Error, "8-bit mail leaves unchanged if the next hop takes it", "Postfix converts it to quoted-printable after signing, which breaks every signature", judge8bit},
+	{"after-signing", Warning, "nothing rewrites mail on its way out", "a change after signing breaks the signature", judgeOutgoing},
+	{"milter-before", Note, "no DKIM milter handles mail before postmend", "if it signs, postmend may change what it signed; postmend signs by itself", judgeMilters},
 	{"smtputf8", Warning, "", "mail to and from international addresses is refused", judgeSMTPUTF8},
 }
 
@@ -70,19 +70,19 @@ func judgeRoute(h *host) []Fault {
 	}
 	switch {
 	case h.isContentFilter() && h.isTransport():
-		return one("content_filter and default_transport both lead to the filter: mail is mended twice", h.unset("default_transport"))
+		return one("content_filter and default_transport both lead to postmend: mail passes it twice", h.unset("default_transport"))
 	case h.isContentFilter(), h.isTransport(), transport(other) == name, other != "" && !h.hasTransport(other):
 		return nil // the last of these has a rule of its own
 	case other != "":
 		return []Fault{h.besideFilter(other)}
 	}
-	fault := Fault{What: "neither content_filter nor default_transport leads to the filter"}
+	fault := Fault{What: "neither content_filter nor default_transport leads to postmend"}
 	return []Fault{fault.switching(h, h.set("content_filter", name+":dummy"))}
 }
 
 // besideFilter says what setup says: another filter is never replaced, but postmend may come after it.
 func (h *host) besideFilter(other string) Fault {
-	fault := Fault{What: "content_filter = " + other + " leads past the filter, and Postfix has one content filter for a message"}
+	fault := Fault{What: "content_filter = " + other + " leads to another filter, and a message has only one content filter"}
 	wanted := h.wanted
 	wanted.Mode = setup.Transport
 	if _, err := setup.NewPlan(h.config, h.domains, wanted); err != nil {
@@ -112,7 +112,7 @@ func judgeUnfiltered(h *host) []Fault {
 		if value := h.value(s, "content_filter"); value != "" && !h.hasTransport(value) {
 			continue // a rule of its own
 		}
-		fault := Fault{What: "mail that comes in through " + s.ID() + " does not pass the filter"}
+		fault := Fault{What: "mail that comes in through " + s.ID() + " does not pass postmend"}
 		if other, found := s.Options["content_filter"]; found && other == "" && !takesBack(s) {
 			fault = fault.switching(h, h.config.UnsetOptionCommand(s.ID(), "content_filter").String())
 		} else if found && other != "" {
@@ -144,12 +144,12 @@ func judgeListener(h *host) []Fault {
 	_, address, here := listenerAddress(h.Target)
 	switch spare := h.spareListener(); {
 	case !here:
-		return []Fault{{What: "mail is handed to " + h.Target + ", which is no listener of this Postfix and not judged", Severity: Note}}
+		return []Fault{{What: "mail is handed to " + h.Target + ", which is not a listener of this Postfix, and is not judged", Severity: Note}}
 	case h.listener != nil:
 		return nil
 	case h.public != nil:
 		return []Fault{Fault{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() + ", which takes mail from others",
-			Why: "the mail would go in circles, or be refused as a stranger's; the listener has to be a service of its own"}.moved(h)}
+			Why: "mail would loop, or be refused like a stranger's; the listener has to be a service of its own"}.moved(h)}
 	case spare != nil:
 		return []Fault{Fault{What: "no smtpd(8) service in master.cf listens at " + address + ", the target of [reinject]; the listener is " + spare.ID()}.moved(h)}
 	}
@@ -215,7 +215,7 @@ func judgeSendmail(h *host) []Fault {
 			return one("mail handed to sendmail(1) comes in through "+s.ID()+", which filters it again", h.setOption(s, "content_filter", ""))
 		}
 		if h.isTransport() && h.value(s, "content_filter") == "" {
-			return one("mail handed to sendmail(1) leaves through default_transport, which is the filter", h.setOption(s, "content_filter", "smtp:"))
+			return one("mail handed to sendmail(1) leaves through default_transport, which is postmend", h.setOption(s, "content_filter", "smtp:"))
 		}
 	}
 	return nil
@@ -266,7 +266,7 @@ func judge8bit(h *host) []Fault {
 		keywords := list(strings.ToLower(h.value(s, "smtp_discard_ehlo_keywords")))
 		if slices.Contains(keywords, "8bitmime") {
 			rest := slices.DeleteFunc(keywords, func(keyword string) bool { return keyword == "8bitmime" })
-			faults = append(faults, Fault{What: s.ID() + " does not use 8BITMIME (smtp_discard_ehlo_keywords)",
+			faults = append(faults, Fault{What: s.ID() + " ignores 8BITMIME (smtp_discard_ehlo_keywords)",
 				Mend: h.setWhere(s, "smtp_discard_ehlo_keywords", strings.Join(rest, ","))})
 		}
 	}
@@ -349,7 +349,7 @@ func judgeSpool(h *host) []Fault {
 	}
 	if !h.account.Missing || !isShared {
 		if barrier := h.spool.Barrier(h.account, Write|Execute); barrier != nil {
-			return one(h.account.Name+" may not write to spool_dir "+h.spool.Path+", "+h.spool.Because(barrier), h.mendSpool(barrier, isShared))
+			return one(h.account.Name+" cannot write to spool_dir "+h.spool.Path+", "+h.spool.Because(barrier), h.mendSpool(barrier, isShared))
 		}
 	}
 	return h.judgeSpoolRoom()
@@ -415,11 +415,11 @@ func judgeLocalClass(h *host) []Fault {
 		if isLocalhost(name) || name == h.SRSDomain || classOf(h.domains, name) != "" {
 			continue
 		}
-		faults = append(faults, Fault{What: name + " is in local_domains, and in none of mydestination, virtual_alias_domains, virtual_mailbox_domains and relay_domains: " +
-			"put it where it belongs (of two lines for one parameter in main.cf the last one counts), or take it out of local_domains"})
+		faults = append(faults, Fault{What: name + " is in local_domains, but not in mydestination, virtual_alias_domains, virtual_mailbox_domains or relay_domains: " +
+			"add it there (of two lines for one parameter in main.cf the last one counts), or take it out of local_domains"})
 	}
 	if faults != nil && h.domains.Unsure() {
-		return []Fault{{What: "local_domains are not compared with Postfix's classes, because a table cannot be asked", Severity: Note}}
+		return []Fault{{What: "local_domains are not compared with Postfix's classes, because a table does not answer", Severity: Note}}
 	}
 	return faults
 }

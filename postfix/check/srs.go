@@ -9,20 +9,20 @@ import (
 
 // srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has left.
 var srsRules = []Rule[*host]{
-	{"srs-class", Error, "Postfix takes mail for the SRS domain", "bounces to rewritten senders are refused: relay access denied", judgeClass},
-	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces made on this host do not get home, and forged SRS addresses are only refused after they were accepted", judgeReverse},
-	{"srs-order", Error, "no other table answers for SRS addresses", "bounces do not come home, and forged ones are accepted", judgeOrder},
-	{"srs-postmaster", Warning, "postmaster@ the SRS domain exists", "a domain that takes mail has to have it (RFC 5321 section 4.5.1), and blocklists look for it", judgePostmaster},
-	{"srs-table", Error, "", "look-ups fail, and all mail waits", judgeTables},
+	{"srs-class", Error, "Postfix accepts mail for the SRS domain", "bounces to SRS addresses are refused: \"Relay access denied\"", judgeClass},
+	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces to SRS addresses do not reach the original sender, and forged addresses are accepted at first", judgeReverse},
+	{"srs-order", Error, "no other table answers for SRS addresses", "bounces do not reach the original sender, and forged addresses are accepted", judgeOrder},
+	{"srs-postmaster", Warning, "postmaster@ the SRS domain exists", "every domain that accepts mail has to have this address (RFC 5321 section 4.5.1)", judgePostmaster},
+	{"srs-table", Error, "", "look-ups fail: bounces to SRS addresses are deferred, and all mail if the table has no pattern in front of it", judgeTables},
 	{"srs-classes", Warning, "", "To: and Cc: fields with SRS addresses are rewritten, which breaks the sender's signature", judgeCanonicalClasses},
-	{"postsrsd", Error, "no other program rewrites senders", "the filter sees a sender that was rewritten already: SPF is checked for the wrong domain, and mail for local users is rewritten too", judgePostSRSd},
+	{"postsrsd", Error, "no other program rewrites senders", "postmend sees a sender that was rewritten already, and checks SPF for the wrong domain", judgePostSRSd},
 }
 
 func judgeClass(h *host) []Fault {
 	if h.srsClass != "" {
 		return nil
 	}
-	return one("no class of addresses (mydestination, relay_domains, virtual_alias_domains, virtual_mailbox_domains) holds "+h.SRSDomain,
+	return one(h.SRSDomain+" is not in mydestination, relay_domains, virtual_alias_domains or virtual_mailbox_domains",
 		h.planned("virtual_alias_domains"))
 }
 
@@ -112,7 +112,7 @@ func judgeTables(h *host) []Fault {
 		case h.tableUserFault(t) != "":
 			faults = append(faults, Fault{What: t.ID() + ": " + h.tableUserFault(t), Mend: mend})
 		case t.user.UID != h.account.UID && h.Secrets.Err == nil && h.Secrets.Path != "" && h.Secrets.Barrier(t.user, Read) != nil:
-			faults = append(faults, Fault{What: fmt.Sprintf("%s runs as %s, which may not read %s; the filter's account is %s", t.ID(), t.user.Name, h.Secrets.Path, h.account.Name), Mend: mend})
+			faults = append(faults, Fault{What: fmt.Sprintf("%s runs as %s, which cannot read %s; postmend's account is %s", t.ID(), t.user.Name, h.Secrets.Path, h.account.Name), Mend: mend})
 		case t.program.Err != nil:
 			faults = append(faults, Fault{What: t.ID() + ": " + t.program.Path + " " + absent(t.program.Err), Mend: mend})
 		}
@@ -120,7 +120,7 @@ func judgeTables(h *host) []Fault {
 			for _, entry := range entries(h.Main(name)) {
 				kind, _, _ := strings.Cut(entry, ":")
 				if h.tableAt(entry) == t && kind != t.protocol {
-					faults = append(faults, Fault{What: fmt.Sprintf("%s asks %s by the protocol %s, and it speaks %s", name, t.ID(), kind, t.protocol),
+					faults = append(faults, Fault{What: fmt.Sprintf("%s asks %s by the protocol %s, but it speaks %s", name, t.ID(), kind, t.protocol),
 						Mend: h.account.first(h.setField(t.ID()+"/command", h.tableCommand(t.direction, kind)))})
 				}
 			}
@@ -162,7 +162,7 @@ func judgePostSRSd(h *host) []Fault {
 	for _, entry := range list(h.config.Get("recipient_canonical_maps")) {
 		if h.tableAt(entry) == nil && isPostSRSd(entry, "reverse") {
 			faults = append(faults, Fault{What: "recipient_canonical_maps asks " + entry + ", as for PostSRSd: take it out when the last address that PostSRSd made is three weeks old",
-				Why: "until then bounces to those addresses come home by it", Severity: Note})
+				Why: "until then bounces to those addresses need it", Severity: Note})
 		}
 	}
 	return append(judgeRewriters(h), faults...)
