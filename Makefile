@@ -5,7 +5,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 export CGO_ENABLED = 0
 
-.PHONY: build install test test-bookworm test-trixie peers check race fuzz hostile differential soak bench clean
+.PHONY: build install uninstall test test-bookworm test-trixie peers check race fuzz hostile differential soak bench clean
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
@@ -17,6 +17,11 @@ install:
 	install -m 0755 bin/postmend "$(DESTDIR)$(PREFIX)/bin/.postmend.new"
 	mv -f "$(DESTDIR)$(PREFIX)/bin/.postmend.new" "$(DESTDIR)$(PREFIX)/bin/postmend"
 	install -m 0644 docs/man/postmend.8 "$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8"
+
+# The program and the man page; configuration, keys and account stay (docs/postfix.md, "Leaving"). Not while Postfix names the program.
+uninstall:
+	@! grep -qs "^[^#]*$(PREFIX)/bin/postmend" /etc/postfix/master.cf || { echo 'First: postmend setup --undo'; exit 1; }
+	rm -f "$(DESTDIR)$(PREFIX)/bin/postmend" "$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8"
 
 # Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included. The tests with Postfix wait more
 # than they compute, so more of them run at once than there are processors.

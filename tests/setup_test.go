@@ -428,7 +428,7 @@ func unreadableTablesAreTold(t *testing.T, program string) {
 }
 
 func takenPortIsLeftAlone(t *testing.T, program string) {
-	h := restingHost(t, program, "mynetworks = 127.0.0.1 10.0.0.0/8, [2001:db8::]/32 cidr:/x\n", "127.0.0.1:10026 inet n - n - - smtpd\n")
+	h := restingHost(t, program, "mynetworks = 127.0.0.1 10.0.0.0/8, [2001:db8::]/32\n", "127.0.0.1:10026 inet n - n - - smtpd\n")
 	h.setup("--apply")
 	config, err := os.ReadFile(filepath.Join(h.root, "etc/postmend/postmend.toml"))
 	h.must(err)

@@ -81,7 +81,7 @@ func (inv *invocation) told(err error) string {
 	text := strings.Replace(firstLine(err.Error()), ", see the mail log", "", 1)
 	var missing *fs.PathError
 	if errors.As(err, &missing) && errors.Is(err, fs.ErrNotExist) && missing.Path == inv.configFile {
-		text += "; -c FILE names another, postmend setup --apply makes one"
+		text += "; -c FILE names another, postmend setup --prepare makes one"
 	}
 	return text
 }

@@ -308,7 +308,7 @@ func TestAPersonIsToldTheCause(t *testing.T) {
 		{[]string{"explain", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
 		{[]string{"verify", "-c", w.config}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
 		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, missing + ": no such file or directory"},
-		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, "postmend setup --apply makes one"},
+		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, "postmend setup --prepare makes one"},
 		{[]string{"srs", "forward"}, 64, "postmend: no address given"},
 		{[]string{"report", "--" + strings.Repeat("x", 200)}, 64, "postmend: unknown flag: --" + strings.Repeat("x", 200) + "\n"},
 	} {

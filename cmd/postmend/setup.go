@@ -13,43 +13,43 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postmend/filter"
-	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )
 
 // setupOptions are the flags of setup.
 type setupOptions struct {
-	print, apply, undo                    bool
-	postfixDir, rootDir, mode, user       string
-	domain, srsDomain, selector, hostname string
+	setup.Options
+	print, prepare, apply, undo, verbose bool
+	mode, rootDir                        string
 }
 
 func (inv *invocation) setupCommand() *cobra.Command {
 	var o setupOptions
 	cmd := &cobra.Command{
-		Use:   "setup [--print | --apply | --undo]",
+		Use:   "setup [--prepare | --apply | --undo] [--print]",
 		Short: "Set up Postfix, keys and secrets, and print the DNS records to publish",
 		Long: `Reads Postfix's configuration and finds out what postmend needs: an account, a configuration, an SRS secret, DKIM keys,
-entries in master.cf and main.cf. --print, the default, shows the commands and changes nothing; --apply runs them; --undo
-restores main.cf and master.cf. Keys, secrets and the configuration stay, and one that is there already is kept.`,
+entries in master.cf and main.cf. Without a flag it tells what is missing, and changes nothing.
+
+--prepare makes the account, keys, secret and configuration; Postfix stays as it is. Publish the DNS records that it
+prints. --apply does the same and then changes Postfix, asks it whether it still answers as it should, and goes back by
+itself if not. --undo restores main.cf and master.cf; keys, secrets and the configuration stay. What is there is kept.`,
 		Example: `  postmend setup                      # what would be done
+  postmend setup --prepare            # everything but Postfix; prints the DNS records
   postmend setup --apply
   postmend setup --apply --mode transport
   postmend setup --undo`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.apply && (o.print || o.undo) {
-				return usageError{errors.New("--apply goes with neither --print nor --undo")}
+			if err := o.complete(inv.configFile); err != nil {
+				return err
 			}
-			if o.mode != "" && o.mode != string(setup.ContentFilter) && o.mode != string(setup.Transport) {
-				return usageError{fmt.Errorf("--mode %q is neither %s nor %s", o.mode, setup.ContentFilter, setup.Transport)}
-			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			defer stop()
 			var err error
 			if o.undo {
 				err = inv.undoSetup(&o)
 			} else {
-				ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-				defer stop()
 				err = inv.setup(ctx, &o)
 			}
 			if err != nil {
@@ -59,183 +59,185 @@ restores main.cf and master.cf. Keys, secrets and the configuration stay, and on
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&o.print, "print", false, "show the commands, change nothing (the default)")
-	flags.BoolVar(&o.apply, "apply", false, "do it")
-	flags.BoolVar(&o.undo, "undo", false, "restore main.cf and master.cf; with --print, show how")
-	flags.StringVar(&o.mode, "mode", "", "content-filter (the default): filter what comes in; transport: filter whatever leaves for a remote domain")
-	flags.StringVar(&o.postfixDir, "postfix-dir", "", "Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
+	flags.BoolVar(&o.prepare, "prepare", false, "make account, keys, secret and configuration; leave Postfix alone")
+	flags.BoolVar(&o.apply, "apply", false, "do everything")
+	flags.BoolVar(&o.undo, "undo", false, "restore main.cf and master.cf")
+	flags.BoolVar(&o.print, "print", false, "show the commands as a shell script, change nothing")
+	flags.BoolVar(&o.verbose, "verbose", false, "show the commands as they are run")
+	flags.StringVar(&o.mode, "mode", "",
+		"content-filter (the default): filter what comes in; transport: filter whatever leaves for a remote domain")
+	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
+		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
 	flags.StringVar(&o.rootDir, "root-dir", "", "for a trial run: put /etc/postmend below this folder, and make no account")
-	flags.StringVar(&o.user, "user", "postmend", "the account that runs postmend")
-	flags.StringVar(&o.hostname, "hostname", "", "this host's name; default: Postfix's myhostname")
-	flags.StringVar(&o.domain, "domain", "", "the domain that signs forwarded mail; default: mydomain if it is delivered here, else the first domain that is")
-	flags.StringVar(&o.srsDomain, "srs-domain", "", "the domain of rewritten senders; default: srs.DOMAIN")
-	flags.StringVar(&o.selector, "selector", "", "the selector of new DKIM keys; default: the year and a letter, 2026a")
+	flags.StringVar(&o.User, "user", "postmend", "the account that runs postmend")
+	flags.StringVar(&o.Hostname, "hostname", "", "this host's name; default: Postfix's myhostname")
+	flags.StringVar(&o.Domain, "domain", "",
+		"the domain that signs forwarded mail; default: mydomain if it is delivered here, else the first domain that is")
+	flags.StringVar(&o.SRSDomain, "srs-domain", "", "the domain of rewritten senders; default: srs.DOMAIN")
+	flags.StringVar(&o.Selector, "selector", "", "the selector of new DKIM keys; default: the year and a letter, 2026a")
+	flags.StringVar(&o.TrustedNetworks, "trusted-networks", "",
+		"the clients whose mail is your own, separated by commas; default: Postfix's mynetworks")
 	return cmd
 }
 
-func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
-	if o.apply && os.Geteuid() != 0 {
-		return errors.New("--apply needs root")
-	}
-	c, err := postconf.Open(o.postfixDir)
-	if err != nil {
-		return err
-	}
-	domains, err := setup.ReadDomains(ctx, c)
-	if err != nil {
-		return err
-	}
-	state, err := setup.LoadState(c)
-	if err != nil {
-		return err
-	}
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	home, err := inv.ownFiles(o, c, domains, program)
-	if err != nil {
-		return err
-	}
-	plan, err := setup.NewPlan(c, domains, setup.Wanted{
-		Mode:       modeOf(o, c, state),
-		User:       o.user,
-		Program:    program,
-		ConfigFile: home.configFlag(),
-		Listener:   home.listener,
-		SRSDomain:  strings.ToLower(home.config.SRS.Domain),
-	})
-	if err != nil {
-		return err
-	}
-	if err := plan.TakesAnySRSAddress(domains); err != nil {
-		return err
-	}
-	changes, err := plan.Steps(state)
-	if err != nil {
-		return err
-	}
-	if len(changes) > 0 && !o.apply {
-		changes[0].Why = "From here on Postfix is changed, and mail passes postmend. Publish the DNS records at the end first: as long as receivers do not find them,\n" +
-			"forwarded mail fails SPF and our signatures fail. Whatever is above can be run before, and --apply goes on from there.\n" + changes[0].Why
-	}
-	steps := home.steps()
-	if len(steps)+len(changes) > 0 {
-		steps = append(steps, home.trial(c, o)...)
-		check := c.PostfixCommand("check")
-		steps = append([]setup.Step{{Why: "is Postfix's configuration sound as it is?", Action: check}}, steps...)
-	}
-	if len(changes) > 0 {
-		changes = thenReload(c, changes)
-	}
-	if !o.apply {
-		steps, changes = append(steps, changes...), nil
-	}
-	if err := inv.carryOut(o.apply, steps); err != nil {
-		return err
-	}
-	if len(changes) > 0 {
-		if err := inv.changePostfix(ctx, c, domains, plan, home, changes); err != nil {
-			return err
+// complete checks the flags, and finds out what they leave open.
+func (o *setupOptions) complete(configFile string) error {
+	chosen := 0
+	for _, is := range []bool{o.prepare, o.apply, o.undo} {
+		if is {
+			chosen++
 		}
 	}
-	inv.notes(plan.Notes)
-	inv.notes(home.keyless(domains))
-	inv.notes(notRunning(c))
-	if len(changes) > 0 && o.apply {
-		inv.notes([]string{"as long as receivers do not find these records, forwarded mail fails SPF and our signatures fail; postmend check tells when all is well"})
-	}
-	return home.printRecords(inv, c, o.apply)
-}
-
-// modeOf keeps the mode that was chosen before.
-func modeOf(o *setupOptions, c *postconf.Config, state *setup.State) setup.Mode {
+	o.Mode, o.Trial = setup.Mode(o.mode), o.rootDir != ""
 	switch {
-	case o.mode != "":
-		return setup.Mode(o.mode)
-	case state != nil:
-		return state.Mode
-	case strings.HasPrefix(c.Get("default_transport"), "postmend:"):
-		return setup.Transport
+	case chosen > 1:
+		return usageError{errors.New("--prepare, --apply and --undo exclude each other")}
+	case o.mode != "" && o.Mode != setup.ContentFilter && o.Mode != setup.Transport:
+		return usageError{fmt.Errorf("--mode %q is neither %s nor %s", o.mode, setup.ContentFilter, setup.Transport)}
+	case chosen == 1 && !o.print && os.Geteuid() != 0:
+		return usageError{errors.New("only root can do that; postmend setup without flags, or with --print, shows what would be done")}
 	}
-	return setup.ContentFilter
+	var err error
+	if o.ConfigFile, err = filepath.Abs(configFile); err == nil && o.rootDir != "" {
+		o.ConfigFile, err = filepath.Abs(filepath.Join(o.rootDir, o.ConfigFile))
+	}
+	if err == nil {
+		o.Program, err = os.Executable()
+	}
+	return err
 }
 
-// thenReload puts a check and a reload after changes of Postfix's files.
-func thenReload(c *postconf.Config, changes []setup.Step) []setup.Step {
-	steps := append(changes, setup.Step{Why: "is Postfix's configuration sound now?", Action: c.PostfixCommand("check")})
-	if c.IsRunning() {
-		steps = append(steps, setup.Step{Why: "running processes read the new configuration", Action: c.PostfixCommand("reload")})
+func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
+	s, err := setup.Open(ctx, o.Options)
+	if err != nil {
+		return err
 	}
-	return steps
+	if o.print {
+		return inv.printScript(s, o)
+	}
+	page := pageWriter{w: inv.stdout}
+	ownDone, postfixDone := s.IsDone()
+	run := func(steps []setup.Step) error { return inv.run(ctx, o, steps) }
+	switch {
+	case ownDone && (postfixDone || o.prepare):
+		page.printf("Nothing to do: %s\n", map[bool]string{true: "everything is set up.", false: "postmend is prepared."}[postfixDone])
+	case !o.prepare && !o.apply:
+		page.printf("Nothing has been changed. This is missing (--print shows the commands):\n%s\n", strings.Join(s.Summary(), "\n"))
+	default:
+		page.printf("%s\n", strings.Join(s.Summary(), "\n"))
+		if err := run(s.PrepareSteps()); err != nil {
+			return err
+		}
+		if o.prepare {
+			page.printf("postmend is prepared. Postfix has not been changed.\n")
+			break
+		}
+		if postfixDone {
+			break
+		}
+		asked, err := s.Change(ctx, run)
+		if err != nil {
+			return err
+		}
+		page.printf("Mail passes postmend now. %s.\n", asked)
+	}
+	for _, note := range s.Notes() {
+		page.printf("Note: %s.\n", note)
+	}
+	page.printf("\n%s\n", next(o, ownDone, postfixDone))
+	records, err := s.Records()
+	if err != nil {
+		return err
+	}
+	page.printf("\n%s\n", strings.Join(records, "\n"))
+	return page.err
 }
 
-func notRunning(c *postconf.Config) []string {
-	if c.IsRunning() {
-		return nil
+// next tells what comes next.
+func next(o *setupOptions, ownDone, postfixDone bool) string {
+	const publish = "publish the records below, wait until the name servers have them, and run postmend check"
+	switch {
+	case o.apply || ownDone && postfixDone:
+		return "Next: postmend check. As long as receivers do not find the records below, forwarded mail fails SPF, and our signatures fail."
+	case o.prepare || ownDone:
+		return "Next: " + publish + ". When it finds nothing wrong: postmend setup --apply."
 	}
-	return []string{"Postfix does not run; the configuration takes effect when it starts"}
+	return "Next: postmend setup --prepare, which leaves Postfix alone; then " + publish +
+		"; then postmend setup --apply."
+}
+
+// printScript shows what would be done as a shell script. Its records can be pasted, too.
+func (inv *invocation) printScript(s *setup.Setup, o *setupOptions) error {
+	page := pageWriter{w: inv.stdout}
+	steps, changes := s.PrepareSteps(), s.ChangeSteps()
+	if o.prepare {
+		changes = nil
+	}
+	if len(changes) > 0 && !o.apply {
+		changes[0].Why = "From here on Postfix is changed, and mail passes postmend. Publish the DNS records at the end first: as long as\n" +
+			"receivers do not find them, forwarded mail fails SPF and our signatures fail. Whatever is above can be run before.\n" +
+			changes[0].Why
+	}
+	if len(steps)+len(changes) == 0 {
+		page.printf("# Nothing to do: everything is set up.\n")
+	} else {
+		page.printf("# Nothing is changed; these are the commands. --apply runs them, and goes back if Postfix does not answer as it should.\n")
+	}
+	page.script(append(steps, changes...))
+	for _, note := range s.Notes() {
+		page.printf("\n# Note: %s.\n", note)
+	}
+	records, err := s.Records()
+	if err != nil {
+		return err
+	}
+	page.printf("\ncat <<'END'\n%s\nEND\n", strings.Join(records, "\n"))
+	return page.err
+}
+
+func (p *pageWriter) script(steps []setup.Step) {
+	for _, step := range steps {
+		p.printf("\n# %s\n%s\n", strings.ReplaceAll(step.Why, "\n", "\n# "), step.Action)
+	}
 }
 
 func (inv *invocation) undoSetup(o *setupOptions) error {
-	if !o.print && os.Geteuid() != 0 {
-		return errors.New("--undo needs root")
-	}
-	c, err := postconf.Open(o.postfixDir)
+	undoing, err := setup.OpenUndo(o.PostfixDir)
 	if err != nil {
 		return err
 	}
-	state, err := setup.LoadState(c)
-	if err != nil {
-		return err
-	}
-	if state == nil {
-		fmt.Fprintf(inv.stdout, "# Nothing to undo: postmend was not set up in %s by this command.\n", c.Dir)
-		return nil
-	}
-	changes, notes := state.Undo(c)
-	if err := inv.carryOut(!o.print, append(thenReload(c, changes), setup.Forget(c))); err != nil {
-		return err
-	}
-	inv.notes(notRunning(c))
-	inv.notes(append(notes,
-		"the account, postmend's configuration, keys and secrets stay: bounces to SRS addresses that were given out need the secret if postmend is set up again",
-		"mail in the queue that was on its way to postmend still waits for it; have it queued anew with: "+c.RequeueCommand().String()))
-	return nil
-}
-
-// carryOut shows the steps as a shell script, and runs them if it is told to.
-func (inv *invocation) carryOut(run bool, steps []setup.Step) error {
-	if len(steps) == 0 {
-		fmt.Fprintln(inv.stdout, "# Nothing to do: everything is set up.")
-		return nil
-	}
-	if !run {
-		fmt.Fprintln(inv.stdout, "# Nothing is changed; these are the commands. --apply runs them, and can undo what it did.")
-	}
-	for _, step := range steps {
-		fmt.Fprintf(inv.stdout, "\n# %s\n%s\n", strings.ReplaceAll(step.Why, "\n", "\n# "), step.Action)
-		if !run {
-			continue
-		}
-		if err := step.Action.Run(); err != nil {
+	page := pageWriter{w: inv.stdout}
+	switch {
+	case undoing.Steps == nil:
+		page.printf("# Nothing to undo: postmend was not set up in %s by this command.\n", undoing.Dir)
+		return page.err
+	case o.print:
+		page.script(undoing.Steps)
+	default:
+		if err := inv.run(context.Background(), o, undoing.Steps); err != nil {
 			return err
 		}
+		page.printf("# main.cf and master.cf in %s are without postmend.\n", undoing.Dir)
+	}
+	for _, note := range undoing.Notes {
+		page.printf("# Note: %s.\n", note)
+	}
+	return page.err
+}
+
+// run carries out steps, one after the other.
+func (inv *invocation) run(ctx context.Context, o *setupOptions, steps []setup.Step) error {
+	for _, step := range steps {
+		if o.verbose {
+			page := pageWriter{w: inv.stdout}
+			page.script([]setup.Step{step})
+		}
+		if err := ctx.Err(); err != nil {
+			return errors.New("interrupted")
+		}
+		if err := step.Action.Run(); err != nil {
+			return fmt.Errorf("%w (%s)", err, strings.ReplaceAll(step.Why, "\n", "; "))
+		}
 	}
 	return nil
-}
-
-func (inv *invocation) notes(notes []string) {
-	for _, note := range notes {
-		fmt.Fprintf(inv.stdout, "\n# Note: %s.\n", note)
-	}
-}
-
-// absoluteConfig is where the configuration is, or is to be.
-func (inv *invocation) absoluteConfig(o *setupOptions) (string, error) {
-	path, err := filepath.Abs(inv.configFile)
-	if err == nil && o.rootDir != "" {
-		path, err = filepath.Abs(filepath.Join(o.rootDir, path))
-	}
-	return path, err
 }

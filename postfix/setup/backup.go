@@ -112,7 +112,7 @@ func (p *Plan) TakeSnapshot() (*Snapshot, error) {
 	for _, file := range p.Files {
 		paths = append(paths, file.Path)
 	}
-	paths = append(paths, ownFiles(p.config)...)
+	paths = append(paths, undoFiles(p.config)...)
 	s := &Snapshot{}
 	for _, path := range paths {
 		saved, err := save(path)
@@ -124,8 +124,8 @@ func (p *Plan) TakeSnapshot() (*Snapshot, error) {
 	return s, nil
 }
 
-// ownFiles are what setup keeps for the undoing.
-func ownFiles(c *postconf.Config) []string {
+// undoFiles are what setup keeps for the undoing.
+func undoFiles(c *postconf.Config) []string {
 	return []string{filepath.Join(c.Dir, configFiles[0]+backupSuffix), filepath.Join(c.Dir, configFiles[1]+backupSuffix),
 		filepath.Join(c.Dir, sumsFile), statePath(c)}
 }

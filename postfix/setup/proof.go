@@ -269,3 +269,17 @@ func (proof *Proof) lookUp(ctx context.Context) error {
 	}
 	return nil
 }
+
+// String tells what was asked, and where.
+func (proof *Proof) String() string {
+	if proof.Missing != "" {
+		return "Postfix was not asked by SMTP whether it answers as it should: " + proof.Missing
+	}
+	var kinds []string
+	for _, q := range proof.questions {
+		if !slices.Contains(kinds, q.what) {
+			kinds = append(kinds, q.what)
+		}
+	}
+	return "Postfix at " + proof.server + " answers as it should for: " + strings.Join(kinds, ", ")
+}

@@ -128,7 +128,7 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 
 // Forget is the last step of an undoing.
 func Forget(c *postconf.Config) Step {
-	return Step{Why: "there is nothing left to undo", Action: append(postconf.Command{"rm", "-f"}, ownFiles(c)...)}
+	return Step{Why: "there is nothing left to undo", Action: append(postconf.Command{"rm", "-f"}, undoFiles(c)...)}
 }
 
 func currentValue(c *postconf.Config, change Change) *string {

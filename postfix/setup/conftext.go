@@ -1,0 +1,57 @@
+package setup
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"postmend/filter"
+)
+
+// configText is the configuration file. Postfix's tables are the only values that are not plain names.
+func configText(c *filter.Config) string {
+	var b strings.Builder
+	list := func(name string, values []string) {
+		if len(values) == 0 {
+			return
+		}
+		fmt.Fprintf(&b, "%s = [\n", name)
+		for _, value := range values {
+			fmt.Fprintf(&b, "  %s,\n", tomlString(value))
+		}
+		b.WriteString("]\n")
+	}
+	fmt.Fprintf(&b, "# Written by postmend setup, from Postfix's configuration.\nhostname = %s\n", tomlString(c.Hostname))
+	list("local_domains", c.LocalDomains)
+	list("local_domains_maps", c.LocalDomainsMaps)
+	var networks []string
+	for _, network := range c.TrustedNetworks {
+		networks = append(networks, network.String())
+	}
+	list("trusted_networks", networks)
+	list("outbound_addresses", c.OutboundAddresses)
+	fmt.Fprintf(&b, "\n[srs]\ndomain = %s\nsecrets_file = \"srs.secrets\"\n", tomlString(c.SRS.Domain))
+	fmt.Fprintf(&b, "\n[dkim]\ndefault_domain = %s\n", tomlString(c.DKIM.DefaultDomain))
+	for _, key := range c.DKIM.Keys {
+		fmt.Fprintf(&b, "\n[[dkim.keys]]\ndomain = %s\nselector = %s\nfile = %s\n",
+			tomlString(key.Domain), tomlString(key.Selector), tomlString("dkim/"+filepath.Base(key.File)))
+	}
+	fmt.Fprintf(&b, "\n[reinject]\ntarget = %s\n", tomlString(c.Reinject.Target))
+	return b.String()
+}
+
+// tomlString writes a basic string of TOML.
+func tomlString(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteString(`\` + string(r))
+		case r < ' ' || r == 0x7f:
+			fmt.Fprintf(&b, `\u%04X`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return `"` + b.String() + `"`
+}

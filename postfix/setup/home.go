@@ -1,0 +1,265 @@
+package setup
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"postmend/dkim"
+	"postmend/filter"
+	"postmend/filter/domain/publicsuffix"
+	"postmend/postfix/postconf"
+)
+
+// home is what postmend itself needs on this host: an account, a configuration, a secret, keys.
+type home struct {
+	program, path, user, group string
+	hasUser                    bool
+	config                     *filter.Config
+	text                       string // of the configuration to be written; "" if there is one
+	listener                   string
+}
+
+// ownFiles reads the configuration, or makes one up for this Postfix.
+func ownFiles(o *Options, c *postconf.Config, domains *Domains) (*home, error) {
+	h := &home{program: o.Program, path: o.ConfigFile, user: o.User, group: o.User}
+	if account, err := user.Lookup(o.User); err == nil {
+		h.hasUser = true
+		if group, err := user.LookupGroupId(account.Gid); err == nil {
+			h.group = group.Name
+		}
+	} else if o.Trial {
+		return nil, fmt.Errorf("there is no account %q, and a trial run makes none; name another with --user", o.User)
+	}
+	if _, err := os.Stat(h.path); err == nil {
+		if h.config, err = filter.LoadConfig(h.path); err != nil {
+			return nil, err
+		}
+		if err := h.agrees(o, c); err != nil {
+			return nil, err
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	} else if err := h.compose(o, c, domains); err != nil {
+		return nil, err
+	}
+	var err error
+	if h.listener, err = listenerOf(h.config.Reinject.Target); err != nil {
+		return nil, err
+	}
+	return h, h.checkListener(c)
+}
+
+// agrees gives an error if a flag asks for something else than the configuration says, which is kept.
+func (h *home) agrees(o *Options, c *postconf.Config) error {
+	var selectors []string
+	for _, key := range h.config.DKIM.Keys {
+		selectors = append(selectors, key.Selector)
+	}
+	for _, flag := range []struct {
+		name, value string
+		has         []string
+	}{
+		{"hostname", canonical(o.Hostname), []string{h.config.Hostname}},
+		{"domain", canonical(o.Domain), []string{h.config.DKIM.DefaultDomain}},
+		{"srs-domain", canonical(o.SRSDomain), []string{h.config.SRS.Domain}},
+		{"selector", o.Selector, selectors},
+	} {
+		if flag.value != "" && !slices.Contains(flag.has, flag.value) {
+			return fmt.Errorf("%s is there and is kept; change it there instead of by --%s", h.path, flag.name)
+		}
+	}
+	if o.TrustedNetworks == "" {
+		return nil
+	}
+	networks, err := trustedNetworks(o, c)
+	if err == nil && !slices.Equal(networks, h.config.TrustedNetworks) {
+		err = fmt.Errorf("%s is there and is kept; change trusted_networks there instead of by --trusted-networks", h.path)
+	}
+	return err
+}
+
+// compose makes a configuration for a Postfix.
+func (h *home) compose(o *Options, c *postconf.Config, domains *Domains) error {
+	hostname, err := hostnameOf(o, c)
+	if err != nil {
+		return err
+	}
+	signable := domains.Signable()
+	domain := canonical(o.Domain)
+	if domain == "" {
+		if domain, err = defaultDomain(c, signable, hostname); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(signable, domain) {
+		signable = append(signable, domain)
+	}
+	selector := o.Selector
+	if selector == "" {
+		selector = time.Now().Format("2006") + "a"
+	}
+	h.config = &filter.Config{Hostname: hostname, LocalDomains: domains.Names, LocalDomainsMaps: domains.Tables}
+	if h.config.TrustedNetworks, err = trustedNetworks(o, c); err != nil {
+		return err
+	}
+	h.config.OutboundAddresses = Outbound(func(name string) string {
+		value, _ := c.Expand(name)
+		return value
+	})
+	h.config.SRS.Domain = canonical(o.SRSDomain)
+	if o.SRSDomain == "" {
+		h.config.SRS.Domain = "srs." + domain
+	}
+	h.config.DKIM.DefaultDomain = domain
+	h.config.SRS.SecretsFile = filepath.Join(filepath.Dir(h.path), "srs.secrets")
+	for _, name := range signable {
+		file := filepath.Join(filepath.Dir(h.path), "dkim", name+"."+selector+".pem")
+		h.config.DKIM.Keys = append(h.config.DKIM.Keys, filter.KeyConfig{Domain: name, Selector: selector, File: file})
+	}
+	h.config.Reinject.Target = "smtp://" + freeListener(c)
+	h.text = configText(h.config)
+	return h.checkNames()
+}
+
+// checkNames keeps anything but domain names out of the configuration's text, the file names and the tables.
+func (h *home) checkNames() error {
+	names := []string{h.config.Hostname, h.config.SRS.Domain}
+	for _, key := range h.config.DKIM.Keys {
+		names = append(names, key.Domain, key.Selector)
+	}
+	for _, name := range names {
+		if name == "" || len(name) > 253 || name[0] == '.' || strings.Contains(name, "..") ||
+			strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
+			return fmt.Errorf("%q is not a domain name in lower case", name)
+		}
+	}
+	return nil
+}
+
+// hostnameOf is the name by which other hosts know this one.
+func hostnameOf(o *Options, c *postconf.Config) (string, error) {
+	if o.Hostname != "" {
+		return canonical(o.Hostname), nil
+	}
+	name, err := c.Expand("myhostname")
+	name = canonical(name)
+	if _, listed := publicsuffix.PublicSuffix(name); err == nil && !listed {
+		err = fmt.Errorf("myhostname in main.cf is %q, which no other host can look up; set it (postconf -e myhostname=…), or give --hostname", name)
+	}
+	return name, err
+}
+
+// defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here, or else the first one.
+func defaultDomain(c *postconf.Config, signable []string, hostname string) (string, error) {
+	mydomain, err := c.Expand("mydomain")
+	switch {
+	case err != nil:
+		return "", err
+	case slices.Contains(signable, mydomain):
+		return mydomain, nil
+	case len(signable) > 0:
+		return signable[0], nil
+	}
+	if domain, ok := publicsuffix.Registered(hostname); ok {
+		return domain, nil
+	}
+	return "", errors.New("none of Postfix's domains can publish a DKIM key; give --domain")
+}
+
+// configFlag is the configuration's path where it is not the default one.
+func (h *home) configFlag() string {
+	if h.path == filter.DefaultConfigFile {
+		return ""
+	}
+	return h.path
+}
+
+// steps make what is missing. The configuration comes last: a run that is interrupted begins anew.
+func (h *home) steps() []Step {
+	var steps []Step
+	add := func(why string, action Action) { steps = append(steps, Step{Why: why, Action: action}) }
+	if !h.hasUser {
+		add("the account that Postfix runs postmend as", postconf.Command{"useradd", "--system", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", h.user})
+	}
+	if folder := filepath.Dir(h.path); isMissing(folder) {
+		add("postmend's configuration", postconf.Command{"install", "-d", "-m", "0755", folder})
+	}
+	if file := h.config.SRS.SecretsFile; file != "" && isMissing(file) {
+		path := postconf.Command{file}.String()
+		add("the secret behind SRS addresses", File{Path: file, Mode: 0o600, Owner: h.user, Generate: newSecret,
+			ByHand: fmt.Sprintf("(umask 077; head -c 24 /dev/urandom | base64 > %s) && chown %s %s", path, h.user, path)})
+	}
+	made := map[string]bool{}
+	for _, key := range h.config.DKIM.Keys {
+		if !isMissing(key.File) {
+			continue
+		}
+		if folder := filepath.Dir(key.File); isMissing(folder) && !made[folder] {
+			made[folder] = true
+			add("its DKIM keys", postconf.Command{"install", "-d", "-m", "0750", "-g", h.group, folder})
+		}
+		genkey := postconf.Command{h.program, "dkim", "genkey", "--domain", key.Domain, "--selector", key.Selector, "--file", key.File}
+		add("the DKIM key of "+key.Domain, File{Path: key.File, Mode: 0o600, Owner: h.user,
+			Generate: func() ([]byte, error) { return dkim.GenerateKey("") },
+			ByHand:   genkey.String() + " && " + postconf.Command{"chown", h.user, key.File}.String()})
+	}
+	if h.text != "" {
+		add("what postmend has to know; docs/configuration.md tells the rest", File{Path: h.path, Content: h.text, Mode: 0o644})
+	}
+	return steps
+}
+
+// keyless tells of domains that a configuration which is kept has no key for.
+func (h *home) keyless(domains *Domains) []string {
+	var notes []string
+	for _, domain := range Keyless(h.config, domains.Signable()) {
+		if domain != strings.ToLower(h.config.SRS.Domain) {
+			notes = append(notes, domain+" has no DKIM key in "+h.path+"; postmend check shows how to add one")
+		}
+	}
+	for _, table := range domains.Unlisted {
+		notes = append(notes, "the domains in "+table+" are not looked through: each that is to be signed for needs a key; see \"Adding a domain\" in docs/postfix.md")
+	}
+	return notes
+}
+
+func newSecret() ([]byte, error) {
+	random := make([]byte, 24)
+	_, err := rand.Read(random)
+	return []byte(base64.StdEncoding.EncodeToString(random) + "\n"), err
+}
+
+func isMissing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// trial runs postmend as its account before Postfix does: whatever the account may not read would keep all mail waiting.
+func (h *home) trial(c *postconf.Config) []Step {
+	run := func(why string, args ...string) Step {
+		cmd := append(postconf.Command{h.program}, args...)
+		return Step{Why: why, Action: AsUser{User: h.user, Group: h.group, Command: append(cmd, "-c", h.path)}}
+	}
+	var steps []Step
+	if h.config.SRS.Domain != "" {
+		steps = append(steps, run("can the account use the secret?", "srs", "forward", "postmaster@invalid"))
+	}
+	if len(h.config.DKIM.Keys) > 0 {
+		steps = append(steps, run("can the account use the keys?", "dkim", "record"))
+	}
+	if len(h.config.LocalDomainsMaps) > 0 {
+		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "", "--", "postmaster@invalid"}
+		steps = append(steps, Step{Why: "can the account read Postfix's tables of local domains? Where it may not: setfacl -m u:" + h.user + ":r FILE",
+			Action: AsUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf 'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
+	}
+	return steps
+}

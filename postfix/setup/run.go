@@ -1,0 +1,211 @@
+package setup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"postmend/filter"
+	"postmend/postfix/postconf"
+)
+
+// Options are what the operator says. The zero value of each text stands for what is found in Postfix.
+type Options struct {
+	PostfixDir      string // "" is Postfix's own
+	ConfigFile      string // absolute path of postmend's configuration, there or to be made
+	Program         string // absolute path of postmend
+	User            string // the account that runs postmend
+	Trial           bool   // make no account
+	Mode            Mode
+	Hostname        string
+	Domain          string // signs forwarded mail
+	SRSDomain       string
+	Selector        string // of new DKIM keys
+	TrustedNetworks string // separated by commas
+}
+
+// Setup is what a Postfix and this host have, and what they lack.
+type Setup struct {
+	config  *postconf.Config
+	domains *Domains
+	state   *State
+	home    *home
+	plan    *Plan
+	changes []Step // of Postfix's files
+}
+
+// Open reads everything, and changes nothing. An error tells what takes the operator's decision.
+func Open(ctx context.Context, o Options) (*Setup, error) {
+	c, err := postconf.Open(o.PostfixDir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Setup{config: c}
+	if s.domains, err = ReadDomains(ctx, c); err != nil {
+		return nil, err
+	}
+	if s.state, err = LoadState(c); err != nil {
+		return nil, err
+	}
+	if s.home, err = ownFiles(&o, c, s.domains); err != nil {
+		return nil, err
+	}
+	s.plan, err = NewPlan(c, s.domains, Wanted{
+		Mode:       modeOf(&o, c, s.state),
+		User:       o.User,
+		Program:    o.Program,
+		ConfigFile: s.home.configFlag(),
+		Listener:   s.home.listener,
+		SRSDomain:  strings.ToLower(s.home.config.SRS.Domain),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.plan.TakesAnySRSAddress(s.domains); err != nil {
+		return nil, err
+	}
+	s.changes, err = s.plan.Steps(s.state)
+	return s, err
+}
+
+// modeOf keeps the mode that was chosen before.
+func modeOf(o *Options, c *postconf.Config, state *State) Mode {
+	switch {
+	case o.Mode != "":
+		return o.Mode
+	case state != nil:
+		return state.Mode
+	case strings.HasPrefix(c.Get("default_transport"), transportName+":"):
+		return Transport
+	}
+	return ContentFilter
+}
+
+// PrepareSteps make postmend's own files, and have its account use them. Nothing of Postfix's is touched.
+func (s *Setup) PrepareSteps() []Step {
+	steps := s.home.steps()
+	if len(steps)+len(s.changes) == 0 {
+		return nil
+	}
+	check := Step{Why: "is Postfix's configuration sound as it is?", Action: s.config.PostfixCommand("check")}
+	return append(append([]Step{check}, steps...), s.home.trial(s.config)...)
+}
+
+// ChangeSteps change Postfix's files, and let Postfix read them.
+func (s *Setup) ChangeSteps() []Step { return thenReload(s.config, s.changes) }
+
+// thenReload puts a check and a reload after changes of Postfix's files.
+func thenReload(c *postconf.Config, changes []Step) []Step {
+	if len(changes) == 0 {
+		return nil
+	}
+	steps := append(changes, Step{Why: "is Postfix's configuration sound now?", Action: c.PostfixCommand("check")})
+	if c.IsRunning() {
+		reload := Step{Why: "running processes read the new configuration", Action: c.PostfixCommand("reload")}
+		steps = append(steps, reload)
+	}
+	return steps
+}
+
+// Change carries out the changes of Postfix's files by run, has Postfix answer for them, and goes back if anything is wrong. It
+// tells what Postfix was asked.
+func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked string, err error) {
+	srs, err := s.home.srsAddresses()
+	if err != nil {
+		return "", err
+	}
+	snapshot, err := s.plan.TakeSnapshot()
+	if err != nil {
+		return "", err
+	}
+	proof := s.plan.NewProof(ctx, s.domains, srs)
+	if err = run(s.ChangeSteps()); err == nil {
+		err = proof.After(ctx)
+	}
+	if err == nil {
+		return proof.String(), nil
+	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	back := snapshot.Restore()
+	if back == nil && s.config.IsRunning() {
+		back = s.config.PostfixCommand("reload").Run()
+	}
+	if back != nil {
+		return "", fmt.Errorf("%w. Going back failed as well: %w. Run postmend setup --undo", err, back)
+	}
+	return "", fmt.Errorf("%w. main.cf and master.cf are as they were before, and Postfix uses them; the mail log tells more about %s",
+		err, time.Now().Format("15:04"))
+}
+
+// srsAddresses makes the addresses that Postfix is asked about.
+func (h *home) srsAddresses() (SRSAddresses, error) {
+	config, err := filter.LoadConfig(h.path)
+	if err != nil || config.SRS.Domain == "" {
+		return SRSAddresses{}, err
+	}
+	rewriter, err := filter.NewRewriter(config, time.Now)
+	if err != nil {
+		return SRSAddresses{}, err
+	}
+	a := SRSAddresses{Original: "postmaster@setup.invalid"}
+	if a.Valid, err = rewriter.Forward(a.Original); err != nil {
+		return SRSAddresses{}, err
+	}
+	const tag = len("SRS0=")
+	forged := []byte(a.Valid)
+	for _, letter := range []byte("ABC") { // hashes are compared without case
+		if letter|0x20 != forged[tag]|0x20 {
+			forged[tag] = letter
+			break
+		}
+	}
+	a.Forged = string(forged)
+	return a, nil
+}
+
+// IsDone tells whether there is nothing left to do: of postmend's own files, and of Postfix's.
+func (s *Setup) IsDone() (own, postfix bool) { return len(s.home.steps()) == 0, len(s.changes) == 0 }
+
+// Notes are what was left out, and what is left to the operator.
+func (s *Setup) Notes() []string {
+	notes := append(s.plan.Notes, s.home.keyless(s.domains)...)
+	return append(notes, notRunning(s.config)...)
+}
+
+func notRunning(c *postconf.Config) []string {
+	if c.IsRunning() {
+		return nil
+	}
+	return []string{"Postfix does not run; the configuration takes effect when it starts"}
+}
+
+// Undoing is what takes a setup back.
+type Undoing struct {
+	Dir   string // Postfix's configuration directory
+	Steps []Step // nil if nothing was set up
+	Notes []string
+}
+
+// OpenUndo reads what was set up in a configuration directory; "" is Postfix's own.
+func OpenUndo(dir string) (*Undoing, error) {
+	c, err := postconf.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	u := &Undoing{Dir: c.Dir}
+	state, err := LoadState(c)
+	if err != nil || state == nil {
+		return u, err
+	}
+	steps, notes := state.Undo(c)
+	u.Steps = append(thenReload(c, steps), Forget(c))
+	u.Notes = append(notRunning(c), append(notes,
+		"the account, postmend's configuration, keys and secrets stay: bounces to SRS addresses that were given out need the secret"+
+			" if postmend is set up again",
+		"mail in the queue that was on its way to postmend still waits for it; have it queued anew with: "+c.RequeueCommand().String())...)
+	return u, nil
+}

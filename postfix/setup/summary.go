@@ -1,0 +1,97 @@
+package setup
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// Summary tells in a few lines what is missing, and so what would be done.
+func (s *Setup) Summary() []string {
+	var lines []string
+	add := func(verb, format string, args ...any) {
+		lines = append(lines, fmt.Sprintf("  %-7s ", verb)+fmt.Sprintf(format, args...))
+	}
+	h := s.home
+	if !h.hasUser {
+		add("add", "account %s, which runs postmend", h.user)
+	}
+	if h.text != "" {
+		add("write", "%s: host %s, SRS domain %s", h.path, h.config.Hostname, h.config.SRS.Domain)
+		add("", "own clients: %s", h.clients())
+	}
+	if file := h.config.SRS.SecretsFile; file != "" && isMissing(file) {
+		add("make", "%s", file)
+	}
+	var keys []string
+	for _, key := range h.config.DKIM.Keys {
+		if isMissing(key.File) {
+			keys = append(keys, key.Domain)
+		}
+	}
+	if keys != nil {
+		add("make", "DKIM %s for %s", plural(len(keys), "key"), shortList(keys))
+	}
+	for _, verb := range []string{"add", "change", "remove"} {
+		for _, isService := range []bool{true, false} {
+			if names := s.plan.named(verb, isService); names != nil {
+				add(verb, "%s: %s", map[bool]string{true: "master.cf", false: "main.cf"}[isService], shortList(names))
+			}
+		}
+	}
+	var files []string
+	for _, file := range s.plan.Files {
+		if file.differs() {
+			files = append(files, filepath.Base(file.Path))
+		}
+	}
+	if files != nil {
+		add("write", "%s: %s", s.config.Dir, shortList(files))
+	}
+	return lines
+}
+
+// named are the parameters or services that are added, changed or removed.
+func (p *Plan) named(verb string, isService bool) []string {
+	var names []string
+	for _, c := range p.Changes {
+		is := "change"
+		if c.Was == nil {
+			is = "add"
+		} else if c.Now == nil {
+			is = "remove"
+		}
+		if is == verb && c.Service == isService {
+			names = append(names, strings.TrimSuffix(strings.TrimSuffix(c.Name, "/unix"), "/inet"))
+		}
+	}
+	return names
+}
+
+// clients are those whose mail is the host's own.
+func (h *home) clients() string {
+	if len(h.config.TrustedNetworks) == 0 {
+		return "127.0.0.0/8, ::1/128"
+	}
+	var networks []string
+	for _, network := range h.config.TrustedNetworks {
+		networks = append(networks, network.String())
+	}
+	return shortList(networks)
+}
+
+// shortList names the first few.
+func shortList(names []string) string {
+	const most = 6
+	if len(names) <= most+1 {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
