@@ -194,8 +194,9 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		return nil, Plan{}, facts{}, err
 	}
 	var proven proof
-	resolver := authn.New(f.config.Resolver)
+	var resolver *authn.Resolver // reads resolv.conf(5), which costs mail nothing that needs no proof
 	if policy.needsProof(env, m) {
+		resolver = authn.New(f.config.Resolver)
 		if proven, err = f.prove(ctx, resolver, env, m); err != nil {
 			m.Close()
 			return nil, Plan{}, facts{}, err
@@ -204,6 +205,9 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	known := f.facts(m, proven)
 	plan := policy.plan(env, known)
 	if plan.Refusal == wantTransit {
+		if resolver == nil {
+			resolver = authn.New(f.config.Resolver)
+		}
 		known.proven.transit = f.askTransit(ctx, resolver, env.Sender)
 		plan = policy.plan(env, known)
 	}
