@@ -130,7 +130,10 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && isTerminal(inv.stdout) {
+				return cmd.Help()
+			}
 			if len(args) > 0 {
 				return usageError{fmt.Errorf("unknown command %q; postmend --help lists them", args[0])}
 			}

@@ -537,7 +537,11 @@ func TestDemoShowsBothWorlds(t *testing.T) {
 	if err := os.WriteFile(file, []byte("From: \"C\" <carol@some.example>\r\nSubject: x\r\n\r\nbody\r\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"demo"}, {"demo", file}} {
+	var short bytes.Buffer
+	if exit := run([]string{"demo"}, strings.NewReader(""), &short, &short); exit != 0 || strings.Count(short.String(), "\n") > 30 {
+		t.Errorf("exit %d, more than a screen:\n%s", exit, short.String())
+	}
+	for _, args := range [][]string{{"demo", "--verbose"}, {"demo", "--verbose", file}} {
 		var out, errs bytes.Buffer
 		if exit := run(args, strings.NewReader(""), &out, &errs); exit != 0 {
 			t.Fatalf("%q: exit %d, %s", args, exit, errs.String())

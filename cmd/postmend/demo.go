@@ -45,8 +45,9 @@ Alice
 `
 
 func (inv *invocation) demoCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "demo [MESSAGE]",
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "demo [--verbose] [MESSAGE]",
 		Short: "Show what a strict receiver sees without and with postmend: no Postfix, no configuration, no network",
 		Long: `Plays all parts in one process: a sender whose domain publishes p=reject, a forwarder, a receiver that
 checks SPF, DKIM and DMARC, and the DNS between them. The message goes to the receiver forwarded as it is, and through postmend's own
@@ -66,12 +67,14 @@ records made up for its From: domain.`,
 					return usageError{err}
 				}
 			}
-			return inv.demo(message)
+			return inv.demo(message, verbose)
 		},
 	}
+	cmd.Flags().BoolVar(&verbose, "verbose", false, "also show the messages that leave")
+	return cmd
 }
 
-func (inv *invocation) demo(message []byte) error {
+func (inv *invocation) demo(message []byte, verbose bool) error {
 	parsed, err := mail.ReadMessage(bytes.NewReader(message))
 	if err != nil {
 		return usageError{fmt.Errorf("this is not a message: %w", err)}
@@ -113,6 +116,16 @@ func (inv *invocation) demo(message []byte) error {
 		if err := inv.printScene(without, with); err != nil {
 			return err
 		}
+		if !verbose {
+			continue
+		}
+		fmt.Fprint(inv.stdout, "\n   The message that left:\n\n")
+		if err := printIndented(inv.stdout, with.content); err != nil {
+			return err
+		}
+	}
+	if !verbose {
+		fmt.Fprint(inv.stdout, "\nThe messages that left: postmend demo --verbose\n")
 	}
 	return nil
 }
@@ -256,11 +269,7 @@ func (inv *invocation) printScene(without, with *received) error {
 	}
 	row("DMARC", func(r *received) string { return fmt.Sprintf("%s (%s)", r.dmarc, r.author) })
 	row("its answer", func(r *received) string { return r.answer })
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprint(inv.stdout, "\n   The message that left:\n\n")
-	return printIndented(inv.stdout, with.content)
+	return table.Flush()
 }
 
 // printIndented shows a message's header and the beginning of its body.

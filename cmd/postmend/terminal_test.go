@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // steering gives the first octets of a text that a terminal could take for more than a character, tabs and
@@ -63,4 +66,39 @@ func TestNoCommandLetsAStrangerSteerTheTerminal(t *testing.T) {
 		}
 		w.logged()
 	}
+}
+
+// A person who types the name alone wants to know what there is. Postfix, which reads from a pipe, is told of a slip in master.cf.
+func TestTheNameAloneGivesHelpOnATerminal(t *testing.T) {
+	master, terminal := newTerminal(t)
+	if exit := run(nil, terminal, terminal, terminal); exit != 0 {
+		t.Errorf("exit status %d", exit)
+	}
+	text := make([]byte, 64<<10)
+	n, err := master.Read(text)
+	if err != nil || !strings.Contains(string(text[:n]), "content filter for Postfix") {
+		t.Errorf("%q, %v", text[:n], err)
+	}
+}
+
+// newTerminal gives both ends of a pseudoterminal (pty(7)).
+func newTerminal(t *testing.T) (master, terminal *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	if terminal, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { terminal.Close() })
+	return master, terminal
 }
