@@ -26,14 +26,16 @@ func steering(text string) string {
 
 // TestNoCommandLetsAStrangerSteerTheTerminal: whatever a message, an envelope or a log has in it.
 func TestNoCommandLetsAStrangerSteerTheTerminal(t *testing.T) {
-	for _, h := range []string{"\x1b[31m", "\x07", "\x7f", "\x9b31m", "\x85", "\u009b31m", "\u0085", "\u2028", "\u202e", "\u200b", "\xff", "\x00"} {
+	for _, h := range []string{
+		"\x1b[31m", "\x07", "\x7f", "\x9b31m", "\x85", "\u009b31m", "\u0085", "\u2028", "\u202e", "\u200b", "\xff", "\x00",
+	} {
 		w := newWorld(t)
-		message := fmt.Sprintf("DKIM-Signature: v=1; a=rsa%[1]s; d=b%[1]s.example; s=s%[1]s; c=x%[1]s; h=from; bh=; b=\n"+
-			"DKIM-Signature: v=1; a=rsa-sha256; d=b.example; i=x%[1]s@b.example; s=s; h=from%[1]s; bh=x%[1]s; b=AA==\n"+
+		message := fmt.Sprintf("DKIM-Signature: v=1; a=rsa%[1]s; d=b%[1]s.example; s=s%[1]s; c=x%[1]s; h=from; b=\n"+
+			"DKIM-Signature: v=1; a=rsa-sha256; d=b.example; i=x%[1]s@b.example; s=s; h=from%[1]s; bh=x%[1]s; b=A\n"+
 			"Authentication-Results: mx.example.org; dkim=pass header.d=b%[1]s.example\n"+
 			"From: Alice %[1]s <alice%[1]s@b%[1]s.example>\nSubject: x\n\nbody\n", h)
-		envelope := []string{"-f", "alice" + h + "@b" + h + ".example", "--client-address=192.0.2.1", "--helo=mail" + h + ".example",
-			"--original-recipient=info" + h + "@example.org"}
+		envelope := []string{"-f", "alice" + h + "@b" + h + ".example", "--client-address=192.0.2.1",
+			"--helo=mail" + h + ".example", "--original-recipient=info" + h + "@example.org"}
 		to := []string{"--", "bob" + h + "@remote" + h + ".example"}
 		for _, args := range [][]string{
 			append(append([]string{"explain"}, envelope...), to...),
@@ -56,11 +58,12 @@ func TestNoCommandLetsAStrangerSteerTheTerminal(t *testing.T) {
 				t.Errorf("%q, %s prints nothing", h, args[0])
 			}
 		}
-		w.run(message, append(append([]string{"filter"}, envelope...), to...)...)
+		filter := append(append([]string{"filter"}, envelope...), to...)
+		w.run(message, filter...)
 		if found := steering(w.logged()); found != "" {
 			t.Errorf("%q: the log has %s", h, found)
 		}
-		_, _, status := w.run(strings.ReplaceAll(message, "From: ", "From"), append(append([]string{"filter"}, envelope...), to...)...)
+		_, _, status := w.run(strings.ReplaceAll(message, "From: ", "From"), filter...)
 		if found := steering(status); found != "" {
 			t.Errorf("%q: the status line has %s", h, found)
 		}

@@ -76,67 +76,85 @@ func inOctets(name, text string) string {
 
 // forms are the ways in which other programs write a line, by name.
 func forms(t testing.TB) map[string]func(logged) string {
-	plain := func(layout, format string) func(logged) string {
-		return func(l logged) string { return fmt.Sprintf(format, l.at.Format(layout), l.host, l.tag, l.text) }
+	list := map[string]func(logged) string{}
+	for _, add := range []func(testing.TB, map[string]func(logged) string){syslogForms, journalForms, containerForms} {
+		add(t, list)
 	}
-	return map[string]func(logged) string{
-		"RFC 3164 with PRI":               plain(time.Stamp, "<22>%s %s %s: %s"),
-		"RFC 3339 with PRI":               plain(time.RFC3339Nano, "<22>%s %s %s: %s"),
-		"journalctl, short-iso":           plain("2006-01-02T15:04:05-0700", "%s %s %s: %s"),
-		"journalctl, short-iso-precise":   plain("2006-01-02T15:04:05.000000-07:00", "%s %s %s: %s"),
-		"journalctl, short-precise":       plain("Jan _2 15:04:05.000000", "%s %s %s: %s"),
-		"journalctl, short-full":          plain("Mon 2006-01-02 15:04:05 UTC", "%s %s %s: %s"),
-		"journalctl, short-full, by +00":  plain("Mon 2006-01-02 15:04:05 +00", "%s %s %s: %s"),
-		"docker compose":                  plain(time.Stamp, "mail-1  | %s %s %s: %s"),
-		"docker compose, coloured":        plain(time.Stamp, "\x1b[36mmail_1  |\x1b[0m %s %s %s: %s"),
-		"docker compose with time stamps": func(l logged) string { return "mail-1 | " + l.at.Format(time.RFC3339Nano) + " " + l.classic() },
-		"docker logs with time stamps":    func(l logged) string { return l.at.Format(time.RFC3339Nano) + " " + l.classic() },
-		"docker logs, no stamp within":    func(l logged) string { return l.at.Format(time.RFC3339Nano) + " " + l.tag + ": " + l.text },
-		"CRI":                             func(l logged) string { return l.at.Format(time.RFC3339Nano) + " stdout F " + l.classic() },
-		"CRI, RFC 5424 within": func(l logged) string {
-			return l.at.Format(time.RFC3339Nano) + " stderr P <22>1 - mx x - - - " + "\n" + l.at.Format(time.RFC3339Nano) + " stderr F " + l.classic()
-		},
-		"kubectl with prefix": func(l logged) string { return "[pod/mail-0/postfix] " + l.classic() },
-		"docker json-file": func(l logged) string {
-			return encoded(t, map[string]any{"log": l.classic() + "\n", "stream": "stdout", "time": l.at.Format(time.RFC3339Nano)})
-		},
-		"RFC 5424, syslog-ng": func(l logged) string {
-			return fmt.Sprintf("<22>1 %s %s %s %s - - \ufeff%s", l.at.Format(time.RFC3339Nano), l.host, l.app(), l.pid(), l.text)
-		},
-		"RFC 5424, structured data": func(l logged) string {
-			return fmt.Sprintf(`<22>1 %s %s %s %s - [a@1 b="x] \"y\\"][c d="e"] %s`, l.at.Format(time.RFC3339), l.host, l.app(), l.pid(), l.text)
-		},
-		"RFC 5424, rsyslog": func(l logged) string { // whose APP-NAME ends at the slash
-			app, _, _ := strings.Cut(l.app(), "/")
-			return fmt.Sprintf("<22>1 %s %s %s %s - - %s", l.at.Format(time.RFC3339Nano), l.host, app, l.pid(), l.text)
-		},
-		"journalctl, with-unit": func(l logged) string {
-			return fmt.Sprintf("%s %s postfix@-.service[%s]: %s", l.at.Format("Mon 2006-01-02 15:04:05 UTC"), l.host, l.pid(), l.text)
-		},
-		"journalctl, short-unix": func(l logged) string {
-			return fmt.Sprintf("%d.%06d %s %s: %s", l.at.Unix(), 123456, l.host, l.tag, l.text)
-		},
-		"journalctl, json": func(l logged) string {
-			return encoded(t, map[string]any{"__REALTIME_TIMESTAMP": fmt.Sprint(l.micro()), "_PID": l.pid(), "SYSLOG_IDENTIFIER": l.app(),
-				"MESSAGE": l.text, "_HOSTNAME": l.host, "PRIORITY": "6", "__CURSOR": "s=1"})
-		},
-		"journalctl, json, octets": func(l logged) string {
-			return encoded(t, map[string]any{"__REALTIME_TIMESTAMP": fmt.Sprint(l.micro()), "SYSLOG_IDENTIFIER": l.app(), "MESSAGE": octets(l.text)})
-		},
-		"journalctl, json-seq": func(l logged) string {
-			return "\x1e" + encoded(t, map[string]any{"__REALTIME_TIMESTAMP": fmt.Sprint(l.micro()), "SYSLOG_IDENTIFIER": l.app(), "MESSAGE": l.text})
-		},
-		"journalctl, json-sse": func(l logged) string {
-			return "data: " + encoded(t, map[string]any{"__REALTIME_TIMESTAMP": fmt.Sprint(l.micro()), "SYSLOG_IDENTIFIER": l.app(), "MESSAGE": l.text}) + "\n"
-		},
-		"journalctl, export": func(l logged) string {
-			return fmt.Sprintf("__CURSOR=s=1\n__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=1\n_PID=%s\nSYSLOG_IDENTIFIER=%s\n"+
-				"MESSAGE=%s\nSYSLOG_FACILITY=2\n", l.micro(), l.pid(), l.app(), l.text)
-		},
-		"journalctl, export, octets": func(l logged) string { // a length of 10 and a line end in a field look like the end of a line
-			return fmt.Sprintf("__CURSOR=s=1\n__REALTIME_TIMESTAMP=%d\n", l.micro()) + inOctets("_CMDLINE", "ten octets") +
-				inOctets("OTHER", "a\n\nMESSAGE=forged") + "SYSLOG_IDENTIFIER=" + l.app() + "\n" + inOctets("MESSAGE", l.text)
-		},
+	return list
+}
+
+// plain is a form with a time stamp in front, a host, a tag, and the text.
+func plain(layout, format string) func(logged) string {
+	return func(l logged) string { return fmt.Sprintf(format, l.at.Format(layout), l.host, l.tag, l.text) }
+}
+
+func syslogForms(_ testing.TB, list map[string]func(logged) string) {
+	list["RFC 3164 with PRI"] = plain(time.Stamp, "<22>%s %s %s: %s")
+	list["RFC 3339 with PRI"] = plain(time.RFC3339Nano, "<22>%s %s %s: %s")
+	rfc5424 := func(app, format string) func(logged) string {
+		return func(l logged) string {
+			name := l.app()
+			if app != "" {
+				name = app
+			}
+			return fmt.Sprintf(format, l.at.Format(time.RFC3339Nano), l.host, name, l.pid(), l.text)
+		}
+	}
+	list["RFC 5424, syslog-ng"] = rfc5424("", "<22>1 %s %s %s %s - - \ufeff%s")
+	list["RFC 5424, structured data"] = rfc5424("", `<22>1 %s %s %s %s - [a@1 b="x] \"y\\"][c d="e"] %s`)
+	list["RFC 5424, rsyslog"] = rfc5424("postfix", "<22>1 %s %s %s %s - - %s") // its APP-NAME ends at the slash
+}
+
+func containerForms(t testing.TB, list map[string]func(logged) string) {
+	stamp := func(l logged) string { return l.at.Format(time.RFC3339Nano) }
+	list["docker compose"] = plain(time.Stamp, "mail-1  | %s %s %s: %s")
+	list["docker compose, coloured"] = plain(time.Stamp, "\x1b[36mmail_1  |\x1b[0m %s %s %s: %s")
+	list["docker compose with time stamps"] = func(l logged) string { return "mail-1 | " + stamp(l) + " " + l.classic() }
+	list["docker logs with time stamps"] = func(l logged) string { return stamp(l) + " " + l.classic() }
+	list["docker logs, no stamp within"] = func(l logged) string { return stamp(l) + " " + l.tag + ": " + l.text }
+	list["CRI"] = func(l logged) string { return stamp(l) + " stdout F " + l.classic() }
+	list["CRI, with parts"] = func(l logged) string {
+		return stamp(l) + " stderr P <22>1 - mx x - - - \n" + stamp(l) + " stderr F " + l.classic()
+	}
+	list["kubectl with prefix"] = func(l logged) string { return "[pod/mail-0/postfix] " + l.classic() }
+	list["docker json-file"] = func(l logged) string {
+		return encoded(t, map[string]any{"log": l.classic() + "\n", "stream": "stdout", "time": stamp(l)})
+	}
+}
+
+func journalForms(t testing.TB, list map[string]func(logged) string) {
+	list["short-iso"] = plain("2006-01-02T15:04:05-0700", "%s %s %s: %s")
+	list["short-iso-precise"] = plain("2006-01-02T15:04:05.000000-07:00", "%s %s %s: %s")
+	list["short-precise"] = plain("Jan _2 15:04:05.000000", "%s %s %s: %s")
+	list["short-full"] = plain("Mon 2006-01-02 15:04:05 UTC", "%s %s %s: %s")
+	list["short-full, +00"] = plain("Mon 2006-01-02 15:04:05 +00", "%s %s %s: %s")
+	list["with-unit"] = func(l logged) string {
+		at := l.at.Format("Mon 2006-01-02 15:04:05 UTC")
+		return fmt.Sprintf("%s %s postfix@-.service[%s]: %s", at, l.host, l.pid(), l.text)
+	}
+	list["short-unix"] = func(l logged) string {
+		return fmt.Sprintf("%d.%06d %s %s: %s", l.at.Unix(), 123456, l.host, l.tag, l.text)
+	}
+	object := func(before, after string, message func(logged) any) func(logged) string {
+		return func(l logged) string {
+			return before + encoded(t, map[string]any{"__CURSOR": "s=1", "__REALTIME_TIMESTAMP": fmt.Sprint(l.micro()),
+				"_PID": l.pid(), "SYSLOG_IDENTIFIER": l.app(), "MESSAGE": message(l), "PRIORITY": "6"}) + after
+		}
+	}
+	text := func(l logged) any { return l.text }
+	list["json"] = object("", "", text)
+	list["json, octets"] = object("", "", func(l logged) any { return octets(l.text) })
+	list["json-seq"] = object("\x1e", "", text)
+	list["json-sse"] = object("data: ", "\n", text)
+	list["export"] = func(l logged) string {
+		return fmt.Sprintf("__CURSOR=s=1\n__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=1\n_PID=%s\n"+
+			"SYSLOG_IDENTIFIER=%s\nMESSAGE=%s\nSYSLOG_FACILITY=2\n", l.micro(), l.pid(), l.app(), l.text)
+	}
+	// A length of 10, and a line end within a field, look like the end of a line.
+	list["export, octets"] = func(l logged) string {
+		return fmt.Sprintf("__CURSOR=s=1\n__REALTIME_TIMESTAMP=%d\n", l.micro()) +
+			inOctets("_CMDLINE", "ten octets") + inOctets("OTHER", "a\n\nMESSAGE=forged") +
+			"SYSLOG_IDENTIFIER=" + l.app() + "\n" + inOctets("MESSAGE", l.text)
 	}
 }
 
@@ -167,7 +185,7 @@ func TestALogIsReadTheSameInEveryForm(t *testing.T) {
 		}
 		got, stats := outcomesOfLog(t, log.String())
 		if !slices.Equal(got, want) {
-			t.Errorf("%s: %d outcomes, want %d; the first line is\n%.200q", name, len(got), len(want), log.String())
+			t.Errorf("%s: %d outcomes, want %d; the log begins\n%.200q", name, len(got), len(want), log.String())
 		}
 		stats.Lines = wantStats.Lines
 		if stats != wantStats {
@@ -180,14 +198,16 @@ func TestALogIsReadTheSameInEveryForm(t *testing.T) {
 func TestTheTimeOfTheOuterFrameCounts(t *testing.T) {
 	for _, line := range []string{
 		"2026-11-25T10:00:00.5Z stdout F Nov 25 03:00:00 mx postfix/qmgr[1]: 4F1A2B3C4D: removed",
-		`{"log":"2020-01-01T00:00:00Z mx postfix/qmgr[1]: 4F1A2B3C4D: removed\n","stream":"stdout","time":"2026-11-25T10:00:00.5Z"}`,
+		`{"log":"2020-01-01T00:00:00Z mx postfix/qmgr[1]: 4F1A2B3C4D: removed\n","time":"2026-11-25T10:00:00.5Z"}`,
 		"Wed 2026-11-25 10:00:00 UTC mx postfix/qmgr[1]: 4F1A2B3C4D: removed",
 		"Wed 2026-11-25 13:30:00 +0330 mx postfix/qmgr[1]: 4F1A2B3C4D: removed",
 		"1795600800.000001 mx postfix/qmgr[1]: 4F1A2B3C4D: removed",
 	} {
-		f := framing{clock: clock{latest: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), zone: time.FixedZone("", 3600)}}
+		latest := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+		f := framing{clock: clock{latest: latest, zone: time.FixedZone("", 3600)}}
 		e, ok := f.parse([]byte(line))
-		if want := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC).Unix(); !ok || e.at != want || e.daemon != qmgr {
+		want := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC)
+		if !ok || e.at != want.Unix() || e.daemon != qmgr {
 			t.Errorf("%s: %v, %v, daemon %d", line, time.Unix(e.at, 0).UTC(), ok, e.daemon)
 		}
 	}
@@ -263,7 +283,7 @@ func TestEveryFormOfJournalctlIsRead(t *testing.T) {
 	if _, err := os.Stat(remote); err != nil {
 		peer.Missing(t, remote+" is not installed (make peers)")
 	}
-	write := forms(t)["journalctl, export"]
+	write := forms(t)["export"]
 	var export strings.Builder
 	for _, line := range realLines(t) {
 		fmt.Fprintf(&export, "%s_SYSTEMD_UNIT=postfix@-.service\n_HOSTNAME=%s\n_BOOT_ID=%032d\n\n",
@@ -276,17 +296,18 @@ func TestEveryFormOfJournalctlIsRead(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	want, _ := outcomesOf(t, string(realLog(t)))
-	for _, form := range []string{"short", "short-full", "short-iso", "short-iso-precise", "short-precise", "short-unix", "with-unit",
-		"export", "json", "json-seq", "json-sse"} {
+	for _, form := range []string{"short", "short-full", "short-iso", "short-iso-precise", "short-precise",
+		"short-unix", "with-unit", "export", "json", "json-seq", "json-sse"} {
 		for _, zone := range []string{"UTC", "Europe/Berlin"} {
-			cmd := exec.Command(peer.Need(t, "journalctl"), "--file="+journal, "--output="+form, "--no-pager", "--all")
+			cmd := exec.Command(peer.Need(t, "journalctl"), "--file="+journal, "--output="+form, "--all")
 			cmd.Env = []string{"TZ=" + zone}
 			log, err := cmd.Output()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got, _ := outcomesOfLog(t, string(log)); !slices.Equal(got, want) {
-				t.Errorf("%s, %s: %d outcomes, want %d; the log begins\n%.300s", form, zone, len(got), len(want), log)
+				t.Errorf("%s, %s: %d outcomes, want %d; the log begins\n%.300s",
+					form, zone, len(got), len(want), log)
 			}
 		}
 	}

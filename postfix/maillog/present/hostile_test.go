@@ -16,44 +16,58 @@ import (
 	"postmend/postfix/maillog/tally"
 )
 
-// hostile octets: C0, DEL, C1 as octets and in UTF-8, line separators, bidirectional overrides, what
-// cannot be seen, and what is not UTF-8.
-var hostile = []string{"\x00", "\x01", "\x07", "\x08", "\x09", "\x0b", "\x0c", "\x0d", "\x1b[31m", "\x1b]0;title\x07", "\x7f",
+// hostile octets: C0, DEL, C1 as octets and in UTF-8, line separators, bidirectional overrides, what cannot be seen, and what
+// is not UTF-8.
+var hostile = []string{
+	"\x00", "\x01", "\x07", "\x08", "\x09", "\x0b", "\x0c", "\x0d", "\x1b[31m", "\x1b]0;title\x07", "\x7f",
 	"\x80", "\x85", "\x9b31m", "\x9d0;title\x9c", "\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\x9b",
-	"\u0080", "\u0085", "\u009b31m", "\u009d0;t\u009c", "\u2028", "\u2029", "\u202e", "\u202a", "\u2066", "\u2069", "\u200f",
-	"\u061c", "\u200b", "\u2060", "\ufeff", "\u00ad", "\U000e0041", "\ufff9", "\ue000",
-	`"`, `\`, "{}", "<script>", "&#27;", `\u001b`}
+	"\u0080", "\u0085", "\u009b31m", "\u009d0;t\u009c", "\u2028", "\u2029",
+	"\u202e", "\u202a", "\u2066", "\u2069", "\u200f", "\u061c",
+	"\u200b", "\u2060", "\ufeff", "\u00ad", "\U000e0041", "\ufff9", "\ue000",
+	`"`, `\`, "{}", "<script>", "&#27;", `\u001b`,
+}
 
-// hostileLog has the same octets in every field that a presentation shows: as they are in Postfix's lines,
-// and in Go's escapes in postmend's, of which they must not come back.
+// hostileTemplate is the log of a message: H stands for the octets as they are, Q for the same in Go's escapes, of which they
+// must not come back, ID and NEXT for queue ids, REASON for what the receiver said.
+const hostileTemplate = `postfix/smtpd[1]: ID: client=xH[192.0.2.1]
+postfix/qmgr[1]: ID: from=<aH@sH.example>, size=1, nrcpt=1 (queue active)
+postfix/smtpd[1]: NEXT: client=x[127.0.0.1], orig_queue_id=ID
+postmend[1]: ID: classes=forwarded:1 sender="<SRS0=x=y=z=a@srsQ" header_from="f.exampleQ" dmarc="passQ" policy="rejectQ"` +
+	` new_from="<i@newQ" signed="example.org/sQ" result=queued queued_as=NEXT time=0.1s why="from-stays,Q" notes="Q"
+postfix/smtp[1]: NEXT: to=<bH@bH.example>, orig_to=<iH@oH.example>, relay=rH.example[1.2.3.4]:25, delay=1,` +
+	` delays=0/0/0/0, dsn=5.0.0, status=bounced (REASON)
+postfix/pipe[1]: ID: to=<bH@bH.example>, orig_to=<iH@oH.example>, relay=postmend, delay=1, delays=0/0/0/0, dsn=2.0.0,` +
+	` status=sent (delivered via postmend service (2.0.0 queued as NEXT))
+postfix/qmgr[1]: NEXT: removed
+postfix/qmgr[1]: ID: removed
+`
+
+// hostileLog has the same octets in every field that a presentation shows.
 func hostileLog(n int, h string) string {
-	id, next := fmt.Sprintf("A%07XB", n), fmt.Sprintf("A%07XC", n)
-	quoted := func(s string) string { return strconv.QuoteToASCII(s + h) }
-	line := func(format string, args ...any) string {
-		return fmt.Sprintf("Nov 25 00:48:1%d mx%s ", n%10, strings.ReplaceAll(h, " ", "")) + fmt.Sprintf(format, args...) + "\n"
-	}
 	var log strings.Builder
-	for _, reason := range []string{"host x%[1]s[1.2.3.4] said: 550 5.7.26 DMARC %[1]s no", "550 odd %[1]s", "550 %[1]s SPF fail"} {
-		log.WriteString(line("postfix/smtpd[1]: %s: client=x%s[192.0.2.1]", id, h))
-		log.WriteString(line("postfix/qmgr[1]: %s: from=<a%s@s%[2]s.example>, size=1, nrcpt=1 (queue active)", id, h))
-		log.WriteString(line("postfix/smtpd[1]: %s: client=x[127.0.0.1], orig_queue_id=%s", next, id))
-		log.WriteString(line("postmend[1]: %s: classes=forwarded:1 sender=%s header_from=%s dmarc=%s policy=%s new_from=%s signed=%s "+
-			"result=queued queued_as=%s time=0.1s why=%s", id, quoted("<SRS0=x=y=z=a@srs"), quoted("f.example"), quoted("pass"),
-			quoted("reject"), quoted("<i@new"), quoted("example.org/s"), next, quoted("from-stays,")))
-		log.WriteString(line("postfix/smtp[1]: %s: to=<b%s@b%[2]s.example>, orig_to=<i%[2]s@o%[2]s.example>, relay=r%[2]s.example[1.2.3.4]:25, "+
-			"delay=1, delays=0/0/0/0, dsn=5.0.0, status=bounced (%s)", next, h, fmt.Sprintf(reason, h)))
-		log.WriteString(line("postfix/pipe[1]: %s: to=<b%s@b%[2]s.example>, orig_to=<i%[2]s@o%[2]s.example>, relay=postmend, delay=1, "+
-			"delays=0/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 queued as %s))", id, h, next))
-		log.WriteString(line("postfix/qmgr[1]: %s: removed", next) + line("postfix/qmgr[1]: %s: removed", id))
+	for k, reason := range []string{"host xH[1.2.3.4] said: 550 5.7.26 DMARC H no", "550 odd H", "550 H SPF fail"} {
+		quoted := strconv.QuoteToASCII(h)
+		text := strings.NewReplacer("ID", fmt.Sprintf("A%06X%dB", n, k), "NEXT", fmt.Sprintf("A%06X%dC", n, k),
+			"REASON", strings.ReplaceAll(reason, "H", h), "H", h, "Q", quoted[1:len(quoted)-1]).Replace(hostileTemplate)
+		for line := range strings.Lines(text) {
+			log.WriteString("Nov 25 00:48:17 mx" + strings.ReplaceAll(h, " ", "") + " " + line)
+		}
 	}
 	return log.String()
 }
 
-// rulesWith are an operator's rules whose texts have hostile octets as TOML escapes them.
+// rulesWith are an operator's rules whose texts have hostile octets, as TOML escapes them.
 func rulesWith(t testing.TB) *refusal.Rules {
 	t.Helper()
-	rules, err := refusal.New("[[class]]\nname = \"house\"\ntitle = \"house\\u001b\\u009b\\u202e\"\nadvice = \"ring\\u001b\\u009b\\u202e\"\n" +
-		"[[rule]]\nclass = \"house\"\npatterns = [\"odd\"]\nadvice = \"call\\u001b\\u0085\"\n")
+	rules, err := refusal.New(`
+		[[class]]
+		name = "house"
+		title = "house\u001b\u009b\u202e"
+		advice = "ring\u001b\u009b\u202e"
+		[[rule]]
+		class = "house"
+		patterns = ["odd"]
+		advice = "call\u001b\u0085"`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +83,8 @@ func outputs(t testing.TB, log string) map[string]string {
 	tracker.Outcome = counted.Add
 	var lines strings.Builder
 	tracker.Refusal = func(o *maillog.Outcome) {
-		lines.WriteString(present.Refusal(o, rules.Classes[counted.Judge(o).Class].Title, counted.Receiver(o)) + "\n")
+		title := rules.Classes[counted.Judge(o).Class].Title
+		lines.WriteString(present.Refusal(o, title, counted.Receiver(o)) + "\n")
 	}
 	if err := tracker.Read(strings.NewReader(log)); err != nil {
 		t.Fatal(err)
@@ -78,11 +93,15 @@ func outputs(t testing.TB, log string) map[string]string {
 	report := counted.Report(tracker.Stats, 1000)
 	forms := map[string]string{"lines of --follow": lines.String()}
 	for name, write := range map[string]func(*bytes.Buffer) error{
-		"text":    func(w *bytes.Buffer) error { return present.Text(w, report, present.TextOptions{Spark: true}) },
-		"page":    func(w *bytes.Buffer) error { return present.Page(w, report, "1.0") },
-		"json":    func(w *bytes.Buffer) error { return present.JSON(w, report) },
-		"metrics": func(w *bytes.Buffer) error { return present.Metrics(w, counted.Totals(), tracker.Stats.Last) },
-		"list":    func(w *bytes.Buffer) error { return present.DomainList(w, nil, report.Strict) },
+		"text": func(w *bytes.Buffer) error {
+			return present.Text(w, report, present.TextOptions{Spark: true})
+		},
+		"page": func(w *bytes.Buffer) error { return present.Page(w, report, "1.0") },
+		"json": func(w *bytes.Buffer) error { return present.JSON(w, report) },
+		"metrics": func(w *bytes.Buffer) error {
+			return present.Metrics(w, counted.Totals(), tracker.Stats.Last)
+		},
+		"list": func(w *bytes.Buffer) error { return present.DomainList(w, nil, report.Strict) },
 	} {
 		var b bytes.Buffer
 		if err := write(&b); err != nil {

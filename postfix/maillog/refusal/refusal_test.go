@@ -111,22 +111,22 @@ func TestWhatIsBesideAnAddressIsRead(t *testing.T) {
 // Each of these was put into another class before.
 func TestAnswersThatLookLikeAnotherClass(t *testing.T) {
 	r := rules(t)
-	for answer, want := range map[string]string{
-		"421 4.7.0 TLS required for RCPT domain, closing connection":                                        "ptr-tls",
-		"550 5.7.29 This mail was not sent over TLS":                                                        "ptr-tls",
-		"550 5.7.606 Access denied, banned sending IP [192.0.2.1]":                                          "reputation",
-		"550 5.7.1 spam rate of your IP is too high":                                                        "reputation",
-		"550 This IP has sent too many messages this hour. IB504":                                           "reputation",
-		"421-4.7.28 Gmail has detected an unusual rate of mail originating from your DKIM domain":           "reputation",
-		"421-4.7.28 Gmail has detected an unusual rate of mail originating from your SPF domain":            "reputation",
-		"450 4.4.0 <a@b.example> Temporary DMARC DNS lookup failure (G1E)":                                  "auth-temporary",
-		"550 5.7.1 Header error (G18)":                                                                      "format",
-		"550 Sender not accepted: SPF and DKIM both do not pass":                                            "unauthenticated",
-		"550 5.7.27 <a@b.example>: Sender address rejected: Domain b.example does not accept mail (nullMX)": "sender",
-		"556 5.1.10 Domain b.example does not accept mail (nullMX)":                                         "mailbox",
+	for _, c := range []struct{ want, answer string }{
+		{"ptr-tls", "421 4.7.0 TLS required for RCPT domain, closing connection"},
+		{"ptr-tls", "550 5.7.29 This mail was not sent over TLS"},
+		{"reputation", "550 5.7.606 Access denied, banned sending IP [192.0.2.1]"},
+		{"reputation", "550 5.7.1 spam rate of your IP is too high"},
+		{"reputation", "550 This IP has sent too many messages this hour. IB504"},
+		{"reputation", "421-4.7.28 Gmail has detected an unusual rate of mail originating from your DKIM domain"},
+		{"reputation", "421-4.7.28 Gmail has detected an unusual rate of mail originating from your SPF domain"},
+		{"auth-temporary", "450 4.4.0 <a@b.example> Temporary DMARC DNS lookup failure (G1E)"},
+		{"format", "550 5.7.1 Header error (G18)"},
+		{"unauthenticated", "550 Sender not accepted: SPF and DKIM both do not pass"},
+		{"sender", "550 5.7.27 <a@b.example>: Sender address rejected: Domain does not accept mail (nullMX)"},
+		{"mailbox", "556 5.1.10 Domain b.example does not accept mail (nullMX)"},
 	} {
-		if got := r.Classes[r.Classify(answer, "").Class].Name; got != want {
-			t.Errorf("%s: %s, want %s", answer, got, want)
+		if got := r.Classes[r.Classify(c.answer, "").Class].Name; got != c.want {
+			t.Errorf("%s: %s, want %s", c.answer, got, c.want)
 		}
 	}
 }

@@ -94,6 +94,8 @@ func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 		{"no SRS", "550 SPF check failed", because("", filter.SenderWithoutSRS), "The sender was not rewritten (no [srs] is configured)"},
 		{"signed", "550 bad DKIM signature", &maillog.Run{Signed: "example.org/s"}, "postmend signed as example.org/s"},
 		{"not signed", "550 bad DKIM signature", because("pass", filter.UnsignedForbidden), "did not sign these messages (the author's signature forbids another one)"},
+		{"a redirect of Sieve's", "550 5.7.26 DMARC",
+			&maillog.Run{Class: "outgoing", Sender: "SRS0=x=y=a.example=a@srs.example.org"}, "A local program, such as Sieve"},
 		{"reputation", "554 blocked using zen.spamhaus.org", nil, "block list"},
 	} {
 		tl := newTally(t)
@@ -114,17 +116,20 @@ func TestForwardsOfLocalAreToldApartFromThoseThatPostmendMissed(t *testing.T) {
 	o.Run, o.FromLocal = nil, true
 	tl.Add(o)
 	advice := tl.Report(maillog.Stats{}, 10).Remedies
-	if len(advice) != 1 || advice[0].Cause != "local-forward" || !strings.Contains(advice[0].Text, "alias(5) and .forward files pass no content filter") {
+	const want = "alias(5) and .forward files pass no content filter"
+	if len(advice) != 1 || advice[0].Cause != "local-forward" || !strings.Contains(advice[0].Text, want) {
 		t.Errorf("%+v", advice)
 	}
 }
 
 // silent are the causes that no advice goes by: they do not make a receiver refuse mail, or another key of
 // the line has it.
-var silent = []filter.Cause{filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere, filter.Requeued,
-	filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.FailedDiscarded, filter.FromUnproved, filter.FromForced,
-	filter.FromRewritten, filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS, filter.UnsealedForbidden,
-	filter.UnsealedNoKey, filter.UnsealedInvalid, filter.CutShort, filter.NextHop, filter.Failed}
+var silent = []filter.Cause{
+	filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere, filter.Requeued,
+	filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.FailedDiscarded, filter.FromUnproved,
+	filter.FromForced, filter.FromRewritten, filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
+	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedInvalid, filter.CutShort, filter.NextHop, filter.Failed,
+}
 
 func TestEachCauseHasACodeAndItsPlaceInTheReport(t *testing.T) {
 	codes := map[string]bool{}
