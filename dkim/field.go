@@ -48,6 +48,11 @@ func lower(c byte) byte {
 // Value is what follows the colon, raw: with its folds and its line end.
 func (f Field) Value() []byte { return f[bytes.IndexByte(f, ':')+1:] }
 
+// Unfold joins the lines of a field's value, or of its beginning (RFC 5322 section 2.2.3).
+func Unfold(value []byte) string {
+	return string(bytes.TrimSpace(bytes.ReplaceAll(bytes.ReplaceAll(value, []byte("\r"), nil), []byte("\n"), nil)))
+}
+
 // HasBareCR finds a CR that does not belong to a line end, which verifiers read in different ways.
 func (f Field) HasBareCR() bool {
 	for i, c := range f {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"postmend/dkim"
+	"postmend/filter/message"
+	"postmend/filter/message/author"
 )
 
 const benchConfig = `hostname = "mx.example.org"
@@ -82,12 +84,12 @@ func BenchmarkRun(b *testing.B) {
 
 func BenchmarkSpool(b *testing.B) {
 	for name, size := range map[string]int{"10kB": 10_000, "50MB": 50_000_000} {
-		message := benchMessage(size)
+		text := benchMessage(size)
 		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(message)))
+			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
-				m, err := spool(bytes.NewReader(message), 1<<20, b.TempDir())
+				m, err := message.Read(bytes.NewReader(text), 1<<20, b.TempDir())
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -97,19 +99,11 @@ func BenchmarkSpool(b *testing.B) {
 	}
 }
 
-func BenchmarkScan(b *testing.B) {
-	message := benchMessage(1 << 20)
-	b.SetBytes(int64(len(message)))
-	for b.Loop() {
-		new(Message).scan(message)
-	}
-}
-
 func BenchmarkAuthorDomains(b *testing.B) {
 	header, _ := dkim.SplitHeader(benchMessage(0))
 	b.ReportAllocs()
 	for b.Loop() {
-		authorDomains(fromValues(header, nil))
+		author.Find(header, nil).Domains()
 	}
 }
 
@@ -117,7 +111,7 @@ func BenchmarkRewriteFrom(b *testing.B) {
 	header, _ := dkim.SplitHeader(benchMessage(0))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := rewriteFrom(header, "alias@example.org", false); err != nil {
+		if _, err := author.Rewrite(header, "alias@example.org", false); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/domain"
+	"postmend/filter/message/author"
 )
 
 // mendForeign plans for mail from outside that leaves again. Three rules stand above all others:
@@ -310,7 +311,7 @@ func (p *policy) newAuthor(d *Delivery) (address, signer string) {
 		candidates = append(candidates, "postmaster@"+p.defaultSigner)
 	}
 	for _, candidate := range candidates {
-		if _, domain, err := authorSpec(candidate); err == nil {
+		if _, domain, err := author.Spec(candidate); err == nil {
 			if signer := p.authorSigner([]string{domain}); signer != "" {
 				return candidate, signer
 			}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"postmend/filter/message"
 	"postmend/reinject"
 )
 
@@ -53,15 +54,15 @@ func idOf(words []string) string {
 func (f *Filter) usesSendmail() bool { return f.target.Scheme == reinject.Sendmail }
 
 // loops tells whether a message comes straight from our own hand-over.
-func (f *Filter) loops(env *Envelope, m *Message) bool {
+func (f *Filter) loops(env *Envelope, m *message.Message) bool {
 	if env.QueueID == "" {
 		return false
 	}
-	newest := m.received(0)
+	newest := m.Received(0)
 	if f.usesSendmail() {
 		// What our own user wrote has no older Received: field.
 		id, uid, ok := submission(newest)
-		return ok && id == env.QueueID && uid == os.Geteuid() && m.received(1) != ""
+		return ok && id == env.QueueID && uid == os.Geteuid() && m.Received(1) != ""
 	}
 	id, ok := f.handOver(newest)
 	return ok && id == env.QueueID
@@ -81,9 +82,9 @@ func (f *Filter) loop(env *Envelope) *Failure {
 
 // mendedBefore tells whether postsuper -r has let a message out of the loop: then it was mended before, by SMTP. Its newest field is by pickup(8),
 // which took it from Postfix's own user; below is that of our hand-over.
-func (f *Filter) mendedBefore(m *Message) bool {
-	_, uid, requeued := submission(m.received(0))
-	if _, ours := f.handOver(m.received(1)); !requeued || !ours {
+func (f *Filter) mendedBefore(m *message.Message) bool {
+	_, uid, requeued := submission(m.Received(0))
+	if _, ours := f.handOver(m.Received(1)); !requeued || !ours {
 		return false
 	}
 	owner, err := user.Lookup("postfix")

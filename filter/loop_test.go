@@ -14,7 +14,7 @@ import (
 const (
 	handedOver = "Received: from postmend.mx.example.org (localhost [127.0.0.1])\n\tby mx.example.org (Postfix) with ESMTP id 4bXk2w0b\n\tfor <x@y>; Wed, 25 Nov 2026 01:17:55 +0000\n"
 	arrived    = "Received: from mail.bank.example (unknown [192.0.2.25])\n\tby mx.example.org (Postfix) with ESMTP id 4bXk2w0a; Wed, 25 Nov 2026 01:17:54 +0000\n"
-	author     = "From: alice@bank.example\n\nbody\n"
+	fromAlice  = "From: alice@bank.example\n\nbody\n"
 )
 
 // pickedUp is the field that Postfix 3.7 puts on top of what the sendmail command brought, and of what postsuper requeued.
@@ -51,9 +51,9 @@ func TestWhatWasRequeuedOutOfTheLoopIsNotMendedTwice(t *testing.T) {
 		message   string
 		untouched bool
 	}{
-		"requeued after our hand-over":         {pickedUp(owner.Uid) + handedOver + arrived + author, true},
-		"requeued before it":                   {pickedUp(owner.Uid) + arrived + author, false},
-		"redirected by a user's mail delivery": {pickedUp("54321") + handedOver + arrived + author, false},
+		"requeued after our hand-over":         {pickedUp(owner.Uid) + handedOver + arrived + fromAlice, true},
+		"requeued before it":                   {pickedUp(owner.Uid) + arrived + fromAlice, false},
+		"redirected by a user's mail delivery": {pickedUp("54321") + handedOver + arrived + fromAlice, false},
 	} {
 		_, sent, err := runWith(t, "", c.message)
 		if err != nil || len(sent) != 1 || (sent[0].text == c.message) != c.untouched {
@@ -68,10 +68,10 @@ func TestAPickupThatFiltersAgainIsNoticed(t *testing.T) {
 		message string
 		loops   bool
 	}{
-		"what we brought":             {pickedUp(own) + arrived + author, true},
-		"what another user forwards":  {pickedUp(other) + arrived + author, false},
-		"what our own user wrote":     {pickedUp(own) + author, false},
-		"what came from the listener": {handedOver + arrived + author, false},
+		"what we brought":             {pickedUp(own) + arrived + fromAlice, true},
+		"what another user forwards":  {pickedUp(other) + arrived + fromAlice, false},
+		"what our own user wrote":     {pickedUp(own) + fromAlice, false},
+		"what came from the listener": {handedOver + arrived + fromAlice, false},
 	} {
 		_, _, err := runWith(t, "sendmail:/bin/true", c.message)
 		if got := err != nil && strings.Contains(err.Error(), "pickup lacks -o content_filter="); got != c.loops {

@@ -8,6 +8,7 @@ import (
 
 	"postmend/filter/authn"
 	"postmend/filter/domain"
+	"postmend/filter/message"
 	"postmend/srs"
 )
 
@@ -188,7 +189,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 // needsProof tells whether the plan depends on what the message proves of its author: only for what comes from outside and
 // leaves again, and of that, what goes back to an original sender only if its own sender and From: are of one domain. The rest, bounces above
 // all, costs no look-up.
-func (p *policy) needsProof(env *Envelope, m *Message) bool {
+func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 	if env.isOurs(p.trusted) {
 		return false
 	}
@@ -199,7 +200,7 @@ func (p *policy) needsProof(env *Envelope, m *Message) bool {
 		case Reversed:
 			// Which of the domains that share their last labels are aligned, only the tree walk tells.
 			common := func(author string) bool { return domain.MayAlign(author, p.spfDomain(env.Sender)) }
-			if m.Oversized || slices.ContainsFunc(m.authorDomains(), common) {
+			if m.Oversized || slices.ContainsFunc(m.Authors(), common) {
 				return true
 			}
 		}
@@ -295,7 +296,7 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 
 // foldFor plans for long lines, where no signature but ours has to hold.
 func (d *Delivery) foldFor(msg facts) {
-	if msg.longestLine > maxTransportLine {
+	if msg.longestLine > message.MaxLine {
 		d.Fold = true
 		d.because(Folded, msg.longestLine)
 	}

@@ -12,11 +12,12 @@ import (
 	"postmend/dkim"
 	"postmend/dkim/arc"
 	"postmend/filter/authn"
+	"postmend/filter/message"
 )
 
 // prove finds out what a message proves of its author. What an Authentication-Results field of a trusted earlier filter says
 // is not looked up again.
-func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envelope, m *Message) (proof, error) {
+func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envelope, m *message.Message) (proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
 	ip, _ := env.clientIP()
@@ -24,7 +25,7 @@ func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envel
 		ClientIP: ip,
 		HELO:     env.HELO,
 		Sender:   env.Sender,
-		Authors:  m.authorDomains(),
+		Authors:  m.Authors(),
 	}
 	chain := arc.Read(m.Header)
 	verifier := dkim.NewVerifier(m.Header, dkim.VerifyOptions{Resolver: resolver, Now: f.now}, chain.MessageSignatures()...)
@@ -43,16 +44,16 @@ func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envel
 		}
 	}
 	if verify != nil || follow != nil {
-		if err := m.writeBody(verifier); err != nil {
+		if err := m.WriteBody(verifier); err != nil {
 			return proof{}, err
 		}
 		verifier.Close()
-		m.relaxed = verifier.Body(dkim.Relaxed)
+		m.Verified(verifier.Body(dkim.Relaxed))
 	}
 	proven := proof{Results: authn.Check(ctx, resolver, request, verify, follow), chain: chain}
 	if verify == nil && proven.DMARC.Status == authn.Pass {
 		var err error
-		if proven.strayCR, err = m.hasStrayCR(); err != nil {
+		if proven.strayCR, err = m.HasStrayCR(); err != nil {
 			return proof{}, err
 		}
 	}
@@ -76,11 +77,11 @@ type proof struct {
 // one each under one name, SPF, DKIM and DMARC: of each method, the topmost field that names it counts, and what stands below a
 // Received: field under it is older. Whoever writes such fields also removes those that others wrote in its name (RFC 8601 section 5): that is
 // what makes it trusted, and no position could replace it.
-func (f *Filter) trustedResults(m *Message) *authn.AuthRes {
+func (f *Filter) trustedResults(m *message.Message) *authn.AuthRes {
 	if len(f.config.TrustedAuthservIDs) == 0 {
 		return nil
 	}
-	header := ownPart(m.Header, f.config.Hostname, net.InterfaceAddrs)
+	header := message.OwnPart(m.Header, f.config.Hostname, net.InterfaceAddrs)
 	for _, id := range f.config.TrustedAuthservIDs {
 		var trusted *authn.AuthRes
 		for _, field := range header {
@@ -108,8 +109,8 @@ func (f *Filter) claimsToBeOurs(field dkim.Field) bool {
 
 // age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when it took the message in. Without
 // one there is nobody who would try again: then it is as old as can be. It is negative if the clock was set back meanwhile.
-func (f *Filter) age(m *Message) time.Duration {
-	value := m.received(0)
+func (f *Filter) age(m *message.Message) time.Duration {
+	value := m.Received(0)
 	date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
 	if err != nil {
 		return math.MaxInt64
@@ -118,9 +119,9 @@ func (f *Filter) age(m *Message) time.Duration {
 }
 
 // facts gathers what the plan has to know of the message.
-func (f *Filter) facts(m *Message, proven proof) facts {
+func (f *Filter) facts(m *message.Message, proven proof) facts {
 	known := facts{
-		authors:     m.authorDomains(),
+		authors:     m.Authors(),
 		oversized:   m.Oversized,
 		proven:      proven,
 		patient:     f.age(m).Abs() < time.Duration(f.config.Limits.DNSPatience),

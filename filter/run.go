@@ -7,18 +7,17 @@
 package filter
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/domain"
+	"postmend/filter/message"
 	"postmend/reinject"
 )
 
@@ -114,14 +113,14 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *L
 		return err
 	}
 	defer m.Close()
-	if short := m.shortfall(env.Size); short != "" {
+	if short := shortfall(m, env.Size); short != "" {
 		log.note(CutShort, short)
 	}
 	log.planned(plan, known)
 	if plan.Refusal != nil {
 		return plan.Refusal
 	}
-	transactions, err := f.rewrite(env, m, plan, known, log)
+	transactions, err := f.transactions(env, m, plan, known, log)
 	if err != nil {
 		return err
 	}
@@ -176,7 +175,7 @@ func (f *Filter) authenticationResults(proven authn.Results) dkim.Field {
 }
 
 // prepare reads the message, finds out what it proves if that matters, and plans for it.
-func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*Message, Plan, facts, error) {
+func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*message.Message, Plan, facts, error) {
 	if err := env.check(); err != nil {
 		return nil, Plan{}, facts{}, err
 	}
@@ -214,13 +213,13 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	return m, plan, known, nil
 }
 
-func (f *Filter) read(env *Envelope, stdin io.Reader) (*Message, error) {
+func (f *Filter) read(env *Envelope, stdin io.Reader) (*message.Message, error) {
 	limits := f.config.Limits
-	m, err := spool(stdin, int64(limits.MemorySpool), limits.SpoolDir)
+	m, err := message.Read(stdin, int64(limits.MemorySpool), limits.SpoolDir)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.checkWhole(env.QueueID != ""); err != nil {
+	if err := checkWhole(m, env.QueueID != ""); err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -229,104 +228,34 @@ func (f *Filter) read(env *Envelope, stdin io.Reader) (*Message, error) {
 
 // checkWhole finds a message that is not as pipe(8) writes it, or is cut short. pipe(8) gives the last line an end, whether it had one or not, and
 // writes in blocks, which end anywhere. A block may still end with a line: that our caller lives is for whoever asks before the hand-over to see.
-func (m *Message) checkWhole(fromPostfix bool) error {
-	if m.size == 0 {
-		return &Failure{Reason: "empty message on standard input"}
+func checkWhole(m *message.Message, fromPostfix bool) error {
+	if m.Size() == 0 {
+		return &Failure{Reason: message.ErrEmpty.Error()}
 	}
 	if !fromPostfix {
 		return nil
 	}
-	last, err := m.lastOctet()
+	last, err := m.LastOctet()
 	switch {
 	case err != nil:
 		return err
 	case last != '\n':
-		return &Failure{Reason: fmt.Sprintf("message cut short after %d octets", m.size)}
-	case isFromLine(m.head):
+		return &Failure{Reason: fmt.Sprintf("message cut short after %d octets", m.Size())}
+	case m.HasFromLine():
 		// What we put on top of it would stand above the header, which would become a part of the body.
 		return &Failure{Kind: Configuration, Reason: "message starts with a From_ line: take F out of flags= in master.cf"}
 	}
 	return nil
 }
 
-// isFromLine tells whether a message starts with a From_ line, as mailbox files have it. A From: field with a blank before its colon is none.
-func isFromLine(head []byte) bool {
-	rest, ok := bytes.CutPrefix(head, []byte("From "))
-	return ok && !bytes.HasPrefix(bytes.TrimLeft(rest, " \t"), []byte(":"))
-}
-
-func (m *Message) lastOctet() (byte, error) {
-	if m.file == nil {
-		return m.head[len(m.head)-1], nil
-	}
-	var last [1]byte
-	_, err := m.file.ReadAt(last[:], m.size-int64(len(m.head))-1)
-	return last[0], err
-}
-
 // shortfall is a note for the log if Postfix told of much more than came. It proves nothing: what a milter has deleted stays in the queue file and in its
 // size, and so do the records' own octets, one more for each line.
-func (m *Message) shortfall(size int64) string {
+func shortfall(m *message.Message, size int64) string {
 	const slack = 1024
-	if size <= 2*m.size+slack {
+	if size <= 2*m.Size()+slack {
 		return ""
 	}
-	return fmt.Sprintf("%d octets came, of %d in the queue file", m.size, size)
-}
-
-// rewrite turns the plan into what is handed over.
-func (f *Filter) rewrite(env *Envelope, m *Message, plan Plan, known facts, log *LogLine) ([]reinject.Transaction, error) {
-	utf8 := env.needsUTF8() || m.cameWithUTF8()
-	var transactions []reinject.Transaction
-	for _, d := range plan.Deliveries {
-		leaving, err := f.mend(m, d, known, utf8, log)
-		if err != nil {
-			return nil, err
-		}
-		transactions = append(transactions, reinject.Transaction{
-			Sender:     d.Sender,
-			Recipients: reinjectRecipients(d.Recipients),
-			EnvelopeID: env.ID,
-			Content:    leaving,
-			EightBit:   m.EightBit,
-			UTF8:       utf8,
-			Size:       m.size,
-		})
-	}
-	return transactions, nil
-}
-
-// mend makes the message of a delivery; utf8 is set if it leaves by SMTPUTF8.
-func (f *Filter) mend(m *Message, d Delivery, known facts, utf8 bool, log *LogLine) (content, error) {
-	leaving := content{message: m}
-	if d.Purge {
-		leaving.header = slices.DeleteFunc(slices.Clone(m.Header), f.claimsToBeOurs)
-	}
-	if d.Stamp {
-		leaving.added = append(leaving.added, f.authenticationResults(known.proven.Results))
-	}
-	if d.Trace {
-		leaving.added = append(leaving.added, traceFields(d.Recipients[0], m.cameWithUTF8())...)
-	}
-	if d.From != "" {
-		if header, err := rewriteFrom(leaving.remaining(), d.From, utf8 && m.EightBit); err == nil {
-			leaving.header = header
-		} else {
-			log.note(FromUnwritable, err)
-		}
-	}
-	if d.Fold {
-		leaving.fold()
-	}
-	return leaving, f.sign(&leaving, d, known, log)
-}
-
-func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
-	list := make([]reinject.Recipient, len(recipients))
-	for i, r := range recipients {
-		list[i] = reinject.Recipient{Address: r.Address, Original: r.Original}
-	}
-	return list
+	return fmt.Sprintf("%d octets came, of %d in the queue file", m.Size(), size)
 }
 
 // client is what XFORWARD tells the listener of the client that brought the message.

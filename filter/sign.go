@@ -5,16 +5,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"postmend/dkim"
 	"postmend/dkim/arc"
 	"postmend/filter/authn"
+	"postmend/filter/message"
 )
 
 // sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over what leaves, then the ARC set,
 // over these, too.
-func (f *Filter) sign(leaving *content, d Delivery, known facts, log *LogLine) error {
+func (f *Filter) sign(leaving *message.Content, d Delivery, known facts, log *LogLine) error {
 	keys, sealing, err := f.keysFor(d, log)
 	if err != nil {
 		return &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
@@ -22,7 +22,7 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, log *LogLine) e
 	if len(keys) == 0 && sealing == nil {
 		return nil
 	}
-	signatures, err := leaving.sign(keys, f.now())
+	err = leaving.Sign(keys, f.now())
 	if errors.Is(err, dkim.ErrUnsignable) {
 		log.note(UnsignedInvalid, err)
 		return nil
@@ -30,7 +30,6 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, log *LogLine) e
 		return err
 	}
 	log.signed(keys)
-	leaving.added = append(signatures, leaving.added...)
 	if sealing == nil {
 		return nil
 	}
@@ -38,12 +37,12 @@ func (f *Filter) sign(leaving *content, d Delivery, known facts, log *LogLine) e
 }
 
 // seal puts an ARC set on top.
-func (f *Filter) seal(leaving *content, key *dkim.Key, proven proof, log *LogLine) error {
-	body, err := leaving.relaxedBody()
+func (f *Filter) seal(leaving *message.Content, key *dkim.Key, proven proof, log *LogLine) error {
+	body, err := leaving.RelaxedBody()
 	if err != nil {
 		return err
 	}
-	set, err := proven.chain.Seal(slices.Concat(leaving.added, leaving.remaining()), body, arc.Sealing{
+	set, err := proven.chain.Seal(leaving.Header(), body, arc.Sealing{
 		Key:     key,
 		Results: authn.Format(f.config.Hostname, proven.Results),
 		Intact:  proven.ARC.Status == dkim.Pass,
@@ -56,7 +55,7 @@ func (f *Filter) seal(leaving *content, key *dkim.Key, proven proof, log *LogLin
 		return err
 	}
 	log.sealed(key)
-	leaving.added = append(set, leaving.added...)
+	leaving.Prepend(set...)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/domain"
+	"postmend/filter/message"
 )
 
 // droppedFields are those that cleanup(8) drops on the re-injection listener, too (message_drop_headers).
@@ -31,7 +32,7 @@ func (p *policy) survivor(msg facts) (domain, why string) {
 // against it.
 func (f facts) breaks(signature dkim.Verification) string {
 	switch {
-	case f.longestLine > maxTransportLine:
+	case f.longestLine > message.MaxLine:
 		return fmt.Sprintf("a line of %d octets will be folded on the way, which breaks signatures",
 			f.longestLine)
 	case signature.Testing: // RFC 6376 section 3.6.1

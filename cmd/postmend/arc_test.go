@@ -35,9 +35,9 @@ func TestVerifyAndExplainShowTheChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dns.Close() })
-	header, n := dkim.SplitHeader([]byte(message))
+	header, n := dkim.SplitHeader([]byte(aMessage))
 	body := dkim.NewBodyHash(dkim.Relaxed)
-	io.WriteString(body, message[n+1:]) // without the empty line
+	io.WriteString(body, aMessage[n+1:]) // without the empty line
 	body.Close()
 	set, err := arc.Read(header).Seal(header, body, arc.Sealing{Key: key, Results: "list.example; dmarc=pass header.from=b.example", Now: time.Now()})
 	if err != nil {
@@ -47,7 +47,7 @@ func TestVerifyAndExplainShowTheChain(t *testing.T) {
 	for _, field := range set {
 		sealed += strings.ReplaceAll(string(field), "\r\n", "\n")
 	}
-	sealed += message
+	sealed += aMessage
 
 	w := newWorld(t, `hostname = "mx.example.org"`, "hostname = \"mx.example.org\"\nresolver = \""+dns.Addr()+`"`)
 	client := []string{"-f", "alice@b.example", "--client-address=2001:db8::1"}

@@ -94,13 +94,13 @@ func (w *world) logged() string {
 	return string(buffer[:n])
 }
 
-const message = "From: Alice <alice@b.example>\nSubject: x\n\nbody\n"
+const aMessage = "From: Alice <alice@b.example>\nSubject: x\n\nbody\n"
 
 func TestFilterPrintsTheMendedMessageByHand(t *testing.T) {
 	w := newWorld(t)
-	exit, out, status := w.run(message, "filter", "-f", "alice@b.example", "--client-address=192.0.2.1", "--queue-id=4ABC",
+	exit, out, status := w.run(aMessage, "filter", "-f", "alice@b.example", "--client-address=192.0.2.1", "--queue-id=4ABC",
 		"--original-recipient=info@example.org", "--", "bob@remote.example")
-	if exit != 0 || !strings.HasSuffix(out, message) || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasPrefix(status, "2.0.0 ") {
+	if exit != 0 || !strings.HasSuffix(out, aMessage) || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasPrefix(status, "2.0.0 ") {
 		t.Errorf("exit %d, status %q, message\n%s", exit, status, out)
 	}
 	if !strings.Contains(out, "\nX-Forwarded-For: info@example.org bob@remote.example\n") {
@@ -123,7 +123,7 @@ func TestOneOriginalRecipientCountsForAllRecipients(t *testing.T) {
 		for _, original := range originals {
 			args = append(args, "--original-recipient="+original)
 		}
-		exit, out, errs := w.run(message, append(args, "--", "a@remote.example", "b@remote.example", "c@elsewhere.example")...)
+		exit, out, errs := w.run(aMessage, append(args, "--", "a@remote.example", "b@remote.example", "c@elsewhere.example")...)
 		if exit != 0 || strings.Count(strings.SplitN(out, "deliveries", 2)[0], `"original": "info@example.org"`) != 3 {
 			t.Errorf("%q: exit %d, %s\n%s", originals, exit, errs, out)
 		}
@@ -136,13 +136,13 @@ func TestEmptyAndUnknownFlagsMeanNotKnown(t *testing.T) {
 	for _, flag := range []string{"queue-id", "client-address", "client-name", "client-port", "client-protocol", "helo", "sasl-username", "size", "envid", "original-recipient"} {
 		args = append(args, "--"+flag+"=unknown")
 	}
-	if exit, out, status := w.run(message, append(args, "--", "x@example.org")...); exit != 0 || out != message {
+	if exit, out, status := w.run(aMessage, append(args, "--", "x@example.org")...); exit != 0 || out != aMessage {
 		t.Errorf("exit %d, %q, %q", exit, status, out)
 	}
 	for i := range args {
 		args[i] = strings.Replace(args[i], "=unknown", "=", 1)
 	}
-	if exit, out, status := w.run(message, append(args, "--", "x@example.org")...); exit != 0 || out != message {
+	if exit, out, status := w.run(aMessage, append(args, "--", "x@example.org")...); exit != 0 || out != aMessage {
 		t.Errorf("exit %d, %q, %q", exit, status, out)
 	}
 }
@@ -180,12 +180,12 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			exit, out, status := w.run(message, "filter", "-f", row.sender, "--client-address=192.0.2.1", "--", row.recipient)
+			exit, out, status := w.run(aMessage, "filter", "-f", row.sender, "--client-address=192.0.2.1", "--", row.recipient)
 			if exit != row.exit || strings.Count(status+out, "\n") < 1 {
 				t.Fatalf("exit %d, want %d: %q %q", exit, row.exit, out, status)
 			}
 			if exit == 0 {
-				if !strings.HasSuffix(out, message) {
+				if !strings.HasSuffix(out, aMessage) {
 					t.Errorf("the message was changed: %q", out)
 				}
 			} else if !strings.HasPrefix(status, row.want) || out != "" || strings.Count(status, "\n") != 1 {
@@ -202,12 +202,12 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 func TestABadRecipientAmongOthersStaysInTheQueue(t *testing.T) {
 	for _, bad := range []string{"x\x01@example.org", "x\u2028@example.org"} {
 		w := newWorld(t)
-		if exit, out, status := w.run(message, "filter", "-f", "a@b.example", "--", "good@example.org", bad); exit != 75 || out != "" || !strings.HasPrefix(status, "4.1.3 ") {
+		if exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--", "good@example.org", bad); exit != 75 || out != "" || !strings.HasPrefix(status, "4.1.3 ") {
 			t.Errorf("%q: exit %d, %q", bad, exit, status)
 		}
 	}
 	w := newWorld(t)
-	if exit, out, status := w.run(message, "filter", "-f", "a@b.example", "--original-recipient=x\x01@example.org", "--", "good@example.org"); exit != 0 || out != message {
+	if exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--original-recipient=x\x01@example.org", "--", "good@example.org"); exit != 0 || out != aMessage {
 		t.Errorf("an original recipient that cannot be sent: exit %d, %q", exit, status)
 	}
 }
@@ -245,7 +245,7 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 	if exit, _, status := w.run("", "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 75 || status != "4.3.0 empty message on standard input\n" {
 		t.Errorf("empty standard input: exit %d, %q", exit, status)
 	}
-	cut := strings.TrimSuffix(message, "\n")
+	cut := strings.TrimSuffix(aMessage, "\n")
 	if exit, _, status := w.run(cut, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 75 || !strings.HasPrefix(status, "4.3.0 message cut short") {
 		t.Errorf("cut short: exit %d, %q", exit, status)
 	}
@@ -253,10 +253,10 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 		t.Errorf("by hand, without a line end: exit %d, %q", exit, out)
 	}
 	// A milter that deletes fields leaves them in ${size}.
-	if exit, _, status := w.run(message, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--size=100000", "--", "x@example.org"); exit != 0 {
+	if exit, _, status := w.run(aMessage, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--size=100000", "--", "x@example.org"); exit != 0 {
 		t.Errorf("a queue file that holds more: exit %d, %q", exit, status)
 	}
-	if exit, _, status := w.run("From a@b.example  Mon Nov  2 10:00:00 2026\n"+message, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 78 ||
+	if exit, _, status := w.run("From a@b.example  Mon Nov  2 10:00:00 2026\n"+aMessage, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 78 ||
 		!strings.Contains(status, "flags=") {
 		t.Errorf("with a From_ line: exit %d, %q", exit, status)
 	}
@@ -268,7 +268,7 @@ func (w *world) piped(args ...string) (exit int, out string) {
 	reader, writer, err := os.Pipe()
 	w.check(err)
 	defer reader.Close()
-	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...), strings.NewReader(message), writer, writer)
+	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...), strings.NewReader(aMessage), writer, writer)
 	writer.Close()
 	said, err := io.ReadAll(reader)
 	w.check(err)
@@ -291,7 +291,7 @@ func TestEveryMisuseKeepsTheMail(t *testing.T) {
 		}
 	}
 	var out, errs bytes.Buffer
-	if exit := run(nil, strings.NewReader(message), &out, &errs); exit != 64 || !strings.HasPrefix(out.String(), "4.3.5 ") {
+	if exit := run(nil, strings.NewReader(aMessage), &out, &errs); exit != 64 || !strings.HasPrefix(out.String(), "4.3.5 ") {
 		t.Errorf("no arguments: exit %d, %q", exit, out.String())
 	}
 }
@@ -313,7 +313,7 @@ func TestAPersonIsToldTheCause(t *testing.T) {
 		{[]string{"report", "--" + strings.Repeat("x", 200)}, 64, "postmend: unknown flag: --" + strings.Repeat("x", 200) + "\n"},
 	} {
 		var out, errs bytes.Buffer
-		exit := run(c.args, strings.NewReader(message), &out, &errs)
+		exit := run(c.args, strings.NewReader(aMessage), &out, &errs)
 		if text := errs.String(); exit != c.exit || out.Len() > 0 || !strings.Contains(text, c.want) || strings.Contains(text, "mail log") {
 			t.Errorf("%q: exit %d, %q %q; want %q", c.args, exit, out.String(), text, c.want)
 		}
@@ -351,14 +351,14 @@ func TestHelpIsGivenWhereItIsAskedFor(t *testing.T) {
 
 func TestAConfigurationFaultIsOneLineAndItsDetailGoesToTheLog(t *testing.T) {
 	w := newWorld(t, "key.pem", "missing.pem")
-	exit, out, status := w.run(message, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@remote.example")
+	exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@remote.example")
 	if exit != 78 || out != "" || status != "4.3.5 DKIM key cannot be used, see the mail log\n" {
 		t.Errorf("exit %d, %q %q", exit, out, status)
 	}
 	if line := w.logged(); !strings.HasPrefix(line, "<19>") || !strings.Contains(line, "missing.pem: no such file") || !strings.Contains(line, "result=deferred") {
 		t.Errorf("logged %q", line)
 	}
-	if exit, _, _ := w.run(message, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@example.org"); exit != 0 {
+	if exit, _, _ := w.run(aMessage, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@example.org"); exit != 0 {
 		t.Errorf("mail that needs no key waits too: exit %d", exit)
 	}
 }
@@ -366,11 +366,11 @@ func TestAConfigurationFaultIsOneLineAndItsDetailGoesToTheLog(t *testing.T) {
 func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
 	w := newWorld(t)
 	args := []string{"explain", "-f", "alice@b.example", "--client-address=192.0.2.1", "--original-recipient=info@example.org", "--", "bob@remote.example"}
-	exit, out, _ := w.run(message, args...)
+	exit, out, _ := w.run(aMessage, args...)
 	if exit != 0 || !strings.Contains(out, "forwarded") || !strings.Contains(out, "<bob@remote.example> via <info@example.org>") || !strings.Contains(out, "sender rewritten by SRS") || strings.Contains(out, "Subject:") {
 		t.Errorf("exit %d\n%s", exit, out)
 	}
-	exit, out, _ = w.run(message, append([]string{"explain", "--json"}, args[1:]...)...)
+	exit, out, _ = w.run(aMessage, append([]string{"explain", "--json"}, args[1:]...)...)
 	var got struct {
 		Deliveries []struct {
 			Class, Sender string
@@ -381,7 +381,7 @@ func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil || exit != 0 || got.Deliveries[0].Class != "forwarded" || got.Deliveries[0].SignAs != "example.org" || got.FromDomains[0] != "b.example" {
 		t.Errorf("exit %d, %v\n%s", exit, err, out)
 	}
-	exit, out, _ = w.run(message, "explain", "-f", "", "--", "SRS0=AAAA=AA=b.example=x@srs.example.org")
+	exit, out, _ = w.run(aMessage, "explain", "-f", "", "--", "SRS0=AAAA=AA=b.example=x@srs.example.org")
 	if exit != 0 || !strings.Contains(out, "refused") {
 		t.Errorf("a refusal: exit %d\n%s", exit, out)
 	}
@@ -458,8 +458,8 @@ func TestAKeyIsMadePublishedAndUsed(t *testing.T) {
 	if exit, out, _ := w.run("", "dkim", "record"); exit != 0 || !strings.HasPrefix(out, "s._domainkey.example.org. IN TXT \"v=DKIM1; k=ed25519; p=") {
 		t.Errorf("record of the configured keys: exit %d, %q", exit, out)
 	}
-	exit, out, _ := w.run(message, "dkim", "sign")
-	if exit != 0 || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasSuffix(out, message) {
+	exit, out, _ := w.run(aMessage, "dkim", "sign")
+	if exit != 0 || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasSuffix(out, aMessage) {
 		t.Errorf("sign: exit %d\n%s", exit, out)
 	}
 }
@@ -495,7 +495,7 @@ func TestDKIMVerifyTellsOfEachSignature(t *testing.T) {
 	dns, err := dnstest.Start(zone)
 	w.check(err)
 	t.Cleanup(func() { dns.Close() })
-	_, signed, _ := w.run(message, "dkim", "sign")
+	_, signed, _ := w.run(aMessage, "dkim", "sign")
 	slow := strings.Replace(signed, "s=s;", "s=slow;", 1)
 	missing := strings.Replace(signed, "s=s;", "s=missing;", 1)
 	second, _, _ := strings.Cut(missing, "From: ")
@@ -510,7 +510,7 @@ func TestDKIMVerifyTellsOfEachSignature(t *testing.T) {
 		{"DNS trouble", slow, 75, "temperror d=example.org s=slow a=ed25519-sha256 (key look-up failed)\n"},
 		{"one of two", second + signed, 0, "permerror d=example.org s=missing a=ed25519-sha256 (no key record)\npass d=example.org s=s a=ed25519-sha256\n"},
 		{"CRLF", strings.ReplaceAll(signed, "\n", "\r\n"), 0, "pass d=example.org s=s a=ed25519-sha256\n"},
-		{"unsigned", message, 1, "none (the message has no signature)\n"},
+		{"unsigned", aMessage, 1, "none (the message has no signature)\n"},
 		{"empty", "", 1, "none (the message has no signature)\n"},
 	} {
 		exit, out, errs := w.run(c.message, "dkim", "verify", "--resolver", dns.Addr())
@@ -567,7 +567,7 @@ func TestPostfixNeverTakesATrialForADelivery(t *testing.T) {
 	w := newWorld(t)
 	reader, writer, err := os.Pipe()
 	w.check(err)
-	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, strings.NewReader(message), writer, writer)
+	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, strings.NewReader(aMessage), writer, writer)
 	writer.Close()
 	out, err := io.ReadAll(reader)
 	w.check(err)

@@ -18,6 +18,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/authn/dnstest"
+	"postmend/filter/message"
 	"postmend/postfix"
 	"postmend/reinject"
 )
@@ -74,8 +75,8 @@ records made up for its From: domain.`,
 	return cmd
 }
 
-func (inv *invocation) demo(message []byte, verbose bool) error {
-	parsed, err := mail.ReadMessage(bytes.NewReader(message))
+func (inv *invocation) demo(text []byte, verbose bool) error {
+	parsed, err := mail.ReadMessage(bytes.NewReader(text))
 	if err != nil {
 		return usageError{fmt.Errorf("this is not a message: %w", err)}
 	}
@@ -94,7 +95,7 @@ func (inv *invocation) demo(message []byte, verbose bool) error {
 		postfix.Printable(world.author), demoAlias, demoUser, postfix.Printable(world.authorDomain))
 
 	var signed bytes.Buffer
-	if err := filter.SignMessage(&signed, bytes.NewReader(message), []*dkim.Key{world.senderKey}); err != nil {
+	if err := message.Sign(&signed, bytes.NewReader(text), []*dkim.Key{world.senderKey}); err != nil {
 		return err
 	}
 	for _, scene := range []struct {
@@ -102,7 +103,7 @@ func (inv *invocation) demo(message []byte, verbose bool) error {
 		message []byte
 	}{
 		{"1. The sender signs with DKIM. The signature survives, so From: stays.", signed.Bytes()},
-		{"2. The sender relies on SPF alone. Forwarding breaks that, so From: has to become ours.", message},
+		{"2. The sender relies on SPF alone. Forwarding breaks that, so From: has to become ours.", text},
 	} {
 		without, err := world.forwardAsItIs(ctx, scene.message)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter"
+	"postmend/filter/message"
 )
 
 func (inv *invocation) dkimCommand() *cobra.Command {
@@ -125,7 +126,7 @@ func (inv *invocation) dkimSignCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return filter.SignMessage(inv.stdout, inv.stdin, list)
+			return message.Sign(inv.stdout, inv.stdin, list)
 		},
 	}
 	keys.define(cmd)

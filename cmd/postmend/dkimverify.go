@@ -15,6 +15,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/authn"
+	"postmend/filter/message"
 	"postmend/postfix"
 )
 
@@ -34,7 +35,10 @@ status is 0 if one of them passes, 1 if none does or there is none, and 75 if no
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), deadline)
 			defer cancel()
-			verdicts, err := filter.VerifyMessage(ctx, inv.stdin, authn.New(server))
+			verdicts, err := message.Verify(ctx, inv.stdin, authn.New(server))
+			if errors.Is(err, message.ErrOversized) {
+				return &filter.Failure{Kind: filter.BadMessage, Reason: err.Error()}
+			}
 			if err != nil {
 				return err
 			}

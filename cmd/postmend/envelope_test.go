@@ -19,7 +19,7 @@ func TestAClientWithAnUnknownAddressIsAStranger(t *testing.T) {
 		{[]string{"--client-address=unknown", "--client-name=unknown", "--client-port=unknown", "--client-protocol=unknown", "--helo=unknown"}, "none (local submission)"},
 		{[]string{"--helo=client.example.net"}, "unknown"},
 	} {
-		exit, out, errs := w.run(message, append(append([]string{"explain", "-f", "a@b.example"}, row.args...), "--", "x@example.org")...)
+		exit, out, errs := w.run(aMessage, append(append([]string{"explain", "-f", "a@b.example"}, row.args...), "--", "x@example.org")...)
 		if !regexp.MustCompile(`(?m)^client +` + regexp.QuoteMeta(row.want) + `$`).MatchString(out) {
 			t.Errorf("%q: exit %d, %s\n%s", row.args, exit, errs, out)
 		}

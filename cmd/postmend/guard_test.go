@@ -61,7 +61,7 @@ func TestWhatNobodyWaitsForIsNotHandedOver(t *testing.T) {
 	reader.Close()
 	defer writer.Close()
 	var errs bytes.Buffer
-	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, strings.NewReader(message), writer, &errs)
+	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, strings.NewReader(aMessage), writer, &errs)
 	if exit != 75 || errs.String() != "4.3.0 the process that started us is gone\n" {
 		t.Errorf("exit %d, %q", exit, errs.String())
 	}
@@ -111,7 +111,7 @@ func TestTheReplyToTheDotMayTakeLongerThanTheDeadline(t *testing.T) {
 	const deadline = 2 * time.Second
 	address, waited := slowListener(t, time.After(deadline+2*grace))
 	w := newWorld(t, `"10s"`, fmt.Sprintf("%q", deadline), "stdout:", "smtp://"+address)
-	exit, out, _ := w.run(message, "filter", "-f", "a@b.example", "--", "x@example.org")
+	exit, out, _ := w.run(aMessage, "filter", "-f", "a@b.example", "--", "x@example.org")
 	if exit != 0 || !strings.HasPrefix(out, "2.0.0 queued as 4F1Zz0") || !<-waited {
 		t.Errorf("exit %d, %q", exit, out)
 	}

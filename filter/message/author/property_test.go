@@ -1,4 +1,4 @@
-package filter
+package author
 
 import (
 	"io"
@@ -24,7 +24,7 @@ func TestWhateverArrivesTheNewFromFieldHoldsOurAddressAlone(t *testing.T) {
 		if n < forPython {
 			headers = append(headers, latin1(joined(out)))
 		}
-		inUTF8, err := rewriteFrom(in, alias, true)
+		inUTF8, err := Rewrite(in, alias, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func asItCame(t *testing.T, field dkim.Field) string {
 		}
 		return input, nil
 	}}
-	text, err := decoder.DecodeHeader(unfold(field.Value()))
+	text, err := decoder.DecodeHeader(dkim.Unfold(field.Value()))
 	if err != nil {
 		t.Errorf("%q: %v", field, err)
 	}
@@ -115,7 +115,7 @@ func TestEncodedWordsOfTheOldFieldStay(t *testing.T) {
 	const value = "=?utf-8?q?J=C3=B6rg?= Müller =?iso-8859-1?q?=E4?= ä <j@bank.example>"
 	out := rewritten(t, header("From: "+value+"\r\n"), alias)
 	field := out[len(out)-1]
-	if text := unfold(field.Value()); !strings.HasPrefix(text, "=?utf-8?q?J=C3=B6rg?= ") || !strings.Contains(text, " =?iso-8859-1?q?=E4?= ") {
+	if text := dkim.Unfold(field.Value()); !strings.HasPrefix(text, "=?utf-8?q?J=C3=B6rg?= ") || !strings.Contains(text, " =?iso-8859-1?q?=E4?= ") {
 		t.Errorf("%q", field)
 	}
 	if got, want := asItCame(t, field), "Jörg Müller ä ä <j@bank.example>"; got != want {
@@ -145,7 +145,7 @@ func TestAnAddressInUTF8IsAnsweredWhereSMTPUTF8Goes(t *testing.T) {
 		"<j\xf6rg@bank.example>":                           "",
 	} {
 		in := header("From: " + value + "\r\n")
-		out, err := rewriteFrom(in, alias, true)
+		out, err := Rewrite(in, alias, true)
 		if err != nil {
 			t.Fatal(err)
 		}

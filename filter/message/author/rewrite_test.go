@@ -1,4 +1,4 @@
-package filter
+package author
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/publicsuffix"
 
 	"github.com/emersion/go-message/mail"
 
@@ -136,12 +138,12 @@ func TestTheNewAddressIsAnEnvelopeAddress(t *testing.T) {
 	}
 	for _, in := range []string{"", "alias", "@example.org", "alias@", "a\r\nBcc: x@example.org", "a\x00@example.org", "a@exa mple.org",
 		"a@example.org> (x", "a@example.org, b@example.org>", "a@-x.example", "a@[x", strings.Repeat("x", 400) + "@example.org"} {
-		if out, err := rewriteFrom(nil, in, false); err == nil || errors.Is(err, errNotASCII) {
+		if out, err := Rewrite(nil, in, false); err == nil || errors.Is(err, ErrNotASCII) {
 			t.Errorf("%q: %q, %v", in, out, err)
 		}
 	}
 	for _, in := range []string{"jörg@example.org", "alias@bücher.example", "\xff@example.org"} {
-		if _, err := rewriteFrom(nil, in, false); !errors.Is(err, errNotASCII) {
+		if _, err := Rewrite(nil, in, false); !errors.Is(err, ErrNotASCII) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}
@@ -152,12 +154,12 @@ func TestAnAddressThatCouldBeReadAsAnotherIsNeverTheNewAuthor(t *testing.T) {
 	for _, local := range []string{`"info+<ceo@bank.example>"`, `info+<ceo@bank.example>`, "a@b", `"ceo@bank.example"`, "odd local", `"odd local"`,
 		`"plain"`, "a..b", ".a", "a.", `a"b`, `x<y>`, "a,b", "a;b", "group:a", "(a)b", `a\b`, "[a]", "ceo%bank.example", "bank.example!ceo",
 		"=?utf-8?q?ceo=40bank.example?=", "a\tb", "a\u00a0b", "\uff20"} {
-		if out, err := rewriteFrom(nil, local+"@example.org", false); err == nil {
+		if out, err := Rewrite(nil, local+"@example.org", false); err == nil {
 			t.Errorf("%q: %q", local, out)
 		}
 	}
 	for _, literal := range []string{"alias@[192.0.2.1]", "alias@[IPv6:2001:db8::1]"} { // nobody signs for these
-		if out, err := rewriteFrom(nil, literal, false); err == nil {
+		if out, err := Rewrite(nil, literal, false); err == nil {
 			t.Errorf("%q: %q", literal, out)
 		}
 	}
@@ -177,10 +179,10 @@ func TestHugeFromFieldsCostNoMoreThanTheirSize(t *testing.T) {
 		"encoded addresses": "=?utf-8?q?=3Ca=40b=2Eexample=3E,?= ", "words to encode": "ö a ",
 	} {
 		var count [3]float64
-		for i, octets := range []int{maxFromInput/2 - 100, maxFromInput - 100, 100_000 * len(repeat)} {
+		for i, octets := range []int{maxInput/2 - 100, maxInput - 100, 100_000 * len(repeat)} {
 			in := from(repeat, octets)
 			count[i] = testing.AllocsPerRun(1, func() {
-				if _, err := rewriteFrom(in, alias, false); err != nil {
+				if _, err := Rewrite(in, alias, false); err != nil {
 					t.Error(err)
 				}
 			})
@@ -193,7 +195,7 @@ func TestHugeFromFieldsCostNoMoreThanTheirSize(t *testing.T) {
 }
 
 func TestHalfAnAddressIsNeverAnswered(t *testing.T) {
-	pad := strings.Repeat("x", maxFromInput-len(" <alice@bank.exam"))
+	pad := strings.Repeat("x", maxInput-len(" <alice@bank.exam"))
 	for _, from := range []string{"From:" + pad + " <alice@bank.example>\r\n", "From:a@shop.example," + pad[15:] + " <alice@bank.example>\r\n"} {
 		in := header(from)
 		if got := replyToAdded(in, rewritten(t, in, alias)); strings.Contains(got, "alice") {
@@ -202,7 +204,7 @@ func TestHalfAnAddressIsNeverAnswered(t *testing.T) {
 	}
 }
 
-func FuzzRewriteFrom(f *testing.F) {
+func FuzzRewrite(f *testing.F) {
 	for _, c := range fromCases {
 		f.Add(c.header, "", false)
 	}
@@ -225,7 +227,7 @@ func header(text string) dkim.Header {
 
 func rewritten(t testing.TB, in dkim.Header, address string) dkim.Header {
 	t.Helper()
-	out, err := rewriteFrom(in, address, false)
+	out, err := Rewrite(in, address, false)
 	if err != nil {
 		t.Fatalf("%q: %v", in, err)
 	}
@@ -242,7 +244,7 @@ func checkInvariants(t testing.TB, in, out dkim.Header) (name string) {
 	addsReplyTo := slices.ContainsFunc(out, func(f dkim.Field) bool { return f.Is("Reply-To") && isNew(f) })
 	for _, field := range in {
 		if addsReplyTo && field.Is("Reply-To") {
-			if list, err := netmail.ParseAddressList(unfold(field.Value())); err == nil && len(list) > 0 {
+			if list, err := netmail.ParseAddressList(dkim.Unfold(field.Value())); err == nil && len(list) > 0 {
 				t.Errorf("%q gave way", field)
 			}
 		} else if !field.Is("From") {
@@ -282,7 +284,7 @@ func otherAddress(in dkim.Header, name string) string {
 	var old authors
 	for _, field := range in {
 		if field.Is("From") {
-			old.read(unfold(field.Value()[:min(len(field.Value()), maxFromInput)]))
+			old.read(dkim.Unfold(field.Value()[:min(len(field.Value()), maxInput)]))
 		}
 	}
 	name = strings.TrimSuffix(name, " via example.org")
@@ -297,10 +299,17 @@ func otherAddress(in dkim.Header, name string) string {
 
 var addressLike = regexp.MustCompile(`(?i)[\pL\pN]\W*(?:@|＠|﹫|\bat\b)\W*([\pL\pN-]+(?:[.．｡。․][\pL\pN-]+)+)`)
 
+func registered(name string) string {
+	if d, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
+		return d
+	}
+	return name
+}
+
 // readFrom parses a From: field with two libraries, and gives its decoded name.
 func readFrom(t testing.TB, field dkim.Field) string {
 	t.Helper()
-	value := unfold(field.Value())
+	value := dkim.Unfold(field.Value())
 	a, err := netmail.ParseAddressList(value)
 	b, err2 := mail.ParseAddressList(value)
 	if err != nil || err2 != nil || len(a) != 1 || len(b) != 1 || *a[0] != *b[0] || a[0].Address != alias {
@@ -319,7 +328,7 @@ func checkReplyTo(t testing.TB, field dkim.Field) {
 	if !field.Is("Reply-To") {
 		return
 	}
-	if list, err := netmail.ParseAddressList(unfold(field.Value())); err != nil || len(list) == 0 || len(list) > 5 {
+	if list, err := netmail.ParseAddressList(dkim.Unfold(field.Value())); err != nil || len(list) == 0 || len(list) > 5 {
 		t.Errorf("%q: %d addresses, %v", field, len(list), err)
 	}
 }
@@ -343,7 +352,7 @@ func checkLines(t testing.TB, field dkim.Field) {
 // replyToAdded is the value of a Reply-To: that was not there before; "kept" if one was.
 func replyToAdded(in, out dkim.Header) string {
 	for _, field := range out {
-		value := unfold(field.Value())
+		value := dkim.Unfold(field.Value())
 		switch {
 		case !field.Is("Reply-To") || value == "":
 		case slices.ContainsFunc(in, func(old dkim.Field) bool { return &old[0] == &field[0] }):

@@ -1,4 +1,4 @@
-package filter
+package author
 
 import (
 	"bytes"
@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	maxFromInput = 64 << 10 // octets of all From: fields that are looked at; header_size_limit lets 100 KiB of one through cleanup(8)
+	maxInput     = 64 << 10 // octets of all From: fields that are read; header_size_limit of cleanup(8) is 100 KiB a field
 	maxNameRunes = 64       // of the old display name
 	maxReplyTo   = 5        // addresses in the Reply-To: we add
 	maxAddrSpec  = 64 + 1 + 255
 	maxLine      = 76 // RFC 2047 section 2, for lines that hold encoded words; below the 78 of RFC 5322
 )
 
-// errNotASCII says that a From: field with this address needs SMTPUTF8 (RFC 6532 section 3.2).
-var errNotASCII = errors.New("it is not ASCII, which every later hop would have to take (SMTPUTF8)")
+// ErrNotASCII says that a From: field with this address needs SMTPUTF8 (RFC 6532 section 3.2).
+var ErrNotASCII = errors.New("it is not ASCII, which every later hop would have to take (SMTPUTF8)")
 
-// rewriteFrom gives the header with newAddress, an envelope address, as its only author. The new From: field
+// Rewrite gives the header with newAddress, an envelope address, as its only author. The new From: field
 //
 //	From: "Alice via example.org" <alias@example.org>
 //
@@ -40,16 +40,16 @@ var errNotASCII = errors.New("it is not ASCII, which every later hop would have 
 // With utf8, for a message that leaves by SMTPUTF8, Reply-To: may have addresses in UTF-8 (RFC 6532 section
 // 3.2); else these are left out.
 //
-// The error is errNotASCII, or says that newAddress cannot stand in a header; it never depends on the
+// The error is ErrNotASCII, or says that newAddress cannot stand in a header; it never depends on the
 // message.
-func rewriteFrom(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, err error) {
-	spec, domain, err := authorSpec(newAddress)
+func Rewrite(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, err error) {
+	spec, domain, err := Spec(newAddress)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write From: with the address %q: %w", newAddress, err)
 	}
 	old := authors{utf8: utf8}
 	var originals dkim.Header
-	first, rest, hasReplyTo := -1, maxFromInput, false
+	first, rest, hasReplyTo := -1, maxInput, false
 	for i, field := range h {
 		switch {
 		case field.Is("From"):
@@ -92,11 +92,11 @@ func rewriteFrom(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, 
 
 // hasAddress tells whether a Reply-To: has somebody to reply to.
 func hasAddress(value []byte) bool {
-	if len(value) > maxFromInput {
+	if len(value) > maxInput {
 		return true
 	}
 	var list authors
-	list.read(unfold(value))
+	list.read(dkim.Unfold(value))
 	return len(list.list) > 0
 }
 
@@ -104,18 +104,18 @@ func hasAddress(value []byte) bool {
 // one's address.
 func beginning(value []byte, limit int) string {
 	if len(value) <= limit {
-		return unfold(value)
+		return dkim.Unfold(value)
 	}
-	return unfold(value[:max(bytes.LastIndexByte(value[:limit], ','), 0)])
+	return dkim.Unfold(value[:max(bytes.LastIndexByte(value[:limit], ','), 0)])
 }
 
-// authorSpec checks that an envelope address can stand in From: and be read in one way only, and gives its
+// Spec checks that an envelope address can stand in From: and be read in one way only, and gives its
 // addr-spec and its canonical domain. The local part has to be a dot-atom (RFC 5322 section 3.2.3): readers
 // take addresses out of quoted strings and encoded words, and relays those of others out of routes such as
 // ceo%bank.example and bank.example!ceo.
-func authorSpec(address string) (spec, name string, err error) {
+func Spec(address string) (spec, name string, err error) {
 	if !isASCII(address) {
-		return "", "", errNotASCII
+		return "", "", ErrNotASCII
 	}
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {

@@ -1,4 +1,4 @@
-package filter
+package author
 
 import (
 	"bytes"
@@ -8,14 +8,17 @@ import (
 	"postmend/dkim"
 )
 
-// fromValues gives what stands in the message's From: fields, raw, as the one reader or the other finds them.
-// tail is what follows the header.
+// Fields are the values of a message's From: fields, raw.
+type Fields []string
+
+// Find gives what stands in the message's From: fields, as the one reader or the other finds them. tail is
+// what follows the header.
 //
 // Beside the fields themselves, these are lines that only some readers take for one: what follows a CR that
 // is no part of a line end, in any field, and what stands behind the header as Postfix ends it
 // (dkim.SplitHeader) and before the first line that is empty to all. The names of such lines are taken for
 // From: whatever invisible or foreign octets they have, since some readers trim them away.
-func fromValues(header dkim.Header, tail []byte) (values []string) {
+func Find(header dkim.Header, tail []byte) (values Fields) {
 	for _, field := range header {
 		if field.Is("From") {
 			values = append(values, string(field.Value()))
@@ -95,4 +98,22 @@ const maxOddName = 64
 func hasFieldName(line []byte) bool {
 	header, _ := dkim.SplitHeader(line)
 	return len(header) > 0
+}
+
+// TooLong tells whether the fields are longer than what is read of them: 64 KiB, or 8 KiB that can be read in
+// several ways. Lists of authors can be long, but not what takes guessing.
+func (f Fields) TooLong() bool {
+	size, odd := 0, 0
+	for _, value := range f {
+		size += len(value)
+	}
+	if size <= maxOddFrom {
+		return false
+	}
+	for _, value := range f {
+		if _, ok := plainDomains(value); !ok {
+			odd += len(value)
+		}
+	}
+	return size > maxInput || odd > maxOddFrom
 }

@@ -1,4 +1,4 @@
-package filter
+package message
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package filter
+package message
 
 import (
 	"errors"
@@ -65,7 +65,7 @@ func TestOwnReceivedFieldsEndWithTheArrival(t *testing.T) {
 			t.Fatalf("%s: %d of %d octets are a header", why, n, len(header))
 		}
 		got := ""
-		for _, field := range ownPart(fields, "mx.example.org", addressesOfTest) {
+		for _, field := range OwnPart(fields, "mx.example.org", addressesOfTest) {
 			got += string(field)
 		}
 		if got != want || !hasMark && below != "" {
@@ -73,7 +73,7 @@ func TestOwnReceivedFieldsEndWithTheArrival(t *testing.T) {
 		}
 	}
 	fields, _ := dkim.SplitHeader([]byte(fromSieve + toDovecot))
-	if got := ownPart(fields, "mx.example.org", func() ([]net.Addr, error) { return nil, errors.New("no") }); len(got) != 1 {
+	if got := OwnPart(fields, "mx.example.org", func() ([]net.Addr, error) { return nil, errors.New("no") }); len(got) != 1 {
 		t.Errorf("while the host's addresses are not known: %q", got)
 	}
 }

@@ -1,4 +1,6 @@
-package filter
+// Package author is about From: (RFC 5322 section 3.6.2): the domains that any receiver could read in it, and how another
+// address takes the author's place.
+package author
 
 import (
 	"net/mail"
@@ -6,16 +8,17 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"postmend/dkim"
 	"postmend/filter/domain"
 )
 
-// authorDomains gives the domains, canonical and each once, that a receiver could take for the author's.
+// Domains gives the domains, canonical and each once, that a receiver could take for the author's.
 //
 // A value that is plain (see plainDomains) is read by all in the same way. Any other is read in every way
 // that is plausible, and the domains of all these ways count, those of the strict one (RFC 5322) included:
 // comments, quotes, angle brackets, invisible and foreign characters are skipped by some readers, end an
 // address for others, and belong to it for a third kind.
-func authorDomains(values []string) []string {
+func (f Fields) Domains() []string {
 	var domains []string
 	seen := map[string]bool{}
 	add := func(name string) {
@@ -24,7 +27,7 @@ func authorDomains(values []string) []string {
 			domains = append(domains, name)
 		}
 	}
-	for _, value := range values {
+	for _, value := range f {
 		if plain, ok := plainDomains(value); ok {
 			for _, domain := range plain {
 				add(domain)
@@ -39,7 +42,7 @@ func authorDomains(values []string) []string {
 
 // strictDomains reads a value by RFC 5322, obsolete forms as far as net/mail knows them.
 func strictDomains(value string, add func(domain string)) {
-	list, _ := mail.ParseAddressList(unfold([]byte(value)))
+	list, _ := mail.ParseAddressList(dkim.Unfold([]byte(value)))
 	for _, address := range list {
 		add(domain.Of(address.Address))
 	}

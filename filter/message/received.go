@@ -1,4 +1,4 @@
-package filter
+package message
 
 import (
 	"net"
@@ -8,21 +8,21 @@ import (
 	"postmend/dkim"
 )
 
-// ownPart is the part of a header that was written on this host, as far as Received: fields tell: all above the newest one that is not this
+// OwnPart is the part of a header that was written on this host, as far as Received: fields tell: all above the newest one that is not this
 // host's own. The fields that the message came with from the last host stand in it, too, below our own Received: field.
 //
 // The newest Received: field is Postfix's, which put it on top when it took the message in. The one below is ours as well only if the message
 // came from this host itself, by the address that Postfix saw, and if it says that a host of our name wrote it: so it is after
 // another filter (amavis), and after Sieve sent the message on. A stranger can write our name into a field, but not reach us from our own
 // address; so the chain ends with the field for the message's arrival at the latest.
-func ownPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) dkim.Header {
+func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) dkim.Header {
 	var newer hop // the Received: field above
 	var names []string
 	for i, field := range header {
 		if !field.Is("Received") {
 			continue
 		}
-		h, ok := parseHop(unfold(field.Value()[:min(len(field.Value()), maxReceived)]))
+		h, ok := parseHop(dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)]))
 		if names == nil { // the newest: what Postfix calls itself
 			names = []string{hostname, "localhost", h.by}
 		} else if !ok || !isOneOf(h.by, names) || !newer.isLocal(names, addresses) {

@@ -1,4 +1,4 @@
-package filter
+package message
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"postmend/dkim"
+	"postmend/filter/message/author"
 )
 
 // maxHeader bounds the header, in octets. Real ones are a hundred times shorter; a longer one is not read, and such a message is
@@ -31,19 +32,19 @@ type Message struct {
 	// LongestLine is the length of the longest line in octets, without its line end.
 	LongestLine int
 
-	fromValues []string       // see fromValues
-	authors    []string       // see authorDomains
-	relaxed    *dkim.BodyHash // see relaxedBody
-	line       int            // length of the line that is being read
-	head       []byte         // the first octets
-	file       *os.File       // the octets after head; nil if there are none
-	size       int64
-	bodyAt     int // where in head the body starts, with the empty line that precedes it, if there is one
+	from    author.Fields
+	authors []string       // see Authors
+	relaxed *dkim.BodyHash // see RelaxedBody
+	line    int            // length of the line that is being read
+	head    []byte         // the first octets
+	file    *os.File       // the octets after head; nil if there are none
+	size    int64
+	bodyAt  int // where in head the body starts, with the empty line that precedes it, if there is one
 }
 
-// spool reads a message to its end: up to memory octets stay in memory (a header always does), the rest goes to a file in dir
-// ("" is the system's temporary directory).
-func spool(r io.Reader, memory int64, dir string) (*Message, error) {
+// Read reads a message to its end: up to memory octets stay in memory (a header always does), the rest goes to
+// a file in dir ("" is the system's temporary directory).
+func Read(r io.Reader, memory int64, dir string) (*Message, error) {
 	m := &Message{}
 	memory = max(memory, maxHeader)
 	if err := m.readHead(r, int(memory)); err != nil {
@@ -57,31 +58,14 @@ func spool(r io.Reader, memory int64, dir string) (*Message, error) {
 	}
 	prefix := m.head[:min(len(m.head), maxHeader)]
 	header, n := dkim.SplitHeader(prefix)
-	m.fromValues = fromValues(header, prefix[n:])
+	m.from = author.Find(header, prefix[n:])
 	isCut := m.size > int64(len(prefix)) && bytes.IndexByte(prefix[n:], '\n') < 0 // within a line that may be another field
-	if isCut || len(header) > maxFields || tooMuchFrom(m.fromValues) {
-		m.Oversized, m.fromValues = true, nil
+	if isCut || len(header) > maxFields || m.from.TooLong() {
+		m.Oversized, m.from = true, nil
 	} else {
 		m.Header, m.bodyAt = header, n
 	}
 	return m, nil
-}
-
-// tooMuchFrom tells whether From: fields are longer than what is read of them: lists of authors can be long, but not what takes guessing.
-func tooMuchFrom(values []string) bool {
-	size, odd := 0, 0
-	for _, value := range values {
-		size += len(value)
-	}
-	if size <= maxOddFrom {
-		return false
-	}
-	for _, value := range values {
-		if _, ok := plainDomains(value); !ok {
-			odd += len(value)
-		}
-	}
-	return size > maxFromInput || odd > maxOddFrom
 }
 
 // readHead fills head up to limit octets. It grows by doubling, so that a small message costs little.
@@ -181,6 +165,26 @@ func hasEightBit(b []byte) bool {
 	return false
 }
 
+// Size is the message's size in octets.
+func (m *Message) Size() int64 { return m.size }
+
+// LastOctet is the message's last octet. There is one.
+func (m *Message) LastOctet() (byte, error) {
+	if m.file == nil {
+		return m.head[len(m.head)-1], nil
+	}
+	var last [1]byte
+	_, err := m.file.ReadAt(last[:], m.size-int64(len(m.head))-1)
+	return last[0], err
+}
+
+// HasFromLine tells whether the message starts with the From_ line of an mbox file. In a header field, a colon
+// follows the blanks (RFC 5322 section 4.5).
+func (m *Message) HasFromLine() bool {
+	rest, found := bytes.CutPrefix(m.head, []byte("From "))
+	return found && !bytes.HasPrefix(bytes.TrimLeft(rest, " \t"), []byte(":"))
+}
+
 // Close releases the spool.
 func (m *Message) Close() error {
 	if m.file == nil {
@@ -203,17 +207,17 @@ func (m *Message) writeFrom(w io.Writer, offset int) (int64, error) {
 // WriteTo writes the message as it came, octet for octet.
 func (m *Message) WriteTo(w io.Writer) (int64, error) { return m.writeFrom(w, 0) }
 
-// writeBody writes the body without the empty line that precedes it.
-func (m *Message) writeBody(w io.Writer) error {
+// WriteBody writes the body without the empty line that precedes it.
+func (m *Message) WriteBody(w io.Writer) error {
 	_, err := m.writeFrom(w, m.bodyAt+emptyLine(m.head[m.bodyAt:]))
 	return err
 }
 
-// relaxedBody is the closed body in relaxed form, hashed once: to sign, it is the same for all deliveries, and verifying may have done it.
-func (m *Message) relaxedBody() (*dkim.BodyHash, error) {
+// RelaxedBody is the closed body in relaxed form, hashed once: to sign, it is the same for all deliveries, and verifying may have done it.
+func (m *Message) RelaxedBody() (*dkim.BodyHash, error) {
 	if m.relaxed == nil {
 		body := dkim.NewBodyHash(dkim.Relaxed)
-		if err := m.writeBody(body); err != nil {
+		if err := m.WriteBody(body); err != nil {
 			return nil, err
 		}
 		body.Close()
@@ -222,12 +226,15 @@ func (m *Message) relaxedBody() (*dkim.BodyHash, error) {
 	return m.relaxed, nil
 }
 
-// hasStrayCR finds a CR within a line, in a header field or in the body.
-func (m *Message) hasStrayCR() (bool, error) {
+// Verified takes over the closed body in relaxed form from a verifier that has hashed it.
+func (m *Message) Verified(body *dkim.BodyHash) { m.relaxed = body }
+
+// HasStrayCR finds a CR within a line, in a header field or in the body.
+func (m *Message) HasStrayCR() (bool, error) {
 	if slices.ContainsFunc(m.Header, dkim.Field.HasBareCR) {
 		return true, nil
 	}
-	body, err := m.relaxedBody() // which is wanted for our own signature, too
+	body, err := m.RelaxedBody() // which is wanted for our own signature, too
 	if err != nil {
 		return false, err
 	}

@@ -1,4 +1,4 @@
-package filter
+package message
 
 import (
 	"bytes"
@@ -7,8 +7,8 @@ import (
 	"postmend/dkim"
 )
 
-// maxTransportLine is what Postfix's smtp client lets pass, in octets without the line end; it breaks longer lines (smtp_line_length_limit).
-const maxTransportLine = 998
+// MaxLine is what Postfix's smtp client lets pass, in octets without the line end; it breaks longer lines (smtp_line_length_limit).
+const MaxLine = 998
 
 // lineFolder breaks long lines exactly as smtp(8) would on the way, by a line end and a blank, so that what is signed is what arrives.
 type lineFolder struct {
@@ -22,7 +22,7 @@ func (l *lineFolder) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		line, _, ended := bytes.Cut(rest, []byte{'\n'})
 		content := bytes.TrimRight(line, "\r") // CRs may belong to the line end
-		if room := maxTransportLine - l.column; len(content) > room {
+		if room := MaxLine - l.column; len(content) > room {
 			if err := l.write(rest[:room], l.eol, []byte{' '}); err != nil {
 				return 0, err
 			}
@@ -56,7 +56,7 @@ func (l *lineFolder) write(pieces ...[]byte) error {
 func foldFields(header dkim.Header, eol []byte) dkim.Header {
 	var folded dkim.Header
 	for i, field := range header {
-		if len(field) <= maxTransportLine {
+		if len(field) <= MaxLine {
 			continue
 		}
 		var b bytes.Buffer

@@ -1,4 +1,4 @@
-package filter
+package author
 
 import (
 	"strings"
@@ -151,4 +151,12 @@ func plainDomain(s string) (name string, ok bool) {
 
 func isVisibleASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= 0x80 }) < 0
+}
+
+func indexControl(s string) int {
+	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }

@@ -1,4 +1,4 @@
-package filter
+package message
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 
 func spooled(t testing.TB, text string) *Message {
 	t.Helper()
-	m, err := spool(strings.NewReader(text), 0, t.TempDir())
+	m, err := Read(strings.NewReader(text), 0, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestAuthorDomainsAreThoseThatAReceiverCouldSee(t *testing.T) {
 		"From: Dr. A.B. <a@b.example>, x.y@d.example z\n":              {"b.example", "d.example", "d.examplez"},
 		"From: a@b.example, boss@example.org <mallory@evil.example>\n": {"b.example", "example.org", "evil.example"},
 	} {
-		if got := spooled(t, from+"\nbody\n").authorDomains(); !slices.Equal(got, want) {
+		if got := spooled(t, from+"\nbody\n").Authors(); !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", from, got, want)
 		}
 	}
@@ -129,7 +129,7 @@ func TestWhatReadersDisagreeOnIsReadInEveryWay(t *testing.T) {
 		"From: =?utf-8?q?x?= <ceo@fwd.test> <a@evil.example>\n":                 "fwd.test",
 		"From: a@evil.example\nX: y\nFrom: Boss\n <ceo@fwd.test>\nSubject: z\n": "fwd.test",
 	} {
-		if got := spooled(t, header+"\nbody\n").authorDomains(); !slices.Contains(got, domain) {
+		if got := spooled(t, header+"\nbody\n").Authors(); !slices.Contains(got, domain) {
 			t.Errorf("%q: %q, without %s", header, got, domain)
 		}
 	}
@@ -150,12 +150,12 @@ func TestOrdinaryFromFieldsHaveOneDomain(t *testing.T) {
 		"a@b.example <a@b.example>", "<a@b.example", "Alice <a@b.example>;", "a@b.example,", "Team: a@b.example, c@b.example;", "a@b.example, Carol <c@b.example>",
 		"Alice (Sales (EU)) <a@b.example>", "Alice <a @ b.example>", "a@(c)b.example", "Alice <a@b.example >",
 	} {
-		if got := spooled(t, "From: "+from+"\n\nFrom: ceo@fwd.test\n").authorDomains(); !slices.Equal(got, []string{"b.example"}) {
+		if got := spooled(t, "From: "+from+"\n\nFrom: ceo@fwd.test\n").Authors(); !slices.Equal(got, []string{"b.example"}) {
 			t.Errorf("%q: %q", from, got)
 		}
 	}
 	for from, want := range map[string]string{"a@bücher.example": "xn--bcher-kva.example", "Alice <a@mail.bücher.example>": "mail.xn--bcher-kva.example", "a@B.Example.": "b.example"} {
-		if got := spooled(t, "From: "+from+"\n\nbody\n").authorDomains(); !slices.Equal(got, []string{want}) {
+		if got := spooled(t, "From: "+from+"\n\nbody\n").Authors(); !slices.Equal(got, []string{want}) {
 			t.Errorf("%q: %q", from, got)
 		}
 	}
@@ -187,7 +187,7 @@ var shapes = map[string]string{
 func TestAMessageThatIsNotMendedLeavesOctetForOctet(t *testing.T) {
 	for name, text := range shapes {
 		var out bytes.Buffer
-		n, err := content{message: spooled(t, text)}.WriteTo(&out)
+		n, err := spooled(t, text).Content().WriteTo(&out)
 		if err != nil || out.String() != text || n != int64(len(text)) {
 			t.Errorf("%s: changed, or %d of %d octets: %v", name, n, len(text), err)
 		}
@@ -199,7 +199,9 @@ func TestFieldsAreOnlyEverPrepended(t *testing.T) {
 	for name, text := range shapes {
 		m := spooled(t, text)
 		var out bytes.Buffer
-		if _, err := (content{added: dkim.Header{dkim.Field("X-Added: 1\r\n"), dkim.Field("X-Added: 2\r\n folded\r\n")}, message: m}).WriteTo(&out); err != nil {
+		c := m.Content()
+		c.Prepend(dkim.Field("X-Added: 1\r\n"), dkim.Field("X-Added: 2\r\n folded\r\n"))
+		if _, err := c.WriteTo(&out); err != nil {
 			t.Fatal(err)
 		}
 		header, n := dkim.SplitHeader(out.Bytes())
@@ -214,7 +216,7 @@ func TestFieldsAreOnlyEverPrepended(t *testing.T) {
 			}
 		}
 		var before bytes.Buffer
-		if err := m.writeBody(&before); err != nil {
+		if err := m.WriteBody(&before); err != nil {
 			t.Fatal(err)
 		}
 		if after := spooledBody(t, out.Bytes()[n:]); after != before.String() {
@@ -231,7 +233,7 @@ func spooledBody(t *testing.T, body []byte) string {
 func TestAMessageIsSpooledHoweverItComes(t *testing.T) {
 	for name, text := range shapes {
 		for kind, reader := range map[string]io.Reader{"halves": iotest.HalfReader(strings.NewReader(text)), "data with error": iotest.DataErrReader(strings.NewReader(text))} {
-			m, err := spool(reader, 0, t.TempDir())
+			m, err := Read(reader, 0, t.TempDir())
 			if err != nil {
 				t.Errorf("%s, %s: %v", name, kind, err)
 				continue
@@ -247,14 +249,14 @@ func TestAMessageIsSpooledHoweverItComes(t *testing.T) {
 			m.Close()
 		}
 	}
-	if _, err := spool(iotest.ErrReader(io.ErrUnexpectedEOF), 0, ""); err == nil {
+	if _, err := Read(iotest.ErrReader(io.ErrUnexpectedEOF), 0, ""); err == nil {
 		t.Error("an error of standard input was taken for its end")
 	}
 }
 
 func TestTheSpoolFileHasNoName(t *testing.T) {
 	dir := t.TempDir()
-	m, err := spool(strings.NewReader(shapes["larger than memory"]), 0, dir)
+	m, err := Read(strings.NewReader(shapes["larger than memory"]), 0, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,65 +288,6 @@ func TestAHeaderOfMoreThanAMegabyteIsNotRead(t *testing.T) {
 	}
 }
 
-// pipe(8) writes a line end after the last line even if it had none.
-func TestAMessageThatDoesNotEndAsPipeEndsItIsCutShort(t *testing.T) {
-	large := strings.Repeat("line\n", maxHeader) // more than what stays in memory
-	for text, want := range map[string]bool{"": false, "x": false, "Subject: x\n\nbo": false, "Subject: x\n\nbody\r": false, large + "li": false,
-		"x\n": true, "x\r\n": true, large: true} {
-		err := spooled(t, text).checkWhole(true)
-		if (err == nil) != want || !AsFailure(err).Temporary() {
-			t.Errorf("%.20q, %d octets: %v", text, len(text), err)
-		}
-		if err := spooled(t, text).checkWhole(false); (err == nil) != (text != "") {
-			t.Errorf("by hand, %.20q, %d octets: %v", text, len(text), err)
-		}
-	}
-}
-
-func TestAFromLineIsAFaultOfMasterCF(t *testing.T) {
-	const text = "From alice@b.example  Mon Nov  2 10:00:00 2026\nSubject: x\n\nbody\n"
-	err := spooled(t, text).checkWhole(true)
-	if f := AsFailure(err); err == nil || f.Kind != Configuration || !strings.Contains(f.Reason, "flags=") {
-		t.Errorf("got %v", err)
-	}
-	if err := spooled(t, text).checkWhole(false); err != nil {
-		t.Errorf("by hand: %v", err)
-	}
-	// RFC 5322 section 4.5 allows blanks before the colon.
-	for _, field := range []string{"From : alice@b.example\n", "From \t : alice@b.example\n"} {
-		if m := spooled(t, field+"\nbody\n"); m.checkWhole(true) != nil || !slices.Equal(m.authorDomains(), []string{"b.example"}) {
-			t.Errorf("%q is a field: %v, %q", field, m.checkWhole(true), m.authorDomains())
-		}
-	}
-}
-
-// A milter that deletes header fields leaves them in the queue file and in ${size}.
-func TestAShortfallIsOnlyNoted(t *testing.T) {
-	m := spooled(t, strings.Repeat("\n", 10000)) // the queue file takes two octets for each
-	if note := m.shortfall(20000); note != "" {
-		t.Errorf("noted %q", note)
-	}
-	if note := m.shortfall(50000); !strings.Contains(note, "10000 octets") {
-		t.Errorf("noted %q", note)
-	}
-	if err := m.checkWhole(true); err != nil {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestTraceFieldsFitOnTheirLines(t *testing.T) {
-	if got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"}, false); len(got) != 2 ||
-		string(got[0]) != "X-Forwarded-To: x@remote.example\r\n" || string(got[1]) != "X-Forwarded-For: alias@example.org x@remote.example\r\n" {
-		t.Errorf("got %q", got)
-	}
-	if got := traceFields(Recipient{Address: "x@remote.example"}, false); len(got) != 1 {
-		t.Errorf("without the alias: %q", got)
-	}
-	for _, field := range traceFields(Recipient{Address: strings.Repeat("x", 500) + "@remote.example", Original: "a@b.example"}, false) {
-		t.Errorf("a field of %d octets", len(field))
-	}
-}
-
 func FuzzMessage(f *testing.F) {
 	for name, text := range shapes {
 		if len(text) < 1000 {
@@ -352,14 +295,16 @@ func FuzzMessage(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte, _ string) {
-		m, err := spool(bytes.NewReader(text), 0, "")
+		m, err := Read(bytes.NewReader(text), 0, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer m.Close()
-		m.authorDomains()
+		m.Authors()
 		var out bytes.Buffer
-		(content{added: dkim.Header{dkim.Field("X-Added: 1\r\n")}, message: m}).WriteTo(&out)
+		c := m.Content()
+		c.Prepend(dkim.Field("X-Added: 1\r\n"))
+		c.WriteTo(&out)
 		again, _ := dkim.SplitHeader(out.Bytes())
 		if len(again) != len(m.Header)+1 {
 			t.Errorf("%q: %d fields became %d", text, len(m.Header), len(again))

@@ -1,0 +1,81 @@
+package filter
+
+import (
+	"slices"
+
+	"postmend/dkim"
+	"postmend/filter/message"
+	"postmend/filter/message/author"
+	"postmend/reinject"
+)
+
+// transactions turns the plan into what is handed over.
+func (f *Filter) transactions(env *Envelope, m *message.Message, plan Plan, known facts, log *LogLine) ([]reinject.Transaction, error) {
+	utf8 := env.needsUTF8() || m.CameWithUTF8()
+	var transactions []reinject.Transaction
+	for _, d := range plan.Deliveries {
+		leaving, err := f.content(m, d, known, utf8, log)
+		if err != nil {
+			return nil, err
+		}
+		transactions = append(transactions, reinject.Transaction{
+			Sender:     d.Sender,
+			Recipients: reinjectRecipients(d.Recipients),
+			EnvelopeID: env.ID,
+			Content:    leaving,
+			EightBit:   m.EightBit,
+			UTF8:       utf8,
+			Size:       m.Size(),
+		})
+	}
+	return transactions, nil
+}
+
+// content makes the message of a delivery; utf8 is set if it leaves by SMTPUTF8.
+func (f *Filter) content(m *message.Message, d Delivery, known facts, utf8 bool, log *LogLine) (*message.Content, error) {
+	leaving := m.Content()
+	if d.Purge {
+		leaving.Replace(slices.DeleteFunc(slices.Clone(m.Header), f.claimsToBeOurs))
+	}
+	if d.Trace {
+		leaving.Prepend(traceFields(d.Recipients[0], m.CameWithUTF8())...)
+	}
+	if d.Stamp {
+		leaving.Prepend(f.authenticationResults(known.proven.Results))
+	}
+	if d.From != "" {
+		if header, err := author.Rewrite(leaving.Remaining(), d.From, utf8 && m.EightBit); err == nil {
+			leaving.Replace(header)
+		} else {
+			log.note(FromUnwritable, err)
+		}
+	}
+	if d.Fold {
+		leaving.Fold()
+	}
+	return leaving, f.sign(leaving, d, known, log)
+}
+
+func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
+	list := make([]reinject.Recipient, len(recipients))
+	for i, r := range recipients {
+		list[i] = reinject.Recipient{Address: r.Address, Original: r.Original}
+	}
+	return list
+}
+
+// maxTraceValue keeps the trace fields under the 998 octets of RFC 5322 section 2.1.1 with two addresses on a line.
+const maxTraceValue = 450
+
+// traceFields are the fields that receivers ask of forwarders; they name the recipient and the alias that led there. Addresses that
+// do not fit on a line are left out, and so are those that are not ASCII in a message that is.
+func traceFields(r Recipient, utf8 bool) dkim.Header {
+	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue || !utf8 && !isASCII(r.Address+r.Original) {
+		return nil
+	}
+	fields := dkim.Header{dkim.Field("X-Forwarded-To: " + r.Address + "\r\n")}
+	if r.Original != "" && r.Original != r.Address {
+		fields = append(fields, dkim.Field("X-Forwarded-For: "+r.Original+" "+r.Address+"\r\n"))
+	}
+	return fields
+}

@@ -1,0 +1,46 @@
+// Package message is what a message is: read to its end with flat memory, its fields, the domains of its authors, what its
+// Received: fields tell, and how it leaves, octet for octet where nobody changed it.
+package message
+
+import (
+	"strings"
+
+	"postmend/dkim"
+)
+
+// Authors are the domains that a receiver could take for the author's, see author.Fields. They are found out
+// once: a header can name a hundred thousand.
+func (m *Message) Authors() []string {
+	if m.authors == nil {
+		m.authors = append([]string{}, m.from.Domains()...)
+	}
+	return m.authors
+}
+
+// CameWithUTF8 tells whether the client asked for SMTPUTF8: then the Received: field that Postfix put on top says so
+// (RFC 6531 section 4.3).
+func (m *Message) CameWithUTF8() bool {
+	return strings.Contains(m.Received(0), "with UTF8SMTP")
+}
+
+// maxReceived is more than a Received: field of Postfix's has, in octets.
+const maxReceived = 8 << 10
+
+// Received is the value of the nth Received: field from the top, unfolded; "" if there are not so many. The topmost is the newest.
+func (m *Message) Received(n int) string {
+	header := m.Header
+	if m.Oversized {
+		const enough = 64 << 10
+		header, _ = dkim.SplitHeader(m.head[:min(len(m.head), enough)])
+	}
+	for _, field := range header {
+		if !field.Is("Received") {
+			continue
+		}
+		if n == 0 {
+			return dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)])
+		}
+		n--
+	}
+	return ""
+}
