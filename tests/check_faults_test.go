@@ -97,6 +97,10 @@ var routeFaults = []misconfiguration{
 	{name: "addresses rewritten on the way out", script: `pc -e 'smtp_generic_maps=inline:{ a@b=c@d }'`, finding: "after-signing", says: "smtp_generic_maps", byHand: true},
 	{name: "a domain that is not in local_domains", script: `pc -e 'mydestination=example.org, new.example.org'`, finding: "local-domains", says: "new.example.org"},
 	{name: "two domains, and no local_domains", script: `pc -e 'mydestination=example.org, new.example.org'; c '/^local_domains/d'`, finding: "local-domains", says: "example.org"},
+	{name: "a network that Postfix relays for", script: `pc -e 'mynetworks=127.0.0.0/8, 198.51.100.0/24'`, finding: "networks", says: "not in trusted_networks: 198.51.100.0/24"},
+	{name: "networks in a file and in a table", script: `echo '198.51.100.0/24' > "$DIR/networks"; printf '203.0.113.7 x\n[2001:db8::]/32 x\n' > "$DIR/more"
+		pc -e "mynetworks=127.0.0.0/8, $DIR/networks, cidr:$DIR/more"`, finding: "networks", says: "198.51.100.0/24, 203.0.113.7/32, 2001:db8::/32"},
+	{name: "a network that is trusted, and may not relay", script: `c '1i trusted_networks = ["127.0.0.0/8", "10.0.0.0/8"]'`, finding: "networks", says: "not in mynetworks of main.cf: 10.0.0.0/8", byHand: true},
 	{name: "a table of domains that is not in local_domains_maps", script: `echo 'x.example.org x' > "$DIR/domains"; pc -e "virtual_mailbox_domains=texthash:$DIR/domains"`,
 		finding: "local-domains", says: "texthash:"},
 	{name: "messages larger than the spool", script: `pc -e message_size_limit=4000000000000000`, finding: "spool", says: "octets free", byHand: true},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -29,6 +30,7 @@ type Postmend struct {
 	SRSDomain   string            // "" without SRS
 	Local       []string          // the names in local_domains, without those that stand for subdomains
 	IsLocal     func(string) bool // whether a domain is one of local_domains; nil if that is not known
+	Trusted     []netip.Prefix    // trusted_networks; nil if not known
 	LocalTables []string          // local_domains_maps
 }
 

@@ -75,7 +75,7 @@ func gatherOwn(program, configFile string) *own {
 	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline), strings.ToLower(o.config.SRS.Domain)
 	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, DefaultSpoolDir)
 	o.IsLocal, _ = o.config.LocalTest() // filter.New had it, too
-	o.Local, o.LocalTables = o.localNames(), o.config.LocalDomainsMaps
+	o.Local, o.LocalTables, o.Trusted = o.localNames(), o.config.LocalDomainsMaps, o.config.TrustedNetworks
 	return o
 }
 

@@ -22,6 +22,9 @@ var baseRules = []Rule[*host]{
 	{"local-domains-maps", Error, "", "postmend cannot tell which domains are local, and defers all mail that could be for one of them", judgeLocalTables},
 	{"listener-port", Error, "", "Postfix cannot listen there, and all mail is deferred, or goes to that program", judgePort},
 	{"spool", Error, "postmend can write to the spool folder, which has room for messages", "a message for which it has no room is deferred", judgeSpool},
+	{"networks", Error, "trusted_networks are Postfix's mynetworks", "mail from a client that is not in trusted_networks counts as a stranger's: it gets an SRS sender, and is rejected if it is From: a domain of ours", judgeNetworks},
+	{"relay-clients", Note, "", "to postmend such a client is a stranger: its mail gets an SRS sender, and is rejected if it is From: a domain of ours", judgeRelayClients},
+	{"container", Note, "", "if all clients have the same address, postmend and every other filter judge the wrong one", judgeContainer},
 	{"local-domains-class", Warning, "", "postmend takes the domain for delivered here, but Postfix refuses its mail or sends it elsewhere", judgeLocalClass},
 	{"local-domains", Warning, "all domains of Postfix are in local_domains", "mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }

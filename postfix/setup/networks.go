@@ -32,6 +32,15 @@ func trustedNetworks(o *Options, c *postconf.Config) ([]netip.Prefix, error) {
 	return settle(matches)
 }
 
+// Networks are the clients for which Postfix relays by mynetworks of main.cf; loopback is always among them.
+func Networks(c *postconf.Config) ([]netip.Prefix, error) {
+	networks, err := trustedNetworks(&Options{}, c)
+	if err == nil && networks == nil {
+		networks = loopback()
+	}
+	return networks, err
+}
+
 // match is an entry of an address list: the first that has an address decides.
 type match struct {
 	network  netip.Prefix
@@ -133,10 +142,13 @@ func cidrTable(name string) ([]match, error) {
 	return matches, nil
 }
 
+func loopback() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+}
+
 // settle makes plain networks of a list in which the first match decides.
 func settle(matches []match) ([]netip.Prefix, error) {
-	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	networks := slices.Clone(loopback)
+	networks := loopback()
 	var excluded []netip.Prefix
 	for _, m := range matches {
 		if m.excluded {
@@ -154,7 +166,7 @@ func settle(matches []match) ([]netip.Prefix, error) {
 	switch {
 	case len(networks) > most:
 		return nil, fmt.Errorf("mynetworks comes to %d networks, more than %d; name larger ones with --trusted-networks", len(networks), most)
-	case len(networks) == len(loopback):
+	case len(networks) == len(loopback()):
 		return nil, nil
 	}
 	return networks, nil

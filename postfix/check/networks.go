@@ -1,0 +1,107 @@
+package check
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"postmend/filter"
+	"postmend/postfix/setup"
+)
+
+// judgeNetworks compares the clients for which Postfix relays with those whose mail is our own for postmend.
+func judgeNetworks(h *host) []Fault {
+	if h.Trusted == nil {
+		return nil
+	}
+	networks, err := setup.Networks(h.config)
+	if err != nil {
+		return []Fault{{Severity: Note, What: fmt.Sprintf("trusted_networks are not compared with mynetworks: %v", err)}}
+	}
+	missing := slices.DeleteFunc(slices.Clone(networks), func(n netip.Prefix) bool { return n.Addr() == netip.IPv6Loopback() || covers(h.Trusted, n) })
+	excess := slices.DeleteFunc(slices.Clone(h.Trusted), func(n netip.Prefix) bool { return n.Addr().IsLoopback() || covers(networks, n) })
+	var faults []Fault
+	if len(missing) > 0 {
+		words := texts(missing)
+		if filter.LineOfKey([]byte(h.Text), "trusted_networks") == 0 {
+			words = slices.Concat(texts(h.Trusted), words)
+		}
+		faults = append(faults, Fault{What: "in mynetworks of main.cf, but not in trusted_networks: " + strings.Join(texts(missing), ", "), Edit: h.addTo("trusted_networks", words...)})
+	}
+	if len(excess) > 0 {
+		faults = append(faults, Fault{Severity: Warning, What: "in trusted_networks, but not in mynetworks of main.cf: " + strings.Join(texts(excess), ", ") + "; take it out, or let Postfix relay for it, too",
+			Why: "mail from there counts as this host's own: what is forwarded is signed without asking who sent it"})
+	}
+	return faults
+}
+
+func covers(networks []netip.Prefix, network netip.Prefix) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Bits() <= network.Bits() && n.Contains(network.Addr()) })
+}
+
+func texts(networks []netip.Prefix) []string {
+	var all []string
+	for _, n := range networks {
+		all = append(all, n.String())
+	}
+	return all
+}
+
+// judgeRelayClients finds clients that may relay by other means than mynetworks and a login, of which the filter is not told.
+func judgeRelayClients(h *host) []Fault {
+	var faults []Fault
+	seen := map[string]bool{}
+	for _, s := range h.fronts() {
+		for _, name := range []string{"smtpd_relay_restrictions", "smtpd_recipient_restrictions"} {
+			for _, word := range list(h.value(s, name)) {
+				if strings.HasSuffix(word, "_unauth_destination") || word == "reject" || word == "defer" {
+					break
+				}
+				isOne := slices.Contains([]string{"permit_tls_clientcerts", "permit_tls_all_clientcerts", "check_ccert_access", "check_client_access"}, word)
+				if isOne && !seen[name+word] {
+					seen[name+word] = true
+					faults = append(faults, Fault{What: fmt.Sprintf("%s of %s may let clients relay by %s: name their addresses in trusted_networks, or let them log in", name, s.ID(), word)})
+				}
+			}
+		}
+	}
+	return faults
+}
+
+// judgeContainer tells of engines that put an address of their own in the place of the clients'.
+func judgeContainer(h *host) []Fault {
+	gateway, inside := containerGateway()
+	if !inside || h.Trusted == nil {
+		return nil
+	}
+	const remedy = "publish the port so that client addresses are kept (host networking, userland-proxy off, pasta)"
+	if slices.ContainsFunc(h.Trusted, func(n netip.Prefix) bool { return n.Contains(gateway) }) {
+		return []Fault{{Severity: Warning, What: fmt.Sprintf("trusted_networks holds %s, this container's gateway: if the mail log shows client=...[%s] for mail from outside, %s, and take it out", gateway, gateway, remedy),
+			Why: "a container engine may give all clients the gateway's address: then all mail counts as this host's own, and strangers are signed for"}}
+	}
+	return []Fault{{What: fmt.Sprintf("Postfix runs in a container: if the mail log shows client=...[%s] for mail from outside, %s", gateway, remedy)}}
+}
+
+// containerGateway is the way out of a container; ok is false outside of one.
+func containerGateway() (gateway netip.Addr, ok bool) {
+	_, docker := os.Stat("/.dockerenv")
+	_, podman := os.Stat("/run/.containerenv")
+	if docker != nil && podman != nil {
+		return gateway, false
+	}
+	text, _ := os.ReadFile("/proc/net/route")
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[1] != "00000000" {
+			continue
+		}
+		if octets, err := hex.DecodeString(fields[2]); err == nil && len(octets) == 4 {
+			return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, binary.LittleEndian.Uint32(octets)))), true
+		}
+	}
+	return gateway, false
+}

@@ -1,0 +1,47 @@
+package check
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"postmend/postfix/setup"
+)
+
+// smtpd_relay_restrictions are read up to what ends relaying.
+func TestClientsThatRelayByOtherMeansAreNamed(t *testing.T) {
+	for restrictions, want := range map[string]string{
+		"permit_mynetworks, permit_tls_clientcerts, reject_unauth_destination":            "permit_tls_clientcerts",
+		"check_client_access hash:/x, permit_sasl_authenticated, reject":                  "check_client_access",
+		"permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination":          "",
+		"permit_mynetworks, reject_unauth_destination, check_client_access cidr:/blocked": "",
+	} {
+		faults := judgeRelayClients(hostOf(t, mainLines+"smtpd_relay_restrictions = "+restrictions+"\n", masterLines, Postmend{}))
+		if (len(faults) == 1) != (want != "") || want != "" && !strings.Contains(faults[0].What, want) {
+			t.Errorf("%s: %+v", restrictions, faults)
+		}
+	}
+}
+
+// What mynetworks_style comes to on this machine is Postfix's to say.
+func TestNetworksByStyleAreComparedToo(t *testing.T) {
+	h := hostOf(t, mainLines+"mynetworks_style = subnet\ninet_interfaces = all\n", masterLines, Postmend{})
+	networks, err := setup.Networks(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Trusted = networks
+	if faults := judgeNetworks(h); faults != nil {
+		t.Errorf("the same: %+v", faults)
+	}
+	stranger := netip.MustParsePrefix("198.51.100.0/24")
+	h.Trusted = append(slices.Clone(networks), stranger)
+	if faults := judgeNetworks(h); len(faults) != 1 || faults[0].Severity != Warning || !strings.Contains(faults[0].What, stranger.String()) {
+		t.Errorf("one more: %+v", faults)
+	}
+	h.Trusted = networks[:1]
+	if faults := judgeNetworks(h); (len(faults) == 1) != (len(networks) > 2) {
+		t.Errorf("%d networks, and only loopback trusted: %+v", len(networks), faults)
+	}
+}
