@@ -34,7 +34,7 @@ func TestAuthorDomainsAreThoseThatAReceiverCouldSee(t *testing.T) {
 		"From: group: a@b.example, c@d.example;\n":       {"b.example", "d.example"},
 		"From: Alice <a@b.example\n":                     {"b.example"},
 		"From: boss@example.org <a@b.example>\n":         {"example.org", "b.example"}, // not valid; receivers differ
-		"From: <a@b.example> <boss@example.org>\n":       {"b.example", "example.org"},
+		"From: <a@b.example> <boss@example.org>\n":       {"b.example", "example.org", "b.exampleboss"},
 		"From: a@ example.org\n":                         {"example.org"},
 		"From: a@example.org.\n":                         {"example.org"},
 		"From: a@bücher.example\n":                       {"xn--bcher-kva.example"},

@@ -57,10 +57,10 @@ const maxOddFrom = 8 << 10
 func wideDomains(value string, add func(domain string)) {
 	steps := [...][]func(string) string{
 		{unfolded, closedAtFolds},
-		{asItIs, decodeLeniently},
+		{asItIs, decodeLeniently, decodeApart},
 		{commentsApart, withoutComments, withoutUnescapedComments, withoutFlatComments, withoutTrimmedComments,
 			withoutInnerComments},
-		{asItIs, dropJunk},
+		{asItIs, dropNULs, dropJunk},
 		{asItIs, separateSpaces, separateForeign, dropInvisible, dropForeign},
 	}
 	texts := []string{value}
@@ -77,8 +77,8 @@ func wideDomains(value string, add func(domain string)) {
 		}
 		texts = read
 	}
-	glues := [...]func(string) string{gluedAtDots, gluedAcross("\"\\[])"), gluedAcross("<>\"\\[])"),
-		gluedAcross("\"\\[]) \t"), gluedThroughout}
+	gluedBlanks := gluedAcross("\"\\[]) \t")
+	glues := [...]func(string) string{gluedAtDots, gluedAcross("\"\\[])"), gluedAcross("<>\"\\[])"), gluedBlanks, gluedThroughout}
 	for _, text := range texts {
 		domainsBehindAt(text, add)
 		for _, glue := range glues {
@@ -87,30 +87,38 @@ func wideDomains(value string, add func(domain string)) {
 			}
 		}
 	}
-	for _, text := range [...]string{unfolded(value), dropJunk(unfolded(value)), dropForeign(unfolded(value))} {
+	for _, way := range [...]func(string) string{asItIs, dropJunk, dropForeign} {
+		text := way(unfolded(value))
 		joinedDomains(text, add)
+		joinedDomains(gluedBlanks(text), add)
 	}
 }
 
-// joinedDomains adds the word behind an @ joined with each word that follows a closing quote, bracket or
+// joinedDomains adds a word behind an @ joined with each word that follows a closing quote, bracket or
 // parenthesis later in the same mailbox: whatever stands between is passed over by the one reader or the
 // other.
 func joinedDomains(value string, add func(domain string)) {
-	const enough = 32 // of each
+	const enough = 64 // of each
 	for part := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == ';' }) {
+		starts := "@"
 		for range enough {
-			_, rest, ok := strings.Cut(part, "@")
-			if !ok {
+			at := strings.IndexAny(part, starts)
+			if at < 0 {
 				break
 			}
-			part = strings.TrimLeft(rest, blanks)
+			starts = "@)" // a comment may stand behind the @
+			part = strings.TrimLeft(part[at+1:], blanks)
 			first := part[:domainLen(part)]
 			later := strings.TrimLeft(part[len(first):], blanks)
 			if first == "" || later == "" || strings.IndexByte(`()<>"`, later[0]) < 0 {
 				continue
 			}
+			closers := `)>"`
+			if later[0] == '>' {
+				closers = `)>"<` // another one behind a closed one
+			}
 			for range enough {
-				at := strings.IndexAny(later, `)>"`)
+				at := strings.IndexAny(later, closers)
 				if at < 0 {
 					break
 				}
@@ -141,7 +149,12 @@ func unfolded(value string) string {
 
 // decodeLeniently decodes encoded words, and of base64 what is left without other characters (RFC 2045
 // section 6.8).
-func decodeLeniently(s string) string {
+func decodeLeniently(s string) string { return decodeWith("", s) }
+
+// decodeApart takes each encoded word for a word by itself.
+func decodeApart(s string) string { return decodeWith(",", s) }
+
+func decodeWith(separator, s string) string {
 	var b strings.Builder
 	for {
 		start := strings.Index(s, "=?")
@@ -159,6 +172,9 @@ func decodeLeniently(s string) string {
 			word = "=?" + parts[1] + "?b?" + strings.Map(onlyBase64, parts[3]) + "?="
 		}
 		b.WriteString(word)
+		if n > len("=?") {
+			b.WriteString(separator)
+		}
 		s = s[n:]
 	}
 }
@@ -260,6 +276,8 @@ func withoutInnerComments(s string) string {
 		s = s[end+1:]
 	}
 }
+
+func dropNULs(s string) string { return strings.ReplaceAll(s, "\x00", "") }
 
 // dropJunk leaves out control characters and what is no UTF-8.
 func dropJunk(s string) string {

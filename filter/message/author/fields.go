@@ -24,9 +24,7 @@ func Find(header dkim.Header, tail []byte) (values Fields) {
 			values = append(values, string(field.Value()))
 		}
 		if bytes.IndexByte(field, '\r') >= 0 && field.HasBareCR() {
-			for line := range bytes.SplitSeq(field, []byte("\r")) {
-				values = appendFrom(values, line)
-			}
+			values = appendAfterCRs(values, field)
 		}
 	}
 	return appendLoose(values, header, tail)
@@ -36,11 +34,8 @@ func Find(header dkim.Header, tail []byte) (values Fields) {
 // one before it.
 func appendLoose(values []string, header dkim.Header, tail []byte) []string {
 	var field []byte
-	if len(header) > 0 && header[len(header)-1].Is("From") {
-		field = slices.Clone(header[len(header)-1])
-	}
 	isCRLF := len(header) > 0 && bytes.HasSuffix(header[0], []byte("\r\n"))
-	for len(tail) > 0 {
+	for isFirst := true; len(tail) > 0; isFirst = false {
 		end := bytes.IndexByte(tail, '\n') + 1
 		if end == 0 {
 			end = len(tail)
@@ -49,6 +44,9 @@ func appendLoose(values []string, header dkim.Header, tail []byte) []string {
 		tail = tail[end:]
 		if string(line) == "\n" || isCRLF && string(line) == "\r\n" {
 			break
+		}
+		if n := len(header); isFirst && n > 0 && header[n-1].Is("From") {
+			field = slices.Clone(header[n-1])
 		}
 		if isNewField := len(appendFrom(nil, line)) > 0 || hasFieldName(line); isNewField {
 			values = appendPieces(values, field)
@@ -66,8 +64,23 @@ func appendLoose(values []string, header dkim.Header, tail []byte) []string {
 func appendPieces(values []string, field []byte) []string {
 	values = appendFrom(values, field)
 	if bytes.IndexByte(field, '\r') >= 0 {
-		for line := range bytes.SplitSeq(field, []byte("\r")) {
-			values = appendFrom(values, line)
+		values = appendAfterCRs(values, field)
+	}
+	return values
+}
+
+// appendAfterCRs takes each CR for a line end. What stands behind the first such From: is also read as a whole,
+// since lines that start with a blank continue it.
+func appendAfterCRs(values []string, field []byte) []string {
+	found := len(values)
+	for line := range bytes.SplitAfterSeq(field, []byte("\r")) {
+		values = appendFrom(values, line)
+		if len(values) == found+1 {
+			values = appendFrom(values, field)
+			found = -1
+		}
+		if found >= 0 {
+			field = field[len(line):]
 		}
 	}
 	return values
