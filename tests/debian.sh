@@ -98,8 +98,11 @@ inside() {
 	lend "$PACKAGES" /var/cache/apt/archives rw
 
 	cp -L /etc/resolv.conf "$ROOT/etc/resolv.conf"
-	clean_chroot ${http_proxy+"http_proxy=$http_proxy"} sh tests/peers.sh
-	rm "$ROOT/etc/resolv.conf"
+	trusted=/etc/ssl/certs/ca-certificates.crt # a proxy of this machine's may have a certificate that only it knows
+	cp "$trusted" "$ROOT/run/trusted.crt"
+	clean_chroot NODE_EXTRA_CA_CERTS=/run/trusted.crt ${http_proxy+"http_proxy=$http_proxy"} \
+		${https_proxy+"https_proxy=$https_proxy"} sh tests/peers.sh
+	rm "$ROOT/etc/resolv.conf" "$ROOT/run/trusted.crt"
 	clean_chroot sh -c '. /etc/os-release && echo "$PRETTY_NAME, Postfix $(/usr/sbin/postconf -d -h mail_version)"'
 	ROOT=$ROOT unshare --net sh "$0" --offline "$@"
 }
