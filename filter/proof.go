@@ -91,7 +91,7 @@ func (f *Filter) trustedResults(m *message.Message) *authn.AuthRes {
 			if !field.Is("Authentication-Results") {
 				continue
 			}
-			if parsed, err := authn.ParseStrict(field.Value()); err == nil && parsed.IsOf(id) {
+			if parsed, err := authn.Parse(field.Value()); err == nil && parsed.IsOf(id) {
 				trusted = trusted.Above(parsed)
 			}
 		}

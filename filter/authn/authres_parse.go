@@ -2,6 +2,7 @@ package authn
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"postmend/filter/domain"
@@ -9,156 +10,100 @@ import (
 
 const (
 	maxField   = 64 << 10 // octets of a field that is read
-	maxResults = 100      // results that are read; more are passed over
-	maxProps   = 50       // properties of a result that are read
+	maxResults = 100      // results of a field that is read
+	maxProps   = 50       // properties of a result that is read
 )
 
 var (
-	errTooLong = errors.New("the field is too long for Authentication-Results")
-	errNoID    = errors.New("the field has no authserv-id")
+	errTooLong    = errors.New("the field is too long for Authentication-Results")
+	errNotStrict  = errors.New("the field does not follow RFC 8601")
+	errNewVersion = errors.New("the field has a version that is not known")
 )
 
-// Parse reads the value of an Authentication-Results field, raw, with its folds, or that of an ARC-Authentication-Results field after its
-// instance. It goes on where others deviate from RFC 8601: a result that cannot be read is left out, and a value ends at the next blank,
-// comment or semicolon. The error is for a field that says nothing: without authserv-id, or longer than 64 KiB.
+// Parse reads the value of an Authentication-Results field that is to be believed, raw, with its folds: by the grammar
+// of RFC 8601 section 2.2, so that there is one way to read it. A field that deviates anywhere is an error as a whole.
+//
+// What filters in wide use write beside that grammar is accepted where it can mean only one thing: properties without a
+// type (Microsoft's action=none), a reason among the properties, a final semicolon, and in a value without quotes all
+// that cannot end it (Ab/c=). Quoted pairs are not accepted in the authserv-id: no filter writes them, and one that
+// removes forged fields may not see through them.
+//
+// A method whose results contradict each other proves nothing, see withoutContradictions.
 func Parse(value []byte) (*AuthRes, error) {
 	if len(value) > maxField {
 		return nil, errTooLong
 	}
-	s := &scanner{rest: string(value)}
-	id := s.value()
-	if id == "" {
-		return nil, errNoID
+	s := &strictScanner{}
+	if s.rest = unfolded(value); s.rest == "" {
+		return nil, errNotStrict
 	}
-	a := &AuthRes{ID: strings.ToLower(id)}
-	s.skip()
+	s.cfws()
+	a := &AuthRes{ID: strings.ToLower(s.id())}
+	hasGap := s.cfws()
 	if s.rest != "" && s.rest[0] != ';' {
-		a.Version = s.value()
+		if a.Version = s.run(isDigit); a.Version == "" || !hasGap {
+			return nil, errNotStrict
+		}
+		if a.Version != "1" {
+			return nil, errNewVersion
+		}
+		s.cfws()
 	}
-	for s.nextResult() && len(a.Results) < maxResults {
+	for s.rest != "" && !s.failed {
+		if len(a.Results) >= maxResults || !s.take(';') {
+			return nil, errNotStrict
+		}
 		if r, ok := s.result(); ok {
 			a.Results = append(a.Results, r)
 		}
 	}
+	if s.failed || a.ID == "" {
+		return nil, errNotStrict
+	}
+	a.Results = withoutContradictions(a.Results)
 	return a, nil
 }
 
-// ClaimsToBe tells whether an Authentication-Results field, given its raw value, would be taken for one of authservID. Such a field
-// that arrives from outside is forged and has to go (RFC 8601 section 5). One that is too broken to say, or has what cannot be in such a name, counts if the name is in it.
-func ClaimsToBe(value []byte, authservID string) bool {
-	text := string(value) // all of it: a long comment is not to hide the name
-	want := comparableID(authservID)
-	s := &scanner{rest: text}
-	if id := s.value(); isToken(id) && !s.broken {
-		return comparableID(id) == want
+// IsOf tells whether a field that was read strictly is of authservID: in any case of letters, and otherwise exactly. A name in U-labels stands
+// for its A-labels.
+func (a *AuthRes) IsOf(authservID string) bool {
+	if strings.ContainsFunc(authservID, func(r rune) bool { return r >= 0x80 }) {
+		authservID = domain.Name(authservID)
 	}
-	return want != "" && strings.Contains(strings.ToLower(text), want)
+	return authservID != "" && a.ID == strings.ToLower(authservID)
 }
 
-// comparableID is the form in which authserv-ids are compared; they are domain names as a rule, but need not be.
-func comparableID(id string) string {
-	if domain := domain.Name(id); domain != "" {
-		return domain
+// unfolded joins the lines of a value; it is "" if there are other control characters than those of its folds.
+func unfolded(value []byte) string {
+	text := strings.TrimSuffix(strings.ReplaceAll(string(value), "\r\n", "\n"), "\n")
+	text = strings.NewReplacer("\n ", " ", "\n\t", "\t").Replace(text)
+	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		return ""
 	}
-	return strings.ToLower(id)
+	return text
 }
 
-// scanner reads a field from left to right; each octet is looked at once.
-type scanner struct {
+// strictScanner reads a value from left to right, without its folds.
+type strictScanner struct {
 	rest   string
-	broken bool // a comment or quoted string has no end
+	failed bool
 }
 
-// skip passes over blanks, folds and comments (RFC 5322 section 3.2.2).
-func (s *scanner) skip() {
-	for s.rest != "" {
-		switch s.rest[0] {
-		case ' ', '\t', '\r', '\n':
-			s.rest = s.rest[1:]
-		case '(':
-			s.comment()
-		default:
-			return
+// cfws passes over blanks and comments, and tells whether there are any.
+func (s *strictScanner) cfws() bool {
+	before := len(s.rest)
+	for {
+		s.rest = strings.TrimLeft(s.rest, " \t")
+		if s.rest == "" || s.rest[0] != '(' {
+			return len(s.rest) < before
 		}
+		inner := scanner{rest: s.rest}
+		inner.comment()
+		s.rest, s.failed = inner.rest, s.failed || inner.broken
 	}
 }
 
-// comment passes over a comment, with those in it. It counts them instead of calling itself.
-func (s *scanner) comment() {
-	depth := 0
-	for i := 0; i < len(s.rest); i++ {
-		switch s.rest[i] {
-		case '\\':
-			i++
-		case '(':
-			depth++
-		case ')':
-			if depth--; depth == 0 {
-				s.rest = s.rest[i+1:]
-				return
-			}
-		}
-	}
-	s.rest, s.broken = "", true
-}
-
-// value reads a token, a quoted string, or several of these without anything in between, as in "a b"@example.org.
-func (s *scanner) value() string {
-	s.skip()
-	var b strings.Builder
-	for s.rest != "" {
-		if s.rest[0] == '"' {
-			s.quoted(&b)
-			continue
-		}
-		end := strings.IndexAny(s.rest, " \t\r\n;(\"")
-		if end < 0 {
-			end = len(s.rest)
-		}
-		if end == 0 {
-			break
-		}
-		b.WriteString(strings.ReplaceAll(s.rest[:end], "\x00", ""))
-		s.rest = s.rest[end:]
-	}
-	return b.String()
-}
-
-// quoted unquotes a quoted string; folds and NUL in it are dropped.
-func (s *scanner) quoted(b *strings.Builder) {
-	for i := 1; i < len(s.rest); i++ {
-		c := s.rest[i]
-		switch c {
-		case '"':
-			s.rest = s.rest[i+1:]
-			return
-		case '\\':
-			if i++; i < len(s.rest) {
-				c = s.rest[i]
-			}
-		}
-		if c != '\r' && c != '\n' && c != 0 {
-			b.WriteByte(c)
-		}
-	}
-	s.rest, s.broken = "", true
-}
-
-// word reads letters, digits, hyphens and underscores, in lower case.
-func (s *scanner) word() string {
-	s.skip()
-	end := 0
-	for end < len(s.rest) && (isAlnum(rune(s.rest[end])) || s.rest[end] == '-' || s.rest[end] == '_') {
-		end++
-	}
-	word := strings.ToLower(s.rest[:end])
-	s.rest = s.rest[end:]
-	return word
-}
-
-// take passes over a character if it is next.
-func (s *scanner) take(c byte) bool {
-	s.skip()
+func (s *strictScanner) take(c byte) bool {
 	if s.rest == "" || s.rest[0] != c {
 		return false
 	}
@@ -166,46 +111,164 @@ func (s *scanner) take(c byte) bool {
 	return true
 }
 
-// nextResult goes on to what follows the next semicolon.
-func (s *scanner) nextResult() bool {
-	for s.rest != "" {
-		if s.take(';') {
-			return true
-		}
-		if s.value() == "" && s.rest != "" && s.rest[0] != ';' {
-			s.rest = s.rest[1:]
-		}
+// must is take for what has to be there, with blanks and comments around it.
+func (s *strictScanner) must(c byte) {
+	s.cfws()
+	if !s.take(c) {
+		s.failed = true
 	}
-	return false
+	s.cfws()
 }
 
-// result reads method/version = result, a reason, and properties; what else there is of the form name=value is passed over. A field's "none" is no result.
-func (s *scanner) result() (r Result, ok bool) {
-	r.Method = s.word()
-	if s.take('/') {
-		s.word()
+// run reads the octets that are of a kind.
+func (s *strictScanner) run(is func(c byte) bool) string {
+	end := 0
+	for end < len(s.rest) && is(s.rest[end]) {
+		end++
 	}
-	if r.Method == "" || !s.take('=') {
+	run := s.rest[:end]
+	s.rest = s.rest[end:]
+	return run
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isKeyword(c byte) bool { return isAlnum(rune(c)) || c == '-' || c == '_' }
+
+// isTokenOctet is RFC 2045 section 5.1.
+func isTokenOctet(c byte) bool {
+	return c > ' ' && c < 0x7f && strings.IndexByte(`()<>@,;:\"/[]?=`, c) < 0
+}
+
+// isBare is true for what cannot be the end of a value without quotes.
+func isBare(c byte) bool { return c > ' ' && strings.IndexByte(`()";\`, c) < 0 }
+
+// keyword reads a name, in lower case; there has to be one.
+func (s *strictScanner) keyword() string {
+	word := strings.ToLower(s.run(isKeyword))
+	s.failed = s.failed || word == ""
+	return word
+}
+
+// id reads a token or a quoted string. What follows has to be apart from it.
+func (s *strictScanner) id() string {
+	id := s.run(isTokenOctet)
+	if id == "" {
+		before := s.rest
+		id = s.quoted()
+		s.failed = s.failed || strings.ContainsFunc(before[:len(before)-len(s.rest)], func(r rune) bool { return r == '\\' || r >= 0x80 })
+	}
+	s.failed = s.failed || s.rest != "" && strings.IndexByte(" \t(;", s.rest[0]) < 0
+	return id
+}
+
+// quoted reads a quoted string.
+func (s *strictScanner) quoted() string {
+	inner := scanner{rest: s.rest}
+	if !s.take('"') {
+		s.failed = true
+		return ""
+	}
+	var b strings.Builder
+	inner.quoted(&b)
+	s.rest, s.failed = inner.rest, s.failed || inner.broken
+	return b.String()
+}
+
+// value reads what stands behind the = of a property: a quoted string, which a domain may follow as in "a b"@example.org, or all up to a
+// blank, a comment or a semicolon. It may be empty.
+func (s *strictScanner) value() string {
+	text := ""
+	if strings.HasPrefix(s.rest, `"`) {
+		if text = s.quoted(); strings.HasPrefix(s.rest, "@") {
+			text += s.run(isBare)
+		}
+	} else {
+		text = s.run(isBare)
+	}
+	s.failed = s.failed || s.rest != "" && strings.IndexByte(" \t(;", s.rest[0]) < 0
+	return text
+}
+
+// result reads what stands behind a semicolon. It is not ok if there is nothing, or "none" alone.
+func (s *strictScanner) result() (r Result, ok bool) {
+	if s.cfws(); s.rest == "" || s.rest[0] == ';' {
 		return r, false
 	}
-	r.Status = Status(s.word())
-	for len(r.Props) < maxProps {
-		name := s.word()
-		switch {
-		case name != "" && s.take('='): // Microsoft has an action= here
-			if value := s.value(); name == "reason" {
-				r.Reason = value
+	r.Method = s.keyword()
+	s.cfws()
+	if r.Method == "none" && s.rest == "" {
+		return r, false
+	}
+	if s.take('/') {
+		s.cfws()
+		s.failed = s.failed || s.run(isDigit) != "1"
+	}
+	s.must('=')
+	r.Status = Status(s.keyword())
+	for !s.failed {
+		hasGap := s.cfws()
+		if s.rest == "" || s.rest[0] == ';' {
+			break
+		}
+		s.failed = s.failed || !hasGap
+		s.property(&r)
+	}
+	return r, true
+}
+
+// property reads type.name=value, or name=value without a type, which counts only if it is a reason.
+func (s *strictScanner) property(r *Result) {
+	p := Prop{Type: s.keyword()}
+	s.cfws()
+	hasType := s.take('.')
+	if hasType {
+		s.cfws()
+		p.Name = s.keyword()
+	}
+	s.must('=')
+	p.Value = s.value()
+	switch {
+	case hasType && (len(r.Props) >= maxProps || slices.ContainsFunc(r.Props, func(o Prop) bool { return o.Type == p.Type && o.Name == p.Name })):
+		s.failed = true
+	case hasType:
+		r.Props = append(r.Props, p)
+	case p.Type == "reason":
+		r.Reason = p.Value
+	}
+}
+
+// withoutContradictions makes permerror of all results of SPF for one identity, of DMARC or of ARC, if they are not the same: a message
+// has one sender, one author and one chain. Signatures are many, and each has its result; only if the same one is told to be two
+// things, it is neither.
+func withoutContradictions(results []Result) []Result {
+	about := make([]string, len(results))
+	said := map[string]string{}
+	contradicted := map[string]bool{}
+	for i, r := range results {
+		says := string(r.Status)
+		switch r.Method {
+		case "spf":
+			spf := trustedSPF(r)
+			about[i], says = "spf "+spf.Identity, says+" "+spf.Domain
+		case "dmarc":
+			about[i], says = "dmarc", says+" "+domain.Name(r.Prop("header.from"))
+		case "arc":
+			about[i] = "arc"
+		case "dkim":
+			if r.Prop("header.b") != "" {
+				about[i] = strings.Join([]string{"dkim", r.Prop("header.d"), r.Prop("header.i"), r.Prop("header.s"), r.Prop("header.a"), r.Prop("header.b")}, " ")
 			}
-		case name != "" && s.take('.'):
-			p := Prop{Type: name, Name: s.word()}
-			if p.Name == "" || !s.take('=') {
-				return r, r.Status != ""
-			}
-			p.Value = s.value()
-			r.Props = append(r.Props, p)
-		default:
-			return r, r.Status != ""
+		}
+		if before, ok := said[about[i]]; ok && before != says {
+			contradicted[about[i]] = true
+		}
+		said[about[i]] = says
+	}
+	for i := range results {
+		if about[i] != "" && contradicted[about[i]] {
+			results[i].Status = PermError
 		}
 	}
-	return r, r.Status != ""
+	return results
 }
