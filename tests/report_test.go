@@ -94,7 +94,46 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 		"_dmarc.failed.example TXT v=DMARC1; p=reject\nfailed.example TXT v=spf1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\n"))
 	own := f.syslog()
 
-	submit := func(from, xclient string, to ...string) string {
+	f.submitForReport()
+	grey := f.WaitLog(0, `(\w+): to=<grey@mail.example.com>.* relay=127.* status=deferred`)[1]
+	f.WaitLog(0, `to=<busy@mail.example.com>.* relay=127.* status=deferred`)
+	f.Retry(grey)
+	f.WaitLog(0, grey+`: removed`)
+	f.waitQueue(1)
+
+	log := f.withOwnLines(own)
+	path := filepath.Join(f.Dir, "mail.log")
+	f.check(os.WriteFile(path, log, 0o644))
+	if keep := os.Getenv("POSTMEND_KEEP_LOG"); keep != "" {
+		f.check(os.WriteFile(keep, log, 0o644))
+	}
+	files := map[string]string{}
+	args := []string{"--json", "--top", "100"}
+	for _, flag := range []string{"html", "prometheus", "strict-domains"} {
+		files[flag] = filepath.Join(f.Dir, flag)
+		args = append(args, "--"+flag, files[flag])
+	}
+	var got reportData
+	f.check(json.Unmarshal(f.report(append(args, path)...), &got))
+
+	wantCounts(t, got)
+	if n := strings.Count(string(log), "/pipe["); got.Filter.Runs == 0 || got.Filter.Runs > n || got.Filter.Median <= 0 || got.Program.Runs == 0 {
+		t.Errorf("filter %+v, postmend %+v, %d lines of pipe(8)", got.Filter, got.Program, n)
+	}
+
+	f.checkStrictDomains(files["strict-domains"], path)
+	f.checkMetrics(files["prometheus"])
+	f.checkPage(files["html"])
+	text := string(f.report(path))
+	if strings.ContainsRune(text, '\x1b') || !strings.Contains(text, "forwarded") || !strings.Contains(text, "computer says no") {
+		t.Errorf("the report for people:\n%s", text)
+	}
+}
+
+// submitForReport sends one message or more of each kind.
+func (f *forwarder) submitForReport() {
+	f.t.Helper()
+	submit := func(from, xclient string, to ...string) {
 		author := from
 		switch {
 		case from == "" || strings.HasPrefix(from, "SRS"):
@@ -102,7 +141,7 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 		case from == "mallory@attacker.example":
 			author = "boss@example.org" // refused by postmend itself
 		}
-		return mta.Submit(t, f.smtp, mta.Mail{From: from, To: to, XClient: xclient,
+		mta.Submit(f.t, f.smtp, mta.Mail{From: from, To: to, XClient: xclient,
 			Content: []byte("From: " + author + "\nSubject: test\n\nHello.\n")})
 	}
 	at := func(local string) string { return local + "@example.org" }
@@ -129,27 +168,11 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	submit(`"a> status=sent ("@quoted.example`, stranger, at("spam"))
 	submit("grace@sender.example", stranger, at("grey"))
 	submit("grace@sender.example", stranger, at("busy"))
-	grey := f.WaitLog(0, `(\w+): to=<grey@mail.example.com>.* relay=127.* status=deferred`)[1]
-	f.WaitLog(0, `to=<busy@mail.example.com>.* relay=127.* status=deferred`)
-	f.Retry(grey)
-	f.WaitLog(0, grey+`: removed`)
-	f.waitQueue(1)
+}
 
-	log := f.withOwnLines(own)
-	path := filepath.Join(f.Dir, "mail.log")
-	f.check(os.WriteFile(path, log, 0o644))
-	if keep := os.Getenv("POSTMEND_KEEP_LOG"); keep != "" {
-		f.check(os.WriteFile(keep, log, 0o644))
-	}
-	files := map[string]string{}
-	args := []string{"--json", "--top", "100"}
-	for _, flag := range []string{"html", "prometheus", "strict-domains"} {
-		files[flag] = filepath.Join(f.Dir, flag)
-		args = append(args, "--"+flag, files[flag])
-	}
-	var got reportData
-	f.check(json.Unmarshal(f.report(append(args, path)...), &got))
-
+// wantCounts checks what is counted of the messages of submitForReport.
+func wantCounts(t *testing.T, got reportData) {
+	t.Helper()
 	for kind, want := range map[string]counts{
 		"forwarded": {Delivered: 4, Deferred: 1, Refused: 17, PutOff: 2},
 		"local":     {Delivered: 2},
@@ -164,31 +187,24 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 		t.Errorf("%+v", got.Log)
 	}
 	wantRows(t, "sender domains", got.Domains,
-		"<> 1 0 1 mailbox=1", "attacker.example 0 0 1 own=1", "failed.example 0 0 1 dmarc=1", "kept.example 0 0 2 dmarc=2", "munged.example 0 0 1 dmarc=1",
-		"origin.example 0 0 1 mailbox=1", "other.example 0 0 4 full=1 other=1 ptr-tls=1 reputation=1", "quoted.example 0 0 1 content=1",
+		"<> 1 0 1 mailbox=1", "attacker.example 0 0 1 own=1", "failed.example 0 0 1 dmarc=1",
+		"kept.example 0 0 2 dmarc=2", "munged.example 0 0 1 dmarc=1", "origin.example 0 0 1 mailbox=1",
+		"other.example 0 0 4 full=1 other=1 ptr-tls=1 reputation=1", "quoted.example 0 0 1 content=1",
 		"sender.example 3 1 2 content=1 mailbox=1 server=1", "silent.example 0 0 3 dkim=1 spf=1 unauthenticated=1")
-	wantRows(t, "receivers", got.Receivers, "example.com 1 1 16 content=2 dkim=1 dmarc=4 full=1 mailbox=3 other=1 ptr-tls=1 reputation=1 server=1 spf=1 unauthenticated=1",
-		"example.net 3 0 0", "this host 0 0 1 own=1")
-	wantRows(t, "aliases", got.Aliases, "blocked@example.org 0 0 1 reputation=1", "busy@example.org 0 1 0 server=1", "dkim@example.org 0 0 1 dkim=1",
-		"full@example.org 0 0 1 full=1", "gmail-dmarc@example.org 0 0 3 dmarc=3", "grey@example.org 1 0 0", "microsoft-dmarc@example.org 0 0 1 dmarc=1",
-		"neither@example.org 0 0 1 unauthenticated=1", "nobody@example.org 0 0 3 mailbox=3", "odd@example.org 0 0 1 other=1", "ok@example.org 3 0 1 own=1",
+	wantRows(t, "receivers", got.Receivers, "example.net 3 0 0", "this host 0 0 1 own=1",
+		"example.com 1 1 16 content=2 dkim=1 dmarc=4 full=1 mailbox=3 other=1 ptr-tls=1 reputation=1 server=1 spf=1 "+
+			"unauthenticated=1")
+	wantRows(t, "aliases", got.Aliases,
+		"blocked@example.org 0 0 1 reputation=1", "busy@example.org 0 1 0 server=1", "dkim@example.org 0 0 1 dkim=1",
+		"full@example.org 0 0 1 full=1", "gmail-dmarc@example.org 0 0 3 dmarc=3", "grey@example.org 1 0 0",
+		"microsoft-dmarc@example.org 0 0 1 dmarc=1", "neither@example.org 0 0 1 unauthenticated=1",
+		"nobody@example.org 0 0 3 mailbox=3", "odd@example.org 0 0 1 other=1", "ok@example.org 3 0 1 own=1",
 		"ptr@example.org 0 0 1 ptr-tls=1", "spam@example.org 0 0 2 content=2", "spf@example.org 0 0 1 spf=1")
 	wantAdvice(t, got, "kept.example", `From: was not rewritten (munge_from is "never")`)
 	wantAdvice(t, got, "munged.example", "From: was rewritten to an address in example.org")
 	wantAdvice(t, got, "failed.example", "had failed DMARC when they arrived")
 	wantAdvice(t, got, "silent.example", "sender in srs.example.org, whose SPF record")
 	wantAdvice(t, got, "silent.example", "signed as example.org/rsa")
-	if n := strings.Count(string(log), "/pipe["); got.Filter.Runs == 0 || got.Filter.Runs > n || got.Filter.Median <= 0 || got.Program.Runs == 0 {
-		t.Errorf("filter %+v, postmend %+v, %d lines of pipe(8)", got.Filter, got.Program, n)
-	}
-
-	f.checkStrictDomains(files["strict-domains"], path)
-	f.checkMetrics(files["prometheus"])
-	f.checkPage(files["html"])
-	text := string(f.report(path))
-	if strings.ContainsRune(text, '\x1b') || !strings.Contains(text, "forwarded") || !strings.Contains(text, "computer says no") {
-		t.Errorf("the report for people:\n%s", text)
-	}
 }
 
 func wantAdvice(t *testing.T, got reportData, domain, want string) {

@@ -110,79 +110,98 @@ func TestThePageShowsWhatALogSaysAsText(t *testing.T) {
 	}
 }
 
-// TestFollowTellsOfRefusalsOverRotationAndTruncation: what stood in the log before is not told; then each
-// refusal is, once.
-func TestFollowTellsOfRefusalsOverRotationAndTruncation(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "mail.log")
-	write := func(text string, flag int) {
-		t.Helper()
-		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|flag, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		if _, err := file.WriteString(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	message := func(id string) string { return strings.ReplaceAll(refusedLog, "4F1A2B3C4D", id) }
-	write(message("AAAAAAAAA1"), os.O_APPEND)
+// followed is a log that report follows.
+type followed struct {
+	t     *testing.T
+	path  string
+	told  *io.PipeReader
+	lines chan string
+	ended chan int
+}
 
+// follow starts report on a log, and returns when it has read what is there.
+func follow(t *testing.T, log string) *followed {
+	t.Helper()
+	f := &followed{t: t, path: filepath.Join(t.TempDir(), "mail.log"), lines: make(chan string), ended: make(chan int, 1)}
+	f.write(log, os.O_APPEND)
 	metrics := filepath.Join(t.TempDir(), "postmend.prom")
 	told, w := io.Pipe()
-	ended := make(chan int, 1)
+	f.told = told
 	go func() {
 		var errs bytes.Buffer
-		ended <- run([]string{"report", "--follow", "--prometheus", metrics, path}, strings.NewReader(""), w, &errs)
+		f.ended <- run([]string{"report", "--follow", "--prometheus", metrics, f.path}, strings.NewReader(""), w, &errs)
 	}()
-	lines := make(chan string)
 	go func() {
 		buffer := make([]byte, 64<<10)
 		for {
 			n, err := told.Read(buffer)
 			if err != nil {
-				close(lines)
+				close(f.lines)
 				return
 			}
-			lines <- string(buffer[:n])
+			f.lines <- string(buffer[:n])
 		}
 	}()
-	expect := func(id string) {
-		t.Helper()
-		select {
-		case line := <-lines:
-			if !strings.Contains(line, id+": DMARC policy: from <alice@sender.example> to <bob@b.example> by <info@example.org> at b.example: host") || strings.Count(line, "\n") != 1 {
-				t.Errorf("told %q, want the refusal of %s", line, id)
-			}
-		case <-time.After(time.Minute):
-			t.Fatalf("nothing was told of %s", id)
-		}
-	}
-	for started := time.Now(); ; { // the counters are written when all that was there has been read
+	patience := time.After(time.Minute)
+	for tick := time.NewTicker(5 * time.Millisecond); ; { // the counters are written when all has been read
 		if _, err := os.Stat(metrics); err == nil {
-			break
+			return f
 		}
-		if time.Since(started) > time.Minute {
+		select {
+		case <-tick.C:
+		case <-patience:
 			t.Fatal("no counters were written")
 		}
 	}
+}
+
+func (f *followed) write(text string, flag int) {
+	f.t.Helper()
+	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|flag, 0o600)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteString(text); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// expect waits for the line about a message.
+func (f *followed) expect(id string) {
+	f.t.Helper()
+	want := id + ": DMARC policy: from <alice@sender.example> to <bob@b.example> by <info@example.org> at b.example: host"
+	select {
+	case line := <-f.lines:
+		if !strings.Contains(line, want) || strings.Count(line, "\n") != 1 {
+			f.t.Errorf("told %q, want the refusal of %s", line, id)
+		}
+	case <-time.After(time.Minute):
+		f.t.Fatalf("nothing was told of %s", id)
+	}
+}
+
+// TestFollowTellsOfRefusalsOverRotationAndTruncation: what stood in the log before is not told; then each refusal is, once.
+func TestFollowTellsOfRefusalsOverRotationAndTruncation(t *testing.T) {
+	message := func(id string) string { return strings.ReplaceAll(refusedLog, "4F1A2B3C4D", id) }
+	f := follow(t, message("AAAAAAAAA1"))
 	whole := message("CCCCCCCCC1")
-	write(whole[:300], os.O_APPEND)
-	write(whole[300:], os.O_APPEND)
-	expect("CCCCCCCCC1")
-	if err := os.Rename(path, path+".1"); err != nil {
+	f.write(whole[:300], os.O_APPEND)
+	f.write(whole[300:], os.O_APPEND)
+	f.expect("CCCCCCCCC1")
+	if err := os.Rename(f.path, f.path+".1"); err != nil {
 		t.Fatal(err)
 	}
-	write(message("DDDDDDDDD1"), os.O_EXCL)
-	expect("DDDDDDDDD1")
-	write(strings.Repeat("filler\n", 1000)+message("DDDDDDDDD2"), os.O_APPEND)
-	expect("DDDDDDDDD2")
-	write(message("EEEEEEEEE1"), os.O_TRUNC)
-	expect("EEEEEEEEE1")
-	told.Close() // nobody reads on: the next refusal ends it
-	write(message("FFFFFFFFF1"), os.O_APPEND)
+	f.write(message("DDDDDDDDD1"), os.O_EXCL)
+	f.expect("DDDDDDDDD1")
+	f.write(strings.Repeat("filler\n", 1000)+message("DDDDDDDDD2"), os.O_APPEND)
+	f.expect("DDDDDDDDD2")
+	f.write(message("EEEEEEEEE1"), os.O_TRUNC)
+	f.expect("EEEEEEEEE1")
+	f.told.Close() // nobody reads on: the next refusal ends it
+	f.write(message("FFFFFFFFF1"), os.O_APPEND)
 	select {
-	case <-ended:
+	case <-f.ended:
 	case <-time.After(time.Minute):
 		t.Error("it goes on although nobody reads")
 	}
