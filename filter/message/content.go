@@ -145,7 +145,7 @@ var (
 	// ErrEmpty says that there is no message.
 	ErrEmpty = errors.New("empty message on standard input")
 	// ErrOversized says that a header is too long to be read, see Message.Oversized.
-	ErrOversized = errors.New("header of more than 1 MiB, 100,000 fields or 64 KiB of From:")
+	ErrOversized = errors.New("header of more than 1 MiB or 100,000 fields, or From: of more than 64 KiB")
 )
 
 // Sign copies a message from r to w with a DKIM-Signature field of each key on top. All of r is read before w

@@ -1,12 +1,9 @@
 package check
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
-
-	"github.com/BurntSushi/toml"
 
 	"postmend/filter"
 )
@@ -48,17 +45,6 @@ func (p *Postmend) addTo(key string, words ...string) *Edit {
 		edit.Value = "[" + edit.Value + "]"
 	}
 	return edit
-}
-
-// lineOf is the line that an error about a configuration is about; 0 if it does not tell.
-func lineOf(err error) int {
-	if unknown, ok := errors.AsType[*filter.UnknownKeyError](err); ok {
-		return unknown.Line
-	}
-	if syntax, ok := errors.AsType[toml.ParseError](err); ok {
-		return syntax.Position.Line
-	}
-	return 0
 }
 
 // meantKey is the key that was meant by one that is not defined: the only one of its section at a distance of at most two letters; "" if there

@@ -192,14 +192,14 @@ func (proof *Proof) After(ctx context.Context) error {
 	}
 }
 
-var errHangs = errors.New("Postfix does not answer")
+var errHangs = errors.New("no answer from Postfix")
 
 func (proof *Proof) once(ctx context.Context) error {
 	if !proof.plan.config.IsRunning() {
 		if proof.Missing == "Postfix does not run" {
 			return nil
 		}
-		return errors.New("Postfix does not run any more")
+		return errors.New("no running Postfix any more")
 	}
 	if err := proof.lookUp(ctx); err != nil || proof.server == "" {
 		return err
