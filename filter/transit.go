@@ -15,22 +15,26 @@ import (
 	"postmend/filter/domain"
 )
 
-// transit is what SPF says if this host sends a message on with the sender it came with: a Pass is one that the message arrived without.
+// transit is what SPF says if this host sends a message on with the sender it came with: a Pass is one that
+// the message arrived without.
 type transit struct {
-	// status is Pass if a receiver could let it pass, TempError if that is not known, anything else if it does not. "" is a question that was
-	// not asked.
+	// status is Pass if a receiver could let it pass, TempError if that is not known, anything else if it
+	// does not. "" is a question that was not asked.
 	status authn.Status
 	// unknown is set with TempError: how the message is deferred while waiting can help.
 	unknown *Failure
-	// ours is set if it is the addresses of this host that are not known: the fault is on our side, and refuses no mail.
+	// ours is set if it is the addresses of this host that are not known: the fault is on our side, and
+	// refuses no mail.
 	ours bool
 }
 
-// wantTransit is the refusal of a plan that depends on transit before it was asked. It never leaves the package.
+// wantTransit is the refusal of a plan that depends on transit before it was asked. It never leaves the
+// package.
 var wantTransit = &Failure{Kind: Temporary, Reason: "SPF of this host was not asked"}
 
-// askTransit asks SPF about this host and a sender. It has time of its own, as much as all other look-ups together: a name that never answers,
-// which whoever forges can choose, must not use it up. Asked after them, and only if the plan turns on it, it costs ordinary mail nothing.
+// askTransit asks SPF about this host and a sender. It has time of its own, as much as all other look-ups
+// together: a name that never answers, which whoever forges can choose, must not use it up. Asked after
+// them, and only if the plan turns on it, it costs ordinary mail nothing.
 func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sender string) transit {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
@@ -44,12 +48,15 @@ func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sende
 		case authn.Pass:
 			return transit{status: authn.Pass}
 		case authn.TempError:
-			found = transit{status: authn.TempError, unknown: dnsTrouble("SPF of " + result.Domain + " for this host")}
+			silent := dnsTrouble("SPF of " + result.Domain + " for this host")
+			found = transit{status: authn.TempError, unknown: silent}
 		}
 	}
 	if lacking != nil {
-		for _, everywhere := range [...]string{"0.0.0.0/0", "::/0"} { // what no host may send for, this one may not
-			if status := ask(netip.MustParsePrefix(everywhere)).Status; status == authn.Pass || status == authn.TempError {
+		// What no host at all may send for, this one may not.
+		for _, everywhere := range [...]string{"0.0.0.0/0", "::/0"} {
+			status := ask(netip.MustParsePrefix(everywhere)).Status
+			if status == authn.Pass || status == authn.TempError {
 				return transit{status: authn.TempError, unknown: homeless(lacking), ours: true}
 			}
 		}
@@ -62,8 +69,11 @@ func homeless(err error) *Failure {
 	if _, isDNS := errors.AsType[*net.DNSError](err); isDNS {
 		return dnsTrouble("addresses of this host: " + err.Error())
 	}
-	return &Failure{Kind: Configuration, Reason: "the addresses that mail leaves from are not known, see the mail log",
-		Err: fmt.Errorf("%w: set outbound_addresses", err)}
+	return &Failure{
+		Kind:   Configuration,
+		Reason: "the addresses that mail leaves from are not known, see the mail log",
+		Err:    fmt.Errorf("%w: set outbound_addresses", err),
+	}
 }
 
 // outbound is where mail leaves from, as other hosts see it.
@@ -88,7 +98,7 @@ func parseOutbound(entries []string, hostname string) (o outbound, err error) {
 		}
 		name, err := domain.Parse(entry)
 		if err != nil || strings.Trim(entry, "0123456789./:") == "" {
-			return o, fmt.Errorf("outbound_addresses: %q is neither an address, nor a prefix, nor a host name", entry)
+			return o, fmt.Errorf("outbound_addresses: %q is not an address, prefix or host name", entry)
 		}
 		o.names = append(o.names, name)
 	}
@@ -98,7 +108,8 @@ func parseOutbound(entries []string, hostname string) (o outbound, err error) {
 	return o, nil
 }
 
-// Outbound gives the networks that mail leaves from as other hosts see them, by outbound_addresses. An error says why there may be more of them.
+// Outbound gives the networks that mail leaves from as other hosts see them, by outbound_addresses. An
+// error says why there may be more of them.
 func (c *Config) Outbound(ctx context.Context, resolver *authn.Resolver) ([]netip.Prefix, error) {
 	o, err := parseOutbound(c.OutboundAddresses, c.Hostname)
 	if err != nil {
@@ -107,7 +118,8 @@ func (c *Config) Outbound(ctx context.Context, resolver *authn.Resolver) ([]neti
 	return o.resolve(ctx, resolver)
 }
 
-// resolve is Outbound. Addresses that no other host can see are no answer. If DNS did not answer, the error is the resolver's.
+// resolve is Outbound. Addresses that no other host can see are no answer. If DNS did not answer, the error
+// is the resolver's.
 func (o outbound) resolve(ctx context.Context, resolver *authn.Resolver) ([]netip.Prefix, error) {
 	type answer struct {
 		addresses []netip.Addr

@@ -8,13 +8,15 @@ import (
 	"postmend/tests/mta"
 )
 
-// TestAClientWhoseAddressIsNotKnownIsAStranger: Postfix writes `unknown` for a client that a filter in front of it, or a proxy, did not tell the address
-// of, and nothing for what was submitted on this host.
+// TestAClientWhoseAddressIsNotKnownIsAStranger: Postfix writes `unknown` for a client that a filter in
+// front of it, or a proxy, did not tell the address of, and nothing for what was submitted on this host.
 func TestAClientWhoseAddressIsNotKnownIsAStranger(t *testing.T) {
 	t.Parallel()
 	f := start(t, "")
-	content := []byte("From: ceo@example.org\nSubject: x\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\nHello.\n")
-	mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"}, XClient: "NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE]", Content: content})
+	content := []byte("From: ceo@example.org\nSubject: x\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
+		"Message-ID: <1@sender.example>\n\nHello.\n")
+	mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"},
+		XClient: "NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE]", Content: content})
 	f.WaitLog(0, `to=<remote@example.com>, .*relay=127.*status=sent`)
 	local := exec.Command("sendmail", "-C", f.Dir, "-f", "box@example.org", "remote@example.com")
 	local.Stdin = bytes.NewReader(content)

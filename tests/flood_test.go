@@ -12,8 +12,9 @@ import (
 	"postmend/tests/mta"
 )
 
-// TestAFloodWhoseDNSIsDeadDoesNotKeepLocalMailWaiting: sixty messages to be forwarded, each of which waits for a DNS server that never answers until its
-// deadline has passed. What is for a mailbox of this host needs no DNS, and is delivered before them.
+// TestAFloodWhoseDNSIsDeadDoesNotKeepLocalMailWaiting: sixty messages to be forwarded, each of which waits
+// for a DNS server that never answers until its deadline has passed. What is for a mailbox of this host
+// needs no DNS, and is delivered before them.
 func TestAFloodWhoseDNSIsDeadDoesNotKeepLocalMailWaiting(t *testing.T) {
 	t.Parallel()
 	const flood = 60
@@ -22,15 +23,18 @@ func TestAFloodWhoseDNSIsDeadDoesNotKeepLocalMailWaiting(t *testing.T) {
 		for n := range flood {
 			aliases += fmt.Sprintf(", alias%d@example.org=remote%d@example.com", n, n)
 		}
-		replace(t, main, "alias@example.org=remote@example.com", "alias@example.org=remote@example.com"+aliases)
+		const alias = "alias@example.org=remote@example.com"
+		replace(t, main, alias, alias+aliases)
 	})
 	hole, err := net.ListenPacket("udp", "127.0.0.1:0")
 	f.check(err)
 	t.Cleanup(func() { hole.Close() })
 	f.configure(f.dns.Addr(), hole.LocalAddr().String())
 	send := func(to string, n int) string {
-		content := fmt.Sprintf("From: a%d@sender.example\nSubject: x\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <%d@sender.example>\n\nHello.\n", n, n)
-		return mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{to}, XClient: stranger, Content: []byte(content)})
+		content := fmt.Appendf(nil, "From: a%d@sender.example\nSubject: x\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n"+
+			"Message-ID: <%d@sender.example>\n\nHello.\n", n, n)
+		return mta.Submit(t, f.smtp,
+			mta.Mail{From: "alice@sender.example", To: []string{to}, XClient: stranger, Content: content})
 	}
 	ids := make([]string, flood)
 	began := time.Now()
@@ -48,8 +52,10 @@ func TestAFloodWhoseDNSIsDeadDoesNotKeepLocalMailWaiting(t *testing.T) {
 	send("box@example.org", flood)
 	f.WaitLog(0, `to=<box@example.org>, relay=127.0.0.1\[127.0.0.1\]:`+f.local.Port+`, .* status=sent`)
 	waited := time.Since(sent)
-	done := len(regexp.MustCompile(`(?:`+strings.Join(ids, "|")+`): to=<.* status=deferred`).FindAllString(f.Log(), -1))
-	t.Logf("the local message waited %v; %d of %d messages of the flood were done with by then", waited.Round(time.Millisecond), done, flood)
+	deferred := regexp.MustCompile(`(?:` + strings.Join(ids, "|") + `): to=<.* status=deferred`)
+	done := len(deferred.FindAllString(f.Log(), -1))
+	t.Logf("the local message waited %v; %d of %d messages of the flood were done with by then",
+		waited.Round(time.Millisecond), done, flood)
 	if done >= flood/3 {
 		t.Errorf("the local message waited for %d messages of the flood", done)
 	}

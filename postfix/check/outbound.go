@@ -11,7 +11,8 @@ import (
 	"postmend/filter/authn"
 )
 
-// findOutbound finds out where mail leaves from: what outbound_addresses says, or else the addresses of this host.
+// findOutbound finds out where mail leaves from: what outbound_addresses says, or else the addresses of
+// this host.
 func (p *published) findOutbound(ctx context.Context, resolver *authn.Resolver, ours []net.IP) {
 	networks, err := p.config.Outbound(ctx, resolver)
 	p.outboundErr = err
@@ -38,7 +39,8 @@ func (p *published) relayIsUnknown() bool {
 	return p.relayhost != "" && len(p.config.OutboundAddresses) == 0
 }
 
-// judgeOutbound finds where the filter takes other addresses for this host's than those that mail leaves from.
+// judgeOutbound finds where the filter takes other addresses for this host's than those that mail leaves
+// from.
 func judgeOutbound(p *published) []Fault {
 	var set *Edit
 	if len(p.outboundMain) > 0 {
@@ -49,13 +51,16 @@ func judgeOutbound(p *published) []Fault {
 	case isDNS:
 		return p.unknown(dnsError.Name, p.outboundErr)
 	case p.outboundErr != nil && configured:
-		return []Fault{{What: "outbound_addresses: " + p.outboundErr.Error() + ": correct the name, or write the addresses"}}
+		return []Fault{{What: "outbound_addresses: " + p.outboundErr.Error() +
+			": correct the name, or write the addresses"}}
 	case configured:
 		return nil
 	case p.relayhost != "":
-		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": name the addresses that it sends from in outbound_addresses", Edit: set}}
+		return []Fault{{What: "mail leaves through relayhost " + p.relayhost +
+			": name the addresses that it sends from in outbound_addresses", Edit: set}}
 	case p.outboundErr != nil:
-		return []Fault{{What: p.outboundErr.Error() + ", and outbound_addresses is not set: name the addresses there that other hosts see", Edit: set}}
+		return []Fault{{What: p.outboundErr.Error() +
+			": name the addresses that other hosts see in outbound_addresses", Edit: set}}
 	}
 	var missing []string
 	for _, known := range p.outboundMain {
@@ -65,8 +70,8 @@ func judgeOutbound(p *published) []Fault {
 		}
 	}
 	if len(missing) > 0 {
-		return []Fault{{What: "mail leaves from " + strings.Join(missing, ", ") + " by main.cf, and DNS has other addresses for " + p.hostname +
-			": name all that mail leaves from in outbound_addresses", Edit: set}}
+		return []Fault{{What: "mail leaves from " + strings.Join(missing, ", ") + " by main.cf, and DNS has other addresses for " +
+			p.hostname + ": name all that mail leaves from in outbound_addresses", Edit: set}}
 	}
 	return nil
 }

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Outbound gives what main.cf tells of where mail leaves from, as other hosts see it, for outbound_addresses: the relays' host names, or the public
-// addresses that smtp_bind_address, or else inet_interfaces and proxy_interfaces, name. It is empty if main.cf tells nothing. Main gives the value of
+// Outbound gives what main.cf tells of where mail leaves from, as other hosts see it, for
+// outbound_addresses: the relays' host names, or the public addresses that smtp_bind_address, or else
+// inet_interfaces and proxy_interfaces, name. It is empty if main.cf tells nothing. Main gives the value of
 // a parameter, expanded.
 func Outbound(main func(name string) string) []string {
 	var relays []string
@@ -31,7 +32,8 @@ func Outbound(main func(name string) string) []string {
 	add := func(all *[]string, names ...string) {
 		for _, name := range names {
 			for _, word := range words(main(name)) {
-				if ip, err := netip.ParseAddr(strings.Trim(word, "[]")); err == nil && !slices.Contains(*all, ip.String()) {
+				ip, err := netip.ParseAddr(strings.Trim(word, "[]"))
+				if err == nil && !slices.Contains(*all, ip.String()) {
 					*all = append(*all, public(ip)...)
 				}
 			}
@@ -59,6 +61,6 @@ func words(value string) []string {
 
 // isHostName takes what can be written into a configuration.
 func isHostName(name string) bool {
-	return name != "" && len(name) <= 253 && strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-.") == "" &&
-		!strings.Contains("."+name+".", "..")
+	const octets = "abcdefghijklmnopqrstuvwxyz0123456789-."
+	return name != "" && len(name) <= 253 && strings.Trim(strings.ToLower(name), octets) == "" && !strings.Contains("."+name+".", "..")
 }

@@ -6,19 +6,21 @@ import (
 )
 
 const (
-	// maxLenientTerms is how many terms that look something up a lenient receiver is taken to follow; RFC 7208 allows ten, rspamd 30.
+	// maxLenientTerms is how many terms that look something up a lenient receiver is taken to follow; RFC
+	// 7208 allows ten, rspamd 30.
 	maxLenientTerms = 40
 	// maxTried bounds the addresses of a network that are tried: a record of 64 KB can name thousands.
 	maxTried = 500
 )
 
-// CouldPass tells whether a receiver could find that the domain allows any address of a network to send: the worst case for whoever must not
-// give a message a pass that it did not have. So the limits of section 4.6.4, which not all receivers keep, do not count, up to 40 terms.
+// CouldPass tells whether a receiver could find that the domain allows any address of a network to send:
+// the worst case for whoever must not give a message a pass that it did not have. So the limits of section
+// 4.6.4, which not all receivers keep, do not count, up to 40 terms.
 //
-// Pass means that it could; it is also the result for a network of several addresses if a record looks something up by the address (ptr,
-// macros), or names hundreds of networks within it.
-// TempError means that DNS did not tell. Any other status means no. The network's addresses are not tried one by one: an address matters only
-// if it is where a network begins, or ends, that a record names. q.IP is ignored.
+// Pass means that it could; it is also the result for a network of several addresses if a record looks
+// something up by the address (ptr, macros), or names hundreds of networks within it. TempError means that
+// DNS did not tell. Any other status means no. The network's addresses are not tried one by one: an address
+// matters only if it is where a network begins, or ends, that a record names. q.IP is ignored.
 func CouldPass(ctx context.Context, r Resolver, q Query, network netip.Prefix) Result {
 	network = network.Masked()
 	found := Result{None, "no address"}
