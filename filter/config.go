@@ -364,6 +364,16 @@ func (c *Config) keysOf(domain string) []KeyConfig {
 	return keys
 }
 
+// mostKeys is the number of keys of the domain that has most.
+func (c *Config) mostKeys() (most int) {
+	count := map[string]int{}
+	for _, key := range c.DKIM.Keys {
+		count[key.Domain]++
+		most = max(most, count[key.Domain])
+	}
+	return most
+}
+
 // localDomains gathers what is delivered here: the configured domains, the file's, and the SRS domain, whose plain addresses
 // (postmaster) are nobody else's.
 func (c *Config) localDomains() (domain.Set, error) {

@@ -44,11 +44,11 @@ func (f *Filter) content(m *message.Message, d Delivery, known facts, utf8 bool,
 		leaving.Prepend(f.authenticationResults(known.proven.Results))
 	}
 	if d.From != "" {
-		if header, err := author.Rewrite(leaving.Remaining(), d.From, utf8 && m.EightBit); err == nil {
-			leaving.Replace(header)
-		} else {
-			log.note(FromUnwritable, err)
+		header, err := author.Rewrite(leaving.Remaining(), d.From, utf8 && m.EightBit)
+		if err != nil { // newAuthor would not have taken the address
+			return nil, err
 		}
+		leaving.Replace(header)
 	}
 	if d.Fold {
 		leaving.Fold()

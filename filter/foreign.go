@@ -214,6 +214,13 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
 		return nil
 	}
+	if err := msg.sealing.err; err != nil {
+		return keyUnusable(err)
+	}
+	if msg.sealing.key == nil {
+		d.because(UnsealedNoKey, p.sealer)
+		return nil
+	}
 	if obstacle := msg.proven.chain.Obstacle(); obstacle != "" {
 		d.because(UnsealedChain, obstacle)
 		return nil
@@ -293,9 +300,7 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 	if d.From == "" {
 		d.SignAs = p.defaultSigner
 		d.because(FromNoAddress)
-		return
 	}
-	d.foldFor(msg)
 }
 
 // newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one, else the alias, else the

@@ -104,6 +104,10 @@ type facts struct {
 	claimed int
 	// mended is set if we have mended the message before.
 	mended bool
+	// unsignable says why no signature over the message would hold. It is nil if one would, or if none is wanted.
+	unsignable error
+	// sealing is about the key for ARC, if mail may be sealed.
+	sealing sealingKey
 }
 
 // couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the strict one implies. Receivers find
@@ -165,6 +169,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			continue
 		}
 		verdict, err := p.mend(delivery, env, msg)
+		delivery.settleSignatures(msg, env.isOurs(p.trusted))
 		switch {
 		case err != nil && (err.Temporary() || len(groups) == 1):
 			return Plan{Refusal: err}
@@ -206,6 +211,14 @@ func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 		}
 	}
 	return false
+}
+
+// leaves tells whether a recipient is remote.
+func (p *policy) leaves(env *Envelope) bool {
+	return slices.ContainsFunc(env.Recipients, func(r Recipient) bool {
+		class := p.classify(env, r)
+		return class != Local && class != Reversed
+	})
 }
 
 func (p *policy) classify(env *Envelope, recipient Recipient) Class {
@@ -288,15 +301,19 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 	if d.SignAs == "" && d.Class == Bounce {
 		d.SignAs = p.defaultSigner
 	}
-	if d.SignAs != "" {
-		d.foldFor(msg)
-	}
 	return deliver, p.rewriteSender(d, env)
 }
 
-// foldFor plans for long lines, where no signature but ours has to hold.
-func (d *Delivery) foldFor(msg facts) {
-	if msg.longestLine > message.MaxLine {
+// settleSignatures leaves out what would not hold, and plans for long lines where no signature but ours has to hold.
+func (d *Delivery) settleSignatures(msg facts, isOurs bool) {
+	if err := msg.unsignable; err != nil && d.SignAs != "" {
+		d.SignAs, d.Seal = "", false
+		d.because(UnsignedInvalid, err)
+	} else if err != nil && d.Seal {
+		d.Seal = false
+		d.because(UnsealedInvalid, err)
+	}
+	if d.SignAs != "" && (isOurs || d.From != "") && msg.longestLine > message.MaxLine {
 		d.Fold = true
 		d.because(Folded, msg.longestLine)
 	}

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net"
 	"net/mail"
@@ -119,7 +120,7 @@ func (f *Filter) age(m *message.Message) time.Duration {
 }
 
 // facts gathers what the plan has to know of the message.
-func (f *Filter) facts(m *message.Message, proven proof) facts {
+func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proof) (facts, error) {
 	known := facts{
 		authors:     m.Authors(),
 		oversized:   m.Oversized,
@@ -145,5 +146,27 @@ func (f *Filter) facts(m *message.Message, proven proof) facts {
 			known.claimed++
 		}
 	}
-	return known
+	if err := f.learnToSign(&known, p, env, m); err != nil {
+		return facts{}, err
+	}
+	return known, nil
+}
+
+// learnToSign finds out whether signatures would hold, and with which key to seal, for mail that may get them.
+func (f *Filter) learnToSign(known *facts, p *policy, env *Envelope, m *message.Message) error {
+	isOurs := env.isOurs(p.trusted)
+	if m.Oversized || len(f.config.DKIM.Keys) == 0 || !p.leaves(env) {
+		return nil
+	}
+	if !isOurs && p.sealer != "" {
+		known.sealing = f.sealingKey()
+	}
+	if isOurs && env.Sender != "" && p.authorSigner(known.authors) == "" {
+		return nil
+	}
+	known.unsignable = unsignable(m, f.config.mostKeys())
+	if known.unsignable != nil && !errors.Is(known.unsignable, dkim.ErrUnsignable) {
+		return known.unsignable
+	}
+	return nil
 }

@@ -44,7 +44,6 @@ const (
 	FromRewritten
 	FromCandidate
 	FromNoAddress
-	FromUnwritable
 
 	// Signature and seal.
 	Folded
@@ -101,7 +100,6 @@ var causes = [causeCount]struct{ code, format string }{
 	FromCandidate: {"from-candidate", "%q cannot be the new author: %v"},
 	FromNoAddress: {"from-no-address", "From: stays: this server has no key for the domain of from_address or " +
 		"of the alias"},
-	FromUnwritable: {"from-unwritable", "From: stays: %v"},
 
 	Folded:            {"folded", "a line of %v octets is folded before signing, as smtp(8) would fold it later"},
 	UnsignedForbidden: {"unsigned-forbidden", "not signed: the author's signature forbids another DKIM-Signature"},

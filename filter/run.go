@@ -201,7 +201,11 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 			return nil, Plan{}, facts{}, err
 		}
 	}
-	known := f.facts(m, proven)
+	known, err := f.facts(&policy, env, m, proven)
+	if err != nil {
+		m.Close()
+		return nil, Plan{}, facts{}, err
+	}
 	plan := policy.plan(env, known)
 	if plan.Refusal == wantTransit {
 		if resolver == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"postmend/dkim"
 	"postmend/dkim/arc"
@@ -12,81 +13,95 @@ import (
 	"postmend/filter/message"
 )
 
-// sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over what leaves, then the ARC set,
-// over these, too.
+// sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over what
+// leaves, then the ARC set, over these, too.
 func (f *Filter) sign(leaving *message.Content, d Delivery, known facts, log *LogLine) error {
-	keys, sealing, err := f.keysFor(d, log)
-	if err != nil {
-		return &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
+	if d.SignAs != "" {
+		keys := known.sealing.keys
+		if d.SignAs != f.config.ARC.Domain || keys == nil {
+			var err error
+			if keys, err = f.loadKeys(d.SignAs); err != nil {
+				return keyUnusable(err)
+			}
+		}
+		if err := leaving.Sign(keys, f.now()); err != nil {
+			return err
+		}
+		log.signed(keys)
 	}
-	if len(keys) == 0 && sealing == nil {
-		return nil
+	if d.Seal {
+		return f.seal(leaving, known, log)
 	}
-	err = leaving.Sign(keys, f.now())
-	if errors.Is(err, dkim.ErrUnsignable) {
-		log.note(UnsignedInvalid, err)
-		return nil
-	} else if err != nil {
-		return err
-	}
-	log.signed(keys)
-	if sealing == nil {
-		return nil
-	}
-	return f.seal(leaving, sealing, known.proven, log)
+	return nil
 }
 
 // seal puts an ARC set on top.
-func (f *Filter) seal(leaving *message.Content, key *dkim.Key, proven proof, log *LogLine) error {
+func (f *Filter) seal(leaving *message.Content, known facts, log *LogLine) error {
 	body, err := leaving.RelaxedBody()
 	if err != nil {
 		return err
 	}
-	set, err := proven.chain.Seal(leaving.Header(), body, arc.Sealing{
-		Key:     key,
-		Results: authn.Format(f.config.Hostname, proven.Results),
-		Intact:  proven.ARC.Status == dkim.Pass,
+	set, err := known.proven.chain.Seal(leaving.Header(), body, arc.Sealing{
+		Key:     known.sealing.key,
+		Results: authn.Format(f.config.Hostname, known.proven.Results),
+		Intact:  known.proven.ARC.Status == dkim.Pass,
 		Now:     f.now(),
 	})
-	if errors.Is(err, dkim.ErrUnsignable) {
-		log.note(UnsealedInvalid, err)
-		return nil
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
-	log.sealed(key)
+	log.sealed(known.sealing.key)
 	leaving.Prepend(set...)
 	return nil
 }
 
-// keysFor loads the keys of a delivery: those that sign, and the one that seals, nil if none does.
-func (f *Filter) keysFor(d Delivery, log *LogLine) (keys []*dkim.Key, sealing *dkim.Key, err error) {
-	if d.SignAs != "" {
-		if keys, err = f.loadKeys(d.SignAs); err != nil {
-			return nil, nil, err
-		}
-	}
-	if !d.Seal {
-		return keys, nil, nil
-	}
-	sealers := keys
-	if d.SignAs != f.config.ARC.Domain {
-		if sealers, err = f.loadKeys(f.config.ARC.Domain); err != nil {
-			return nil, nil, err
-		}
+func keyUnusable(err error) *Failure {
+	return &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
+}
+
+// sealingKey is the key for ARC. RFC 8617 knows only RSA.
+type sealingKey struct {
+	key  *dkim.Key   // nil if the domain has no RSA key, or err is set
+	keys []*dkim.Key // all of the domain
+	err  error
+}
+
+// sealingKey loads the keys of the domain that seals.
+func (f *Filter) sealingKey() (s sealingKey) {
+	if s.keys, s.err = f.loadKeys(f.config.ARC.Domain); s.err != nil {
+		return s
 	}
 	selector := f.config.ARC.Selector
-	for _, key := range sealers {
+	for _, key := range s.keys {
 		switch {
 		case selector != "" && key.Selector != selector:
 		case key.IsRSA():
-			return keys, key, nil
+			s.key = key
+			return s
 		case selector != "":
-			return nil, nil, fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA", selector)
+			s.err = fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA", selector)
+			return s
 		}
 	}
-	log.note(UnsealedNoKey, f.config.ARC.Domain)
-	return keys, nil, nil
+	return s
+}
+
+// unsignable says why no signature over a message would hold; nil if one would. most is the number of
+// signatures that are added.
+func unsignable(m *message.Message, most int) error {
+	header := slices.Clone(m.Header)
+	for range most {
+		header = append(header, dkim.Field("DKIM-Signature:\r\n"))
+	}
+	if _, err := dkim.SignedNames(header, "dkim-signature"); err != nil {
+		return err
+	}
+	body, err := m.RelaxedBody()
+	if err != nil {
+		return err
+	}
+	_, err = body.Sum()
+	return err
 }
 
 // loadKeys loads all keys of a domain.

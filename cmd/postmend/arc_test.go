@@ -49,7 +49,7 @@ func TestVerifyAndExplainShowTheChain(t *testing.T) {
 	}
 	sealed += aMessage
 
-	w := newWorld(t, `hostname = "mx.example.org"`, "hostname = \"mx.example.org\"\nresolver = \""+dns.Addr()+`"`)
+	w := newWorld(t, `hostname = "mx.example.org"`, "hostname = \"mx.example.org\"\nresolver = \""+dns.Addr()+`"`).withRSA()
 	client := []string{"-f", "alice@b.example", "--client-address=2001:db8::1"}
 	if exit, out, _ := w.run(sealed, append([]string{"verify"}, client...)...); exit != 0 ||
 		!strings.Contains(out, "\n\tarc=pass header.oldest-pass=0 smtp.remote-ip=\"2001:db8::1\"\n") {

@@ -71,6 +71,15 @@ socket = %q
 	return w
 }
 
+// withRSA gives the world the kind of key that ARC knows.
+func (w *world) withRSA() *world {
+	w.t.Helper()
+	pem, err := dkim.GenerateKey("rsa2048")
+	w.check(err)
+	w.check(os.WriteFile(filepath.Join(filepath.Dir(w.config), "key.pem"), pem, 0o600))
+	return w
+}
+
 func (w *world) check(err error) {
 	w.t.Helper()
 	if err != nil {
@@ -410,7 +419,7 @@ func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
 		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "", []string{"DMARC fail", "forwarded unchanged", "leaves with <alice@b.example>"}},
 		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "", []string{"refused From: is in a domain of ours"}},
 	} {
-		w := newWorld(t, "[srs]", "resolver = \""+dns.Addr()+"\"\n"+c.settings+"\n[srs]")
+		w := newWorld(t, "[srs]", "resolver = \""+dns.Addr()+"\"\n"+c.settings+"\n[srs]").withRSA()
 		exit, out, errs := w.run(c.field+"From: "+c.sender+"\n\nbody\n", "explain", "-f", c.sender, "--client-address", c.client, "--", "bob@remote.example")
 		words := strings.Join(strings.Fields(out), " ")
 		for _, want := range c.want {

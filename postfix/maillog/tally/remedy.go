@@ -169,7 +169,6 @@ var fromCauses = [...]known{
 	{filter.FromOwnKey, "this server signs for its domain"},
 	{filter.FromSurvivor, "the author's signature was expected to survive"},
 	{filter.FromNoAddress, "this server has no key for the domain of from_address or the alias"},
-	{filter.FromUnwritable, "the new address could not be written"},
 }
 
 // explain gives the first of the causes that postmend logged, by its code and as " (words)"; nothing if it
