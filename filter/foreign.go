@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"postmend/dkim"
 	"postmend/filter/authn"
@@ -30,7 +29,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine || msg.proven.DMARC.Policy == authn.PolicyReject
 	if !authentic {
 		if p.claimsOurs(env, msg) {
-			d.because(OwnDomainClaimed, strings.Join(msg.authors, ", "))
+			d.because(OwnDomainClaimed, msg.claimedDomains())
 			// Nobody is refused for what DNS does not tell.
 			return p.forgedOwnDomain(d, env, msg, strict && p.claims(env, msg.aligns))
 		}
@@ -76,108 +75,6 @@ func dnsTrouble(detail string) *Failure {
 		f.Err = errors.New(detail)
 	}
 	return f
-}
-
-// claimsOurs tells whether our signature, our SRS sender or our name in HELO could make a message pass DMARC.
-func (p *policy) claimsOurs(env *Envelope, msg facts) bool { return p.claims(env, msg.couldAlign) }
-
-func (p *policy) claims(env *Envelope, aligned func(domain string) bool) bool {
-	return aligned(p.defaultSigner) || aligned(p.srsDomain) ||
-		env.Sender == "" && aligned(p.hostname) // of the null sender, SPF checks the HELO name (RFC 7208 section 2.4)
-}
-
-// forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for. What would vouch for
-// it merely by being sent on is refused after all, see laundering.
-func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict bool) (verdict, *Failure) {
-	setting := p.dmarc.OnOwnDomainForgery
-	if setting == "reject" || setting == "policy" && strict {
-		return deliver, &Failure{Kind: Policy, Code: "5.7.1", Reason: "From: is in a domain of ours, and the message does not come from there"}
-	}
-	done, err := p.disownSender(d, env, msg)
-	if !done {
-		d.because(Unchanged)
-	}
-	return deliver, err
-}
-
-// laundering is the last word on every delivery: an error if merely sending the message on would make it pass DMARC, though it proves nothing.
-func (p *policy) laundering(d *Delivery, env *Envelope, msg facts) *Failure {
-	dmarc := msg.proven.DMARC
-	switch {
-	case d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted):
-		return nil
-	case dmarc.Status == authn.None && !msg.oversized: // there is nothing to pass
-		return nil
-	case p.dmarc.OnOwnDomainForgery == "forward" && p.claimsOurs(env, msg):
-		return nil
-	}
-	answer := p.vouchesFor(d.Sender, env, msg)
-	unknown := msg.proven.transit.unknown
-	switch {
-	case answer == vouchesNot:
-		return nil
-	case msg.proven.Temporary() && msg.patient:
-		return dnsTrouble(dmarc.Reason)
-	case answer == notAsked:
-		return wantTransit
-	case answer == notKnown && unknown.Kind == Temporary && (msg.patient || msg.proven.transit.ours):
-		return unknown
-	case answer == notKnown && unknown.Kind == Configuration && !p.isOwn(d.Sender):
-		return unknown
-	case msg.oversized:
-		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "header is too long to find out who sent the message"}
-	case dmarc.Status == authn.TempError && dmarc.Policy == "":
-		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
-		return dnsTrouble(dmarc.Reason)
-	}
-	return &Failure{Kind: Policy, Code: "5.7.1", Reason: "From: is not proved, and would pass as genuine if this host sent it on"}
-}
-
-// vouching is whether a message sent from here passes SPF aligned with From:.
-type vouching int
-
-const (
-	vouchesNot vouching = iota
-	vouches
-	notAsked
-	notKnown
-)
-
-// vouchesFor tells whether a message sent from here with the given sender could pass SPF aligned with From:. Of a header that was not read, From:
-// may be any. What is not asked about is a sender that SRS made, and a From: without DMARC record: there, our own domains are taken to name this
-// host, which they should.
-func (p *policy) vouchesFor(sender string, env *Envelope, msg facts) vouching {
-	switch transit := msg.proven.transit.status; {
-	case !msg.oversized && !msg.couldAlign(p.spfDomain(sender)):
-		return vouchesNot
-	case sender != env.Sender || msg.proven.DMARC.Status == authn.None && !msg.oversized:
-		if p.isOwn(sender) {
-			return vouches
-		}
-		return vouchesNot
-	case transit == "":
-		return notAsked
-	case transit == authn.TempError:
-		return notKnown
-	case transit == authn.Pass:
-		return vouches
-	}
-	return vouchesNot
-}
-
-// isOwn tells whether a sender is in a domain that should name this host in its SPF record.
-func (p *policy) isOwn(sender string) bool {
-	name := p.spfDomain(sender)
-	return sender == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) || domain.Aligned(name, p.srsDomain)
-}
-
-// spfDomain is the domain that a receiver checks by SPF if this host sends with the given sender: of the null sender, that is the HELO name
-// (RFC 7208 section 2.4).
-func (p *policy) spfDomain(sender string) string {
-	if domain := domain.Of(sender); domain != "" {
-		return domain
-	}
-	return p.hostname
 }
 
 func alignedWithAny(name string, authors []string) bool {
@@ -234,38 +131,6 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	}
 	d.Seal = true
 	return nil
-}
-
-// disownSender gives mail that is not authenticated an SRS sender where its own could make it pass DMARC, merely by being sent on from here. It
-// does nothing where SRS cannot help: the null sender, one that has no SRS form, an SRS domain that is aligned with From:, too. While DNS may
-// still tell whether there is a need, the message is deferred.
-func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
-	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) || msg.couldAlign(p.srsDomain) {
-		return false, nil
-	}
-	why := "lets this host send, which would make it pass"
-	switch p.vouchesFor(env.Sender, env, msg) {
-	case vouchesNot:
-		return false, nil
-	case notAsked:
-		return false, wantTransit
-	case notKnown:
-		if unknown := msg.proven.transit.unknown; unknown.Kind == Temporary && msg.patient {
-			return false, unknown
-		}
-		why = "may let this host send, which would make it pass: DNS does not tell"
-	}
-	if p.srsError != nil {
-		return false, srsUnusable(p.srsError)
-	}
-	sender, err := p.srs.Forward(env.Sender)
-	if err != nil {
-		d.because(SenderUnusable, err)
-		return false, nil
-	}
-	d.Sender = sender
-	d.because(SenderDisowned, domain.Of(env.Sender), why)
-	return true, nil
 }
 
 // mungeFrom decides whether another address takes the author's place in From:. Only for authentic mail: the new address is ours,

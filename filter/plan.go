@@ -180,7 +180,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			plan.Discarded = append(plan.Discarded, *delivery)
 			continue
 		}
-		if err := p.laundering(delivery, env, msg); err != nil {
+		if err := p.refuseLaundering(delivery, env, msg); err != nil {
 			return Plan{Refusal: err}
 		}
 		if class != Local && class != Reversed {

@@ -417,7 +417,7 @@ func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
 			[]string{"class forwarded", "leaves with <SRS0=", "because From: rewritten", "signed as example.org", "ARC set added"}},
 		{"by way of a client, without", "", "192.0.2.80", foreign, "", []string{"DMARC fail", "forwarded unchanged"}},
 		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "", []string{"DMARC fail", "forwarded unchanged", "leaves with <alice@b.example>"}},
-		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "", []string{"refused From: is in a domain of ours"}},
+		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "", []string{"refused unauthenticated mail claims example.org"}},
 	} {
 		w := newWorld(t, "[srs]", "resolver = \""+dns.Addr()+"\"\n"+c.settings+"\n[srs]").withRSA()
 		exit, out, errs := w.run(c.field+"From: "+c.sender+"\n\nbody\n", "explain", "-f", c.sender, "--client-address", c.client, "--", "bob@remote.example")

@@ -1,0 +1,163 @@
+package filter
+
+import (
+	"fmt"
+	"strings"
+
+	"postmend/filter/authn"
+	"postmend/filter/domain"
+)
+
+// The law: nothing we add, our mere sending on included, makes a message pass DMARC for a From: domain for which
+// it did not pass on arrival. wouldPass says whether a delivery would; claimsOurs finds mail to which our usual
+// mending would do it, so that it is not mended; refuseLaundering has the last word on every delivery.
+
+// passing is whether a message that proves nothing would pass DMARC because this host sends it on.
+type passing int
+
+const (
+	wouldNot passing = iota
+	would
+	notAsked // it depends on whether SPF names this host for its sender
+	notKnown // DNS did not tell
+)
+
+// wouldPass tells whether a message that proves nothing could pass DMARC if it left with a sender, and signed
+// for a domain ("" is not signed). Of a header that was not read, From: may be any.
+//
+// SPF is not asked about a sender that SRS made, nor for a From: without DMARC record: there, our own domains
+// are taken to name this host, which they should.
+func (p *policy) wouldPass(sender, signer string, env *Envelope, msg facts) passing {
+	switch transit := msg.proven.transit.status; {
+	case signer != "" && (msg.oversized || msg.couldAlign(signer)):
+		return would
+	case !msg.oversized && !msg.couldAlign(p.spfDomain(sender)):
+		return wouldNot
+	case sender != env.Sender || msg.proven.DMARC.Status == authn.None && !msg.oversized:
+		if p.isOwn(sender) {
+			return would
+		}
+		return wouldNot
+	case transit == "":
+		return notAsked
+	case transit == authn.TempError:
+		return notKnown
+	case transit == authn.Pass:
+		return would
+	}
+	return wouldNot
+}
+
+// refuseLaundering is the last word on a delivery: a failure if it would pass though it proves nothing.
+func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failure {
+	dmarc := msg.proven.DMARC
+	switch {
+	case d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted):
+		return nil
+	case dmarc.Status == authn.None && !msg.oversized: // there is nothing to pass
+		return nil
+	case p.dmarc.OnOwnDomainForgery == "forward" && p.claimsOurs(env, msg): // the operator's choice
+		return nil
+	}
+	answer := p.wouldPass(d.Sender, d.SignAs, env, msg)
+	unknown := msg.proven.transit.unknown
+	switch {
+	case answer == wouldNot:
+		return nil
+	case msg.proven.Temporary() && msg.patient:
+		return dnsTrouble(dmarc.Reason)
+	case answer == notAsked:
+		return wantTransit
+	case answer == notKnown && unknown.Kind == Temporary && (msg.patient || msg.proven.transit.ours):
+		return unknown
+	case answer == notKnown && unknown.Kind == Configuration && !p.isOwn(d.Sender):
+		return unknown
+	case msg.oversized:
+		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "header is too long to find out who sent the message"}
+	case dmarc.Status == authn.TempError && dmarc.Policy == "":
+		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
+		return dnsTrouble(dmarc.Reason)
+	}
+	return &Failure{Kind: Policy, Code: "5.7.1", Reason: fmt.Sprintf(
+		"unauthenticated From: %s; relaying it from this host would make it pass DMARC", msg.claimedDomains())}
+}
+
+// claimsOurs tells whether our signature, our SRS sender or our name in HELO could make a message pass DMARC.
+func (p *policy) claimsOurs(env *Envelope, msg facts) bool { return p.claims(env, msg.couldAlign) }
+
+func (p *policy) claims(env *Envelope, aligned func(domain string) bool) bool {
+	return aligned(p.defaultSigner) || aligned(p.srsDomain) ||
+		env.Sender == "" && aligned(p.hostname) // of the null sender, SPF checks the HELO name (RFC 7208 section 2.4)
+}
+
+// isOwn tells whether a sender is in a domain that should name this host in its SPF record.
+func (p *policy) isOwn(sender string) bool {
+	name := p.spfDomain(sender)
+	return sender == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) || domain.Aligned(name, p.srsDomain)
+}
+
+// spfDomain is the domain that a receiver checks by SPF if this host sends with the given sender: of the null sender, that is the HELO name
+// (RFC 7208 section 2.4).
+func (p *policy) spfDomain(sender string) string {
+	if domain := domain.Of(sender); domain != "" {
+		return domain
+	}
+	return p.hostname
+}
+
+// forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for. What
+// would pass merely by being sent on is rejected, see refuseLaundering.
+func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict bool) (verdict, *Failure) {
+	setting := p.dmarc.OnOwnDomainForgery
+	if setting == "reject" || setting == "policy" && strict {
+		return deliver, &Failure{Kind: Policy, Code: "5.7.1", Reason: fmt.Sprintf(
+			"unauthenticated mail claims %s, a domain of this server, in From:", msg.claimedDomains())}
+	}
+	done, err := p.disownSender(d, env, msg)
+	if !done {
+		d.because(Unchanged)
+	}
+	return deliver, err
+}
+
+// disownSender gives mail that is not authenticated an SRS sender where its own could make it pass DMARC, merely by being sent on from here. It
+// does nothing where SRS cannot help: the null sender, one that has no SRS form, an SRS domain that is aligned with From:, too. While DNS may
+// still tell whether there is a need, the message is deferred.
+func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
+	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) || msg.couldAlign(p.srsDomain) {
+		return false, nil
+	}
+	why := "lets this host send, which would make it pass"
+	switch p.wouldPass(env.Sender, "", env, msg) {
+	case wouldNot:
+		return false, nil
+	case notAsked:
+		return false, wantTransit
+	case notKnown:
+		if unknown := msg.proven.transit.unknown; unknown.Kind == Temporary && msg.patient {
+			return false, unknown
+		}
+		why = "may let this host send, which would make it pass: DNS does not tell"
+	}
+	if p.srsError != nil {
+		return false, srsUnusable(p.srsError)
+	}
+	sender, err := p.srs.Forward(env.Sender)
+	if err != nil {
+		d.because(SenderUnusable, err)
+		return false, nil
+	}
+	d.Sender = sender
+	d.because(SenderDisowned, domain.Of(env.Sender), why)
+	return true, nil
+}
+
+// claimedDomains names the domains of From: for people, at most three.
+func (f facts) claimedDomains() string {
+	const most = 3
+	names := strings.Join(f.authors[:min(len(f.authors), most)], ", ")
+	if len(f.authors) > most {
+		names += " and others"
+	}
+	return names
+}
