@@ -136,6 +136,6 @@ func (p *pageWriter) printf(format string, args ...any) {
 
 func (p *pageWriter) detail(label, text string) {
 	if text != "" {
-		p.printf("           %-8s %s\n", label+":", text)
+		p.printf("           %-8s %s\n", label+":", postfix.PrintableUTF8(text))
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/authn/dnstest"
 	"postmend/postfix"
+	"postmend/postfix/wholefile"
 	"postmend/tests/judge"
 )
 
@@ -480,7 +481,7 @@ func TestAKeyThatCannotBeWrittenLeavesNothingBehind(t *testing.T) {
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 100, Max: 100}); err != nil {
 			t.Fatal(err)
 		}
-		if err := writeNewFile(path, make([]byte, 200)); !errors.Is(err, syscall.EFBIG) {
+		if err := wholefile.Create(path, make([]byte, 200)); !errors.Is(err, syscall.EFBIG) {
 			t.Errorf("%v", err)
 		}
 		return

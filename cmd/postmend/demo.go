@@ -20,6 +20,7 @@ import (
 	"postmend/filter/authn/dnstest"
 	"postmend/filter/message"
 	"postmend/postfix"
+	"postmend/postfix/wholefile"
 	"postmend/reinject"
 )
 
@@ -197,7 +198,7 @@ func (w *demoWorld) makeKey(domain, selector string) (*dkim.Key, error) {
 		return nil, err
 	}
 	path := filepath.Join(w.dir, selector+".pem")
-	if err := writeNewFile(path, pem); err != nil {
+	if err := wholefile.Create(path, pem); err != nil {
 		return nil, err
 	}
 	return dkim.LoadKey(domain, selector, path)
@@ -220,7 +221,7 @@ func (w *demoWorld) forwardAsItIs(ctx context.Context, message []byte) (*receive
 
 // writeConfig writes a configuration like any other, and gives its path.
 func (w *demoWorld) writeConfig() (string, error) {
-	if err := writeNewFile(filepath.Join(w.dir, "secrets"), []byte(rand.Text())); err != nil {
+	if err := wholefile.Create(filepath.Join(w.dir, "secrets"), []byte(rand.Text())); err != nil {
 		return "", err
 	}
 	path := filepath.Join(w.dir, "postmend.toml")
@@ -228,7 +229,7 @@ func (w *demoWorld) writeConfig() (string, error) {
 		"[srs]\ndomain = \"srs.forwarder.example\"\nsecrets_file = \"secrets\"\n"+
 		"[[dkim.keys]]\ndomain = \"forwarder.example\"\nselector = \"forwarder\"\nfile = \"forwarder.pem\"\n"+
 		"[reinject]\ntarget = \"smtp://%s\"\n", demoHost, w.dns.Addr(), w.receiver.address)
-	return path, writeNewFile(path, []byte(text))
+	return path, wholefile.Create(path, []byte(text))
 }
 
 // forwardMended runs the pipeline that Postfix would start.

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -12,6 +11,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/message"
+	"postmend/postfix/wholefile"
 )
 
 func (inv *invocation) dkimCommand() *cobra.Command {
@@ -42,7 +42,7 @@ func (inv *invocation) dkimGenkeyCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			if err := writeNewFile(file, pem); err != nil {
+			if err := wholefile.Create(file, pem); err != nil {
 				return &filter.Failure{Kind: filter.Configuration, Reason: "the key was not written", Err: err}
 			}
 			key, err := dkim.LoadKey(domain, selector, file)
@@ -68,27 +68,6 @@ func (inv *invocation) printRecord(key *dkim.Key) error {
 		_, err = fmt.Fprintln(inv.stdout, record)
 	}
 	return err
-}
-
-// writeNewFile writes a file that only its owner may read, and never replaces one: a key that is in use cannot be made again. It gets its
-// name when it is whole, so that a full disk leaves nothing behind.
-func writeNewFile(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(content)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(file.Name(), path); !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 }
 
 func (inv *invocation) dkimRecordCommand() *cobra.Command {

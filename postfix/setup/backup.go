@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"postmend/postfix/postconf"
+	"postmend/postfix/wholefile"
 )
 
 // configFiles are the files that postconf(1) changes. main.cf comes first when they are restored: it must not
@@ -164,13 +165,6 @@ func (s *Snapshot) Restore() error {
 }
 
 func (s savedFile) restore() error {
-	temporary := s.path + ".postmend-new"
-	if err := os.WriteFile(temporary, s.content, s.mode); err != nil {
-		return err
-	}
-	defer os.Remove(temporary)
-	if err := errors.Join(os.Chmod(temporary, s.mode), os.Chown(temporary, s.uid, s.gid)); err != nil {
-		return err
-	}
-	return os.Rename(temporary, s.path)
+	options := wholefile.Options{Mode: s.mode, Owner: &[2]int{s.uid, s.gid}}
+	return wholefile.Write(s.path, options, wholefile.Content(s.content))
 }

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"postmend/postfix/postconf"
+	"postmend/postfix/wholefile"
 )
 
 // Step is one thing to do.
@@ -121,7 +121,7 @@ func (f File) String() string {
 	return fmt.Sprintf("install -m %04o /dev/stdin %s <<'%s'\n%s%s", f.Mode, postconf.Command{f.Path}, end, f.Content, end)
 }
 
-// Run writes the file under another name first, so that nobody ever sees half of it.
+// Run writes the file.
 func (f File) Run() error {
 	content := []byte(f.Content)
 	if f.Generate != nil {
@@ -130,15 +130,7 @@ func (f File) Run() error {
 			return err
 		}
 	}
-	file, err := os.CreateTemp(filepath.Dir(f.Path), ".postmend-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	defer file.Close()
-	if _, err := file.Write(content); err != nil {
-		return err
-	}
+	options := wholefile.Options{Mode: f.Mode}
 	if f.Owner != "" {
 		account, err := user.Lookup(f.Owner)
 		if err != nil {
@@ -148,17 +140,9 @@ func (f File) Run() error {
 		if err != nil {
 			return err
 		}
-		if err := file.Chown(uid, -1); err != nil {
-			return err
-		}
+		options.Owner = &[2]int{uid, -1}
 	}
-	if err := file.Chmod(f.Mode); err != nil {
-		return err
-	}
-	if err := file.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), f.Path)
+	return wholefile.Write(f.Path, options, wholefile.Content(content))
 }
 
 // AsUser runs a command with the rights of an account as pipe(8) and spawn(8) give them: with one group,
