@@ -7,6 +7,7 @@ import (
 
 	"postmend/postfix/check"
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // prepared is a host with postmend's own files, whose Postfix does not know postmend.
@@ -101,5 +102,16 @@ func TestCheckLeadsFromThePreparedFilesOverDNSToSetup(t *testing.T) {
 		if f.Name == "stage" || f.Severity == check.Error {
 			t.Errorf("after setup: %+v", f)
 		}
+	}
+}
+
+// acl(5): a list lets an account read what the mode keeps from it.
+func TestCheckAsksTheKernelWhoMayRead(t *testing.T) {
+	t.Parallel()
+	peer.Need(t, "setfacl")
+	h := setUp(t)
+	h.shell(`chown root "$HOME_DIR"/dkim/*.pem; setfacl -m u:postmend-test:r "$HOME_DIR"/dkim/*.pem`)
+	if wrong := h.check("--no-dns"); wrong != nil {
+		t.Errorf("%+v", wrong)
 	}
 }

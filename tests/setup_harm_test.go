@@ -14,7 +14,7 @@ func (h *plainHost) knowSecret() {
 	secrets := filepath.Join(h.root, "etc/postmend/srs.secrets")
 	h.must(os.MkdirAll(filepath.Dir(secrets), 0o755))
 	h.must(os.WriteFile(secrets, []byte(srsSecret+"\n"), 0o600))
-	chownNobody(h.t, secrets)
+	chownTest(h.t, secrets)
 }
 
 // bytes is what main.cf and master.cf hold.

@@ -73,7 +73,7 @@ func (h *plainHost) must(err error) {
 func (h *plainHost) setup(args ...string) string {
 	h.t.Helper()
 	peer.Age(h.t, h.Dir)
-	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", "nobody"}, args...)
+	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account}, args...)
 	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("postmend %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -85,7 +85,7 @@ func (h *plainHost) setup(args ...string) string {
 func (h *plainHost) setupFails(args ...string) string {
 	h.t.Helper()
 	peer.Age(h.t, h.Dir)
-	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", "nobody"}, args...)
+	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account}, args...)
 	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if err == nil {
 		h.t.Errorf("postmend %s: no error\n%s", strings.Join(args, " "), out)
@@ -221,7 +221,7 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 	}
 	h.must(os.MkdirAll(filepath.Dir(secrets), 0o755))
 	h.must(os.WriteFile(secrets, []byte(srsSecret+"\n"), 0o600))
-	chownNobody(t, secrets)
+	chownTest(t, secrets)
 
 	records := h.setup("--apply")
 	for _, want := range []string{
@@ -411,7 +411,7 @@ func unreadableTablesAreTold(t *testing.T, program string) {
 	h.must(err)
 	h.must(os.WriteFile(main, bytes.Replace(text, []byte("/ROOT-ONLY"), []byte(table), 1), 0o644))
 	before := h.configuration()
-	out, err := exec.Command(h.program, "setup", "--apply", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", "nobody").CombinedOutput()
+	out, err := exec.Command(h.program, "setup", "--apply", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), table) || !strings.Contains(string(out), "setfacl") {
 		t.Errorf("%v:\n%s", err, out)
 	}
@@ -458,7 +458,7 @@ func instancesAreApart(t *testing.T, program string) {
 	first, second := restingHost(t, program, "", ""), restingHost(t, program, "", "")
 	first.setup("--apply")
 	untouched := second.configuration()
-	apply := []string{"setup", "--apply", "--postfix-dir", second.Dir, "--root-dir", first.root, "--user", "nobody"}
+	apply := []string{"setup", "--apply", "--postfix-dir", second.Dir, "--root-dir", first.root, "--user", peer.Account}
 	if out, err := second.runAs(first.Dir, apply...); err == nil || !strings.Contains(out, first.Dir) || !strings.Contains(out, "-c ") || second.configuration() != untouched {
 		t.Errorf("the listener of the first instance is taken: %v\n%s", err, out)
 	}

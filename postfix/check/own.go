@@ -208,7 +208,7 @@ func judgeReadable(o *own) []Fault {
 	var faults []Fault
 	for _, f := range append([]File{o.file}, o.others...) {
 		for _, u := range o.readers {
-			barrier := f.Barrier(u, Read)
+			barrier := f.BarrierFor(u, Read)
 			if f.Err != nil || barrier == nil {
 				continue
 			}
@@ -302,7 +302,7 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 		} else if why != "" {
 			return fault(why, o.account.first(Shell("chown", o.account.Name+":", f.Path)+" && "+Shell("chmod", "u=rw,go=", f.Path)))
 		}
-		if barrier := f.Barrier(o.account, Read); barrier != nil {
+		if barrier := f.BarrierFor(o.account, Read); barrier != nil {
 			return fault(notFor(o.account, f, barrier), f.LetIn(o.account))
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -77,11 +76,7 @@ func (h *host) askAs(u *User, table string) error {
 	if _, err := os.Stat(cmd.Dir); err != nil {
 		cmd.Dir = "/"
 	}
-	groups := make([]uint32, len(u.GIDs))
-	for i, gid := range u.GIDs {
-		groups[i] = uint32(gid)
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.UID), Gid: groups[0], Groups: groups}}
+	cmd.SysProcAttr = u.credential()
 	cmd.Stdin = strings.NewReader("check.postmend.invalid\n")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

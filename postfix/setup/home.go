@@ -31,6 +31,9 @@ type home struct {
 // ownFiles reads the configuration, or makes one up for this Postfix.
 func ownFiles(o *Options, c *postconf.Config, domains *Domains) (*home, error) {
 	h := &home{program: o.Program, path: o.ConfigFile, user: o.User, group: o.User}
+	if why := SharedBy(c, o.User); why != "" {
+		return nil, fmt.Errorf("%s is not an account for postmend's keys and secrets: %s; name one of its own with --user", o.User, why)
+	}
 	if account, err := user.Lookup(o.User); err == nil {
 		h.hasUser = true
 		if group, err := user.LookupGroupId(account.Gid); err == nil {
