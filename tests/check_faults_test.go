@@ -286,7 +286,9 @@ func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
 			if f.byHand {
 				return
 			}
+			before := h.standing()
 			h.mendAll(wrong)
+			h.isUnharmed(before, flags == nil)
 			if wrong := h.check(flags...); wrong != nil {
 				t.Errorf("after what check said: %+v", wrong)
 			}

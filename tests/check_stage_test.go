@@ -115,3 +115,29 @@ func TestCheckAsksTheKernelWhoMayRead(t *testing.T) {
 		t.Errorf("%+v", wrong)
 	}
 }
+
+// With all of Postfix set up but the switch, the command for it is held back until receivers find the records.
+func TestCheckHoldsTheSwitchBackUntilTheRecordsArePublished(t *testing.T) {
+	t.Parallel()
+	h := setUp(t)
+	h.shell(`pc -X content_filter`)
+	h.publish()
+	h.zone = strings.Replace(h.zone, "srs.example.org MX 10 mx.example.org\n", "", 1)
+	h.publish()
+	for _, f := range h.check() {
+		if f.Mend != "" {
+			t.Errorf("a command, before the record is there: %+v", f)
+		}
+		if f.Publish != "" {
+			h.follow(f.Publish)
+		}
+	}
+	wrong := h.check()
+	if len(wrong) != 1 || wrong[0].Name != "route" || wrong[0].Mend == "" {
+		t.Fatalf("with the record: %+v", wrong)
+	}
+	h.mendAll(wrong)
+	if wrong := h.check(); wrong != nil {
+		t.Errorf("after what check said: %+v", wrong)
+	}
+}
