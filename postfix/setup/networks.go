@@ -103,6 +103,10 @@ func parseNetwork(item string) (netip.Prefix, error) {
 	if err != nil {
 		return network, fmt.Errorf("%s is not a network", item)
 	}
+	const mapped = 96 // bits of ::ffff:0:0/96 (RFC 4291 section 2.5.5.2), which Debian writes
+	if network.Addr().Is4In6() && network.Bits() >= mapped {
+		network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-mapped)
+	}
 	return network.Masked(), nil
 }
 
