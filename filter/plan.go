@@ -205,7 +205,7 @@ func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 		case Reversed:
 			// Which of the domains that share their last labels are aligned, only the tree walk tells.
 			common := func(author string) bool { return domain.MayAlign(author, p.spfDomain(env.Sender)) }
-			if m.Oversized || slices.ContainsFunc(m.Authors(), common) {
+			if m.Oversized || slices.ContainsFunc(p.authors(env, m), common) {
 				return true
 			}
 		}

@@ -26,7 +26,7 @@ func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envel
 		ClientIP: ip,
 		HELO:     env.HELO,
 		Sender:   env.Sender,
-		Authors:  m.Authors(),
+		Authors:  f.policy.authors(env, m),
 	}
 	chain := arc.Read(m.Header)
 	verifier := dkim.NewVerifier(m.Header, dkim.VerifyOptions{Resolver: resolver, Now: f.now}, chain.MessageSignatures()...)
@@ -122,7 +122,7 @@ func (f *Filter) age(m *message.Message) time.Duration {
 // facts gathers what the plan has to know of the message.
 func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proof) (facts, error) {
 	known := facts{
-		authors:     m.Authors(),
+		authors:     p.authors(env, m),
 		oversized:   m.Oversized,
 		proven:      proven,
 		patient:     f.age(m).Abs() < time.Duration(f.config.Limits.DNSPatience),
