@@ -83,3 +83,24 @@ func answerLines(listener net.Listener, reply string) {
 		conn.Close()
 	}
 }
+
+// Postfix takes a domain as it is written, in U-labels or in A-labels (RFC 5890); so may the operator.
+func TestCheckTakesBothSpellingsOfADomain(t *testing.T) {
+	t.Parallel()
+	for postfixs, ours := range map[string]string{"münchen.example": "xn--mnchen-3ya.example", "xn--mnchen-3ya.example": "münchen.example", "köln.example": "köln.example"} {
+		h := setUp(t)
+		h.shell(`pc -e "mydestination=example.org, ` + postfixs + `"; c 's/^local_domains.*/local_domains = ["example.org", "` + ours + `"]/'`)
+		if wrong := h.check("--no-dns"); wrong != nil {
+			t.Errorf("%s: %+v", postfixs, wrong)
+		}
+		h.shell(`c 's/^local_domains.*/local_domains = ["example.org"]/'`)
+		wrong := h.check("--no-dns")
+		if len(wrong) != 1 || wrong[0].Name != "local-domains" {
+			t.Fatalf("%s: %+v", postfixs, wrong)
+		}
+		h.mendAll(wrong)
+		if wrong := h.check("--no-dns"); wrong != nil {
+			t.Errorf("%s, after what check said: %+v", postfixs, wrong)
+		}
+	}
+}

@@ -212,6 +212,8 @@ var bounceFaults = []misconfiguration{
 		script:  `pc -X recipient_canonical_classes; pc -e 'recipient_canonical_maps=socketmap:unix:private/postmend-reverse:reverse, inline:{a@b=c@d}'`,
 		finding: "srs-classes", says: "your other tables", byHand: true},
 	{name: "PostSRSd before the filter", script: `pc -e sender_canonical_maps=tcp:127.0.0.1:10001`, finding: "postsrsd", says: "10001"},
+	{name: "an SRS domain that takes any address", script: `pc -X virtual_alias_domains; pc -e relay_domains=srs.example.org`, finding: "srs-forged",
+		says: "relay_recipient_maps is empty", byHand: true},
 	{name: "no postmaster of the SRS domain", script: `pc -X virtual_alias_maps`, finding: "srs-postmaster", says: "postmaster@srs.example.org does not exist"},
 	{name: "a rewriter of senders without a port", script: `pc -e "sender_canonical_maps=pipemap:{inline:{check@sender.example=SRS0=abcd=AA=sender.example=check@example.org}}"`, finding: "postsrsd", says: "makes SRS addresses"},
 	{name: "the wrong protocol", script: `m 's/ --protocol socketmap//'`, finding: "srs-table", says: "socketmap"},

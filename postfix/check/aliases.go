@@ -3,10 +3,12 @@ package check
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -74,15 +76,25 @@ func (h *host) forwardFiles() []aliasForward {
 			continue
 		}
 		path := filepath.Join(fields[5], ".forward")
-		content, err := os.ReadFile(path)
-		if err != nil || len(content) > 1<<20 {
-			continue
-		}
-		if to := h.remoteTarget(strings.ReplaceAll(string(content), "\n", ","), 0); to != "" {
+		if to := h.remoteTarget(targetsIn(path), 0); to != "" {
 			found = append(found, aliasForward{path, to})
 		}
 	}
 	return found
+}
+
+// targetsIn are the targets in a file, which somebody else wrote: it may be a pipe, or have no end.
+func targetsIn(path string) string {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	content, _ := io.ReadAll(io.LimitReader(file, 1<<20))
+	return strings.ReplaceAll(string(content), "\n", ",")
 }
 
 // remoteTarget is the first address at another host among the targets of an alias; "" if there is none.
@@ -90,8 +102,7 @@ func (h *host) remoteTarget(value string, depth int) string {
 	for target := range strings.SplitSeq(strings.TrimRight(value, "\x00"), ",") {
 		target = strings.Trim(strings.TrimSpace(target), `"\`)
 		if path, found := strings.CutPrefix(target, ":include:"); found && depth < 3 {
-			content, _ := os.ReadFile(strings.TrimSpace(path))
-			if to := h.remoteTarget(strings.ReplaceAll(string(content), "\n", ","), depth+1); to != "" {
+			if to := h.remoteTarget(targetsIn(strings.TrimSpace(path)), depth+1); to != "" {
 				return to
 			}
 			continue

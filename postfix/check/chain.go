@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// probes are what a bounce looks like that comes back to us. Whether its hash is right is for our table to tell, and it alone tells two such addresses apart.
+// srsProbe is what a bounce's recipient looks like. Whether its hash is right is for our table to tell, and it alone tells two such addresses apart.
 const srsProbe = "SRS0=AAAA=AA=example.com=check@"
 
 // answer is what a list of tables has for an address.
@@ -82,6 +82,17 @@ func judgeOrder(h *host) []Fault {
 		}
 	}
 	return faults
+}
+
+// judgeForged finds an SRS domain for which Postfix takes any address, for other reasons than the order of tables.
+func judgeForged(h *host) []Fault {
+	if h.plan == nil || judgeOrder(h) != nil {
+		return nil
+	}
+	if err := h.plan.TakesAnySRSAddress(h.domains); err != nil {
+		return one(err.Error(), "")
+	}
+	return nil
 }
 
 // oursFirst is the command that puts our tables in front of the others.

@@ -13,6 +13,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter"
+	"postmend/filter/domain"
 	"postmend/postfix/setup"
 	"postmend/reinject"
 )
@@ -104,7 +105,7 @@ func (o *own) localNames() []string {
 	text, _ := os.ReadFile(o.config.LocalDomainsFile) // filter.New has read it
 	var names []string
 	for _, line := range slices.Concat(o.config.LocalDomains, strings.Split(string(text), "\n")) {
-		name := strings.ToLower(strings.TrimSpace(line))
+		name := domain.Canonical(strings.TrimSpace(line))
 		if name != "" && name[0] != '.' && name[0] != '#' && !slices.Contains(names, name) {
 			names = append(names, name)
 		}

@@ -12,6 +12,7 @@ var srsRules = []Rule[*host]{
 	{"srs-class", Error, "Postfix accepts mail for the SRS domain", "bounces to SRS addresses are refused: \"Relay access denied\"", judgeClass},
 	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces to SRS addresses do not reach the original sender, and forged addresses are accepted at first", judgeReverse},
 	{"srs-order", Error, "no other table answers for SRS addresses", "bounces do not reach the original sender, and forged addresses are accepted", judgeOrder},
+	{"srs-forged", Warning, "", "spam to forged addresses is accepted, where it would be refused at RCPT TO", judgeForged},
 	{"srs-postmaster", Warning, "postmaster@ the SRS domain exists", "every domain that accepts mail has to have this address (RFC 5321 section 4.5.1)", judgePostmaster},
 	{"srs-table", Error, "", "look-ups fail: bounces to SRS addresses are deferred, and all mail if the table has no pattern in front of it", judgeTables},
 	{"srs-classes", Warning, "", "To: and Cc: fields with SRS addresses are rewritten, which breaks the sender's signature", judgeCanonicalClasses},
