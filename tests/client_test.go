@@ -18,12 +18,12 @@ func TestAClientWhoseAddressIsNotKnownIsAStranger(t *testing.T) {
 	mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"},
 		XClient: "NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE]", Content: content})
 	f.WaitLog(0, `to=<remote@example.com>, .*relay=127.*status=sent`)
+	mark := f.Mark()
 	local := exec.Command("sendmail", "-C", f.Dir, "-f", "box@example.org", "remote@example.com")
 	local.Stdin = bytes.NewReader(content)
 	if out, err := local.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	mark := f.Mark()
 	f.WaitLog(mark, `to=<remote@example.com>, .*relay=127.*status=sent`)
 	f.waitEmptyQueue()
 	came := f.remote.Messages()

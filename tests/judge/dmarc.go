@@ -121,7 +121,7 @@ func startRspamd(t testing.TB, dns string) (address string) {
   filters = "dkim";
   dns { nameserver = ["%s"]; timeout = 5s; }
   tempdir = "%[2]s"; cache_file = "%[2]s/cache"; hs_cache_dir = "%[2]s"; history_file = "%[2]s/history";
-  url_tld = "/usr/share/rspamd/effective_tld_names.dat";
+  url_tld = "/usr/share/publicsuffix/effective_tld_names.dat";
   local_addrs = [];
 }
 logging { type = "file"; filename = "%[2]s/log"; level = "info"; }
