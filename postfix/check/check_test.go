@@ -55,6 +55,9 @@ func hostOf(t *testing.T, main, master string, ours Postmend) *host {
 		ours.Target = "smtp://127.0.0.1:10026"
 	}
 	ours.Deadline, ours.SpoolDir, ours.Program = time.Minute, t.TempDir(), "/bin/postmend"
+	if ours.IsLocal == nil {
+		ours.IsLocal = func(string) bool { return true }
+	}
 	h, err := gather(t.Context(), dir, ours)
 	if err != nil {
 		t.Fatal(err)

@@ -143,7 +143,7 @@ var dnsRules = []Rule[*published]{
 	{Name: "dns-outbound", Severity: Warning, OK: "the addresses that mail leaves from are known",
 		Why: "without them nobody can tell whether SPF would pass mail that proves nothing: a forgery could pass, and mail is deferred", Judge: judgeOutbound},
 	{Name: "dns-ptr", Severity: Warning, OK: "our addresses have PTR records whose names lead back to them",
-		Why: "large receivers refuse mail from an address without such a record", Judge: judgePTR},
+		Why: "large receivers refuse mail from an address without a PTR record that leads back to it", Judge: judgePTR},
 	{Name: "dns-spf", Severity: Error, OK: "the SPF record of the SRS domain names the addresses that mail leaves from",
 		Why: "forwarded mail fails SPF at the next hop, and strict receivers refuse it", Judge: judgeSPF},
 	{Name: "dns-spf-hostname", Severity: Warning, OK: "SPF proves the bounces that Postfix itself makes",
@@ -267,9 +267,9 @@ func judgePublishedKeys(p *published) []Fault {
 		testing, err := k.key.Published(k.texts)
 		switch {
 		case err != nil:
-			faults = append(faults, Fault{What: fmt.Sprintf("the DKIM record %s: %v", name, err), Publish: record})
+			faults = append(faults, Fault{What: fmt.Sprintf("DKIM record %s: %v", name, err), Publish: record})
 		case testing:
-			faults = append(faults, Fault{What: "the DKIM record " + name + " has t=y: receivers treat our mail as unsigned",
+			faults = append(faults, Fault{What: "DKIM record " + name + " has t=y: receivers treat our mail as unsigned",
 				Publish: record, Severity: Warning})
 		}
 	}

@@ -50,10 +50,14 @@ func judgePostfix(h *host) []Finding {
 	if !h.config.IsDefault() && judgeInstances(h) != nil {
 		return apply("Postfix", instanceRules, h)
 	}
-	if h.isPrepared() {
-		return apply("Postfix", baseRules, h)
+	base := baseRules
+	if h.SpoolDir != "" {
+		base = slices.Concat(baseRules, configRules)
 	}
-	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, baseRules), h)
+	if h.isPrepared() {
+		return apply("Postfix", base, h)
+	}
+	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, base), h)
 	if h.filter != nil {
 		findings = append(findings, apply("filter service", filterRules, h)...)
 	}

@@ -15,9 +15,6 @@ import (
 
 // judgeNetworks compares the clients for which Postfix relays with those whose mail is our own for postmend.
 func judgeNetworks(h *host) []Fault {
-	if h.Trusted == nil {
-		return nil
-	}
 	networks, err := setup.Networks(h.config)
 	if err != nil {
 		return []Fault{{Severity: Note, What: fmt.Sprintf("trusted_networks are not compared with mynetworks: %v", err)}}
@@ -75,7 +72,7 @@ func judgeRelayClients(h *host) []Fault {
 // judgeContainer tells of engines that put an address of their own in the place of the clients'.
 func judgeContainer(h *host) []Fault {
 	gateway, inside := containerGateway()
-	if !inside || h.Trusted == nil {
+	if !inside {
 		return nil
 	}
 	const remedy = "publish the port so that client addresses are kept (host networking, userland-proxy off, pasta)"

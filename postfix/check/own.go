@@ -191,6 +191,7 @@ func judgeConfig(o *own) []Fault {
 	fault := Fault{What: o.configErr.Error()}
 	switch {
 	case o.file.Missing():
+		fault.What, fault.Why = o.ConfigFile+" does not exist", "postmend cannot work without it"
 		fault.Mend = Shell(slices.Concat([]string{o.Program, "setup", "--prepare", "-c", o.ConfigFile}, o.postfixFlag)...)
 	case !o.isRoot && errors.Is(o.configErr, fs.ErrPermission):
 		fault.Severity = Note

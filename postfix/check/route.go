@@ -15,12 +15,16 @@ var instanceRules = []Rule[*host]{
 	{"instances", Error, "", "mail that one instance hands to postmend comes back to the other", judgeInstances},
 }
 
-// baseRules judge what our configuration depends on, whether Postfix knows postmend or not.
+// baseRules judge what holds whether Postfix knows postmend or not.
 var baseRules = []Rule[*host]{
 	{"version", Error, "", "postmend needs Postfix 3.0 or later, and is tested with 3.4 or later", judgeVersion},
 	{"transport-missing", Error, "", "Postfix defers all mail for it (mail transport unavailable)", judgeTransports},
-	{"local-domains-maps", Error, "", "postmend cannot tell which domains are local, and defers all mail that could be for one of them", judgeLocalTables},
 	{"listener-port", Error, "", "Postfix cannot listen there, and all mail is deferred, or goes to that program", judgePort},
+}
+
+// configRules compare postmend's configuration with Postfix; they need one that can be read.
+var configRules = []Rule[*host]{
+	{"local-domains-maps", Error, "", "postmend cannot tell which domains are local, and defers all mail that could be for one of them", judgeLocalTables},
 	{"spool", Error, "postmend can write to the spool folder, which has room for messages", "a message for which it has no room is deferred", judgeSpool},
 	{"networks", Error, "trusted_networks are Postfix's mynetworks", "mail from a client that is not in trusted_networks counts as a stranger's: it gets an SRS sender, and is rejected if it is From: a domain of ours", judgeNetworks},
 	{"relay-clients", Note, "", "to postmend such a client is a stranger: its mail gets an SRS sender, and is rejected if it is From: a domain of ours", judgeRelayClients},
@@ -341,8 +345,6 @@ var sharedFolders = []string{DefaultSpoolDir, "/var/tmp", "/dev/shm"}
 func judgeSpool(h *host) []Fault {
 	isShared := slices.Contains(sharedFolders, h.spool.Path)
 	switch {
-	case h.SpoolDir == "":
-		return []Fault{{What: "spool_dir is not judged, because the configuration cannot be read", Severity: Note}}
 	case h.spool.Err != nil && isShared:
 		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err), Shell("install", "-d", "-m", "1777", h.spool.Path))
 	case h.spool.Err != nil:
@@ -386,9 +388,6 @@ func (h *host) judgeSpoolRoom() []Fault {
 }
 
 func judgeLocalDomains(h *host) []Fault {
-	if h.IsLocal == nil {
-		return []Fault{{What: "local_domains are not judged, because the configuration cannot be read", Severity: Note}}
-	}
 	var faults []Fault
 	var tables, names, where []string
 	for _, table := range h.domains.Tables {
