@@ -141,6 +141,7 @@ var serviceFaults = []misconfiguration{
 	{name: "a program that others may change", script: `own; chmod g+w "$DIR/postmend"`, finding: "filter-program", says: "can be changed"},
 	{name: "a program that the user may not run", script: `own; chmod 700 "$DIR/postmend"`, finding: "filter-program", says: "may not run"},
 	{name: "a program in a folder that anybody may write to", script: `own; chmod 777 "$DIR"`, finding: "filter-program", says: "can be replaced"},
+	{name: "a program that does not run", script: `own; printf '#!/bin/sh\necho broken >&2; exit 1\n' > "$DIR/postmend"`, finding: "filter-trial", says: "broken", byHand: true},
 	{name: "a program without a path", script: `m "s|argv=$PROGRAM filter|argv=postmend filter|"`, finding: "filter-program", says: "absolute"},
 	{name: "no status filter", script: `m '/-o { pipe_delivery/d'`, finding: "filter-status-filter", says: "not set"},
 	{name: "a status filter that holds refusals", script: `m 's/\^5([^)]*)/^5(.*)/'`, finding: "filter-status-filter", says: "deferred instead"},

@@ -40,7 +40,11 @@ func Run(ctx context.Context, options Options) []Finding {
 		return slices.Concat(own, []Finding{unreadable}, published)
 	}
 	host.dns = dnsStage(published)
-	findings := slices.Concat(own, judgePostfix(host), published)
+	findings := append(own, judgePostfix(host)...)
+	if host.canTry(findings) {
+		findings = append(findings, apply("trial", trialRules, host)...)
+	}
+	findings = append(findings, published...)
 	if host.isPrepared() {
 		findings = append(findings, host.nextStep(findings, o.postfixFlag))
 	}

@@ -17,6 +17,9 @@ import (
 // takes class 5 for class 4, and leaves a refusal that was meant as it is.
 var statusFilter = "regexp:{{" + strings.ReplaceAll(setup.StatusPattern, "$", "$$") + "}}"
 
+// areaFilter is the entry of master.cf that runs us.
+const areaFilter = "filter service"
+
 // filterRules judge the pipe(8) service that runs us.
 var filterRules = []Rule[*host]{
 	{"filter-master-columns", Error, "the filter service runs outside a chroot, with pipe(8)'s privileges",

@@ -59,7 +59,7 @@ func judgePostfix(h *host) []Finding {
 	}
 	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, base), h)
 	if h.filter != nil {
-		findings = append(findings, apply("filter service", filterRules, h)...)
+		findings = append(findings, apply(areaFilter, filterRules, h)...)
 	}
 	if h.listener != nil {
 		findings = append(findings, apply("listener", listenerRules, h)...)

@@ -24,6 +24,7 @@ type Postmend struct {
 	Text        string            // of it; "" if it cannot be read
 	Owners      []string          // the accounts that the secret and the keys belong to, root aside
 	Secrets     File              // of [srs]; the zero value without SRS
+	HasKeys     bool              // there are [[dkim.keys]]
 	Target      string            // [reinject] target
 	Deadline    time.Duration     // [limits] deadline
 	SpoolDir    string            // [limits] spool_dir, or what stands for it; "" if that is not known

@@ -72,7 +72,7 @@ func gatherOwn(program, configFile string) *own {
 		}
 	}
 	o.socket = Stat(o.config.Log.Socket)
-	o.Owners, o.Secrets = o.owners(), o.secrets
+	o.Owners, o.Secrets, o.HasKeys = o.owners(), o.secrets, len(o.keys) > 0
 	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline), strings.ToLower(o.config.SRS.Domain)
 	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, DefaultSpoolDir)
 	o.IsLocal, _ = o.config.LocalTest() // filter.New had it, too
