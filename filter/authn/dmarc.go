@@ -60,20 +60,19 @@ const (
 // four) the strictest policy. TempError is for answers missing in DNS that could change Status or Policy, and for these only: a
 // message that passes by one identifier passes, whatever became of the others.
 func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, signatures []dkim.Verification) DMARC {
-	domains := authorDomains(authors)
+	domains, areNames := authorDomains(authors)
+	all := DMARC{Status: PermError}
 	switch {
-	case len(domains) == 1 && domains[0] != "":
+	case len(authors) == 0:
+		all.Reason = "From: has no domain"
+	case !areNames:
+		all.Reason = "From: has what is not a domain name"
+	case len(domains) > 1:
+		all.Reason = "From: has several domains"
+	default:
 		return evaluate(ctx, r, domains[0], identifiers(spf, signatures))
-	case len(domains) == 1:
-		return DMARC{Status: PermError, Reason: "the domain of From: is not a domain name"}
-	case len(domains) == 0:
-		return DMARC{Status: PermError, Reason: "From: has no domain"}
 	}
-	all := DMARC{Status: PermError, Reason: "From: has several domains"}
 	for _, domain := range domains[:min(len(domains), MaxAuthors)] {
-		if domain == "" {
-			continue
-		}
 		d := evaluate(ctx, r, domain, nil)
 		all.organisations, all.unknown = append(all.organisations, d.organisations...), append(all.unknown, d.unknown...)
 		if d.Status == TempError {
@@ -86,17 +85,23 @@ func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, 
 	return all
 }
 
-// authorDomains makes domains comparable and drops repetitions. What is no domain becomes "".
-func authorDomains(authors []string) []string {
-	var domains []string
+// authorDomains makes domains comparable and drops repetitions. Of what is not a domain name, the name above it
+// counts, whose policy a receiver may find; areNames tells that there is no such author.
+func authorDomains(authors []string) (domains []string, areNames bool) {
+	areNames = true
 	for _, author := range authors {
-		if domain := domain.Name(author); !slices.Contains(domains, domain) {
-			if domains = append(domains, domain); len(domains) > MaxAuthors {
+		name := domain.Name(author)
+		if name == "" {
+			areNames = false
+			name = domain.Above(author)
+		}
+		if name != "" && !slices.Contains(domains, name) {
+			if domains = append(domains, name); len(domains) > MaxAuthors {
 				break
 			}
 		}
 	}
-	return domains
+	return domains, areNames
 }
 
 // identifier is a domain that is authenticated, or could be if DNS had answered (pending).
@@ -179,11 +184,10 @@ func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier)
 
 // prefetch asks for what EvaluateDMARC needs in any case, while SPF and DKIM are being checked.
 func prefetch(ctx context.Context, r *Resolver, authors []string) {
-	for _, author := range authorDomains(authors) {
-		if author != "" {
-			l := newLookups()
-			l.fetch(ctx, r, append(walkNames(author), listed(author)))
-		}
+	domains, _ := authorDomains(authors)
+	for _, author := range domains {
+		l := newLookups()
+		l.fetch(ctx, r, append(walkNames(author), listed(author)))
 	}
 }
 

@@ -46,6 +46,21 @@ func Name(s string) string {
 	return s
 }
 
+// Above gives the longest name that is above s, of two labels at least; "" if there is none.
+func Above(s string) string {
+	s = strings.ToLower(s)
+	for {
+		_, above, found := strings.Cut(s, ".")
+		if !found {
+			return ""
+		}
+		if name := Name(above); strings.IndexByte(name, '.') > 0 {
+			return name
+		}
+		s = above
+	}
+}
+
 // Parse is Name for domains that an operator writes: no label may start or end with a hyphen, and the error
 // says what is wrong.
 func Parse(s string) (string, error) {
@@ -96,11 +111,14 @@ func (s Set) Has(domain string) bool {
 	return false
 }
 
-// Aligned tells whether two canonical domains are aligned in relaxed mode, that is, have the same
-// organisational domain by the public suffix list.
+// Aligned tells whether two domains are aligned in relaxed mode, that is, have the same organisational domain by
+// the public suffix list. One that is not a name is aligned with the organisational domain that it is below.
 func Aligned(a, b string) bool {
 	if a == "" || b == "" || a == b {
 		return a != "" && b != ""
+	}
+	if Name(a) == "" || Name(b) == "" { // the policy of a domain above it applies to what is not a name
+		return Within(a, organisational(b)) || Within(b, organisational(a))
 	}
 	// A message may name a hundred thousand domains: most are not looked up in the list.
 	return MayAlign(a, b) && organisational(a) == organisational(b)

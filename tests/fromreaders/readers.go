@@ -164,7 +164,7 @@ func (r Reading) Misread(domain string, ours []string) bool {
 func isName(domain string) bool {
 	labels := strings.Split(domain, ".")
 	for _, label := range labels {
-		if label == "" || strings.Trim(label, "-") != label || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		if label == "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
 			return false
 		}
 	}

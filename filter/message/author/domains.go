@@ -4,7 +4,10 @@ package author
 
 import (
 	"net/mail"
+	"slices"
 	"strings"
+
+	"golang.org/x/net/idna"
 
 	"postmend/dkim"
 	"postmend/filter/domain"
@@ -16,11 +19,15 @@ import (
 // that is plausible, and the domains of all these ways count, those of the strict one (RFC 5322) included:
 // comments, quotes, angle brackets, invisible and foreign characters are skipped by some readers, end an
 // address for others, and belong to it for a third kind.
+//
+// What cannot be a domain name, for a label that is too long or starts with a hyphen, counts as well: receivers
+// find the policy of the domain above it. Such a domain is in lower case, not canonical, and nothing proves it.
 func (f Fields) Domains() []string {
 	var domains []string
 	seen := map[string]bool{}
 	add := func(name string) {
-		if !seen[name] && (domain.Name(name) != "" || strings.HasPrefix(name, "[")) {
+		isName := strings.IndexByte(name, '.') > 0 || strings.HasPrefix(name, "[") || domain.Name(name) != ""
+		if isName && !seen[name] {
 			seen[name] = true
 			domains = append(domains, name)
 		}
@@ -42,7 +49,7 @@ func (f Fields) Domains() []string {
 func strictDomains(value string, add func(domain string)) {
 	list, _ := mail.ParseAddressList(dkim.Unfold([]byte(value)))
 	for _, address := range list {
-		add(domain.Of(address.Address))
+		addWord(address.Address[strings.LastIndexByte(address.Address, '@')+1:], add)
 	}
 }
 
@@ -153,7 +160,7 @@ func domainsBehindAt(value string, add func(domain string)) {
 				end++
 			}
 			word := strings.Trim(segment[start:end], ".-")
-			if strings.ContainsAny(word, ".。．｡") && len(word) <= maxDomainWord {
+			if strings.ContainsAny(word, ".。．｡") {
 				addWord(last, add)
 				last = word
 			}
@@ -166,16 +173,38 @@ func domainsBehindAt(value string, add func(domain string)) {
 	}
 }
 
-// addWord adds a word as it is, and with one dot where it has several after each other.
+// addWord adds a word in all its spellings, and with one dot where it has several after each other.
 func addWord(word string, add func(domain string)) {
-	add(domain.Canonical(word))
+	if len(word) > maxDomainWord {
+		word = word[len(word)-maxDomainWord:] // no name, but below one
+	}
+	for _, name := range spellings(word) {
+		add(name)
+	}
 	if strings.Contains(word, "..") {
-		add(domain.Canonical(strings.Join(strings.FieldsFunc(word, func(r rune) bool { return r == '.' }), ".")))
+		addWord(strings.Join(strings.FieldsFunc(word, func(r rune) bool { return r == '.' }), "."), add)
 	}
 }
 
 // maxDomainWord is more octets than any writing of a domain name of 253 characters takes.
 const maxDomainWord = 4 * 253
+
+// spellings gives what readers make of a domain in letters that are not ASCII: by UTS 46, with its transitional
+// mappings (ß is ss), and by Punycode alone (RFC 3492) after lower-casing, for which ẞ is ß.
+func spellings(word string) []string {
+	if isASCII(word) {
+		return []string{domain.Canonical(word)}
+	}
+	names := []string{domain.Canonical(word)}
+	transitional := idna.New(idna.MapForLookup(), idna.Transitional(true))
+	for _, toASCII := range [...]func(string) (string, error){transitional.ToASCII, idna.Punycode.ToASCII} {
+		name, err := toASCII(strings.ToLower(word))
+		if name = domain.Canonical(name); err == nil && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // isDomainOctet tells whether a domain may have an octet. Of those that are not ASCII, IDNA decides.
 func isDomainOctet(c byte) bool {

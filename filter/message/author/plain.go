@@ -141,7 +141,7 @@ func plainAddress(s string, inAngle bool) (domain, rest string, ok bool) {
 func plainDomain(s string) (name string, ok bool) {
 	if !isASCII(s) {
 		isOdd := func(r rune) bool { return r >= 0x80 && !unicode.In(r, unicode.Letter, unicode.Mark, unicode.Digit) }
-		if _, err := idna.Lookup.ToASCII(s); err != nil || strings.ContainsFunc(s, isOdd) {
+		if _, err := idna.Lookup.ToASCII(s); err != nil || strings.ContainsFunc(s, isOdd) || len(spellings(s)) > 1 {
 			return "", false
 		}
 	}
