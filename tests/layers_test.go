@@ -1,0 +1,78 @@
+package tests
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layers are the packages and what each may import of this module, as docs/contributing.md says. Those of
+// tests/ may import everything, and nothing imports them.
+var layers = map[string][]string{
+	"srs":      nil,
+	"dkim":     nil,
+	"dkim/arc": {"dkim"},
+	"reinject": nil,
+
+	"filter/domain/publicsuffix": nil,
+	"filter/domain":              {"filter/domain/publicsuffix"},
+	"filter/message/author":      {"dkim", "filter/domain"},
+	"filter/message":             {"dkim", "filter/domain", "filter/message/author"},
+	"filter/arrival":             {"dkim", "filter/message"},
+	"filter/authn/dns":           nil,
+	"filter/authn/spf":           nil,
+	"filter/authn/dnstest":       nil,
+	"filter/authn": {"dkim", "dkim/arc", "filter/authn/dns", "filter/authn/spf", "filter/domain",
+		"filter/domain/publicsuffix"},
+	"filter/confine": {"reinject"},
+	"filter": {"srs", "dkim", "dkim/arc", "reinject", "filter/arrival", "filter/authn", "filter/confine",
+		"filter/domain", "filter/message", "filter/message/author"},
+
+	"postfix":           nil,
+	"postfix/wholefile": nil,
+	"postfix/postconf":  nil,
+	"postfix/layout":    {"postfix/postconf", "reinject"},
+	"postfix/setup": {"dkim", "filter", "filter/domain", "filter/domain/publicsuffix", "reinject",
+		"postfix/layout", "postfix/postconf", "postfix/wholefile"},
+	"postfix/check": {"dkim", "filter", "filter/authn", "filter/authn/dns", "filter/authn/spf", "filter/confine",
+		"filter/domain", "reinject", "postfix", "postfix/layout", "postfix/postconf", "postfix/setup"},
+	"postfix/maillog/refusal": {"postfix"},
+	"postfix/maillog":         {"filter", "postfix"},
+	"postfix/maillog/tally":   {"filter", "filter/domain/publicsuffix", "postfix/maillog", "postfix/maillog/refusal"},
+	"postfix/maillog/present": {"filter/domain", "postfix", "postfix/maillog", "postfix/maillog/refusal",
+		"postfix/maillog/tally"},
+
+	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn/dnstest", "filter/authn/spf",
+		"filter/domain/publicsuffix", "filter/message", "postfix", "postfix/wholefile"},
+}
+
+func TestNoPackageImportsUpwards(t *testing.T) {
+	list := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const module = "postmend/"
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		name := strings.TrimPrefix(words[0], module)
+		allowed, known := layers[name]
+		if strings.HasPrefix(name, "tests") {
+			continue
+		}
+		if !known && name != "cmd/postmend" {
+			t.Errorf("%s is not in the table of layers, nor in docs/contributing.md", name)
+			continue
+		}
+		for _, imported := range words[1:] {
+			other, ours := strings.CutPrefix(imported, module)
+			switch {
+			case !ours:
+			case strings.HasPrefix(other, "tests"), name != "cmd/postmend" && !slices.Contains(allowed, other):
+				t.Errorf("%s imports %s", name, other)
+			}
+		}
+	}
+}
