@@ -159,7 +159,11 @@ func domainsBehindAt(value string, add func(domain string)) {
 			for end < len(segment) && isDomainOctet(segment[end]) {
 				end++
 			}
-			word := strings.Trim(segment[start:end], ".-")
+			whole := strings.Trim(segment[start:end], ".")
+			word := strings.Trim(whole, "-.")
+			if word != whole {
+				addWord(whole, add)
+			}
 			if strings.ContainsAny(word, ".。．｡") {
 				addWord(last, add)
 				last = word
