@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postmend/filter"
+	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 )
 
@@ -69,7 +70,7 @@ itself if not. --undo restores main.cf and master.cf; keys, secrets and the conf
 	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
 		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
 	flags.StringVar(&o.rootDir, "root-dir", "", "for a trial run: put /etc/postmend below this folder, and make no account")
-	flags.StringVar(&o.User, "user", "postmend", "the account that runs postmend")
+	flags.StringVar(&o.User, "user", layout.User, "the account that runs postmend")
 	flags.StringVar(&o.Hostname, "hostname", "", "this host's name; default: Postfix's myhostname")
 	flags.StringVar(&o.Domain, "domain", "",
 		"the domain that signs forwarded mail; default: mydomain if it is delivered here, else the first domain that is")

@@ -10,12 +10,9 @@ import (
 
 	"postmend/filter"
 	"postmend/postfix"
+	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 )
-
-// statusFilter is the third net against bounces, with the quoting of master.cf: of what Postfix makes of a death or a time-out, it
-// takes class 5 for class 4, and leaves a refusal that was meant as it is.
-var statusFilter = "regexp:{{" + strings.ReplaceAll(setup.StatusPattern, "$", "$$") + "}}"
 
 // areaFilter is the entry of master.cf that runs us.
 const areaFilter = "filter service"
@@ -75,9 +72,6 @@ func (h *host) mendFilter() string {
 	return h.account.first(h.setField(h.filter.ID()+"/command", h.filterCommand()))
 }
 
-// DefaultUser is the account that the filter runs as, unless the operator chose another.
-const DefaultUser = "postmend"
-
 // findAccount is the account that postmend should run as: the one in master.cf if it may, else the one that the keys belong to, else a new one.
 func (h *host) findAccount() *User {
 	if h.filter != nil && h.userFault() == "" {
@@ -98,10 +92,10 @@ func (h *host) findAccount() *User {
 			return missingUser(value)
 		}
 	}
-	if u, err := lookupUser(DefaultUser, ""); err == nil {
+	if u, err := lookupUser(layout.User, ""); err == nil {
 		return u
 	}
-	return missingUser(DefaultUser)
+	return missingUser(layout.User)
 }
 
 // filterUser is the value of user= that is right for the filter.
@@ -123,8 +117,9 @@ func (h *host) filterCommand() string {
 		options = append(withoutOption(options, "pipe_delivery_status_filter"), "-o", "pipe_delivery_status_filter="+h.statusFilter())
 	}
 	list := append([]string{"pipe"}, options...)
-	list = append(list, "flags=q", "user="+h.filterUser(), "null_sender=")
-	argv := argvFor(h.programPath(), h.configFlag(), h.version())
+	ours := layout.Program{Path: h.programPath(), ConfigFile: h.configFlag(), User: h.filterUser()}
+	list = append(list, ours.FilterAttributes()...)
+	argv := ours.FilterArgv(h.version().AtLeast)
 	argv[0] = "argv=" + argv[0]
 	return join(append(list, argv...))
 }
@@ -247,10 +242,11 @@ func judgeMacros(h *host) []Fault {
 
 func judgeArguments(h *host) []Fault {
 	var faults []Fault
-	for _, f := range flagMacros {
-		if h.version().AtLeast(f.since.Major, f.since.Minor) && !h.command.carries(f.flag, f.macro) {
-			faults = append(faults, Fault{What: fmt.Sprintf("argv lacks %s=${%s}: %s", f.flag, f.macro, f.why),
-				Mend: h.mendFilter(), Severity: f.severity})
+	for _, m := range layout.Macros {
+		if h.version().AtLeast(m.Major, m.Minor) && !h.command.carries(m.Flag, m.Name) {
+			lack := withoutFlag(m.Flag)
+			faults = append(faults, Fault{What: fmt.Sprintf("argv lacks %s: %s", m, lack.why),
+				Mend: h.mendFilter(), Severity: lack.severity})
 		}
 	}
 	return faults
@@ -405,15 +401,15 @@ func (h *host) statusFilter() string {
 	if !h.version().AtLeast(3, 7) {
 		return "regexp:" + h.statusFile()
 	}
-	return statusFilter
+	return layout.StatusFilter()
 }
 
-func (h *host) statusFile() string { return h.config.Dir + "/postmend-status.regexp" }
+func (h *host) statusFile() string { return h.config.Dir + "/" + layout.StatusFile }
 
 func (h *host) mendStatusFilter() string {
 	command := h.mendFilter()
 	if !h.version().AtLeast(3, 7) {
-		command = writeFile(h.statusFile(), setup.StatusPattern) + " && " + command
+		command = writeFile(h.statusFile(), layout.StatusPattern) + " && " + command
 	}
 	return command
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )
@@ -174,7 +175,8 @@ func (h *host) planSetup() {
 
 // freeListener is the first address from setup's on that no instance names, and where nothing listens.
 func (h *host) freeListener() string {
-	for port := defaultPort; ; port++ {
+	first, _ := strconv.Atoi(layout.ListenerPort())
+	for port := first; ; port++ {
 		isTaken := func(c *postconf.Config) bool {
 			_, found := c.AtPort(strconv.Itoa(port))
 			return found

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 	"postmend/reinject"
@@ -243,11 +244,8 @@ func (h *host) isPublic(s *postconf.Service) bool {
 // takesBack tells whether a service obviously takes back what a filter has done.
 func takesBack(s *postconf.Service) bool {
 	_, filters := s.Options["content_filter"]
-	return s.Options["syslog_name"] == listenerLog || filters && strings.Contains(s.Options["receive_override_options"], "no_address_mappings")
+	return s.Options["syslog_name"] == layout.ListenerLog || filters && strings.Contains(s.Options["receive_override_options"], "no_address_mappings")
 }
-
-// listenerLog is the syslog_name that setup gives to the listener.
-const listenerLog = "postfix/reinject"
 
 // spareListener is a service that takes mail back and is not at our target: one that setup made, or else another; nil if there is none.
 func (h *host) spareListener() *postconf.Service {
@@ -256,7 +254,7 @@ func (h *host) spareListener() *postconf.Service {
 		if s.Type != "inet" || s == h.listener || h.isPublic(s) || !takesBack(s) {
 			continue
 		}
-		if spare == nil || s.Options["syslog_name"] == listenerLog {
+		if spare == nil || s.Options["syslog_name"] == layout.ListenerLog {
 			spare = s
 		}
 	}

@@ -8,16 +8,17 @@ import (
 	"strconv"
 	"strings"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
-	"postmend/postfix/setup"
 )
 
-// listenerOption is an option of the re-injection listener: its value, and what is wrong with another.
+// listenerOption is an option of the re-injection listener, and what is wrong with another value than layout's, or, if layout has none,
+// than the default.
 type listenerOption struct {
-	name, value string
-	severity    Severity
-	isGood      func(value string) bool // nil: only the value above
-	why         string
+	name, byDefault string
+	severity        Severity
+	isGood          func(value string) bool // nil: only that value
+	why             string
 }
 
 // overrides are the values of receive_override_options, with what happens without them.
@@ -42,19 +43,19 @@ var listenerOptions = []listenerOption{
 	{"smtpd_relay_restrictions", "", Warning, nil, refuses},
 	{"smtpd_data_restrictions", "", Error, nil, refuses},
 	{"smtpd_end_of_data_restrictions", "", Error, nil, refuses},
-	{"smtpd_recipient_restrictions", "permit_mynetworks,reject", Error, takesOnlyMyNetworks, "the listener has to take mail from this host, and from no other"},
-	{"mynetworks", "127.0.0.0/8", Error, onlyLoopback, "the listener has to take mail from this host, and from no other"},
-	{"smtpd_authorized_xforward_hosts", "127.0.0.0/8", Warning, coversLoopback, "without XFORWARD the log and later filters take this host for the client"},
+	{"smtpd_recipient_restrictions", "", Error, takesOnlyMyNetworks, "the listener has to take mail from this host, and from no other"},
+	{"mynetworks", "", Error, onlyLoopback, "the listener has to take mail from this host, and from no other"},
+	{"smtpd_authorized_xforward_hosts", "", Warning, coversLoopback, "without XFORWARD the log and later filters take this host for the client"},
 	{"local_header_rewrite_clients", "", Error, nil, "Postfix completes the header after signing, which breaks the signature"},
 	{"remote_header_rewrite_domain", "", Error, nil, changes},
 	{"smtpd_proxy_filter", "", Error, nil, changes},
 	{"smtpd_command_filter", "", Warning, nil, refuses},
 	{"smtpd_upstream_proxy_protocol", "", Error, nil, handOver},
-	{"smtpd_tls_security_level", "none", Error, isNone, handOver},
+	{"smtpd_tls_security_level", "", Error, isNone, handOver},
 	{"smtpd_tls_wrappermode", "no", Error, nil, handOver},
-	{"smtpd_sasl_auth_enable", "no", Warning, nil, handOver},
+	{"smtpd_sasl_auth_enable", "", Warning, nil, handOver},
 	{"smtpd_discard_ehlo_keywords", "", Error, keepsExtensions, "without 8BITMIME, SMTPUTF8 and XFORWARD, mail cannot be handed back unchanged"},
-	{"syslog_name", "postfix/reinject", Note, isNotPlain, "the log does not tell the second pass from the first"},
+	{"syslog_name", "", Note, isNotPlain, "the log does not tell the second pass from the first"},
 }
 
 // listenerRules judge the smtpd(8) that takes mail back.
@@ -71,14 +72,22 @@ var listenerRules = []Rule[*host]{
 func judgeListenerOptions(h *host) []Fault {
 	var faults []Fault
 	for _, o := range listenerOptions {
-		value := h.value(h.listener, o.name)
-		if value == o.value || o.isGood != nil && o.isGood(value) {
+		value, want := h.value(h.listener, o.name), o.right()
+		if value == want || o.isGood != nil && o.isGood(value) {
 			continue
 		}
 		faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s is %s", h.listener.ID(), o.name, shown(value)), Why: o.why,
-			Mend: h.setOption(h.listener, o.name, o.value), Severity: o.severity})
+			Mend: h.setOption(h.listener, o.name, want), Severity: o.severity})
 	}
 	return faults
+}
+
+// right is the value that the option should have.
+func (o listenerOption) right() string {
+	if value, found := layout.ListenerOption(o.name); found {
+		return value
+	}
+	return o.byDefault
 }
 
 func shown(value string) string {
@@ -179,11 +188,12 @@ func judgeListenerSize(h *host) []Fault {
 	if hasRoom(h.listener) && slices.ContainsFunc(h.servicesOf("cleanup"), isBehind) {
 		return nil
 	}
-	cleanup, _, _ := strings.Cut(setup.CleanupService, "/")
+	sizeLimit, _ := layout.ListenerOption("message_size_limit")
+	cleanup, _ := layout.ListenerOption("cleanup_service_name")
 	return one(fmt.Sprintf("%s and its cleanup(8) take at most message_size_limit, %s octets, but messages come back larger", h.listener.ID(), limit),
 		strings.Join([]string{
-			h.config.SetServiceCommand(setup.CleanupService, setup.CleanupLine).String(),
-			h.setOption(h.listener, "message_size_limit", "0"),
+			h.config.SetServiceCommand(layout.CleanupID, layout.CleanupLine).String(),
+			h.setOption(h.listener, "message_size_limit", sizeLimit),
 			h.setOption(h.listener, "cleanup_service_name", cleanup),
 		}, " && "))
 }
@@ -232,7 +242,7 @@ func keepsExtensions(value string) bool {
 func (h *host) addListener() string {
 	kind, address, _ := listenerAddress(h.Target)
 	if kind == "inet" {
-		return h.planned(setup.CleanupService, address+"/inet")
+		return h.planned(layout.CleanupID, address+"/inet")
 	}
 	queue := h.Main("queue_directory")
 	for _, folder := range []string{"private", "public"} {
@@ -247,6 +257,3 @@ func (h *host) addListener() string {
 	}
 	return ""
 }
-
-// defaultPort is where setup puts a listener if the target does not say.
-const defaultPort = 10026

@@ -14,6 +14,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/domain"
+	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 	"postmend/reinject"
 )
@@ -51,7 +52,7 @@ type ownKey struct {
 
 // gatherOwn reads the configuration and looks at what it names.
 func gatherOwn(program, configFile string) *own {
-	o := &own{file: Stat(configFile), account: missingUser(DefaultUser), isRoot: os.Geteuid() == 0}
+	o := &own{file: Stat(configFile), account: missingUser(layout.User), isRoot: os.Geteuid() == 0}
 	text, _ := os.ReadFile(configFile)
 	o.Postmend = Postmend{Program: program, ConfigFile: configFile, Text: string(text), Target: reinject.DefaultTarget, Deadline: time.Minute}
 	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
-	"postmend/postfix/setup"
 )
 
 // pipe is the command of a pipe(8) service as master.cf has it: pipe -o … attributes argv=…
@@ -113,38 +113,33 @@ func (p *pipe) attribute(name string) (value string, found bool) {
 // configFile is what -c in argv names.
 func (p *pipe) configFile() string { return cmp.Or(p.flag("-c"), p.flag("--config")) }
 
-// flagMacros are the flags of `postmend filter` that carry macros, in the order in which we write them.
-var flagMacros = []struct {
-	flag, macro string
-	since       postconf.Version
-	severity    Severity // if it is missing
-	why         string
-}{
-	{"--queue-id", "queue_id", postconf.Version{}, Warning, "the log does not tell which message a line is about"},
-	{"--client-address", "client_address", postconf.Version{}, Error, "all mail counts as this host's own, and is signed unchecked"},
-	{"--client-name", "client_hostname", postconf.Version{}, Warning, "the trace field does not name the client"},
-	{"--client-port", "client_port", postconf.Version{}, Warning, "the trace field does not name the client"},
-	{"--client-protocol", "client_protocol", postconf.Version{}, Warning, "the trace field does not name the client"},
-	{"--helo", "client_helo", postconf.Version{}, Error, "SPF of bounces cannot be checked"},
-	{"--sasl-username", "sasl_username", postconf.Version{}, Error, "mail of users who log in counts as mail from outside"},
-	{"--size", "size", postconf.Version{}, Error, "a truncated message is not noticed"},
-	{"--original-recipient", "original_recipient", postconf.Version{}, Error, "From: cannot be rewritten to the alias that forwards"},
-	{"--envid", "envid", postconf.Version{Major: 3, Minor: 9}, Note, "the DSN envelope id is lost"},
+// lack is what happens without a flag of `postmend filter`.
+type lack struct {
+	severity Severity
+	why      string
 }
 
-// argvFor is the command that pipe(8) should start.
-func argvFor(program, configFile string, version postconf.Version) []string {
-	argv := []string{program, "filter"}
-	if configFile != "" {
-		argv = append(argv, "-c", configFile)
+// withoutFlag tells of each of layout.Macros.
+func withoutFlag(flag string) lack {
+	switch flag {
+	case "--queue-id":
+		return lack{Warning, "the log does not tell which message a line is about"}
+	case "--client-address":
+		return lack{Error, "all mail counts as this host's own, and is signed unchecked"}
+	case "--client-name", "--client-port", "--client-protocol":
+		return lack{Warning, "the trace field does not name the client"}
+	case "--helo":
+		return lack{Error, "SPF of bounces cannot be checked"}
+	case "--sasl-username":
+		return lack{Error, "mail of users who log in counts as mail from outside"}
+	case "--size":
+		return lack{Error, "a truncated message is not noticed"}
+	case "--original-recipient":
+		return lack{Error, "From: cannot be rewritten to the alias that forwards"}
+	case "--envid":
+		return lack{Note, "the DSN envelope id is lost"}
 	}
-	argv = append(argv, "-f", "${sender}")
-	for _, f := range flagMacros {
-		if version.AtLeast(f.since.Major, f.since.Minor) {
-			argv = append(argv, f.flag+"=${"+f.macro+"}")
-		}
-	}
-	return append(argv, "--", "${recipient}")
+	return lack{Error, "postmend filter is not told what it needs"}
 }
 
 // flag gives the value of a flag in argv, in one word or two.
@@ -224,7 +219,7 @@ func judgeRecipientLimit(h *host) []Fault {
 
 // judgeProcesses finds a limit of processes (master(5)) that a burst of mail whose DNS is dead uses up.
 func judgeProcesses(h *host) []Fault {
-	const enough = setup.Processes
+	const enough = layout.Processes
 	limit, name := h.filter.ProcessLimit, "process limit in master.cf"
 	if limit == "-" {
 		limit, name = h.Main("default_process_limit"), "default_process_limit"

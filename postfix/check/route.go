@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )
@@ -64,14 +65,11 @@ func judgeFilterService(h *host) []Fault {
 	if h.filter != nil {
 		return nil
 	}
-	return one("no pipe(8) service in master.cf runs postmend filter", h.account.first(h.planned(DefaultService+"/unix")))
+	return one("no pipe(8) service in master.cf runs postmend filter", h.account.first(h.planned(layout.FilterID)))
 }
 
-// DefaultService is the name of the filter in master.cf, unless the operator chose another.
-const DefaultService = "postmend"
-
 func judgeRoute(h *host) []Fault {
-	name, other := DefaultService, h.Main("content_filter")
+	name, other := layout.Transport, h.Main("content_filter")
 	if h.filter != nil {
 		name = h.filter.Name
 	}
@@ -167,7 +165,7 @@ func judgeListener(h *host) []Fault {
 func (f Fault) moved(h *host) Fault {
 	if spare := h.spareListener(); spare != nil {
 		f.Edit = h.setKey("reinject.target", targetAt(spare))
-	} else if f.Mend = h.planned(setup.CleanupService, h.wanted.Listener+"/inet"); f.Mend != "" {
+	} else if f.Mend = h.planned(layout.CleanupID, h.wanted.Listener+"/inet"); f.Mend != "" {
 		f.Edit = h.setKey("reinject.target", "smtp://"+h.wanted.Listener)
 	}
 	return f

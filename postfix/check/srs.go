@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"postmend/postfix/layout"
 )
 
 // srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has left.
@@ -72,10 +74,9 @@ func entries(value string) []string {
 
 // tableCommand is the right command of a table's service.
 func (h *host) tableCommand(direction, protocol string) string {
-	argv := []string{"argv=" + h.programPath(), "lookup", direction, "--protocol", protocol}
-	if file := h.configFlag(); file != "" {
-		argv = append(argv, "-c", file)
-	}
+	ours := layout.Program{Path: h.programPath(), ConfigFile: h.configFlag()}
+	argv := ours.LookupArgv(direction, protocol)
+	argv[0] = "argv=" + argv[0]
 	return join(append([]string{"spawn", "user=" + h.filterUser()}, argv...))
 }
 

@@ -2,6 +2,8 @@ package check
 
 import (
 	"slices"
+
+	"postmend/postfix/layout"
 )
 
 // stage tells whether mail may be led through postmend: as long as receivers do not find our records, forwarded mail fails SPF, and our signatures
@@ -44,7 +46,7 @@ func (f Fault) switching(h *host, command string) Fault {
 
 // isPrepared tells whether Postfix does not know postmend yet: then our own files and DNS are judged, and no more of Postfix than they depend on.
 func (h *host) isPrepared() bool {
-	leadsHere := func(name string) bool { return transport(h.Main(name)) == DefaultService }
+	leadsHere := func(name string) bool { return transport(h.Main(name)) == layout.Transport }
 	return h.filter == nil && len(h.tables) == 0 && !leadsHere("content_filter") && !leadsHere("default_transport")
 }
 
@@ -73,7 +75,7 @@ func (h *host) nextStep(findings []Finding, postfixFlag []string) Finding {
 // setupWords are the words that tell setup what differs from its defaults.
 func (h *host) setupWords() []string {
 	var words []string
-	if h.account.Name != DefaultUser {
+	if h.account.Name != layout.User {
 		words = append(words, "--user", h.account.Name)
 	}
 	if file := h.configFlag(); file != "" {

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postmend/postfix/layout"
 )
 
 // hasTransport tells whether master.cf has the service that a value such as content_filter's names.
@@ -24,7 +26,7 @@ func judgeTransports(h *host) []Fault {
 	var faults []Fault
 	for _, name := range []string{"content_filter", "default_transport"} {
 		value := h.Main(name)
-		if value == "" || h.hasTransport(value) || transport(value) == DefaultService && h.filter == nil {
+		if value == "" || h.hasTransport(value) || transport(value) == layout.Transport && h.filter == nil {
 			continue // a filter that is missing has a rule of its own
 		}
 		fault := Fault{What: fmt.Sprintf("%s = %s, and master.cf has no service %s", name, value, transport(value))}

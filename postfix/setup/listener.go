@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
 
@@ -58,21 +59,22 @@ func listenerOf(target string) (string, error) {
 // freeListener finds a port of loopback for the listener. A listener that was made for postmend before is used again, unless another
 // instance has one at the same port.
 func freeListener(c *postconf.Config) string {
-	const first = 10026
+	first, _ := strconv.Atoi(layout.ListenerPort())
+	const tries = 100
 	others := c.Others()
-	for number := first; number < first+100; number++ {
+	for number := first; number < first+tries; number++ {
 		port := strconv.Itoa(number)
 		address := "127.0.0.1:" + port
 		s, taken := c.AtPort(port)
 		switch {
 		case slices.ContainsFunc(others, func(other *postconf.Config) bool { _, found := other.AtPort(port); return found }):
-		case taken && s.Name == address && s.Options["syslog_name"] == "postfix/reinject":
+		case taken && s.Name == address && s.Options["syslog_name"] == layout.ListenerLog:
 			return address
 		case !taken && isFree(address):
 			return address
 		}
 	}
-	return "127.0.0.1:" + strconv.Itoa(first)
+	return "127.0.0.1:" + layout.ListenerPort()
 }
 
 func isFree(address string) bool {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
 
@@ -33,8 +34,8 @@ func (p *Plan) obstacle() error {
 }
 
 func (p *Plan) otherMode() error {
-	inFilter := strings.HasPrefix(p.config.Get("content_filter"), transportName+":")
-	inTransport := strings.HasPrefix(p.config.Get("default_transport"), transportName+":")
+	inFilter := strings.HasPrefix(p.config.Get("content_filter"), layout.DefaultTransport)
+	inTransport := strings.HasPrefix(p.config.Get("default_transport"), layout.DefaultTransport)
 	if inFilter && p.wanted.Mode == Transport || inTransport && p.wanted.Mode == ContentFilter {
 		return fmt.Errorf("postmend is set up in the other mode; undo that first: postmend setup --undo, then run this again")
 	}
@@ -90,7 +91,7 @@ func (p *Plan) otherListener() error {
 
 // otherFilter finds a filter that is not postmend, and where it is set.
 func (p *Plan) otherFilter() (where, filter string) {
-	isOther := func(value string) bool { return value != "" && !strings.HasPrefix(value, transportName+":") }
+	isOther := func(value string) bool { return value != "" && !strings.HasPrefix(value, layout.DefaultTransport) }
 	for _, name := range []string{"content_filter", "smtpd_proxy_filter"} {
 		if value := p.config.Get(name); isOther(value) {
 			return name, value

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postmend/filter"
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
 
@@ -77,7 +78,7 @@ func modeOf(o *Options, c *postconf.Config, state *State) Mode {
 		return o.Mode
 	case state != nil:
 		return state.Mode
-	case strings.HasPrefix(c.Get("default_transport"), transportName+":"):
+	case strings.HasPrefix(c.Get("default_transport"), layout.DefaultTransport):
 		return Transport
 	}
 	return ContentFilter

@@ -32,15 +32,10 @@ type Wanted struct {
 	SRSDomain  string // "" sets up no table
 }
 
-// names of what is set up
+// The tables of SRS addresses in Postfix's configuration directory.
 const (
-	filterService  = "postmend/unix"
-	lookupService  = "postmend-reverse/unix"
-	transportName  = "postmend"
-	statusFile     = "postmend-status.regexp"
 	srsFile        = "postmend-srs.regexp"
 	postmasterFile = "postmend-postmaster.regexp"
-	listenerName   = "postfix/reinject"
 )
 
 // Change is one parameter of main.cf or one service of master.cf, as it was and as it is to be; nil is "not

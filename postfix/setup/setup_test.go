@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/tests/peer"
 )
@@ -233,7 +234,7 @@ func TestFaultsAreDeferredByTheStatusFilterInAFile(t *testing.T) {
 	h.version = &postconf.Version{Major: 3, Minor: 4}
 	h.apply(all)
 	c := h.open()
-	service, _ := c.Service(filterService)
+	service, _ := c.Service(layout.FilterID)
 	table := service.Options["pipe_delivery_status_filter"]
 	for reply, want := range map[string]string{
 		"5.3.0 Command time limit exceeded": "4.3.0 Command time limit exceeded",

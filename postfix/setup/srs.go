@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"postmend/postfix/layout"
 )
 
 // addSRS makes bounces to SRS addresses come home: a table verifies them at RCPT TO and gives the original
@@ -17,9 +19,7 @@ func (p *Plan) addSRS(domains *Domains) {
 		p.note("the configuration has no SRS domain: senders stay as they are, and no table is set up")
 		return
 	}
-	p.setService(lookupService, fmt.Sprintf("%s unix - n n - 0 spawn user=%s argv=%s --protocol socketmap",
-		strings.TrimSuffix(lookupService, "/unix"), p.wanted.User, p.argv("lookup reverse")),
-		"spawn(8) starts postmend to answer for SRS addresses")
+	p.setService(layout.ReverseID, p.program().ReverseLine(), "spawn(8) starts postmend to answer for SRS addresses")
 
 	class := domains.Class(domain)
 	if _, found := withoutOurs(p.config.Get("recipient_canonical_maps")); !found {
@@ -43,7 +43,7 @@ func (p *Plan) addSRS(domains *Domains) {
 func (p *Plan) addTable(domain string, withPostmaster bool) {
 	pattern := fmt.Sprintf(`/^(SRS[01][-+=].*@%s)$/ $1`, regexp.QuoteMeta(domain))
 	guard := p.table(srsFile, pattern, "lets SRS addresses through to postmend, and nothing else")
-	ours := fmt.Sprintf("pipemap:{%s, socketmap:unix:private/%s:reverse}", guard, strings.TrimSuffix(lookupService, "/unix"))
+	ours := fmt.Sprintf("pipemap:{%s, %s}", guard, layout.ReverseMap)
 	p.reverseTable = ours
 	if withPostmaster {
 		pattern := fmt.Sprintf(`/^postmaster@%s$/ postmaster`, regexp.QuoteMeta(domain))
@@ -91,7 +91,7 @@ func withoutOurs(list string) (rest string, found bool) {
 }
 
 func isOurs(table string) bool {
-	return strings.Contains(table, "socketmap:unix:private/"+strings.TrimSuffix(lookupService, "/unix")+":") ||
+	return strings.Contains(table, layout.ReverseMap) ||
 		strings.HasPrefix(table, "regexp:") && strings.HasSuffix(table, "/"+postmasterFile)
 }
 
