@@ -19,8 +19,9 @@ func (e *UnknownKeyError) Error() string {
 	return fmt.Sprintf("line %d: unknown key %q", e.Line, e.Key)
 }
 
-// LineOfKey finds the line, from 1 on, that a key such as "srs.domain" or a section such as "srs" was written in: the toml
-// package tells it for errors only. It is 0 for a key that is not there, or written as only a full parser could follow.
+// LineOfKey finds the line, from 1 on, that a key such as "srs.domain" or a section such as "srs" was written
+// in: the toml package tells it for errors only. It is 0 for a key that is not there, or written as only a
+// full parser could follow.
 func LineOfKey(text []byte, key string) int {
 	table := ""
 	for n, line := 1, 0; line < len(text); n++ {

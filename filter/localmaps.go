@@ -14,7 +14,8 @@ import (
 	"postmend/filter/domain"
 )
 
-// policyFor adds to the policy the domains of an envelope that Postfix's tables call local, so that the plan has to ask nobody.
+// policyFor adds to the policy the domains of an envelope that Postfix's tables call local, so that the plan
+// has to ask nobody.
 func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 	p := f.policy
 	tables := f.config.LocalDomainsMaps
@@ -27,7 +28,9 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 		found, err := askTable(ctx, table, spellings(unknown))
 		if err != nil {
 			// "Not local" would be a guess, and mail would leave that is to stay.
-			return p, &Failure{Code: "4.3.0", Reason: "a table of local domains cannot be asked, see the mail log", Err: fmt.Errorf("local_domains_maps: %w", err)}
+			return p, &Failure{Code: "4.3.0",
+				Reason: "a table of local domains cannot be asked, see the mail log",
+				Err:    fmt.Errorf("local_domains_maps: %w", err)}
 		}
 		for _, key := range found {
 			p.local[domain.Canonical(key)] = true
@@ -36,8 +39,8 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 	return p, nil
 }
 
-// undecided gives the domains of an envelope that are not known to be local: the recipients', and, because a sender in a local
-// domain stays, the sender's if there is a recipient elsewhere.
+// undecided gives the domains of an envelope that are not known to be local: the recipients', and, because a
+// sender in a local domain stays, the sender's if there is a recipient elsewhere.
 func (p *policy) undecided(env *Envelope) []string {
 	seen := map[string]bool{}
 	add := func(address string) {
@@ -59,7 +62,8 @@ func (p *policy) undecided(env *Envelope) []string {
 	return domains
 }
 
-// spellings adds to canonical domains with A-labels (RFC 5890) their U-labels: a table has a domain as the operator wrote it.
+// spellings adds to canonical domains with A-labels (RFC 5890) their U-labels: a table has a domain as the
+// operator wrote it.
 func spellings(domains []string) []string {
 	all := domains
 	for _, domain := range domains {
@@ -73,7 +77,8 @@ func spellings(domains []string) []string {
 	return all
 }
 
-// askTable gives the keys that a Postfix table has, by one run of postmap(1) for all of them. The keys are domain names.
+// askTable gives the keys that a Postfix table has, by one run of postmap(1) for all of them. The keys are
+// domain names.
 func askTable(ctx context.Context, table string, keys []string) ([]string, error) {
 	cmd := exec.CommandContext(ctx, postmap(), "-q", "-", table)
 	cmd.Stdin = strings.NewReader(strings.Join(keys, "\n") + "\n")
@@ -84,8 +89,10 @@ func askTable(ctx context.Context, table string, keys []string) ([]string, error
 		return nil, ctx.Err()
 	}
 	var exit *exec.ExitError
-	// Exit status 1 means "not found", or that the table failed: then, and not with mere warnings, the word is "fatal".
-	if _, fatal, failed := strings.Cut(stderr.String(), "fatal: "); err != nil && (failed || !errors.As(err, &exit) || exit.ExitCode() != 1) {
+	// Exit status 1 means "not found", or that the table failed: then, and not with mere warnings, the word
+	// is "fatal".
+	if _, fatal, failed := strings.Cut(stderr.String(), "fatal: "); err != nil &&
+		(failed || !errors.As(err, &exit) || exit.ExitCode() != 1) {
 		return nil, fmt.Errorf("postmap -q: %w: %.300q", err, fatal)
 	}
 	var found []string

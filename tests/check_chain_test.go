@@ -18,15 +18,18 @@ func TestCheckFindsAPatternInFrontOfOurTable(t *testing.T) {
 	h.shell(`echo '/@/ catch@example.org' > "$DIR/all"; pc -X recipient_canonical_maps; pc -e virtual_alias_domains=srs.example.org
 		pc -e "virtual_alias_maps=regexp:$DIR/all, ` + ours + `"`)
 	wrong := h.check("--no-dns")
-	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Error || !strings.Contains(wrong[0].What, "catch@example.org") {
+	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Error ||
+		!strings.Contains(wrong[0].What, "catch@example.org") {
 		t.Fatalf("in front: %+v", wrong)
 	}
 	h.mend(wrong[0])
-	if maps := h.run("postconf", "-c", h.dir, "-h", "virtual_alias_maps"); maps != ours+", regexp:"+h.dir+"/all\n" {
+	if maps := h.run("postconf", "-c", h.dir, "-h",
+		"virtual_alias_maps"); maps != ours+", regexp:"+h.dir+"/all\n" {
 		t.Errorf("%s", maps)
 	}
 	wrong = h.check("--no-dns")
-	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Warning || !strings.Contains(wrong[0].What, "forged") {
+	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Warning ||
+		!strings.Contains(wrong[0].What, "forged") {
 		t.Errorf("behind it takes what is forged: %+v", wrong)
 	}
 	h.shell(`printf 'if !/@srs\\.example\\.org$/\n/@/ catch@example.org\nendif\n/^postmaster@/ catch@example.org\n' > "$DIR/all"`)
@@ -50,7 +53,8 @@ func TestCheckFindsACatchAllThatTakesForgedAddresses(t *testing.T) {
 // Whatever its address is, a table that answers with SRS addresses rewrites senders.
 func TestCheckAsksTablesForSendersWhatTheyDo(t *testing.T) {
 	t.Parallel()
-	for reply, isRewriter := range map[string]bool{"200 SRS0=abcd=AA=sender.example=check@example.org": true, "500 not here": false, "200 other@example.org": false} {
+	for reply, isRewriter := range map[string]bool{"200 SRS0=abcd=AA=sender.example=check@example.org": true,
+		"500 not here": false, "200 other@example.org": false} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -87,9 +91,11 @@ func answerLines(listener net.Listener, reply string) {
 // Postfix takes a domain as it is written, in U-labels or in A-labels (RFC 5890); so may the operator.
 func TestCheckTakesBothSpellingsOfADomain(t *testing.T) {
 	t.Parallel()
-	for postfixs, ours := range map[string]string{"münchen.example": "xn--mnchen-3ya.example", "xn--mnchen-3ya.example": "münchen.example", "köln.example": "köln.example"} {
+	for postfixs, ours := range map[string]string{"münchen.example": "xn--mnchen-3ya.example",
+		"xn--mnchen-3ya.example": "münchen.example", "köln.example": "köln.example"} {
 		h := setUp(t)
-		h.shell(`pc -e "mydestination=example.org, ` + postfixs + `"; c 's/^local_domains.*/local_domains = ["example.org", "` + ours + `"]/'`)
+		h.shell(`pc -e "mydestination=example.org, ` + postfixs +
+			`"; c 's/^local_domains.*/local_domains = ["example.org", "` + ours + `"]/'`)
 		if wrong := h.check("--no-dns"); wrong != nil {
 			t.Errorf("%s: %+v", postfixs, wrong)
 		}

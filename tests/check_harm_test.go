@@ -12,7 +12,8 @@ import (
 	"postmend/tests/peer"
 )
 
-// standing is what no mend may take from anybody: who reads private files, what other services are there, where mail goes.
+// standing is what no mend may take from anybody: who reads private files, what other services are there,
+// where mail goes.
 type standing struct {
 	readers  map[string][]string // by the content of a private file: a copy counts for the original
 	services []string            // of master.cf that are not postmend's, with their columns
@@ -36,15 +37,18 @@ func (h *checkedHost) standing() standing {
 	h.must(err)
 	for line := range strings.Lines(h.run("postconf", "-c", h.dir, "-M")) {
 		fields := strings.Fields(line)
-		isOurs := strings.HasPrefix(fields[0], "postmend") || strings.HasSuffix(fields[0], ":10026") || fields[0] == "10026"
+		isOurs := strings.HasPrefix(fields[0], "postmend") || strings.HasSuffix(fields[0], ":10026") ||
+			fields[0] == "10026"
 		if len(fields) >= 8 && !isOurs {
 			s.services = append(s.services, strings.Join(fields[:8], " "))
 		}
 	}
-	s.kept = h.run("postconf", "-c", h.dir, "smtpd_milters", "non_smtpd_milters", "smtp_generic_maps", "smtp_header_checks", "smtp_body_checks",
+	s.kept = h.run("postconf", "-c", h.dir, "smtpd_milters", "non_smtpd_milters", "smtp_generic_maps",
+		"smtp_header_checks", "smtp_body_checks",
 		"alias_maps", "mynetworks", "mynetworks_style", "relayhost", "inet_interfaces", "transport_maps")
 	route := h.run("postconf", "-c", h.dir, "-h", "content_filter", "default_transport")
-	s.passes = slices.ContainsFunc(strings.Split(route, "\n"), func(value string) bool { return strings.HasPrefix(value, "postmend:") })
+	s.passes = slices.ContainsFunc(strings.Split(route, "\n"),
+		func(value string) bool { return strings.HasPrefix(value, "postmend:") })
 	return s
 }
 
@@ -67,14 +71,17 @@ func (h *checkedHost) readersOf(path string) []string {
 	return readers
 }
 
-// isUnharmed compares with what was before the mends. Mail may come to pass postmend only if DNS was asked and found right.
+// isUnharmed compares with what was before the mends. Mail may come to pass postmend only if DNS was asked
+// and found right.
 func (h *checkedHost) isUnharmed(before standing, mayPass bool) {
 	h.t.Helper()
 	after := h.standing()
 	for content, readers := range after.readers {
 		known, isOld := before.readers[content]
 		for _, reader := range readers {
-			isOurs := strings.HasPrefix(reader, peer.Account+":") || h.etc != "" && strings.HasPrefix(reader, "UNKNOWN:") // the account that was made
+			// the account that was made
+			isOurs := strings.HasPrefix(reader, peer.Account+":") || h.etc != "" &&
+				strings.HasPrefix(reader, "UNKNOWN:")
 			if isOld && !isOurs && !slices.Contains(known, reader) {
 				h.t.Errorf("%s may read a private file, which it could not before", reader)
 			}

@@ -43,7 +43,8 @@ func TestCheckNamesAProgramAtTheListenersPort(t *testing.T) {
 		h.shell(`printf '[reinject]\ntarget = "smtp://127.0.0.1:` + port + `"\n' > "$CONF.end"
 			c '/^.reinject/,$d'; cat "$CONF.end" >> "$CONF"; m 's/^127.0.0.1:10026/127.0.0.1:` + port + `/'`)
 		wrong := h.check("--no-dns")
-		if len(wrong) != 1 || wrong[0].Name != "listener-port" || !strings.Contains(wrong[0].What, port+", the target of [reinject], is taken by tests.test") {
+		if len(wrong) != 1 || wrong[0].Name != "listener-port" ||
+			!strings.Contains(wrong[0].What, port+", the target of [reinject], is taken by tests.test") {
 			t.Errorf("%s: %+v", name, wrong)
 		}
 		h.mendAll(wrong)
@@ -61,14 +62,16 @@ func setUp(t *testing.T) *checkedHost {
 	return h
 }
 
-// As long as Postfix does not know postmend, no command leads mail through it before the records are published.
+// As long as Postfix does not know postmend, no command leads mail through it before the records are
+// published.
 func TestCheckLeadsFromThePreparedFilesOverDNSToSetup(t *testing.T) {
 	t.Parallel()
 	h := prepared(t)
 	for _, f := range h.check("--no-dns") {
 		t.Errorf("a right thing is found wrong: %+v", f)
 	}
-	if next := nextStep(t, h.findings("--no-dns")); next.Mend != "" || !strings.Contains(next.What, "--no-dns") {
+	if next := nextStep(t, h.findings("--no-dns")); next.Mend != "" ||
+		!strings.Contains(next.What, "--no-dns") {
 		t.Errorf("DNS not asked: %+v", next)
 	}
 
@@ -116,7 +119,8 @@ func TestCheckAsksTheKernelWhoMayRead(t *testing.T) {
 	}
 }
 
-// With all of Postfix set up but the switch, the command for it is held back until receivers find the records.
+// With all of Postfix set up but the switch, the command for it is held back until receivers find the
+// records.
 func TestCheckHoldsTheSwitchBackUntilTheRecordsArePublished(t *testing.T) {
 	t.Parallel()
 	h := setUp(t)

@@ -72,21 +72,25 @@ func (h *checkedHost) setUpByHand(keyPEM []byte) {
 	home := filepath.Join(h.dir, "etc")
 	h.config = filepath.Join(home, "postmend.toml")
 	h.must(os.MkdirAll(filepath.Join(home, "dkim"), 0o755))
-	for name, content := range map[string][]byte{"srs.secrets": []byte("not a secret, but as long as one\n"), "dkim/example.org.2026a.pem": keyPEM} {
+	for name, content := range map[string][]byte{"srs.secrets": []byte("not a secret, but as long as one\n"),
+		"dkim/example.org.2026a.pem": keyPEM} {
 		path := filepath.Join(home, name)
 		h.must(os.WriteFile(path, content, 0o600))
 		chownTest(h.t, path)
 	}
-	h.must(os.WriteFile(h.config, []byte(strings.ReplaceAll(readme(h.t, "toml"), "/etc/postmend", home)), 0o644))
+	h.must(os.WriteFile(h.config, []byte(strings.ReplaceAll(readme(h.t, "toml"), "/etc/postmend", home)),
+		0o644))
 	own := strings.NewReplacer(
 		"/usr/local/bin/postmend filter", h.program+" filter -c "+h.config,
 		"/usr/local/bin/postmend lookup reverse", h.program+" lookup reverse -c "+h.config,
 		"user=postmend", "user=postmend-test")
-	mta.Configure(h.t, h.dir, plainMain+readme(h.t, "main.cf"), plainMaster+own.Replace(readme(h.t, "master.cf")))
+	mta.Configure(h.t, h.dir, plainMain+readme(h.t, "main.cf"),
+		plainMaster+own.Replace(readme(h.t, "master.cf")))
 	h.ownSpool()
 }
 
-// ownSpool gives the host a spool folder of its own: what becomes of the machine's is not for a test to decide.
+// ownSpool gives the host a spool folder of its own: what becomes of the machine's is not for a test to
+// decide.
 func (h *checkedHost) ownSpool() {
 	h.t.Helper()
 	folder := filepath.Join(h.dir, "etc/spool")
@@ -101,12 +105,14 @@ func (h *checkedHost) ownSpool() {
 func (h *checkedHost) setUpBySetup(flags ...string) {
 	h.t.Helper()
 	mta.Configure(h.t, h.dir, plainMain, plainMaster)
-	h.run(h.program, append([]string{"setup", "--apply", "--postfix-dir", h.dir, "--root-dir", h.dir, "--user", peer.Account}, flags...)...)
+	h.run(h.program, append([]string{"setup", "--apply", "--postfix-dir", h.dir, "--root-dir", h.dir,
+		"--user", peer.Account}, flags...)...)
 	h.config = filepath.Join(h.dir, "etc/postmend/postmend.toml")
 	h.ownSpool()
 }
 
-// publish starts the DNS server, with the key's record as postmend prints it, and has the configuration name it.
+// publish starts the DNS server, with the key's record as postmend prints it, and has the configuration name
+// it.
 func (h *checkedHost) publish() {
 	h.t.Helper()
 	if h.dns == nil {
@@ -188,7 +194,8 @@ func (h *checkedHost) command(name string, args ...string) *exec.Cmd {
 	return exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, h.etc, name}, args...)...)
 }
 
-// shell runs a script, in which DIR, HOME_DIR, CONF and PROGRAM say where things are, and m and c change master.cf and main.cf by sed.
+// shell runs a script, in which DIR, HOME_DIR, CONF and PROGRAM say where things are, and m and c change
+// master.cf and main.cf by sed.
 func (h *checkedHost) shell(script string) {
 	h.t.Helper()
 	const functions = `set -e
@@ -198,7 +205,8 @@ pc() { postconf -c "$DIR" "$@"; }
 own() { cp "$PROGRAM" "$DIR/postmend"; chmod 755 "$DIR/postmend"; m "s|$PROGRAM|$DIR/postmend|"; }
 `
 	cmd := exec.Command("sh", "-c", functions+script)
-	cmd.Env = append(os.Environ(), "DIR="+h.dir, "HOME_DIR="+filepath.Dir(h.config), "CONF="+h.config, "PROGRAM="+h.program, "ETC="+h.etc)
+	cmd.Env = append(os.Environ(), "DIR="+h.dir, "HOME_DIR="+filepath.Dir(h.config), "CONF="+h.config,
+		"PROGRAM="+h.program, "ETC="+h.etc)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		h.t.Fatalf("%s: %v\n%s", script, err, out)
 	}
@@ -229,14 +237,16 @@ func (h *checkedHost) findings(args ...string) []check.Finding {
 	if jsonErr := json.Unmarshal(out, &report); jsonErr != nil {
 		h.t.Fatalf("%v, %v: %s", err, jsonErr, out)
 	}
-	wrong := slices.ContainsFunc(report.Findings, func(f check.Finding) bool { return f.Severity == check.Warning || f.Severity == check.Error })
+	wrong := slices.ContainsFunc(report.Findings,
+		func(f check.Finding) bool { return f.Severity == check.Warning || f.Severity == check.Error })
 	var exit *exec.ExitError
 	status := 0
 	if errors.As(err, &exit) {
 		status = exit.ExitCode()
 	}
 	if report.OK == wrong || report.OK != (status == 0) || len(report.Findings) < 10 {
-		h.t.Errorf("ok: %t, exit status %d, %d findings, of which some are wrong: %t", report.OK, status, len(report.Findings), wrong)
+		h.t.Errorf("ok: %t, exit status %d, %d findings, of which some are wrong: %t", report.OK, status,
+			len(report.Findings), wrong)
 	}
 	return report.Findings
 }
@@ -292,13 +302,15 @@ func newKey(t *testing.T) []byte {
 	return pem
 }
 
-// In transport mode, mail that the listener does not pass on by a content_filter of its own comes back to the filter.
+// In transport mode, mail that the listener does not pass on by a content_filter of its own comes back to the
+// filter.
 func TestCheckNamesALoopInTransportMode(t *testing.T) {
 	h := newCheckedHost(t, checkedProgram(t))
 	h.setUpBySetup("--mode", "transport")
 	h.shell(`pc -P "$(pc -M | sed -n 's/^\(127[^ ]*\) *inet.*reinject.*/\1/p')/inet/content_filter="`)
 	wrong := h.check("--no-dns")
-	if len(wrong) != 1 || wrong[0].Name != "listener-filter" || !strings.Contains(wrong[0].What, "default_transport") {
+	if len(wrong) != 1 || wrong[0].Name != "listener-filter" ||
+		!strings.Contains(wrong[0].What, "default_transport") {
 		t.Fatalf("%+v", wrong)
 	}
 	h.mend(wrong[0])
@@ -307,7 +319,8 @@ func TestCheckNamesALoopInTransportMode(t *testing.T) {
 	}
 }
 
-// postconf replaces the command of a service as a whole, so that commands for one fault each would bring the others back.
+// postconf replaces the command of a service as a whole, so that commands for one fault each would bring the
+// others back.
 func TestOneCommandMendsAllThatIsWrongWithTheFilterService(t *testing.T) {
 	t.Parallel()
 	h := newCheckedHost(t, checkedProgram(t))
@@ -326,7 +339,8 @@ m 's/pipe$/pipe -o soft_bounce=no/'`)
 	if wrong := h.check("--no-dns"); wrong != nil {
 		t.Errorf("after what check said: %+v", wrong)
 	}
-	if options := h.run("postconf", "-c", h.dir, "-P", "postmend/unix"); !strings.Contains(options, "soft_bounce = no") {
+	if options := h.run("postconf", "-c", h.dir, "-P", "postmend/unix"); !strings.Contains(options,
+		"soft_bounce = no") {
 		t.Errorf("an option of the operator's is gone: %s", options)
 	}
 }
@@ -348,11 +362,13 @@ func TestCheckLeadsToAKeyForANewDomain(t *testing.T) {
 		return found
 	}
 	step := notes()
-	if len(step) != 1 || !strings.Contains(step[0].What, "example.net") || !strings.Contains(step[0].Mend, "genkey") || step[0].Publish != "" {
+	if len(step) != 1 || !strings.Contains(step[0].What, "example.net") ||
+		!strings.Contains(step[0].Mend, "genkey") || step[0].Publish != "" {
 		t.Fatalf("without a key: %+v", step)
 	}
 	h.mend(step[0])
-	if step = notes(); len(step) != 1 || !strings.Contains(step[0].Mend, "[[dkim.keys]]") || !strings.HasPrefix(step[0].Publish, "2026a._domainkey.example.net. ") {
+	if step = notes(); len(step) != 1 || !strings.Contains(step[0].Mend, "[[dkim.keys]]") ||
+		!strings.HasPrefix(step[0].Publish, "2026a._domainkey.example.net. ") {
 		t.Fatalf("with a key: %+v", step)
 	}
 	h.mend(step[0])
@@ -373,12 +389,14 @@ func TestCheckWithoutRootSaysSoAndReplacesNothing(t *testing.T) {
 	h.setUpByHand(newKey(t))
 	h.shell(`chown daemon "$HOME_DIR/srs.secrets" "$HOME_DIR"/dkim/*.pem`)
 	peer.Age(t, h.dir)
-	out, err := exec.Command("runuser", "-u", "nobody", "--", h.program, "check", "--no-dns", "--postfix-dir", h.dir, "-c", h.config).CombinedOutput()
+	out, err := exec.Command("runuser", "-u", "nobody", "--", h.program, "check", "--no-dns", "--postfix-dir",
+		h.dir, "-c", h.config).CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("%v", err)
 	}
-	if !strings.Contains(string(out), "does not run as root") || strings.Count(string(out), "you may not read it") != 2 ||
+	if !strings.Contains(string(out), "does not run as root") ||
+		strings.Count(string(out), "you may not read it") != 2 ||
 		strings.Contains(string(out), "openssl") || strings.Contains(string(out), "genkey") {
 		t.Errorf("%s", out)
 	}
@@ -391,8 +409,10 @@ func TestTheDocumentedWayToANewKeyIsRight(t *testing.T) {
 	h.setUpByHand(newKey(t))
 	home := filepath.Dir(h.config)
 	own := strings.NewReplacer("/etc/postmend", home, "chown postmend", "chown "+peer.Account,
-		"postmend dkim genkey --domain example.net --selector 2026a", h.program+" dkim genkey --domain example.net --selector 2026a --file "+home+"/dkim/example.net.2026a.pem",
-		"postmend dkim genkey --domain example.org --selector 2026b", h.program+" dkim genkey --domain example.org --selector 2026b --file "+home+"/dkim/example.org.2026b.pem",
+		"postmend dkim genkey --domain example.net --selector 2026a", h.program+" dkim genkey --domain "+
+			"example.net --selector 2026a --file "+home+"/dkim/example.net.2026a.pem",
+		"postmend dkim genkey --domain example.org --selector 2026b", h.program+" dkim genkey --domain "+
+			"example.org --selector 2026b --file "+home+"/dkim/example.org.2026b.pem",
 		"postmend check", "")
 	for _, kind := range []string{"sh adding", "sh added", "sh changing", "sh changed"} {
 		script := own.Replace(readme(t, kind))
@@ -401,7 +421,8 @@ func TestTheDocumentedWayToANewKeyIsRight(t *testing.T) {
 		}
 		h.shell(script)
 		for _, f := range h.findings("--no-dns") {
-			if f.Severity != check.OK && (f.Severity != check.Note || f.Name == "dkim-domains" && kind != "sh adding") && f.Name != "log" {
+			if f.Severity != check.OK && (f.Severity != check.Note || f.Name == "dkim-domains" &&
+				kind != "sh adding") && f.Name != "log" {
 				t.Errorf("after %q: %+v", kind, f)
 			}
 		}

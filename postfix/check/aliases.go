@@ -23,10 +23,13 @@ func judgeAliases(h *host) []Fault {
 	found, unknown := h.aliasForwards()
 	var faults []Fault
 	if len(found) > 0 {
-		faults = append(faults, Fault{What: fmt.Sprintf("forwards that do not pass postmend: %s; move them to virtual_alias_maps, or change to transport mode (docs/postfix.md, \"Content filter or transport\")", shownForwards(found))})
+		faults = append(faults, Fault{What: fmt.Sprintf("forwards that do not pass postmend: %s; move "+
+			"them to virtual_alias_maps, or change to transport mode (docs/postfix.md, \"Content filter "+
+			"or transport\")", shownForwards(found))})
 	}
 	for _, table := range unknown {
-		faults = append(faults, Fault{What: "aliases in " + table + " cannot be listed: those that lead to other hosts do not pass postmend", Severity: Note})
+		faults = append(faults, Fault{What: "aliases in " + table +
+			" cannot be listed: those that lead to other hosts do not pass postmend", Severity: Note})
 	}
 	return faults
 }
@@ -43,7 +46,8 @@ func shownForwards(found []aliasForward) string {
 	return strings.Join(texts, ", ")
 }
 
-// aliasForwards looks through alias_maps, and through the .forward files of all accounts; unknown are tables that cannot be listed.
+// aliasForwards looks through alias_maps, and through the .forward files of all accounts; unknown are tables
+// that cannot be listed.
 func (h *host) aliasForwards() (found []aliasForward, unknown []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -72,7 +76,8 @@ func (h *host) forwardFiles() []aliasForward {
 	text, _ := os.ReadFile("/etc/passwd")
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Split(line, ":")
-		if len(fields) < 7 || !filepath.IsAbs(fields[5]) || !strings.Contains(h.Main("forward_path"), "/.forward") {
+		if len(fields) < 7 || !filepath.IsAbs(fields[5]) ||
+			!strings.Contains(h.Main("forward_path"), "/.forward") {
 			continue
 		}
 		path := filepath.Join(fields[5], ".forward")

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// srsProbe is what a bounce's recipient looks like. Whether its hash is right is for our table to tell, and it alone tells two such addresses apart.
+// srsProbe is what a bounce's recipient looks like. Whether its hash is right is for our table to tell, and
+// it alone tells two such addresses apart.
 const srsProbe = "SRS0=AAAA=AA=example.com=check@"
 
 // answer is what a list of tables has for an address.
@@ -20,15 +21,16 @@ type answer struct {
 	err   error // a table before that one could not be asked
 }
 
-// ask asks the tables of a parameter as smtpd(8) and cleanup(8) do: all for the address, then all but the patterns for its domain. A table of ours
-// answers for an SRS address of ours if isValid.
+// ask asks the tables of a parameter as smtpd(8) and cleanup(8) do: all for the address, then all but the
+// patterns for its domain. A table of ours answers for an SRS address of ours if isValid.
 func (h *host) ask(ctx context.Context, parameter, address string, isValid bool) answer {
 	_, domain, _ := strings.Cut(address, "@")
 	for _, key := range []string{address, "@" + domain} {
 		for _, table := range list(h.Main(parameter)) {
 			table = strings.TrimPrefix(table, "proxy:")
 			kind, _, _ := strings.Cut(table, ":")
-			takesWholeKeys := slices.Contains([]string{"regexp", "pcre", "tcp", "socketmap", "pipemap", "unionmap"}, kind)
+			takesWholeKeys := slices.Contains([]string{"regexp", "pcre", "tcp", "socketmap", "pipemap",
+				"unionmap"}, kind)
 			switch {
 			case h.isReverse(table):
 				if isValid && key == address {
@@ -69,22 +71,28 @@ func judgeOrder(h *host) []Fault {
 		}
 		switch valid := h.ask(ctx, parameter, srsProbe+h.SRSDomain, true); {
 		case valid.err != nil:
-			faults = append(faults, Fault{Severity: Note, What: fmt.Sprintf("the order of %s is not judged, because %s cannot be asked: %v", parameter, valid.table, valid.err)})
+			faults = append(faults, Fault{Severity: Note,
+				What: fmt.Sprintf("the order of %s is not judged, because %s cannot be asked: %v", parameter,
+					valid.table, valid.err)})
 			continue
 		case !h.isReverse(valid.table):
-			faults = append(faults, Fault{What: fmt.Sprintf("in %s, %s answers for SRS addresses (with %q) before postmend is asked", parameter, valid.table, valid.value), Mend: h.oursFirst(parameter)})
+			faults = append(faults,
+				Fault{What: fmt.Sprintf("in %s, %s answers for SRS addresses (with %q) before postmend is "+
+					"asked", parameter, valid.table, valid.value), Mend: h.oursFirst(parameter)})
 			continue
 		}
 		if forged := h.ask(ctx, parameter, srsProbe+h.SRSDomain, false); forged.value != "" {
 			faults = append(faults, Fault{Severity: Warning,
-				What: fmt.Sprintf("in %s, %s takes forged SRS addresses (as %q), which postmend does not know: let it leave out %s", parameter, forged.table, forged.value, h.SRSDomain),
-				Why:  "spam to forged addresses is delivered, where it would be refused at RCPT TO"})
+				What: fmt.Sprintf("in %s, %s takes forged SRS addresses (as %q), which postmend does not "+
+					"know: let it leave out %s", parameter, forged.table, forged.value, h.SRSDomain),
+				Why: "spam to forged addresses is delivered, where it would be refused at RCPT TO"})
 		}
 	}
 	return faults
 }
 
-// judgeForged finds an SRS domain for which Postfix takes any address, for other reasons than the order of tables.
+// judgeForged finds an SRS domain for which Postfix takes any address, for other reasons than the order of
+// tables.
 func judgeForged(h *host) []Fault {
 	if h.plan == nil || judgeOrder(h) != nil {
 		return nil
@@ -111,7 +119,8 @@ func (h *host) oursFirst(parameter string) string {
 	return h.set(parameter, strings.Join(append(ours, others...), ", "))
 }
 
-// judgePostmaster asks for postmaster@ the SRS domain, which has to be there for whoever takes mail (RFC 5321 section 4.5.1).
+// judgePostmaster asks for postmaster@ the SRS domain, which has to be there for whoever takes mail (RFC 5321
+// section 4.5.1).
 func judgePostmaster(h *host) []Fault {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -121,7 +130,8 @@ func judgePostmaster(h *host) []Fault {
 	case "virtual_mailbox_domains":
 		parameters = append(parameters, "virtual_mailbox_maps")
 	default:
-		return nil // local_recipient_maps and relay_recipient_maps have rules of their own, and mostly know postmaster
+		// local_recipient_maps and relay_recipient_maps have rules of their own, and mostly know postmaster
+		return nil
 	}
 	address := "postmaster@" + h.SRSDomain
 	for _, parameter := range parameters {
@@ -137,14 +147,17 @@ func judgePostmaster(h *host) []Fault {
 	return one(address+" does not exist", h.set("virtual_alias_maps", value))
 }
 
-// judgeRewriters finds other programs that rewrite senders: tables that answer with an SRS address. Only tables that a program serves are asked.
+// judgeRewriters finds other programs that rewrite senders: tables that answer with an SRS address. Only
+// tables that a program serves are asked.
 func judgeRewriters(h *host) []Fault {
 	var faults []Fault
 	for _, name := range []string{"sender_canonical_maps", "canonical_maps"} {
 		for _, entry := range list(h.config.Get(name)) {
-			if t := h.tableAt(entry); t != nil && t.direction == "forward" || t == nil && h.rewritesSenders(entry) {
+			if t := h.tableAt(entry); t != nil && t.direction == "forward" || t == nil &&
+				h.rewritesSenders(entry) {
 				fault := Fault{What: name + " asks " + entry + ", which makes SRS addresses of senders"}
-				if h.isContentFilter() || h.isTransport() { // else postmend does not yet do what that program does
+				// else postmend does not yet do what that program does
+				if h.isContentFilter() || h.isTransport() {
 					fault.Mend = h.setOrUnset(name, without(h.config.Get(name), entry))
 				}
 				faults = append(faults, fault)
@@ -154,8 +167,8 @@ func judgeRewriters(h *host) []Fault {
 	return faults
 }
 
-// rewritesSenders tells whether a table answers for a sender with an SRS address. One that nobody serves now is judged by the names that the
-// documentation of PostSRSd has.
+// rewritesSenders tells whether a table answers for a sender with an SRS address. One that nobody serves now
+// is judged by the names that the documentation of PostSRSd has.
 func (h *host) rewritesSenders(entry string) bool {
 	kind, _, _ := strings.Cut(strings.TrimPrefix(entry, "proxy:"), ":")
 	if !slices.Contains([]string{"tcp", "socketmap", "unix", "pipemap", "unionmap"}, kind) {

@@ -36,7 +36,8 @@ func Run(ctx context.Context, options Options) []Finding {
 	}
 	if hostErr != nil {
 		unreadable := Finding{Area: "Postfix", Name: "postfix-unreadable", Severity: Error,
-			What: postfix.Printable(hostErr.Error()), Why: "Postfix's configuration cannot be judged; is it installed, and are you root?"}
+			What: postfix.Printable(hostErr.Error()),
+			Why:  "Postfix's configuration cannot be judged; is it installed, and are you root?"}
 		return slices.Concat(own, []Finding{unreadable}, published)
 	}
 	host.dns = dnsStage(published)
@@ -51,7 +52,8 @@ func Run(ctx context.Context, options Options) []Finding {
 	return findings
 }
 
-// restraints are what a run of the filter on this kernel, with this configuration, denies itself: they need nothing from the operator.
+// restraints are what a run of the filter on this kernel, with this configuration, denies itself: they need
+// nothing from the operator.
 func (o *own) restraints() []Finding {
 	var needs *confine.Needs
 	if c := o.config; c != nil {
@@ -61,7 +63,8 @@ func (o *own) restraints() []Finding {
 	}
 	var findings []Finding
 	for _, active := range confine.Active(needs) {
-		findings = append(findings, Finding{Area: areaOwn, Name: "restraint", Severity: OK, Detail: true, What: active})
+		findings = append(findings, Finding{Area: areaOwn, Name: "restraint", Severity: OK, Detail: true,
+			What: active})
 	}
 	return findings
 }

@@ -126,8 +126,10 @@ func TestAMapFindsItsService(t *testing.T) {
 			t.Errorf("%s: %q, want %q", entry, found, want)
 		}
 	}
-	got := entries("hash:/a, pipemap:{regexp:{{/x{2} y/ z, w}}, socketmap:unix:private/reverse:reverse}, proxy:mysql:/b")
-	if want := []string{"hash:/a", "regexp:{{/x{2} y/ z, w}}", "socketmap:unix:private/reverse:reverse", "mysql:/b"}; !reflect.DeepEqual(got, want) {
+	got := entries("hash:/a, pipemap:{regexp:{{/x{2} y/ z, w}}, socketmap:unix:private/reverse:reverse}, " +
+		"proxy:mysql:/b")
+	if want := []string{"hash:/a", "regexp:{{/x{2} y/ z, w}}", "socketmap:unix:private/reverse:reverse",
+		"mysql:/b"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("tables within tables: %q", got)
 	}
 }
@@ -156,7 +158,10 @@ func TestTheVersionDecides(t *testing.T) {
 			t.Errorf("%s: macros: %q", row.version, got)
 		}
 		missing := named(findings, "filter-arguments", Note)
-		if slices.ContainsFunc(missing, func(s string) bool { return strings.Contains(s, "--envid") }) != row.complains {
+		if slices.ContainsFunc(missing, func(s string) bool {
+			return strings.Contains(s,
+				"--envid")
+		}) != row.complains {
 			t.Errorf("%s: arguments: %q", row.version, missing)
 		}
 		h.statuses["5.3.0 internal software error"] = "5.3.0 internal software error"
@@ -203,7 +208,8 @@ func TestBracesKeepWordsTogether(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
-		if again := words(join(got)); strings.Count(text, "{") == strings.Count(text, "}") && !reflect.DeepEqual(again, got) {
+		if again := words(join(got)); strings.Count(text, "{") == strings.Count(text, "}") &&
+			!reflect.DeepEqual(again, got) {
 			t.Errorf("%q does not survive: %q", got, again)
 		}
 	}
@@ -292,7 +298,8 @@ func TestASharedSpoolFolderStaysEverybodys(t *testing.T) {
 func TestAShortageOfRoomLowersNoLimit(t *testing.T) {
 	h := hostOf(t, mainLines+"message_size_limit = 51200000\n", masterLines, Postmend{})
 	h.spoolFree = 204800
-	if faults := h.judgeSpoolRoom(); len(faults) != 1 || faults[0].Mend != "" || !strings.Contains(faults[0].What, "spool_dir in [limits]") {
+	if faults := h.judgeSpoolRoom(); len(faults) != 1 || faults[0].Mend != "" ||
+		!strings.Contains(faults[0].What, "spool_dir in [limits]") {
 		t.Errorf("%+v", faults)
 	}
 }
@@ -300,7 +307,8 @@ func TestAShortageOfRoomLowersNoLimit(t *testing.T) {
 // A home is not opened for a service: what is in it is to be kept elsewhere.
 func TestNobodysHomeIsOpened(t *testing.T) {
 	u := &User{Name: "someone", UID: 990, GIDs: []int{990}}
-	for folder, want := range map[string]string{"/root": "", "/home/alice": "", "/etc/postmend": "chgrp 990 /etc/postmend && chmod g+x /etc/postmend"} {
+	for folder, want := range map[string]string{"/root": "", "/home/alice": "",
+		"/etc/postmend": "chgrp 990 /etc/postmend && chmod g+x /etc/postmend"} {
 		f := File{Path: folder + "/x", Mode: 0o644, Folders: []File{{Path: folder, Mode: 0o700 | os.ModeDir}}}
 		barrier := f.Barrier(u, Read)
 		if got := f.LetIn(u); got != want || (want == "") != strings.Contains(f.Because(barrier), "move it") {
@@ -314,7 +322,8 @@ func TestATargetThatIsPublicIsWrongAndStaysAsItIs(t *testing.T) {
 	for _, row := range []struct{ target, master, want string }{
 		{"smtp://127.0.0.1:25", masterLines, `"smtp://127.0.0.1:10028"`},
 		{"smtp://127.0.0.1:10029", masterLines, `"smtp://127.0.0.1:10028"`},
-		{"smtp://127.0.0.1:25", strings.Replace(masterLines, "-o content_filter=", "-o syslog_name=postfix/reinject", 1), `"smtp://127.0.0.1:10026"`},
+		{"smtp://127.0.0.1:25", strings.Replace(masterLines, "-o content_filter=",
+			"-o syslog_name=postfix/reinject", 1), `"smtp://127.0.0.1:10026"`},
 		{"smtp://127.0.0.1:25", "smtp inet n - n - - smtpd\n", ""},
 		{"smtp://localhost:465", "smtps inet n - n - - smtpd\n10026 inet n - n - - smtpd\n", ""},
 	} {
@@ -323,7 +332,8 @@ func TestATargetThatIsPublicIsWrongAndStaysAsItIs(t *testing.T) {
 		if row.want == "" {
 			row.want = fmt.Sprintf("%q", "smtp://"+h.wanted.Listener)
 		}
-		if len(faults) != 1 || faults[0].Edit == nil || faults[0].Edit.Value != row.want || !strings.Contains(faults[0].What, "takes mail from others") {
+		if len(faults) != 1 || faults[0].Edit == nil || faults[0].Edit.Value != row.want ||
+			!strings.Contains(faults[0].What, "takes mail from others") {
 			t.Errorf("%s: %+v, want %s", row.target, faults, row.want)
 		}
 		for _, f := range judgePostfix(h) {
@@ -367,7 +377,8 @@ func TestAPortIsOfOneInstance(t *testing.T) {
 	second.others, second.dns = []*postconf.Config{first.config}, ready
 	faults := judgeInstances(second)
 	if len(faults) != 1 || !strings.Contains(faults[0].What, first.config.Dir) ||
-		!strings.Contains(faults[0].Mend, "-MX 127.0.0.1:10026/inet && ") || !strings.Contains(faults[0].Mend, " -c /etc/postmend/"+filepath.Base(second.config.Dir)+".toml") {
+		!strings.Contains(faults[0].Mend, "-MX 127.0.0.1:10026/inet && ") ||
+		!strings.Contains(faults[0].Mend, " -c /etc/postmend/"+filepath.Base(second.config.Dir)+".toml") {
 		t.Errorf("%+v", faults)
 	}
 	for _, taken := range []string{"10026", "10027", "10028", "10029"} {
@@ -377,67 +388,5 @@ func TestAPortIsOfOneInstance(t *testing.T) {
 	}
 	if got := second.freeListener(); got < "127.0.0.1:10030" {
 		t.Errorf("%s", got)
-	}
-}
-
-// Two findings for what setup does and leaves alone: the table for senders goes, the one for recipients answers for the addresses it made.
-func TestPostSRSdsTableForRecipientsStays(t *testing.T) {
-	h := hostOf(t, mainLines+"sender_canonical_maps = tcp:127.0.0.1:10001\nrecipient_canonical_maps = tcp:127.0.0.1:10003, socketmap:unix:srs:reverse\n", masterLines, Postmend{})
-	faults := judgePostSRSd(h)
-	if len(faults) != 2 || !strings.Contains(faults[0].Mend, "-X sender_canonical_maps") ||
-		faults[1].Mend != "" || faults[1].Severity != Note || !strings.Contains(faults[1].Why, "need it") {
-		t.Errorf("%+v", faults)
-	}
-}
-
-// As setup does, check never puts postmend in another filter's place.
-func TestAnotherFilterIsNotReplaced(t *testing.T) {
-	const amavis = "smtp-amavis unix - - n - 2 smtp -o smtp_send_xforward_command=yes\n" +
-		"127.0.0.1:10025 inet n - n - - smtpd -o content_filter= -o smtpd_authorized_xforward_hosts=127.0.0.0/8\n"
-	main := strings.Replace(mainLines, "postmend:dummy", "smtp-amavis:[127.0.0.1]:10024", 1)
-	for name, row := range map[string]struct {
-		master, mend, says string
-	}{
-		"it tells where mail comes from": {"smtp inet n - n - - smtpd\n" + amavis, "setup --apply --mode transport", "after it"},
-		"it does not":                    {"smtp inet n - n - - smtpd\nsmtp-amavis unix - - n - 2 smtp\n", "", "smtp_send_xforward_command"},
-	} {
-		h := hostOf(t, main, row.master, Postmend{})
-		h.dns = ready
-		faults := judgeRoute(h)
-		if len(faults) != 1 || !strings.Contains(faults[0].Mend, row.mend) || (row.mend == "") != (faults[0].Mend == "") || !strings.Contains(faults[0].What, row.says) {
-			t.Errorf("%s: %+v", name, faults)
-		}
-	}
-	h := hostOf(t, mainLines, masterLines+"2525 inet n - n - - smtpd -o content_filter=smtp-amavis:[127.0.0.1]:10024\n"+amavis, Postmend{})
-	for _, fault := range judgeUnfiltered(h) {
-		if strings.Contains(fault.What, "2525/inet") && (fault.Mend != "" || !strings.Contains(fault.What, "but smtp-amavis")) {
-			t.Errorf("%+v", fault)
-		}
-	}
-}
-
-func TestALocalDomainHasAClassOfPostfixs(t *testing.T) {
-	h := hostOf(t, mainLines+"parent_domain_matches_subdomains = relay_domains\nrelay_domains = example.com\n", masterLines,
-		Postmend{SRSDomain: "srs.example.org", Local: []string{"example.org", "localhost", "srs.example.org", "sub.example.com", "example.net"}})
-	faults := judgeLocalClass(h)
-	if len(faults) != 1 || !strings.HasPrefix(faults[0].What, "example.net ") {
-		t.Errorf("%+v", faults)
-	}
-}
-
-func TestFindingsHaveOneOrder(t *testing.T) {
-	master := strings.Replace(masterLines, "null_sender=", "null_sender= alpha=1 beta=2 gamma=3 delta=4", 1)
-	var first []Finding
-	for range 5 {
-		findings := apply("filter service", filterRules, hostOf(t, mainLines, master, Postmend{}))
-		for i := range findings {
-			findings[i].Mend = "" // names the folder
-		}
-		if first == nil {
-			first = findings
-		}
-		if !reflect.DeepEqual(findings, first) {
-			t.Fatalf("%+v, and before: %+v", findings, first)
-		}
 	}
 }

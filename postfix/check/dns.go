@@ -107,7 +107,10 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	for i := range p.dmarc {
 		d := &p.dmarc[i]
 		asking.Go(func() { d.texts, _ = resolver.LookupTXT(ctx, "_dmarc."+d.domain) })
-		asking.Go(func() { d.result = authn.EvaluateDMARC(ctx, resolver, []string{d.domain}, authn.SPF{}, nil) })
+		asking.Go(func() {
+			d.result = authn.EvaluateDMARC(ctx, resolver, []string{d.domain}, authn.SPF{},
+				nil)
+		})
 	}
 	asking.Wait()
 	return p
@@ -129,7 +132,8 @@ func (p *published) askMX(ctx context.Context, resolver *authn.Resolver) {
 	for _, mx := range p.mx {
 		name := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
 		found, _ := resolver.LookupIPAddr(ctx, mx.Host)
-		p.mxHere[mx.Host] = name == p.hostname || slices.ContainsFunc(found, func(f net.IPAddr) bool { return p.isOurs(f.IP) })
+		p.mxHere[mx.Host] = name == p.hostname || slices.ContainsFunc(found,
+			func(f net.IPAddr) bool { return p.isOurs(f.IP) })
 	}
 }
 
@@ -139,21 +143,28 @@ func (p *published) isOurs(ip net.IP) bool {
 
 var dnsRules = []Rule[*published]{
 	{Name: "dns-hostname", Severity: Error, OK: "the hostname has addresses",
-		Why: "receivers refuse mail from a host whose name in HELO does not exist, and the MX record of the SRS domain leads nowhere", Judge: judgeHostAddress},
+		Why: "receivers refuse mail from a host whose name in HELO does not exist, and the MX record of " +
+			"the SRS domain leads nowhere", Judge: judgeHostAddress},
 	{Name: "dns-outbound", Severity: Warning, OK: "the addresses that mail leaves from are known",
-		Why: "without them nobody can tell whether SPF would pass mail that proves nothing: a forgery could pass, and mail is deferred", Judge: judgeOutbound},
+		Why: "without them nobody can tell whether SPF would pass mail that proves nothing: a forgery " +
+			"could pass, and mail is deferred", Judge: judgeOutbound},
 	{Name: "dns-ptr", Severity: Warning, OK: "our addresses have PTR records whose names lead back to them",
-		Why: "large receivers refuse mail from an address without a PTR record that leads back to it", Judge: judgePTR},
-	{Name: "dns-spf", Severity: Error, OK: "the SPF record of the SRS domain names the addresses that mail leaves from",
+		Why:   "large receivers refuse mail from an address without a PTR record that leads back to it",
+		Judge: judgePTR},
+	{Name: "dns-spf", Severity: Error,
+		OK:  "the SPF record of the SRS domain names the addresses that mail leaves from",
 		Why: "forwarded mail fails SPF at the next hop, and strict receivers refuse it", Judge: judgeSPF},
 	{Name: "dns-spf-hostname", Severity: Warning, OK: "SPF proves the bounces that Postfix itself makes",
-		Why: "a bounce has the null sender, for which SPF uses the hostname; a content filter does not sign it, and strict receivers refuse it", Judge: judgeBounces},
+		Why: "a bounce has the null sender, for which SPF uses the hostname; a content filter does not " +
+			"sign it, and strict receivers refuse it", Judge: judgeBounces},
 	{Name: "dns-mx", Severity: Error, OK: "the MX record of the SRS domain leads here",
-		Why: "bounces of forwarded mail are lost, and receivers refuse a sender to which they cannot reply", Judge: judgeMX},
+		Why:   "bounces of forwarded mail are lost, and receivers refuse a sender to which they cannot reply",
+		Judge: judgeMX},
 	{Name: "dns-dkim", Severity: Error, OK: "the published DKIM keys belong to the keys that sign",
 		Why: "our signatures fail, and mail with a rewritten From: fails DMARC", Judge: judgePublishedKeys},
 	{Name: "dns-dmarc", Severity: Warning, OK: "the signing domains have DMARC policies",
-		Why: "large receivers refuse bulk mail of a domain without a policy, and anybody can forge it", Judge: judgePublishedPolicies},
+		Why:   "large receivers refuse bulk mail of a domain without a policy, and anybody can forge it",
+		Judge: judgePublishedPolicies},
 }
 
 func (p *published) judge() []Finding { return apply("DNS", dnsRules, p) }
@@ -162,7 +173,8 @@ func (p *published) judge() []Finding { return apply("DNS", dnsRules, p) }
 func (p *published) unknown(name string, err error) []Fault {
 	fault := Fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: Warning}
 	if errors.Is(err, dns.ErrServerFailure) {
-		fault.What += "; its name servers are silent, or their DNSSEC is broken: dig +trace " + strings.TrimSuffix(name, ".")
+		fault.What += "; its name servers are silent, or their DNSSEC is broken: dig +trace " +
+			strings.TrimSuffix(name, ".")
 		return []Fault{fault}
 	}
 	place := "/etc/resolv.conf"
@@ -170,7 +182,8 @@ func (p *published) unknown(name string, err error) []Fault {
 		place = "resolver in " + p.ConfigFile
 	}
 	fault.What += "; make the server named in " + place + " answer, or name another"
-	fault.Why = "mail from outside is deferred for up to dns_patience; then it is forwarded without knowing its DMARC result"
+	fault.Why = "mail from outside is deferred for up to dns_patience; then it is forwarded without " +
+		"knowing its DMARC result"
 	return []Fault{fault}
 }
 
@@ -184,9 +197,11 @@ func judgeHostAddress(p *published) []Fault {
 	case p.hostErr != nil && !isNotFound(p.hostErr):
 		return p.unknown(p.hostname, p.hostErr)
 	case p.hostErr != nil && len(p.addresses) == 0:
-		return []Fault{{What: p.hostname + " has neither A nor AAAA records, and main.cf names no address: publish one"}}
+		return []Fault{{What: p.hostname +
+			" has neither A nor AAAA records, and main.cf names no address: publish one"}}
 	case p.hostErr != nil:
-		return []Fault{{What: p.hostname + " has neither A nor AAAA records", Publish: addressRecord(p.hostname, p.addresses[0].ip)}}
+		return []Fault{{What: p.hostname + " has neither A nor AAAA records",
+			Publish: addressRecord(p.hostname, p.addresses[0].ip)}}
 	}
 	return nil
 }
@@ -201,7 +216,8 @@ func addressRecord(name string, ip net.IP) string {
 
 func judgePTR(p *published) []Fault {
 	if len(p.addresses) == 0 {
-		return []Fault{{What: "the addresses that mail leaves from are not known: name them in inet_interfaces or proxy_interfaces of main.cf", Severity: Note}}
+		return []Fault{{What: "the addresses that mail leaves from are not known: name them in " +
+			"inet_interfaces or proxy_interfaces of main.cf", Severity: Note}}
 	}
 	var faults []Fault
 	for _, a := range p.addresses {
@@ -209,13 +225,16 @@ func judgePTR(p *published) []Fault {
 		record := name + ". IN PTR " + p.hostname + "."
 		switch {
 		case a.ip.IsPrivate():
-			faults = append(faults, Fault{What: a.ip.String() + " is a private address; name the public one in proxy_interfaces of main.cf", Severity: Note})
+			faults = append(faults, Fault{What: a.ip.String() +
+				" is a private address; name the public one in proxy_interfaces of main.cf", Severity: Note})
 		case a.ptrErr != nil && !isNotFound(a.ptrErr):
 			faults = append(faults, p.unknown(name, a.ptrErr)...)
 		case len(a.names) == 0:
 			faults = append(faults, Fault{What: a.ip.String() + " has no PTR record", Publish: record})
 		case a.confirmed == "":
-			faults = append(faults, Fault{What: fmt.Sprintf("the PTR record of %s is %s, a name without that address", a.ip, a.names[0]), Publish: record})
+			faults = append(faults,
+				Fault{What: fmt.Sprintf("the PTR record of %s is %s, a name without that address", a.ip,
+					a.names[0]), Publish: record})
 		}
 	}
 	return faults
@@ -244,9 +263,11 @@ func judgeMX(p *published) []Fault {
 	case len(p.mx) == 0:
 		return []Fault{{What: p.srs.domain + " has no MX record", Publish: record}}
 	case len(elsewhere) == len(p.mx):
-		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") + ", which is not this host", Publish: record}}
+		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") +
+			", which is not this host", Publish: record}}
 	case len(elsewhere) > 0:
-		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") + ", too: those hosts need the same SRS secrets, or must pass bounces on to this one",
+		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") +
+			", too: those hosts need the same SRS secrets, or must pass bounces on to this one",
 			Severity: Note}}
 	}
 	return nil
@@ -267,9 +288,11 @@ func judgePublishedKeys(p *published) []Fault {
 		testing, err := k.key.Published(k.texts)
 		switch {
 		case err != nil:
-			faults = append(faults, Fault{What: fmt.Sprintf("DKIM record %s: %v", name, err), Publish: record})
+			faults = append(faults, Fault{What: fmt.Sprintf("DKIM record %s: %v", name, err),
+				Publish: record})
 		case testing:
-			faults = append(faults, Fault{What: "DKIM record " + name + " has t=y: receivers treat our mail as unsigned",
+			faults = append(faults, Fault{What: "DKIM record " + name +
+				" has t=y: receivers treat our mail as unsigned",
 				Publish: record, Severity: Warning})
 		}
 	}
@@ -288,7 +311,9 @@ func judgePublishedPolicies(p *published) []Fault {
 		}
 		switch {
 		case several > 1:
-			faults = append(faults, Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records: receivers ignore all of them", d.domain, several), Publish: record})
+			faults = append(faults,
+				Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records: receivers ignore all of them",
+					d.domain, several), Publish: record})
 		case d.result.Status == authn.TempError:
 			faults = append(faults, Fault{What: d.result.Reason})
 		case d.result.PolicyName == "":

@@ -8,7 +8,8 @@ import (
 	"postmend/filter"
 )
 
-// Edit is a change of postmend's configuration. It is for an editor: no command finds its place in a file that a person wrote.
+// Edit is a change of postmend's configuration. It is for an editor: no command finds its place in a file
+// that a person wrote.
 type Edit struct {
 	File  string `json:"file"`
 	Line  int    `json:"line,omitempty"` // where the key is now, from 1 on; 0 if it is not there
@@ -33,7 +34,8 @@ func (e Edit) String() string {
 
 // setKey is the change that gives a key of the configuration a text for its value.
 func (p *Postmend) setKey(key, value string) *Edit {
-	return &Edit{File: p.ConfigFile, Line: filter.LineOfKey([]byte(p.Text), key), Key: key, Value: fmt.Sprintf("%q", value)}
+	return &Edit{File: p.ConfigFile, Line: filter.LineOfKey([]byte(p.Text), key), Key: key,
+		Value: fmt.Sprintf("%q", value)}
 }
 
 // addTo is the change that adds texts to a list of the configuration, or makes the list.
@@ -47,8 +49,8 @@ func (p *Postmend) addTo(key string, words ...string) *Edit {
 	return edit
 }
 
-// meantKey is the key that was meant by one that is not defined: the only one of its section at a distance of at most two letters; "" if there
-// is none.
+// meantKey is the key that was meant by one that is not defined: the only one of its section at a distance of
+// at most two letters; "" if there is none.
 func meantKey(key string) string {
 	section, wrong := cutLast(key)
 	meant := ""

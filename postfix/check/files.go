@@ -18,10 +18,11 @@ import (
 
 // User is an account with its groups.
 type User struct {
-	Name    string
-	UID     int
-	GIDs    []int // the primary one first
-	Missing bool  // the account is still to be made: it has no numbers, and may use nothing but what everybody may
+	Name string
+	UID  int
+	GIDs []int // the primary one first
+	// the account is still to be made: it has no numbers, and may use nothing but what everybody may
+	Missing bool
 }
 
 // missingUser is an account that is still to be made.
@@ -34,7 +35,8 @@ func (u *User) first(command string) string {
 	if !u.Missing || command == "" {
 		return command
 	}
-	return "{ id " + Shell(u.Name) + " >/dev/null 2>&1 || " + setup.AddUserCommand(u.Name).String() + "; } && " + command
+	return "{ id " + Shell(u.Name) + " >/dev/null 2>&1 || " + setup.AddUserCommand(u.Name).String() +
+		"; } && " + command
 }
 
 // group names the account's primary group for chgrp(1).
@@ -45,7 +47,8 @@ func (u *User) group() string {
 	return strconv.Itoa(u.GIDs[0])
 }
 
-// lookupUser finds an account by its name. Group, if not empty, takes the place of all its groups, as pipe(8) has it.
+// lookupUser finds an account by its name. Group, if not empty, takes the place of all its groups, as pipe(8)
+// has it.
 func lookupUser(name, group string) (*User, error) {
 	account, err := user.Lookup(name)
 	if err != nil {
@@ -73,7 +76,8 @@ func lookupUser(name, group string) (*User, error) {
 	return u, nil
 }
 
-// File is what the file system says of a path, links followed. The zero value is a path that was not looked at.
+// File is what the file system says of a path, links followed. The zero value is a path that was not looked
+// at.
 type File struct {
 	Path    string
 	Err     error // it could not be looked at; most often it is not there
@@ -127,8 +131,8 @@ const (
 	Execute = 1
 )
 
-// Allows tells whether the mode, owner and group of the file grant a user something. Check runs as root, who may do anything: so trying
-// would prove nothing.
+// Allows tells whether the mode, owner and group of the file grant a user something. Check runs as root, who
+// may do anything: so trying would prove nothing.
 func (f File) Allows(u *User, permission fs.FileMode) bool {
 	granted := f.Mode.Perm()
 	switch {
@@ -142,7 +146,8 @@ func (f File) Allows(u *User, permission fs.FileMode) bool {
 	return granted&permission == permission
 }
 
-// Barrier is the first thing that keeps a user from using the file: a folder on the way, or the file itself; nil if there is none.
+// Barrier is the first thing that keeps a user from using the file: a folder on the way, or the file itself;
+// nil if there is none.
 func (f File) Barrier(u *User, permission fs.FileMode) *File {
 	for _, folder := range slices.Backward(f.Folders) {
 		if folder.Err == nil && !folder.Allows(u, Execute) {
@@ -155,7 +160,8 @@ func (f File) Barrier(u *User, permission fs.FileMode) *File {
 	return nil
 }
 
-// BarrierFor is Barrier's for an account that exists, where the kernel can be asked: its access control lists let an account read what the mode does not.
+// BarrierFor is Barrier's for an account that exists, where the kernel can be asked: its access control lists
+// let an account read what the mode does not.
 func (f File) BarrierFor(u *User, permission fs.FileMode) *File {
 	barrier := f.Barrier(u, permission)
 	if barrier != nil && permission == Read && !u.Missing && os.Geteuid() == 0 {
@@ -174,10 +180,12 @@ func (u *User) credential() *syscall.SysProcAttr {
 	for i, gid := range u.GIDs {
 		groups[i] = uint32(gid)
 	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.UID), Gid: groups[0], Groups: groups}}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(u.UID), Gid: groups[0],
+		Groups: groups}}
 }
 
-// IsHome tells whether a folder is somebody's home: no place for what a service needs, and not to be opened for one.
+// IsHome tells whether a folder is somebody's home: no place for what a service needs, and not to be opened
+// for one.
 func (f File) IsHome() bool {
 	if f.Path == "/root" || filepath.Dir(f.Path) == "/home" {
 		return true
@@ -187,9 +195,10 @@ func (f File) IsHome() bool {
 	return err == nil && f.UID >= firstPerson && owner.HomeDir == f.Path
 }
 
-// LetIn is the command that lifts all barriers between a private file and the account that has to read it, and lets nobody else in: the file comes
-// to belong to the account, and folders on the way to its group. A folder that belongs to others stays theirs: there the command is "", as for a home,
-// because the file is better kept elsewhere.
+// LetIn is the command that lifts all barriers between a private file and the account that has to read it,
+// and lets nobody else in: the file comes to belong to the account, and folders on the way to its group. A
+// folder that belongs to others stays theirs: there the command is "", as for a home, because the file is
+// better kept elsewhere.
 func (f File) LetIn(u *User) string {
 	commands, ok := f.letThrough(u)
 	if !ok {
@@ -201,7 +210,8 @@ func (f File) LetIn(u *User) string {
 	return u.first(strings.Join(commands, " && "))
 }
 
-// letThrough are the commands that open the folders on the way to the file; ok is false if one of them is not to be opened.
+// letThrough are the commands that open the folders on the way to the file; ok is false if one of them is not
+// to be opened.
 func (f File) letThrough(u *User) (commands []string, ok bool) {
 	for _, folder := range slices.Backward(f.Folders) {
 		if folder.Err != nil || folder.Allows(u, Execute) {
@@ -215,7 +225,8 @@ func (f File) letThrough(u *User) (commands []string, ok bool) {
 		case folder.UID == u.UID:
 			commands = append(commands, Shell("chmod", "u+x", folder.Path))
 		case folder.GID == 0 || folder.isHolder || len(shared) == 0:
-			commands = append(commands, Shell("chgrp", u.group(), folder.Path), Shell("chmod", "g+x", folder.Path))
+			commands = append(commands, Shell("chgrp", u.group(), folder.Path),
+				Shell("chmod", "g+x", folder.Path))
 		default:
 			return nil, false
 		}
@@ -223,7 +234,8 @@ func (f File) letThrough(u *User) (commands []string, ok bool) {
 	return commands, true
 }
 
-// Holders are the folders where the file could be replaced: the one that it is in, and the one that it is linked from.
+// Holders are the folders where the file could be replaced: the one that it is in, and the one that it is
+// linked from.
 func (f File) Holders() []File {
 	return slices.DeleteFunc(slices.Clone(f.Folders), func(folder File) bool { return !folder.isHolder })
 }
@@ -231,7 +243,8 @@ func (f File) Holders() []File {
 // Because says what a barrier is, and where the file should be instead if the barrier is not to be lifted.
 func (f File) Because(barrier *File) string {
 	if barrier.IsHome() && barrier.Path != f.Path {
-		return fmt.Sprintf("because of %s, which is a home: move it to a folder of the service's, such as /etc/postmend", barrier)
+		return fmt.Sprintf("because of %s, which is a home: move it to a folder of the service's, such as "+
+			"/etc/postmend", barrier)
 	}
 	return fmt.Sprintf("because of %s", barrier)
 }

@@ -6,10 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"postmend/filter"
-	"postmend/postfix"
 	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 )
@@ -20,19 +18,23 @@ const areaFilter = "filter service"
 // filterRules judge the pipe(8) service that runs us.
 var filterRules = []Rule[*host]{
 	{"filter-master-columns", Error, "the filter service runs outside a chroot, with pipe(8)'s privileges",
-		"all mail is deferred: in a chroot the program is not found, and without privileges pipe(8) cannot change to the account",
+		"all mail is deferred: in a chroot the program is not found, and without privileges pipe(8) " +
+			"cannot change to the account",
 		judgeColumns},
 	{"filter-flags", Error, "flags=q, and no other flag",
-		"without q, addresses are passed on unquoted; other flags change the message or its recipients before postmend reads them",
+		"without q, addresses are passed on unquoted; other flags change the message or its recipients " +
+			"before postmend reads them",
 		judgeFlags},
 	{"filter-null-sender", Error, "null_sender= is empty",
-		"without it bounces reach postmend as mail from MAILER-DAEMON, and a bounce that cannot be delivered bounces in turn",
+		"without it bounces reach postmend as mail from MAILER-DAEMON, and a bounce that cannot be " +
+			"delivered bounces in turn",
 		judgeNullSender},
 	{"filter-sender", Error, "-f ${sender} are two words",
 		"with the null sender, -f${sender} is only -f, which takes the next word for the sender",
 		judgeSender},
 	{"filter-recipients", Error, "the recipients come last, after --",
-		"an address that starts with a hyphen would be read as a flag, and a recipient that is not passed on gets no mail",
+		"an address that starts with a hyphen would be read as a flag, and a recipient that is not passed " +
+			"on gets no mail",
 		judgeRecipients},
 	{"filter-macros", Error, "pipe(8) of this version knows every macro in argv",
 		"all mail is deferred because of one unknown macro",
@@ -44,12 +46,14 @@ var filterRules = []Rule[*host]{
 		"all mail is deferred because of one unknown attribute",
 		judgeAttributes},
 	{"filter-user", Error, "user= is an account of its own",
-		"other programs that use the account can read the keys and the SRS secret; as root or as Postfix's account, pipe(8) runs nothing and all mail is deferred",
+		"other programs that use the account can read the keys and the SRS secret; as root or as " +
+			"Postfix's account, pipe(8) runs nothing and all mail is deferred",
 		judgeUser},
 	{"filter-program", Error, "the program exists, and only root can change it",
 		"a missing program defers all mail, an empty one loses it, and whoever can change it reads all mail",
 		judgeProgram},
-	{"filter-status-filter", Error, "pipe_delivery_status_filter defers mail when the filter crashes or times out",
+	{"filter-status-filter", Error,
+		"pipe_delivery_status_filter defers mail when the filter crashes or times out",
 		"without it Postfix bounces mail when the filter is killed",
 		judgeStatusFilter},
 	{"filter-time-limit", Error, "Postfix's time limit leaves room for our deadline",
@@ -59,20 +63,22 @@ var filterRules = []Rule[*host]{
 		"one exit status counts for all recipients of a run: a refusal cannot be given to one of them",
 		judgeRecipientLimit},
 	{"filter-processes", Warning, "enough messages are filtered at once",
-		"a run may wait for DNS for as long as dns_deadline says; while all of them do, local mail waits behind them",
+		"a run may wait for DNS for as long as dns_deadline says; while all of them do, local mail waits " +
+			"behind them",
 		judgeProcesses},
 	{"filter-config-file", Warning, "the filter reads the configuration that was checked",
 		"postmend runs with another configuration than the one checked here",
 		judgeConfigFile},
 }
 
-// mendFilter is the command that makes the service's command right, as a whole: postconf replaces it as a whole, and so one
-// mend does not undo another.
+// mendFilter is the command that makes the service's command right, as a whole: postconf replaces it as a
+// whole, and so one mend does not undo another.
 func (h *host) mendFilter() string {
 	return h.account.first(h.setField(h.filter.ID()+"/command", h.filterCommand()))
 }
 
-// findAccount is the account that postmend should run as: the one in master.cf if it may, else the one that the keys belong to, else a new one.
+// findAccount is the account that postmend should run as: the one in master.cf if it may, else the one that
+// the keys belong to, else a new one.
 func (h *host) findAccount() *User {
 	if h.filter != nil && h.userFault() == "" {
 		return h.user
@@ -114,7 +120,8 @@ func (h *host) filterCommand() string {
 		options = slices.Concat(h.command.options, h.command.others)
 	}
 	if !h.statusFilterWorks() {
-		options = append(withoutOption(options, "pipe_delivery_status_filter"), "-o", "pipe_delivery_status_filter="+h.statusFilter())
+		options = append(withoutOption(options, "pipe_delivery_status_filter"), "-o",
+			"pipe_delivery_status_filter="+h.statusFilter())
 	}
 	list := append([]string{"pipe"}, options...)
 	ours := layout.Program{Path: h.programPath(), ConfigFile: h.configFlag(), User: h.filterUser()}
@@ -184,11 +191,13 @@ func judgeFlags(h *host) []Fault {
 	flags, _ := h.command.attribute("flags")
 	var faults []Fault
 	if !strings.Contains(flags, "q") {
-		faults = append(faults, Fault{What: fmt.Sprintf("flags=%s lacks q: addresses are passed on unquoted", flags), Mend: h.mendFilter()})
+		faults = append(faults, Fault{What: fmt.Sprintf("flags=%s lacks q: addresses are passed on unquoted",
+			flags), Mend: h.mendFilter()})
 	}
 	for _, flag := range flags {
 		if flag != 'q' {
-			faults = append(faults, Fault{What: fmt.Sprintf("flags=%s: %c %s", flags, flag, flagHarm(flag)), Mend: h.mendFilter()})
+			faults = append(faults, Fault{What: fmt.Sprintf("flags=%s: %c %s", flags, flag, flagHarm(flag)),
+				Mend: h.mendFilter()})
 		}
 	}
 	return faults
@@ -206,7 +215,8 @@ func judgeNullSender(h *host) []Fault {
 }
 
 func judgeSender(h *host) []Fault {
-	if h.command.carries("-f", "sender") && slices.Contains(h.command.argv, "-f") || h.command.carries("--sender", "sender") {
+	if h.command.carries("-f", "sender") && slices.Contains(h.command.argv, "-f") ||
+		h.command.carries("--sender", "sender") {
 		return nil
 	}
 	return one("argv does not hold the two words -f ${sender}", h.mendFilter())
@@ -228,11 +238,15 @@ func judgeMacros(h *host) []Fault {
 			since, known := macroSince(name)
 			switch {
 			case !known:
-				faults = append(faults, Fault{What: "pipe(8) knows no macro ${" + name + "}", Mend: h.mendFilter()})
+				faults = append(faults, Fault{What: "pipe(8) knows no macro ${" + name + "}",
+					Mend: h.mendFilter()})
 			case !h.version().AtLeast(since.Major, since.Minor):
-				faults = append(faults, Fault{What: fmt.Sprintf("${%s} came with Postfix %s, and this is %s", name, since, h.version()), Mend: h.mendFilter()})
-			case name == "user" || name == "extension" || name == "mailbox" || name == "domain" || name == "nexthop":
-				faults = append(faults, Fault{What: "${" + name + "} is only a part of the address, and may be in lower case",
+				faults = append(faults, Fault{What: fmt.Sprintf("${%s} came with Postfix %s, and this is %s",
+					name, since, h.version()), Mend: h.mendFilter()})
+			case name == "user" || name == "extension" || name == "mailbox" || name == "domain" ||
+				name == "nexthop":
+				faults = append(faults, Fault{What: "${" + name +
+					"} is only a part of the address, and may be in lower case",
 					Mend: h.mendFilter(), Severity: Warning})
 			}
 		}
@@ -255,14 +269,16 @@ func judgeArguments(h *host) []Fault {
 func judgeAttributes(h *host) []Fault {
 	var faults []Fault
 	for i := 1; i < len(h.command.others); i += 2 {
-		faults = append(faults, Fault{What: "-o " + h.command.others[i] + " stands behind the attributes of pipe(8), which takes it for one", Mend: h.mendFilter()})
+		faults = append(faults, Fault{What: "-o " + h.command.others[i] +
+			" stands behind the attributes of pipe(8), which takes it for one", Mend: h.mendFilter()})
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.command.attributes)) {
 		values := h.command.attributes[name]
 		switch name {
 		case "flags", "user", "null_sender":
 		case "directory", "eol", "chroot", "size":
-			faults = append(faults, Fault{What: fmt.Sprintf("%s=%s has no use for postmend", name, values[0]), Mend: h.mendFilter(), Severity: Warning})
+			faults = append(faults, Fault{What: fmt.Sprintf("%s=%s has no use for postmend", name, values[0]),
+				Mend: h.mendFilter(), Severity: Warning})
 		default:
 			faults = append(faults, Fault{What: "pipe(8) knows no attribute " + name, Mend: h.mendFilter()})
 		}
@@ -306,7 +322,8 @@ func (h *host) faultOfUser(value string, u *User, err error) string {
 
 func judgeProgram(h *host) []Fault {
 	path := h.command.argv[0]
-	install := Shell("install", "-m", "0755", h.Program, path+".new") + " && " + Shell("mv", path+".new", path)
+	install := Shell("install", "-m", "0755", h.Program, path+".new") + " && " +
+		Shell("mv", path+".new", path)
 	f := h.program
 	switch {
 	case !strings.HasPrefix(path, "/"):
@@ -320,14 +337,17 @@ func judgeProgram(h *host) []Fault {
 	}
 	var faults []Fault
 	if f.Mode.Perm()&0o022 != 0 {
-		faults = append(faults, Fault{What: f.String() + " can be changed by other accounts than its owner", Mend: Shell("chmod", "go-w", path)})
+		faults = append(faults, Fault{What: f.String() + " can be changed by other accounts than its owner",
+			Mend: Shell("chmod", "go-w", path)})
 	}
 	if f.UID != 0 {
-		faults = append(faults, Fault{What: f.String() + " does not belong to root", Mend: Shell("chown", "root", path)})
+		faults = append(faults, Fault{What: f.String() + " does not belong to root", Mend: Shell("chown",
+			"root", path)})
 	}
 	for _, folder := range f.Folders {
 		if folder.Mode&(0o002|fs.ModeSticky) == 0o002 {
-			faults = append(faults, Fault{What: f.Path + " can be replaced: every account may write to " + folder.String(), Mend: closeFolder(folder)})
+			faults = append(faults, Fault{What: f.Path + " can be replaced: every account may write to " +
+				folder.String(), Mend: closeFolder(folder)})
 		}
 	}
 	if h.user == nil {
@@ -340,102 +360,12 @@ func judgeProgram(h *host) []Fault {
 }
 
 func (h *host) mayNotRun(barrier *File) Fault {
-	fault := Fault{What: h.user.Name + " may not run " + h.program.Path + ", because of " + barrier.String(), Mend: Shell("chmod", "a+rx", barrier.Path)}
+	fault := Fault{What: h.user.Name + " may not run " + h.program.Path + ", because of " + barrier.String(),
+		Mend: Shell("chmod", "a+rx", barrier.Path)}
 	if barrier.IsHome() {
-		fault.What += ", which is a home directory: install postmend in /usr/local/bin, and run postmend setup from there"
+		fault.What += ", which is a home directory: install postmend in /usr/local/bin, and run postmend " +
+			"setup from there"
 		fault.Mend = ""
 	}
 	return fault
-}
-
-// meant are status lines that Postfix makes, or that we do, and the class that is right for them.
-var meant = []struct {
-	status string
-	class  byte
-	says   string
-}{
-	{"5.3.0 Command time limit exceeded", '4', "the time limit bounces mail"},
-	{"5.3.0 internal software error", '4', "a crash bounces mail"},
-	{"5.3.5 local configuration error", '4', "a configuration error bounces mail"},
-	{"5.5.0 protocol error", '4', "a fault of the hand-over bounces mail"},
-	{"5.1.1 no such user", '5', "forged SRS addresses are deferred instead of rejected"},
-	{"5.6.0 malformed message", '5', "messages that the next hop rejects for their format are deferred instead of rejected"},
-	{"5.7.1 refused by policy", '5', "mail that policy rejects is deferred instead"},
-}
-
-func judgeStatusFilter(h *host) []Fault {
-	value := h.value(h.filter, "pipe_delivery_status_filter")
-	switch {
-	case h.softBounce():
-		return []Fault{{What: "soft_bounce=yes defers all mail that postmend rejects", Severity: Note}}
-	case h.statusErr != nil:
-		return one("pipe_delivery_status_filter="+value+" cannot be asked: "+h.statusErr.Error(), h.mendStatusFilter())
-	case value == "":
-		return one("pipe_delivery_status_filter is not set for "+h.filter.ID(), h.mendStatusFilter())
-	}
-	for _, row := range meant {
-		if result := h.statuses[row.status]; result[0] != row.class {
-			return one(fmt.Sprintf("pipe_delivery_status_filter makes %q of %q: %s", result, row.status, row.says), h.mendStatusFilter())
-		}
-	}
-	return nil
-}
-
-func (h *host) softBounce() bool { return h.value(h.filter, "soft_bounce") == "yes" }
-
-// statusFilterWorks tells whether the filter can stay as it is.
-func (h *host) statusFilterWorks() bool {
-	if h.filter == nil || h.statuses == nil || h.statusErr != nil {
-		return false
-	}
-	for _, row := range meant {
-		if h.statuses[row.status][0] != row.class {
-			return false
-		}
-	}
-	return true
-}
-
-// statusFilter is the value for this version: before 3.7 a pattern cannot stand in the table's name.
-func (h *host) statusFilter() string {
-	if !h.version().AtLeast(3, 7) {
-		return "regexp:" + h.statusFile()
-	}
-	return layout.StatusFilter()
-}
-
-func (h *host) statusFile() string { return h.config.Dir + "/" + layout.StatusFile }
-
-func (h *host) mendStatusFilter() string {
-	command := h.mendFilter()
-	if !h.version().AtLeast(3, 7) {
-		command = writeFile(h.statusFile(), layout.StatusPattern) + " && " + command
-	}
-	return command
-}
-
-func judgeTimeLimit(h *host) []Fault {
-	name := h.filter.Name + "_time_limit"
-	value := h.value(h.filter, name)
-	limit, ok := duration(value)
-	want := max(5*h.Deadline, 300*time.Second)
-	mend := h.set(name, fmt.Sprintf("%ds", int(want.Seconds())))
-	switch {
-	case !ok:
-		return one(fmt.Sprintf("%s = %s is not a duration", name, value), mend)
-	case limit <= postfix.LongestRun(h.Deadline):
-		return one(fmt.Sprintf("%s is %s, but a run may take %s", name, value, postfix.LongestRun(h.Deadline)), mend)
-	}
-	return nil
-}
-
-func judgeConfigFile(h *host) []Fault {
-	named := h.command.configFile()
-	if named == "" {
-		named = filter.DefaultConfigFile
-	}
-	if named == h.ConfigFile {
-		return nil
-	}
-	return one(fmt.Sprintf("the filter reads %s, and %s was checked", named, h.ConfigFile), h.mendFilter())
 }

@@ -1,8 +1,9 @@
-// Package check judges whether postmend and the Postfix around it are set up so that forwarded mail is mended and none is lost: our own files,
-// Postfix's configuration, DNS.
+// Package check judges whether postmend and the Postfix around it are set up so that forwarded mail is mended
+// and none is lost: our own files, Postfix's configuration, DNS.
 //
-// Run gathers what there is, and tables of rules judge it; the rules touch nothing. What a rule finds comes with the reason why it matters, and with
-// what mends it: a command for the shell, an edit of postmend's configuration, or a record to publish.
+// Run gathers what there is, and tables of rules judge it; the rules touch nothing. What a rule finds comes
+// with the reason why it matters, and with what mends it: a command for the shell, an edit of postmend's
+// configuration, or a record to publish.
 package check
 
 import (
@@ -19,7 +20,8 @@ const (
 	OK      Severity = "ok"
 	Note    Severity = "note"
 	Warning Severity = "warning" // something will go wrong for some mail, or could not be found out
-	Error   Severity = "error"   // mail is held, refused, sent in circles or lost, or anybody may read a secret
+	// mail is held, refused, sent in circles or lost, or anybody may read a secret
+	Error Severity = "error"
 )
 
 // Finding is one thing that was looked at.
@@ -38,7 +40,8 @@ type Finding struct {
 // ChangesPostfix tells whether its command changes Postfix's configuration.
 func (f Finding) ChangesPostfix() bool { return f.Mend != "" && f.Area != areaOwn }
 
-// Fault is what a rule found. A command with octets that a terminal should not see is left out of the finding.
+// Fault is what a rule found. A command with octets that a terminal should not see is left out of the
+// finding.
 type Fault struct {
 	What     string
 	Mend     string
@@ -48,7 +51,8 @@ type Fault struct {
 	Severity Severity // "" means the rule's
 }
 
-// Rule is a row of a table: Judge gives the faults in facts of type F, and where it gives none, OK says what is right.
+// Rule is a row of a table: Judge gives the faults in facts of type F, and where it gives none, OK says what
+// is right.
 type Rule[F any] struct {
 	Name     string
 	Severity Severity

@@ -71,20 +71,23 @@ func judgePostfix(h *host) []Finding {
 	return findings
 }
 
-// Hosted are the domains that can have a DKIM key and should, as far as Postfix tells them; the tables may have more.
+// Hosted are the domains that can have a DKIM key and should, as far as Postfix tells them; the tables may
+// have more.
 func (h *host) Hosted() (names, tables []string) {
 	names = slices.DeleteFunc(h.domains.Signable(), func(name string) bool { return name == h.SRSDomain })
 	return names, h.domains.Unlisted
 }
 
-// findFilter takes the service that content_filter or default_transport names, if it is ours, or else the first that is.
+// findFilter takes the service that content_filter or default_transport names, if it is ours, or else the
+// first that is.
 func (h *host) findFilter() {
 	for _, s := range h.servicesOf("pipe") {
 		command := parsePipe(*s)
 		if !command.isOurs() {
 			continue
 		}
-		isNamed := s.Name == transport(h.Main("content_filter")) || s.Name == transport(h.Main("default_transport"))
+		isNamed := s.Name == transport(h.Main("content_filter")) ||
+			s.Name == transport(h.Main("default_transport"))
 		if h.filter == nil || isNamed {
 			h.filter, h.command = s, command
 		}
@@ -118,7 +121,8 @@ func (h *host) findTables() {
 		if at == 0 || at >= len(command.argv) || !isProgram(command.argv[0]) {
 			continue
 		}
-		t := &table{Service: s, command: command, program: Stat(command.argv[0]), direction: command.argv[at], protocol: cmp.Or(command.flag("--protocol"), "tcp")}
+		t := &table{Service: s, command: command, program: Stat(command.argv[0]), direction: command.argv[at],
+			protocol: cmp.Or(command.flag("--protocol"), "tcp")}
 		value, _ := command.attribute("user")
 		name, group, _ := strings.Cut(value, ":")
 		t.user, t.userErr = lookupUser(name, group)
@@ -159,8 +163,9 @@ func classOf(domains *setup.Domains, name string) string {
 
 // planSetup asks setup what it would do here.
 func (h *host) planSetup() {
-	wanted := setup.Wanted{Mode: setup.ContentFilter, User: h.filterUser(), Program: h.programPath(), ConfigFile: h.configFlag(),
-		Listener: h.freeListener(), SRSDomain: h.SRSDomain}
+	wanted := setup.Wanted{Mode: setup.ContentFilter, User: h.filterUser(), Program: h.programPath(),
+		ConfigFile: h.configFlag(),
+		Listener:   h.freeListener(), SRSDomain: h.SRSDomain}
 	if h.isTransport() {
 		wanted.Mode = setup.Transport
 	}
@@ -181,7 +186,8 @@ func (h *host) freeListener() string {
 			_, found := c.AtPort(strconv.Itoa(port))
 			return found
 		}
-		if !isTaken(h.config) && !slices.ContainsFunc(h.others, isTaken) && len(listeningAt("127.0.0.1:"+strconv.Itoa(port))) == 0 {
+		if !isTaken(h.config) && !slices.ContainsFunc(h.others, isTaken) &&
+			len(listeningAt("127.0.0.1:"+strconv.Itoa(port))) == 0 {
 			return "127.0.0.1:" + strconv.Itoa(port)
 		}
 	}
@@ -196,7 +202,8 @@ func freeSpace(dir string) int64 {
 	return int64(fs.Bavail) * fs.Bsize
 }
 
-// readSystem reads what sendmail(1) asks Postfix's own main.cf; nil if that is the configuration in dir itself.
+// readSystem reads what sendmail(1) asks Postfix's own main.cf; nil if that is the configuration in dir
+// itself.
 func readSystem(dir string) *system {
 	own, err := postconf.Open("")
 	if err != nil || filepath.Clean(own.Dir) == filepath.Clean(dir) {
@@ -205,13 +212,14 @@ func readSystem(dir string) *system {
 	return &system{own.Dir, own.Get("alternate_config_directories"), own.Get("multi_instance_directories")}
 }
 
-// Addresses are those that mail leaves from or comes to, as far as main.cf names them: smtp_bind_address, or else what
-// inet_interfaces and proxy_interfaces name. Loopback does not count.
+// Addresses are those that mail leaves from or comes to, as far as main.cf names them: smtp_bind_address, or
+// else what inet_interfaces and proxy_interfaces name. Loopback does not count.
 func (h *host) Addresses() []net.IP {
 	var bound, others []net.IP
 	add := func(all *[]net.IP, name string) {
 		for _, word := range list(h.Main(name)) {
-			if ip := net.ParseIP(strings.Trim(word, "[]")); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+			if ip := net.ParseIP(strings.Trim(word, "[]")); ip != nil && !ip.IsLoopback() &&
+				!ip.IsUnspecified() {
 				*all = append(*all, ip)
 			}
 		}

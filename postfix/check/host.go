@@ -39,14 +39,17 @@ type Postmend struct {
 // host is what was found out about a Postfix. gather makes it.
 type host struct {
 	Postmend
-	config    *postconf.Config   // as written
-	expanded  *postconf.Config   // with $names replaced
-	filter    *postconf.Service  // the pipe(8) service that runs us; nil if there is none. Services are the expanded ones
-	command   *pipe              // its command
-	listener  *postconf.Service  // the smtpd(8) at our target; nil if there is none
-	public    *postconf.Service  // it stands in the listener's place, but takes mail from others; nil if there is none
-	others    []*postconf.Config // further instances on this host
-	statuses  map[string]string  // what pipe_delivery_status_filter makes of status lines; nil if it was not asked
+	config   *postconf.Config // as written
+	expanded *postconf.Config // with $names replaced
+	// the pipe(8) service that runs us; nil if there is none. Services are the expanded ones
+	filter   *postconf.Service
+	command  *pipe             // its command
+	listener *postconf.Service // the smtpd(8) at our target; nil if there is none
+	// it stands in the listener's place, but takes mail from others; nil if there is none
+	public *postconf.Service
+	others []*postconf.Config // further instances on this host
+	// what pipe_delivery_status_filter makes of status lines; nil if it was not asked
+	statuses  map[string]string
 	statusErr error
 	program   File  // what argv starts
 	user      *User // who it runs as
@@ -190,7 +193,8 @@ func transport(value string) string {
 // duration reads one of Postfix's; ok is false if it is none.
 func duration(value string) (d time.Duration, ok bool) {
 	unit := time.Second
-	for suffix, length := range map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
+	for suffix, length := range map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour,
+		"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
 		if number, found := strings.CutSuffix(value, suffix); found {
 			value, unit = number, length
 			break
@@ -227,8 +231,8 @@ func (h *host) fronts() []*postconf.Service {
 	return slices.DeleteFunc(h.servicesOf("smtpd"), func(s *postconf.Service) bool { return s == h.listener })
 }
 
-// isPublic tells whether a service takes mail from others: by its port, or because it listens to everybody and does not look as if it took
-// filtered mail back. It is not ours to change.
+// isPublic tells whether a service takes mail from others: by its port, or because it listens to everybody
+// and does not look as if it took filtered mail back. It is not ours to change.
 func (h *host) isPublic(s *postconf.Service) bool {
 	if s.Type != "inet" {
 		return false
@@ -244,10 +248,12 @@ func (h *host) isPublic(s *postconf.Service) bool {
 // takesBack tells whether a service obviously takes back what a filter has done.
 func takesBack(s *postconf.Service) bool {
 	_, filters := s.Options["content_filter"]
-	return s.Options["syslog_name"] == layout.ListenerLog || filters && strings.Contains(s.Options["receive_override_options"], "no_address_mappings")
+	return s.Options["syslog_name"] == layout.ListenerLog || filters &&
+		strings.Contains(s.Options["receive_override_options"], "no_address_mappings")
 }
 
-// spareListener is a service that takes mail back and is not at our target: one that setup made, or else another; nil if there is none.
+// spareListener is a service that takes mail back and is not at our target: one that setup made, or else
+// another; nil if there is none.
 func (h *host) spareListener() *postconf.Service {
 	var spare *postconf.Service
 	for _, s := range h.servicesOf("smtpd") {
@@ -277,7 +283,8 @@ func (h *host) isTransport() bool {
 
 // isContentFilter tells whether we filter what arrives.
 func (h *host) isContentFilter() bool {
-	return h.filter != nil && transport(h.Main("content_filter")) == h.filter.Name || slices.ContainsFunc(h.fronts(), h.isFiltered)
+	return h.filter != nil && transport(h.Main("content_filter")) == h.filter.Name ||
+		slices.ContainsFunc(h.fronts(), h.isFiltered)
 }
 
 // listenerAddress is where on this host our target is; ok is false for a target elsewhere.
@@ -315,7 +322,8 @@ func (h *host) listensAt(s *postconf.Service, kind, address string) bool {
 	if err != nil || strconv.Itoa(number) != port {
 		return false
 	}
-	return bound == "" || bound == host || isLoopback(bound) && isLoopback(host) && (bound == "localhost" || host == "localhost")
+	return bound == "" || bound == host || isLoopback(bound) && isLoopback(host) &&
+		(bound == "localhost" || host == "localhost")
 }
 
 // cutHost cuts the name of an inet service, "host:port" or "port".

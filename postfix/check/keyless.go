@@ -12,8 +12,8 @@ import (
 	"postmend/postfix/setup"
 )
 
-// judgeKeyless finds domains of Postfix's that have no key, and leads to one in the order that breaks no mail: the key, its record in DNS,
-// and only then the configuration.
+// judgeKeyless finds domains of Postfix's that have no key, and leads to one in the order that breaks no
+// mail: the key, its record in DNS, and only then the configuration.
 func judgeKeyless(o *own) []Fault {
 	if len(o.keys) == 0 {
 		return nil // nothing is signed at all, and another rule says so
@@ -23,7 +23,8 @@ func judgeKeyless(o *own) []Fault {
 		faults = append(faults, o.nextForKey(newKeyOf(o.config, domain)))
 	}
 	for _, table := range o.unlisted {
-		faults = append(faults, Fault{What: "the domains in " + table + " cannot be listed: each that postmend should sign for needs [[dkim.keys]]"})
+		faults = append(faults, Fault{What: "the domains in " + table +
+			" cannot be listed: each that postmend should sign for needs [[dkim.keys]]"})
 	}
 	return faults
 }
@@ -31,7 +32,8 @@ func judgeKeyless(o *own) []Fault {
 // newKeyOf names a key for a domain as the first one is named.
 func newKeyOf(c *filter.Config, domain string) filter.KeyConfig {
 	first := c.DKIM.Keys[0]
-	return filter.KeyConfig{Domain: domain, Selector: first.Selector, File: filepath.Join(filepath.Dir(first.File), domain+"."+first.Selector+".pem")}
+	return filter.KeyConfig{Domain: domain, Selector: first.Selector,
+		File: filepath.Join(filepath.Dir(first.File), domain+"."+first.Selector+".pem")}
 }
 
 // nextForKey is the next step towards a key that the configuration does not have yet.
@@ -39,23 +41,27 @@ func (o *own) nextForKey(k filter.KeyConfig) Fault {
 	what := k.Domain + " is delivered here and has no [[dkim.keys]]"
 	key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
 	if err != nil && Stat(k.File).Missing() {
-		return Fault{What: what + "; after this command publish the record that it prints, and check again", Mend: o.account.first(o.makeKey(k))}
+		return Fault{What: what + "; after this command publish the record that it prints, and check again",
+			Mend: o.account.first(o.makeKey(k))}
 	} else if err != nil {
 		return Fault{What: what + "; its key would be " + k.File + ", which cannot be used: " + err.Error()}
 	}
 	record, _ := key.ZoneRecord()
-	return Fault{What: what + ", but a key in " + k.File + ": when its record is published, add it to the configuration", Publish: record}.addKey(o, k)
+	return Fault{What: what + ", but a key in " + k.File +
+		": when its record is published, add it to the configuration", Publish: record}.addKey(o, k)
 }
 
 // addKey completes a fault by what adds a section to the configuration.
 func (f Fault) addKey(o *own, k filter.KeyConfig) Fault {
-	lines := []string{"", "[[dkim.keys]]", fmt.Sprintf("domain = %q", k.Domain), fmt.Sprintf("selector = %q", k.Selector), fmt.Sprintf("file = %q", k.File)}
+	lines := []string{"", "[[dkim.keys]]", fmt.Sprintf("domain = %q", k.Domain),
+		fmt.Sprintf("selector = %q", k.Selector), fmt.Sprintf("file = %q", k.File)}
 	if _, err := toml.Decode(o.Text+strings.Join(lines, "\n"), &filter.Config{}); err == nil {
 		f.Mend = Shell(append([]string{"printf", `%s\n`}, lines...)...) + " >> " + Shell(o.ConfigFile)
 		return f
 	}
 	// The keys are written as a list.
-	f.Edit = &Edit{File: o.ConfigFile, Line: filter.LineOfKey([]byte(o.Text), "dkim.keys"), Key: "dkim.keys", Add: true,
+	f.Edit = &Edit{File: o.ConfigFile, Line: filter.LineOfKey([]byte(o.Text), "dkim.keys"), Key: "dkim.keys",
+		Add:   true,
 		Value: "{ " + strings.Join(lines[2:], ", ") + " }"}
 	return f
 }

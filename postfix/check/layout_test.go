@@ -15,7 +15,8 @@ func TestEachPartOfTheLayoutIsJudged(t *testing.T) {
 			t.Errorf("nothing tells what happens without %s", m.Flag)
 		}
 	}
-	judged := []string{"content_filter", "receive_override_options", "smtpd_milters", "message_size_limit", "cleanup_service_name"}
+	judged := []string{"content_filter", "receive_override_options", "smtpd_milters", "message_size_limit",
+		"cleanup_service_name"}
 	for _, o := range listenerOptions {
 		judged = append(judged, o.name)
 	}

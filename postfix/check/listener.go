@@ -12,8 +12,8 @@ import (
 	"postmend/postfix/postconf"
 )
 
-// listenerOption is an option of the re-injection listener, and what is wrong with another value than layout's, or, if layout has none,
-// than the default.
+// listenerOption is an option of the re-injection listener, and what is wrong with another value than
+// layout's, or, if layout has none, than the default.
 type listenerOption struct {
 	name, byDefault string
 	severity        Severity
@@ -23,10 +23,12 @@ type listenerOption struct {
 
 // overrides are the values of receive_override_options, with what happens without them.
 var overrides = []struct{ option, harm string }{
-	{"no_unknown_recipient_checks", "mail that was accepted can be refused here, and is then deferred until it bounces"},
+	{"no_unknown_recipient_checks",
+		"mail that was accepted can be refused here, and is then deferred until it bounces"},
 	{"no_header_body_checks", "header and body checks are made twice, and may change signed text"},
 	{"no_milters", "milters may change signed text, or sign it again"},
-	{"no_address_mappings", "addresses are expanded twice, Bcc: copies are doubled, and signed fields are rewritten"},
+	{"no_address_mappings",
+		"addresses are expanded twice, Bcc: copies are doubled, and signed fields are rewritten"},
 }
 
 const (
@@ -43,10 +45,14 @@ var listenerOptions = []listenerOption{
 	{"smtpd_relay_restrictions", "", Warning, nil, refuses},
 	{"smtpd_data_restrictions", "", Error, nil, refuses},
 	{"smtpd_end_of_data_restrictions", "", Error, nil, refuses},
-	{"smtpd_recipient_restrictions", "", Error, takesOnlyMyNetworks, "the listener has to take mail from this host, and from no other"},
-	{"mynetworks", "", Error, onlyLoopback, "the listener has to take mail from this host, and from no other"},
-	{"smtpd_authorized_xforward_hosts", "", Warning, coversLoopback, "without XFORWARD the log and later filters take this host for the client"},
-	{"local_header_rewrite_clients", "", Error, nil, "Postfix completes the header after signing, which breaks the signature"},
+	{"smtpd_recipient_restrictions", "", Error, takesOnlyMyNetworks,
+		"the listener has to take mail from this host, and from no other"},
+	{"mynetworks", "", Error, onlyLoopback,
+		"the listener has to take mail from this host, and from no other"},
+	{"smtpd_authorized_xforward_hosts", "", Warning, coversLoopback,
+		"without XFORWARD the log and later filters take this host for the client"},
+	{"local_header_rewrite_clients", "", Error, nil,
+		"Postfix completes the header after signing, which breaks the signature"},
 	{"remote_header_rewrite_domain", "", Error, nil, changes},
 	{"smtpd_proxy_filter", "", Error, nil, changes},
 	{"smtpd_command_filter", "", Warning, nil, refuses},
@@ -54,19 +60,27 @@ var listenerOptions = []listenerOption{
 	{"smtpd_tls_security_level", "", Error, isNone, handOver},
 	{"smtpd_tls_wrappermode", "no", Error, nil, handOver},
 	{"smtpd_sasl_auth_enable", "", Warning, nil, handOver},
-	{"smtpd_discard_ehlo_keywords", "", Error, keepsExtensions, "without 8BITMIME, SMTPUTF8 and XFORWARD, mail cannot be handed back unchanged"},
+	{"smtpd_discard_ehlo_keywords", "", Error, keepsExtensions,
+		"without 8BITMIME, SMTPUTF8 and XFORWARD, mail cannot be handed back unchanged"},
 	{"syslog_name", "", Note, isNotPlain, "the log does not tell the second pass from the first"},
 }
 
 // listenerRules judge the smtpd(8) that takes mail back.
 var listenerRules = []Rule[*host]{
-	{"listener-filter", Error, "the listener does not filter again", "mail loops until hopcount_limit, and then bounces", judgeListenerFilter},
-	{"listener-overrides", Error, "the second pass checks and maps nothing again", "the second pass has to deliver mail unchanged", judgeOverrides},
-	{"listener-milters", Error, "no milter sees the mail after it was signed", "a milter may change signed text, or sign it again", judgeListenerMilters},
-	{"listener-size", Warning, "messages may grow by what postmend adds", "a message just below message_size_limit cannot be handed back: it is deferred, and bounces in the end", judgeListenerSize},
-	{"listener-options", Error, "the listener takes all mail from this host, unchanged", "", judgeListenerOptions},
+	{"listener-filter", Error, "the listener does not filter again",
+		"mail loops until hopcount_limit, and then bounces", judgeListenerFilter},
+	{"listener-overrides", Error, "the second pass checks and maps nothing again",
+		"the second pass has to deliver mail unchanged", judgeOverrides},
+	{"listener-milters", Error, "no milter sees the mail after it was signed",
+		"a milter may change signed text, or sign it again", judgeListenerMilters},
+	{"listener-size", Warning, "messages may grow by what postmend adds", "a message just below " +
+		"message_size_limit cannot be handed back: it is deferred, and bounces in the end",
+		judgeListenerSize},
+	{"listener-options", Error, "the listener takes all mail from this host, unchanged", "",
+		judgeListenerOptions},
 	// The last one, because it renames the service that all other commands name.
-	{"listener-address", Warning, "the listener is open to this host only", "whoever reaches it bypasses every check of the first pass", judgeListenerAddress},
+	{"listener-address", Warning, "the listener is open to this host only",
+		"whoever reaches it bypasses every check of the first pass", judgeListenerAddress},
 }
 
 func judgeListenerOptions(h *host) []Fault {
@@ -76,7 +90,8 @@ func judgeListenerOptions(h *host) []Fault {
 		if value == want || o.isGood != nil && o.isGood(value) {
 			continue
 		}
-		faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s is %s", h.listener.ID(), o.name, shown(value)), Why: o.why,
+		faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s is %s", h.listener.ID(), o.name,
+			shown(value)), Why: o.why,
 			Mend: h.setOption(h.listener, o.name, want), Severity: o.severity})
 	}
 	return faults
@@ -118,7 +133,9 @@ func judgeListenerFilter(h *host) []Fault {
 	case value != "" && !h.hasTransport(value):
 		return one(h.listener.ID()+" passes mail to "+value+", and master.cf has no service "+transport(value)+": all mail is deferred", mend)
 	case !h.isTransport() && value != "":
-		return []Fault{{What: h.listener.ID() + " passes mail to " + value + ", which sees and may change it after it was signed: let it come before postmend (setup --mode transport)", Severity: Warning}}
+		return []Fault{{What: h.listener.ID() + " passes mail to " + value + ", which sees and may change " +
+			"it after it was signed: let it come before postmend (setup --mode transport)",
+			Severity: Warning}}
 	}
 	return nil
 }
@@ -135,7 +152,8 @@ func judgeOverrides(h *host) []Fault {
 	}
 	for _, o := range overrides {
 		if !slices.Contains(found, o.option) {
-			faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s lacks %s: %s", h.listener.ID(), name, o.option, o.harm),
+			faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s lacks %s: %s", h.listener.ID(), name,
+				o.option, o.harm),
 				Mend: h.setOption(h.listener, name, strings.Join(all, ","))})
 		}
 	}
@@ -169,7 +187,8 @@ func judgeListenerMilters(h *host) []Fault {
 	if value == "" {
 		return nil
 	}
-	fault := Fault{What: fmt.Sprintf("on %s, smtpd_milters is %s", h.listener.ID(), value), Mend: h.setOption(h.listener, "smtpd_milters", ""), Severity: Warning}
+	fault := Fault{What: fmt.Sprintf("on %s, smtpd_milters is %s", h.listener.ID(), value),
+		Mend: h.setOption(h.listener, "smtpd_milters", ""), Severity: Warning}
 	if !slices.Contains(list(h.value(h.listener, "receive_override_options")), "no_milters") {
 		fault.Severity = Error
 	}
@@ -190,7 +209,8 @@ func judgeListenerSize(h *host) []Fault {
 	}
 	sizeLimit, _ := layout.ListenerOption("message_size_limit")
 	cleanup, _ := layout.ListenerOption("cleanup_service_name")
-	return one(fmt.Sprintf("%s and its cleanup(8) take at most message_size_limit, %s octets, but messages come back larger", h.listener.ID(), limit),
+	return one(fmt.Sprintf("%s and its cleanup(8) take at most message_size_limit, %s octets, but "+
+		"messages come back larger", h.listener.ID(), limit),
 		strings.Join([]string{
 			h.config.SetServiceCommand(layout.CleanupID, layout.CleanupLine).String(),
 			h.setOption(h.listener, "message_size_limit", sizeLimit),
@@ -208,7 +228,8 @@ func exceeds(value, limit string) bool {
 // takesOnlyMyNetworks takes lists that let mynetworks in at once, and nobody else.
 func takesOnlyMyNetworks(value string) bool {
 	restrictions := list(value)
-	return len(restrictions) > 1 && restrictions[0] == "permit_mynetworks" && (restrictions[1] == "reject" || restrictions[1] == "defer")
+	return len(restrictions) > 1 && restrictions[0] == "permit_mynetworks" &&
+		(restrictions[1] == "reject" || restrictions[1] == "defer")
 }
 
 // onlyLoopback takes networks and addresses of loopback, and its names.
@@ -228,7 +249,8 @@ func onlyLoopback(value string) bool {
 	return len(networks) > 0
 }
 
-// coversLoopback takes lists that name at least one network of loopback. What else they name is the operator's.
+// coversLoopback takes lists that name at least one network of loopback. What else they name is the
+// operator's.
 func coversLoopback(value string) bool { return slices.ContainsFunc(list(value), onlyLoopback) }
 
 // keepsExtensions takes lists that hide nothing which the hand-over needs.

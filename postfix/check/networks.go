@@ -17,27 +17,37 @@ import (
 func judgeNetworks(h *host) []Fault {
 	networks, err := setup.Networks(h.config)
 	if err != nil {
-		return []Fault{{Severity: Note, What: fmt.Sprintf("trusted_networks are not compared with mynetworks: %v", err)}}
+		return []Fault{{Severity: Note,
+			What: fmt.Sprintf("trusted_networks are not compared with mynetworks: %v", err)}}
 	}
-	missing := slices.DeleteFunc(slices.Clone(networks), func(n netip.Prefix) bool { return n.Addr() == netip.IPv6Loopback() || covers(h.Trusted, n) })
-	excess := slices.DeleteFunc(slices.Clone(h.Trusted), func(n netip.Prefix) bool { return n.Addr().IsLoopback() || covers(networks, n) })
+	missing := slices.DeleteFunc(slices.Clone(networks),
+		func(n netip.Prefix) bool { return n.Addr() == netip.IPv6Loopback() || covers(h.Trusted, n) })
+	excess := slices.DeleteFunc(slices.Clone(h.Trusted),
+		func(n netip.Prefix) bool { return n.Addr().IsLoopback() || covers(networks, n) })
 	var faults []Fault
 	if len(missing) > 0 {
 		words := texts(missing)
 		if filter.LineOfKey([]byte(h.Text), "trusted_networks") == 0 {
 			words = slices.Concat(texts(h.Trusted), words)
 		}
-		faults = append(faults, Fault{What: "in mynetworks of main.cf, but not in trusted_networks: " + strings.Join(texts(missing), ", "), Edit: h.addTo("trusted_networks", words...)})
+		faults = append(faults, Fault{What: "in mynetworks of main.cf, but not in trusted_networks: " +
+			strings.Join(texts(missing), ", "), Edit: h.addTo("trusted_networks", words...)})
 	}
 	if len(excess) > 0 {
-		faults = append(faults, Fault{Severity: Warning, What: "in trusted_networks, but not in mynetworks of main.cf: " + strings.Join(texts(excess), ", ") + "; take it out, or let Postfix relay for it, too",
-			Why: "mail from there counts as this host's own: what is forwarded is signed without asking who sent it"})
+		faults = append(faults, Fault{Severity: Warning,
+			What: "in trusted_networks, but not in mynetworks of main.cf: " +
+				strings.Join(texts(excess), ", ") + "; take it out, or let Postfix relay for it, too",
+			Why: "mail from there counts as this host's own: what is forwarded is signed without asking " +
+				"who sent it"})
 	}
 	return faults
 }
 
 func covers(networks []netip.Prefix, network netip.Prefix) bool {
-	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Bits() <= network.Bits() && n.Contains(network.Addr()) })
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool {
+		return n.Bits() <= network.Bits() &&
+			n.Contains(network.Addr())
+	})
 }
 
 func texts(networks []netip.Prefix) []string {
@@ -48,7 +58,8 @@ func texts(networks []netip.Prefix) []string {
 	return all
 }
 
-// judgeRelayClients finds clients that may relay by other means than mynetworks and a login, of which the filter is not told.
+// judgeRelayClients finds clients that may relay by other means than mynetworks and a login, of which the
+// filter is not told.
 func judgeRelayClients(h *host) []Fault {
 	var faults []Fault
 	seen := map[string]bool{}
@@ -58,10 +69,13 @@ func judgeRelayClients(h *host) []Fault {
 				if strings.HasSuffix(word, "_unauth_destination") || word == "reject" || word == "defer" {
 					break
 				}
-				isOne := slices.Contains([]string{"permit_tls_clientcerts", "permit_tls_all_clientcerts", "check_ccert_access", "check_client_access"}, word)
+				isOne := slices.Contains([]string{"permit_tls_clientcerts", "permit_tls_all_clientcerts",
+					"check_ccert_access", "check_client_access"}, word)
 				if isOne && !seen[name+word] {
 					seen[name+word] = true
-					faults = append(faults, Fault{What: fmt.Sprintf("%s of %s may let clients relay by %s: name their addresses in trusted_networks, or let them log in", name, s.ID(), word)})
+					faults = append(faults, Fault{What: fmt.Sprintf("%s of %s may let clients relay by "+
+						"%s: name their addresses in trusted_networks, or let them log in", name, s.ID(),
+						word)})
 				}
 			}
 		}
@@ -75,12 +89,17 @@ func judgeContainer(h *host) []Fault {
 	if !inside {
 		return nil
 	}
-	const remedy = "publish the port so that client addresses are kept (host networking, userland-proxy off, pasta)"
+	const remedy = "publish the port so that client addresses are kept (host networking, userland-proxy " +
+		"off, pasta)"
 	if slices.ContainsFunc(h.Trusted, func(n netip.Prefix) bool { return n.Contains(gateway) }) {
-		return []Fault{{Severity: Warning, What: fmt.Sprintf("trusted_networks holds %s, this container's gateway: if the mail log shows client=...[%s] for mail from outside, %s, and take it out", gateway, gateway, remedy),
-			Why: "a container engine may give all clients the gateway's address: then all mail counts as this host's own, and strangers are signed for"}}
+		return []Fault{{Severity: Warning, What: fmt.Sprintf("trusted_networks holds %s, this container's "+
+			"gateway: if the mail log shows client=...[%s] for mail from outside, %s, and take it out",
+			gateway, gateway, remedy),
+			Why: "a container engine may give all clients the gateway's address: then all mail counts as " +
+				"this host's own, and strangers are signed for"}}
 	}
-	return []Fault{{What: fmt.Sprintf("Postfix runs in a container: if the mail log shows client=...[%s] for mail from outside, %s", gateway, remedy)}}
+	return []Fault{{What: fmt.Sprintf("Postfix runs in a container: if the mail log shows client=...[%s] "+
+		"for mail from outside, %s", gateway, remedy)}}
 }
 
 // containerGateway is the way out of a container; ok is false outside of one.
@@ -97,7 +116,8 @@ func containerGateway() (gateway netip.Addr, ok bool) {
 			continue
 		}
 		if octets, err := hex.DecodeString(fields[2]); err == nil && len(octets) == 4 {
-			return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, binary.LittleEndian.Uint32(octets)))), true
+			return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil,
+				binary.LittleEndian.Uint32(octets)))), true
 		}
 	}
 	return gateway, false

@@ -17,7 +17,8 @@ func TestClientsThatRelayByOtherMeansAreNamed(t *testing.T) {
 		"permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination":          "",
 		"permit_mynetworks, reject_unauth_destination, check_client_access cidr:/blocked": "",
 	} {
-		faults := judgeRelayClients(hostOf(t, mainLines+"smtpd_relay_restrictions = "+restrictions+"\n", masterLines, Postmend{}))
+		faults := judgeRelayClients(hostOf(t, mainLines+"smtpd_relay_restrictions = "+restrictions+"\n",
+			masterLines, Postmend{}))
 		if (len(faults) == 1) != (want != "") || want != "" && !strings.Contains(faults[0].What, want) {
 			t.Errorf("%s: %+v", restrictions, faults)
 		}
@@ -37,7 +38,8 @@ func TestNetworksByStyleAreComparedToo(t *testing.T) {
 	}
 	stranger := netip.MustParsePrefix("198.51.100.0/24")
 	h.Trusted = append(slices.Clone(networks), stranger)
-	if faults := judgeNetworks(h); len(faults) != 1 || faults[0].Severity != Warning || !strings.Contains(faults[0].What, stranger.String()) {
+	if faults := judgeNetworks(h); len(faults) != 1 || faults[0].Severity != Warning ||
+		!strings.Contains(faults[0].What, stranger.String()) {
 		t.Errorf("one more: %+v", faults)
 	}
 	h.Trusted = networks[:1]

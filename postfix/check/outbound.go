@@ -70,7 +70,8 @@ func judgeOutbound(p *published) []Fault {
 		}
 	}
 	if len(missing) > 0 {
-		return []Fault{{What: "mail leaves from " + strings.Join(missing, ", ") + " by main.cf, and DNS has other addresses for " +
+		return []Fault{{What: "mail leaves from " + strings.Join(missing, ", ") +
+			" by main.cf, and DNS has other addresses for " +
 			p.hostname + ": name all that mail leaves from in outbound_addresses", Edit: set}}
 	}
 	return nil

@@ -54,7 +54,8 @@ type ownKey struct {
 func gatherOwn(program, configFile string) *own {
 	o := &own{file: Stat(configFile), account: missingUser(layout.User), isRoot: os.Geteuid() == 0}
 	text, _ := os.ReadFile(configFile)
-	o.Postmend = Postmend{Program: program, ConfigFile: configFile, Text: string(text), Target: reinject.DefaultTarget, Deadline: time.Minute}
+	o.Postmend = Postmend{Program: program, ConfigFile: configFile, Text: string(text),
+		Target: reinject.DefaultTarget, Deadline: time.Minute}
 	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {
 		return o
 	}
@@ -67,7 +68,8 @@ func gatherOwn(program, configFile string) *own {
 		o.secrets = Stat(o.config.SRS.SecretsFile)
 		_, o.secretsErr = filter.NewRewriter(o.config, time.Now)
 	}
-	for _, path := range []string{o.config.LocalDomainsFile, o.config.DMARC.ForceMungeFile, o.config.Reinject.PasswordFile} {
+	for _, path := range []string{o.config.LocalDomainsFile, o.config.DMARC.ForceMungeFile,
+		o.config.Reinject.PasswordFile} {
 		if path != "" {
 			o.others = append(o.others, Stat(path))
 		}
@@ -151,22 +153,30 @@ var firstRules = []Rule[*own]{
 }
 
 var ownRules = []Rule[*own]{
-	{Name: "config-readable", Severity: Error, OK: "postmend's account can read it and the files that it names",
+	{Name: "config-readable", Severity: Error,
+		OK:  "postmend's account can read it and the files that it names",
 		Why: "all mail is deferred while postmend cannot read it", Judge: judgeReadable},
 	{Name: "config-writable", Severity: Error, OK: "",
 		Why: "whoever can write to it decides where mail goes", Judge: judgeWritable},
 	{Name: "hostname", Severity: Warning, OK: "hostname is a full name, and the same as Postfix's myhostname",
-		Why: "it is the name in Authentication-Results fields, by which other filters recognise this host's", Judge: judgeHostname},
-	{Name: "srs-secrets", Severity: Error, OK: "postmend's account can read the SRS secrets, and no other account can",
-		Why: "without them forwarded mail is deferred; whoever reads them can send mail to anybody through this host", Judge: judgeSecrets},
+		Why:   "it is the name in Authentication-Results fields, by which other filters recognise this host's",
+		Judge: judgeHostname},
+	{Name: "srs-secrets", Severity: Error,
+		OK: "postmend's account can read the SRS secrets, and no other account can",
+		Why: "without them forwarded mail is deferred; whoever reads them can send mail to anybody " +
+			"through this host", Judge: judgeSecrets},
 	{Name: "srs-secret-length", Severity: Error,
 		Why: "whoever guesses a secret can send mail to anybody through this host", Judge: judgeSecretLength},
-	{Name: "dkim-keys", Severity: Error, OK: "postmend's account can read the DKIM keys, and no other account can",
-		Why: "without them mail is deferred; whoever reads them can sign mail in the name of the domain", Judge: judgeKeys},
+	{Name: "dkim-keys", Severity: Error,
+		OK:    "postmend's account can read the DKIM keys, and no other account can",
+		Why:   "without them mail is deferred; whoever reads them can sign mail in the name of the domain",
+		Judge: judgeKeys},
 	{Name: "dkim-domains", Severity: Note,
-		Why: "its own mail is not signed; when From: of mail that it forwards has to be rewritten, it becomes postmaster@ the default domain", Judge: judgeKeyless},
+		Why: "its own mail is not signed; when From: of mail that it forwards has to be rewritten, it " +
+			"becomes postmaster@ the default domain", Judge: judgeKeyless},
 	{Name: "target", Severity: Error,
-		Why: "all mail is deferred: Postfix would take the message on standard output for a status", Judge: judgeTarget},
+		Why:   "all mail is deferred: Postfix would take the message on standard output for a status",
+		Judge: judgeTarget},
 	{Name: "log", Severity: Note, Why: "postmend's log lines are lost", Judge: judgeLog},
 }
 
@@ -193,11 +203,13 @@ func judgeConfig(o *own) []Fault {
 	switch {
 	case o.file.Missing():
 		fault.What, fault.Why = o.ConfigFile+" does not exist", "postmend cannot work without it"
-		fault.Mend = Shell(slices.Concat([]string{o.Program, "setup", "--prepare", "-c", o.ConfigFile}, o.postfixFlag)...)
+		fault.Mend = Shell(slices.Concat([]string{o.Program, "setup", "--prepare", "-c", o.ConfigFile},
+			o.postfixFlag)...)
 	case !o.isRoot && errors.Is(o.configErr, fs.ErrPermission):
 		fault.Severity = Note
 	default:
-		if unknown, ok := errors.AsType[*filter.UnknownKeyError](o.configErr); ok && meantKey(unknown.Key) != "" {
+		if unknown, ok := errors.AsType[*filter.UnknownKeyError](o.configErr); ok &&
+			meantKey(unknown.Key) != "" {
 			fault.What += fmt.Sprintf("; is %s meant?", meantKey(unknown.Key))
 		}
 	}
@@ -206,7 +218,8 @@ func judgeConfig(o *own) []Fault {
 
 func judgeReadable(o *own) []Fault {
 	if o.sharedBy == nil {
-		return []Fault{{What: "Postfix cannot be read: whether postmend's account can read the configuration is not judged", Severity: Note}}
+		return []Fault{{What: "Postfix cannot be read: whether postmend's account can read the " +
+			"configuration is not judged", Severity: Note}}
 	}
 	var faults []Fault
 	for _, f := range append([]File{o.file}, o.others...) {
@@ -233,7 +246,8 @@ func judgeWritable(o *own) []Fault {
 	if o.file.Err != nil || o.file.Mode.Perm()&0o022 == 0 {
 		return nil
 	}
-	return []Fault{{What: o.file.String() + " can be changed by other accounts than its owner", Mend: Shell("chmod", "go-w", o.ConfigFile)}}
+	return []Fault{{What: o.file.String() + " can be changed by other accounts than its owner",
+		Mend: Shell("chmod", "go-w", o.ConfigFile)}}
 }
 
 func judgeHostname(o *own) []Fault {
@@ -245,23 +259,27 @@ func judgeHostname(o *own) []Fault {
 		}
 		return []Fault{fault}
 	case o.myhostname != "" && !strings.EqualFold(o.config.Hostname, o.myhostname):
-		return []Fault{{What: fmt.Sprintf("hostname is %q, but Postfix's myhostname is %q", o.config.Hostname, o.myhostname), Edit: o.setKey("hostname", o.myhostname)}}
+		return []Fault{{What: fmt.Sprintf("hostname is %q, but Postfix's myhostname is %q", o.config.Hostname,
+			o.myhostname), Edit: o.setKey("hostname", o.myhostname)}}
 	}
 	return nil
 }
 
 func judgeSecrets(o *own) []Fault {
 	if o.config.SRS.Domain == "" {
-		return []Fault{{What: "[srs] has no domain: senders of forwarded mail are not rewritten, and SPF fails at the next hop", Severity: Note}}
+		return []Fault{{What: "[srs] has no domain: senders of forwarded mail are not rewritten, and SPF " +
+			"fails at the next hop", Severity: Note}}
 	}
 	path := o.secrets.Path
-	make := "(umask 077; openssl rand -base64 24 > " + Shell(path) + ") && " + Shell("chown", o.account.Name, path)
+	make := "(umask 077; openssl rand -base64 24 > " + Shell(path) + ") && " +
+		Shell("chown", o.account.Name, path)
 	return o.judgePrivate(o.secrets, o.secretsErr, make)
 }
 
 func judgeKeys(o *own) []Fault {
 	if len(o.keys) == 0 {
-		return []Fault{{What: "there are no [[dkim.keys]]: nothing is signed, and From: cannot be rewritten", Severity: Note}}
+		return []Fault{{What: "there are no [[dkim.keys]]: nothing is signed, and From: cannot be rewritten",
+			Severity: Note}}
 	}
 	var faults []Fault
 	for _, k := range o.keys {
@@ -272,12 +290,14 @@ func judgeKeys(o *own) []Fault {
 
 // makeKey is the command that makes a key, and prints its record.
 func (o *own) makeKey(k filter.KeyConfig) string {
-	return Shell(o.Program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file", k.File) +
+	return Shell(o.Program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file",
+		k.File) +
 		" && " + Shell("chown", o.account.Name, k.File)
 }
 
-// judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It takes the place of nothing that
-// may be good: a new secret makes every SRS address that was given out invalid, and a new key has to be published first.
+// judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It
+// takes the place of nothing that may be good: a new secret makes every SRS address that was given out
+// invalid, and a new key has to be published first.
 func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 	fault := func(what, mend string) []Fault { return []Fault{{What: what, Mend: mend}} }
 	switch {
@@ -285,7 +305,8 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 		return []Fault{{What: f.Path + " is not judged: you may not read it", Severity: Note}}
 	case f.Missing() && f.Holders()[0].Missing():
 		folder := f.Holders()[0].Path
-		return fault(f.Path+" does not exist", o.account.first(Shell("install", "-d", "-m", "0711", folder)+" && "+make))
+		return fault(f.Path+" does not exist", o.account.first(Shell("install", "-d", "-m", "0711",
+			folder)+" && "+make))
 	case f.Missing():
 		return fault(f.Path+" does not exist", o.account.first(make))
 	case f.Err != nil:
@@ -303,7 +324,8 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 			mend, edit := o.copyOf(f)
 			return []Fault{{What: why + ": give postmend a copy", Mend: mend, Edit: edit}}
 		} else if why != "" {
-			return fault(why, o.account.first(Shell("chown", o.account.Name+":", f.Path)+" && "+Shell("chmod", "u=rw,go=", f.Path)))
+			return fault(why, o.account.first(Shell("chown", o.account.Name+":", f.Path)+" && "+Shell("chmod",
+				"u=rw,go=", f.Path)))
 		}
 		if barrier := f.BarrierFor(o.account, Read); barrier != nil {
 			return fault(notFor(o.account, f, barrier), f.LetIn(o.account))
@@ -332,7 +354,8 @@ func judgeTarget(o *own) []Fault {
 	if o.config.Reinject.Target != "stdout:" {
 		return nil
 	}
-	return []Fault{{What: `target "stdout:" of [reinject] is for trials by hand`, Edit: o.setKey("reinject.target", reinject.DefaultTarget)}}
+	return []Fault{{What: `target "stdout:" of [reinject] is for trials by hand`,
+		Edit: o.setKey("reinject.target", reinject.DefaultTarget)}}
 }
 
 func judgeLog(o *own) []Fault {

@@ -30,7 +30,8 @@ func writeConfig(t *testing.T, resolver string) string {
 	text := fmt.Sprintf("hostname = \"mx.example.org\"\nresolver = %q\nlocal_domains = [\"example.org\"]\n"+
 		"[srs]\ndomain = \"srs.example.org\"\nsecrets_file = \"srs.secrets\"\n"+
 		"[[dkim.keys]]\ndomain = \"example.org\"\nselector = \"s\"\nfile = \"key.pem\"\n", resolver)
-	for name, content := range map[string]string{"srs.secrets": "correct horse battery staple\n", "key.pem": string(key), "postmend.toml": text} {
+	for name, content := range map[string]string{"srs.secrets": "correct horse battery staple\n",
+		"key.pem": string(key), "postmend.toml": text} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +89,8 @@ _dmarc.example.org SERVFAIL
 }
 
 func TestWhatCannotBeKnownIsANote(t *testing.T) {
-	const zone = "mx.example.org A %s\nsrs.example.org MX 10 mx.example.org\nsrs.example.org MX 20 backup.example.net\nsrs.example.org TXT v=spf1 ip4:198.51.100.1 -all\n"
+	const zone = "mx.example.org A %s\nsrs.example.org MX 10 mx.example.org\nsrs.example.org MX 20 " +
+		"backup.example.net\nsrs.example.org TXT v=spf1 ip4:198.51.100.1 -all\n"
 	findings := dnsFindings(t, fmt.Sprintf(zone, "192.0.2.10"), "[relay.example.net]")
 	for _, name := range []string{"dns-spf", "dns-mx"} {
 		if got := severityOfFinding(findings, name); got != Note {
@@ -109,11 +111,13 @@ func TestWhatCannotBeKnownIsANote(t *testing.T) {
 // RFC 7208 section 4.5: without a record the result is none, wherever mail comes from.
 func TestWithoutAnSPFRecordNoAddressPasses(t *testing.T) {
 	for name, findings := range map[string][]Finding{
-		"directly":                     dnsFindings(t, "mx.example.org A 192.0.2.10\n", ""),
-		"through a relayhost":          dnsFindings(t, "mx.example.org A 192.0.2.10\n", "[relay.example.net]"),
+		"directly": dnsFindings(t, "mx.example.org A 192.0.2.10\n", ""),
+		"through a relayhost": dnsFindings(t, "mx.example.org A 192.0.2.10\n",
+			"[relay.example.net]"),
 		"behind NAT":                   dnsFindings(t, "mx.example.org A 10.0.0.1\n", ""),
 		"from an address nobody knows": dnsFindings(t, "", ""),
-		"with two records":             dnsFindings(t, "srs.example.org TXT v=spf1 mx -all\nsrs.example.org TXT v=spf1 a -all\n", "[relay.example.net]"),
+		"with two records": dnsFindings(t,
+			"srs.example.org TXT v=spf1 mx -all\nsrs.example.org TXT v=spf1 a -all\n", "[relay.example.net]"),
 	} {
 		if got := severityOfFinding(findings, "dns-spf"); got != Error {
 			t.Errorf("%s: %q", name, got)
@@ -133,7 +137,8 @@ func TestTheKeyThatWasMeantIsNamed(t *testing.T) {
 }
 
 func TestAnEditNamesItsLine(t *testing.T) {
-	p := Postmend{ConfigFile: "/etc/x.toml", Text: "hostname = \"mx\"\nlocal_domains = [\"a.example\"]\n[reinject]\ntarget = \"x\"\n"}
+	p := Postmend{ConfigFile: "/etc/x.toml",
+		Text: "hostname = \"mx\"\nlocal_domains = [\"a.example\"]\n[reinject]\ntarget = \"x\"\n"}
 	for want, edit := range map[string]*Edit{
 		`in /etc/x.toml, line 1: hostname = "mx.example.org"`:                                    p.setKey("hostname", "mx.example.org"),
 		`in /etc/x.toml, line 4: target = "smtp://127.0.0.1:10026"`:                              p.setKey("reinject.target", "smtp://127.0.0.1:10026"),
@@ -166,7 +171,8 @@ func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
 		_, loadErr := dkim.LoadKey("example.org", "s", path)
 		o := &own{isRoot: true, account: missingUser("postmend")}
 		faults := o.judgePrivate(Stat(path), loadErr, "make NEW")
-		if len(faults) != 1 || faults[0].What == "" || (row.mend == "") != (faults[0].Mend == "") || !strings.Contains(faults[0].Mend, row.mend) {
+		if len(faults) != 1 || faults[0].What == "" || (row.mend == "") != (faults[0].Mend == "") ||
+			!strings.Contains(faults[0].Mend, row.mend) {
 			t.Errorf("%s: %+v", name, faults)
 		}
 	}

@@ -15,8 +15,9 @@ import (
 type pipe struct {
 	options    []string            // what stands before the attributes, each -o with its value in two words
 	attributes map[string][]string // flags, user, null_sender…; a good one has one value
-	others     []string            // options behind the first attribute, where pipe(8) takes them for attributes
-	argv       []string
+	// options behind the first attribute, where pipe(8) takes them for attributes
+	others []string
+	argv   []string
 }
 
 // words splits as Postfix does: at blanks, but not within braces, which are then taken away (master(5)).
@@ -179,7 +180,8 @@ func macros(word string) []string {
 	}
 }
 
-// macroSince gives the version that brought a macro of pipe(8); 2.11 and what was before count as always there.
+// macroSince gives the version that brought a macro of pipe(8); 2.11 and what was before count as always
+// there.
 func macroSince(name string) (since postconf.Version, known bool) {
 	switch name {
 	case "sender", "recipient", "user", "extension", "mailbox", "nexthop", "size", "domain",
@@ -227,5 +229,6 @@ func judgeProcesses(h *host) []Fault {
 	if n, err := strconv.Atoi(limit); err != nil || n == 0 || n >= enough/2 {
 		return nil
 	}
-	return one(fmt.Sprintf("the %s is %s", name, limit), h.setField(h.filter.ID()+"/process_limit", strconv.Itoa(enough)))
+	return one(fmt.Sprintf("the %s is %s", name, limit),
+		h.setField(h.filter.ID()+"/process_limit", strconv.Itoa(enough)))
 }

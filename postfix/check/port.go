@@ -22,7 +22,8 @@ func judgePort(h *host) []Fault {
 	if name == "" || name == "master" {
 		return nil
 	}
-	fault := Fault{What: fmt.Sprintf("port %s, the target of [reinject], is taken by %s (process %d)", address, name, pid)}
+	fault := Fault{What: fmt.Sprintf("port %s, the target of [reinject], is taken by %s (process %d)",
+		address, name, pid)}
 	free := h.freeListener()
 	fault.Edit = h.setKey("reinject.target", "smtp://"+free)
 	if h.listener != nil {
@@ -31,7 +32,8 @@ func judgePort(h *host) []Fault {
 	return []Fault{fault}
 }
 
-// holderOf is the program that listens at a TCP address of this host; "" if none does, or if its name is not for us to know.
+// holderOf is the program that listens at a TCP address of this host; "" if none does, or if its name is not
+// for us to know.
 func holderOf(address string) (name string, pid int) {
 	for _, inode := range listeningAt(address) {
 		links, _ := filepath.Glob("/proc/[0-9]*/fd/*")

@@ -10,7 +10,8 @@ import (
 // minSecret is the length that a secret should have, in octets.
 const minSecret = 16
 
-// judgeSecretLength judges the secrets as they stand in the file, a line each: the first one signs, and all verify.
+// judgeSecretLength judges the secrets as they stand in the file, a line each: the first one signs, and all
+// verify.
 func judgeSecretLength(o *own) []Fault {
 	if o.config.SRS.Domain == "" || o.secretsErr != nil {
 		return nil
@@ -32,11 +33,15 @@ func judgeSecretLength(o *own) []Fault {
 		case n == 1:
 			path, fresh := o.secrets.Path, o.secrets.Path+".new"
 			faults = append(faults, Fault{
-				What: fmt.Sprintf("the first secret in %s has %d octets, and should have %d", path, len(secret), minSecret),
-				Mend: "(umask 077; { openssl rand -base64 24; cat " + Shell(path) + "; } > " + Shell(fresh) + ") && " +
+				What: fmt.Sprintf("the first secret in %s has %d octets, and should have %d", path,
+					len(secret), minSecret),
+				Mend: "(umask 077; { openssl rand -base64 24; cat " + Shell(path) + "; } > " + Shell(fresh) +
+					") && " +
 					Shell("chown", "--reference="+path, fresh) + " && " + Shell("mv", fresh, path)})
 		default:
-			faults = append(faults, Fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %d octets: take it out when the addresses made with it are older than max_age, or at once if forged bounces arrive",
+			faults = append(faults, Fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %d "+
+				"octets: take it out when the addresses made with it are older than max_age, or at once "+
+				"if forged bounces arrive",
 				n, o.secrets.Path, len(secret))})
 		}
 	}

@@ -11,14 +11,15 @@ import (
 	"postmend/postfix/setup"
 )
 
-// shared says which other programs may read a private file; "" if none may. With isNeeded it is a program that seems to have an account for itself, as a
-// signer or PostSRSd have: it keeps the file.
+// shared says which other programs may read a private file; "" if none may. With isNeeded it is a program
+// that seems to have an account for itself, as a signer or PostSRSd have: it keeps the file.
 func (o *own) shared(f File) (why string, isNeeded bool) {
 	if name := ownerOf(f); name != "" && name != o.account.Name {
 		if why := o.sharedBy(name); why != "" {
 			return fmt.Sprintf("%s belongs to %s, a shared account: %s", f.Path, name, why), !isGeneral(f.UID)
 		}
-		return fmt.Sprintf("%s belongs to %s, and postmend runs as %s", f.Path, name, o.account.Name), !isGeneral(f.UID)
+		return fmt.Sprintf("%s belongs to %s, and postmend runs as %s", f.Path, name,
+			o.account.Name), !isGeneral(f.UID)
 	}
 	if f.Mode.Perm()&0o040 == 0 {
 		return "", false
@@ -33,7 +34,8 @@ func (o *own) shared(f File) (why string, isNeeded bool) {
 			isNeeded = isNeeded || !isGeneral(uid)
 		}
 	}
-	return fmt.Sprintf("%s may be read by %s, by way of its group (mode %#o, gid %d)", f.Path, strings.Join(names, ", "), f.Mode.Perm(), f.GID), isNeeded
+	return fmt.Sprintf("%s may be read by %s, by way of its group (mode %#o, gid %d)", f.Path,
+		strings.Join(names, ", "), f.Mode.Perm(), f.GID), isNeeded
 }
 
 // isGeneral tells whether an account is one of those that no program has for itself.
@@ -49,7 +51,8 @@ func (o *own) copyOf(f File) (mend string, edit *Edit) {
 	if f.Path == o.secrets.Path {
 		key = "srs.secrets_file"
 	}
-	edit = &Edit{File: o.ConfigFile, Line: filter.LineOfKey([]byte(o.Text), key), Key: key, Value: fmt.Sprintf("%q", path)}
+	edit = &Edit{File: o.ConfigFile, Line: filter.LineOfKey([]byte(o.Text), key), Key: key,
+		Value: fmt.Sprintf("%q", path)}
 	n := 0
 	for line := range strings.Lines(o.Text) {
 		if n++; strings.Contains(line, filepath.Base(f.Path)+`"`) {
@@ -59,7 +62,8 @@ func (o *own) copyOf(f File) (mend string, edit *Edit) {
 	return o.account.first(mend), edit
 }
 
-// closeFolder is the command that lets not anybody write to a folder; "" for those that everybody has to write to.
+// closeFolder is the command that lets not anybody write to a folder; "" for those that everybody has to
+// write to.
 func closeFolder(folder File) string {
 	for _, shared := range sharedFolders {
 		if folder.Path == shared {

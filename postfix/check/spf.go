@@ -21,7 +21,8 @@ type sender struct {
 }
 
 // ask asks for the record, and evaluates it for each address.
-func (s *sender) ask(ctx context.Context, resolver *authn.Resolver, hostname string, outbound []netip.Prefix) {
+func (s *sender) ask(ctx context.Context, resolver *authn.Resolver, hostname string,
+	outbound []netip.Prefix) {
 	if s.domain == "" {
 		return
 	}
@@ -30,7 +31,8 @@ func (s *sender) ask(ctx context.Context, resolver *authn.Resolver, hostname str
 	asking.Go(func() { s.texts, s.err = resolver.LookupTXT(ctx, s.domain) })
 	for i, network := range outbound {
 		asking.Go(func() {
-			s.results[i] = spf.Check(ctx, resolver, spf.Query{IP: network.Addr(), HELO: hostname, Domain: s.domain})
+			s.results[i] = spf.Check(ctx, resolver,
+				spf.Query{IP: network.Addr(), HELO: hostname, Domain: s.domain})
 		})
 	}
 	asking.Wait()
@@ -57,16 +59,20 @@ func judgeSPF(p *published) []Fault {
 	case faults != nil:
 		return faults
 	case p.relayIsUnknown():
-		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " + p.srs.domain +
-			" has to name its addresses, which cannot be judged until outbound_addresses names them", Severity: Note}}
+		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " +
+			p.srs.domain +
+			" has to name its addresses, which cannot be judged until outbound_addresses names them",
+			Severity: Note}}
 	case len(p.outbound) == 0:
-		return []Fault{{What: "the SPF record of " + p.srs.domain + " is not judged: no address that mail leaves from is known", Severity: Note}}
+		return []Fault{{What: "the SPF record of " + p.srs.domain +
+			" is not judged: no address that mail leaves from is known", Severity: Note}}
 	}
 	return nil
 }
 
-// judgeBounces judges the hostname, whose SPF record is what proves the bounces that Postfix itself makes: they have the null sender, so that SPF goes by
-// the name in HELO (RFC 7208 section 2.4), and do not pass a content filter that could sign them.
+// judgeBounces judges the hostname, whose SPF record is what proves the bounces that Postfix itself makes:
+// they have the null sender, so that SPF goes by the name in HELO (RFC 7208 section 2.4), and do not pass a
+// content filter that could sign them.
 func judgeBounces(p *published) []Fault {
 	if p.relayhost != "" || p.bouncesAreSigned {
 		return nil
@@ -74,18 +80,21 @@ func judgeBounces(p *published) []Fault {
 	return p.judgeSender(&p.helo, "a")
 }
 
-// judgeSender judges the record of a domain; mechanism is what a new record has for this host where its addresses are not known.
+// judgeSender judges the record of a domain; mechanism is what a new record has for this host where its
+// addresses are not known.
 func (p *published) judgeSender(s *sender, mechanism string) []Fault {
 	records := s.records()
 	switch {
 	case s.err != nil && !isNotFound(s.err):
 		return p.unknown(s.domain, s.err)
 	case len(records) > 1:
-		return []Fault{{What: fmt.Sprintf("%s has %d SPF records, and the result is permerror: publish one in their place", s.domain, len(records)), Publish: p.spfRecord(s, mechanism)}}
+		return []Fault{{What: fmt.Sprintf("%s has %d SPF records, and the result is permerror: publish "+
+			"one in their place", s.domain, len(records)), Publish: p.spfRecord(s, mechanism)}}
 	case len(records) == 0:
 		fault := Fault{What: s.domain + " has no SPF record", Publish: p.spfRecord(s, mechanism)}
 		if p.relayIsUnknown() {
-			fault.What += "; put the addresses of relayhost " + p.relayhost + ", or the include: that its operator names, before -all"
+			fault.What += "; put the addresses of relayhost " + p.relayhost +
+				", or the include: that its operator names, before -all"
 		}
 		return []Fault{fault}
 	case p.relayIsUnknown():
@@ -93,7 +102,8 @@ func (p *published) judgeSender(s *sender, mechanism string) []Fault {
 	}
 	var faults []Fault
 	for i, result := range s.results {
-		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", s.domain, nameOf(p.outbound[i]), result.Status, result.Reason)
+		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", s.domain, nameOf(p.outbound[i]), result.Status,
+			result.Reason)
 		switch {
 		case result.Status == spf.Pass || p.outbound[i].Addr().IsPrivate():
 		case result.Status == spf.TempError:
@@ -105,7 +115,8 @@ func (p *published) judgeSender(s *sender, mechanism string) []Fault {
 	return faults
 }
 
-// spfRecord is a record that names all that mail leaves from: the one that is there with what it lacks, or a new one.
+// spfRecord is a record that names all that mail leaves from: the one that is there with what it lacks, or a
+// new one.
 func (p *published) spfRecord(s *sender, mechanism string) string {
 	var missing []string
 	isBroken := false
@@ -129,11 +140,15 @@ func (p *published) spfRecord(s *sender, mechanism string) string {
 	return s.domain + `. IN TXT "` + text + ` -all"`
 }
 
-// bouncesAreSigned tells whether a host passes the bounces that it makes through postmend, and a key signs for their author, MAILER-DAEMON@$myorigin.
+// bouncesAreSigned tells whether a host passes the bounces that it makes through postmend, and a key signs
+// for their author, MAILER-DAEMON@$myorigin.
 func bouncesAreSigned(o *own, h *host) bool {
 	if h == nil || !h.isTransport() {
 		return false
 	}
 	origin := strings.ToLower(h.Main("myorigin"))
-	return slices.ContainsFunc(o.keys, func(k ownKey) bool { return origin == k.Domain || strings.HasSuffix(origin, "."+k.Domain) })
+	return slices.ContainsFunc(o.keys, func(k ownKey) bool {
+		return origin == k.Domain ||
+			strings.HasSuffix(origin, "."+k.Domain)
+	})
 }

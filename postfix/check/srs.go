@@ -9,23 +9,35 @@ import (
 	"postmend/postfix/layout"
 )
 
-// srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has left.
+// srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has
+// left.
 var srsRules = []Rule[*host]{
-	{"srs-class", Error, "Postfix accepts mail for the SRS domain", "bounces to SRS addresses are refused: \"Relay access denied\"", judgeClass},
-	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces to SRS addresses do not reach the original sender, and forged addresses are accepted at first", judgeReverse},
-	{"srs-order", Error, "no other table answers for SRS addresses", "bounces do not reach the original sender, and forged addresses are accepted", judgeOrder},
-	{"srs-forged", Warning, "", "spam to forged addresses is accepted, where it would be refused at RCPT TO", judgeForged},
-	{"srs-postmaster", Warning, "postmaster@ the SRS domain exists", "every domain that accepts mail has to have this address (RFC 5321 section 4.5.1)", judgePostmaster},
-	{"srs-table", Error, "", "look-ups fail: bounces to SRS addresses are deferred, and all mail if the table has no pattern in front of it", judgeTables},
-	{"srs-classes", Warning, "", "To: and Cc: fields with SRS addresses are rewritten, which breaks the sender's signature", judgeCanonicalClasses},
-	{"postsrsd", Error, "no other program rewrites senders", "postmend sees a sender that was rewritten already, and checks SPF for the wrong domain", judgePostSRSd},
+	{"srs-class", Error, "Postfix accepts mail for the SRS domain",
+		"bounces to SRS addresses are refused: \"Relay access denied\"", judgeClass},
+	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces to SRS addresses do not reach the " +
+		"original sender, and forged addresses are accepted at first", judgeReverse},
+	{"srs-order", Error, "no other table answers for SRS addresses",
+		"bounces do not reach the original sender, and forged addresses are accepted", judgeOrder},
+	{"srs-forged", Warning, "", "spam to forged addresses is accepted, where it would be refused at RCPT TO",
+		judgeForged},
+	{"srs-postmaster", Warning, "postmaster@ the SRS domain exists",
+		"every domain that accepts mail has to have this address (RFC 5321 section 4.5.1)", judgePostmaster},
+	{"srs-table", Error, "", "look-ups fail: bounces to SRS addresses are deferred, and all mail if the " +
+		"table has no pattern in front of it", judgeTables},
+	{"srs-classes", Warning, "",
+		"To: and Cc: fields with SRS addresses are rewritten, which breaks the sender's signature",
+		judgeCanonicalClasses},
+	{"postsrsd", Error, "no other program rewrites senders",
+		"postmend sees a sender that was rewritten already, and checks SPF for the wrong domain",
+		judgePostSRSd},
 }
 
 func judgeClass(h *host) []Fault {
 	if h.srsClass != "" {
 		return nil
 	}
-	return one(h.SRSDomain+" is not in mydestination, relay_domains, virtual_alias_domains or virtual_mailbox_domains",
+	return one(h.SRSDomain+" is not in mydestination, relay_domains, virtual_alias_domains or "+
+		"virtual_mailbox_domains",
 		h.planned("virtual_alias_domains"))
 }
 
@@ -40,7 +52,8 @@ func judgeReverse(h *host) []Fault {
 			}
 		}
 	}
-	return one("neither virtual_alias_maps nor recipient_canonical_maps asks postmend lookup reverse", h.account.first(h.planned(h.plannedTable(), "virtual_alias_maps")))
+	return one("neither virtual_alias_maps nor recipient_canonical_maps asks postmend lookup reverse",
+		h.account.first(h.planned(h.plannedTable(), "virtual_alias_maps")))
 }
 
 // plannedTable is the service that setup would add for the table.
@@ -108,22 +121,31 @@ func judgeTables(h *host) []Fault {
 		mend := h.account.first(h.setField(t.ID()+"/command", h.tableCommand(t.direction, t.protocol)))
 		switch {
 		case h.inChroot(t.Service):
-			faults = append(faults, Fault{What: t.ID() + " runs in a chroot", Mend: h.setField(t.ID()+"/chroot", "n")})
+			faults = append(faults, Fault{What: t.ID() + " runs in a chroot",
+				Mend: h.setField(t.ID()+"/chroot", "n")})
 		case t.Unprivileged != "n":
-			faults = append(faults, Fault{What: t.ID() + " runs without privileges", Mend: h.setField(t.ID()+"/unprivileged", "n")})
+			faults = append(faults, Fault{What: t.ID() + " runs without privileges",
+				Mend: h.setField(t.ID()+"/unprivileged", "n")})
 		case h.tableUserFault(t) != "":
 			faults = append(faults, Fault{What: t.ID() + ": " + h.tableUserFault(t), Mend: mend})
-		case t.user.UID != h.account.UID && h.Secrets.Err == nil && h.Secrets.Path != "" && h.Secrets.Barrier(t.user, Read) != nil:
-			faults = append(faults, Fault{What: fmt.Sprintf("%s runs as %s, which cannot read %s; postmend's account is %s", t.ID(), t.user.Name, h.Secrets.Path, h.account.Name), Mend: mend})
+		case t.user.UID != h.account.UID && h.Secrets.Err == nil && h.Secrets.Path != "" &&
+			h.Secrets.Barrier(t.user, Read) != nil:
+			faults = append(faults,
+				Fault{What: fmt.Sprintf("%s runs as %s, which cannot read %s; postmend's account is %s",
+					t.ID(), t.user.Name, h.Secrets.Path, h.account.Name), Mend: mend})
 		case t.program.Err != nil:
-			faults = append(faults, Fault{What: t.ID() + ": " + t.program.Path + " " + absent(t.program.Err), Mend: mend})
+			faults = append(faults, Fault{What: t.ID() + ": " + t.program.Path + " " + absent(t.program.Err),
+				Mend: mend})
 		}
 		for _, name := range append([]string{"sender_canonical_maps"}, reverseMaps...) {
 			for _, entry := range entries(h.Main(name)) {
 				kind, _, _ := strings.Cut(entry, ":")
 				if h.tableAt(entry) == t && kind != t.protocol {
-					faults = append(faults, Fault{What: fmt.Sprintf("%s asks %s by the protocol %s, but it speaks %s", name, t.ID(), kind, t.protocol),
-						Mend: h.account.first(h.setField(t.ID()+"/command", h.tableCommand(t.direction, kind)))})
+					faults = append(faults,
+						Fault{What: fmt.Sprintf("%s asks %s by the protocol %s, but it speaks %s", name,
+							t.ID(), kind, t.protocol),
+							Mend: h.account.first(h.setField(t.ID()+"/command",
+								h.tableCommand(t.direction, kind)))})
 				}
 			}
 		}
@@ -137,9 +159,12 @@ func judgeCanonicalClasses(h *host) []Fault {
 	}
 	for _, entry := range entries(h.Main("recipient_canonical_maps")) {
 		if t := h.tableAt(entry); t != nil || isPostSRSd(entry, "reverse") {
-			fault := Fault{What: "recipient_canonical_maps asks " + entry + " for addresses in the header, too", Mend: h.set("recipient_canonical_classes", "envelope_recipient")}
+			fault := Fault{What: "recipient_canonical_maps asks " + entry +
+				" for addresses in the header, too",
+				Mend: h.set("recipient_canonical_classes", "envelope_recipient")}
 			if len(list(h.Main("recipient_canonical_maps"))) > 1 || h.Main("canonical_maps") != "" {
-				fault.What += ": let it stand in virtual_alias_maps instead, as setup has it; recipient_canonical_classes is for your other tables, too"
+				fault.What += ": let it stand in virtual_alias_maps instead, as setup has it; " +
+					"recipient_canonical_classes is for your other tables, too"
 				fault.Mend = ""
 			}
 			if t == nil {
@@ -158,12 +183,14 @@ func isPostSRSd(entry, direction string) bool {
 		strings.HasPrefix(entry, "socketmap:") && strings.HasSuffix(entry, ":"+direction)
 }
 
-// judgePostSRSd tells of the table that takes back what PostSRSd made. It stays as long as such addresses are out there.
+// judgePostSRSd tells of the table that takes back what PostSRSd made. It stays as long as such addresses are
+// out there.
 func judgePostSRSd(h *host) []Fault {
 	var faults []Fault
 	for _, entry := range list(h.config.Get("recipient_canonical_maps")) {
 		if h.tableAt(entry) == nil && isPostSRSd(entry, "reverse") {
-			faults = append(faults, Fault{What: "recipient_canonical_maps asks " + entry + ", as for PostSRSd: take it out when the last address that PostSRSd made is three weeks old",
+			faults = append(faults, Fault{What: "recipient_canonical_maps asks " + entry +
+				", as for PostSRSd: take it out when the last address that PostSRSd made is three weeks old",
 				Why: "until then bounces to those addresses need it", Severity: Note})
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"postmend/postfix/layout"
 )
 
-// stage tells whether mail may be led through postmend: as long as receivers do not find our records, forwarded mail fails SPF, and our signatures
-// fail.
+// stage tells whether mail may be led through postmend: as long as receivers do not find our records,
+// forwarded mail fails SPF, and our signatures fail.
 type stage int
 
 const (
@@ -31,7 +31,8 @@ func dnsStage(published []Finding) stage {
 	return ready
 }
 
-// switching completes a fault by a command that leads mail through postmend. There is none before the DNS records are known to be right.
+// switching completes a fault by a command that leads mail through postmend. There is none before the DNS
+// records are known to be right.
 func (f Fault) switching(h *host, command string) Fault {
 	switch h.dns {
 	case ready:
@@ -44,10 +45,12 @@ func (f Fault) switching(h *host, command string) Fault {
 	return f
 }
 
-// isPrepared tells whether Postfix does not know postmend yet: then our own files and DNS are judged, and no more of Postfix than they depend on.
+// isPrepared tells whether Postfix does not know postmend yet: then our own files and DNS are judged, and no
+// more of Postfix than they depend on.
 func (h *host) isPrepared() bool {
 	leadsHere := func(name string) bool { return transport(h.Main(name)) == layout.Transport }
-	return h.filter == nil && len(h.tables) == 0 && !leadsHere("content_filter") && !leadsHere("default_transport")
+	return h.filter == nil && len(h.tables) == 0 && !leadsHere("content_filter") &&
+		!leadsHere("default_transport")
 }
 
 // areaNext is what comes next.
@@ -55,19 +58,22 @@ const areaNext = "next step"
 
 // nextStep says what comes next where Postfix does not know postmend yet.
 func (h *host) nextStep(findings []Finding, postfixFlag []string) Finding {
-	next := Finding{Area: areaNext, Name: "stage", Severity: Note, What: "Postfix does not pass mail to postmend yet",
-		Why: "mail passes Postfix as before, and forwarded mail leaves unmended"}
+	next := Finding{Area: areaNext, Name: "stage", Severity: Note,
+		What: "Postfix does not pass mail to postmend yet",
+		Why:  "mail passes Postfix as before, and forwarded mail leaves unmended"}
 	isWrong := func(f Finding) bool { return f.Area != "DNS" && f.Severity == Error }
 	switch {
 	case slices.ContainsFunc(findings, isWrong):
 		next.What += "; mend the errors above, then check again"
 	case h.dns == unasked:
-		next.What += "; check again without --no-dns: the DNS records have to be published before mail passes postmend"
+		next.What += "; check again without --no-dns: the DNS records have to be published before mail " +
+			"passes postmend"
 	case h.dns == awaiting:
 		next.What += "; publish the records under DNS, and check again when the name servers have them"
 	default:
 		next.What += "; all is ready for it"
-		next.Mend = Shell(slices.Concat([]string{h.Program, "setup", "--apply"}, postfixFlag, h.setupWords())...)
+		next.Mend = Shell(slices.Concat([]string{h.Program, "setup", "--apply"}, postfixFlag,
+			h.setupWords())...)
 	}
 	return next
 }

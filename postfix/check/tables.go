@@ -29,7 +29,8 @@ func judgeTransports(h *host) []Fault {
 		if value == "" || h.hasTransport(value) || transport(value) == layout.Transport && h.filter == nil {
 			continue // a filter that is missing has a rule of its own
 		}
-		fault := Fault{What: fmt.Sprintf("%s = %s, and master.cf has no service %s", name, value, transport(value))}
+		fault := Fault{What: fmt.Sprintf("%s = %s, and master.cf has no service %s", name, value,
+			transport(value))}
 		if h.filter == nil || name == "default_transport" {
 			fault.Mend = h.unset(name)
 			faults = append(faults, fault)
@@ -39,27 +40,31 @@ func judgeTransports(h *host) []Fault {
 	}
 	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
 		if value := s.Options["content_filter"]; value != "" && !h.hasTransport(value) {
-			faults = append(faults, Fault{What: fmt.Sprintf("%s has content_filter=%s, and master.cf has no service %s", s.ID(), value, transport(value)),
-				Mend: h.config.UnsetOptionCommand(s.ID(), "content_filter").String()})
+			faults = append(faults,
+				Fault{What: fmt.Sprintf("%s has content_filter=%s, and master.cf has no service %s", s.ID(),
+					value, transport(value)),
+					Mend: h.config.UnsetOptionCommand(s.ID(), "content_filter").String()})
 		}
 	}
 	return faults
 }
 
-// judgeLocalTables asks local_domains_maps as the filter does it, and as its account: modes, lists for access control and mandatory access control
-// all have their say.
+// judgeLocalTables asks local_domains_maps as the filter does it, and as its account: modes, lists for access
+// control and mandatory access control all have their say.
 func judgeLocalTables(h *host) []Fault {
 	if len(h.LocalTables) == 0 || h.account.Missing {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return []Fault{{What: "local_domains_maps are not asked as " + h.account.Name + ": that takes root", Severity: Note}}
+		return []Fault{{What: "local_domains_maps are not asked as " + h.account.Name + ": that takes root",
+			Severity: Note}}
 	}
 	var faults []Fault
 	for _, table := range h.LocalTables {
 		if err := h.askAs(h.account, table); err != nil {
 			what, mend := h.letAsk(table)
-			faults = append(faults, Fault{What: fmt.Sprintf("%s cannot ask %s of local_domains_maps: %v%s", h.account.Name, table, err, what), Mend: mend})
+			faults = append(faults, Fault{What: fmt.Sprintf("%s cannot ask %s of local_domains_maps: %v%s",
+				h.account.Name, table, err, what), Mend: mend})
 		}
 	}
 	return faults
@@ -95,12 +100,13 @@ func (h *host) askAs(u *User, table string) error {
 	return err
 }
 
-// letAsk is the command that lets the account read the files of a table, or what to do where there is none. The owner and a group that reads them
-// keep their access.
+// letAsk is the command that lets the account read the files of a table, or what to do where there is none.
+// The owner and a group that reads them keep their access.
 func (h *host) letAsk(table string) (what, mend string) {
 	const byHand = "; name its domains in local_domains, or in local_domains_file, instead"
 	kind, path, _ := strings.Cut(table, ":")
-	suffix, isFile := map[string]string{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "texthash": "", "regexp": "", "pcre": "", "cidr": ""}[kind]
+	suffix, isFile := map[string]string{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb",
+		"dbm": ".pag", "texthash": "", "regexp": "", "pcre": "", "cidr": ""}[kind]
 	if !isFile || !filepath.IsAbs(path) {
 		return byHand, "" // what is in the file may be a password
 	}

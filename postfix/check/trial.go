@@ -11,15 +11,21 @@ import (
 	"time"
 )
 
-// trialRules run the program as Postfix would, where nothing else is known to be wrong: no list of causes is complete.
+// trialRules run the program as Postfix would, where nothing else is known to be wrong: no list of causes is
+// complete.
 var trialRules = []Rule[*host]{
-	{"filter-trial", Error, "postmend's account can run it, with this configuration", "all mail is deferred as long as it cannot", judgeTrial},
+	{"filter-trial", Error, "postmend's account can run it, with this configuration",
+		"all mail is deferred as long as it cannot", judgeTrial},
 }
 
 // canTry tells whether a trial can tell more than the findings do.
 func (h *host) canTry(findings []Finding) bool {
-	isWrong := func(f Finding) bool { return f.Severity == Error && (f.Area == areaOwn || f.Area == areaFilter) }
-	return os.Geteuid() == 0 && h.filter != nil && !h.account.Missing && h.SpoolDir != "" && !slices.ContainsFunc(findings, isWrong)
+	isWrong := func(f Finding) bool {
+		return f.Severity == Error &&
+			(f.Area == areaOwn || f.Area == areaFilter)
+	}
+	return os.Geteuid() == 0 && h.filter != nil && !h.account.Missing && h.SpoolDir != "" &&
+		!slices.ContainsFunc(findings, isWrong)
 }
 
 func judgeTrial(h *host) []Fault {
@@ -34,12 +40,14 @@ func judgeTrial(h *host) []Fault {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, h.programPath(), append(command, "-c", h.ConfigFile)...)
-		cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", []string{"MAIL_CONFIG=" + h.config.Dir}, h.account.credential()
+		cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", []string{"MAIL_CONFIG=" +
+			h.config.Dir}, h.account.credential()
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		if err := cmd.Run(); err != nil {
 			said, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
-			return one(fmt.Sprintf("as %s, %s %s fails: %v: %s", h.account.Name, h.programPath(), strings.Join(command, " "), err, said), "")
+			return one(fmt.Sprintf("as %s, %s %s fails: %v: %s", h.account.Name, h.programPath(),
+				strings.Join(command, " "), err, said), "")
 		}
 	}
 	return nil

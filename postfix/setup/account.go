@@ -12,8 +12,9 @@ import (
 	"postmend/postfix/postconf"
 )
 
-// SharedBy says what else uses an account: "" if nothing is known, so that it may be given keys and secrets. What runs as a shared account could read
-// them, and would get what the account may do to postmend's files. An account that does not exist is not shared.
+// SharedBy says what else uses an account: "" if nothing is known, so that it may be given keys and secrets.
+// What runs as a shared account could read them, and would get what the account may do to postmend's files.
+// An account that does not exist is not shared.
 func SharedBy(c *postconf.Config, name string) string {
 	account, err := user.Lookup(name)
 	if err != nil {
@@ -61,7 +62,8 @@ func logsIn(name string) bool {
 	return false
 }
 
-// serviceOf is a service of master.cf that runs another program than postmend as an account; "" if there is none.
+// serviceOf is a service of master.cf that runs another program than postmend as an account; "" if there is
+// none.
 func serviceOf(c *postconf.Config, name string) string {
 	for _, s := range c.Services() {
 		words := strings.Fields(s.Line)
@@ -70,7 +72,10 @@ func serviceOf(c *postconf.Config, name string) string {
 			account, _, _ = strings.Cut(account, ":")
 			return found && account == name
 		}
-		isOurs := func(word string) bool { return filepath.Base(strings.TrimPrefix(word, "argv=")) == "postmend" }
+		isOurs := func(word string) bool {
+			return filepath.Base(strings.TrimPrefix(word,
+				"argv=")) == "postmend"
+		}
 		if slices.ContainsFunc(words, isAs) && !slices.ContainsFunc(words, isOurs) {
 			return s.ID()
 		}
@@ -80,11 +85,13 @@ func serviceOf(c *postconf.Config, name string) string {
 
 // unitOf is a unit of systemd that runs another program than postmend as an account; "" if there is none.
 func unitOf(name string) string {
-	for _, folder := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
+	for _, folder := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system",
+		"/lib/systemd/system"} {
 		units, _ := filepath.Glob(folder + "/*.service")
 		for _, path := range units {
 			text, _ := os.ReadFile(path)
-			if strings.Contains("\n"+string(text), "\nUser="+name+"\n") && !strings.Contains(string(text), "postmend") {
+			if strings.Contains("\n"+string(text), "\nUser="+name+"\n") &&
+				!strings.Contains(string(text), "postmend") {
 				return filepath.Base(path)
 			}
 		}
@@ -154,5 +161,6 @@ func database(path string) [][]string {
 
 // AddUserCommand makes an account of its own for postmend.
 func AddUserCommand(name string) postconf.Command {
-	return postconf.Command{"useradd", "--system", "--user-group", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", name}
+	return postconf.Command{"useradd", "--system", "--user-group", "--home-dir", "/nonexistent", "--shell",
+		"/usr/sbin/nologin", name}
 }

@@ -1,0 +1,145 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// baseRules judge what holds whether Postfix knows postmend or not.
+var baseRules = []Rule[*host]{
+	{"version", Error, "", "postmend needs Postfix 3.0 or later, and is tested with 3.4 or later",
+		judgeVersion},
+	{"transport-missing", Error, "", "Postfix defers all mail for it (mail transport unavailable)",
+		judgeTransports},
+	{"listener-port", Error, "",
+		"Postfix cannot listen there, and all mail is deferred, or goes to that program", judgePort},
+}
+
+// configRules compare postmend's configuration with Postfix; they need one that can be read.
+var configRules = []Rule[*host]{
+	{"local-domains-maps", Error, "", "postmend cannot tell which domains are local, and defers all mail " +
+		"that could be for one of them", judgeLocalTables},
+	{"spool", Error, "postmend can write to the spool folder, which has room for messages",
+		"a message for which it has no room is deferred", judgeSpool},
+	{"networks", Error, "trusted_networks are Postfix's mynetworks", "mail from a client that is not in " +
+		"trusted_networks counts as a stranger's: it gets an SRS sender, and is rejected if it is From: a " +
+		"domain of ours", judgeNetworks},
+	{"relay-clients", Note, "", "to postmend such a client is a stranger: its mail gets an SRS sender, " +
+		"and is rejected if it is From: a domain of ours", judgeRelayClients},
+	{"container", Note, "",
+		"if all clients have the same address, postmend and every other filter judge the wrong one",
+		judgeContainer},
+	{"local-domains-class", Warning, "", "postmend takes the domain for delivered here, but Postfix " +
+		"refuses its mail or sends it elsewhere", judgeLocalClass},
+	{"local-domains", Warning, "all domains of Postfix are in local_domains",
+		"mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
+}
+
+// DefaultSpoolDir is where a child of pipe(8), which has no TMPDIR, finds the system's temporary directory.
+const DefaultSpoolDir = "/tmp"
+
+// sharedFolders belong to every account of a host.
+var sharedFolders = []string{DefaultSpoolDir, "/var/tmp", "/dev/shm"}
+
+func judgeSpool(h *host) []Fault {
+	isShared := slices.Contains(sharedFolders, h.spool.Path)
+	switch {
+	case h.spool.Err != nil && isShared:
+		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err),
+			Shell("install", "-d", "-m", "1777", h.spool.Path))
+	case h.spool.Err != nil:
+		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err),
+			h.account.first(Shell("install", "-d", "-m", "0700", "-o", h.account.Name, h.spool.Path)))
+	case !h.spool.Mode.IsDir():
+		return one("spool_dir "+h.spool.Path+" is not a folder", "")
+	}
+	if !h.account.Missing || !isShared {
+		if barrier := h.spool.Barrier(h.account, Write|Execute); barrier != nil {
+			return one(h.account.Name+" cannot write to spool_dir "+h.spool.Path+", "+h.spool.Because(barrier), h.mendSpool(barrier, isShared))
+		}
+	}
+	return h.judgeSpoolRoom()
+}
+
+// mendSpool is the command that lets the account write to the spool folder. One that others share stays
+// theirs.
+func (h *host) mendSpool(barrier *File, isShared bool) string {
+	switch {
+	case barrier.Path != h.spool.Path:
+		return h.spool.LetIn(h.account)
+	case isShared:
+		return Shell("chmod", "1777", barrier.Path)
+	}
+	return h.account.first(Shell("chown", h.account.Name, barrier.Path) + " && " +
+		Shell("chmod", "u+rwx", barrier.Path))
+}
+
+// judgeSpoolRoom has no command for a shortage: a lower message_size_limit would refuse mail for ever because
+// room is short today.
+func (h *host) judgeSpoolRoom() []Fault {
+	var limit int64
+	if _, err := fmt.Sscan(h.Main("message_size_limit"), &limit); err != nil || h.spoolFree < 0 {
+		return nil
+	}
+	switch {
+	case limit == 0:
+		return []Fault{{What: "message_size_limit is 0: a message may be larger than the spool",
+			Severity: Note}}
+	case limit > h.spoolFree:
+		return []Fault{{What: fmt.Sprintf("spool_dir %s has %d octets free, and message_size_limit is %d: "+
+			"free some, or name a folder with more room by spool_dir in [limits] of %s",
+			h.spool.Path, h.spoolFree, limit, h.ConfigFile), Severity: Warning}}
+	}
+	return nil
+}
+
+func judgeLocalDomains(h *host) []Fault {
+	var faults []Fault
+	var tables, names, where []string
+	for _, table := range h.domains.Tables {
+		if !slices.Contains(h.LocalTables, table) {
+			tables = append(tables, table)
+		}
+	}
+	for _, name := range h.domains.Names {
+		if !isLocalhost(name) && strings.TrimPrefix(name, ".") != h.SRSDomain && !h.IsLocal(name) {
+			names, where = append(names, name), append(where, name+" of "+h.domains.Class(name))
+		}
+	}
+	if tables != nil {
+		faults = append(faults, Fault{What: "not in local_domains_maps: " + strings.Join(tables, " ") +
+			", which holds domains of Postfix",
+			Edit: h.addTo("local_domains_maps", tables...)})
+	}
+	if names != nil {
+		faults = append(faults, Fault{What: "not in local_domains: " + strings.Join(where, ", "),
+			Edit: h.addTo("local_domains", names...)})
+	}
+	return faults
+}
+
+// judgeLocalClass finds names that Postfix has lost: of two lines for a parameter in main.cf, the last one
+// counts.
+func judgeLocalClass(h *host) []Fault {
+	var faults []Fault
+	for _, name := range h.Local {
+		if isLocalhost(name) || name == h.SRSDomain || classOf(h.domains, name) != "" {
+			continue
+		}
+		faults = append(faults, Fault{What: name + " is in local_domains, but not in mydestination, " +
+			"virtual_alias_domains, virtual_mailbox_domains or relay_domains: " +
+			"add it there (of two lines for one parameter in main.cf the last one counts), or take it out " +
+			"of local_domains"})
+	}
+	if faults != nil && h.domains.Unsure() {
+		return []Fault{{What: "local_domains are not compared with Postfix's classes, because a table " +
+			"does not answer", Severity: Note}}
+	}
+	return faults
+}
+
+// isLocalhost takes the names that mydestination has by default and no mail from outside comes for.
+func isLocalhost(name string) bool {
+	return name == "localhost" || strings.HasPrefix(name, "localhost.")
+}
