@@ -21,10 +21,10 @@ const reverseLine = "recipient_canonical_maps = socketmap:unix:private/postmend-
 // ports of the tables that replace PostSRSd's.
 type ports struct{ forward, reverse string }
 
-// addTCPTables adds the README's lines in place of PostSRSd to master.cf.
+// addTCPTables adds the lines of docs/postfix.md in place of PostSRSd to master.cf.
 func (f *forwarder) addTCPTables(master *string) ports {
 	p := ports{mta.FreePort(f.t), mta.FreePort(f.t)}
-	*master += "\n" + strings.NewReplacer(":10001", ":"+p.forward, ":10002", ":"+p.reverse).Replace(f.private(readme(f.t, "master.cf postsrsd")))
+	*master += "\n" + strings.NewReplacer(":10001", ":"+p.forward, ":10002", ":"+p.reverse).Replace(f.private(documented(f.t, "master.cf postsrsd")))
 	return p
 }
 
@@ -39,7 +39,7 @@ func replace(t testing.TB, text *string, old, new string) {
 func TestBouncesComeHome(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(f *forwarder, main, master *string){
-		"filter and socketmap, as in the README": func(*forwarder, *string, *string) {},
+		"filter and socketmap, as by hand": func(*forwarder, *string, *string) {},
 		"in place of PostSRSd": func(f *forwarder, main, master *string) {
 			p := f.addTCPTables(master)
 			replace(t, main, "content_filter = postmend:dummy\n", "")

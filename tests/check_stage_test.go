@@ -54,7 +54,7 @@ func TestCheckNamesAProgramAtTheListenersPort(t *testing.T) {
 	}
 }
 
-// setUp is a host as README.md shows it.
+// setUp is a host as docs/postfix.md shows it.
 func setUp(t *testing.T) *checkedHost {
 	t.Helper()
 	h := newCheckedHost(t, checkedProgram(t))

@@ -66,7 +66,7 @@ func newCheckedHost(t *testing.T, program string) *checkedHost {
 	return h
 }
 
-// setUpByHand writes what README.md and docs/postfix.md show.
+// setUpByHand writes what docs/postfix.md shows.
 func (h *checkedHost) setUpByHand(keyPEM []byte) {
 	h.t.Helper()
 	home := filepath.Join(h.dir, "etc")
@@ -78,14 +78,14 @@ func (h *checkedHost) setUpByHand(keyPEM []byte) {
 		h.must(os.WriteFile(path, content, 0o600))
 		chownTest(h.t, path)
 	}
-	h.must(os.WriteFile(h.config, []byte(strings.ReplaceAll(readme(h.t, "toml"), "/etc/postmend", home)),
+	h.must(os.WriteFile(h.config, []byte(strings.ReplaceAll(documented(h.t, "toml"), "/etc/postmend", home)),
 		0o644))
 	own := strings.NewReplacer(
 		"/usr/local/bin/postmend filter", h.program+" filter -c "+h.config,
 		"/usr/local/bin/postmend lookup reverse", h.program+" lookup reverse -c "+h.config,
 		"user=postmend", "user=postmend-test")
-	mta.Configure(h.t, h.dir, plainMain+readme(h.t, "main.cf"),
-		plainMaster+own.Replace(readme(h.t, "master.cf")))
+	mta.Configure(h.t, h.dir, plainMain+documented(h.t, "main.cf"),
+		plainMaster+own.Replace(documented(h.t, "master.cf")))
 	h.ownSpool()
 }
 
@@ -255,7 +255,7 @@ func TestCheckIsSilentOnARightHost(t *testing.T) {
 	t.Parallel()
 	program := checkedProgram(t)
 	for name, setUp := range map[string]func(*checkedHost){
-		"README":                  func(h *checkedHost) { h.setUpByHand(newKey(t)) },
+		"by hand":                 func(h *checkedHost) { h.setUpByHand(newKey(t)) },
 		"setup":                   func(h *checkedHost) { h.setUpBySetup() },
 		"setup in transport mode": func(h *checkedHost) { h.setUpBySetup("--mode", "transport") },
 	} {
@@ -415,7 +415,7 @@ func TestTheDocumentedWayToANewKeyIsRight(t *testing.T) {
 			"example.org --selector 2026b --file "+home+"/dkim/example.org.2026b.pem",
 		"postmend check", "")
 	for _, kind := range []string{"sh adding", "sh added", "sh changing", "sh changed"} {
-		script := own.Replace(readme(t, kind))
+		script := own.Replace(documented(t, kind))
 		if strings.Contains(kind, "adding") {
 			script += "pc -e 'mydestination=example.org, localhost, example.net'\n"
 		}

@@ -19,7 +19,7 @@ import (
 	"postmend/tests/mta"
 )
 
-// forwarder is the host under test: a Postfix with postmend as content filter, as README.md sets it up. It is at home in
+// forwarder is the host under test: a Postfix with postmend as content filter, as docs/postfix.md sets it up. It is at home in
 // example.org, whose mailboxes are the local sink; everything else leaves for the remote sink.
 type forwarder struct {
 	*mta.Instance
@@ -37,7 +37,7 @@ const (
 	srsDomain = "srs.example.org"
 )
 
-// start builds postmend, and sets a forwarder up from the lines in README.md. Target is where postmend hands messages to; "" is
+// start builds postmend, and sets a forwarder up from the lines in docs/postfix.md. Target is where postmend hands messages to; "" is
 // the listener.
 func start(t testing.TB, target string) *forwarder {
 	t.Helper()
@@ -64,9 +64,9 @@ func startChanged(t testing.TB, target string, change func(f *forwarder, main, m
 	t.Cleanup(func() { f.dns.Close() })
 	f.writeConfig(target)
 
-	master := f.private(readme(t, "master.cf"))
+	master := f.private(documented(t, "master.cf"))
 	master += "\n" + f.smtp + " inet n - n - - smtpd -o smtpd_authorized_xclient_hosts=127.0.0.0/8\n"
-	main := readme(t, "main.cf") + `
+	main := documented(t, "main.cf") + `
 relayhost = [127.0.0.1]:` + f.remote.Port + `
 virtual_mailbox_domains = example.org
 virtual_mailbox_maps = static:x
@@ -193,21 +193,18 @@ func writeProgram(t testing.TB, path string, content []byte) {
 // rsaKeyPEM is every forwarder's, since it takes long to make one.
 var rsaKeyPEM = sync.OnceValues(func() ([]byte, error) { return dkim.GenerateKey("rsa2048") })
 
-// readme gives the lines of the code block of the given kind in README.md or docs/postfix.md, so that what operators copy is what
-// is tested.
-func readme(t testing.TB, kind string) string {
+// documented gives the code block of this kind in docs/postfix.md, so that what operators copy is what is tested.
+func documented(t testing.TB, kind string) string {
 	t.Helper()
-	for _, path := range []string{"../README.md", "../docs/postfix.md"} {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if found := regexp.MustCompile("(?s)```" + regexp.QuoteMeta(kind) + "\n(.*?)```").FindSubmatch(text); found != nil {
-			return string(found[1])
-		}
+	text, err := os.ReadFile("../docs/postfix.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("there is no block %q", kind)
-	return ""
+	found := regexp.MustCompile("(?s)```" + regexp.QuoteMeta(kind) + "\n(.*?)```").FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("docs/postfix.md has no code block %q", kind)
+	}
+	return string(found[1])
 }
 
 // syslog collects postmend's log lines.

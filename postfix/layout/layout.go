@@ -1,5 +1,5 @@
 // Package layout says what postmend's services look like in master.cf and main.cf: names, options, words of argv, defaults. setup
-// writes it, check judges by it, and its test holds README.md to it. What it looks like on a host, in which mode and for which
+// writes it, check judges by it, and its test holds docs/postfix.md to it. What it looks like on a host, in which mode and for which
 // version of Postfix, is said by the caller.
 package layout
 

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// What an operator copies from README.md is what setup writes.
-func TestREADMEShowsTheLayout(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+// What an operator copies from docs/postfix.md is what setup writes.
+func TestTheDocumentationShowsTheLayout(t *testing.T) {
+	page, err := os.ReadFile("../../docs/postfix.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,13 +22,13 @@ func TestREADMEShowsTheLayout(t *testing.T) {
 		CleanupLine,
 		p.ReverseLine(),
 	}
-	if got := entries(block(t, string(readme), "master.cf")); !slices.Equal(got, words(want)) {
-		t.Errorf("README.md has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(words(want), "\n"))
+	if got := entries(block(t, string(page), "master.cf")); !slices.Equal(got, words(want)) {
+		t.Errorf("docs/postfix.md has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(words(want), "\n"))
 	}
-	main := "\n" + block(t, string(readme), "main.cf")
+	main := "\n" + block(t, string(page), "main.cf")
 	for _, parameter := range append(slices.Clone(Limits), Parameter{"content_filter", ContentFilter}, Parameter{"recipient_canonical_maps", ReverseMap}) {
 		if !strings.Contains(main, "\n"+parameter.Name+" = "+parameter.Value+"\n") {
-			t.Errorf("README.md lacks %s = %s", parameter.Name, parameter.Value)
+			t.Errorf("docs/postfix.md lacks %s = %s", parameter.Name, parameter.Value)
 		}
 	}
 }

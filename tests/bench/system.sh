@@ -155,14 +155,14 @@ in_group() {
 	sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"
 }
 
-# The lines that the README gives to operators, with this run's program, configuration and ports.
-readme_master() { # CONFIG LISTENER
-	sed -n '/^```master.cf$/,/^```$/p' "$here/../../README.md" | sed "1d;\$d
+# The lines that docs/postfix.md gives to operators, with this run's program, configuration and ports.
+documented_master() { # CONFIG LISTENER
+	sed -n '/^```master.cf$/,/^```$/p' "$here/../../docs/postfix.md" | sed "1d;\$d
 		s|/usr/local/bin/postmend filter|$work/bin/postmend filter -c $1|
 		s|user=postmend|user=nobody|
 		s|127.0.0.1:10026|127.0.0.1:$2|"
 }
-listener_of() { readme_master x "$1" | sed -n "/^127.0.0.1:/,\$p"; }
+listener_of() { documented_master x "$1" | sed -n "/^127.0.0.1:/,\$p"; }
 simple_filter() { # LISTENER ARGV
 	echo "postmend unix - n n - 20 pipe flags=q user=nobody null_sender= argv=$2"
 	listener_of "$1"
@@ -179,10 +179,10 @@ next_port; next_port
 new_postfix pipe "$filtered" "$(simple_filter $((port - 1)) "$work/bin/pipe $((port - 1)) \${sender} \${recipient}")" ''
 next_port; next_port
 config "$work/own.toml" $((port - 1)) ''
-new_postfix signing "$filtered" "$(readme_master "$work/own.toml" $((port - 1)))" ''
+new_postfix signing "$filtered" "$(documented_master "$work/own.toml" $((port - 1)))" ''
 next_port; next_port
 config "$work/all.toml" $((port - 1)) 'trusted_networks = []'
-new_postfix everything "$filtered" "$(readme_master "$work/all.toml" $((port - 1)))" ''
+new_postfix everything "$filtered" "$(documented_master "$work/all.toml" $((port - 1)))" ''
 # bare LISTENER SIGNATURES NAME...: the calls of the standard library that signing, or everything, cannot do without.
 bare() {
 	listener=$1 signatures=$2
