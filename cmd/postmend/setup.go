@@ -10,10 +10,12 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"postmend/filter"
 	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )
 
@@ -22,6 +24,7 @@ type setupOptions struct {
 	setup.Options
 	print, prepare, apply, undo, verbose bool
 	mode, rootDir                        string
+	given                                string // the flags that the next command needs, too
 }
 
 func (inv *invocation) setupCommand() *cobra.Command {
@@ -45,6 +48,7 @@ itself if not. --undo restores main.cf and master.cf; keys, secrets and the conf
 			if err := o.complete(inv.configFile); err != nil {
 				return err
 			}
+			o.given = givenFlags(cmd)
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 			defer stop()
 			var err error
@@ -123,9 +127,9 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	case ownDone && (postfixDone || o.prepare):
 		page.printf("Nothing to do: %s\n", map[bool]string{true: "everything is set up.", false: "postmend is prepared."}[postfixDone])
 	case !o.prepare && !o.apply:
-		page.printf("Nothing has been changed. This is missing (--print shows the commands):\n%s\n", strings.Join(s.Summary(), "\n"))
+		page.printf("Nothing has been changed. This is missing (--print shows the commands):\n%s\n", strings.Join(s.Summary(true), "\n"))
 	default:
-		page.printf("%s\n", strings.Join(s.Summary(), "\n"))
+		page.printf("%s\n", strings.Join(s.Summary(o.apply), "\n"))
 		if err := run(s.PrepareSteps()); err != nil {
 			return err
 		}
@@ -142,7 +146,7 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 		}
 		page.printf("Mail passes postmend now. %s.\n", asked)
 	}
-	for _, note := range s.Notes() {
+	for _, note := range s.Notes(o.verbose) {
 		page.printf("Note: %s.\n", note)
 	}
 	page.printf("\n%s\n", next(o, ownDone, postfixDone))
@@ -154,17 +158,31 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	return page.err
 }
 
+// givenFlags are the flags of a command line, as they go into the next one.
+func givenFlags(cmd *cobra.Command) string {
+	var words postconf.Command
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" {
+			words = append(words, "--"+f.Name, f.Value.String())
+		}
+	})
+	if words == nil {
+		return ""
+	}
+	return " " + words.String()
+}
+
 // next tells what comes next.
 func next(o *setupOptions, ownDone, postfixDone bool) string {
+	apply := "postmend setup --apply" + o.given
 	const publish = "publish the records below, wait until the name servers have them, and run postmend check"
 	switch {
 	case o.apply || ownDone && postfixDone:
 		return "Next: postmend check. As long as receivers do not find the records below, forwarded mail fails SPF, and our signatures fail."
 	case o.prepare || ownDone:
-		return "Next: " + publish + ". When it finds nothing wrong: postmend setup --apply."
+		return "Next: " + publish + ". When it finds nothing wrong: " + apply
 	}
-	return "Next: postmend setup --prepare, which leaves Postfix alone; then " + publish +
-		"; then postmend setup --apply."
+	return "Next: postmend setup --prepare" + o.given + ", which leaves Postfix alone. Then " + publish + ". Then " + apply
 }
 
 // printScript shows what would be done as a shell script. Its records can be pasted, too.
@@ -185,7 +203,7 @@ func (inv *invocation) printScript(s *setup.Setup, o *setupOptions) error {
 		page.printf("# Nothing is changed; these are the commands. --apply runs them, and goes back if Postfix does not answer as it should.\n")
 	}
 	page.script(append(steps, changes...))
-	for _, note := range s.Notes() {
+	for _, note := range s.Notes(true) {
 		page.printf("\n# Note: %s.\n", note)
 	}
 	records, err := s.Records()

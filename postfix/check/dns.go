@@ -19,6 +19,7 @@ import (
 type published struct {
 	*own
 	hostname         string // what we greet with
+	isAtHostname     bool   // the addresses that mail leaves from are known by the hostname alone
 	addresses        []address
 	named            []net.IPAddr   // the hostname's addresses in DNS
 	outbound         []netip.Prefix // where mail leaves from
@@ -68,6 +69,7 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	var ips []net.IP
 	if host != nil {
 		ips = host.Addresses()
+		p.isAtHostname = len(ips) == 0 && len(o.config.OutboundAddresses) == 0
 		p.relayhost, p.outboundMain = host.Main("relayhost"), setup.Outbound(host.Main)
 	}
 	named, err := resolver.LookupIPAddr(ctx, p.hostname)

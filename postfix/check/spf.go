@@ -130,7 +130,7 @@ func (p *published) spfRecord(s *sender, mechanism string) string {
 			missing = append(missing, kind+nameOf(network))
 		}
 	}
-	if missing == nil || p.relayIsUnknown() {
+	if missing == nil || p.relayIsUnknown() || p.isAtHostname && len(s.records()) == 0 {
 		missing = []string{mechanism}
 	}
 	text := "v=spf1 " + strings.Join(missing, " ")

@@ -2,6 +2,8 @@ package setup
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"postmend/dkim"
 	"postmend/filter/domain/publicsuffix"
@@ -14,14 +16,15 @@ func (s *Setup) Records() ([]string, error) {
 	relay := s.config.Get("relayhost")
 	if domain := h.config.SRS.Domain; domain != "" {
 		lines = append(lines, fmt.Sprintf("%s. IN MX 10 %s.", domain, h.config.Hostname),
-			fmt.Sprintf(`%s. IN TXT "v=spf1 mx -all"`, domain))
+			fmt.Sprintf(`%s. IN TXT "v=spf1 %s -all"`, domain, h.spfMechanism("mx")))
 		if relay != "" {
 			lines = append(lines, "; put the addresses of relayhost "+relay+", or the include: that its operator names, before -all")
 		}
 	}
 	if s.plan.wanted.Mode == ContentFilter && relay == "" && h.config.Hostname != h.config.SRS.Domain {
-		lines = append(lines, "; for the bounces that Postfix itself makes; if there is an SPF record already, it needs the a before -all",
-			fmt.Sprintf(`%s. IN TXT "v=spf1 a -all"`, h.config.Hostname))
+		mechanism := h.spfMechanism("a")
+		lines = append(lines, "; for bounces that Postfix itself makes; if "+h.config.Hostname+" has an SPF record, put "+mechanism+" before its -all",
+			fmt.Sprintf(`%s. IN TXT "v=spf1 %s -all"`, h.config.Hostname, mechanism))
 	}
 	suggested := map[string]bool{}
 	for _, k := range h.config.DKIM.Keys {
@@ -51,4 +54,21 @@ func (s *Setup) Records() ([]string, error) {
 		lines = append(lines, fmt.Sprintf(`_dmarc.%s. IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@%s"`, domain, domain))
 	}
 	return lines, nil
+}
+
+// spfMechanism names the addresses that mail leaves from, as far as main.cf tells them, or else says "those of this host" by another
+// mechanism.
+func (h *home) spfMechanism(otherwise string) string {
+	var mechanisms []string
+	for _, address := range h.config.OutboundAddresses {
+		if ip, err := netip.ParseAddr(address); err == nil && ip.Is4() {
+			mechanisms = append(mechanisms, "ip4:"+address)
+		} else if err == nil {
+			mechanisms = append(mechanisms, "ip6:"+address)
+		}
+	}
+	if mechanisms == nil {
+		return otherwise
+	}
+	return strings.Join(mechanisms, " ")
 }

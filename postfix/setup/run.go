@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,9 +173,12 @@ func (h *home) srsAddresses() (SRSAddresses, error) {
 func (s *Setup) IsDone() (own, postfix bool) { return len(s.home.steps()) == 0, len(s.changes) == 0 }
 
 // Notes are what was left out, and what is left to the operator.
-func (s *Setup) Notes() []string {
-	notes := append(s.plan.Notes, s.home.keyless(s.domains)...)
-	return append(notes, notRunning(s.config)...)
+func (s *Setup) Notes(withDetails bool) []string {
+	notes := slices.Concat(s.plan.Notes, s.home.keyless(s.domains), notRunning(s.config))
+	if withDetails {
+		notes = append(notes, s.plan.Details...)
+	}
+	return notes
 }
 
 func notRunning(c *postconf.Config) []string {

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -21,8 +22,8 @@ func (p *Plan) addServices() {
 	}
 	for _, m := range layout.Macros {
 		if !p.config.Version.AtLeast(m.Major, m.Minor) {
-			p.note("Postfix %s has no ${%s} (%d.%d has): the envelope id of a sender who asked for delivery reports is lost",
-				p.config.Version, m.Name, m.Major, m.Minor)
+			p.Details = append(p.Details, fmt.Sprintf("Postfix %s has no ${%s} (%d.%d has): the envelope id of a sender who asked for"+
+				" delivery reports is lost", p.config.Version, m.Name, m.Major, m.Minor))
 		}
 	}
 }

@@ -54,6 +54,8 @@ type Plan struct {
 	Changes []Change
 	// Notes tell what was left out, and what is left to the operator.
 	Notes []string
+	// Details are notes that few have a use for.
+	Details []string
 
 	config       *postconf.Config
 	wanted       Wanted

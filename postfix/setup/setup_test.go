@@ -192,7 +192,7 @@ func TestTheConfigurationFitsThePostfixThatReadsIt(t *testing.T) {
 			t.Errorf("%s: ${envid}: %t", version, got)
 		}
 		p, _ := h.plan()
-		left := slices.ContainsFunc(p.Notes, func(note string) bool { return strings.Contains(note, "${envid}") })
+		left := slices.ContainsFunc(p.Details, func(note string) bool { return strings.Contains(note, "${envid}") })
 		if left == want.envid {
 			t.Errorf("%s: what was left out is not told: %q", version, p.Notes)
 		}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Summary tells in a few lines what is missing, and so what would be done.
-func (s *Setup) Summary() []string {
+// Summary tells in a few lines what is missing, and so what would be done, with or without what is Postfix's.
+func (s *Setup) Summary(withPostfix bool) []string {
 	var lines []string
 	add := func(verb, format string, args ...any) {
 		lines = append(lines, fmt.Sprintf("  %-7s ", verb)+fmt.Sprintf(format, args...))
@@ -31,6 +31,9 @@ func (s *Setup) Summary() []string {
 	}
 	if keys != nil {
 		add("make", "DKIM %s for %s", plural(len(keys), "key"), shortList(keys))
+	}
+	if !withPostfix {
+		return lines
 	}
 	for _, verb := range []string{"add", "change", "remove"} {
 		for _, isService := range []bool{true, false} {
