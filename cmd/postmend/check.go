@@ -19,8 +19,8 @@ func (inv *invocation) checkCommand() *cobra.Command {
 		Use:   "check [--json] [--verbose] [--no-dns] [--postfix-dir DIR]",
 		Short: "Tell what is wrong with the configuration, keys, Postfix and DNS, and how to mend it",
 		Long: `Looks at the configuration, the keys and secrets, Postfix's main.cf and master.cf, and the DNS records, and changes nothing.
-Whatever is not right is shown with the reason why it matters and the command that mends it. The exit status is 0 if there
-is nothing worse than a note, else 1.`,
+For each fault it prints why it matters, and what mends it: a command, a line of postmend.toml to edit, or a DNS record to publish.
+The exit status is 0 if nothing is worse than a note, else 1.`,
 		Example: `  postmend check
   postmend check --json --no-dns`,
 		Args: noArguments,
