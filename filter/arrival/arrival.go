@@ -1,0 +1,189 @@
+// Package arrival writes down where a message came from when it is delivered here, in a field that only this
+// host can make, and reads it when a local program (Sieve, procmail, fetchmail) sends the message on:
+//
+//	X-Postmend-Arrival: v=1; t=1764331327; i=192.0.2.1; n=mail.example.com; p=ESMTP;
+//		e=mail.example.com; f=alice@example.com; r=bob@example.org; o=info@example.org;
+//		hf=…; hh=…; bh=…; b=…
+//
+// The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11). hf is the
+// SHA-256 of the From: fields, hh that of To, Cc, Subject, Date, Message-ID, In-Reply-To and Reply-To, where an
+// absent field counts too, bh that of the body; all in their relaxed forms (section 3.4), so that folds, blanks
+// and line ends do not matter. b is an HMAC-SHA-256 over all other tags.
+//
+// A seal proves origin, never authority: it tells that a message came from outside, and from which client. What
+// follows from that is the caller's decision.
+package arrival
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"postmend/dkim"
+)
+
+// FieldName is the name of the field.
+const FieldName = "X-Postmend-Arrival"
+
+// Origin is what was known of a message when it arrived. A text that is longer than its limit is not written
+// down: it comes back as "not known".
+type Origin struct {
+	Time      time.Time  // in whole seconds
+	Client    netip.Addr // the SMTP client; the zero value is not known
+	Name      string     // its host name; "" is not known; at most 255 octets
+	Protocol  string     // ESMTP, SMTP; at most 32 octets
+	HELO      string     // the name it gave; at most 255 octets
+	Sender    *string    // reverse-path; "" is the null sender, nil is not known; at most 320 octets
+	Recipient string     // as it is delivered; "" if there are several; at most 320 octets
+	Original  string     // before aliases; "" is not known; at most 320 octets
+}
+
+const (
+	maxName     = 255                     // octets of a host name (RFC 1035 section 2.3.4)
+	maxProtocol = 32                      // octets
+	maxAddress  = 64 + 1 + 255            // octets of an address (RFC 5321 section 4.5.3.1)
+	maxField    = 16 << 10                // octets of a field that is read; the longest that is written has a third of that
+	label       = "postmend arrival seal" // of the derived key
+)
+
+// Keys seal and verify: the first one seals, all verify.
+type Keys [][]byte
+
+// DeriveKeys makes the keys from the SRS secrets, one each (HKDF, RFC 5869).
+func DeriveKeys(secrets [][]byte) (Keys, error) {
+	var keys Keys
+	for _, secret := range secrets {
+		key, err := hkdf.Key(sha256.New, secret, nil, label, sha256.Size)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// Content is what a seal covers of a message.
+type Content struct {
+	Header dkim.Header
+	// Body is the closed body in relaxed form. One that cannot be hashed without doubt, with a CR within a
+	// line, fits no seal.
+	Body *dkim.BodyHash
+}
+
+// Seal makes the field. There is at least one key.
+func (k Keys) Seal(origin Origin, content Content) dkim.Field {
+	tags := tags{{"v", "1"}, {"t", strconv.FormatInt(origin.Time.Unix(), 10)}}
+	put := func(name, value string, limit int) {
+		if value != "" && len(value) <= limit {
+			tags = append(tags, tag{name, encode(value)})
+		}
+	}
+	if origin.Client.IsValid() {
+		put("i", origin.Client.Unmap().WithZone("").String(), maxName)
+	}
+	put("n", origin.Name, maxName)
+	put("p", origin.Protocol, maxProtocol)
+	put("e", origin.HELO, maxName)
+	if origin.Sender != nil && len(*origin.Sender) <= maxAddress {
+		tags = append(tags, tag{"f", encode(*origin.Sender)})
+	}
+	put("r", origin.Recipient, maxAddress)
+	put("o", origin.Original, maxAddress)
+	tags = append(tags, tag{"hf", hashOf(content.Header, authorFields)}, tag{"hh", hashOf(content.Header, otherFields)})
+	if sum, err := content.Body.Sum(); err == nil {
+		tags = append(tags, tag{"bh", base64.StdEncoding.EncodeToString(sum[:])})
+	}
+	mac := mac(k[0], tags)
+	return append(tags, tag{"b", base64.StdEncoding.EncodeToString(mac)}).field()
+}
+
+// Sealed is a seal that was made here, for the From: fields of the message that it was found in.
+type Sealed struct {
+	Origin
+	header, body string // hashes
+}
+
+// Find gives the seal of a message; nil if it has none that counts: one field, an HMAC of one of the keys, and
+// the From: fields of the message.
+func (k Keys) Find(header dkim.Header) *Sealed {
+	var field dkim.Field
+	for _, f := range header {
+		if !f.Is(FieldName) {
+			continue
+		}
+		if field != nil {
+			return nil
+		}
+		field = f
+	}
+	if field == nil {
+		return nil
+	}
+	tags, given, ok := parse(field.Value())
+	if !ok || !k.made(tags, given) {
+		return nil
+	}
+	sealed, ok := tags.sealed()
+	if from, _ := tags.value("hf"); !ok || from != hashOf(header, authorFields) {
+		return nil
+	}
+	return sealed
+}
+
+// made tells whether one of the keys made the HMAC.
+func (k Keys) made(tags tags, given []byte) bool {
+	valid := false
+	for _, key := range k {
+		valid = hmac.Equal(given, mac(key, tags)) || valid
+	}
+	return valid
+}
+
+// Fits tells whether the message is still what was sealed: the fields that a seal covers, and the body.
+func (s *Sealed) Fits(content Content) bool {
+	sum, err := content.Body.Sum()
+	return err == nil && s.body == base64.StdEncoding.EncodeToString(sum[:]) && s.header == hashOf(content.Header, otherFields)
+}
+
+// maxSkew is how far the clocks of two hosts that share the secrets may differ.
+const maxSkew = 24 * time.Hour
+
+// Current tells whether a seal is not older than maxAge, nor from the future.
+func (s *Sealed) Current(now time.Time, maxAge time.Duration) bool {
+	age := now.Sub(s.Time)
+	return age <= maxAge && age >= -maxSkew
+}
+
+var (
+	authorFields = []string{"from"}
+	otherFields  = []string{"to", "cc", "subject", "date", "message-id", "in-reply-to", "reply-to"}
+)
+
+// hashOf is the base64 of the SHA-256 over the fields with the given lower-case names, in their relaxed forms: name
+// by name, of each name from top to bottom, and a line with the bare name where there is none.
+func hashOf(header dkim.Header, names []string) string {
+	hash := sha256.New()
+	found := make([][]dkim.Field, len(names))
+	for _, field := range header {
+		if i := slices.IndexFunc(names, field.Is); i >= 0 {
+			found[i] = append(found[i], field)
+		}
+	}
+	var buffer []byte
+	for i, name := range names {
+		if len(found[i]) == 0 {
+			buffer = append(append(buffer[:0], name...), "\r\n"...)
+			hash.Write(buffer)
+		}
+		for _, field := range found[i] {
+			buffer = field.AppendRelaxed(buffer[:0])
+			hash.Write(buffer)
+		}
+	}
+	return base64.StdEncoding.EncodeToString(hash.Sum(nil))
+}
