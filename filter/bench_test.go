@@ -89,7 +89,7 @@ func BenchmarkSpool(b *testing.B) {
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
-				m, err := message.Read(bytes.NewReader(text), 1<<20, b.TempDir())
+				m, err := message.Read(bytes.NewReader(text), message.Options{Dir: b.TempDir()})
 				if err != nil {
 					b.Fatal(err)
 				}

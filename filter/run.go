@@ -219,7 +219,7 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 
 func (f *Filter) read(env *Envelope, stdin io.Reader) (*message.Message, error) {
 	limits := f.config.Limits
-	m, err := message.Read(stdin, int64(limits.MemorySpool), limits.SpoolDir)
+	m, err := message.Read(stdin, message.Options{Memory: int64(limits.MemorySpool), Dir: limits.SpoolDir})
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 
 func spooled(t testing.TB, text string) *message.Message {
 	t.Helper()
-	m, err := message.Read(strings.NewReader(text), 0, t.TempDir())
+	m, err := message.Read(strings.NewReader(text), message.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

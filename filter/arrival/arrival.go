@@ -1,5 +1,5 @@
 // Package arrival writes down where a message came from when it is delivered here, in a field that only this
-// host can make, and reads it when a local program (Sieve, procmail, fetchmail) sends the message on:
+// host can make, and reads it when a local program (Sieve, procmail) sends the message on:
 //
 //	X-Postmend-Arrival: v=1; t=1764331327; i=192.0.2.1; n=mail.example.com; p=ESMTP;
 //		e=mail.example.com; f=alice@example.com; r=bob@example.org; o=info@example.org;
@@ -8,7 +8,8 @@
 // The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11). hf is the
 // SHA-256 of the From: fields, hh that of To, Cc, Subject, Date, Message-ID, In-Reply-To and Reply-To, where an
 // absent field counts too, bh that of the body; all in their relaxed forms (section 3.4), so that folds, blanks
-// and line ends do not matter. b is an HMAC-SHA-256 over all other tags.
+// and line ends do not matter. b is an HMAC-SHA-256 over all other tags. Long lines are the caller's concern: it
+// gives header and body as smtp(8) and lmtp(8) would fold them on the way to a mailbox.
 //
 // A seal proves origin, never authority: it tells that a message came from outside, and from which client. What
 // follows from that is the caller's decision.
@@ -47,7 +48,7 @@ const (
 	maxName     = 255                     // octets of a host name (RFC 1035 section 2.3.4)
 	maxProtocol = 32                      // octets
 	maxAddress  = 64 + 1 + 255            // octets of an address (RFC 5321 section 4.5.3.1)
-	maxField    = 16 << 10                // octets of a field that is read; the longest that is written has a third of that
+	maxField    = 16 << 10                // octets of a field that is read; none that is written has half of that
 	label       = "postmend arrival seal" // of the derived key
 )
 
@@ -94,7 +95,9 @@ func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	}
 	put("r", origin.Recipient, maxAddress)
 	put("o", origin.Original, maxAddress)
-	tags = append(tags, tag{"hf", hashOf(content.Header, authorFields)}, tag{"hh", hashOf(content.Header, otherFields)})
+	tags = append(tags,
+		tag{"hf", hashOf(content.Header, authorFields)},
+		tag{"hh", hashOf(content.Header, otherFields)})
 	if sum, err := content.Body.Sum(); err == nil {
 		tags = append(tags, tag{"bh", base64.StdEncoding.EncodeToString(sum[:])})
 	}
@@ -144,10 +147,32 @@ func (k Keys) made(tags tags, given []byte) bool {
 	return valid
 }
 
-// Fits tells whether the message is still what was sealed: the fields that a seal covers, and the body.
+// Fits tells whether the message is still what was sealed: the fields that a seal covers, and the body. A
+// Message-ID or Date that the message came without may have been added: Pigeonhole and cleanup(8) do that.
 func (s *Sealed) Fits(content Content) bool {
 	sum, err := content.Body.Sum()
-	return err == nil && s.body == base64.StdEncoding.EncodeToString(sum[:]) && s.header == hashOf(content.Header, otherFields)
+	if err != nil || s.body != base64.StdEncoding.EncodeToString(sum[:]) {
+		return false
+	}
+	for _, added := range [][]string{nil, {"message-id"}, {"date"}, {"message-id", "date"}} {
+		if header, ok := without(content.Header, added); ok && s.header == hashOf(header, otherFields) {
+			return true
+		}
+	}
+	return false
+}
+
+// without leaves fields out; ok is false unless the header has each of them once.
+func without(header dkim.Header, names []string) (rest dkim.Header, ok bool) {
+	for _, name := range names {
+		is := func(f dkim.Field) bool { return f.Is(name) }
+		before := len(header)
+		header = slices.DeleteFunc(slices.Clone(header), is)
+		if len(header) != before-1 {
+			return nil, false
+		}
+	}
+	return header, true
 }
 
 // maxSkew is how far the clocks of two hosts that share the secrets may differ.
@@ -164,8 +189,8 @@ var (
 	otherFields  = []string{"to", "cc", "subject", "date", "message-id", "in-reply-to", "reply-to"}
 )
 
-// hashOf is the base64 of the SHA-256 over the fields with the given lower-case names, in their relaxed forms: name
-// by name, of each name from top to bottom, and a line with the bare name where there is none.
+// hashOf is the base64 of the SHA-256 over the fields with the given lower-case names, in their relaxed forms:
+// name by name, of each name from top to bottom, and a line with the bare name where there is none.
 func hashOf(header dkim.Header, names []string) string {
 	hash := sha256.New()
 	found := make([][]dkim.Field, len(names))

@@ -29,8 +29,9 @@ here it is.
 var (
 	sender  = "alice+x;y=z@example.com"
 	arrived = time.Unix(1764331327, 0)
-	origin  = Origin{Time: arrived, Client: netip.MustParseAddr("2001:db8::25"), Name: "mail.example.com", Protocol: "ESMTP",
-		HELO: "mail.example.com", Sender: &sender, Recipient: "jörg@example.org", Original: "info@example.org"}
+	origin  = Origin{Time: arrived, Client: netip.MustParseAddr("2001:db8::25"), Name: "mail.example.com",
+		Protocol: "ESMTP", HELO: "mail.example.com", Sender: &sender, Recipient: "jörg@example.org",
+		Original: "info@example.org"}
 )
 
 func keys(t testing.TB, secrets ...string) Keys {
@@ -64,7 +65,8 @@ func seal(t testing.TB, k Keys, o Origin, text string) string {
 func TestASealTellsWhatWasKnownAtArrival(t *testing.T) {
 	k := keys(t, "a secret of some length")
 	null := ""
-	for _, o := range []Origin{origin, {Time: arrived, Sender: &null}, {Time: arrived}, {Time: arrived, Client: netip.MustParseAddr("192.0.2.1")}} {
+	v4 := netip.MustParseAddr("192.0.2.1")
+	for _, o := range []Origin{origin, {Time: arrived, Sender: &null}, {Time: arrived}, {Time: arrived, Client: v4}} {
 		text := seal(t, k, o, message)
 		found := k.Find(contentOf(text).Header)
 		if found == nil {
@@ -78,7 +80,8 @@ func TestASealTellsWhatWasKnownAtArrival(t *testing.T) {
 		}
 		field := text[:strings.Index(text, "Received:")]
 		for line := range strings.SplitSeq(strings.TrimSpace(field), "\n") {
-			if len(line) > maxLine+8 || strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }) {
+			odd := func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }
+			if len(line) > maxLine+8 || strings.ContainsFunc(line, odd) {
 				t.Errorf("line %q", line)
 			}
 		}
@@ -88,11 +91,13 @@ func TestASealTellsWhatWasKnownAtArrival(t *testing.T) {
 func TestATextBeyondItsLimitIsNotWrittenDown(t *testing.T) {
 	k := keys(t, "s")
 	long := strings.Repeat("x", 5000)
-	field := k.Seal(Origin{Time: arrived, Name: long, Protocol: long, HELO: long, Sender: &long, Recipient: long, Original: long}, contentOf(message))
+	field := k.Seal(Origin{Time: arrived, Name: long, Protocol: long, HELO: long, Sender: &long, Recipient: long,
+		Original: long}, contentOf(message))
 	if len(field) > 500 {
 		t.Fatalf("%d octets", len(field))
 	}
-	if found := k.Find(append(dkim.Header{field}, contentOf(message).Header...)); found == nil || found.Sender != nil || found.HELO != "" {
+	found := k.Find(append(dkim.Header{field}, contentOf(message).Header...))
+	if found == nil || found.Sender != nil || found.HELO != "" {
 		t.Errorf("got %+v: a sender that was not written down is not known", found)
 	}
 }
@@ -188,7 +193,8 @@ func TestNoSealCountsThatIsNotOursForThisAuthor(t *testing.T) {
 func TestASealHasItsTime(t *testing.T) {
 	s := Sealed{Origin: Origin{Time: arrived}}
 	const day = 24 * time.Hour
-	for age, want := range map[time.Duration]bool{0: true, time.Second: true, 5 * day: true, 5*day + time.Second: false, -day: true, -day - time.Second: false} {
+	for age, want := range map[time.Duration]bool{0: true, time.Second: true, day: true, 5 * day: true,
+		5*day + time.Second: false, -day: true, -day - time.Second: false} {
 		if got := s.Current(arrived.Add(age), 5*day); got != want {
 			t.Errorf("after %v: %t", age, got)
 		}
@@ -207,12 +213,72 @@ func TestAnyChangedOctetIsNoticed(t *testing.T) {
 		for changed[at] == sealed[at] || blank(changed[at]) {
 			changed[at] = byte(random.IntN(256))
 		}
-		if blank(sealed[at]) || changed[at]|0x20 == sealed[at]|0x20 && at < len(sealed)-len("\nbody text\n") {
+		inBody := at >= len(sealed)-len("\nbody text\n")
+		if blank(sealed[at]) || changed[at]|0x20 == sealed[at]|0x20 && !inBody {
 			continue // field names may be in any case
 		}
 		content := contentOf(string(changed))
 		if found := k.Find(content.Header); found != nil && found.Fits(content) {
 			t.Errorf("octet %d, %q for %q, is not noticed", at, changed[at], sealed[at])
+		}
+	}
+}
+
+// TestNoWordCanBeChanged is a mutation test: covered fields and the body's words are changed, doubled, removed and
+// swapped at random, and no such message fits; folds, blanks and line ends are changed, and each fits.
+func TestNoWordCanBeChanged(t *testing.T) {
+	k := keys(t, "s")
+	random := rand.New(rand.NewPCG(15, 1))
+	for range 3000 {
+		text := strings.Replace(message, "here it is.", strings.Repeat("all work and no play ", random.IntN(20)), 1)
+		sealed := seal(t, k, origin, text)
+		top := sealed[:len(sealed)-len(text)]
+		words := strings.SplitAfter(text[strings.Index(text, "From:"):], " ")
+		n := random.IntN(len(words))
+		if strings.Contains(words[n], "X-Other") || n > 0 && strings.HasSuffix(words[n-1], "X-Other: ") {
+			continue
+		}
+		before := strings.Join(words, "")
+		switch random.IntN(4) {
+		case 0:
+			words[n] = "other " + words[n]
+		case 1:
+			words[n] += words[n]
+		case 2:
+			words = append(words[:n:n], words[n+1:]...)
+		case 3:
+			m := random.IntN(len(words))
+			words[n], words[m] = words[m], words[n]
+		}
+		changed := strings.Join(words, "")
+		isSame := strings.Join(strings.Fields(before), " ") == strings.Join(strings.Fields(changed), " ")
+		content := contentOf(top + changed)
+		if found := k.Find(content.Header); found != nil && found.Fits(content) && !isSame {
+			t.Fatalf("changed from\n%s\nto\n%s", before, changed)
+		}
+
+		spaced := strings.Join(strings.SplitAfter(before, " "), strings.Repeat(" ", random.IntN(3)))
+		spaced = strings.ReplaceAll(spaced, "\n", []string{"\n", "\r\n", " \n", "\t \r\n"}[random.IntN(4)])
+		spaced = strings.Replace(spaced, "\t \r\n\t \r\n", "\r\n\r\n", 1) // the end of the header
+		spaced = strings.Replace(spaced, " \n \n", "\n\n", 1)
+		content = contentOf(top + spaced)
+		if found := k.Find(content.Header); found == nil || !found.Fits(content) {
+			t.Fatalf("does not fit:\n%q", spaced)
+		}
+	}
+}
+
+// TestWhatTheMailSystemAddsDoesNotMatter: Pigeonhole adds a Message-ID, cleanup(8) that and a Date, to what has none.
+func TestWhatTheMailSystemAddsDoesNotMatter(t *testing.T) {
+	k := keys(t, "s")
+	const bare = "From: alice@example.com\nSubject: x\n\nbody\n"
+	const id, date = "Message-ID: <2@mx.example.org>\n", "Date: Sat, 28 Nov 2026 12:00:00 +0000\n"
+	sealed := seal(t, k, origin, bare)
+	for added, want := range map[string]bool{id: true, date: true, id + date: true, id + id: false, "To: x\n": false,
+		"Reply-To: x@example.net\n": false, id + "Cc: x\n": false} {
+		content := contentOf(added + sealed)
+		if found := k.Find(content.Header); found == nil || found.Fits(content) != want {
+			t.Errorf("with %q added it fits: %t", added, !want)
 		}
 	}
 }

@@ -72,8 +72,8 @@ func (t tags) field() dkim.Field {
 	return append(field, "\r\n"...)
 }
 
-// parse reads a field's value into all tags but b, which is last and comes back decoded. It is strict: v=1 comes first,
-// no tag comes twice, and nothing but blanks and line ends stands between.
+// parse reads a field's value into all tags but b, which is last and comes back decoded. It is strict: v=1 comes
+// first, no tag comes twice, and nothing but blanks and line ends stands between.
 func parse(value []byte) (tags tags, mac []byte, ok bool) {
 	if len(value) > maxField {
 		return nil, nil, false

@@ -151,7 +151,7 @@ var (
 // Sign copies a message from r to w with a DKIM-Signature field of each key on top. All of r is read before w
 // is written to.
 func Sign(w io.Writer, r io.Reader, keys []*dkim.Key) error {
-	m, err := Read(r, 0, "")
+	m, err := Read(r, Options{})
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func Sign(w io.Writer, r io.Reader, keys []*dkim.Key) error {
 // Verify gives the verdicts on the DKIM signatures of a message, from the top one down. The error is
 // ErrOversized, or one of reading.
 func Verify(ctx context.Context, r io.Reader, resolver dkim.Resolver) ([]dkim.Verification, error) {
-	m, err := Read(r, 0, "")
+	m, err := Read(r, Options{})
 	if err != nil {
 		return nil, err
 	}

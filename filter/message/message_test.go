@@ -14,7 +14,7 @@ import (
 
 func spooled(t testing.TB, text string) *Message {
 	t.Helper()
-	m, err := Read(strings.NewReader(text), 0, t.TempDir())
+	m, err := Read(strings.NewReader(text), Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func spooledBody(t *testing.T, body []byte) string {
 func TestAMessageIsSpooledHoweverItComes(t *testing.T) {
 	for name, text := range shapes {
 		for kind, reader := range map[string]io.Reader{"halves": iotest.HalfReader(strings.NewReader(text)), "data with error": iotest.DataErrReader(strings.NewReader(text))} {
-			m, err := Read(reader, 0, t.TempDir())
+			m, err := Read(reader, Options{Dir: t.TempDir()})
 			if err != nil {
 				t.Errorf("%s, %s: %v", name, kind, err)
 				continue
@@ -250,14 +250,14 @@ func TestAMessageIsSpooledHoweverItComes(t *testing.T) {
 			m.Close()
 		}
 	}
-	if _, err := Read(iotest.ErrReader(io.ErrUnexpectedEOF), 0, ""); err == nil {
+	if _, err := Read(iotest.ErrReader(io.ErrUnexpectedEOF), Options{Dir: ""}); err == nil {
 		t.Error("an error of standard input was taken for its end")
 	}
 }
 
 func TestTheSpoolFileHasNoName(t *testing.T) {
 	dir := t.TempDir()
-	m, err := Read(strings.NewReader(shapes["larger than memory"]), 0, dir)
+	m, err := Read(strings.NewReader(shapes["larger than memory"]), Options{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func FuzzMessage(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte, _ string) {
-		m, err := Read(bytes.NewReader(text), 0, "")
+		m, err := Read(bytes.NewReader(text), Options{Dir: ""})
 		if err != nil {
 			t.Fatal(err)
 		}

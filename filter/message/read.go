@@ -35,6 +35,7 @@ type Message struct {
 	from    author.Fields
 	authors []string       // see Authors
 	relaxed *dkim.BodyHash // see RelaxedBody
+	folded  *dkim.BodyHash // see FoldedBody
 	line    int            // length of the line that is being read
 	head    []byte         // the first octets
 	file    *os.File       // the octets after head; nil if there are none
@@ -42,26 +43,44 @@ type Message struct {
 	bodyAt  int // where in head the body starts, with the empty line that precedes it, if there is one
 }
 
-// Read reads a message to its end: up to memory octets stay in memory (a header always does), the rest goes to
-// a file in dir ("" is the system's temporary directory).
-func Read(r io.Reader, memory int64, dir string) (*Message, error) {
+// Options are how a message is read. The zero value is right where nothing is known of it.
+type Options struct {
+	// Memory is how many octets stay in memory, at least 1 MiB: a header always does. The rest goes to a file in
+	// Dir, "" is the system's temporary directory.
+	Memory int64
+	Dir    string
+	// HashBody tells by the header whether FoldedBody will be asked for: then the body is hashed while it is read,
+	// and not read again for it. Nil is never.
+	HashBody func(header dkim.Header) bool
+}
+
+// Read reads a message to its end.
+func Read(r io.Reader, options Options) (*Message, error) {
 	m := &Message{}
-	memory = max(memory, maxHeader)
+	memory := max(options.Memory, maxHeader)
 	if err := m.readHead(r, int(memory)); err != nil {
 		return nil, fmt.Errorf("reading the message: %w", err)
 	}
+	prefix := m.head[:min(len(m.head), maxHeader)]
+	header, n := dkim.SplitHeader(prefix)
+	var hash *foldedHash // nil if it is not wanted
+	if options.HashBody != nil && len(header) <= maxFields && options.HashBody(header) {
+		hash = newFoldedHash()
+		hash.write(m.head[n+emptyLine(m.head[n:]):], m)
+	}
 	if int64(len(m.head)) == memory {
-		if err := m.readRest(r, dir); err != nil {
+		if err := m.readRest(r, options.Dir, hash); err != nil {
 			m.Close()
 			return nil, err
 		}
 	}
-	prefix := m.head[:min(len(m.head), maxHeader)]
-	header, n := dkim.SplitHeader(prefix)
+	if hash != nil {
+		hash.close(m)
+	}
 	m.from = author.Find(header, prefix[n:])
 	isCut := m.size > int64(len(prefix)) && bytes.IndexByte(prefix[n:], '\n') < 0 // within a line that may be another field
 	if isCut || len(header) > maxFields || m.from.TooLong() {
-		m.Oversized, m.from = true, nil
+		m.Oversized, m.from, m.relaxed, m.folded = true, nil, nil, nil
 	} else {
 		m.Header, m.bodyAt = header, n
 	}
@@ -90,7 +109,7 @@ func (m *Message) readHead(r io.Reader, limit int) error {
 	}
 }
 
-func (m *Message) readRest(r io.Reader, dir string) error {
+func (m *Message) readRest(r io.Reader, dir string, hash *foldedHash) error {
 	file, err := unnamedFile(dir)
 	if err != nil {
 		return fmt.Errorf("spool_dir: %w", err)
@@ -102,6 +121,9 @@ func (m *Message) readRest(r io.Reader, dir string) error {
 		if n > 0 {
 			m.scan(buffer[:n])
 			m.size += int64(n)
+			if hash != nil {
+				hash.write(buffer[:n], m)
+			}
 			if _, err := file.Write(buffer[:n]); err != nil {
 				return fmt.Errorf("spool_dir: %w", err)
 			}
