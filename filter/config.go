@@ -49,6 +49,7 @@ type Config struct {
 	DKIM     DKIMConfig     `toml:"dkim"`
 	DMARC    DMARCConfig    `toml:"dmarc"`
 	ARC      ARCConfig      `toml:"arc"`
+	Arrival  ArrivalConfig  `toml:"arrival"`
 	Reinject ReinjectConfig `toml:"reinject"`
 	Limits   LimitsConfig   `toml:"limits"`
 	Log      LogConfig      `toml:"log"`
@@ -100,6 +101,14 @@ type ARCConfig struct {
 	// OnlyFor are the recipients' domains that mail is sealed for; a leading dot takes all subdomains. Default: all.
 	OnlyFor []string `toml:"only_for"`
 }
+
+// ArrivalConfig is the section [arrival].
+type ArrivalConfig struct {
+	Seal   *bool    `toml:"seal"`    // default true; without it no seal is written, removed or read
+	MaxAge Duration `toml:"max_age"` // of a seal that is read; default 5 days, least 1s
+}
+
+func (a *ArrivalConfig) seals() bool { return a.Seal == nil || *a.Seal }
 
 // ReinjectConfig is the section [reinject].
 type ReinjectConfig struct {
@@ -239,6 +248,7 @@ func (c *Config) complete(dir string) error {
 	setDefault(&c.Reinject.Target, reinject.DefaultTarget)
 	setDefault(&c.SRS.Separator, "=")
 	setDefault(&c.SRS.MaxAge, Duration(21*24*time.Hour))
+	setDefault(&c.Arrival.MaxAge, Duration(5*24*time.Hour))
 	setDefault(&c.Limits.Deadline, Duration(time.Minute))
 	setDefault(&c.Limits.DNSDeadline, Duration(10*time.Second))
 	setDefault(&c.Limits.DNSPatience, Duration(time.Hour))
@@ -291,6 +301,9 @@ func (c *Config) check() error {
 		if err := c.SRS.options().Check(); err != nil {
 			return err
 		}
+	}
+	if time.Duration(c.Arrival.MaxAge) < time.Second {
+		return errors.New("arrival: max_age is less than a second")
 	}
 	for i := range c.DKIM.Keys {
 		key := &c.DKIM.Keys[i]

@@ -14,7 +14,7 @@ func (f *Filter) transactions(env *Envelope, m *message.Message, plan Plan, know
 	utf8 := env.needsUTF8() || m.CameWithUTF8()
 	var transactions []reinject.Transaction
 	for _, d := range plan.Deliveries {
-		leaving, err := f.content(m, d, known, utf8, log)
+		leaving, err := f.content(env, m, d, known, utf8, log)
 		if err != nil {
 			return nil, err
 		}
@@ -32,13 +32,25 @@ func (f *Filter) transactions(env *Envelope, m *message.Message, plan Plan, know
 }
 
 // content makes the message of a delivery; utf8 is set if it leaves by SMTPUTF8.
-func (f *Filter) content(m *message.Message, d Delivery, known facts, utf8 bool, log *LogLine) (*message.Content, error) {
+func (f *Filter) content(env *Envelope, m *message.Message, d Delivery, known facts, utf8 bool, log *LogLine) (
+	*message.Content, error) {
 	leaving := m.Content()
+	if d.Arrival != "" && known.occurrences[sealField] > 0 {
+		leaving.Replace(withoutSeals(m.Header))
+	}
+	if d.Arrival == SealAdded || d.Arrival == SealRenewed {
+		seal, err := f.arrivalField(env, m, d, known.origin)
+		if err != nil {
+			return nil, err
+		}
+		leaving.Prepend(seal)
+	}
 	if d.Purge {
-		leaving.Replace(slices.DeleteFunc(slices.Clone(m.Header), f.claimsToBeOurs))
+		leaving.Replace(slices.DeleteFunc(slices.Clone(leaving.Remaining()), f.claimsToBeOurs))
 	}
 	if d.Trace {
-		leaving.Prepend(traceFields(d.Recipients[0], m.CameWithUTF8())...)
+		to := Recipient{Address: d.Recipients[0].Address, Original: known.alias(d.Recipients[0])}
+		leaving.Prepend(traceFields(to, m.CameWithUTF8())...)
 	}
 	if d.Stamp {
 		leaving.Prepend(f.authenticationResults(known.proven.Results))

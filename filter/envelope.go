@@ -32,6 +32,9 @@ type Envelope struct {
 	// Size is the content's size in the queue file, in octets; 0 if not known. Record overhead and header fields that a milter has deleted
 	// are included, so it only ever makes a note in the log.
 	Size int64 `json:"size,omitempty"`
+
+	// origin is set for mail of our own side, see Filter.trace.
+	origin *origin
 }
 
 // Known maps the two ways in which Postfix writes "not known", nothing and `unknown`, to the empty string.
@@ -81,7 +84,11 @@ func (e *Envelope) clientIP() (ip netip.Addr, ok bool) {
 
 // isOurs tells whether the message comes from our own side: a user who logged in, a client in the trusted networks, or
 // no client at all, which is how a local submission looks. A client whose address is not known, or cannot be read, is a stranger.
+// What a program here sends on, and the seal of its arrival tells so, is not ours.
 func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
+	if e.origin != nil {
+		return !e.origin.outside
+	}
 	if e.SASLUsername != "" || !e.HasClient() {
 		return true
 	}

@@ -17,6 +17,7 @@ import (
 //   - A signature that still holds is not broken, and where one of the author's survives, From: stays.
 //   - DNS trouble that could change the plan keeps the message in the queue, but not for ever.
 func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
+	d.becauseOrigin(env.origin)
 	if msg.oversized {
 		d.because(Unread)
 		return deliver, nil
@@ -161,7 +162,7 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 		}
 		d.because(FromRewritten, why, author, msg.proven.DMARC.Policy)
 	}
-	d.From, d.SignAs = p.newAuthor(d)
+	d.From, d.SignAs = p.newAuthor(d, msg)
 	if d.From == "" {
 		d.SignAs = p.defaultSigner
 		d.because(FromNoAddress)
@@ -171,9 +172,9 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 // newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one, else the alias, else the
 // default domain's postmaster. Without a key of ours that is aligned with it, an address is of no use, and neither is one that somebody
 // could read as another address.
-func (p *policy) newAuthor(d *Delivery) (address, signer string) {
-	alias := d.Recipients[0].Original
-	if slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
+func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
+	alias := msg.alias(d.Recipients[0])
+	if msg.origin.recipient() == "" && slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
 		alias = "" // which one recipient may not know of the other
 	}
 	candidates := []string{p.dmarc.FromAddress, alias}

@@ -31,8 +31,10 @@ func newLogLine(env *Envelope) *LogLine {
 func (l *LogLine) planned(plan Plan, known facts) {
 	l.plan, l.known = plan, known
 	for _, d := range slices.Concat(plan.Deliveries, plan.Discarded) {
-		if d.Class != Local && d.Class != Reversed {
-			l.reasons = append(l.reasons, d.Reasons...)
+		for _, reason := range d.Reasons {
+			if d.Class != Local && d.Class != Reversed || reason.Cause == ArrivalUnsealed {
+				l.reasons = append(l.reasons, reason)
+			}
 		}
 	}
 }
@@ -127,6 +129,10 @@ func (l *LogLine) String() string {
 	put("classes", strings.Join(counts, ","))
 	put("from", "<"+l.env.Sender+">")
 	put("sender", strings.Join(senders, ","))
+	if origin := l.known.origin.public(); origin.Sealed {
+		put("origin", "sealed")
+		put("client", origin.Client)
+	}
 	put("header_from", strings.Join(l.known.authors, ","))
 	put("dmarc", string(l.known.proven.DMARC.Status))
 	put("policy", string(l.known.proven.DMARC.Policy))

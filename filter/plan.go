@@ -57,6 +57,8 @@ type Delivery struct {
 	Trace bool `json:"trace,omitempty"`
 	// Seal is set if an ARC set is added.
 	Seal bool `json:"seal,omitempty"`
+	// Arrival is what happens to the seal of arrival.
+	Arrival ArrivalSeal `json:"arrival,omitempty"`
 	// Fold is set if long lines are broken before we sign, as smtp(8) would break them on the way, which no signature survives.
 	Fold bool `json:"fold,omitempty"`
 	// Forecast is nil for what stays on this side.
@@ -77,6 +79,7 @@ type policy struct {
 	srs           *srs.Rewriter // nil without [srs]
 	srsError      error         // why srs could not be made ready
 	srsDomain     string        // canonical; "" without [srs]
+	sealsArrival  bool          // see ArrivalConfig
 	signers       map[string]bool
 	defaultSigner string // signs forwarded mail; "" if there is no key
 	dmarc         DMARCConfig
@@ -108,6 +111,10 @@ type facts struct {
 	unsignable error
 	// sealing is about the key for ARC, if mail may be sealed.
 	sealing sealingKey
+	// origin is where mail of our own side came from; nil for other mail.
+	origin *origin
+	// unsealable says why mail that is delivered here gets no seal of its arrival; nil if it does.
+	unsealable error
 }
 
 // couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the strict one implies. Receivers find
@@ -170,6 +177,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		}
 		verdict, err := p.mend(delivery, env, msg)
 		delivery.settleSignatures(msg, env.isOurs(p.trusted))
+		p.settleArrival(delivery, env, msg)
 		switch {
 		case err != nil && (err.Temporary() || len(groups) == 1):
 			return Plan{Refusal: err}
@@ -211,6 +219,11 @@ func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 		}
 	}
 	return false
+}
+
+// onlyLocal tells whether all recipients are delivered here.
+func (p *policy) onlyLocal(env *Envelope) bool {
+	return !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) != Local })
 }
 
 // leaves tells whether a recipient is remote.
@@ -297,6 +310,7 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 	case !env.isOurs(p.trusted):
 		return p.mendForeign(d, env, msg)
 	}
+	d.becauseOrigin(env.origin)
 	d.SignAs = p.authorSigner(msg.authors)
 	if d.SignAs == "" && d.Class == Bounce {
 		d.SignAs = p.defaultSigner

@@ -67,7 +67,7 @@ func TestThePlanFollowsTheTable(t *testing.T) {
 		{"own mail, From: below a domain with a key", Envelope{Sender: "root@example.org"}, "x@remote.example", []string{"mx.example.org"}, Outgoing, "", "root@example.org", "example.org", false},
 		{"own mail, From: in a domain without key", Envelope{Sender: "u@example.org"}, "x@remote.example", []string{"b.example"}, Outgoing, "", "u@example.org", "", false},
 		{"own mail, From: in two domains", Envelope{Sender: "u@example.org"}, "x@remote.example", []string{"example.org", "second.example"}, Outgoing, "", "u@example.org", "", false},
-		{"own mail, sender elsewhere", Envelope{Sender: "u@gmail.example"}, "x@remote.example", []string{"second.example"}, Outgoing, "", "srs", "second.example", false},
+		{"own mail, sender elsewhere", Envelope{Sender: "u@gmail.example", SASLUsername: "u"}, "x@remote.example", []string{"second.example"}, Outgoing, "", "srs", "second.example", false},
 		{"own mail, sender without domain", Envelope{Sender: "root"}, "x@remote.example", []string{"example.org"}, Outgoing, "", "root", "example.org", false},
 
 		{"bounce from outside", Envelope{ClientAddress: outside}, "x@remote.example", []string{"b.example"}, Bounce, "", "", "example.org", false},

@@ -21,17 +21,19 @@ import (
 func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envelope, m *message.Message) (proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
-	ip, _ := env.clientIP()
+	ip, helo, sender := env.identity()
 	request := authn.Request{
 		ClientIP: ip,
-		HELO:     env.HELO,
-		Sender:   env.Sender,
+		HELO:     helo,
+		Sender:   sender,
 		Authors:  f.policy.authors(env, m),
 	}
-	chain := arc.Read(m.Header)
-	verifier := dkim.NewVerifier(m.Header, dkim.VerifyOptions{Resolver: resolver, Now: f.now}, chain.MessageSignatures()...)
+	header := withoutSeals(m.Header)
+	chain := arc.Read(header)
+	verifier := dkim.NewVerifier(header, dkim.VerifyOptions{Resolver: resolver, Now: f.now}, chain.MessageSignatures()...)
 	verify, follow := verifier.Verify, func(ctx context.Context) arc.Result { return chain.Verify(ctx, resolver) }
-	if trusted := f.trustedResults(m); trusted != nil {
+	// What a program here sends on may not be what the earlier filter saw.
+	if trusted := f.trustedResults(m); trusted != nil && env.origin == nil {
 		results := authn.FromTrusted(trusted)
 		request.Trusted = &results
 		// What DNS did not tell the earlier filter, it may tell now; the field never changes.
@@ -129,10 +131,12 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 		longestLine: m.LongestLine,
 		occurrences: map[string]int{},
 		mended:      f.mendedBefore(m),
+		origin:      env.origin,
+		unsealable:  f.unsealable(m),
 	}
 	for _, field := range m.Header {
 		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for",
-			"arc-authentication-results", "arc-message-signature", "arc-seal"} {
+			"arc-authentication-results", "arc-message-signature", "arc-seal", sealField} {
 			if field.Is(name) {
 				known.occurrences[name]++
 			}

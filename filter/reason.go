@@ -18,6 +18,13 @@ const (
 	Unread
 	Unchanged
 
+	// Where mail of our own side came from, and the seal that tells.
+	OriginSealed
+	OriginChanged
+	OriginExpired
+	OriginUnknown
+	ArrivalUnsealed
+
 	// The envelope sender.
 	SenderRewritten
 	SenderDisowned
@@ -72,6 +79,16 @@ var causes = [causeCount]struct{ code, format string }{
 	Requeued:         {"requeued", "mended before postsuper requeued it: handed back unchanged"},
 	Unread:           {"header-too-long", "the header is too long to be read: forwarded unchanged"},
 	Unchanged:        {"unchanged", "forwarded unchanged"},
+
+	OriginSealed: {"origin-sealed", "sent on by a program on this server; by the seal of its arrival it came " +
+		"from client %s"},
+	OriginChanged: {"origin-changed", "sent on by a program on this server, which changed it; it came from " +
+		"outside at %s, and nothing is proved"},
+	OriginExpired: {"origin-expired", "sent on by a program on this server; it came from outside at %s, longer " +
+		"ago than arrival.max_age, and nothing is proved"},
+	OriginUnknown: {"origin-unknown", "sent on by a program on this server, without a seal of its arrival: it is " +
+		"not known where it came from"},
+	ArrivalUnsealed: {"arrival-unsealed", "delivered without a seal of arrival: %v"},
 
 	SenderRewritten:  {"sender-rewritten", "sender rewritten by SRS"},
 	SenderDisowned:   {"sender-disowned", "sender rewritten by SRS: %s %s"},

@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"postmend/dkim"
+	"postmend/filter/arrival"
 	"postmend/filter/authn"
 	"postmend/filter/domain"
 	"postmend/filter/message"
@@ -30,6 +32,7 @@ type Filter struct {
 	reinjector *reinject.Reinjector
 	commit     reinject.Commit
 	now        func() time.Time
+	sealKeys   func() (arrival.Keys, error) // of the seals of arrival
 }
 
 // Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is right for Postfix.
@@ -78,6 +81,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		local:         local,
 		trusted:       config.TrustedNetworks,
 		signers:       map[string]bool{},
+		sealsArrival:  config.Arrival.seals(),
 		defaultSigner: config.DKIM.DefaultDomain,
 		dmarc:         config.DMARC,
 		forceMunge:    force,
@@ -92,11 +96,27 @@ func New(config *Config, options Options) (*Filter, error) {
 	for _, key := range config.DKIM.Keys {
 		f.policy.signers[key.Domain] = true
 	}
-	if config.SRS.Domain != "" {
-		f.policy.srsDomain = domain.Canonical(config.SRS.Domain)
-		f.policy.srs, f.policy.srsError = NewRewriter(config, f.now)
-	}
+	f.useSecrets()
 	return f, nil
+}
+
+// useSecrets makes ready what the secrets of [srs] are for.
+func (f *Filter) useSecrets() {
+	srs := f.config.SRS
+	secrets, err := readSecrets(srs.SecretsFile)
+	f.sealKeys = sync.OnceValues(func() (arrival.Keys, error) {
+		if err != nil {
+			return nil, err
+		}
+		return arrival.DeriveKeys(secrets)
+	})
+	if srs.Domain == "" {
+		return
+	}
+	f.policy.srsDomain, f.policy.srsError = domain.Canonical(srs.Domain), err
+	if err == nil {
+		f.policy.srs, f.policy.srsError = newRewriter(f.config, secrets, f.now)
+	}
 }
 
 // Run takes one message from stdin to its end: handed back, or a *Failure. The log line is complete in both cases.
@@ -139,7 +159,8 @@ func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		return nil, err
 	}
 	defer m.Close()
-	e := &Explanation{Envelope: env, Authors: known.authors, Unread: known.oversized, Proven: known.proven.Results, Plan: plan}
+	e := &Explanation{Envelope: env, Authors: known.authors, Unread: known.oversized, Proven: known.proven.Results,
+		Origin: known.origin.public(), Plan: plan}
 	if plan.Refusal != nil {
 		e.Refusal, e.Temporary = plan.Refusal.Error(), plan.Refusal.Temporary()
 	}
@@ -152,21 +173,26 @@ type Explanation struct {
 	Authors  []string      `json:"from_domains"`
 	Unread   bool          `json:"unread,omitempty"` // the header was too long to look for them
 	Proven   authn.Results `json:"arrived"`
+	Origin   Origin        `json:"origin"` // of mail of our own side
 	Plan
 	// Refusal says why there is no hand-over; Temporary, that the message would stay in the queue.
 	Refusal   string `json:"refusal,omitempty"`
 	Temporary bool   `json:"temporary,omitempty"`
 }
 
-// Verify gives the Authentication-Results field for a message and its envelope.
-func (f *Filter) Verify(ctx context.Context, env *Envelope, stdin io.Reader) (string, error) {
-	m, err := f.read(env, stdin)
+// Verify gives the Authentication-Results field for a message and its envelope, and where the message came from by
+// the seal of its arrival.
+func (f *Filter) Verify(ctx context.Context, env *Envelope, stdin io.Reader) (string, Origin, error) {
+	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(&f.policy, env))
 	if err != nil {
-		return "", err
+		return "", Origin{}, err
 	}
 	defer m.Close()
+	if env, err = f.trace(&f.policy, env, m); err != nil {
+		return "", Origin{}, err
+	}
 	proven, err := f.prove(ctx, authn.New(f.config.Resolver), env, m)
-	return string(f.authenticationResults(proven.Results)), err
+	return string(f.authenticationResults(proven.Results)), env.origin.public(), err
 }
 
 // authenticationResults is the field of RFC 8601.
@@ -179,16 +205,19 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	if err := env.check(); err != nil {
 		return nil, Plan{}, facts{}, err
 	}
-	m, err := f.read(env, stdin)
+	policy, tableErr := f.policyFor(ctx, env)
+	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(&policy, env))
 	if err != nil {
 		return nil, Plan{}, facts{}, err
 	}
 	if f.loops(env, m) {
-		m.Close()
-		return nil, Plan{}, facts{}, f.loop(env)
+		tableErr = f.loop(env)
 	}
-	policy, err := f.policyFor(ctx, env)
-	if err != nil {
+	if tableErr != nil {
+		m.Close()
+		return nil, Plan{}, facts{}, tableErr
+	}
+	if env, err = f.trace(&policy, env, m); err != nil {
 		m.Close()
 		return nil, Plan{}, facts{}, err
 	}
@@ -217,13 +246,13 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	return m, plan, known, nil
 }
 
-func (f *Filter) read(env *Envelope, stdin io.Reader) (*message.Message, error) {
+func (f *Filter) read(stdin io.Reader, fromPostfix bool, hashBody func(dkim.Header) bool) (*message.Message, error) {
 	limits := f.config.Limits
-	m, err := message.Read(stdin, message.Options{Memory: int64(limits.MemorySpool), Dir: limits.SpoolDir})
+	m, err := message.Read(stdin, message.Options{Memory: int64(limits.MemorySpool), Dir: limits.SpoolDir, HashBody: hashBody})
 	if err != nil {
 		return nil, err
 	}
-	if err := checkWhole(m, env.QueueID != ""); err != nil {
+	if err := checkWhole(m, fromPostfix); err != nil {
 		m.Close()
 		return nil, err
 	}

@@ -39,6 +39,8 @@ import (
 //	sign      DKIM signatures, put on top of the message one after the other, see world.sign
 //	arc       ARC sets, put on top after that, see world.seal
 //	message   as Postfix hands it over, with LF
+//	arrival   the envelope of the message's arrival, if a program here sends it on, see world.arrive
+//	change    what that program changes, see world.arrive
 //	want      what specification and design ask for, see outcome.check; lines below "delivery: CLASS" are about that delivery
 //
 // {NAME ARGUMENTS} is replaced in all of them but why, see world.expand.
@@ -130,7 +132,7 @@ func (w *world) read(t *testing.T, file string) scenario {
 		}
 		name := string(text[part[2]:part[3]])
 		kind, _, _ := strings.Cut(name, " ")
-		if !slices.Contains([]string{"why", "config", "file", "zone", "envelope", "sign", "arc", "message", "want"}, kind) || s[name] != "" {
+		if !slices.Contains([]string{"why", "config", "file", "zone", "envelope", "sign", "arc", "message", "arrival", "change", "want"}, kind) || s[name] != "" {
 			t.Fatalf("section %q is unknown or there twice", name)
 		}
 		s[name] = string(text[part[1]:end])
@@ -221,6 +223,8 @@ func readEnvelope(t *testing.T, text string) *Envelope {
 			env.HELO = p[1]
 		case "sasl":
 			env.SASLUsername = p[1]
+		case "name":
+			env.ClientName = p[1]
 		default:
 			t.Fatalf("envelope: %q", p[0])
 		}

@@ -18,6 +18,10 @@ func NewRewriter(config *Config, now func() time.Time) (*srs.Rewriter, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newRewriter(config, secrets, now)
+}
+
+func newRewriter(config *Config, secrets [][]byte, now func() time.Time) (*srs.Rewriter, error) {
 	options := config.SRS.options()
 	options.Secrets, options.Now = secrets, now
 	return srs.New(options)

@@ -45,6 +45,8 @@ func (f facts) breaks(signature dkim.Verification) string {
 		return "the trusted Authentication-Results do not tell which DKIM-Signature they found valid"
 	case f.proven.strayCR:
 		return "a line has a CR in it, which Postfix makes a blank" // cleanup_replace_stray_cr_lf
+	case f.occurrences[sealField] > 0 && names(signature, sealField) > 0:
+		return "its signature covers an X-Postmend-Arrival field, which is always removed"
 	case f.claimed > 0 && names(signature, "authentication-results") > 0:
 		return "its signature covers an Authentication-Results field that only claims to be ours"
 	}

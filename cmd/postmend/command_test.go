@@ -222,6 +222,11 @@ func TestABadRecipientAmongOthersStaysInTheQueue(t *testing.T) {
 	}
 }
 
+// withoutSeal is a message without the seal of its arrival on top.
+func withoutSeal(text string) string {
+	return regexp.MustCompile(`\AX-Postmend-Arrival: .*\n(\t.*\n)*`).ReplaceAllString(text, "")
+}
+
 func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 	for name, text := range map[string]string{
 		"no blank line after the header": "From: a@b.example\nSubject: x\n",
@@ -240,12 +245,12 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			exit, out, status := w.run(text, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@example.org")
-			if exit != 0 || out != text {
+			// A line that is no field starts the body, and an empty line comes before it once something stands on top.
+			want := strings.Replace(text, "\nno field\n", "\n\nno field\n", 1)
+			if exit != 0 || withoutSeal(out) != want {
 				t.Errorf("to a local mailbox: exit %d, %q, %d octets of %d", exit, status, len(out), len(text))
 			}
 			exit, out, status = w.run(text, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@remote.example")
-			// A line that is no field starts the body, and an empty line comes before it once something stands on top.
-			want := strings.Replace(text, "\nno field\n", "\n\nno field\n", 1)
 			if exit != 0 || !strings.HasSuffix(out, want) || len(out) > len(text)+2000 {
 				t.Errorf("to a remote one: exit %d, %q, %d octets of %d", exit, status, len(out), len(text))
 			}

@@ -79,7 +79,7 @@ func (inv *invocation) verifyCommand() *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(config.Limits.Deadline))
 		defer cancel()
-		field, err := f.Verify(ctx, env, inv.stdin)
+		field, origin, err := f.Verify(ctx, env, inv.stdin)
 		if err != nil {
 			return err
 		}
@@ -89,7 +89,10 @@ func (inv *invocation) verifyCommand() *cobra.Command {
 				return err
 			}
 		}
-		return nil
+		if origin.Sealed {
+			_, err = fmt.Fprintln(inv.stdout, "origin: "+postfix.Printable(describe(origin)))
+		}
+		return err
 	}
 	return cmd
 }
@@ -107,6 +110,9 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		client = cmp.Or(e.Envelope.ClientAddress, "unknown")
 	}
 	row("client", "%s", client)
+	if e.Origin.Sealed {
+		row("origin", "%s", describe(e.Origin))
+	}
 	if e.Proven.SPF.Status != "" {
 		printProven(row, e.Proven)
 	}
@@ -126,6 +132,9 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		row("  leaves with", "<%s>", d.Sender)
 		row("  From:", "%s", cmp.Or(d.From, "untouched"))
 		row("  signed as", "%s", cmp.Or(d.SignAs, "not at all"))
+		if d.Arrival != "" {
+			row("  arrival seal", "%s", d.Arrival)
+		}
 		if d.Fold {
 			row("  long lines", "folded")
 		}
@@ -141,6 +150,16 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		}
 	}
 	return table.Flush()
+}
+
+// describe tells where a message came from by the seal of its arrival.
+func describe(o filter.Origin) string {
+	state := "intact"
+	if !o.Intact {
+		state = "changed since, or expired"
+	}
+	return fmt.Sprintf("sealed (%s), client %s, sender <%s>, recipient <%s>", state, cmp.Or(o.Client, "unknown"), o.Sender,
+		o.Recipient)
 }
 
 // printProven shows what the message proved on arrival.

@@ -33,6 +33,41 @@ func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 	return header
 }
 
+// IsLocal tells whether no other host has had a message, as far as Received: fields tell: each is of a program on this
+// host, and names one as where the message came from.
+func IsLocal(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) bool {
+	names := []string{hostname, "localhost"}
+	newest := true
+	for _, field := range header {
+		if !field.Is("Received") {
+			continue
+		}
+		text := dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)])
+		h, ok := parseHop(text)
+		if !ok {
+			h = parsePickup(text)
+		}
+		if newest { // what Postfix calls itself
+			names, newest = append(names, h.by), false
+		}
+		if h.by == "" || !isOneOf(h.by, names) || ok && !h.isLocal(names, addresses) {
+			return false
+		}
+	}
+	return true
+}
+
+// parsePickup reads a Received: field as pickup(8) and cleanup(8) write it, for what sendmail(1) brought: by NAME
+// (Postfix, from userid UID) id …. Without that form, by is "".
+func parsePickup(received string) hop {
+	word, rest := firstWord(received)
+	by, rest := firstWord(rest)
+	if comment, _, ok := cutComment(rest); ok && strings.EqualFold(word, "by") && strings.Contains(comment, "from userid ") {
+		return hop{by: by}
+	}
+	return hop{}
+}
+
 func isOneOf(name string, names []string) bool {
 	for _, n := range names {
 		if strings.EqualFold(name, n) {
@@ -55,12 +90,17 @@ func (h hop) isLocal(names []string, addresses func() ([]net.Addr, error)) bool 
 	if !h.address.IsValid() {
 		return h.isBare && isOneOf(h.from, names)
 	}
-	if h.address.IsLoopback() {
+	return IsThisHost(h.address, addresses)
+}
+
+// IsThisHost tells whether an address is this host's own.
+func IsThisHost(ip netip.Addr, addresses func() ([]net.Addr, error)) bool {
+	if ip.IsLoopback() {
 		return true
 	}
 	list, _ := addresses()
 	for _, a := range list {
-		if network, ok := a.(*net.IPNet); ok && network.IP.Equal(h.address.AsSlice()) {
+		if network, ok := a.(*net.IPNet); ok && network.IP.Equal(ip.AsSlice()) {
 			return true
 		}
 	}

@@ -1,0 +1,291 @@
+package filter
+
+import (
+	"cmp"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"postmend/dkim"
+	"postmend/filter/arrival"
+	"postmend/filter/domain"
+	"postmend/filter/message"
+)
+
+// Mail of our own side is not always written here: Sieve, procmail and lists send on what came from outside. The seal
+// of its arrival tells that, and from which client. A seal proves origin, never authority: it can take the rights of
+// our own side away, and tell the client; it gives nothing that mail from outside would not have.
+
+// origin is where a message of our own side came from, as far as this host can know.
+type origin struct {
+	// seal is nil without one that holds.
+	seal *arrival.Sealed
+	// intact is set if the message is still what was sealed, in time.
+	intact bool
+	// renewable is set if the message is still what was sealed, in time or not.
+	renewable bool
+	// doubt says why the message counts as from outside, and proves nothing; "" if there is no doubt.
+	doubt Reason
+	// outside is set if the message is treated as mail from outside.
+	outside bool
+}
+
+// Origin is an origin for explain --json.
+type Origin struct {
+	Sealed    bool   `json:"sealed"`    // by a seal that holds; else nothing of the origin is known
+	Client    string `json:"client"`    // address; "" is not known
+	Sender    string `json:"sender"`    // reverse-path on arrival; "" is the null sender, or not known
+	Recipient string `json:"recipient"` // it was delivered to; "" if there were several
+	Intact    bool   `json:"intact"`    // since then, and in time: SPF is checked for client and sender
+}
+
+// public gives what of an origin is shown. A nil origin is of mail that has none but its client.
+func (o *origin) public() Origin {
+	if o == nil || o.seal == nil {
+		return Origin{}
+	}
+	shown := Origin{Sealed: true, Recipient: o.seal.Recipient, Intact: o.intact}
+	if o.seal.Client.IsValid() {
+		shown.Client = o.seal.Client.String()
+	}
+	if o.seal.Sender != nil {
+		shown.Sender = *o.seal.Sender
+	}
+	return shown
+}
+
+// becauseOrigin tells a person where the message came from.
+func (d *Delivery) becauseOrigin(o *origin) {
+	switch {
+	case o == nil:
+	case o.doubt.Text != "":
+		d.Reasons = append(d.Reasons, o.doubt)
+	case o.intact:
+		d.because(OriginSealed, cmp.Or(o.public().Client, "of unknown address"))
+	}
+}
+
+// alias is the address here from which a message goes on to a recipient; "" if that is not known.
+func (f facts) alias(r Recipient) string { return cmp.Or(f.origin.recipient(), r.Original) }
+
+// recipient is the mailbox from which a program here sent the message on; "" if that is not known.
+func (o *origin) recipient() string {
+	if o == nil || o.seal == nil {
+		return ""
+	}
+	return o.seal.Recipient
+}
+
+// identity is what SPF is asked about: the client that brought the message to this host, what it called itself, and
+// the sender that it gave.
+func (e *Envelope) identity() (ip netip.Addr, helo, sender string) {
+	switch o := e.origin; {
+	case o == nil || !o.outside:
+		ip, _ = e.clientIP()
+		return ip, e.HELO, e.Sender
+	case !o.intact || o.seal.Sender == nil:
+		return netip.Addr{}, "", ""
+	default:
+		return o.seal.Client, o.seal.HELO, *o.seal.Sender
+	}
+}
+
+// trace gives an envelope of our own side with the origin of its message. Other envelopes stay as they are.
+func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope, error) {
+	if !env.isOurs(p.trusted) {
+		return env, nil
+	}
+	o, err := f.sealedOrigin(m)
+	if err != nil {
+		if p.onlyLocal(env) { // which never waits for a seal
+			return env, nil
+		}
+		return nil, srsUnusable(err)
+	}
+	if o.seal == nil && !p.onlyLocal(env) && !f.writtenHere(p, env, m) {
+		o.doubt = OriginUnknown.about()
+	}
+	o.outside = o.intact || o.doubt.Text != "" && p.wouldVouch(env, m)
+	traced := *env
+	traced.origin = &o
+	return &traced, nil
+}
+
+// sealedOrigin is the origin that a message's seal tells.
+func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
+	if !f.config.Arrival.seals() || !slices.ContainsFunc(m.Header, isSeal) || f.config.SRS.SecretsFile == "" {
+		return o, nil
+	}
+	keys, err := f.sealKeys()
+	if err != nil {
+		return o, err
+	}
+	header := m.FoldedHeader()
+	if o.seal = keys.Find(header); o.seal == nil {
+		return o, nil
+	}
+	body, err := m.FoldedBody()
+	if err != nil {
+		return o, err
+	}
+	o.renewable = o.seal.Fits(arrival.Content{Header: header, Body: body})
+	isCurrent := o.seal.Current(f.now(), time.Duration(f.config.Arrival.MaxAge))
+	o.intact = o.renewable && isCurrent
+	switch when := o.seal.Time.UTC().Format(time.RFC3339); {
+	case !o.renewable:
+		o.doubt = OriginChanged.about(when)
+	case !isCurrent:
+		o.doubt = OriginExpired.about(when)
+	}
+	return o, nil
+}
+
+func isSeal(field dkim.Field) bool { return field.Is(arrival.FieldName) }
+
+// withoutSeals is a header without fields of that name: what leaves, and so what signatures are verified over.
+func withoutSeals(header dkim.Header) dkim.Header {
+	if !slices.ContainsFunc(header, isSeal) {
+		return header
+	}
+	return slices.DeleteFunc(slices.Clone(header), isSeal)
+}
+
+// writtenHere tells whether a message of our own side without a seal can have been written by whom it comes from. A
+// login proves that, and a trusted client on another host answers for its mail. What a program on this host brings
+// can be anybody's mail, sent on: unless its sender is of our side, or is null and no other host has had it.
+func (f *Filter) writtenHere(p *policy, env *Envelope, m *message.Message) bool {
+	switch {
+	case env.SASLUsername != "" || !isThisHost(env):
+		return true
+	case env.Sender == "":
+		return !m.Oversized && message.IsLocal(m.Header, f.config.Hostname, net.InterfaceAddrs)
+	}
+	return !p.ownsSRS(env.Sender) && p.isOwnSide(domain.Of(env.Sender))
+}
+
+// isThisHost tells whether no client brought a message, or one on this host.
+func isThisHost(env *Envelope) bool {
+	if !env.HasClient() {
+		return true
+	}
+	ip, _ := env.clientIP()
+	return message.IsThisHost(ip, net.InterfaceAddrs)
+}
+
+// isOwnSide tells whether a sender's domain is ours: local, this host's name, in the organisation of one that we sign
+// for, or a name that means something on this host only.
+func (p *policy) isOwnSide(name string) bool {
+	return !strings.Contains(name, ".") || p.local.Has(name) || name == p.hostname ||
+		domain.Aligned(name, p.srsDomain) || p.authorSigner([]string{name}) != ""
+}
+
+// wouldVouch tells whether our signature, our sender or our name could make a message pass DMARC that proves nothing.
+func (p *policy) wouldVouch(env *Envelope, m *message.Message) bool {
+	if m.Oversized {
+		return true
+	}
+	ours := []string{p.srsDomain, p.hostname}
+	for signer := range p.signers {
+		ours = append(ours, signer)
+	}
+	if rewritten, _, _ := p.srsSender(env.Sender); rewritten == "" {
+		ours = append(ours, p.spfDomain(env.Sender))
+	}
+	return slices.ContainsFunc(p.authors(env, m), func(author string) bool {
+		mayAlign := func(name string) bool { return name != "" && domain.MayAlign(author, name) }
+		return p.local.Has(author) || slices.ContainsFunc(ours, mayAlign)
+	})
+}
+
+// ArrivalSeal is what happens to X-Postmend-Arrival.
+type ArrivalSeal string
+
+// Without any of these the field stays as it is, or there is none.
+const (
+	SealAdded   ArrivalSeal = "added"   // for mail from outside; fields of that name that it brought are removed
+	SealRenewed ArrivalSeal = "renewed" // for a mailbox here that a program here sends it on to
+	SealRemoved ArrivalSeal = "removed"
+)
+
+// settleArrival plans for the seal of a delivery.
+func (p *policy) settleArrival(d *Delivery, env *Envelope, msg facts) {
+	switch hasSeal := msg.occurrences[sealField] > 0; {
+	case !p.sealsArrival:
+		return
+	case d.Class != Local:
+		if hasSeal {
+			d.Arrival = SealRemoved
+		}
+		return
+	case env.origin != nil || env.isOurs(p.trusted):
+		if env.origin != nil && env.origin.renewable {
+			d.Arrival = SealRenewed
+		}
+		return
+	case msg.unsealable == nil:
+		d.Arrival = SealAdded
+		return
+	case hasSeal:
+		d.Arrival = SealRemoved
+	}
+	d.because(ArrivalUnsealed, msg.unsealable)
+}
+
+var sealField = strings.ToLower(arrival.FieldName)
+
+var errNoHeader = errors.New("it has no header")
+
+// unsealable says why mail from outside that is delivered here gets no seal; nil if it does.
+func (f *Filter) unsealable(m *message.Message) error {
+	switch _, err := f.sealKeys(); {
+	case err != nil:
+		return err
+	case m.Oversized:
+		return message.ErrOversized
+	case len(m.Header) == 0:
+		return errNoHeader
+	}
+	return nil
+}
+
+// hashesBody tells whether the body of a message will be asked for, by its header, to make a seal or to read one.
+func (f *Filter) hashesBody(p *policy, env *Envelope) func(dkim.Header) bool {
+	_, err := f.sealKeys()
+	switch {
+	case !f.config.Arrival.seals() || err != nil:
+		return nil
+	case env.isOurs(p.trusted):
+		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
+	case !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) == Local }):
+		return nil
+	}
+	return func(dkim.Header) bool { return true }
+}
+
+// arrivalField makes the seal of a delivery.
+func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *origin) (dkim.Field, error) {
+	keys, err := f.sealKeys()
+	if err != nil {
+		return nil, err
+	}
+	body, err := m.FoldedBody()
+	if err != nil {
+		return nil, err
+	}
+	var from arrival.Origin
+	if d.Arrival == SealRenewed {
+		from = o.seal.Origin
+	} else {
+		ip, _ := env.clientIP()
+		from = arrival.Origin{Time: f.now(), Client: ip, Name: env.ClientName, Protocol: env.ClientProtocol,
+			HELO: env.HELO, Sender: &env.Sender}
+	}
+	from.Recipient, from.Original = "", ""
+	if len(d.Recipients) == 1 { // which one recipient may not know of the other
+		from.Recipient, from.Original = d.Recipients[0].Address, d.Recipients[0].Original
+	}
+	return keys.Seal(from, arrival.Content{Header: m.FoldedHeader(), Body: body}), nil
+}

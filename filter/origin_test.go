@@ -1,0 +1,131 @@
+package filter
+
+import (
+	"context"
+	"strings"
+	"testing"
+)
+
+const (
+	byPickup = "Received: by mx.example.org (Postfix, from userid 33)\n\tid 4bXk2w1z; Sat, 28 Nov 2026 12:00:00 +0000\n"
+	byAmavis = "Received: from localhost (localhost [127.0.0.1])\n\tby mx.example.org (Postfix) with ESMTP id 1; " +
+		"Sat, 28 Nov 2026 12:00:01 +0000\n"
+	byLMTP   = "Received: from mx.example.org\n\tby mx.example.org with LMTP id 2; Sat, 28 Nov 2026 12:00:00 +0000\n"
+	byOthers = "Received: from mail.bank.example (unknown [192.0.2.25])\n\tby mx.example.org (Postfix) with ESMTP id 3; " +
+		"Sat, 28 Nov 2026 12:00:00 +0000\n"
+	byThem = "Received: by mail.bank.example (Postfix, from userid 33)\n\tid 4; Sat, 28 Nov 2026 12:00:00 +0000\n"
+)
+
+// TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn: cron, web forms, vacation replies, lists. What cannot, without a seal
+// of its arrival, proves nothing.
+func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
+	srs := "SRS0=abcd=AA=bank.example=alice@srs.example.org"
+	for _, row := range []struct {
+		name, sender, header string
+		env                  Envelope
+		want                 bool
+	}{
+		{"a web form", "www-data@example.org", byPickup, Envelope{}, true},
+		{"cron, with this host's name", "root@mx.example.org", byPickup, Envelope{}, true},
+		{"cron, with a name for this host only", "root@localhost", byPickup, Envelope{}, true},
+		{"a subdomain of ours", "shop@news.example.org", byPickup, Envelope{}, true},
+		{"a list's post by SMTP", "list-bounces@example.org", byAmavis + byOthers, Envelope{ClientAddress: "127.0.0.1"}, true},
+		{"a vacation reply", "", byPickup, Envelope{}, true},
+		{"a vacation reply by SMTP", "", byAmavis, Envelope{ClientAddress: "127.0.0.1"}, true},
+		{"a notice that another filter had", "", byAmavis + byPickup, Envelope{}, true},
+		{"a notice without any Received:", "", "", Envelope{}, true},
+		{"a user's foreign sender", "uwe@bank.example", byOthers, Envelope{ClientAddress: "192.0.2.25", SASLUsername: "u"}, true},
+
+		{"a foreign sender", "alice@bank.example", byPickup, Envelope{}, false},
+		{"a foreign sender by SMTP from this host", "alice@bank.example", byAmavis, Envelope{ClientAddress: "::1"}, false},
+		{"an SRS address of ours, which is of foreign mail", srs, byPickup, Envelope{}, false},
+		{"the null sender, and a host outside", "", byPickup + byLMTP + byOthers, Envelope{}, false},
+		{"the null sender, and a host outside below", "", byPickup + byThem, Envelope{}, false},
+		{"the null sender by SMTP, and a host outside", "", byAmavis + byLMTP + byOthers, Envelope{ClientAddress: "127.0.0.1"}, false},
+		{"the null sender, and a Received: that says nothing", "", byPickup + "Received: mumble\n", Envelope{}, false},
+	} {
+		w := newFilterWorld(t, "")
+		env := row.env
+		env.Sender, env.Recipients, env.QueueID = row.sender, []Recipient{{Address: "bob@remote.example"}}, "4bXk2w1z"
+		text := row.header + "From: Boss <boss@example.org>\nSubject: x\n\nbody\n"
+		log, err := w.Run(context.Background(), &env, strings.NewReader(text))
+		if row.want {
+			if err != nil || len(log.signers) == 0 {
+				t.Errorf("%s: signed %q, %v", row.name, log.signers, err)
+			}
+		} else if f := AsFailure(err); err == nil || f.Kind != Policy {
+			t.Errorf("%s: signed %q, %v", row.name, log.signers, err)
+		}
+	}
+}
+
+// newFilterWorld is a filter of the scenarios' host, with lines over its configuration.
+func newFilterWorld(t *testing.T, lines string) *Filter {
+	t.Helper()
+	t.Setenv("GODEBUG", "rsa1024min=0") // for a key of the scenarios
+	_, listener := startExit(t)
+	w := sharedWorld(t)
+	s := scenario{"config": lines}
+	f, err := New(w.config(t, s, w.dns(t, s).Addr(), listener), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+var onlyWorld *world
+
+func sharedWorld(t *testing.T) *world {
+	if onlyWorld == nil {
+		onlyWorld = newWorld(t)
+	}
+	return onlyWorld
+}
+
+// TestASealIsRenewedAsOftenAsAMessageIsSentOn: from mailbox to mailbox, twice, and then out.
+func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
+	f := newFilterWorld(t, "")
+	text := "From: Alice <alice@bank.example>\nSubject: x\n\nbody\n"
+	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example"}
+	for _, mailbox := range []string{"a@example.org", "b@example.org", "c@example.org"} {
+		env.Recipients = []Recipient{{Address: mailbox, Original: mailbox}}
+		m, plan, known, err := f.prepare(context.Background(), env, strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		leaving, err := f.content(env, m, plan.Deliveries[0], known, false, newLogLine(env))
+		if err == nil {
+			_, err = leaving.WriteTo(&out)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Close()
+		text = "X-Sieve: Pigeonhole\n" + byLMTP + out.String()
+		if strings.Count(text, "X-Postmend-Arrival:") != 1 {
+			t.Fatalf("in %s:\n%s", mailbox, text)
+		}
+		env = &Envelope{Sender: "alice@bank.example"}
+	}
+	env.Recipients = []Recipient{{Address: "bob@remote.example"}}
+	e, err := f.Explain(context.Background(), env, strings.NewReader(text))
+	if err != nil || !e.Origin.Intact || e.Origin.Client != "192.0.2.25" || e.Origin.Recipient != "c@example.org" {
+		t.Errorf("got %+v, %v", e, err)
+	}
+}
+
+// TestTheBodyIsNotReadAgainForItsSeal: what was spooled to a file is read once, to be handed over.
+func TestTheBodyIsNotReadAgainForItsSeal(t *testing.T) {
+	f := newFilterWorld(t, "")
+	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: "a@example.org"}}}
+	text := "From: Alice <alice@bank.example>\nSubject: x\n\n" + strings.Repeat(benchLine, 50_000)
+	m, plan, known, err := f.prepare(context.Background(), env, strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close() // the file is gone: a body that is read again is an error
+	if _, err := f.content(env, m, plan.Deliveries[0], known, false, newLogLine(env)); err != nil {
+		t.Errorf("the seal of %d octets: %v", len(text), err)
+	}
+}
