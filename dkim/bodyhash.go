@@ -119,7 +119,7 @@ func (h *BodyHash) Close() error {
 // Sum is the hash of the closed body, for bh=. The error is ErrUnsignable for a body that is not to be signed.
 func (h *BodyHash) Sum() ([sha256.Size]byte, error) {
 	if h.seen.hasBareCR {
-		return [sha256.Size]byte{}, fmt.Errorf("%w: the body has a CR within a line, which verifiers read in different ways", ErrUnsignable)
+		return [sha256.Size]byte{}, fmt.Errorf("%w: the body contains a bare CR, which verifiers interpret differently", ErrUnsignable)
 	}
 	return h.digests.whole(), nil
 }

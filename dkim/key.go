@@ -35,7 +35,7 @@ func (k Key) Format(w fmt.State, _ rune) { io.WriteString(w, k.String()) }
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // ErrPassphrase is wrapped by the error about a key that is encrypted.
-var ErrPassphrase = errors.New("it has a passphrase, and nobody is there to type it")
+var ErrPassphrase = errors.New("it has a passphrase, which postmend cannot enter")
 
 const (
 	maxKeyFile = 64 << 10 // octets
@@ -94,7 +94,7 @@ func ReadPrivateFile(path string) ([]byte, error) {
 	case !mode.IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	case mode.Perm()&0o027 != 0:
-		return nil, fmt.Errorf("%s may be used by others (mode %#o); mend it with: chmod g-w,o= %s", path, mode.Perm(), path)
+		return nil, fmt.Errorf("%s is open to other accounts (mode %#o); run: chmod g-w,o= %s", path, mode.Perm(), path)
 	case info.Size() > maxKeyFile:
 		return nil, fmt.Errorf("%s is too large for a secret (%d octets, at most %d)", path, info.Size(), maxKeyFile)
 	}
@@ -117,7 +117,8 @@ func checkFolders(path string) error {
 			return err
 		}
 		if mode := info.Mode().Perm(); mode&0o002 != 0 {
-			return fmt.Errorf("others may replace %s, because they may write to its folder (mode %#o); keep it in a folder of its own, or: chmod o-w %s",
+			return fmt.Errorf("other accounts can replace %s, because its folder is writable for them (mode %#o); "+
+				"move it to a folder of its own, or run: chmod o-w %s",
 				path, mode, folder)
 		}
 	}
@@ -128,7 +129,7 @@ func checkFolders(path string) error {
 func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, errors.New("no PEM block in it; make a key with: postmend dkim genkey")
+		return nil, errors.New("it contains no PEM block; make a key with: postmend dkim genkey")
 	}
 	var key any
 	var err error
@@ -140,9 +141,9 @@ func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 	case block.Type == "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
-		return nil, fmt.Errorf("it holds %.40q; only RSA and ed25519 keys, in PKCS#1 or PKCS#8, can sign mail", block.Type)
+		return nil, fmt.Errorf("it contains %.40q; only RSA and ed25519 keys, in PKCS#1 or PKCS#8, can sign mail", block.Type)
 	default:
-		return nil, fmt.Errorf("it holds %.40q, not a private key", block.Type)
+		return nil, fmt.Errorf("it contains %.40q, not a private key", block.Type)
 	}
 	if err != nil {
 		return nil, errors.New("its private key is damaged") // the cause could quote from it
@@ -150,7 +151,8 @@ func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 	switch key := key.(type) {
 	case *rsa.PrivateKey:
 		if bits := key.N.BitLen(); bits < minRSABits {
-			return nil, fmt.Errorf("verifiers refuse RSA keys of %d bits (RFC 8301 section 3.2); make one of 2048 with: postmend dkim genkey", bits)
+			return nil, fmt.Errorf("it is an RSA key of %d bits, which verifiers reject (RFC 8301 section 3.2); "+
+				"make one of 2048 bits with: postmend dkim genkey", bits)
 		}
 		return key, nil
 	case ed25519.PrivateKey:

@@ -11,7 +11,7 @@ import (
 // use it. Testing tells that the record has t=y, by which they are to treat our mail as if it were not signed.
 func (k *Key) Published(records []string) (testing bool, err error) {
 	if len(records) == 0 {
-		return false, errors.New("there is no record")
+		return false, errors.New("no such record is published")
 	}
 	public, p := chooseKey(records)
 	if p != nil {
@@ -24,7 +24,7 @@ func (k *Key) Published(records []string) (testing bool, err error) {
 		}
 	}
 	if usable > 1 { // RFC 6376 section 3.6.2.2: what verifiers do then is undefined
-		return false, fmt.Errorf("there are %d key records, and a verifier may take any of them", usable)
+		return false, fmt.Errorf("there are %d key records, and a verifier may use any of them", usable)
 	}
 	ours := &signature{algorithm: "rsa-sha256", domain: k.Domain, identityDomain: k.Domain}
 	if _, ok := k.private.Public().(ed25519.PublicKey); ok {
@@ -34,7 +34,7 @@ func (k *Key) Published(records []string) (testing bool, err error) {
 		return false, errors.New(p.reason)
 	}
 	if same := k.private.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(public.key); !same {
-		return false, errors.New("it is another key's")
+		return false, errors.New("it has the public key of another private key")
 	}
 	return public.testing, nil
 }

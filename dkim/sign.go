@@ -87,7 +87,7 @@ func SignedNames(header Header, also ...string) ([]string, error) {
 			continue
 		}
 		if field.HasBareCR() {
-			return nil, fmt.Errorf("%w: the field %s: has a CR within a line, which verifiers read in different ways", ErrUnsignable, name)
+			return nil, fmt.Errorf("%w: the field %s: contains a bare CR, which verifiers interpret differently", ErrUnsignable, name)
 		}
 		if length += len(name) + 1; length > maxNameList {
 			return nil, fmt.Errorf("%w: too many header fields", ErrUnsignable)

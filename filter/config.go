@@ -210,7 +210,7 @@ func readBounded(path string) ([]byte, error) {
 	if info, err := file.Stat(); err != nil {
 		return nil, err
 	} else if info.Mode()&os.ModeNamedPipe != 0 {
-		return nil, fmt.Errorf("%s is a pipe", path)
+		return nil, fmt.Errorf("%s is a pipe, not a file", path)
 	}
 	const limit = 4 << 20
 	text, err := io.ReadAll(io.LimitReader(file, limit+1))

@@ -49,7 +49,7 @@ func Known(value string) string {
 // strangers who try something write them, and no later try would be better. An original recipient is not needed, so such a one is forgotten.
 func (e *Envelope) check() error {
 	if len(e.Recipients) == 0 {
-		return &Failure{Kind: Usage, Reason: "no recipient given"}
+		return &Failure{Kind: Usage, Reason: "no recipient on the command line"}
 	}
 	if i := indexControl(e.Sender); i >= 0 {
 		return unsendable(senderAddress, false, fmt.Errorf("sender has a control character (octet %d)", i+1))

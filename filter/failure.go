@@ -56,9 +56,9 @@ func AsFailure(err error) *Failure {
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return &Failure{Reason: "deadline passed", Err: err}
+		return &Failure{Reason: "deadline exceeded", Err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &Failure{Code: "4.3.1", Reason: "no space for the message", Err: err}
+		return &Failure{Code: "4.3.1", Reason: "no space left for the message", Err: err}
 	}
 	return &Failure{Reason: "temporary failure", Err: err}
 }
@@ -72,9 +72,9 @@ const (
 // unsendable refuses an address that SMTP cannot carry. With other recipients the mail waits: it would come back to the sender for them, too, while
 // with postmend_destination_recipient_limit = 1 each has a try of its own.
 func unsendable(address string, hasOthers bool, err error) *Failure {
-	f := &Failure{Kind: Policy, Code: "5." + address, Reason: "recipient address that cannot be sent by SMTP", Err: err}
+	f := &Failure{Kind: Policy, Code: "5." + address, Reason: "recipient address is not valid in SMTP", Err: err}
 	if address == senderAddress {
-		f.Reason = "sender address that cannot be sent by SMTP"
+		f.Reason = "sender address is not valid in SMTP"
 	}
 	if hasOthers {
 		f.Kind, f.Code = Temporary, "4."+address
@@ -97,9 +97,9 @@ func handOverFailure(err error) error {
 		return unsendable(recipientAddress, refused.Temporary(), err)
 	case refused.Code != 0:
 		f.Code = refused.Enhanced // of another class than the kind's, it is replaced when reported
-		f.Reason = fmt.Sprintf("next hop, at %s: %s", refused.Stage, refused.Text)
+		f.Reason = fmt.Sprintf("next hop replied at %s: %s", refused.Stage, refused.Text)
 	case refused.Address != "":
-		f.Code, f.Reason = "4.1.3", fmt.Sprintf("address that cannot be sent by SMTP, at %s", refused.Stage)
+		f.Code, f.Reason = "4.1.3", fmt.Sprintf("an address is not valid in SMTP (%s)", refused.Stage)
 	default:
 		f.Code, f.Reason = "4.4.1", "next hop failed at "+refused.Stage
 	}

@@ -88,7 +88,8 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	switch p.dmarc.OnDMARCFail {
 	case "reject":
 		return deliver, &Failure{Kind: Policy, Code: "5.7.1",
-			Reason: fmt.Sprintf("DMARC failed, and the policy of the From: domain is %s", msg.proven.DMARC.Policy)}
+			Reason: fmt.Sprintf("this message does not pass DMARC, and the policy of %s is %s",
+				msg.claimedDomains(), msg.proven.DMARC.Policy)}
 	case "discard":
 		d.because(FailedDiscarded)
 		return discard, nil

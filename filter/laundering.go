@@ -73,7 +73,7 @@ func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failur
 	case answer == notKnown && unknown.Kind == Configuration && !p.isOwn(d.Sender):
 		return unknown
 	case msg.oversized:
-		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "header is too long to find out who sent the message"}
+		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "the message header is too long to verify its author"}
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
 		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
 		return dnsTrouble(dmarc.Reason)

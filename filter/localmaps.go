@@ -29,7 +29,7 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 		if err != nil {
 			// "Not local" would be a guess, and mail would leave that is to stay.
 			return p, &Failure{Code: "4.3.0",
-				Reason: "a table of local domains cannot be asked, see the mail log",
+				Reason: "look-up of local domains failed, see the mail log",
 				Err:    fmt.Errorf("local_domains_maps: %w", err)}
 		}
 		for _, key := range found {

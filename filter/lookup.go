@@ -27,7 +27,7 @@ func (f *Filter) Forward(sender string) (rewritten, why string, err error) {
 // address needs the secrets.
 func (f *Filter) Reverse(recipient string) (original, why string, err error) {
 	if !f.policy.ownsSRS(recipient) {
-		return "", "not an SRS address of ours", nil
+		return "", "not an SRS address of this server", nil
 	}
 	original, failure := f.policy.reverse(recipient)
 	switch {

@@ -75,7 +75,7 @@ func (f *Filter) loop(env *Envelope) *Failure {
 	if f.usesSendmail() {
 		service = "pickup"
 	}
-	return &Failure{Kind: Configuration, Reason: "mail loops: " + service + " lacks -o content_filter=", Err: fmt.Errorf(
+	return &Failure{Kind: Configuration, Reason: "mail loop: " + service + " lacks -o content_filter=", Err: fmt.Errorf(
 		"what was handed over to %s came back: set -o content_filter= for %s in master.cf (with default_transport = postmend: set -o content_filter=smtp:), "+
 			"then postfix reload, and postsuper -r %s", f.config.Reinject.Target, service, env.QueueID)}
 }

@@ -276,7 +276,7 @@ func (p *policy) reverse(address string) (string, *Failure) {
 	reason := "malformed SRS address"
 	switch {
 	case errors.Is(err, srs.ErrForged):
-		reason = "SRS address was not made here, or has expired"
+		reason = "SRS address is invalid or has expired"
 	case errors.Is(err, srs.ErrExpired):
 		reason = "SRS address has expired"
 	}

@@ -273,10 +273,10 @@ func checkWhole(m *message.Message, fromPostfix bool) error {
 	case err != nil:
 		return err
 	case last != '\n':
-		return &Failure{Reason: fmt.Sprintf("message cut short after %d octets", m.Size())}
+		return &Failure{Reason: fmt.Sprintf("message is incomplete: input ended after %d octets", m.Size())}
 	case m.HasFromLine():
 		// What we put on top of it would stand above the header, which would become a part of the body.
-		return &Failure{Kind: Configuration, Reason: "message starts with a From_ line: take F out of flags= in master.cf"}
+		return &Failure{Kind: Configuration, Reason: "message starts with a From_ line: remove F from flags= in master.cf"}
 	}
 	return nil
 }
@@ -288,7 +288,7 @@ func shortfall(m *message.Message, size int64) string {
 	if size <= 2*m.Size()+slack {
 		return ""
 	}
-	return fmt.Sprintf("%d octets came, of %d in the queue file", m.Size(), size)
+	return fmt.Sprintf("received %d octets, but the queue file has %d", m.Size(), size)
 }
 
 // client is what XFORWARD tells the listener of the client that brought the message.

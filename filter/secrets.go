@@ -86,7 +86,7 @@ func readPassword(path string) (string, error) {
 	case len(text) > maxPassword:
 		return "", fmt.Errorf("%s has more than %d octets", path, maxPassword)
 	case strings.ContainsAny(password, "\x00\r\n"):
-		return "", fmt.Errorf("%s has more than one line, or a NUL", path)
+		return "", fmt.Errorf("%s must contain one line without a NUL", path)
 	}
 	return password, nil
 }

@@ -30,7 +30,7 @@ type transit struct {
 
 // wantTransit is the refusal of a plan that depends on transit before it was asked. It never leaves the
 // package.
-var wantTransit = &Failure{Kind: Temporary, Reason: "SPF of this host was not asked"}
+var wantTransit = &Failure{Kind: Temporary, Reason: "SPF of this host was not looked up"}
 
 // askTransit asks SPF about this host and a sender. It has time of its own, as much as all other look-ups
 // together: a name that never answers, which whoever forges can choose, must not use it up. Asked after
@@ -71,7 +71,7 @@ func homeless(err error) *Failure {
 	}
 	return &Failure{
 		Kind:   Configuration,
-		Reason: "the addresses that mail leaves from are not known, see the mail log",
+		Reason: "the outbound addresses of this server are unknown, see the mail log",
 		Err:    fmt.Errorf("%w: set outbound_addresses", err),
 	}
 }

@@ -20,22 +20,22 @@ const maxAddress = 998
 func mailbox(address string) (string, error) {
 	switch {
 	case address == "":
-		return "", errors.New("empty address")
+		return "", errors.New("the address is empty")
 	case len(address) > maxAddress:
-		return "", fmt.Errorf("address of %d octets, at most %d are sent", len(address), maxAddress)
+		return "", fmt.Errorf("the address has %d octets; at most %d are allowed", len(address), maxAddress)
 	case strings.ContainsFunc(address, isControl):
-		return "", errors.New("address holds a control character")
+		return "", errors.New("the address contains a control character")
 	}
 	local, domain, hasDomain := splitAddress(address)
 	if local == "" {
-		return "", errors.New("address without local part")
+		return "", errors.New("the address has no local part")
 	}
 	local = quoteLocal(local)
 	if !hasDomain {
 		return local, nil
 	}
 	if !isDomain(domain) {
-		return "", errors.New("address with a malformed domain")
+		return "", errors.New("the domain of the address is malformed")
 	}
 	return local + "@" + domain, nil
 }

@@ -34,7 +34,8 @@ func (s *session) authenticate() error {
 		mechanism = sasl.NewLoginClient(s.target.user, password)
 	default:
 		return &Error{Stage: stageAUTH,
-			Err: fmt.Errorf("want PLAIN or LOGIN, the server offers %q; some offer them only after STARTTLS", printable(s.offered["AUTH"]))}
+			Err: fmt.Errorf("the server offers %q, but neither PLAIN nor LOGIN; some servers offer them only after STARTTLS",
+				printable(s.offered["AUTH"]))}
 	}
 	s.mute = true
 	if err := discreet(s.converse(mechanism)); err != nil {
@@ -78,7 +79,7 @@ func (s *session) converse(mechanism sasl.Client) error {
 		}
 		line = base64.StdEncoding.EncodeToString(response)
 	}
-	return &Error{Stage: stageAUTH, Err: errors.New("the server does not come to an end")}
+	return &Error{Stage: stageAUTH, Err: errors.New("the server asks for more than user and password")}
 }
 
 // discreet takes the server's words out of an error.
@@ -104,4 +105,5 @@ func withinHost(peer net.Addr) bool {
 }
 
 // errClearText keeps a password off the wire.
-var errClearText = errors.New("the connection is neither encrypted nor within this host, so no password is sent: use starttls=required or smtps://")
+var errClearText = errors.New("no password is sent over an unencrypted connection to another host: " +
+	"use starttls=required or smtps://")

@@ -108,7 +108,7 @@ func (s *session) interrupted(stage string, err error) *Error {
 	return s.failure(stage, err)
 }
 
-var errSpokeEarly = errors.New("the server spoke before the message was complete")
+var errSpokeEarly = errors.New("the server replied before the message was complete")
 
 // stillListening tells whether the server has nothing to say yet. After a 421, or a connection lost while other transactions were
 // prepared, no dot may go out anywhere; and a reply too many would be taken for the one to the dot.

@@ -49,14 +49,14 @@ func ParseTarget(name string) (Target, error) {
 		return t, t.parseAuthority(name, rest)
 	case t.Scheme == Unix || t.Scheme == Sendmail:
 		if !strings.HasPrefix(rest, "/") || strings.ContainsRune(rest, 0) {
-			return Target{}, fmt.Errorf("target %q: want an absolute path after the colon", name)
+			return Target{}, fmt.Errorf("target %q: expected an absolute path after the colon", name)
 		}
 		t.Path = rest
 		return t, nil
 	case name == "stdout:":
 		return t, nil
 	}
-	return Target{}, fmt.Errorf("target %q: want %s", name, targetForms)
+	return Target{}, fmt.Errorf("target %q: expected %s", name, targetForms)
 }
 
 // parseAuthority reads what follows "smtp:": //HOST:PORT, and ?starttls=MODE.
@@ -66,7 +66,7 @@ func (t *Target) parseAuthority(name, rest string) error {
 	host, port, err := net.SplitHostPort(authority)
 	number, portErr := strconv.ParseUint(port, 10, 16)
 	if !slashes || err != nil || host == "" || portErr != nil || number == 0 || strings.Trim(host, hostCharacters) != "" {
-		return fmt.Errorf("target %q: want %s://HOST:PORT, an IPv6 address as [::1]:PORT", name, t.Scheme)
+		return fmt.Errorf("target %q: expected %s://HOST:PORT, an IPv6 address as [::1]:PORT", name, t.Scheme)
 	}
 	t.Host, t.Port = host, uint16(number)
 	if !hasQuery {
@@ -74,7 +74,7 @@ func (t *Target) parseAuthority(name, rest string) error {
 	}
 	mode, isSTARTTLS := strings.CutPrefix(query, "starttls=")
 	if _, known := starttlsModes[mode]; !known || !isSTARTTLS || t.Scheme != SMTP {
-		return fmt.Errorf("target %q: only smtp:// takes a word after the ?: "+
+		return fmt.Errorf("target %q: only smtp:// takes an option after the ?: "+
 			"starttls=never, starttls=opportunistic or starttls=required", name)
 	}
 	t.starttls = mode
@@ -95,7 +95,7 @@ func (t Target) IsLocal() bool { return t.Host == "" || isLoopback(t.Host) }
 // carrier makes what takes messages to the target. Its errors call the target by name.
 func (t Target) carrier(name string, o Options) (carrier, error) {
 	if (o.User == "") != (o.Password == nil) {
-		return nil, fmt.Errorf("target %q: user and password_file need each other, only one is set", name)
+		return nil, fmt.Errorf("target %q: set both user and password_file, or neither", name)
 	}
 	switch {
 	case t.Scheme == Unix:
@@ -169,11 +169,11 @@ func newSMTP(s smtpTarget, name string, o Options) (carrier, error) {
 		s.helo = "localhost"
 	}
 	if len(s.helo) > 255 || strings.ContainsFunc(s.helo, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, fmt.Errorf("host name %+.100q cannot be sent in EHLO: want printable ASCII without blanks", s.helo)
+		return nil, fmt.Errorf("host name %+.100q cannot be sent in EHLO: it must be printable ASCII without blanks", s.helo)
 	}
 	s.user, s.password, s.rootCAs = o.User, o.Password, o.RootCAs
 	if strings.ContainsRune(s.user, 0) {
-		return nil, fmt.Errorf("target %q: user holds a NUL", name)
+		return nil, fmt.Errorf("target %q: user contains a NUL", name)
 	}
 	return &s, nil
 }

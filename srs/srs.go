@@ -47,7 +47,7 @@ var (
 	// ErrTooLong: the rewritten local part would pass 64 octets (RFC 5321 section 4.5.3.1.1).
 	ErrTooLong = errors.New("SRS address too long")
 	// ErrNotSRS: the address is no SRS address in our domain.
-	ErrNotSRS = errors.New("not an SRS address of ours")
+	ErrNotSRS = errors.New("not an SRS address of this server")
 	// ErrMalformed: the address cannot be taken apart.
 	ErrMalformed = errors.New("malformed address")
 	// ErrForged: the hash was not made with one of our secrets, or is too short to prove that. Also an SRS1

@@ -47,7 +47,7 @@ func TestACopyThatPipeDidNotLiveToFinishIsNotSent(t *testing.T) {
 			f.check(syscall.Kill(pid, syscall.SIGKILL))
 			f.WaitLog(0, "killed by signal 9")
 			f.check(os.WriteFile(file("killed"), []byte("go on\n"), 0))
-			if line := <-log; !strings.Contains(line, "the process that started us is gone") {
+			if line := <-log; !strings.Contains(line, "the process that started postmend has ended") {
 				t.Errorf("logged %q", line)
 			}
 			f.Retry(id)

@@ -165,9 +165,9 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 		exit              int
 		want              string
 	}{
-		"CR LF in the sender":       {"a@b.example\r\nRCPT TO:<c@d.example>", "x@example.org", 69, "5.1.7 sender address that cannot be sent"},
-		"LF in the recipient":       {"a@b.example", "x@example.org\nDATA", 69, "5.1.3 recipient address that cannot be sent"},
-		"NUL in the recipient":      {"a@b.example", "x@\x00", 69, "5.1.3 recipient address that cannot be sent"},
+		"CR LF in the sender":       {"a@b.example\r\nRCPT TO:<c@d.example>", "x@example.org", 69, "5.1.7 sender address is not valid in SMTP"},
+		"LF in the recipient":       {"a@b.example", "x@example.org\nDATA", 69, "5.1.3 recipient address is not valid in SMTP"},
+		"NUL in the recipient":      {"a@b.example", "x@\x00", 69, "5.1.3 recipient address is not valid in SMTP"},
 		"empty recipient":           {"a@b.example", "", 64, "4.3.5 recipient 1 is empty"},
 		"blanks":                    {"a b@b.example", "c d@example.org", 0, ""},
 		"quotes":                    {`"a \" b"@b.example`, `"c@d"@example.org`, 0, ""},
@@ -176,17 +176,17 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 		"sender with leading -":     {"-v@b.example", "x@example.org", 0, ""},
 		"recipient with leading -":  {"a@b.example", "-x@example.org", 0, ""},
 		"no domain":                 {"root", "postmaster", 0, ""},
-		"only @":                    {"@", "@", 69, "5.1.7 sender address that cannot be sent"},
+		"only @":                    {"@", "@", 69, "5.1.7 sender address is not valid in SMTP"},
 		"UTF-8":                     {"jürgen@b.example", "zoë@bücher.example", 0, ""},
 		"not even UTF-8":            {"\xff@b.example", "\xfe@example.org", 0, ""},
-		"line separator, UTF-8":     {"", "x\u2028@example.org", 69, "5.1.3 recipient address that cannot be sent"},
-		"control character, C1":     {"x\u0085@b.example", "x@example.org", 69, "5.1.7 sender address that cannot be sent"},
-		"1000 octets":               {"", strings.Repeat("x", 1000) + "@example.org", 69, "5.1.3 recipient address that cannot be sent"},
-		"forged SRS recipient":      {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67, "5.1.1 SRS address was not made here, or has expired"},
+		"line separator, UTF-8":     {"", "x\u2028@example.org", 69, "5.1.3 recipient address is not valid in SMTP"},
+		"control character, C1":     {"x\u0085@b.example", "x@example.org", 69, "5.1.7 sender address is not valid in SMTP"},
+		"1000 octets":               {"", strings.Repeat("x", 1000) + "@example.org", 69, "5.1.3 recipient address is not valid in SMTP"},
+		"forged SRS recipient":      {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67, "5.1.1 SRS address is invalid or has expired"},
 		"malformed SRS recipient":   {"", "SRS0=@srs.example.org", 67, "5.1.1 malformed SRS address"},
 		"SRS sender, malformed":     {"SRS1=x@b.example", "x@remote.example", 0, ""},
 		"domain that is no domain":  {"a@$myhostname", "x@remote.example", 0, ""},
-		"recipient that ends early": {"a@b.example", "x@remote.example> SIZE=1", 69, "5.1.3 recipient address that cannot be sent"},
+		"recipient that ends early": {"a@b.example", "x@remote.example> SIZE=1", 69, "5.1.3 recipient address is not valid in SMTP"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -261,7 +261,7 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 		t.Errorf("empty standard input: exit %d, %q", exit, status)
 	}
 	cut := strings.TrimSuffix(aMessage, "\n")
-	if exit, _, status := w.run(cut, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 75 || !strings.HasPrefix(status, "4.3.0 message cut short") {
+	if exit, _, status := w.run(cut, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 75 || !strings.HasPrefix(status, "4.3.0 message is incomplete") {
 		t.Errorf("cut short: exit %d, %q", exit, status)
 	}
 	if exit, out, _ := w.run(cut, "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 0 || out != cut {
@@ -619,7 +619,7 @@ func TestADeadlineKeepsTheMail(t *testing.T) {
 	defer func() { abandon = os.Exit }()
 	var out, errs bytes.Buffer
 	go run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, reader, &out, &errs)
-	if exit := <-abandoned; exit != 75 || out.String() != "4.3.0 deadline passed\n" {
+	if exit := <-abandoned; exit != 75 || out.String() != "4.3.0 deadline exceeded\n" {
 		t.Errorf("exit %d, %q", exit, out.String())
 	}
 }

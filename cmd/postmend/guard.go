@@ -16,7 +16,7 @@ var parent = os.Getppid()
 
 // forsaken is the failure for mail that nobody waits for any more: Postfix keeps it and will start us again, and what came on standard input may be cut
 // short.
-var forsaken = &filter.Failure{Reason: "the process that started us is gone"}
+var forsaken = &filter.Failure{Reason: "the process that started postmend has ended"}
 
 // isForsaken tells whether our caller is gone.
 //

@@ -62,7 +62,7 @@ func TestWhatNobodyWaitsForIsNotHandedOver(t *testing.T) {
 	defer writer.Close()
 	var errs bytes.Buffer
 	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, strings.NewReader(aMessage), writer, &errs)
-	if exit != 75 || errs.String() != "4.3.0 the process that started us is gone\n" {
+	if exit != 75 || errs.String() != "4.3.0 the process that started postmend has ended\n" {
 		t.Errorf("exit %d, %q", exit, errs.String())
 	}
 }

@@ -150,7 +150,7 @@ func (t *srsTable) answer(key string) (a postfix.Answer) {
 		}
 	}()
 	if t.direction == "reverse" && !srs.IsRewritten(key) {
-		return postfix.Answer{Text: "not an SRS address of ours"} // whatever is wrong, most mail has nothing to do with it
+		return postfix.Answer{Text: "not an SRS address of this server"} // whatever is wrong, most mail has nothing to do with it
 	}
 	if err := t.refresh(); err != nil {
 		return t.trouble(severityError, "NOQUEUE: lookup "+t.direction+": "+err.Error())

@@ -124,11 +124,11 @@ func TestReverseFindsValidAddressesOfOursAlone(t *testing.T) {
 	for _, c := range [][2]string{
 		{ours, "OK Alice@b.example"},
 		{strings.ToLower(ours), "OK alice@b.example"},
-		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND SRS address was not made here, or has expired"},
+		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND SRS address is invalid or has expired"},
 		{"SRS0=x@srs.example.org", "NOTFOUND malformed SRS address"},
-		{strings.Replace(ours, "srs.example.org", "example.org", 1), "NOTFOUND not an SRS address of ours"},
-		{"postmaster@srs.example.org", "NOTFOUND not an SRS address of ours"},
-		{"", "NOTFOUND not an SRS address of ours"}, {"SRS0=x", "NOTFOUND not an SRS address of ours"}, {"@srs.example.org", "NOTFOUND not an SRS address of ours"},
+		{strings.Replace(ours, "srs.example.org", "example.org", 1), "NOTFOUND not an SRS address of this server"},
+		{"postmaster@srs.example.org", "NOTFOUND not an SRS address of this server"},
+		{"", "NOTFOUND not an SRS address of this server"}, {"SRS0=x", "NOTFOUND not an SRS address of this server"}, {"@srs.example.org", "NOTFOUND not an SRS address of this server"},
 	} {
 		questions += fmt.Sprintf("%d:any %s,", len(c[0])+4, c[0])
 		want += fmt.Sprintf("%d:%s,", len(c[1]), c[1])

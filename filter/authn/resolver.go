@@ -15,7 +15,7 @@ import (
 )
 
 // ErrTooManyLookups is wrapped by the error of a look-up beyond the limit. It is not temporary: the same message would ask as much again.
-var ErrTooManyLookups = errors.New("the message asks for too many DNS look-ups")
+var ErrTooManyLookups = errors.New("the message requires too many DNS look-ups")
 
 // maxLookups bounds what one message may ask. It is above what the parts may ask by their own limits: SPF 111 (RFC 7208 section 4.6.4:
 // ten terms, each with up to eleven look-ups), DMARC 8 for each author domain, aligned signature and SPF domain, DKIM one a signature, ARC 100. So

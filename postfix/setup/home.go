@@ -77,7 +77,7 @@ func (h *home) agrees(o *Options, c *postconf.Config) error {
 		{"selector", o.Selector, selectors},
 	} {
 		if flag.value != "" && !slices.Contains(flag.has, flag.value) {
-			return fmt.Errorf("%s is there and is kept; change it there instead of by --%s", h.path, flag.name)
+			return fmt.Errorf("%s exists and is kept; edit it instead of using --%s", h.path, flag.name)
 		}
 	}
 	if o.TrustedNetworks == "" {
@@ -85,7 +85,7 @@ func (h *home) agrees(o *Options, c *postconf.Config) error {
 	}
 	networks, err := trustedNetworks(o, c)
 	if err == nil && !slices.Equal(networks, h.config.TrustedNetworks) {
-		err = fmt.Errorf("%s is there and is kept; change trusted_networks there instead of by --trusted-networks", h.path)
+		err = fmt.Errorf("%s exists and is kept; edit trusted_networks there instead of using --trusted-networks", h.path)
 	}
 	return err
 }

@@ -81,7 +81,7 @@ func networkItem(c *postconf.Config, item string, depth int) ([]match, error) {
 	case isTable && isLetters(kind) && name != "" && !strings.HasPrefix(name, ":"):
 		keys, err := c.Keys(context.Background(), kind+":"+name)
 		if err != nil {
-			return nil, fmt.Errorf("the entries of %s cannot be told: %w", item, err)
+			return nil, fmt.Errorf("the entries of %s cannot be listed: %w", item, err)
 		}
 		return networksOf(c, keys, depth+1)
 	}

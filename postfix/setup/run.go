@@ -137,7 +137,7 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 		back = s.config.PostfixCommand("reload").Run()
 	}
 	if back != nil {
-		return "", fmt.Errorf("%w. Going back failed as well: %w. Run postmend setup --undo", err, back)
+		return "", fmt.Errorf("%w. The changes could not be reverted: %w. Run postmend setup --undo", err, back)
 	}
 	return "", fmt.Errorf("%w. main.cf and master.cf are as they were before, and Postfix uses them; the mail log tells more about %s",
 		err, time.Now().Format("15:04"))

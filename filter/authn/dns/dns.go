@@ -30,9 +30,9 @@ var (
 
 var (
 	errNoSuchRecord = errors.New("no such record")
-	errGarbled      = errors.New("the reply cannot be read")
-	errLame         = errors.New("the server does not know the answer and does not ask others")
-	errTruncated    = errors.New("the reply is cut off")
+	errGarbled      = errors.New("the reply is malformed")
+	errLame         = errors.New("the server does not know the answer and does not recurse")
+	errTruncated    = errors.New("the reply is truncated")
 	errLoop         = errors.New("the aliases of the name lead nowhere")
 )
 

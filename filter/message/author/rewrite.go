@@ -23,7 +23,7 @@ const (
 )
 
 // ErrNotASCII says that a From: field with this address needs SMTPUTF8 (RFC 6532 section 3.2).
-var ErrNotASCII = errors.New("it is not ASCII, which every later hop would have to take (SMTPUTF8)")
+var ErrNotASCII = errors.New("it is not ASCII, so every later hop would have to support SMTPUTF8")
 
 // Rewrite gives the header with newAddress, an envelope address, as its only author. The new From: field
 //
