@@ -11,8 +11,10 @@ import (
 func Keyless(c *filter.Config, domains []string) []string {
 	var without []string
 	for _, domain := range domains {
-		serves := func(k filter.KeyConfig) bool { return domain == k.Domain ||
-			strings.HasSuffix(domain, "."+k.Domain) }
+		serves := func(k filter.KeyConfig) bool {
+			return domain == k.Domain ||
+				strings.HasSuffix(domain, "."+k.Domain)
+		}
 		if !slices.ContainsFunc(c.DKIM.Keys, serves) {
 			without = append(without, domain)
 		}
