@@ -22,10 +22,11 @@ import (
 	"postmend/tests/peer"
 )
 
-// Each file in testdata/maincf is a Postfix as a distribution, a panel or an operator configures it, written after their documentation:
-// sections "-- want --", "-- main.cf --", "-- master.cf --" (entries that take the place of Debian's, or come after them), and
-// "-- /path --" for further files. Where a table is of a type that is not installed (mysql, pgsql, ldap, sqlite) and the file has a
-// section, a texthash table stands in for it. SINK is the port of a server that takes what leaves.
+// Each file in testdata/maincf is a Postfix as a distribution, a panel or an operator configures it, written
+// after their documentation: sections "-- want --", "-- main.cf --", "-- master.cf --" (entries that take the
+// place of Debian's, or come after them), and "-- /path --" for further files. Where a table is of a type
+// that is not installed (mysql, pgsql, ldap, sqlite) and the file has a section, a texthash table stands in
+// for it. SINK is the port of a server that takes what leaves.
 //
 //	args     flags of setup, beside --apply
 //	refused  setup ends with an error that has this text, and changes nothing
@@ -34,7 +35,8 @@ import (
 //	forward  an address that forwards to remote@example.com
 //	smtp     where Postfix takes mail from others; 127.0.0.1:25 without
 //
-// Setup either refuses, or ends with a Postfix that answers rightly and passes a message each way; undo gives back both files.
+// Setup either refuses, or ends with a Postfix that answers rightly and passes a message each way; undo gives
+// back both files.
 func TestSetupOnMainCfOfOthers(t *testing.T) {
 	if path := os.Getenv("MAINCF_CASE"); path != "" {
 		os.Unsetenv("MAIL_CONFIG")
@@ -265,7 +267,8 @@ func withoutEntries(master, others string) string {
 	return kept.String()
 }
 
-// privateMachine gives this process, which is alone in its namespaces, folders, DNS and a log of its own, and what is in the log.
+// privateMachine gives this process, which is alone in its namespaces, folders, DNS and a log of its own, and
+// what is in the log.
 func privateMachine(t *testing.T) (log func() string) {
 	t.Helper()
 	lo, err := unix.NewIfreq("lo")

@@ -19,8 +19,8 @@ import (
 	"postmend/tests/peer"
 )
 
-// plainHost is a Postfix without any filter: at home in example.org, with forwards by virtual aliases, alias(5) and .forward. All that
-// leaves goes to the sink.
+// plainHost is a Postfix without any filter: at home in example.org, with forwards by virtual aliases,
+// alias(5) and .forward. All that leaves goes to the sink.
 type plainHost struct {
 	*mta.Instance
 	t       *testing.T
@@ -30,7 +30,8 @@ type plainHost struct {
 	sink    *mta.Sink
 }
 
-// startPlainHost takes lines for main.cf that win over its own. It is for tests that nothing runs beside: setup takes for the listener the first port from 10026 on that is free.
+// startPlainHost takes lines for main.cf that win over its own. It is for tests that nothing runs beside:
+// setup takes for the listener the first port from 10026 on that is free.
 func startPlainHost(t *testing.T, more string) *plainHost {
 	t.Helper()
 	dir := mta.Folder(t)
@@ -268,7 +269,8 @@ func TestSetupInTransportModeMendsForwardsOfLocalToo(t *testing.T) {
 	}
 	for _, to := range []string{"info@example.org", "team@example.org", "nobody@example.org"} {
 		h.forwards(to)
-		// However it was forwarded, a stranger's mail is a stranger's: we do not sign for our own domain what only claims to be from it.
+		// However it was forwarded, a stranger's mail is a stranger's: we do not sign for our own domain what
+		// only claims to be from it.
 		count := len(h.sink.Messages())
 		h.sendAs("boss@example.org", "alice@sender.example", to)
 		if got := h.sink.Wait(count + 1)[count]; bytes.Contains(got.Content, []byte("DKIM-Signature:")) {

@@ -1,6 +1,6 @@
-// Package layout says what postmend's services look like in master.cf and main.cf: names, options, words of argv, defaults. setup
-// writes it, check judges by it, and its test holds docs/postfix.md to it. What it looks like on a host, in which mode and for which
-// version of Postfix, is said by the caller.
+// Package layout says what postmend's services look like in master.cf and main.cf: names, options, words of
+// argv, defaults. setup writes it, check judges by it, and its test holds docs/postfix.md to it. What it
+// looks like on a host, in which mode and for which version of Postfix, is said by the caller.
 package layout
 
 import (
@@ -44,8 +44,8 @@ type Parameter struct{ Name, Value string }
 
 func (p Parameter) String() string { return p.Name + "=" + p.Value }
 
-// Limits are the parameters of main.cf that belong to the pipe(8) service. Each recipient has a status of its own; mail that reaches
-// the time limit bounces, so that it lies far above postmend's own deadline.
+// Limits are the parameters of main.cf that belong to the pipe(8) service. Each recipient has a status of its
+// own; mail that reaches the time limit bounces, so that it lies far above postmend's own deadline.
 var Limits = []Parameter{
 	{Transport + "_destination_recipient_limit", "1"},
 	{Transport + "_time_limit", "300s"},
@@ -55,8 +55,9 @@ var Limits = []Parameter{
 // and takes little memory meanwhile (1 to 3 MB); local mail waits behind them only if all of them do.
 const Processes = 100
 
-// StatusFilter turns what Postfix makes of crashes, time-outs and configuration errors (5.3.x, 5.5.x) into deferrals. The pattern is
-// for a file, which Postfix before 3.7 needs; within a parameter every dollar is doubled.
+// StatusFilter turns what Postfix makes of crashes, time-outs and configuration errors (5.3.x, 5.5.x) into
+// deferrals. The pattern is for a file, which Postfix before 3.7 needs; within a parameter every dollar is
+// doubled.
 const (
 	StatusPattern    = `/^5(\.[35]\.[0-9]+ .*)/ 4$1`
 	StatusFile       = "postmend-status.regexp"
@@ -137,12 +138,12 @@ func (p Program) ReverseLine() string {
 		strings.Join(p.LookupArgv("reverse", "socketmap"), " "))
 }
 
-// CleanupLine is the entry of the listener's own cleanup(8). What postmend adds makes a message larger, and message_size_limit is one
-// for the queue file: what was accepted once is not refused for our fields.
+// CleanupLine is the entry of the listener's own cleanup(8). What postmend adds makes a message larger, and
+// message_size_limit is one for the queue file: what was accepted once is not refused for our fields.
 const CleanupLine = cleanup + " unix n - n - 0 cleanup -o message_size_limit=0"
 
-// ListenerOptions make the listener take back what postmend has mended, as it is: no second filter, no milter, no address mapping, no
-// header completed after signing.
+// ListenerOptions make the listener take back what postmend has mended, as it is: no second filter, no
+// milter, no address mapping, no header completed after signing.
 var ListenerOptions = []Parameter{
 	{"syslog_name", ListenerLog},
 	{"content_filter", ""},
@@ -174,8 +175,8 @@ func ListenerOption(name string) (value string, found bool) {
 	return "", false
 }
 
-// ListenerLine is the entry of the listener at an address. Next is its content_filter: "" in content-filter mode, the way out in
-// transport mode.
+// ListenerLine is the entry of the listener at an address. Next is its content_filter: "" in content-filter
+// mode, the way out in transport mode.
 func ListenerLine(address, next string) string {
 	words := []string{address, "inet", "n", "-", "n", "-", "-", "smtpd"}
 	for _, o := range ListenerOptions {

@@ -19,8 +19,8 @@ type Domains struct {
 	Names []string
 	// Tables are the look-up tables that have more of them as keys.
 	Tables []string
-	// Listed are the domains among the keys of these tables; Unlisted the tables whose keys cannot be told, or are more than a person
-	// looks after one by one.
+	// Listed are the domains among the keys of these tables; Unlisted the tables whose keys cannot be told,
+	// or are more than a person looks after one by one.
 	Listed, Unlisted []string
 
 	classOf       map[string]string
@@ -66,7 +66,8 @@ func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
 	return d, nil
 }
 
-// list takes the domains among the keys of a table, unless they are too many. Other keys are users and addresses.
+// list takes the domains among the keys of a table, unless they are too many. Other keys are users and
+// addresses.
 func (d *Domains) list(table string, keys []string) bool {
 	const most = 100
 	for i, key := range keys {
@@ -135,7 +136,8 @@ func (d *Domains) Class(domain string) string {
 	return ""
 }
 
-// Signable are the domains that can publish a key: they are names of the public DNS, and no key of a domain above them serves.
+// Signable are the domains that can publish a key: they are names of the public DNS, and no key of a domain
+// above them serves.
 func (d *Domains) Signable() []string {
 	var public []string
 	for _, name := range slices.Concat(d.Names, d.Listed) {
@@ -148,7 +150,8 @@ func (d *Domains) Signable() []string {
 	})
 }
 
-// isPublic tells whether a name can be registered. Debian lists localhost.$mydomain, in whose name nobody writes.
+// isPublic tells whether a name can be registered. Debian lists localhost.$mydomain, in whose name nobody
+// writes.
 func isPublic(name string) bool {
 	suffix, listed := publicsuffix.PublicSuffix(name)
 	return name != suffix && listed && !strings.HasPrefix(name, "localhost.")

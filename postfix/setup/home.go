@@ -161,7 +161,8 @@ func hostnameOf(o *Options, c *postconf.Config) (string, error) {
 	return name, err
 }
 
-// defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here, or else the first one.
+// defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here, or else
+// the first one.
 func defaultDomain(c *postconf.Config, signable []string, hostname string) (string, error) {
 	mydomain, err := c.Expand("mydomain")
 	switch {
@@ -191,7 +192,7 @@ func (h *home) steps() []Step {
 	var steps []Step
 	add := func(why string, action Action) { steps = append(steps, Step{Why: why, Action: action}) }
 	if !h.hasUser {
-		add("the account that Postfix runs postmend as", postconf.Command{"useradd", "--system", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", h.user})
+		add("the account that Postfix runs postmend as", AddUserCommand(h.user))
 	}
 	if folder := filepath.Dir(h.path); isMissing(folder) {
 		add("postmend's configuration", postconf.Command{"install", "-d", "-m", "0755", folder})
@@ -246,7 +247,8 @@ func isMissing(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// trial runs postmend as its account before Postfix does: whatever the account may not read would keep all mail waiting.
+// trial runs postmend as its account before Postfix does: whatever the account may not read would keep all
+// mail waiting.
 func (h *home) trial(c *postconf.Config) []Step {
 	run := func(why string, args ...string) Step {
 		cmd := append(postconf.Command{h.program}, args...)

@@ -14,8 +14,8 @@ import (
 	"postmend/postfix/postconf"
 )
 
-// checkListener refuses a listener that another instance of Postfix has: two masters may listen at one port, and mail of one would come back
-// to the other. A configuration that was just made up has a port of its own.
+// checkListener refuses a listener that another instance of Postfix has: two masters may listen at one port,
+// and mail of one would come back to the other. A configuration that was just made up has a port of its own.
 func (h *home) checkListener(c *postconf.Config) error {
 	if h.text != "" {
 		return nil
@@ -56,8 +56,8 @@ func listenerOf(target string) (string, error) {
 	return "", fmt.Errorf("[reinject] has target = %q; setup can make a listener for smtp://127.0.0.1:PORT only", target)
 }
 
-// freeListener finds a port of loopback for the listener. A listener that was made for postmend before is used again, unless another
-// instance has one at the same port.
+// freeListener finds a port of loopback for the listener. A listener that was made for postmend before is
+// used again, unless another instance has one at the same port.
 func freeListener(c *postconf.Config) string {
 	first, _ := strconv.Atoi(layout.ListenerPort())
 	const tries = 100

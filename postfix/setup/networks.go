@@ -12,8 +12,9 @@ import (
 	"postmend/postfix/postconf"
 )
 
-// trustedNetworks are the clients for which Postfix relays: their mail is our own outgoing mail. They are mynetworks of main.cf, or what
-// mynetworks_style makes of this host's interfaces. Nil stands for the default, loopback, which is always among them.
+// trustedNetworks are the clients for which Postfix relays: their mail is our own outgoing mail. They are
+// mynetworks of main.cf, or what mynetworks_style makes of this host's interfaces. Nil stands for the
+// default, loopback, which is always among them.
 func trustedNetworks(o *Options, c *postconf.Config) ([]netip.Prefix, error) {
 	text, err := c.Expand("mynetworks")
 	if err != nil {
@@ -47,7 +48,8 @@ type match struct {
 	excluded bool
 }
 
-// networksOf reads what lists of addresses may hold: networks, files of them, and tables whose entries can be read.
+// networksOf reads what lists of addresses may hold: networks, files of them, and tables whose entries can be
+// read.
 func networksOf(c *postconf.Config, items []string, depth int) ([]match, error) {
 	const deepest = 10
 	if depth > deepest {

@@ -42,7 +42,8 @@ func (p *Plan) otherMode() error {
 	return nil
 }
 
-// lateMappings finds aliases that would be expanded after the filter: never, because the listener maps no addresses.
+// lateMappings finds aliases that would be expanded after the filter: never, because the listener maps no
+// addresses.
 func (p *Plan) lateMappings() error {
 	if p.wanted.Mode != ContentFilter {
 		return nil

@@ -56,8 +56,8 @@ func (s *Setup) Records() ([]string, error) {
 	return lines, nil
 }
 
-// spfMechanism names the addresses that mail leaves from, as far as main.cf tells them, or else says "those of this host" by another
-// mechanism.
+// spfMechanism names the addresses that mail leaves from, as far as main.cf tells them, or else says "those
+// of this host" by another mechanism.
 func (h *home) spfMechanism(otherwise string) string {
 	var mechanisms []string
 	for _, address := range h.config.OutboundAddresses {

@@ -111,8 +111,8 @@ func thenReload(c *postconf.Config, changes []Step) []Step {
 	return steps
 }
 
-// Change carries out the changes of Postfix's files by run, has Postfix answer for them, and goes back if anything is wrong. It
-// tells what Postfix was asked.
+// Change carries out the changes of Postfix's files by run, has Postfix answer for them, and goes back if
+// anything is wrong. It tells what Postfix was asked.
 func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked string, err error) {
 	srs, err := s.home.srsAddresses()
 	if err != nil {
