@@ -10,18 +10,31 @@ import (
 	"postmend/filter/message"
 )
 
-// authors are the domains of From:, see message.Authors, and those that a reader sees who ends a domain at a
-// hyphen or a character that is not ASCII, as python3-authheaders does: "bank.test" in
-// "bank.test-x.evil.example". They count only where this host could make them pass: where they are aligned with
-// a domain of ours or with the envelope sender. Else the proof of every domain with a hyphen would be lost.
+// authors are the domains of From:, see message.Authors, and those that some reader could take for the author's only
+// by reading it in a way of its own. These count where this host could make them pass, so where they are aligned
+// with a domain of ours or with the envelope sender; else the proof of every odd field would be lost:
+//
+//   - what a reader sees who ends a domain at a hyphen or a character that is not ASCII, as python3-authheaders
+//     does: "bank.test" in "bank.test-x.evil.example";
+//   - in a field that is not plain, whatever could be put together from its characters, see message.MayName.
 func (p *policy) authors(env *Envelope, m *message.Message) []string {
 	ours := []string{p.defaultSigner, p.srsDomain, p.spfDomain(env.Sender)}
-	authors := m.Authors()
+	authors := slices.Clip(m.Authors())
+	add := func(name string) {
+		if !slices.Contains(authors, name) {
+			authors = append(authors, name)
+		}
+	}
 	for _, author := range m.Authors() {
 		for _, short := range cutShort(author) {
-			if alignedWithAny(short, ours) && !slices.Contains(authors, short) {
-				authors = append(slices.Clip(authors), short)
+			if alignedWithAny(short, ours) {
+				add(short)
 			}
+		}
+	}
+	for _, name := range ours {
+		if org := domain.Organisational(name); org != "" && !alignedWithAny(org, authors) && m.MayName(org) {
+			add(org)
 		}
 	}
 	return authors

@@ -118,10 +118,10 @@ func Aligned(a, b string) bool {
 		return a != "" && b != ""
 	}
 	if Name(a) == "" || Name(b) == "" { // the policy of a domain above it applies to what is not a name
-		return Within(a, organisational(b)) || Within(b, organisational(a))
+		return Within(a, Organisational(b)) || Within(b, Organisational(a))
 	}
 	// A message may name a hundred thousand domains: most are not looked up in the list.
-	return MayAlign(a, b) && organisational(a) == organisational(b)
+	return MayAlign(a, b) && Organisational(a) == Organisational(b)
 }
 
 // Within tells whether a canonical domain is another one or below it.
@@ -138,7 +138,9 @@ func lastTwoLabels(domain string) string {
 	return domain[strings.LastIndexByte(domain[:max(last, 0)], '.')+1:]
 }
 
-func organisational(domain string) string {
+// Organisational gives the organisational domain by the public suffix list; the domain itself if that is a public
+// suffix.
+func Organisational(domain string) string {
 	if org, ok := publicsuffix.Registered(domain); ok {
 		return org
 	}

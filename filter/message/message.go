@@ -17,6 +17,10 @@ func (m *Message) Authors() []string {
 	return m.authors
 }
 
+// MayName tells whether some receiver could take a domain for the author's that is not among Authors, because From: is
+// not plain.
+func (m *Message) MayName(name string) bool { return m.from.MayName(name) }
+
 // CameWithUTF8 tells whether the client asked for SMTPUTF8: then the Received: field that Postfix put on top says so
 // (RFC 6531 section 4.3).
 func (m *Message) CameWithUTF8() bool {

@@ -26,14 +26,18 @@ func (f Fields) Domains() []string {
 	var domains []string
 	seen := map[string]bool{}
 	add := func(name string) {
-		isName := strings.IndexByte(name, '.') > 0 || strings.HasPrefix(name, "[") || domain.Name(name) != ""
-		if isName && !seen[name] {
+		if domain.Name(name) == "" {
+			if name = strings.Map(visible, name); strings.IndexByte(name, '.') <= 0 {
+				return // neither a name nor below one
+			}
+		}
+		if !seen[name] {
 			seen[name] = true
 			domains = append(domains, name)
 		}
 	}
 	for _, value := range f {
-		if plain, ok := plainDomains(value); ok {
+		if plain, ok := plainDomains(value); ok && len(f) == 1 {
 			for _, domain := range plain {
 				add(domain)
 			}
@@ -41,8 +45,58 @@ func (f Fields) Domains() []string {
 		}
 		strictDomains(value, add)
 		wideDomains(value, add)
+		// A CR within a line is dropped by some, and ends the field for others.
+		const enough = 32
+		before := ""
+		for _, piece := range strings.SplitN(value, "\r", enough) {
+			before += piece
+			domainsBehindAt(before, add)
+		}
 	}
 	return domains
+}
+
+// MayName tells whether somebody could read a canonical domain in fields that are not plain, in a way that
+// Domains does not know: whether its characters stand behind an @ in this order, whatever is between them.
+func (f Fields) MayName(name string) bool {
+	if len(f) == 1 {
+		if _, ok := plainDomains(f[0]); ok {
+			return false
+		}
+	}
+	all := strings.Join(f, ", ")
+	unicode, err := idna.ToUnicode(name)
+	if err != nil {
+		unicode = name
+	}
+	for _, text := range [...]string{all, decodeLeniently(all), decodeApart(all)} {
+		_, behind, _ := strings.Cut(strings.NewReplacer("＠", "@", "﹫", "@").Replace(text), "@")
+		behind = strings.ToLower(behind)
+		if isSubsequence(name, behind) || isSubsequence(unicode, behind) {
+			return true
+		}
+	}
+	return false
+}
+
+// isSubsequence tells whether all characters of s stand in text in the same order.
+func isSubsequence(s, text string) bool {
+	for _, r := range s {
+		_, rest, found := strings.Cut(text, string(r))
+		if !found {
+			return false
+		}
+		text = rest
+	}
+	return true
+}
+
+// visible makes a question mark of what has no place in a domain name or a domain literal.
+func visible(r rune) rune {
+	if r == '[' || r == ']' || r == ':' || r < 0x80 && isDomainOctet(byte(r)) {
+		return r
+	}
+	return '?'
 }
 
 // strictDomains reads a value by RFC 5322, obsolete forms as far as net/mail knows them.

@@ -15,7 +15,7 @@ import (
 // "bob@other.example" <a@b.example> (c@other.example) is b.example's. So are folds between words. Not plain
 // is what some reader trips over: a fold, a quoted address or a special character in a comment or in a quoted
 // string (a backslash, an address behind one), a comment within a comment, a quoted local part, an @ in a
-// word, a comment or a blank within an address, a group.
+// word, a comment or a blank within an address, a comment beside another, a group.
 func plainDomains(value string) (domains []string, ok bool) {
 	for rest := strings.TrimRight(value, blanks); ; {
 		var domain string
@@ -123,12 +123,12 @@ func plainAddress(s string, inAngle bool) (domain, rest string, ok bool) {
 		ok = ok && strings.HasPrefix(rest, ">")
 		rest = strings.TrimPrefix(rest, ">")
 	}
-	for rest = strings.TrimLeft(rest, blanks); strings.HasPrefix(rest, "("); rest = strings.TrimLeft(rest, blanks) {
+	if rest = strings.TrimLeft(rest, blanks); strings.HasPrefix(rest, "(") {
 		n := plainComment(rest)
 		if n == 0 {
 			return "", "", false
 		}
-		rest = rest[n:]
+		rest = strings.TrimLeft(rest[n:], blanks)
 	}
 	if rest != "" {
 		ok = ok && rest[0] == ',' && len(rest) > 1
