@@ -260,7 +260,7 @@ func answersAhead(t *testing.T, p ports) {
 	for answers.Scan() {
 		counts[answers.Text()]++
 	}
-	if counts["200 alice@sender.example"] != requests || counts["500 not%20an%20SRS%20address%20of%20ours"] != requests || len(counts) != 2 {
+	if counts["200 alice@sender.example"] != requests || counts["500 not%20an%20SRS%20address%20of%20this%20server"] != requests || len(counts) != 2 {
 		t.Errorf("answers: %v, %v", counts, answers.Err())
 	}
 }

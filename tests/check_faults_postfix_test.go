@@ -214,7 +214,7 @@ var dnsFaults = []misconfiguration{
 		"srs.example.org MX 10 mx.example.net\nmx.example.net A 192.0.2.99"},
 		finding: "dns-mx", says: "mx.example.net", also: []string{"dns-spf"}},
 	{name: "no DKIM record", zone: [2]string{keyRecord, "elsewhere.example.org TXT "}, finding: "dns-dkim",
-		says: "there is no record"},
+		says: "no such record is published"},
 	{name: "another key's DKIM record", zone: [2]string{keyRecord, keyRecord +
 		"MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAx1aKtWtCaJ1jsfyVlFf0jkQVd0\n# "}, finding: "dns-dkim",
 		says: "p="},

@@ -139,7 +139,7 @@ func (f *forwarder) faults(flaky *flakyListener) []fault {
 			rename("postmend", "postmend.real")()
 			build(f.t, f.program, "-tags=faultinjection", "-ldflags=-X main.injected=goroutine")
 		}, mend: restore, want: `3\.0, status=deferred`},
-		{name: "standard input cut short", arm: program(`(head -c 500; printf x) | exec POSTMEND "$@"`), mend: restore, want: `3\.0, status=deferred.*cut short`},
+		{name: "standard input cut short", arm: program(`(head -c 500; printf x) | exec POSTMEND "$@"`), mend: restore, want: `3\.0, status=deferred.*incomplete`},
 		// Closed where there is a failure to report: a hand-over that cannot be reported is still a hand-over.
 		{name: "standard output closed", arm: func() { program(`exec POSTMEND "$@" >&-`)(); flaky.arm("MAIL", "451 4.3.0 not now") },
 			mend: func() { restore(); flaky.mend() }, want: `3\.0, status=deferred`},
