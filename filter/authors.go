@@ -18,7 +18,7 @@ import (
 //     does: "bank.test" in "bank.test-x.evil.example";
 //   - in a field that is not plain, whatever could be put together from its characters, see message.MayName.
 func (p *policy) authors(env *Envelope, m *message.Message) []string {
-	ours := []string{p.defaultSigner, p.srsDomain, p.spfDomain(env.Sender)}
+	ours := append([]string{p.defaultSigner, p.srsDomain}, p.spfDomains(env.Sender)...)
 	authors := slices.Clip(m.Authors())
 	add := func(name string) {
 		if !slices.Contains(authors, name) {

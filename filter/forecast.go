@@ -45,7 +45,7 @@ func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
 	case survivor != "":
 		return fmt.Sprintf("pass, by the author's signature of %s", survivor)
 	case result.Status == authn.None:
-		return "none: the domain of From: has no record"
+		return "none: the domain of From: has no valid DMARC record"
 	case result.Policy == "":
 		return "unknown, as on arrival"
 	}

@@ -2,8 +2,10 @@ package filter
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/domain"
 )
@@ -25,18 +27,20 @@ const (
 // wouldPass tells whether a message that proves nothing could pass DMARC if it left with a sender, and signed
 // for a domain ("" is not signed). Of a header that was not read, From: may be any.
 //
-// SPF is not asked about a sender that SRS made, nor for a From: without DMARC record: there, our own domains
-// are taken to name this host, which they should.
+// SPF is not asked about a sender that SRS made, nor where there is nothing to pass: there, our own domains are
+// taken to name this host, which they should.
 func (p *policy) wouldPass(sender, signer string, env *Envelope, msg facts) passing {
 	switch transit := msg.proven.transit.status; {
 	case signer != "" && (msg.oversized || msg.couldAlign(signer)):
 		return would
-	case !msg.oversized && !msg.couldAlign(p.spfDomain(sender)):
+	case !msg.oversized && !slices.ContainsFunc(p.spfDomains(sender), msg.couldAlign):
 		return wouldNot
-	case sender != env.Sender || msg.proven.DMARC.Status == authn.None && !msg.oversized:
+	case sender != env.Sender || msg.nothingToPass():
 		if p.isOwn(sender) {
 			return would
 		}
+		return wouldNot
+	case msg.passedIfRead(env):
 		return wouldNot
 	case transit == "":
 		return notAsked
@@ -48,13 +52,28 @@ func (p *policy) wouldPass(sender, signer string, env *Envelope, msg facts) pass
 	return wouldNot
 }
 
+// nothingToPass tells whether no receiver could find a DMARC record for From:, not even an odd one.
+func (f facts) nothingToPass() bool {
+	return f.proven.DMARC.Status == authn.None && !f.proven.DMARC.Odd && !f.oversized
+}
+
+// passedIfRead tells whether receivers who apply an odd DMARC record have let the message pass on arrival, if they
+// would for the same sender now: SPF passed for it, or a signature of the author's own domain.
+func (f facts) passedIfRead(env *Envelope) bool {
+	isAuthors := func(v dkim.Verification) bool {
+		return v.Status == dkim.Pass && slices.Equal(f.authors, []string{domain.Canonical(v.Domain)})
+	}
+	return f.proven.DMARC.Status == authn.None && f.proven.DMARC.Odd &&
+		(env.Sender != "" && f.proven.SPF.Status == authn.Pass || slices.ContainsFunc(f.proven.DKIM, isAuthors))
+}
+
 // refuseLaundering is the last word on a delivery: a failure if it would pass though it proves nothing.
 func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failure {
 	dmarc := msg.proven.DMARC
 	switch {
 	case d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted):
 		return nil
-	case dmarc.Status == authn.None && !msg.oversized: // there is nothing to pass
+	case msg.nothingToPass():
 		return nil
 	case p.dmarc.OnOwnDomainForgery == "forward" && p.claimsOurs(env, msg): // the operator's choice
 		return nil
@@ -87,22 +106,30 @@ func (p *policy) claimsOurs(env *Envelope, msg facts) bool { return p.claims(env
 
 func (p *policy) claims(env *Envelope, aligned func(domain string) bool) bool {
 	return aligned(p.defaultSigner) || aligned(p.srsDomain) ||
-		env.Sender == "" && aligned(p.hostname) // of the null sender, SPF checks the HELO name (RFC 7208 section 2.4)
+		env.Sender == "" && slices.ContainsFunc(p.heloNames, aligned)
 }
 
 // isOwn tells whether a sender is in a domain that should name this host in its SPF record.
 func (p *policy) isOwn(sender string) bool {
-	name := p.spfDomain(sender)
-	return sender == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) || domain.Aligned(name, p.srsDomain)
+	name := domain.Of(sender)
+	return name == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) || domain.Aligned(name, p.srsDomain)
 }
 
-// spfDomain is the domain that a receiver checks by SPF if this host sends with the given sender: of the null sender, that is the HELO name
-// (RFC 7208 section 2.4).
-func (p *policy) spfDomain(sender string) string {
-	if domain := domain.Of(sender); domain != "" {
-		return domain
+// spfDomains are the domains that a receiver could check by SPF if a message leaves with a sender: of the null
+// sender, the names that this host and its relays give in HELO (RFC 7208 section 2.4).
+func (p *policy) spfDomains(sender string) []string {
+	if name := domain.Of(sender); name != "" {
+		return []string{name}
 	}
-	return p.hostname
+	return p.heloNames
+}
+
+// transitNames are the names in HELO to ask SPF about: of the null sender, those that From: could be aligned with.
+func (p *policy) transitNames(env *Envelope, msg facts) []string {
+	if env.Sender != "" || msg.oversized {
+		return p.heloNames
+	}
+	return slices.DeleteFunc(slices.Clone(p.heloNames), func(name string) bool { return !msg.couldAlign(name) })
 }
 
 // forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for. What

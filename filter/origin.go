@@ -192,7 +192,7 @@ func (p *policy) wouldVouch(env *Envelope, m *message.Message) bool {
 		ours = append(ours, signer)
 	}
 	if rewritten, _, _ := p.srsSender(env.Sender); rewritten == "" {
-		ours = append(ours, p.spfDomain(env.Sender))
+		ours = append(ours, p.spfDomains(env.Sender)...)
 	}
 	return slices.ContainsFunc(p.authors(env, m), func(author string) bool {
 		mayAlign := func(name string) bool { return name != "" && domain.MayAlign(author, name) }

@@ -74,6 +74,7 @@ func (d *Delivery) because(cause Cause, about ...any) {
 // policy is what the configuration decides, ready for use. Nothing in it depends on a message.
 type policy struct {
 	hostname      string
+	heloNames     []string // of this host, and of the relays in outbound_addresses
 	local         domain.Set
 	trusted       []netip.Prefix
 	srs           *srs.Rewriter // nil without [srs]
@@ -212,7 +213,9 @@ func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 			return true
 		case Reversed:
 			// Which of the domains that share their last labels are aligned, only the tree walk tells.
-			common := func(author string) bool { return domain.MayAlign(author, p.spfDomain(env.Sender)) }
+			common := func(author string) bool {
+				return slices.ContainsFunc(p.spfDomains(env.Sender), func(name string) bool { return domain.MayAlign(author, name) })
+			}
 			if m.Oversized || slices.ContainsFunc(p.authors(env, m), common) {
 				return true
 			}

@@ -78,6 +78,7 @@ func New(config *Config, options Options) (*Filter, error) {
 	}
 	f.policy = policy{
 		hostname:      config.Hostname,
+		heloNames:     out.heloNames(config.Hostname),
 		local:         local,
 		trusted:       config.TrustedNetworks,
 		signers:       map[string]bool{},
@@ -240,7 +241,7 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		if resolver == nil {
 			resolver = authn.New(f.config.Resolver)
 		}
-		known.proven.transit = f.askTransit(ctx, resolver, env.Sender)
+		known.proven.transit = f.askTransit(ctx, resolver, env.Sender, policy.transitNames(env, known))
 		plan = policy.plan(env, known)
 	}
 	return m, plan, known, nil

@@ -35,11 +35,21 @@ var wantTransit = &Failure{Kind: Temporary, Reason: "SPF of this host was not lo
 // askTransit asks SPF about this host and a sender. It has time of its own, as much as all other look-ups
 // together: a name that never answers, which whoever forges can choose, must not use it up. Asked after
 // them, and only if the plan turns on it, it costs ordinary mail nothing.
-func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sender string) transit {
+//
+// What SPF says can depend on the name in HELO; any of these could be it.
+func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sender string, names []string) transit {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
-	ask := func(network netip.Prefix) authn.SPF {
-		return authn.CouldPassSPF(ctx, resolver, network, f.config.Hostname, sender)
+	ask := func(network netip.Prefix) (result authn.SPF) {
+		for _, name := range names {
+			switch found := authn.CouldPassSPF(ctx, resolver, network, name, sender); found.Status {
+			case authn.Pass:
+				return found
+			case authn.TempError:
+				result = found
+			}
+		}
+		return result
 	}
 	networks, lacking := f.outbound.resolve(ctx, resolver)
 	found := transit{status: authn.Fail}
@@ -106,6 +116,17 @@ func parseOutbound(entries []string, hostname string) (o outbound, err error) {
 		o.names = []string{hostname}
 	}
 	return o, nil
+}
+
+// heloNames are those that other hosts see in HELO: this host's, and those of relays.
+func (o outbound) heloNames(hostname string) []string {
+	names := []string{hostname}
+	for _, name := range o.names {
+		if name != hostname {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Outbound gives the networks that mail leaves from as other hosts see them, by outbound_addresses. An

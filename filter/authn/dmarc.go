@@ -28,6 +28,9 @@ type DMARC struct {
 	AlignedBy []string `json:"aligned_by,omitempty"` // the identifiers that make it pass: "spf", "dkim d=example.org"
 	Pending   []string `json:"pending,omitempty"`    // those that would, if DNS had answered about them
 
+	// Odd is set if Status is None although something is published that other receivers could take for a DMARC record of Domain's.
+	Odd bool `json:"odd_record,omitempty"`
+
 	Organisational string `json:"organisational,omitempty"` // the organisational domain of Domain
 	Reason         string `json:"reason,omitempty"`         // why it is not Pass, in a few printable words
 
@@ -142,11 +145,12 @@ func identifiers(spf SPF, signatures []dkim.Verification) []identifier {
 type lookups struct {
 	view
 	failed  map[string]error // by domain
+	odd     map[string]bool  // domains that publish something other than a record
 	goneErr error            // whether the author domain exists could matter, and could not be found out
 }
 
 func newLookups() *lookups {
-	return &lookups{view: view{records: map[string]*Record{}}, failed: map[string]error{}}
+	return &lookups{view: view{records: map[string]*Record{}}, failed: map[string]error{}, odd: map[string]bool{}}
 }
 
 // evaluate evaluates DMARC for one author domain.
@@ -163,6 +167,7 @@ func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier)
 	l.findGone(ctx, r, author)
 
 	d := l.judge(author, ids, false)
+	d.Odd = d.Status == None && l.hasOdd(append(walkNames(author), listed(author)))
 	d.organisations = []string{d.Organisational}
 	for name := range l.failed {
 		if domain.Within(author, name) && strings.Contains(name, ".") {
@@ -178,6 +183,9 @@ func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier)
 		}
 	} else if d.Status == None {
 		d.Reason = "no DMARC record applies"
+		if d.Odd {
+			d.Reason = "the DMARC record is not valid"
+		}
 	}
 	return d
 }
@@ -205,10 +213,15 @@ func (l *lookups) fetch(ctx context.Context, r *Resolver, domains []string) {
 				l.failed[domain] = err
 				return
 			}
-			l.records[domain] = findRecord(texts)
+			l.records[domain], l.odd[domain] = findRecord(texts)
 		})
 	}
 	asking.Wait()
+}
+
+// hasOdd tells whether one of the domains publishes what resembles a record and is not applied.
+func (l *lookups) hasOdd(domains []string) bool {
+	return slices.ContainsFunc(domains, func(domain string) bool { return l.odd[domain] })
 }
 
 // couldAlign tells whether the walk of a domain, other, is of interest: not if it is not below the author's organisational domain. As long as

@@ -52,7 +52,7 @@ type Record struct {
 const maxRecord = 16 << 10
 
 // ParseRecord reads a TXT record. It is false if it is no DMARC record: anything that does not begin with v=DMARC1. Unknown tags and
-// values that make no sense are passed over (RFC 9989 section 4.8). Of a tag that occurs twice the last counts, as with most receivers.
+// values that make no sense are passed over (RFC 9989 section 4.8). Receivers differ on a tag that occurs twice: the stricter value counts.
 func ParseRecord(text string) (Record, bool) {
 	if len(text) > maxRecord {
 		text = text[:maxRecord]
@@ -62,7 +62,15 @@ func ParseRecord(text string) (Record, bool) {
 		return Record{}, false
 	}
 	r := Record{Policy: PolicyNone} // without p=, section 4.7
-	broken, reports := false, false
+	broken, reports, untested := false, false, false
+	stricter := func(than Policy, value string) Policy {
+		p := parsePolicy(value)
+		broken = broken || p == ""
+		if p.strictness() < than.strictness() {
+			return than
+		}
+		return p
+	}
 	for tag := range strings.SplitSeq(rest, ";") {
 		name, value, ok := cutTag(tag)
 		if !ok {
@@ -70,26 +78,25 @@ func ParseRecord(text string) (Record, bool) {
 		}
 		switch name {
 		case "p":
-			r.Policy = parsePolicy(value)
-			broken = broken || r.Policy == ""
+			r.Policy = stricter(r.Policy, value)
 		case "sp":
-			r.Subdomains = parsePolicy(value)
-			broken = broken || r.Subdomains == ""
+			r.Subdomains = stricter(r.Subdomains, value)
 		case "np":
-			r.Nonexistent = parsePolicy(value)
-			broken = broken || r.Nonexistent == ""
+			r.Nonexistent = stricter(r.Nonexistent, value)
 		case "rua":
-			reports = hasURI(value)
+			reports = reports || hasURI(value)
 		case "adkim":
-			r.StrictDKIM = strings.EqualFold(value, "s")
+			r.StrictDKIM = r.StrictDKIM || strings.EqualFold(value, "s")
 		case "aspf":
-			r.StrictSPF = strings.EqualFold(value, "s")
+			r.StrictSPF = r.StrictSPF || strings.EqualFold(value, "s")
 		case "t":
 			r.Testing = strings.EqualFold(value, "y")
+			untested = untested || !r.Testing
 		case "psd":
 			r.PublicSuffix, r.NotPublicSuffix = strings.EqualFold(value, "y"), strings.EqualFold(value, "n")
 		}
 	}
+	r.Testing = r.Testing && !untested
 	if broken { // RFC 9989 section 4.10.1
 		r.Policy, r.Subdomains, r.Nonexistent = "", "", ""
 		if reports {
@@ -124,16 +131,29 @@ func hasURI(list string) bool {
 	return false
 }
 
-// findRecord picks the DMARC record of a name's TXT records. Several are none (RFC 9989 section 4.10 step 2).
-func findRecord(texts []string) *Record {
-	var found *Record
+// findRecord picks the DMARC record of a name's TXT records; nil if none applies. Several are none (RFC 9989 section 4.10 step 2).
+// It is odd if there is something all the same that a receiver could take for one.
+func findRecord(texts []string) (found *Record, odd bool) {
+	several := false
 	for _, text := range texts {
-		if r, ok := ParseRecord(text); ok {
-			if found != nil {
-				return nil
-			}
+		r, ok := ParseRecord(text)
+		switch {
+		case !ok:
+			odd = odd || resemblesRecord(text)
+		case found != nil:
+			several = true
+		default:
 			found = &r
 		}
 	}
-	return found
+	if several {
+		return nil, true
+	}
+	return found, found == nil && odd || found != nil && found.Policy == ""
+}
+
+// resemblesRecord takes whatever speaks of DMARC or of a policy.
+func resemblesRecord(text string) bool {
+	text = strings.ToLower(text[:min(len(text), maxRecord)])
+	return strings.Contains(text, "dmarc") || strings.Contains(text, string(PolicyReject)) || strings.Contains(text, string(PolicyQuarantine))
 }

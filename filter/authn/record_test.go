@@ -31,6 +31,11 @@ func TestRecordsAreReadAsRFC9989Says(t *testing.T) {
 		{"v=DMARC1; p=reject; np=x", true, Record{}, "4.10.1: an invalid np=, no reports"},
 		{"v=DMARC1; p=rejct; rua=nobody", true, Record{}, "4.10.1: no valid URI"},
 		{"v=DMARC1; p=rejct; rua=nobody, https://example.org/", true, Record{Policy: none}, "4.10.1: one valid URI"},
+		{"v=DMARC1; p=reject; p=none; sp=none; sp=quarantine; np=reject; np=none", true, Record{Policy: reject, Subdomains: quarantine, Nonexistent: reject},
+			"twice: the stricter"},
+		{"v=DMARC1; p=none; p=reject; adkim=s; adkim=r; aspf=r; aspf=s; t=n; t=y", true, Record{Policy: reject, StrictDKIM: true, StrictSPF: true}, "the same"},
+		{"v=DMARC1; p=none; t=y; t=n", true, Record{Policy: none}, "the same"},
+		{"v=DMARC1; p=reject; p=bogus", true, Record{}, "4.10.1: an invalid p="},
 		{"v=dmarc1; p=reject", false, Record{}, "4.7: case sensitive"},
 		{"p=reject; v=DMARC1", false, Record{}, "4.7: first in the list"},
 		{"v=DMARC1p=reject", false, Record{}, "4.8: no separator"},
@@ -46,11 +51,26 @@ func TestRecordsAreReadAsRFC9989Says(t *testing.T) {
 }
 
 func TestSeveralRecordsAreNone(t *testing.T) {
-	if r := findRecord([]string{"v=DMARC1; p=reject", "v=DMARC1; p=reject"}); r != nil {
-		t.Errorf("%+v", r)
+	if r, odd := findRecord([]string{"v=DMARC1; p=reject", "v=DMARC1; p=reject"}); r != nil || !odd {
+		t.Errorf("%+v, %v", r, odd)
 	}
-	if r := findRecord([]string{"something else", "v=DMARC1; p=reject", "v=DMARC2; p=none"}); r == nil || r.Policy != PolicyReject {
-		t.Errorf("%+v", r)
+	if r, odd := findRecord([]string{"something else", "v=DMARC1; p=reject", "v=DMARC2; p=none"}); r == nil || r.Policy != PolicyReject || odd {
+		t.Errorf("%+v, %v", r, odd)
+	}
+}
+
+// What only resembles a record is told from nothing at all: mailauth, rspamd and authheaders each apply some of these.
+func TestARecordThatIsNotValidIsNotNothing(t *testing.T) {
+	for _, text := range []string{"v=DMARC1\\; p=reject", "v=DMARC1; p=reject; sp=bogus", "v=DMARC1 p=reject", "v=DMARC1; p=bogus", "v=dmarc1; p=reject",
+		"v=DMARC1,p=reject", "v=DMARC1:p=reject", "v=DMARC12; p=none", "v=DMARC1;p=", "p=reject", "v=DMRAC1; p=quarantine", "\"v=DMARC1; p=none\""} {
+		if r, odd := findRecord([]string{"v=spf1 -all", text}); r != nil && r.Policy != "" || !odd {
+			t.Errorf("%q: %+v, %v", text, r, odd)
+		}
+	}
+	for _, texts := range [][]string{nil, {"v=spf1 -all"}, {"v=DKIM1; p=MIIB"}, {"v=DMARC1; p=none"}, {"v=DMARC1; p=none", "v=dmarc1; p=reject"}} {
+		if r, odd := findRecord(texts); odd {
+			t.Errorf("%q: %+v", texts, r)
+		}
 	}
 }
 

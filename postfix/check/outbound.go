@@ -53,6 +53,9 @@ func judgeOutbound(p *published) []Fault {
 	case p.outboundErr != nil && configured:
 		return []Fault{{What: "outbound_addresses: " + p.outboundErr.Error() +
 			": correct the name, or write the addresses"}}
+	case configured && p.relayhost != "" && !slices.ContainsFunc(p.config.OutboundAddresses, isHostName):
+		return []Fault{{What: "mail leaves through relayhost " + p.relayhost +
+			": name it in outbound_addresses by the name that it gives in HELO, beside its addresses", Severity: Note}}
 	case configured:
 		return nil
 	case p.relayhost != "":
@@ -75,4 +78,11 @@ func judgeOutbound(p *published) []Fault {
 			p.hostname + ": name all that mail leaves from in outbound_addresses", Edit: set}}
 	}
 	return nil
+}
+
+// isHostName tells whether an entry of outbound_addresses is a name.
+func isHostName(entry string) bool {
+	_, noAddress := netip.ParseAddr(entry)
+	_, noPrefix := netip.ParsePrefix(entry)
+	return noAddress != nil && noPrefix != nil
 }

@@ -8,6 +8,7 @@ import sys
 import authheaders
 import dkim
 import spf
+from authheaders import dmarc_lookup
 from authres import DKIMAuthenticationResult
 
 records = {}
@@ -34,6 +35,11 @@ def text(name, *_, **__):
 
 
 spf.DNSLookup = lookup
+
+# authheaders reads the list anew for every domain.
+with open(dmarc_lookup.get_suffix_list_file_name()) as f:
+    suffixes = dmarc_lookup.PublicSuffixList(f)
+dmarc_lookup.PublicSuffixList = lambda _: suffixes
 
 def passing(message, arrival, count):
     """The domain for which DMARC passes by SPF or any of the signatures; authheaders by itself looks at the first alone."""

@@ -3,62 +3,218 @@ package spf
 import (
 	"context"
 	"net/netip"
+	"strings"
 )
 
-const (
-	// maxLenientTerms is how many terms that look something up a lenient receiver is taken to follow; RFC
-	// 7208 allows ten, rspamd 30.
-	maxLenientTerms = 40
-	// maxTried bounds the addresses of a network that are tried: a record of 64 KB can name thousands.
-	maxTried = 500
-)
+// maxFollowed is how many terms that look something up are followed; RFC 7208 allows ten, rspamd follows 30.
+const maxFollowed = 40
 
-// CouldPass tells whether a receiver could find that the domain allows any address of a network to send:
-// the worst case for whoever must not give a message a pass that it did not have. So the limits of section
-// 4.6.4, which not all receivers keep, do not count, up to 40 terms.
+// CouldPass tells whether any receiver could find that the domain allows an address of a network to send: the
+// worst case, for whoever must not give a message a pass that it did not have.
 //
-// Pass means that it could; it is also the result for a network of several addresses if a record looks
-// something up by the address (ptr, macros), or names hundreds of networks within it. TempError means that
-// DNS did not tell. Any other status means no. The network's addresses are not tried one by one: an address
-// matters only if it is where a network begins, or ends, that a record names. q.IP is ignored.
+// Pass means that one could, TempError that DNS did not tell, and Fail that none could. Receivers differ
+// wherever a record is not as RFC 7208 has it, and some where it is, so this is not check_host(): each record
+// is taken for a set of terms, and the answer is Fail only if no term that gives a pass reaches the network.
+// The order of terms, several records, errors in other terms and the limits of section 4.6.4 do not count.
+// What is included or redirected to counts whatever its qualifier. A term that cannot be read counts for every
+// address and name in it. So a broken record that does not name the network is still a Fail. q.IP is ignored.
 func CouldPass(ctx context.Context, r Resolver, q Query, network netip.Prefix) Result {
-	network = network.Masked()
-	found := Result{None, "no address"}
-	tried := map[netip.Addr]bool{}
-	for todo := []netip.Addr{network.Addr()}; len(todo) > 0; {
-		q.IP, todo = todo[len(todo)-1], todo[:len(todo)-1]
-		if tried[q.IP] || !network.Contains(q.IP) {
-			continue
-		}
-		if tried[q.IP] = true; len(tried) > maxTried {
-			return Result{Pass, "too many networks to try them all"}
-		}
-		e := newEvaluation(ctx, r, q)
-		e.lenient = true
-		result := e.checkHost(e.Domain)
-		switch {
-		case result.Status == Pass:
-			return result
-		case e.byAddress && !network.IsSingleIP():
-			return Result{Pass, "what the domain says depends on the address"}
-		case found.Status != TempError:
-			found = result
-		}
-		for _, other := range e.compared {
-			if other = other.Masked(); other.Bits() > network.Bits() && network.Contains(other.Addr()) {
-				todo = append(todo, other.Addr(), last(other).Next())
-			}
-		}
+	q.IP = network.Masked().Addr()
+	x := reach{evaluation: newEvaluation(ctx, r, q), ours: network, read: map[string]bool{}}
+	switch {
+	case x.domain(x.Domain):
+		return Result{Pass, "a term could match"}
+	case x.silent:
+		return Result{TempError, noAnswer.Error()}
 	}
-	return found
+	return Result{Fail, "no term matches"}
 }
 
-// last is the last address of a network.
-func last(network netip.Prefix) netip.Addr {
-	octets := network.Addr().AsSlice()
-	for bit := network.Bits(); bit < 8*len(octets); bit++ {
-		octets[bit/8] |= 0x80 >> (bit % 8)
+// reach looks for a term that could give a network a pass. Its methods tell whether they found one.
+type reach struct {
+	*evaluation
+	ours     netip.Prefix
+	read     map[string]bool // domains
+	followed int             // terms that look something up
+	silent   bool            // DNS did not answer about one
+}
+
+// domain looks at all that could be an SPF record of a domain, once.
+func (x *reach) domain(name string) bool {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if !isName(name) || x.read[name] {
+		return false
 	}
-	address, _ := netip.AddrFromSlice(octets)
-	return address
+	x.read[name] = true
+	texts, err := x.resolver.LookupTXT(x.ctx, name)
+	if x.failed(err) {
+		return false
+	}
+	for _, text := range texts {
+		if strings.Contains(strings.ToLower(text), "spf") && x.record(text, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// failed tells whether a look-up did not answer.
+func (x *reach) failed(err error) bool {
+	err = x.failure(err)
+	x.silent = x.silent || err != nil
+	return err != nil
+}
+
+func (x *reach) record(text, domain string) bool {
+	text = strings.TrimSpace(text)
+	if len(text) >= len(version) && strings.EqualFold(text[:len(version)], version) {
+		text = text[len(version):] // rspamd wants no space behind it
+	}
+	for field := range strings.FieldsSeq(text) {
+		if x.term(field, domain) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *reach) term(field, domain string) bool {
+	if name, value, ok := cutModifier(field); ok {
+		switch {
+		case strings.EqualFold(name, "redirect") && checkDomainSpec(value) == nil:
+			return x.follow(value, domain)
+		case !beginsLikeTerm(name):
+			return false
+		}
+	} else if d, err := parseDirective(field); err == nil {
+		return x.directive(d, domain)
+	}
+	return x.odd(field, domain)
+}
+
+func (x *reach) directive(d directive, domain string) bool {
+	switch {
+	case d.mechanism == include: // of rspamd's, the terms in it count by their own qualifiers
+		return x.follow(d.spec, domain)
+	case d.result != Pass:
+		return false
+	case d.mechanism == all:
+		return true
+	case d.mechanism == ip4 || d.mechanism == ip6:
+		return x.covers(d.prefix)
+	}
+	names, ok := x.names(d.spec, domain)
+	if !ok {
+		return true
+	}
+	for _, name := range names {
+		switch d.mechanism {
+		case a:
+			ok = x.hosts(name, d)
+		case mx:
+			ok = x.exchanges(name, d)
+		case ptr:
+			ok = x.client(name)
+		case exists:
+			addresses, err := x.addresses("ip4", name)
+			ok = !x.failed(err) && len(addresses) > 0
+		}
+		if ok {
+			return true
+		}
+	}
+	return false
+}
+
+// follow looks at the records of what is included or redirected to.
+func (x *reach) follow(spec, domain string) bool {
+	names, ok := x.names(spec, domain)
+	if !ok {
+		return true
+	}
+	for _, name := range names {
+		if x.domain(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// names are those that a domain-spec stands for: mailauth takes the sender's domain for %{d}, also within an
+// include. It is false if nobody can tell: a macro asks for the client's name, or for one of many addresses.
+func (x *reach) names(spec, domain string) (names []string, ok bool) {
+	if x.followed++; x.followed > maxFollowed {
+		return nil, false
+	}
+	if spec == "" {
+		return []string{domain}, true
+	}
+	if strings.Contains(strings.ToLower(spec), "%{p") {
+		return nil, false
+	}
+	for _, current := range []string{domain, x.Domain} {
+		name, err := x.expand(spec, current)
+		if err != nil || x.byAddress && !x.ours.IsSingleIP() {
+			return nil, false
+		}
+		if names = append(names, name); strings.IndexByte(spec, '%') < 0 {
+			break
+		}
+	}
+	return names, true
+}
+
+// covers tells whether a term's network and ours have an address in common.
+func (x *reach) covers(network netip.Prefix) bool {
+	if ip := network.Addr(); ip.Is4In6() && network.Bits() >= 96 {
+		network = netip.PrefixFrom(ip.Unmap(), network.Bits()-96)
+	}
+	return network.Overlaps(x.ours)
+}
+
+func (x *reach) hosts(name string, d directive) bool {
+	addresses, err := x.addresses(x.network, name)
+	if x.failed(err) {
+		return false
+	}
+	for _, address := range addresses {
+		address = address.Unmap()
+		bits := d.bits4
+		if address.Is6() {
+			bits = min(d.bits6, 64) // rspamd takes 64 where the record has no length
+		}
+		if x.covers(netip.PrefixFrom(address, bits)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (x *reach) exchanges(name string, d directive) bool {
+	if !isName(name) {
+		return false
+	}
+	exchanges, err := x.resolver.LookupMX(x.ctx, name)
+	x.failed(err)
+	for _, exchange := range exchanges {
+		if x.hosts(strings.TrimSuffix(exchange.Host, "."), d) {
+			return true
+		}
+	}
+	return false
+}
+
+// client tells whether the client's name is the domain or below it. That it leads back is not asked.
+func (x *reach) client(domain string) bool {
+	if !x.ours.IsSingleIP() {
+		return true
+	}
+	names, err := x.resolver.LookupAddr(x.ctx, x.IP.String())
+	x.failed(err)
+	for _, name := range names {
+		if isWithin(strings.TrimSuffix(name, "."), domain) {
+			return true
+		}
+	}
+	return false
 }

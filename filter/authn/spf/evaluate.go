@@ -33,9 +33,7 @@ type evaluation struct {
 	void     []string // names that had no address; "" for other look-ups that found nothing
 	expanded int      // octets that went into macros
 
-	lenient   bool           // the limits of section 4.6.4 do not count, see CouldPass
-	compared  []netip.Prefix // with which the client's address was compared, if lenient is set
-	byAddress bool           // something was looked up by the client's address
+	byAddress bool // a macro asked for the client's address
 
 	names     []string // of the client; the first few
 	hasNames  bool     // they were asked for
@@ -146,7 +144,7 @@ func (e *evaluation) target(spec, domain string) (string, error) {
 // countTerm counts a term that looks something up.
 func (e *evaluation) countTerm() error {
 	e.terms++
-	if e.terms > maxTerms && !e.lenient || e.terms > maxLenientTerms {
+	if e.terms > maxTerms {
 		return tooManyLookups
 	}
 	return nil
@@ -157,7 +155,7 @@ func (e *evaluation) matches(d directive, domain string) (bool, error) {
 	case all:
 		return true, nil
 	case ip4, ip6:
-		return e.isWithin(d.prefix), nil
+		return d.prefix.Contains(e.IP), nil
 	}
 	target, err := e.target(d.spec, domain)
 	if err != nil {
@@ -216,7 +214,7 @@ func (e *evaluation) matchesMX(d directive, target string) (bool, error) {
 	switch {
 	case len(exchanges) == 0:
 		return false, e.countVoid("")
-	case len(exchanges) > maxMX && !e.lenient:
+	case len(exchanges) > maxMX:
 		return false, problem("too many MX records")
 	}
 	for _, exchange := range exchanges {
@@ -258,26 +256,16 @@ func (e *evaluation) isIn(addresses []netip.Addr, d directive) bool {
 		if e.IP.Is4() {
 			address, bits = address.Unmap(), d.bits4 // Go's resolver gives IPv4 addresses in either form
 		}
-		if e.isWithin(netip.PrefixFrom(address, bits)) {
+		if netip.PrefixFrom(address, bits).Contains(e.IP) {
 			return true
 		}
 	}
 	return false
 }
 
-func (e *evaluation) isWithin(network netip.Prefix) bool {
-	if e.lenient {
-		e.compared = append(e.compared, network)
-	}
-	return network.Contains(e.IP)
-}
-
 // countVoid counts a look-up that found nothing, see the package comment. Whether there are addresses of the other family is asked only once
 // it matters.
 func (e *evaluation) countVoid(name string) error {
-	if e.lenient {
-		return nil
-	}
 	e.void = append(e.void, name)
 	if len(e.void) <= maxVoid {
 		return nil

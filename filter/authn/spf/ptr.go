@@ -51,7 +51,7 @@ func (e *evaluation) findNames() error {
 	if e.hasNames {
 		return nil
 	}
-	e.hasNames, e.byAddress = true, true
+	e.hasNames = true
 	names, err := e.resolver.LookupAddr(e.ctx, e.IP.String())
 	if err = e.failure(err); err == tooManyLookups {
 		return err
