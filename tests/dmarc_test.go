@@ -49,6 +49,7 @@ type world struct {
 	zone      strings.Builder
 	keys      map[string]crypto.Signer // by the name of their record
 	letters   []*letter
+	body      string // of all letters; "" is one of several
 }
 
 // letter is one message on its way in.
@@ -279,6 +280,9 @@ func (w *world) add(way way, o origin, forged bool) {
 	}
 	bodies := []string{"Hello.\r\n", "", "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n \r\n.\r\nFrom here\r\n\r\n\r\n", strings.Repeat("0123456789abcdef", 50) + "\r\n",
 		"long\r\n" + strings.Repeat("0123456789abcde ", 200) + "\r\n"}
+	if w.body != "" {
+		bodies = []string{w.body}
+	}
 	l.content = fmt.Appendf(nil, "From: %s\r\nTo:  alias@example.org\r\nSubject: number %d,\r\n\tfolded \r\n"+
 		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%d@%s>\r\nX-Token: %d\r\n\r\n%s", fill(way.author), n, n, o.domain, n, bodies[n%len(bodies)])
 	for _, step := range way.steps {

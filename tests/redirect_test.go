@@ -1,0 +1,229 @@
+package tests
+
+import (
+	"crypto"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postmend/tests/mta"
+	"postmend/tests/peer"
+	"postmend/tests/receiver"
+)
+
+// A list as Mailman posts: by SMTP to this host, with a sender of its own, to its only subscriber. It keeps the message,
+// adds a footer, or puts its own address into From:.
+const listProgram = `#!/usr/bin/python3
+import re, smtplib, sys
+kind, port, address = sys.argv[1:]
+header, _, body = sys.stdin.buffer.read().partition(b"\n\n")
+header = re.sub(rb"(?mi)^(return-path|delivered-to):.*\n([ \t].*\n)*", b"", header + b"\n")
+if kind == "footer":
+    body += b"-- \nA list's footer.\n"
+if kind == "munge":
+    new = b"From: Somebody via list <" + address.encode() + b">\n"
+    header = re.sub(rb"(?mi)^from:.*\n([ \t].*\n)*", new, header, count=1)
+    header = re.sub(rb"(?mi)^dkim-signature:.*\n([ \t].*\n)*", b"", header)
+message = b"List-Id: <" + address.replace("@", ".").encode() + b">\n" + header + b"\n" + body
+with smtplib.SMTP("127.0.0.1", int(port)) as smtp:
+    smtp.sendmail("list-bounces@example.org", ["remote@example.com"], message.replace(b"\n", b"\r\n"), ["BODY=8BITMIME"])
+`
+
+// redirects are ways from a mailbox to remote@example.com, by the mailbox's domain. The first is what all are held against.
+var redirects = []string{"alias@example.org", "box@sieve.example.org", "box@smtp.example.org", "box@recipient.example.org",
+	peer.Account + "@procmail.example.org", "box@keep.example.org", "box@footer.example.org", "box@munge.example.org"}
+
+// redirecting sets up a forwarder with all redirects: Sieve's redirect by sendmail(1), by SMTP and with the mailbox as the
+// sender, procmail, and three lists.
+func (w *world) redirecting() {
+	w.forwarder = startChanged(w.t, "", func(f *forwarder, main, master *string) {
+		dir := filepath.Dir(f.config)
+		sendmail := mta.SendmailFor(w.t, dir, "procmail.example.org")
+		_, port, _ := strings.Cut(f.smtp, ":")
+		write := func(name, text string, mode os.FileMode) string {
+			path := filepath.Join(dir, name)
+			f.check(os.WriteFile(path, []byte(text), mode))
+			return path
+		}
+		rc := write("procmailrc", "SENDMAIL="+sendmail+"\n:0\n! remote@example.com\n", 0o644)
+		list := write("list", listProgram, 0o755)
+		const sieve = "redirect \"remote@example.com\";\n"
+		lmtp := func(d mta.Dovecot) string {
+			d.Sieve = sieve
+			return "lmtp:unix:" + d.Start(w.t, dir, "box@sieve.example.org", "box@smtp.example.org", "box@recipient.example.org")
+		}
+		bySendmail, bySMTP := lmtp(mta.Dovecot{Sendmail: sendmail}), lmtp(mta.Dovecot{Submission: f.smtp})
+		asRecipient := lmtp(mta.Dovecot{Sendmail: sendmail, EnvelopeFrom: "recipient"})
+		*main += `
+virtual_mailbox_domains = example.org, sieve.example.org, smtp.example.org, recipient.example.org, keep.example.org,
+  footer.example.org, munge.example.org
+transport_maps = inline:{ {sieve.example.org=` + bySendmail + `}, {smtp.example.org=` + bySMTP + `},
+  {recipient.example.org=` + asRecipient + `}, {keep.example.org=keep:}, {footer.example.org=footer:},
+  {munge.example.org=munge:} }
+mydestination = procmail.example.org
+local_recipient_maps =
+mailbox_size_limit = 0
+mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
+`
+		*main = strings.Replace(*main, "virtual_mailbox_domains = example.org\n", "", 1)
+		*main = strings.Replace(*main, "mydestination =\n", "", 1)
+		for _, kind := range []string{"keep", "footer", "munge"} {
+			*master += fmt.Sprintf("%s unix - n n - - pipe flags=q user=%s null_sender= argv=%s %s %s box@%s.example.org\n",
+				kind, peer.Account, list, kind, port, kind)
+		}
+	})
+	w.configure(`local_domains = ["example.org"]`, `local_domains = ["example.org", ".example.org"]`)
+}
+
+// TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt: mail of each kind goes each way to a strict receiver made
+// of other people's verifiers. All that passed on arrival passes, and no forgery does.
+func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
+	t.Parallel()
+	peer.NeedAccount(t)
+	w := &world{srsDomain: srsDomain, policy: "reject", body: "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n.\r\nFrom here\r\n\r\n"}
+	w.forwarder = &forwarder{t: t}
+	w.redirecting()
+	w.publishRedirects()
+	results := map[string][]result{} // by route
+	for _, route := range redirects {
+		results[route] = w.send(route)
+	}
+	passed, forged := 0, 0
+	for n, l := range w.letters {
+		alias := results[redirects[0]][n]
+		for _, route := range redirects {
+			got := results[route][n]
+			complain := func(text string) {
+				t.Errorf("%s, to %s: %s\non arrival %+v\ngot %+v\nby the alias %+v\n%s", l.name, route, text, l.arrived, got.Evaluation,
+					alias.Evaluation, got.content)
+			}
+			changes := strings.Contains(route, "footer") || strings.Contains(route, "munge")
+			switch {
+			case l.forged && got.Passed() && got.Author != "munge.example.org":
+				complain("a forgery passes")
+			case l.forged && l.domain == "example.org" && got.came && !strings.Contains(route, "munge"):
+				complain("a forgery of ours is sent on")
+			case l.forged:
+				forged++
+			case changes && !strings.Contains(route, "munge"):
+				if !got.came {
+					complain("it did not come")
+				}
+			case !l.arrived.Passed() || !got.Passed():
+				complain("it does not pass")
+			default:
+				passed++
+			}
+			if !changes && (got.came != alias.came || got.Passed() != alias.Passed()) {
+				complain("the alias does it in another way")
+			}
+		}
+	}
+	t.Logf("%d genuine ones passed, %d forgeries did not", passed, forged)
+	if passed < 7*(len(redirects)-1) || forged < 20*len(redirects) {
+		t.Error("too few to show anything")
+	}
+}
+
+// publishRedirects publishes everybody's records, and writes mail of the four kinds.
+func (w *world) publishRedirects() {
+	w.keys = map[string]crypto.Signer{}
+	strict := origin{"reject.example", "p=reject", "reject", "192.0.2.1"}
+	own := origin{"example.org", "p=reject", "reject", "192.0.2.200"}
+	for _, o := range []origin{strict, {"quarantine.example", "p=quarantine", "quarantine", "192.0.2.2"}, own} {
+		w.publish("_dmarc.%s TXT v=DMARC1; %s", o.domain, o.dmarc)
+		for _, host := range []string{"", "news.", "mail."} {
+			also := ""
+			if o == own {
+				also = "ip4:" + ourAddress + " "
+			}
+			w.publish("%s%s TXT v=spf1 %sip4:%s -all", host, o.domain, also, o.address)
+		}
+		if o != own {
+			w.newKeys(o.domain)
+		}
+	}
+	w.ownKeys()
+	for domain, address := range map[string]string{"esp.example": provider, "attacker.example": attacker} {
+		w.newKeys(domain)
+		w.publish("%s TXT v=spf1 ip4:%s -all\nmail.%[1]s TXT v=spf1 ip4:%[2]s -all", domain, address)
+	}
+	w.publish("%s A %s\n%[1]s TXT v=spf1 a -all\n%[3]s TXT v=spf1 ip4:%[2]s -all", ourHELO, ourAddress, w.srsDomain)
+	for _, box := range redirects {
+		if domain := box[strings.IndexByte(box, '@')+1:]; domain != "example.org" {
+			w.publish("%s TXT v=spf1 ip4:%s -all", domain, ourAddress)
+		}
+	}
+	chosen := map[string]bool{"signed, relaxed": true, "signed, sent by a provider": true, "SPF only": true, "SPF only, null sender": true,
+		"broken signature, SPF": true, "signed by a provider, SPF": true, "signature that forbids further fields": true}
+	for _, way := range genuine {
+		if chosen[way.name] {
+			w.add(way, strict, false)
+		}
+	}
+	for _, o := range []origin{strict, own} {
+		for _, way := range forgeries {
+			if !strings.Contains(way.name, "odd") && !strings.Contains(way.name, "two") && !strings.Contains(way.name, "comment") {
+				w.add(way, o, true)
+			}
+		}
+	}
+	var arrivals []receiver.Arrival
+	for _, l := range w.letters {
+		arrivals = append(arrivals, receiver.Arrival{Address: l.address, HELO: l.helo, Sender: l.from, Content: l.content})
+	}
+	for n, e := range receiver.DMARC(w.t, w.zone.String(), arrivals) {
+		w.letters[n].arrived = e
+	}
+}
+
+// result is what became of a letter.
+type result struct {
+	receiver.Evaluation
+	came    bool
+	content []byte
+}
+
+// send sends all letters to a mailbox, and judges what comes to remote@example.com.
+func (w *world) send(mailbox string) []result {
+	w.t.Helper()
+	mark, before := w.Mark(), len(w.remote.Messages())
+	for _, l := range w.letters {
+		l.to = []string{mailbox}
+		id, err := l.submit(w.smtp)
+		w.check(err)
+		w.WaitLog(mark, id+": removed")
+	}
+	// What sendmail(1) brings gets another queue id when pickup(8) takes it: to wait for ids is not enough.
+	for started := time.Now(); len(w.Queue()) > 0; {
+		if time.Since(started) > mta.Patience {
+			w.t.Fatalf("by %s mail stays in the queue", mailbox)
+		}
+	}
+	results := make([]result, len(w.letters))
+	var departures []receiver.Arrival
+	var numbers []int
+	for _, got := range w.remote.Messages()[before:] {
+		found := token.FindSubmatch(got.Content)
+		if found == nil || strings.Contains(string(got.Content), "Content-Type: multipart/report") {
+			continue // a bounce
+		}
+		if strings.Contains(strings.ToLower(string(got.Content)), "x-postmend-arrival:") {
+			w.t.Errorf("by %s a seal leaves:\n%s", mailbox, got.Content)
+		}
+		var n int
+		fmt.Sscan(string(found[1]), &n)
+		numbers = append(numbers, n)
+		departures = append(departures, receiver.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
+	}
+	if len(departures) == 0 {
+		w.t.Fatalf("by %s nothing came", mailbox)
+	}
+	for i, e := range receiver.DMARC(w.t, w.zone.String(), departures) {
+		results[numbers[i]] = result{e, true, departures[i].Content}
+	}
+	return results
+}
