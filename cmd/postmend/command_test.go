@@ -2,18 +2,14 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -22,8 +18,6 @@ import (
 	"postmend/dkim"
 	"postmend/filter/authn/dnstest"
 	"postmend/postfix"
-	"postmend/postfix/wholefile"
-	"postmend/tests/judge"
 )
 
 // world is a folder with a configuration that hands messages to standard output, and a log socket.
@@ -277,165 +271,6 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 	}
 }
 
-// piped runs a command line as pipe(8) does: standard output and standard error are one pipe.
-func (w *world) piped(args ...string) (exit int, out string) {
-	w.t.Helper()
-	reader, writer, err := os.Pipe()
-	w.check(err)
-	defer reader.Close()
-	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...), strings.NewReader(aMessage), writer, writer)
-	writer.Close()
-	said, err := io.ReadAll(reader)
-	w.check(err)
-	return exit, string(said)
-}
-
-// A slip in master.cf must keep the mail, whatever the slip is.
-func TestEveryMisuseKeepsTheMail(t *testing.T) {
-	w := newWorld(t)
-	for _, args := range [][]string{
-		{"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"}, {"filter", "--mumble", "--", "x@example.org"}, {"filter", "--size=big", "--", "x@example.org"}, {"filter", "--size=12x", "--", "x@example.org"},
-		{"filter", "--size=-1", "--", "x@example.org"}, {"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--", "x@example.org", "y@example.org", "z@example.org"},
-		{"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--", "x@example.org"},
-		{"filter", "--help", "-f", "a@b.example", "--", "x@example.org"}, {"filter", "-h", "--", "x@example.org"}, {"filter", "-hx@example.org"},
-		{"mumble"}, {"-f", "a@b.example"}, {"fliter", "-f", "a@b.example", "--", "x@example.org"}, {"srs"}, {"srs", "mumble"}, {"srs", "forward"}, {"dkim"}, {"version", "x"},
-		{"explain"}, {"demo", "a", "b"}, {"demo", "/nonexistent"}, {"dkim", "genkey"}, {"--version", "x"}, {"filter", "--version"},
-	} {
-		if exit, out := w.piped(args...); exit != 64 || !strings.HasPrefix(out, "4.3.5 ") || strings.Count(out, "\n") != 1 {
-			t.Errorf("%q: exit %d, %q", args, exit, out)
-		}
-	}
-	var out, errs bytes.Buffer
-	if exit := run(nil, strings.NewReader(aMessage), &out, &errs); exit != 64 || !strings.HasPrefix(out.String(), "4.3.5 ") {
-		t.Errorf("no arguments: exit %d, %q", exit, out.String())
-	}
-}
-
-// Of what a person has started, nothing is logged: the cause is told, whole, and without a code for Postfix.
-func TestAPersonIsToldTheCause(t *testing.T) {
-	w := newWorld(t, "hostname", "hostnam")
-	missing := filepath.Join(t.TempDir(), "missing.toml")
-	for _, c := range []struct {
-		args []string
-		exit int
-		want string
-	}{
-		{[]string{"explain", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
-		{[]string{"verify", "-c", w.config}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
-		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, missing + ": no such file or directory"},
-		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, "postmend setup --prepare makes one"},
-		{[]string{"srs", "forward"}, 64, "postmend: no address given"},
-		{[]string{"report", "--" + strings.Repeat("x", 200)}, 64, "postmend: unknown flag: --" + strings.Repeat("x", 200) + "\n"},
-	} {
-		var out, errs bytes.Buffer
-		exit := run(c.args, strings.NewReader(aMessage), &out, &errs)
-		if text := errs.String(); exit != c.exit || out.Len() > 0 || !strings.Contains(text, c.want) || strings.Contains(text, "mail log") {
-			t.Errorf("%q: exit %d, %q %q; want %q", c.args, exit, out.String(), text, c.want)
-		}
-	}
-}
-
-func TestWhereThereIsATerminalNoCodeStandsBeforeAnError(t *testing.T) {
-	for _, args := range [][]string{{"mumble"}, {"filter", "--mumble"}, {"lookup"}, {}} {
-		_, slave := terminal(t)
-		var out, errs bytes.Buffer
-		if exit := run(args, slave, &out, &errs); exit != 64 || out.Len() > 0 || !strings.HasPrefix(errs.String(), "postmend: ") {
-			t.Errorf("%q: exit %d, %q %q", args, exit, out.String(), errs.String())
-		}
-	}
-}
-
-func TestTheVersionIsToldByCommandAndByFlag(t *testing.T) {
-	var byCommand, byFlag, errs bytes.Buffer
-	if exit := run([]string{"version"}, strings.NewReader(""), &byCommand, &errs); exit != 0 || !strings.HasPrefix(byCommand.String(), "postmend") {
-		t.Errorf("exit %d, %q %q", exit, byCommand.String(), errs.String())
-	}
-	if exit := run([]string{"--version"}, strings.NewReader(""), &byFlag, &errs); exit != 0 || byFlag.String() != byCommand.String() {
-		t.Errorf("exit %d, %q %q", exit, byFlag.String(), errs.String())
-	}
-}
-
-func TestHelpIsGivenWhereItIsAskedFor(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help"}, {"help", "filter"}, {"filter", "--help"}, {"srs", "forward", "--help"}} {
-		var out, errs bytes.Buffer
-		if exit := run(args, strings.NewReader(""), &out, &errs); exit != 0 || !strings.Contains(out.String(), "Usage:") {
-			t.Errorf("%q: exit %d, %q %q", args, exit, out.String(), errs.String())
-		}
-	}
-}
-
-func TestAConfigurationFaultIsOneLineAndItsDetailGoesToTheLog(t *testing.T) {
-	w := newWorld(t, "key.pem", "missing.pem")
-	exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@remote.example")
-	if exit != 78 || out != "" || status != "4.3.5 DKIM key cannot be used, see the mail log\n" {
-		t.Errorf("exit %d, %q %q", exit, out, status)
-	}
-	if line := w.logged(); !strings.HasPrefix(line, "<19>") || !strings.Contains(line, "missing.pem: no such file") || !strings.Contains(line, "result=deferred") {
-		t.Errorf("logged %q", line)
-	}
-	if exit, _, _ := w.run(aMessage, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@example.org"); exit != 0 {
-		t.Errorf("mail that needs no key waits too: exit %d", exit)
-	}
-}
-
-func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
-	w := newWorld(t)
-	args := []string{"explain", "-f", "alice@b.example", "--client-address=192.0.2.1", "--original-recipient=info@example.org", "--", "bob@remote.example"}
-	exit, out, _ := w.run(aMessage, args...)
-	if exit != 0 || !strings.Contains(out, "forwarded") || !strings.Contains(out, "<bob@remote.example> via <info@example.org>") || !strings.Contains(out, "sender rewritten by SRS") || strings.Contains(out, "Subject:") {
-		t.Errorf("exit %d\n%s", exit, out)
-	}
-	exit, out, _ = w.run(aMessage, append([]string{"explain", "--json"}, args[1:]...)...)
-	var got struct {
-		Deliveries []struct {
-			Class, Sender string
-			SignAs        string `json:"sign_as"`
-		}
-		FromDomains []string `json:"from_domains"`
-	}
-	if err := json.Unmarshal([]byte(out), &got); err != nil || exit != 0 || got.Deliveries[0].Class != "forwarded" || got.Deliveries[0].SignAs != "example.org" || got.FromDomains[0] != "b.example" {
-		t.Errorf("exit %d, %v\n%s", exit, err, out)
-	}
-	exit, out, _ = w.run(aMessage, "explain", "-f", "", "--", "SRS0=AAAA=AA=b.example=x@srs.example.org")
-	if exit != 0 || !strings.Contains(out, "refused") {
-		t.Errorf("a refusal: exit %d\n%s", exit, out)
-	}
-}
-
-// What docs/configuration.md says of Sieve, Mailman and the like.
-func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
-	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\n" +
-		"example.org TXT v=spf1 ip4:192.0.2.80 -all\nmx.example.org A 192.0.2.80\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dns.Close() })
-	const foreign, own = "alice@b.example", "app@example.org"
-	const arrived = "Authentication-Results: milter.example.org; spf=pass smtp.mailfrom=b.example\n"
-	for _, c := range []struct {
-		name, settings, client, sender, field string
-		want                                  []string
-	}{
-		{"by sendmail(1)", "", "", foreign, "", []string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all", "ARC set none"}},
-		{"by SMTP on loopback", "", "127.0.0.1", foreign, "", []string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all"}},
-		{"a list that rewrites From:", "", "127.0.0.1", own, "", []string{"class outgoing", "signed as example.org"}},
-		{"by way of a client, with a milter's results", `trusted_authserv_ids = ["milter.example.org"]`, "192.0.2.80", foreign, arrived,
-			[]string{"class forwarded", "leaves with <SRS0=", "because From: rewritten", "signed as example.org", "ARC set added"}},
-		{"by way of a client, without", "", "192.0.2.80", foreign, "", []string{"DMARC fail", "forwarded unchanged"}},
-		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "", []string{"DMARC fail", "forwarded unchanged", "leaves with <alice@b.example>"}},
-		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "", []string{"refused unauthenticated mail claims example.org"}},
-	} {
-		w := newWorld(t, "[srs]", "resolver = \""+dns.Addr()+"\"\n"+c.settings+"\n[srs]").withRSA()
-		exit, out, errs := w.run(c.field+"From: "+c.sender+"\n\nbody\n", "explain", "-f", c.sender, "--client-address", c.client, "--", "bob@remote.example")
-		words := strings.Join(strings.Fields(out), " ")
-		for _, want := range c.want {
-			if exit != 0 || !strings.Contains(words, want) {
-				t.Errorf("%s: exit %d, no %q in\n%s%s", c.name, exit, want, out, errs)
-			}
-		}
-	}
-}
-
 func TestSRSGoesThereAndBack(t *testing.T) {
 	w := newWorld(t)
 	exit, out, _ := w.run("", "srs", "forward", "alice@b.example", "bob@c.example")
@@ -448,102 +283,6 @@ func TestSRSGoesThereAndBack(t *testing.T) {
 	}
 	if exit, _, errs := w.run("", "srs", "reverse", "SRS0=AAAA=AA=b.example=x@srs.example.org"); exit != 67 || !strings.Contains(errs, "hash") {
 		t.Errorf("forged: exit %d, %q", exit, errs)
-	}
-}
-
-func TestAKeyIsMadePublishedAndUsed(t *testing.T) {
-	w := newWorld(t)
-	file := filepath.Join(t.TempDir(), "new.pem")
-	genkey := []string{"dkim", "genkey", "--domain", "new.example", "--selector", "n", "--file", file}
-	exit, record, errs := w.run("", genkey...)
-	if exit != 0 || !strings.HasPrefix(record, "n._domainkey.new.example. IN TXT \"v=DKIM1; k=rsa; p=") {
-		t.Fatalf("exit %d, %q %q", exit, record, errs)
-	}
-	for _, part := range regexp.MustCompile(`"[^"]*"`).FindAllString(record, -1) {
-		if len(part) > 257 {
-			t.Errorf("a string of %d octets", len(part)-2)
-		}
-	}
-	if exit, _, errs := w.run("", genkey...); exit != 78 || !strings.Contains(errs, "exists") {
-		t.Errorf("a key was replaced: exit %d, %q", exit, errs)
-	}
-	if _, again, _ := w.run("", "dkim", "record", "--domain", "new.example", "--selector", "n", "--file", file); again != record {
-		t.Errorf("record prints %q, genkey %q", again, record)
-	}
-	if exit, out, _ := w.run("", "dkim", "record"); exit != 0 || !strings.HasPrefix(out, "s._domainkey.example.org. IN TXT \"v=DKIM1; k=ed25519; p=") {
-		t.Errorf("record of the configured keys: exit %d, %q", exit, out)
-	}
-	exit, out, _ := w.run(aMessage, "dkim", "sign")
-	if exit != 0 || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasSuffix(out, aMessage) {
-		t.Errorf("sign: exit %d\n%s", exit, out)
-	}
-}
-
-func TestAKeyThatCannotBeWrittenLeavesNothingBehind(t *testing.T) {
-	const limited = "POSTMEND_TEST_KEY" // set in a process of its own, whose files must not grow
-	if path := os.Getenv(limited); path != "" {
-		signal.Ignore(syscall.SIGXFSZ)
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 100, Max: 100}); err != nil {
-			t.Fatal(err)
-		}
-		if err := wholefile.Create(path, make([]byte, 200)); !errors.Is(err, syscall.EFBIG) {
-			t.Errorf("%v", err)
-		}
-		return
-	}
-	dir := t.TempDir()
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), limited+"="+filepath.Join(dir, "new.pem"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-}
-
-func TestDKIMVerifyTellsOfEachSignature(t *testing.T) {
-	w := newWorld(t)
-	_, record, _ := w.run("", "dkim", "record")
-	name, text, _ := strings.Cut(record, " IN TXT ")
-	zone := name + " TXT " + strings.Trim(strings.TrimSpace(text), `"`) + "\nslow._domainkey.example.org SERVFAIL\n"
-	dns, err := dnstest.Start(zone)
-	w.check(err)
-	t.Cleanup(func() { dns.Close() })
-	_, signed, _ := w.run(aMessage, "dkim", "sign")
-	slow := strings.Replace(signed, "s=s;", "s=slow;", 1)
-	missing := strings.Replace(signed, "s=s;", "s=missing;", 1)
-	second, _, _ := strings.Cut(missing, "From: ")
-	for _, c := range []struct {
-		name, message string
-		exit          int
-		want          string
-	}{
-		{"good", signed, 0, "pass d=example.org s=s a=ed25519-sha256\n"},
-		{"changed", signed + "more\n", 1, "fail d=example.org s=s a=ed25519-sha256 (body hash did not verify)\n"},
-		{"without a key record", missing, 1, "permerror d=example.org s=missing a=ed25519-sha256 (no key record)\n"},
-		{"DNS trouble", slow, 75, "temperror d=example.org s=slow a=ed25519-sha256 (key look-up failed)\n"},
-		{"one of two", second + signed, 0, "permerror d=example.org s=missing a=ed25519-sha256 (no key record)\npass d=example.org s=s a=ed25519-sha256\n"},
-		{"CRLF", strings.ReplaceAll(signed, "\n", "\r\n"), 0, "pass d=example.org s=s a=ed25519-sha256\n"},
-		{"unsigned", aMessage, 1, "none (the message has no signature)\n"},
-		{"empty", "", 1, "none (the message has no signature)\n"},
-	} {
-		exit, out, errs := w.run(c.message, "dkim", "verify", "--resolver", dns.Addr())
-		if exit != c.exit || out != c.want {
-			t.Errorf("%s: exit %d, %q %q; want %d, %q", c.name, exit, out, errs, c.exit, c.want)
-		}
-	}
-	if exit, _, errs := w.run(strings.Repeat("A: b\n", 1<<18), "dkim", "verify", "--resolver", dns.Addr()); exit != 65 || !strings.Contains(errs, "1 MiB") {
-		t.Errorf("an endless header: exit %d, %q", exit, errs)
-	}
-	verdicts := judge.New(t, map[string]string{"s._domainkey.example.org": strings.Trim(strings.TrimSpace(text), `"`)},
-		[][]byte{[]byte(strings.ReplaceAll(signed, "\n", "\r\n")), []byte(strings.ReplaceAll(signed+"more\n", "\n", "\r\n"))}).DKIMPy()
-	if fmt.Sprint(verdicts) != "[[pass] [fail]]" {
-		t.Errorf("dkimpy says %v", verdicts)
-	}
-	configured := newWorld(t, `hostname =`, "resolver = \""+dns.Addr()+"\"\nhostname =")
-	if exit, out, _ := configured.run(signed, "dkim", "verify"); exit != 0 {
-		t.Errorf("with the configuration's resolver: exit %d, %q", exit, out)
 	}
 }
 

@@ -1,7 +1,6 @@
 package setup
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -413,78 +412,6 @@ func TestNothingFromOutsideReachesMasterCf(t *testing.T) {
 		if _, err := h.plan(); err == nil {
 			t.Errorf("accepted: %+v", h.wanted)
 		}
-	}
-}
-
-func TestDomainsOfAllClassesAreFound(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, `
-mydomain = example.org
-mydestination = $myhostname localhost.$mydomain,localhost, /LIST, !not.example, [192.0.2.1]
-virtual_alias_maps = hash:/etc/postfix/virtual
-virtual_mailbox_domains = proxy:mysql:/etc/postfix/domains.cf, Example.ORG
-relay_domains = relayed.example
-`, "")
-	list := filepath.Join(h.dir, "list")
-	main, err := os.ReadFile(filepath.Join(h.dir, "main.cf"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, text := range map[string]string{list: "# ours\nlisted.example, sub.example.org\n", filepath.Join(h.dir, "main.cf"): strings.Replace(string(main), "/LIST", list, 1)} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d, err := ReadDomains(t.Context(), h.open())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"mx.example.org", "localhost.example.org", "localhost", "listed.example", "sub.example.org", "example.org", "relayed.example", ".relayed.example"}; !slices.Equal(d.Names, want) {
-		t.Errorf("names %q, want %q", d.Names, want)
-	}
-	if want := []string{"hash:/etc/postfix/virtual", "mysql:/etc/postfix/domains.cf"}; !slices.Equal(d.Tables, want) {
-		t.Errorf("tables %q, want %q", d.Tables, want)
-	}
-	// A key for each name that can be registered, save localhost's; example.org's serves for the names below it.
-	if want := []string{"example.org"}; !slices.Equal(d.Signable(), want) {
-		t.Errorf("signable %q, want %q", d.Signable(), want)
-	}
-}
-
-func TestLocalhostGetsNoKey(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, "mydomain = example.net\nmydestination = mail.example.net, localhost.$mydomain, localhost\n", "")
-	d, err := ReadDomains(t.Context(), h.open())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := d.Signable(); !slices.Contains(got, "mail.example.net") || slices.Contains(got, "localhost.example.net") {
-		t.Errorf("signable %q", got)
-	}
-}
-
-// A virtual alias domain commonly stands in no list, but in the table of aliases.
-func TestDomainsInTablesCanHaveKeys(t *testing.T) {
-	t.Parallel()
-	h := newHost(t, "virtual_alias_maps = inline:{ hosted.net=x, sub.hosted.net=x, info@hosted.net=x, example.org=x, user=x }, regexp:/nonexistent\n"+
-		"relay_domains = inline:{ relayed.net=x }\n", "")
-	d, err := ReadDomains(t.Context(), h.open())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"example.org", "hosted.net"}; !slices.Equal(d.Signable(), want) || slices.Contains(d.Names, "hosted.net") {
-		t.Errorf("signable %q, want %q; names %q", d.Signable(), want, d.Names)
-	}
-	if want := []string{"regexp:/nonexistent"}; !slices.Equal(d.Unlisted, want) {
-		t.Errorf("not listed: %q", d.Unlisted)
-	}
-	entries := ""
-	for i := range 101 {
-		entries += fmt.Sprintf(" d%d.net=x", i)
-	}
-	h = newHost(t, "virtual_alias_domains = inline:{"+entries+" }\n", "")
-	if d, err = ReadDomains(t.Context(), h.open()); err != nil || len(d.Listed) != 0 || len(d.Unlisted) != 1 {
-		t.Errorf("more than a person looks after: %q, %v", d.Listed, err)
 	}
 }
 
