@@ -158,7 +158,7 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 		name, logged string
 		arm, mend    func() error
 	}{
-		{"secrets that others may read", "may be used by others", func() error { return os.Chmod(secrets, 0o644) }, func() error { return os.Chmod(secrets, 0o600) }},
+		{"secrets that others may read", "is open to other accounts", func() error { return os.Chmod(secrets, 0o644) }, func() error { return os.Chmod(secrets, 0o600) }},
 		{"no secrets", "no such file", func() error { return os.Rename(secrets, secrets+".away") }, func() error { return os.Rename(secrets+".away", secrets) }},
 		{"no configuration", "no such file", func() error { return os.Rename(w.config, w.config+".away") }, func() error { return os.Rename(w.config+".away", w.config) }},
 		{"unknown key", "line 1: unknown key", func() error { return os.WriteFile(w.config, append([]byte("mumble = 1\n"), good...), 0o644) },
