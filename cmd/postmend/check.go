@@ -17,10 +17,10 @@ func (inv *invocation) checkCommand() *cobra.Command {
 	var options check.Options
 	cmd := &cobra.Command{
 		Use:   "check [--json] [--verbose] [--no-dns] [--postfix-dir DIR]",
-		Short: "Tell what is wrong with the configuration, keys, Postfix and DNS, and how to mend it",
-		Long: `Looks at the configuration, the keys and secrets, Postfix's main.cf and master.cf, and the DNS records, and changes nothing.
-For each fault it prints why it matters, and what mends it: a command, a line of postmend.toml to edit, or a DNS record to publish.
-The exit status is 0 if nothing is worse than a note, else 1.`,
+		Short: "Find what is wrong with the configuration, keys, Postfix and DNS, and how to mend it",
+		Long: `Judges the configuration, the keys and secrets, Postfix's main.cf and master.cf, and the DNS records. It changes
+nothing. For each fault it prints why it matters and what mends it: a command, a line of postmend.toml to edit, or a
+DNS record to publish. The exit status is 1 if there is a warning or an error, else 0.`,
 		Example: `  postmend check
   postmend check --json --no-dns`,
 		Args: noArguments,
@@ -48,9 +48,9 @@ The exit status is 0 if nothing is worse than a note, else 1.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&asJSON, "json", false, "print the findings for programs")
+	flags.BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	flags.BoolVar(&verbose, "verbose", false, "also show how the program confines itself on this kernel")
-	flags.BoolVar(&options.NoDNS, "no-dns", false, "do not ask DNS")
+	flags.BoolVar(&options.NoDNS, "no-dns", false, "do not look up DNS records")
 	flags.StringVar(&options.PostfixDir, "postfix-dir", "", "Postfix's configuration directory; default: Postfix's own")
 	return cmd
 }

@@ -58,7 +58,7 @@ func (inv *invocation) dkimGenkeyCommand() *cobra.Command {
 	flags.StringVar(&domain, "domain", "", "the signing domain (d=)")
 	flags.StringVar(&selector, "selector", "", "the selector (s=)")
 	flags.StringVar(&algorithm, "type", "rsa2048", "rsa2048, rsa4096 or ed25519")
-	flags.StringVar(&file, "file", "", "where the key goes; default /etc/postmend/dkim/DOMAIN.SELECTOR.pem")
+	flags.StringVar(&file, "file", "", "file for the private key; default /etc/postmend/dkim/DOMAIN.SELECTOR.pem")
 	return cmd
 }
 

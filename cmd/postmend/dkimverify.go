@@ -24,8 +24,8 @@ func (inv *invocation) dkimVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [--resolver HOST:PORT]",
 		Short: "Verify the DKIM signatures of the message on standard input",
-		Long: `Prints a line for each signature, from the top one down: the result in RFC 8601's words, d=, s=, a=, and why it is not a pass. The exit
-status is 0 if one of them passes, 1 if none does or there is none, and 75 if none does and DNS did not answer for one.`,
+		Long: `Prints a line for each signature, from top to bottom: the result in RFC 8601's words, d=, s=, a=, and why it is not a
+pass. The exit status is 0 if a signature passes, 75 if none does and DNS did not answer for one of them, else 1.`,
 		Example: `  postmend dkim verify < message`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -45,7 +45,7 @@ status is 0 if one of them passes, 1 if none does or there is none, and 75 if no
 			return inv.tellVerdicts(verdicts)
 		},
 	}
-	cmd.Flags().StringVar(&resolver, "resolver", "", "a DNS server, host:port; default: that of the configuration, if there is one, else the system's")
+	cmd.Flags().StringVar(&resolver, "resolver", "", "the DNS server, host:port; default: the configuration's, else the system's")
 	return cmd
 }
 

@@ -24,7 +24,7 @@ func (inv *invocation) explainCommand() *cobra.Command {
       --original-recipient info@example.org -- bob@example.com < message`,
 	}
 	envelope := envelopeFlags(cmd.Flags())
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, for programs")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(_ *cobra.Command, recipients []string) error {
 		env, err := envelope(recipients)
 		if err != nil {

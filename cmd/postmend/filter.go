@@ -35,7 +35,7 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 	flags.StringArrayVar(&originals, "original-recipient", nil, "${original_recipient}: one for each recipient, in the same order, or one for all of them")
 	return func(recipients []string) (*filter.Envelope, error) {
 		if n := len(originals); n > 1 && n != len(recipients) {
-			return nil, usageError{fmt.Errorf("%d --original-recipient for %d recipients: give one for each, or one for all", n, len(recipients))}
+			return nil, usageError{fmt.Errorf("%d --original-recipient for %d recipients: give one for each recipient, or one for all", n, len(recipients))}
 		}
 		for i, address := range recipients {
 			r := filter.Recipient{Address: address}
@@ -61,10 +61,10 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 func (inv *invocation) filterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "filter -f SENDER [flags] -- RECIPIENT...",
-		Short: "Mend the message on standard input and hand it back: what master.cf calls",
+		Short: "Mend the message on standard input and hand it back (run by pipe(8))",
 		Long: `Reads one message from standard input, mends it for the recipients, hands it to the configured target, and ends with
-a status line on standard output and an exit status as Postfix's pipe(8) reads them. An empty or "unknown" value
-of a flag means that it is not known; a message without any client comes from this host.`,
+a status line on standard output and an exit status for Postfix's pipe(8). If the value of a flag is empty or
+"unknown", it is not known; if nothing is known of the client, the message comes from this host.`,
 		Example: `  postmend filter -f alice@example.net -- bob@example.com < message`,
 	}
 	envelope := envelopeFlags(cmd.Flags())

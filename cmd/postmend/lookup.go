@@ -28,23 +28,23 @@ func (inv *invocation) lookupCommand() *cobra.Command {
 	var protocol string
 	cmd := &cobra.Command{
 		Use:   "lookup forward|reverse",
-		Short: "A lookup table of SRS addresses for Postfix on standard input and output: what spawn(8) calls",
-		Long: `Answers Postfix's questions to a lookup table, one after the other, until the connection is closed.
+		Short: "Serve a lookup table of SRS addresses to Postfix on standard input and output (run by spawn(8))",
+		Long: `Answers Postfix's queries to a lookup table, one after the other, until the connection is closed.
 
-forward gives the sender under which mail of another is forwarded; the null sender, local senders, SRS addresses of
-ours and those whose SRS form would be too long are not found, that is, they stay. reverse gives the original sender
-behind an SRS address of ours; anything else is not found, a forged or expired one included.
+forward answers with the SRS address of a sender. It answers "not found" for the null sender, local senders, SRS
+addresses of this server, and senders whose SRS form would be too long: Postfix does not rewrite these. reverse
+answers with the original sender of a valid SRS address of this server, and "not found" for anything else.
 
-While the configuration or a secret cannot be used, the answer is "try later"; the mail log has the reason. Changed
-files take effect with the next question.`,
+While the configuration or a secret cannot be used, the answer is "try later", and the mail log has the reason.
+Changes of these files take effect with the next query.`,
 		Example: `  postmap -q 'SRS0=vmyz=2W=example.net=alice@srs.example.org' tcp:127.0.0.1:10002`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			serve := map[string]server{"tcp": postfix.ServeTCP, "socketmap": postfix.ServeSocketmap}[protocol]
 			if serve == nil {
-				return usageError{fmt.Errorf("--protocol %q is neither tcp nor socketmap", protocol)}
+				return usageError{fmt.Errorf("--protocol %q: it must be tcp or socketmap", protocol)}
 			}
 			if len(args) != 1 || args[0] != "forward" && args[0] != "reverse" {
-				return usageError{errors.New("lookup what? It takes one word, forward or reverse")}
+				return usageError{errors.New("lookup needs one argument: forward or reverse")}
 			}
 			return inv.lookup(args[0], serve)
 		},

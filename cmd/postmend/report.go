@@ -34,10 +34,10 @@ func (inv *invocation) reportCommand() *cobra.Command {
 	var o reportOptions
 	cmd := &cobra.Command{
 		Use:   "report [flags] [LOG...]",
-		Short: "Show who refuses forwarded mail, why, and what to do about it, from Postfix's log",
+		Short: "Show who rejects forwarded mail, why, and what to do about it, from Postfix's log",
 		Long: `report reads mail logs of syslog daemons, journalctl or containers, compressed or not, in any order; - is
-standard input. It follows each message over the filter, so that a refusal counts for the original sender's
-domain and the alias. Without LOG it reads /var/log/mail.log and its rotated predecessors.`,
+standard input. It follows each message through the filter, so that a rejection counts for the original
+sender's domain and the alias. Without LOG it reads /var/log/mail.log and its rotated predecessors.`,
 		Example: `  postmend report --since yesterday
   journalctl --facility=mail --since today | postmend report -
   postmend report --html report.html /var/log/mail.log*`,
@@ -48,11 +48,11 @@ domain and the alias. Without LOG it reads /var/log/mail.log and its rotated pre
 		value       *string
 		name, usage string
 	}{
-		{&o.since, "since", "leave out what ended before: 2026-11-24, an RFC 3339 time, today, yesterday, " +
+		{&o.since, "since", "leave out messages that ended before: 2026-11-24, an RFC 3339 time, today, yesterday, " +
 			"or an age such as 24h or 7d"},
-		{&o.until, "until", "leave out what ended at that time or later"},
+		{&o.until, "until", "leave out messages that ended at that time or later"},
 		{&o.htmlFile, "html", "write a page with charts to this file"},
-		{&o.rulesFile, "rules", "a file with your own rules for the classes of refusals; see docs/report.md"},
+		{&o.rulesFile, "rules", "a file with your own rules for the classes of rejections; see docs/report.md"},
 		{&o.prometheus, "prometheus", "write counters to this file, for the textfile collector of " +
 			"Prometheus's node_exporter"},
 		{&o.strictFile, "strict-domains", "add the domains whose From: should have been rewritten to this file, " +
@@ -60,8 +60,8 @@ domain and the alias. Without LOG it reads /var/log/mail.log and its rotated pre
 	} {
 		flags.StringVar(f.value, f.name, "", f.usage)
 	}
-	flags.BoolVar(&o.asJSON, "json", false, "print JSON, for programs")
-	flags.BoolVar(&o.follow, "follow", false, "wait for more, and print a line for each refusal as it happens")
+	flags.BoolVar(&o.asJSON, "json", false, "print JSON")
+	flags.BoolVar(&o.follow, "follow", false, "wait for more lines, and print a line for each rejection as it happens")
 	flags.IntVar(&o.top, "top", 10, "how many domains, receivers and aliases are shown")
 	return cmd
 }
@@ -128,7 +128,7 @@ func (r *reporter) showNothing(logs []string) error {
 
 func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, error) {
 	if o.top < 1 || o.top > 1000 {
-		return nil, usageError{fmt.Errorf("--top %d: want 1 to 1000", o.top)}
+		return nil, usageError{fmt.Errorf("--top %d: it must be 1 to 1000", o.top)}
 	}
 	extra := ""
 	if o.rulesFile != "" {

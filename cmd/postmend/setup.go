@@ -32,12 +32,13 @@ func (inv *invocation) setupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "setup [--prepare | --apply | --undo] [--print]",
 		Short: "Set up Postfix, keys and secrets, and print the DNS records to publish",
-		Long: `Reads Postfix's configuration and finds out what postmend needs: an account, a configuration, an SRS secret, DKIM keys,
-entries in master.cf and main.cf. Without a flag it tells what is missing, and changes nothing.
+		Long: `Reads Postfix's configuration and determines what postmend needs: an account, a configuration, an SRS secret, DKIM
+keys, entries in master.cf and main.cf. Without a flag it lists what is missing, and changes nothing.
 
 --prepare makes the account, keys, secret and configuration; Postfix stays as it is. Publish the DNS records that it
-prints. --apply does the same and then changes Postfix, asks it whether it still answers as it should, and goes back by
-itself if not. --undo restores main.cf and master.cf; keys, secrets and the configuration stay. What is there is kept.`,
+prints. --apply does the same, then changes Postfix, tests it with a few addresses, and reverts its changes if an
+answer is wrong. --undo restores main.cf and master.cf, and keeps the keys, secrets and configuration. Existing files
+are kept.`,
 		Example: `  postmend setup                      # what would be done
   postmend setup --prepare            # everything but Postfix; prints the DNS records
   postmend setup --apply
@@ -70,10 +71,10 @@ itself if not. --undo restores main.cf and master.cf; keys, secrets and the conf
 	flags.BoolVar(&o.print, "print", false, "show the commands as a shell script, change nothing")
 	flags.BoolVar(&o.verbose, "verbose", false, "show the commands as they are run")
 	flags.StringVar(&o.mode, "mode", "",
-		"content-filter (the default): filter what comes in; transport: filter whatever leaves for a remote domain")
+		"content-filter (the default): filter what comes in; transport: filter all mail that leaves for a remote domain")
 	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
 		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
-	flags.StringVar(&o.rootDir, "root-dir", "", "for a trial run: put /etc/postmend below this folder, and make no account")
+	flags.StringVar(&o.rootDir, "root-dir", "", "for a trial run: put /etc/postmend below this directory, and make no account")
 	flags.StringVar(&o.User, "user", layout.User, "the account that runs postmend")
 	flags.StringVar(&o.Hostname, "hostname", "", "this host's name; default: Postfix's myhostname")
 	flags.StringVar(&o.Domain, "domain", "",
@@ -96,11 +97,11 @@ func (o *setupOptions) complete(configFile string) error {
 	o.Mode, o.Trial = setup.Mode(o.mode), o.rootDir != ""
 	switch {
 	case chosen > 1:
-		return usageError{errors.New("--prepare, --apply and --undo exclude each other")}
+		return usageError{errors.New("use only one of --prepare, --apply and --undo")}
 	case o.mode != "" && o.Mode != setup.ContentFilter && o.Mode != setup.Transport:
-		return usageError{fmt.Errorf("--mode %q is neither %s nor %s", o.mode, setup.ContentFilter, setup.Transport)}
+		return usageError{fmt.Errorf("--mode %q: it must be %s or %s", o.mode, setup.ContentFilter, setup.Transport)}
 	case chosen == 1 && !o.print && os.Geteuid() != 0:
-		return usageError{errors.New("only root can do that; postmend setup without flags, or with --print, shows what would be done")}
+		return usageError{errors.New("only root can do that; to see what it would do, run it with --print")}
 	}
 	var err error
 	if o.ConfigFile, err = filepath.Abs(configFile); err == nil && o.rootDir != "" {

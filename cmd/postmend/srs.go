@@ -14,12 +14,12 @@ import (
 func (inv *invocation) srsCommand() *cobra.Command {
 	parent := &cobra.Command{
 		Use:   "srs forward|reverse ADDRESS...",
-		Short: "Rewrite addresses by the Sender Rewriting Scheme, and back",
+		Short: "Make and reverse SRS addresses (Sender Rewriting Scheme)",
 		RunE:  requireSubcommand,
 	}
 	parent.AddCommand(
-		inv.srsDirection("forward", "Print the SRS address of each address", (*srs.Rewriter).Forward),
-		inv.srsDirection("reverse", "Print the address behind each SRS address; forged and expired ones are refused", (*srs.Rewriter).Reverse),
+		inv.srsDirection("forward", "Print the SRS form of each address", (*srs.Rewriter).Forward),
+		inv.srsDirection("reverse", "Print the original address of each SRS address; forged and expired ones are errors", (*srs.Rewriter).Reverse),
 	)
 	return parent
 }
@@ -58,5 +58,5 @@ func requireSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usageError{fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())}
 	}
-	return usageError{fmt.Errorf("%s what? See: %s --help", cmd.Name(), cmd.CommandPath())}
+	return usageError{fmt.Errorf("%s needs a subcommand; see: %s --help", cmd.Name(), cmd.CommandPath())}
 }
