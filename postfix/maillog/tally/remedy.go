@@ -160,6 +160,9 @@ var unsignedCauses = [...]known{
 	{filter.FailedUnsigned, "they had failed DMARC on arrival"},
 	{filter.FailedUnchanged, "they had failed DMARC on arrival"},
 	{filter.OwnDomainClaimed, "they claim a domain of this server without proof"},
+	{filter.OriginUnknown, "nothing proves that they were written on this server"},
+	{filter.OriginChanged, "a program on this server changed them after they had arrived from outside"},
+	{filter.OriginExpired, "they had arrived from outside longer ago than max_age of [arrival]"},
 	{filter.Unread, "the header was too long to be read"},
 }
 

@@ -129,6 +129,7 @@ var silent = []filter.Cause{
 	filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.FailedDiscarded, filter.FromUnproved,
 	filter.FromForced, filter.FromRewritten, filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
 	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedInvalid, filter.CutShort, filter.NextHop, filter.Failed,
+	filter.OriginSealed, filter.ArrivalUnsealed,
 }
 
 func TestEachCauseHasACodeAndItsPlaceInTheReport(t *testing.T) {
