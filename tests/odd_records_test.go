@@ -67,16 +67,19 @@ var oddSPF = []string{
 	"@ TXT v=spf1 include:_i.@; -all\n_i.@ TXT v=spf1 ip4:HOST -all",
 	"@ TXT v=spf1 include:_i.@ -all\n_i.@ TXT v=spf1 include:_j.%{d} -all\n_j.@ TXT v=spf1 ip4:HOST -all",
 	"@ TXT v=spf1 a:%{h} -all",
+	"@ TXT v=spf1 a:mail.%{d1}.test -all\nmail.@.test A HOST",
 	"@ TXT v=spf1 ip4:HOST -all é",
 }
 
 // oddDMARC are TXT records at _dmarc of a domain that no receiver should apply, and some do.
 var oddDMARC = []string{
-	`v=DMARC1\; p=reject`, "v=DMARC1; p=reject; sp=bogus", "v=DMARC1 p=reject", "v=DMARC1; p=bogus", "v=dmarc1; p=reject",
-	"v=DMARC1,p=reject", "v=DMARC1:p=reject", "p=reject; v=DMARC1", `"v=DMARC1; p=reject"`, " v=DMARC1; p=reject", "v=DMARC1",
-	"v=DMARC1;p=", "V=DMARC1; p=reject", "v=DMARC12; p=reject", "v=DMARC1; p=reject\nv=DMARC1; p=none", "v=DMARC1; p=reject\nv=dmarc1; p=none",
-	"v=DMARC1; p=reject; np=bogus", "v=DMARC1; p=bogus; p=reject", "v=DMARC1; adkim=x; p=reject", "v=DMARC1; ; p=reject", "v=DMARC1;=; p=reject",
-	"v=DMARC1; p=reject;;", "v=DMARC1p=reject", "v=DMARC1/p=reject", "v=DMARC1; p = reject ; fo", "v=DMARC1; p:reject", "v=DMARC 1; p=reject", "v = DMARC1; p=reject",
+	`v=DMARC1\; p=reject`, "v=DMARC1; p=reject; sp=bogus", "v=DMARC1 p=reject", "v=DMARC1; p=bogus",
+	"v=dmarc1; p=reject", "v=DMARC1,p=reject", "v=DMARC1:p=reject", "p=reject; v=DMARC1", `"v=DMARC1; p=reject"`,
+	" v=DMARC1; p=reject", "v=DMARC1", "v=DMARC1;p=", "V=DMARC1; p=reject", "v=DMARC12; p=reject",
+	"v=DMARC1; p=reject\nv=DMARC1; p=none", "v=DMARC1; p=reject\nv=dmarc1; p=none", "v=DMARC1; p=reject; np=bogus",
+	"v=DMARC1; p=bogus; p=reject", "v=DMARC1; adkim=x; p=reject", "v=DMARC1; ; p=reject", "v=DMARC1;=; p=reject",
+	"v=DMARC1; p=reject;;", "v=DMARC1p=reject", "v=DMARC1/p=reject", "v=DMARC1; p = reject ; fo",
+	"v=DMARC1; p:reject", "v=DMARC 1; p=reject", "v = DMARC1; p=reject",
 }
 
 // oddDomains publishes a domain dN.example for each of the records. Its owner would not have it that we send.
@@ -93,8 +96,8 @@ func (o *oddDomains) add(record, lines string) {
 func (o *oddDomains) name(n int) string { return fmt.Sprintf("d%d.example", n) }
 
 func (o *oddDomains) forgery(n int) []byte {
-	return fmt.Appendf(nil, "From: Boss <boss@%s>\r\nTo: alias@example.org\r\nSubject: x\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n"+
-		"Message-ID: <%[2]d@x.example>\r\nX-Token: %[2]d\r\n\r\nHello.\r\n", o.name(n), n)
+	return fmt.Appendf(nil, "From: Boss <boss@%s>\r\nTo: alias@example.org\r\nSubject: x\r\n"+
+		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%[2]d@x.example>\r\nX-Token: %[2]d\r\n\r\nHello.\r\n", o.name(n), n)
 }
 
 func newOddDomains() *oddDomains {
@@ -115,7 +118,8 @@ func TestWhatAnyJudgePassesIsTakenForAPass(t *testing.T) {
 	o.zone.WriteString(ourHELO + " A " + ourAddress + "\n")
 	var arrivals []judge.Arrival
 	for n := range o.what {
-		arrivals = append(arrivals, judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: "boss@" + o.name(n), Content: o.forgery(n)})
+		arrivals = append(arrivals, judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: "boss@" + o.name(n),
+			Content: o.forgery(n)})
 	}
 	verdicts := judge.DMARC(t, o.zone.String(), arrivals)
 	server, err := dnstest.Start(o.zone.String())
@@ -156,8 +160,9 @@ func TestNobodysVerifierPassesAForgeryOfADomainWithOddRecords(t *testing.T) {
 	o := newOddDomains()
 	w.publish("%s", strings.TrimSpace(o.zone.String()))
 	for n, records := range o.what {
-		w.letters = append(w.letters, &letter{name: strconv.Quote(records), domain: o.name(n), forged: true, from: "boss@" + o.name(n),
-			to: []string{"alias@example.org"}, address: attacker, helo: "mail.attacker.example", content: o.forgery(n)})
+		w.letters = append(w.letters, &letter{name: strconv.Quote(records), domain: o.name(n), forged: true,
+			from: "boss@" + o.name(n), to: []string{"alias@example.org"},
+			address: attacker, helo: "mail.attacker.example", content: o.forgery(n)})
 	}
 	// That the judges can see a pass by SPF, and one by a signature.
 	w.addControl("Boss <boss@example.org>", "boss@example.org", "127.0.0.1", "")

@@ -28,7 +28,8 @@ type DMARC struct {
 	AlignedBy []string `json:"aligned_by,omitempty"` // the identifiers that make it pass: "spf", "dkim d=example.org"
 	Pending   []string `json:"pending,omitempty"`    // those that would, if DNS had answered about them
 
-	// Odd is set if Status is None although something is published that other receivers could take for a DMARC record of Domain's.
+	// Odd is set if Status is None although something is published that other receivers could take for a DMARC
+	// record of Domain's.
 	Odd bool `json:"odd_record,omitempty"`
 
 	Organisational string `json:"organisational,omitempty"` // the organisational domain of Domain

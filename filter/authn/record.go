@@ -131,8 +131,8 @@ func hasURI(list string) bool {
 	return false
 }
 
-// findRecord picks the DMARC record of a name's TXT records; nil if none applies. Several are none (RFC 9989 section 4.10 step 2).
-// It is odd if there is something all the same that a receiver could take for one.
+// findRecord picks the DMARC record of a name's TXT records; nil if none applies. Several are none (RFC 9989
+// section 4.10 step 2). It is odd if there is something all the same that a receiver could take for one.
 func findRecord(texts []string) (found *Record, odd bool) {
 	several := false
 	for _, text := range texts {
@@ -155,5 +155,6 @@ func findRecord(texts []string) (found *Record, odd bool) {
 // resemblesRecord takes whatever speaks of DMARC or of a policy.
 func resemblesRecord(text string) bool {
 	text = strings.ToLower(text[:min(len(text), maxRecord)])
-	return strings.Contains(text, "dmarc") || strings.Contains(text, string(PolicyReject)) || strings.Contains(text, string(PolicyQuarantine))
+	return strings.Contains(text, "dmarc") || strings.Contains(text, string(PolicyReject)) ||
+		strings.Contains(text, string(PolicyQuarantine))
 }

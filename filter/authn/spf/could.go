@@ -3,6 +3,7 @@ package spf
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -141,24 +142,30 @@ func (x *reach) follow(spec, domain string) bool {
 }
 
 // names are those that a domain-spec stands for: mailauth takes the sender's domain for %{d}, also within an
-// include. It is false if nobody can tell: a macro asks for the client's name, or for one of many addresses.
+// include, and rspamd the whole domain for %{d2}. It is false if nobody can tell: a macro asks for the client's
+// name, or for one of many addresses.
 func (x *reach) names(spec, domain string) (names []string, ok bool) {
 	if x.followed++; x.followed > maxFollowed {
 		return nil, false
 	}
-	if spec == "" {
+	switch {
+	case spec == "":
 		return []string{domain}, true
-	}
-	if strings.Contains(strings.ToLower(spec), "%{p") {
+	case strings.Contains(strings.ToLower(spec), "%{p"):
 		return nil, false
 	}
-	for _, current := range []string{domain, x.Domain} {
-		name, err := x.expand(spec, current)
-		if err != nil || x.byAddress && !x.ours.IsSingleIP() {
-			return nil, false
-		}
-		if names = append(names, name); strings.IndexByte(spec, '%') < 0 {
-			break
+	for _, x.whole = range []bool{false, true} {
+		for _, current := range []string{domain, x.Domain} {
+			name, err := x.expand(spec, current)
+			if err != nil || x.byAddress && !x.ours.IsSingleIP() {
+				return nil, false
+			}
+			if strings.IndexByte(spec, '%') < 0 {
+				return []string{name}, true
+			}
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names, true

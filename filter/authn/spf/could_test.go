@@ -108,6 +108,8 @@ func TestABrokenRecordCouldPassWhomItNames(t *testing.T) {
 		"@ TXT v=spf1 ip4:HOST/ -all",
 		"@ TXT v=spf1 ip4:HOST/33 -all",
 		"@ TXT v=spf1 ip4:HOST/032 -all",
+		"@ TXT v=spf1 ip4:HOST/024abc -all",
+		"@ TXT v=spf1 a:mail.@/024 -all\nmail.@ A HOST",
 		"@ TXT v=spf1 ip4:HOST; -all;",
 		"@ TXT v=spf1 ip4:HOST\\; -all",
 		"@ TXT v=spf1 ip4:192.0.2.1,HOST -all",
@@ -125,6 +127,7 @@ func TestABrokenRecordCouldPassWhomItNames(t *testing.T) {
 		"@ TXT v=spf1 -include:_i.@; -all\n_i.@ TXT v=spf1 ip4:HOST -all",
 		"@ TXT v=spf1 redirect:_r.@\n_r.@ TXT v=spf1 ip4:HOST -all",
 		"@ TXT v=spf1 include:_i.@ -all\n_i.@ TXT v=spf1 include:_j.%{d} -all\n_j.@ TXT v=spf1 ip4:HOST",
+		"@ TXT v=spf1 a:sub.%{d1}.%{o} -all\nsub.domain.example.domain.example A HOST",
 		"@ TXT v=spf1 include:%{o} ip4:HOST -all",
 		"@ TXT spf2.0/pra ip4:HOST -all",
 		"@ TXT spf2.0/mfrom,pra include:_i.@\n_i.@ TXT v=spf1 ip4:HOST",
@@ -149,6 +152,10 @@ func TestABrokenRecordCouldPassWhomItNames(t *testing.T) {
 // TestWhatNobodyCanReadCouldPass: some receiver may take it for a term that matches.
 func TestWhatNobodyCanReadCouldPass(t *testing.T) {
 	for text, want := range map[string]Status{
+		"@ TXT v=spf1 ip4:192.0.2.1/024 -all":                                                    Pass,
+		"@ TXT v=spf1 ip4:192.0.2.1/32x -all":                                                    Fail,
+		"@ TXT v=spf1 a/024 -all\n@ A 192.0.2.1":                                                 Pass,
+		"@ TXT v=spf1 mx:m.example/+24 -all\nm.example MX 10 a.example\na.example A 192.0.2.1":   Fail,
 		"@ TXT v=spf1 ip4:192.0.2.080 -all":                                                      Pass,
 		"@ TXT v=spf1 ip4:0xc0.0.2.80 -all":                                                      Pass,
 		"@ TXT v=spf1 ip4:192.0.2 -all":                                                          Pass,

@@ -33,6 +33,7 @@ type evaluation struct {
 	void     []string // names that had no address; "" for other look-ups that found nothing
 	expanded int      // octets that went into macros
 
+	whole     bool // macros keep all parts, however few they ask for, see CouldPass
 	byAddress bool // a macro asked for the client's address
 
 	names     []string // of the client; the first few

@@ -121,6 +121,9 @@ func (e *evaluation) appendExpanded(to []byte, spec, domain string) ([]byte, err
 			if e.expanded += len(value); e.expanded > maxExpanded {
 				return nil, problem("macros for too long a name")
 			}
+			if e.whole {
+				m.keep = 0
+			}
 			to = m.append(to, value)
 		}
 		spec = spec[start+length:]

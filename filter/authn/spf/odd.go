@@ -20,40 +20,63 @@ func beginsLikeTerm(word string) bool {
 // no pass, only an include matters.
 func (x *reach) odd(field, domain string) bool {
 	field = strings.ToLower(field)
-	start := strings.IndexFunc(field, func(c rune) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '%' })
+	start := strings.IndexFunc(field, func(c rune) bool { return isAlphanumeric(c) || c == '%' })
 	if start < 0 {
 		return false
 	}
 	qualifier, field := field[:start], field[start:]
-	isDash := func(c rune) bool { return strings.ContainsRune("-~?", c) || c > '~' } // word processors write "–all"
+	isDash := func(c rune) bool { return strings.ContainsRune("-~?", c) || c > '~' } // as in "–all"
 	if !strings.HasPrefix(field, "include") && strings.ContainsFunc(qualifier, isDash) {
 		return false
 	}
-	switch whole := (directive{bits4: 32, bits6: 128}); {
+	shortest := shortestPrefix(field)
+	switch {
 	case strings.IndexByte(field, '%') >= 0: // a macro that may be anything
 		return true
 	case strings.HasPrefix(field, "all"), strings.HasPrefix(field, "exists"), strings.HasPrefix(field, "ptr"):
 		return true
-	case strings.HasPrefix(field, "a") && x.hosts(domain, whole):
+	case strings.HasPrefix(field, "a") && x.hosts(domain, shortest):
 		return true
-	case strings.HasPrefix(field, "mx") && x.exchanges(domain, whole):
+	case strings.HasPrefix(field, "mx") && x.exchanges(domain, shortest):
 		return true
 	}
 	for part := range strings.FieldsFuncSeq(field, func(c rune) bool { return !isTermLetter(c) }) {
-		if x.reachesAny(part) {
+		if x.reachesAny(part, shortest) {
 			return true
 		}
 	}
 	return false
 }
 
+func isAlphanumeric(c rune) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
+
 // isTermLetter takes what addresses, names and the delimiters before them are made of.
-func isTermLetter(c rune) bool {
-	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.ContainsRune(".-_:/=", c)
+func isTermLetter(c rune) bool { return isAlphanumeric(c) || strings.ContainsRune(".-_:/=", c) }
+
+// shortestPrefix is an a or mx with the shortest prefix length in a term, for either family.
+func shortestPrefix(field string) directive {
+	d := directive{bits4: 32, bits6: 128}
+	for _, rest, more := strings.Cut(field, "/"); more; _, rest, more = strings.Cut(rest, "/") {
+		if bits, ok := leadingNumber(rest, 128); ok {
+			d.bits4, d.bits6 = min(d.bits4, bits), min(d.bits6, bits)
+		}
+	}
+	return d
+}
+
+// leadingNumber reads the digits at the start, as strtoul(3) does. It is false if there are none, or if the number
+// is too high.
+func leadingNumber(s string, most int) (n int, ok bool) {
+	for i := 0; i < len(s) && isDigit(s[i]); i++ {
+		if n, ok = 10*n+int(s[i]-'0'), true; n > most {
+			return 0, false
+		}
+	}
+	return n, ok
 }
 
 // reachesAny looks for addresses and names behind each delimiter.
-func (x *reach) reachesAny(part string) bool {
+func (x *reach) reachesAny(part string, d directive) bool {
 	for rest := part; rest != ""; {
 		if network, ok := parseOddNetwork(rest); ok && (!network.IsValid() || x.covers(network)) {
 			return true
@@ -64,7 +87,8 @@ func (x *reach) reachesAny(part string) bool {
 			word, rest = word[:end], word[end+1:]
 		}
 		word = strings.Trim(word, ".-")
-		if dot := strings.LastIndexByte(word, '.'); dot > 0 && isTopLabel(word[dot+1:]) && x.anyRecord(word) {
+		dot := strings.LastIndexByte(word, '.')
+		if dot > 0 && isTopLabel(word[dot+1:]) && x.anyRecord(word, d) {
 			return true
 		}
 	}
@@ -72,12 +96,11 @@ func (x *reach) reachesAny(part string) bool {
 }
 
 // anyRecord takes a name for that of a host, a mail domain and an include.
-func (x *reach) anyRecord(name string) bool {
+func (x *reach) anyRecord(name string, d directive) bool {
 	if x.followed++; x.followed > maxFollowed {
 		return true
 	}
-	whole := directive{bits4: 32, bits6: 128}
-	return x.domain(name) || x.hosts(name, whole) || x.exchanges(name, whole)
+	return x.domain(name) || x.hosts(name, d) || x.exchanges(name, d)
 }
 
 // parseOddNetwork reads an address, and the prefix length behind it if there is a valid one. It gives the zero
@@ -92,8 +115,7 @@ func parseOddNetwork(text string) (network netip.Prefix, ok bool) {
 	if address, err := netip.ParseAddr(word); err == nil {
 		bits := address.BitLen()
 		if length, isSlash := strings.CutPrefix(rest, "/"); isSlash {
-			_, digits := cutDigits(length[:len(length)-len(strings.TrimLeft(length, "0123456789"))])
-			if n := prefixLength(digits, bits); n >= 0 {
+			if n, ok := leadingNumber(length, bits); ok {
 				bits = n
 			}
 		}
@@ -102,10 +124,15 @@ func parseOddNetwork(text string) (network netip.Prefix, ok bool) {
 	labels := 0
 	for label := range strings.SplitSeq(word, ".") {
 		hex, isHex := strings.CutPrefix(label, "0x")
-		if digits := "0123456789"; !isHex && strings.Trim(label, digits) != "" || isHex && strings.Trim(hex, digits+"abcdef") != "" {
+		digits := "0123456789"
+		if isHex {
+			label, digits = hex, digits+"abcdef"
+		}
+		if strings.Trim(label, digits) != "" {
 			return netip.Prefix{}, false
 		}
 		labels++
 	}
-	return netip.Prefix{}, labels > 1 && (rest == "" || !isTermLetter(rune(rest[0])) || rest[0] == '/')
+	isWhole := rest == "" || rest[0] == '/' || !isTermLetter(rune(rest[0]))
+	return netip.Prefix{}, isWhole && labels > 1
 }
