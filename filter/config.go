@@ -108,7 +108,8 @@ type ArrivalConfig struct {
 	MaxAge Duration `toml:"max_age"` // of a seal that is read; default 5 days, least 1s
 }
 
-func (a *ArrivalConfig) seals() bool { return a.Seal == nil || *a.Seal }
+// Seals tells whether seals are written, removed and read.
+func (a *ArrivalConfig) Seals() bool { return a.Seal == nil || *a.Seal }
 
 // ReinjectConfig is the section [reinject].
 type ReinjectConfig struct {

@@ -116,7 +116,7 @@ func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope,
 
 // sealedOrigin is the origin that a message's seal tells.
 func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
-	if !f.config.Arrival.seals() || !slices.ContainsFunc(m.Header, isSeal) || f.config.SRS.SecretsFile == "" {
+	if !f.config.Arrival.Seals() || !slices.ContainsFunc(m.Header, isSeal) || f.config.SRS.SecretsFile == "" {
 		return o, nil
 	}
 	keys, err := f.sealKeys()
@@ -255,7 +255,7 @@ func (f *Filter) unsealable(m *message.Message) error {
 func (f *Filter) hashesBody(p *policy, env *Envelope) func(dkim.Header) bool {
 	_, err := f.sealKeys()
 	switch {
-	case !f.config.Arrival.seals() || err != nil:
+	case !f.config.Arrival.Seals() || err != nil:
 		return nil
 	case env.isOurs(p.trusted):
 		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }

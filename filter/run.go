@@ -82,7 +82,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		local:         local,
 		trusted:       config.TrustedNetworks,
 		signers:       map[string]bool{},
-		sealsArrival:  config.Arrival.seals(),
+		sealsArrival:  config.Arrival.Seals(),
 		defaultSigner: config.DKIM.DefaultDomain,
 		dmarc:         config.DMARC,
 		forceMunge:    force,

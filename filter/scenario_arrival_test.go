@@ -109,7 +109,7 @@ func withoutSeal(text string) string {
 // checkSeals checks that no seal leaves, and that mail for a mailbox here has none that came from outside.
 func (o *outcome) checkSeals(t *testing.T) {
 	t.Helper()
-	if !o.config.Arrival.seals() {
+	if !o.config.Arrival.Seals() {
 		return
 	}
 	for _, l := range o.sent {

@@ -61,6 +61,12 @@ var filesFaults = []misconfiguration{
 
 // routeFaults are in how mail gets to the filter and away from it.
 var routeFaults = []misconfiguration{
+	{name: "header_checks that take X- fields out",
+		script:  `pc -e 'header_checks=regexp:{ {/^X-/ IGNORE} }'`,
+		finding: "arrival-header-checks", says: "answers IGNORE for X-Postmend-Arrival", byHand: true},
+	{name: "a delivery to mailboxes that takes X- fields out",
+		script:  `pc -e 'lmtp_header_checks=regexp:{ {/^X-P/ STRIP no private fields} }'`,
+		finding: "arrival-header-checks", says: "lmtp_header_checks", byHand: true},
 	{name: "no filter service", script: `pc -MX ` + filterID, finding: "filter-service",
 		says: "no pipe(8) service"},
 	{name: "no content_filter", script: `pc -X content_filter`,

@@ -32,6 +32,7 @@ func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 	h.findTables()
 	h.account = h.findAccount()
 	h.askStatusFilter(ctx)
+	h.askHeaderChecks(ctx)
 	if h.domains, err = setup.ReadDomains(ctx, config); err != nil {
 		return nil, err
 	}
@@ -61,6 +62,7 @@ func judgePostfix(h *host) []Finding {
 	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, base), h)
 	if h.filter != nil {
 		findings = append(findings, apply(areaFilter, filterRules, h)...)
+		findings = append(findings, apply("Postfix", arrivalRules, h)...)
 	}
 	if h.listener != nil {
 		findings = append(findings, apply("listener", listenerRules, h)...)

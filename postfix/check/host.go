@@ -34,6 +34,8 @@ type Postmend struct {
 	IsLocal     func(string) bool // whether a domain is one of local_domains; nil if that is not known
 	Trusted     []netip.Prefix    // trusted_networks; nil if not known
 	LocalTables []string          // local_domains_maps
+	Seals       bool              // [arrival] seal
+	HasSecrets  bool              // [srs] has a file of secrets
 }
 
 // host is what was found out about a Postfix. gather makes it.
@@ -63,7 +65,9 @@ type host struct {
 	tables    []*table       // spawn(8) services that run `postmend lookup`
 	srsClass  string         // the parameter that holds the SRS domain; "" if none does
 	dns       stage          // whether the DNS records are right
-	system    *system        // Postfix's own folder; nil if the configuration is that one
+	// tables that take a seal of arrival out of a message, and how
+	sealStrippers []string
+	system        *system // Postfix's own folder; nil if the configuration is that one
 }
 
 // table is a service that answers look-ups.
