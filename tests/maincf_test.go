@@ -139,7 +139,7 @@ func runMainCf(t *testing.T, path string) {
 		}
 		return
 	}
-	if err != nil || !strings.Contains(string(out), c.want["says"]) || !strings.Contains(string(out), "answers as it should") {
+	if err != nil || !strings.Contains(string(out), c.want["says"]) || !strings.Contains(string(out), "answers correctly") {
 		t.Fatalf("setup: %v\n%s", err, out)
 	}
 	peer.Age(t, h.Dir)

@@ -66,7 +66,7 @@ func TestSetupGoesBackWherePostfixDoesNotAnswerAsItShould(t *testing.T) {
 	h.knowSecret()
 	before := h.bytes()
 	said := h.setupFails("--apply")
-	for _, want := range []string{"SRS0=", "a valid SRS address", "no SRS", "as they were before"} {
+	for _, want := range []string{"SRS0=", "a valid SRS address", "no SRS", "are restored"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("not told: %s\n%s", want, said)
 		}

@@ -194,14 +194,15 @@ func (inv *invocation) printScript(s *setup.Setup, o *setupOptions) error {
 		changes = nil
 	}
 	if len(changes) > 0 && !o.apply {
-		changes[0].Why = "From here on Postfix is changed, and mail passes postmend. Publish the DNS records at the end first: as long as\n" +
-			"receivers do not find them, forwarded mail fails SPF and our signatures fail. Whatever is above can be run before.\n" +
+		changes[0].Why = "From here on, the commands change Postfix, and mail passes postmend. First publish the DNS records\n" +
+			"below: until receivers find them, forwarded mail fails SPF and your signatures fail. The commands\n" +
+			"above can run before that.\n" +
 			changes[0].Why
 	}
 	if len(steps)+len(changes) == 0 {
 		page.printf("# Nothing to do: everything is set up.\n")
 	} else {
-		page.printf("# Nothing is changed; these are the commands. --apply runs them, and goes back if Postfix does not answer as it should.\n")
+		page.printf("# Nothing is changed; these are the commands. --apply runs them, and reverts them if Postfix does not answer correctly.\n")
 	}
 	page.script(append(steps, changes...))
 	for _, note := range s.Notes(true) {
@@ -237,7 +238,7 @@ func (inv *invocation) undoSetup(o *setupOptions) error {
 		if err := inv.run(context.Background(), o, undoing.Steps); err != nil {
 			return err
 		}
-		page.printf("# main.cf and master.cf in %s are without postmend.\n", undoing.Dir)
+		page.printf("# main.cf and master.cf in %s no longer use postmend.\n", undoing.Dir)
 	}
 	for _, note := range undoing.Notes {
 		page.printf("# Note: %s.\n", note)

@@ -190,7 +190,7 @@ func readLists(items []string, depth int) ([]string, error) {
 			continue
 		}
 		if depth > 10 {
-			return nil, fmt.Errorf("%s: lists nested too deep", item)
+			return nil, fmt.Errorf("%s: the lists are nested too deeply", item)
 		}
 		file, err := os.Open(item)
 		if err != nil {

@@ -32,7 +32,7 @@ func (h *home) checkListener(c *postconf.Config) error {
 	}
 	listener, err := net.Listen("tcp", h.listener)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("something listens at %s, the target in %s, and that is not this Postfix; if it is another instance, this one needs a configuration of its own: %s",
+		return fmt.Errorf("another program than this Postfix listens at %s, the target in %s; if it is another instance, this one needs a configuration of its own: %s",
 			h.listener, h.path, h.ownConfigFlag(c))
 	} else if err == nil {
 		listener.Close()
@@ -53,7 +53,7 @@ func listenerOf(target string) (string, error) {
 			return u.Host, nil
 		}
 	}
-	return "", fmt.Errorf("[reinject] has target = %q; setup can make a listener for smtp://127.0.0.1:PORT only", target)
+	return "", fmt.Errorf("[reinject] has target = %q; setup can make a listener only for smtp://127.0.0.1:PORT", target)
 }
 
 // freeListener finds a port of loopback for the listener. A listener that was made for postmend before is

@@ -25,7 +25,7 @@ func trustedNetworks(o *Options, c *postconf.Config) ([]netip.Prefix, error) {
 	}
 	matches, err := networksOf(c, splitList(text), 0)
 	if err != nil && o.TrustedNetworks == "" {
-		return nil, fmt.Errorf("mynetworks in main.cf: %w. Name the clients whose mail is your own yourself, as in "+
+		return nil, fmt.Errorf("mynetworks in main.cf: %w. Name the clients whose mail is your own, as in "+
 			"--trusted-networks 127.0.0.0/8,10.0.0.0/8", err)
 	} else if err != nil {
 		return nil, fmt.Errorf("--trusted-networks: %w", err)
@@ -53,7 +53,7 @@ type match struct {
 func networksOf(c *postconf.Config, items []string, depth int) ([]match, error) {
 	const deepest = 10
 	if depth > deepest {
-		return nil, fmt.Errorf("%s: lists nested too deep", items[0])
+		return nil, fmt.Errorf("%s: the lists are nested too deeply", items[0])
 	}
 	var matches []match
 	for _, item := range items {
@@ -171,7 +171,7 @@ func settle(matches []match) ([]netip.Prefix, error) {
 	const most = 1000
 	switch {
 	case len(networks) > most:
-		return nil, fmt.Errorf("mynetworks comes to %d networks, more than %d; name larger ones with --trusted-networks", len(networks), most)
+		return nil, fmt.Errorf("mynetworks has %d networks, more than %d; name larger ones with --trusted-networks", len(networks), most)
 	case len(networks) == len(loopback()):
 		return nil, nil
 	}

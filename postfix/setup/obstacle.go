@@ -24,11 +24,11 @@ func (p *Plan) obstacle() error {
 	case filter == "":
 		return nil
 	case p.wanted.Mode == ContentFilter:
-		return fmt.Errorf("%s is %s already, and Postfix has one filter for a message; with --mode transport postmend comes after it", where, filter)
+		return fmt.Errorf("%s is %s already, and Postfix has only one content filter for a message; use --mode transport, which runs postmend after it", where, filter)
 	case !p.tellsClient(filter):
 		// To postmend, all mail would come from this host, so that it would sign for strangers.
-		return fmt.Errorf("%s is %s, which does not tell postmend where mail comes from; let its entry in master.cf have -o smtp_send_xforward_command=yes,"+
-			" and the listener that it returns mail to -o smtpd_authorized_xforward_hosts=127.0.0.0/8, or run that filter as a milter", where, filter)
+		return fmt.Errorf("%s is %s, which does not pass the client's address on to postmend; add -o smtp_send_xforward_command=yes to its entry in master.cf,"+
+			" and -o smtpd_authorized_xforward_hosts=127.0.0.0/8 to the listener that it returns mail to, or run that filter as a milter", where, filter)
 	}
 	return nil
 }
@@ -61,7 +61,7 @@ func (p *Plan) lateMappings() error {
 	if where == "" {
 		return nil
 	}
-	return fmt.Errorf("%s has %s with %s, so that aliases would not be expanded before postmend, nor after it; take that out first", where, option, value)
+	return fmt.Errorf("%s has %s with %s, so that aliases would be expanded neither before postmend nor after it; remove that first", where, option, value)
 }
 
 // entrances are the services that take mail in, the listener aside.
@@ -83,7 +83,7 @@ func (p *Plan) otherListener() error {
 			continue
 		}
 		if _, filters := s.Options["content_filter"]; s.Name != p.wanted.Listener || s.Program != "smtpd" || !filters {
-			return fmt.Errorf("port %s belongs to the service %s of master.cf, which is no listener of postmend's; choose another port in [reinject] of postmend's configuration",
+			return fmt.Errorf("port %s belongs to the service %s of master.cf, which is not postmend's listener; choose another port in [reinject] of postmend's configuration",
 				port, s.ID())
 		}
 	}

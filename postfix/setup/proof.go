@@ -199,7 +199,7 @@ func (proof *Proof) once(ctx context.Context) error {
 		if proof.Missing == "Postfix does not run" {
 			return nil
 		}
-		return errors.New("no running Postfix any more")
+		return errors.New("Postfix has stopped running")
 	}
 	if err := proof.lookUp(ctx); err != nil || proof.server == "" {
 		return err
@@ -228,7 +228,7 @@ func (proof *Proof) once(ctx context.Context) error {
 		if i < len(proof.before) {
 			was = proof.before[i].String()
 		}
-		err := fmt.Errorf("smtpd at %s was asked for %s, %s, and answers: %s; before the change: %s",
+		err := fmt.Errorf("smtpd at %s was asked for %s, %s, and answered: %s; before the change: %s",
 			proof.server, q.what, q.address, reply, was)
 		if reply.Err != nil {
 			err = fmt.Errorf("%w: %w", errHangs, err)
@@ -262,9 +262,9 @@ func (proof *Proof) lookUp(ctx context.Context) error {
 		value, _, err := proof.plan.config.Lookup(ctx, table, q.address)
 		switch {
 		case err != nil:
-			return fmt.Errorf("the table of SRS addresses cannot be asked for %s: %w", q.what, err)
+			return fmt.Errorf("the table of SRS addresses failed for %s: %w", q.what, err)
 		case value != q.original:
-			return fmt.Errorf("the table of SRS addresses has %q for %s, %s", value, q.what, q.address)
+			return fmt.Errorf("the table of SRS addresses answers %q for %s, %s", value, q.what, q.address)
 		}
 	}
 	return nil
@@ -273,7 +273,7 @@ func (proof *Proof) lookUp(ctx context.Context) error {
 // String tells what was asked, and where.
 func (proof *Proof) String() string {
 	if proof.Missing != "" {
-		return "Postfix was not asked by SMTP whether it answers as it should: " + proof.Missing
+		return "Postfix was not tested by SMTP: " + proof.Missing
 	}
 	var kinds []string
 	for _, q := range proof.questions {
@@ -281,5 +281,5 @@ func (proof *Proof) String() string {
 			kinds = append(kinds, q.what)
 		}
 	}
-	return "Postfix at " + proof.server + " answers as it should for: " + strings.Join(kinds, ", ")
+	return "Postfix at " + proof.server + " answers correctly for: " + strings.Join(kinds, ", ")
 }

@@ -18,7 +18,7 @@ func (s *Setup) Records() ([]string, error) {
 		lines = append(lines, fmt.Sprintf("%s. IN MX 10 %s.", domain, h.config.Hostname),
 			fmt.Sprintf(`%s. IN TXT "v=spf1 %s -all"`, domain, h.spfMechanism("mx")))
 		if relay != "" {
-			lines = append(lines, "; put the addresses of relayhost "+relay+", or the include: that its operator names, before -all")
+			lines = append(lines, "; before -all, add the addresses of relayhost "+relay+", or the include: that its operator tells you")
 		}
 	}
 	if s.plan.wanted.Mode == ContentFilter && relay == "" && h.config.Hostname != h.config.SRS.Domain {
@@ -48,7 +48,7 @@ func (s *Setup) Records() ([]string, error) {
 			continue
 		}
 		if len(suggested) == 0 {
-			lines = append(lines, "; and, where there is no DMARC record yet, to begin with:")
+			lines = append(lines, "; if there is no DMARC record yet, start with:")
 		}
 		suggested[domain] = true
 		lines = append(lines, fmt.Sprintf(`_dmarc.%s. IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@%s"`, domain, domain))

@@ -91,7 +91,7 @@ func (s *Setup) PrepareSteps() []Step {
 	if len(steps)+len(s.changes) == 0 {
 		return nil
 	}
-	check := Step{Why: "is Postfix's configuration sound as it is?", Action: s.config.PostfixCommand("check")}
+	check := Step{Why: "test Postfix's configuration before the change", Action: s.config.PostfixCommand("check")}
 	return append(append([]Step{check}, steps...), s.home.trial(s.config)...)
 }
 
@@ -103,7 +103,7 @@ func thenReload(c *postconf.Config, changes []Step) []Step {
 	if len(changes) == 0 {
 		return nil
 	}
-	steps := append(changes, Step{Why: "is Postfix's configuration sound now?", Action: c.PostfixCommand("check")})
+	steps := append(changes, Step{Why: "test Postfix's configuration after the change", Action: c.PostfixCommand("check")})
 	if c.IsRunning() {
 		reload := Step{Why: "running processes read the new configuration", Action: c.PostfixCommand("reload")}
 		steps = append(steps, reload)
@@ -139,7 +139,7 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 	if back != nil {
 		return "", fmt.Errorf("%w. The changes could not be reverted: %w. Run postmend setup --undo", err, back)
 	}
-	return "", fmt.Errorf("%w. main.cf and master.cf are as they were before, and Postfix uses them; the mail log tells more about %s",
+	return "", fmt.Errorf("%w. main.cf and master.cf are restored, and Postfix uses them again; see the mail log at %s",
 		err, time.Now().Format("15:04"))
 }
 
@@ -185,7 +185,7 @@ func notRunning(c *postconf.Config) []string {
 	if c.IsRunning() {
 		return nil
 	}
-	return []string{"Postfix does not run; the configuration takes effect when it starts"}
+	return []string{"Postfix is not running; the configuration takes effect when it starts"}
 }
 
 // Undoing is what takes a setup back.
@@ -209,8 +209,8 @@ func OpenUndo(dir string) (*Undoing, error) {
 	steps, notes := state.Undo(c)
 	u.Steps = append(thenReload(c, steps), Forget(c))
 	u.Notes = append(notRunning(c), append(notes,
-		"the account, postmend's configuration, keys and secrets stay: bounces to SRS addresses that were given out need the secret"+
+		"the account, postmend's configuration, keys and secrets stay: bounces to SRS addresses that exist already need the secret"+
 			" if postmend is set up again",
-		"mail in the queue that was on its way to postmend still waits for it; have it queued anew with: "+c.RequeueCommand().String())...)
+		"mail in the queue that was on its way to postmend still waits for it; requeue it with: "+c.RequeueCommand().String())...)
 	return u, nil
 }

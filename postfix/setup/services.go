@@ -11,18 +11,18 @@ import (
 func (p *Plan) addServices() {
 	p.setService(layout.FilterID, p.program().FilterLine(p.statusFilter(), p.config.Version.AtLeast),
 		"pipe(8) starts postmend for each message; its status filter keeps faults from bouncing mail")
-	p.setService(layout.CleanupID, layout.CleanupLine, "lets messages grow by what postmend adds")
+	p.setService(layout.CleanupID, layout.CleanupLine, "allows messages to grow by what postmend adds")
 	next := ""
 	if p.wanted.Mode == Transport {
 		next = p.nextTransport()
 	}
 	p.setService(p.wanted.Listener+"/inet", layout.ListenerLine(p.wanted.Listener, next), "takes the mended messages back")
 	for _, limit := range layout.Limits {
-		p.set(limit.Name, limit.Value, "one recipient a run, and far more time than postmend's own deadline")
+		p.set(limit.Name, limit.Value, "one recipient for each run, and more time than postmend's own deadline")
 	}
 	for _, m := range layout.Macros {
 		if !p.config.Version.AtLeast(m.Major, m.Minor) {
-			p.Details = append(p.Details, fmt.Sprintf("Postfix %s has no ${%s} (%d.%d has): the envelope id of a sender who asked for"+
+			p.Details = append(p.Details, fmt.Sprintf("Postfix %s has no ${%s} (%d.%d has): the envelope id of a sender who requested"+
 				" delivery reports is lost", p.config.Version, m.Name, m.Major, m.Minor))
 		}
 	}
@@ -38,7 +38,7 @@ func (p *Plan) statusFilter() string {
 	if p.config.Version.AtLeast(3, 7) {
 		return layout.StatusFilter()
 	}
-	return p.table(layout.StatusFile, layout.StatusPattern, "a table that Postfix before 3.7 cannot have within a parameter")
+	return p.table(layout.StatusFile, layout.StatusPattern, "a table, which Postfix before 3.7 does not support within a parameter")
 }
 
 // table plans a file with one pattern in Postfix's configuration directory, and gives the table's name.
@@ -68,19 +68,19 @@ func (p *Plan) nextTransport() string {
 // addSwitch is the change that sends mail through postmend: the last one.
 func (p *Plan) addSwitch() {
 	if p.wanted.Mode == Transport {
-		p.set("default_transport", layout.DefaultTransport, "whatever leaves for a remote domain passes postmend")
+		p.set("default_transport", layout.DefaultTransport, "all mail for remote domains passes postmend")
 		for _, name := range []string{"transport_maps", "sender_dependent_default_transport_maps"} {
 			if p.config.Get(name) != "" {
-				p.note("what %s sends elsewhere does not pass postmend", name)
+				p.note("mail that %s routes to another transport does not pass postmend", name)
 			}
 		}
 		return
 	}
 	for _, s := range p.entrances() {
 		if value, isSet := s.Options["content_filter"]; isSet && value == "" {
-			p.note("%s in master.cf has -o content_filter= of its own: what it takes in does not pass postmend", s.ID())
+			p.note("%s in master.cf has its own -o content_filter=: mail that it accepts does not pass postmend", s.ID())
 		}
 	}
-	p.set("content_filter", layout.ContentFilter, "whatever comes in by smtpd(8) and pickup(8) passes postmend")
-	p.note("forwards made by alias(5) and .forward do not pass a content filter; if there are such, use --mode transport")
+	p.set("content_filter", layout.ContentFilter, "all mail from smtpd(8) and pickup(8) passes postmend")
+	p.note("forwards by alias(5) and .forward do not pass a content filter; if you have any, use --mode transport")
 }

@@ -16,10 +16,10 @@ import (
 func (p *Plan) addSRS(domains *Domains) {
 	domain := p.wanted.SRSDomain
 	if domain == "" {
-		p.note("the configuration has no SRS domain: senders stay as they are, and no table is set up")
+		p.note("the configuration has no SRS domain: senders are not rewritten, and no table is set up")
 		return
 	}
-	p.setService(layout.ReverseID, p.program().ReverseLine(), "spawn(8) starts postmend to answer for SRS addresses")
+	p.setService(layout.ReverseID, p.program().ReverseLine(), "spawn(8) starts postmend to look up SRS addresses")
 
 	class := domains.Class(domain)
 	if _, found := withoutOurs(p.config.Get("recipient_canonical_maps")); !found {
@@ -28,7 +28,7 @@ func (p *Plan) addSRS(domains *Domains) {
 	}
 	if class == "" {
 		p.set("virtual_alias_domains", joined(p.config.Get("virtual_alias_domains"), domain),
-			"mail for the SRS domain is accepted; unknown addresses are refused")
+			"mail for the SRS domain is accepted; unknown addresses are rejected")
 	}
 	p.replacePostSRSd()
 }
@@ -42,7 +42,7 @@ func (p *Plan) addSRS(domains *Domains) {
 // and proxy_read_maps names both.
 func (p *Plan) addTable(domain string, withPostmaster bool) {
 	pattern := fmt.Sprintf(`/^(SRS[01][-+=].*@%s)$/ $1`, regexp.QuoteMeta(domain))
-	guard := p.table(srsFile, pattern, "lets SRS addresses through to postmend, and nothing else")
+	guard := p.table(srsFile, pattern, "passes only SRS addresses to postmend")
 	ours := fmt.Sprintf("pipemap:{%s, %s}", guard, layout.ReverseMap)
 	p.reverseTable = ours
 	if withPostmaster {
@@ -54,7 +54,7 @@ func (p *Plan) addTable(domain string, withPostmaster bool) {
 	if p.config.IsSet("virtual_alias_maps") || p.config.IsSet("virtual_maps") {
 		rest, _ = withoutOurs(p.config.Get("virtual_alias_maps"))
 	}
-	p.set("virtual_alias_maps", joined(ours, rest), "bounces to SRS addresses of ours are verified, and go to the original sender")
+	p.set("virtual_alias_maps", joined(ours, rest), "SRS addresses of this server are verified, and bounces go to the original sender")
 }
 
 // hasAlias tells whether the operator's virtual_alias_maps take an address.
@@ -122,8 +122,8 @@ func (p *Plan) replacePostSRSd() {
 	} else {
 		p.unset("sender_canonical_maps", why)
 	}
-	p.note("PostSRSd's table %s is taken out of sender_canonical_maps; the one in recipient_canonical_maps stays for bounces to the addresses it made. "+
-		"When those are three weeks old, take it out too and stop PostSRSd", strings.Join(taken, ", "))
+	p.note("PostSRSd's table %s is removed from sender_canonical_maps; the one in recipient_canonical_maps stays, for bounces to addresses that it made. "+
+		"When these are three weeks old, remove it, too, and stop PostSRSd", strings.Join(taken, ", "))
 }
 
 // isPostSRSd knows the table of PostSRSd 1 by its port, and that of PostSRSd 2 by its name.
