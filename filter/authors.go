@@ -10,12 +10,13 @@ import (
 	"postmend/filter/message"
 )
 
-// authors are the domains of From:, see message.Authors, and those that some reader could take for the author's only
-// by reading it in a way of its own. These count where this host could make them pass, so where they are aligned
-// with a domain of ours or with the envelope sender; else the proof of every odd field would be lost:
+// authors are the domains of From:, see message.Authors, and those that some reader could take for the
+// author's only by reading it in a way of its own. These count where this host could make them pass, so where
+// they are aligned with a domain of ours or with the envelope sender; else the proof of every odd field would
+// be lost:
 //
-//   - what a reader sees who ends a domain at a hyphen or a character that is not ASCII, as python3-authheaders
-//     does: "bank.test" in "bank.test-x.evil.example";
+//   - what a reader sees who ends a domain at a hyphen or a character that is not ASCII, as
+//     python3-authheaders does: "bank.test" in "bank.test-x.evil.example";
 //   - in a field that is not plain, whatever could be put together from its characters, see message.MayName.
 func (p *policy) authors(env *Envelope, m *message.Message) []string {
 	ours := append([]string{p.defaultSigner, p.srsDomain}, p.spfDomains(env.Sender)...)

@@ -21,28 +21,30 @@ import (
 	"postmend/reinject"
 )
 
-// DefaultConfigFile is read where no other is named.
+// DefaultConfigFile is read if -c names no other file.
 const DefaultConfigFile = "/etc/postmend/postmend.toml"
 
-// Config is the configuration file. The zero value of a setting means its default, which stands beside it. Paths that are not
-// absolute are taken from the configuration file's folder.
+// Config is the configuration file. The zero value of a setting means its default, which stands beside it.
+// Paths that are not absolute are taken from the configuration file's folder.
 type Config struct {
 	// Hostname names this host, also as the authserv-id. Default: the system's.
 	Hostname string `toml:"hostname"`
-	// LocalDomains are the domains that are delivered here; a leading dot takes all subdomains. LocalDomainsFile adds one per
-	// line; blank lines and lines that start with # do not count.
+	// LocalDomains are the domains that are delivered here; a leading dot stands for all subdomains.
+	// LocalDomainsFile adds one per line; blank lines and lines that start with # do not count.
 	LocalDomains     []string `toml:"local_domains"`
 	LocalDomainsFile string   `toml:"local_domains_file"`
-	// LocalDomainsMaps are Postfix tables, "hash:/etc/postfix/virtual", that have further local domains as their keys.
+	// LocalDomainsMaps are Postfix tables, "hash:/etc/postfix/virtual", that have further local domains as
+	// their keys.
 	LocalDomainsMaps []string `toml:"local_domains_maps"`
 	// Resolver is the "host:port" of a DNS server. Default: the system's.
 	Resolver string `toml:"resolver"`
-	// OutboundAddresses are what mail leaves from as other hosts see it, a relay's included: addresses, prefixes, host names. Default: the
-	// addresses of Hostname in DNS.
+	// OutboundAddresses are where mail leaves from, as other hosts see it, including relays: addresses,
+	// prefixes, host names. Default: the addresses of Hostname in DNS.
 	OutboundAddresses []string `toml:"outbound_addresses"`
 	// TrustedNetworks are the clients whose mail is our own outgoing mail. Default: 127.0.0.0/8 and ::1/128.
 	TrustedNetworks []netip.Prefix `toml:"trusted_networks"`
-	// TrustedAuthservIDs name our own earlier filters, whose Authentication-Results are believed.
+	// TrustedAuthservIDs are the authserv-ids of our own filters that run before postmend; their
+	// Authentication-Results are believed.
 	TrustedAuthservIDs []string `toml:"trusted_authserv_ids"`
 
 	SRS      SRSConfig      `toml:"srs"`
@@ -83,10 +85,11 @@ type DMARCConfig struct {
 	MungeFrom          string `toml:"munge_from"`            // "when-needed" (default), "never", "always"
 	OnDMARCFail        string `toml:"on_dmarc_fail"`         // "forward" (default), "reject", "discard"
 	OnOwnDomainForgery string `toml:"on_own_domain_forgery"` // "policy" (default), "reject", "forward"
-	// FromAddress stands in a rewritten From:. Default: the alias that forwards.
+	// FromAddress is the address in a rewritten From:. Default: the alias that forwards.
 	FromAddress string `toml:"from_address"`
-	// ForceMunge are author domains whose From: is rewritten whenever DMARC passed on arrival, ForbidMunge those whose From:
-	// never is; a leading dot takes all subdomains. ForceMungeFile adds one domain per line.
+	// ForceMunge are author domains whose From: is rewritten whenever DMARC passed on arrival, ForbidMunge
+	// those whose From: is never rewritten; a leading dot stands for all subdomains. ForceMungeFile adds one
+	// domain per line.
 	ForceMunge     []string `toml:"force_munge"`
 	ForceMungeFile string   `toml:"force_munge_file"`
 	ForbidMunge    []string `toml:"forbid_munge"`
@@ -95,10 +98,12 @@ type DMARCConfig struct {
 // ARCConfig is the section [arc].
 type ARCConfig struct {
 	Seal *bool `toml:"seal"` // default true
-	// Domain and Selector name the key, one of [[dkim.keys]]. Default: the first RSA key of DKIM's default domain.
+	// Domain and Selector name the key, one of [[dkim.keys]]. Default: the first RSA key of DKIM's default
+	// domain.
 	Domain   string `toml:"domain"`
 	Selector string `toml:"selector"`
-	// OnlyFor are the recipients' domains that mail is sealed for; a leading dot takes all subdomains. Default: all.
+	// OnlyFor are the recipients' domains that mail is sealed for; a leading dot stands for all subdomains.
+	// Default: all.
 	OnlyFor []string `toml:"only_for"`
 }
 
@@ -170,7 +175,8 @@ func (z *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// LoadConfig reads and checks a configuration file. An unknown key is an error that names the key and its line.
+// LoadConfig reads and checks a configuration file. An unknown key is an error that names the key and its
+// line.
 func LoadConfig(path string) (*Config, error) {
 	text, err := readBounded(path)
 	if err != nil {
@@ -200,9 +206,10 @@ func configFailure(err error) *Failure {
 	return &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
 }
 
-// readBounded reads a file of the operator's. A mistyped path may name a device or a large log: 4 MiB are enough.
+// readBounded reads a file of the operator's. A mistyped path may name a device or a large log: 4 MiB are
+// enough.
 func readBounded(path string) ([]byte, error) {
-	// Without O_NONBLOCK a pipe in the file's place would hold us up.
+	// Without O_NONBLOCK, opening a pipe in the file's place would block.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -378,7 +385,7 @@ func (c *Config) keysOf(domain string) []KeyConfig {
 	return keys
 }
 
-// mostKeys is the number of keys of the domain that has most.
+// mostKeys is the largest number of keys that one domain has.
 func (c *Config) mostKeys() (most int) {
 	count := map[string]int{}
 	for _, key := range c.DKIM.Keys {
@@ -388,8 +395,8 @@ func (c *Config) mostKeys() (most int) {
 	return most
 }
 
-// localDomains gathers what is delivered here: the configured domains, the file's, and the SRS domain, whose plain addresses
-// (postmaster) are nobody else's.
+// localDomains gathers the domains that are delivered here: the configured ones, the file's, and the SRS
+// domain, because its other addresses (postmaster) are delivered here.
 func (c *Config) localDomains() (domain.Set, error) {
 	set, err := newDomainSet("local_domains", c.LocalDomains, c.LocalDomainsFile)
 	if err == nil && c.SRS.Domain != "" {
@@ -400,14 +407,14 @@ func (c *Config) localDomains() (domain.Set, error) {
 	return set, err
 }
 
-// LocalTest gives the function that tells whether a domain is local by the configuration itself, its tables aside; ".example.org" asks for
-// all subdomains.
+// LocalTest gives the function that tells whether a domain is local by the configuration itself, without its
+// tables. ".example.org" asks for all subdomains.
 func (c *Config) LocalTest() (func(domain string) bool, error) {
 	set, err := c.localDomains()
 	return func(name string) bool { return set.Has(domain.Canonical(name)) }, err
 }
 
-// newDomainSet makes a set of the entries and of those that a file has, one a line.
+// newDomainSet makes a set of the entries and of those in a file, one a line.
 func newDomainSet(setting string, entries []string, file string) (domain.Set, error) {
 	set := domain.Set{}
 	for _, entry := range entries {

@@ -76,11 +76,13 @@ func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
 	return list
 }
 
-// maxTraceValue keeps the trace fields under the 998 octets of RFC 5322 section 2.1.1 with two addresses on a line.
+// maxTraceValue keeps the trace fields under the 998 octets of RFC 5322 section 2.1.1 with two addresses on a
+// line.
 const maxTraceValue = 450
 
-// traceFields are the fields that receivers ask of forwarders; they name the recipient and the alias that led there. Addresses that
-// do not fit on a line are left out, and so are those that are not ASCII in a message that is.
+// traceFields are the fields that receivers ask of forwarders; they name the recipient and the alias that led
+// there. Addresses that do not fit on a line are left out, and so are those that are not ASCII in a message
+// that is.
 func traceFields(r Recipient, utf8 bool) dkim.Header {
 	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue || !utf8 && !isASCII(r.Address+r.Original) {
 		return nil

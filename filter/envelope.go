@@ -13,8 +13,8 @@ type Recipient struct {
 	Original string `json:"original,omitempty"`
 }
 
-// Envelope is what Postfix says of a message beside its content: the macros of pipe(8). Values that are not known are
-// empty.
+// Envelope is what Postfix knows about a message besides its content: the macros of pipe(8). Unknown values
+// are empty.
 type Envelope struct {
 	Sender     string      `json:"sender"` // reverse-path; "" is the null sender
 	Recipients []Recipient `json:"recipients"`
@@ -29,8 +29,8 @@ type Envelope struct {
 	HELO           string `json:"helo,omitempty"`
 	SASLUsername   string `json:"sasl_username,omitempty"`
 
-	// Size is the content's size in the queue file, in octets; 0 if not known. Record overhead and header fields that a milter has deleted
-	// are included, so it only ever makes a note in the log.
+	// Size is the content's size in the queue file, in octets; 0 if not known. Record overhead and header
+	// fields that a milter has deleted are included, so it is only used for a note in the log.
 	Size int64 `json:"size,omitempty"`
 
 	// origin is set for mail of our own side, see Filter.trace.
@@ -45,8 +45,9 @@ func Known(value string) string {
 	return value
 }
 
-// check refuses what no Postfix writes, an envelope without recipient, and what it carries but SMTP cannot: control characters in an address. Only
-// strangers who try something write them, and no later try would be better. An original recipient is not needed, so such a one is forgotten.
+// check rejects an envelope without recipient, which Postfix never passes, and an address with control
+// characters, which Postfix passes but SMTP cannot carry. Only attackers write such addresses, and a later
+// try would not help. An original recipient is not needed, so one with control characters is dropped.
 func (e *Envelope) check() error {
 	if len(e.Recipients) == 0 {
 		return &Failure{Kind: Usage, Reason: "no recipient on the command line"}
@@ -72,7 +73,7 @@ func indexControl(s string) int {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// clientIP is the client's address; ok is false if there is none to be read.
+// clientIP is the client's address; ok is false if it is missing or malformed.
 func (e *Envelope) clientIP() (ip netip.Addr, ok bool) {
 	text := e.ClientAddress
 	if len(text) > 5 && strings.EqualFold(text[:5], "ipv6:") {
@@ -82,9 +83,10 @@ func (e *Envelope) clientIP() (ip netip.Addr, ok bool) {
 	return ip.Unmap(), err == nil
 }
 
-// isOurs tells whether the message comes from our own side: a user who logged in, a client in the trusted networks, or
-// no client at all, which is how a local submission looks. A client whose address is not known, or cannot be read, is a stranger.
-// What a program here sends on, and the seal of its arrival tells so, is not ours.
+// isOurs tells whether the message comes from our own side: a user who logged in, a client in the trusted
+// networks, or no client at all, which is how a local submission looks. A client whose address is not known,
+// or cannot be read, is a stranger. What a program here sends on, and the seal of its arrival tells so, is
+// not ours.
 func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 	if e.origin != nil {
 		return !e.origin.outside
@@ -104,8 +106,9 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 	return false
 }
 
-// HasClient tells whether an SMTP client brought the message. Postfix says nothing at all of one for what came by sendmail(1), and calls all
-// "unknown" if another filter handed such mail back by XFORWARD. Of a client whose address is not known, it knows the protocol.
+// HasClient tells whether an SMTP client brought the message. For mail from sendmail(1) Postfix gives no
+// value at all, or "unknown" for every value if another filter handed the mail back by XFORWARD. For a client
+// whose address is unknown, it gives the protocol.
 func (e *Envelope) HasClient() bool {
 	return e.ClientAddress != "" || e.ClientName != "" || e.ClientPort != "" || e.ClientProtocol != "" || e.HELO != ""
 }

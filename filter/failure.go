@@ -10,17 +10,17 @@ import (
 	"postmend/reinject"
 )
 
-// Kind says why a message was not handed back, as far as Postfix has to know it.
+// Kind is why a message was not handed back, as far as Postfix has to know.
 type Kind int
 
 const (
-	// Temporary: a later try may succeed. Whatever we do not understand is of this kind.
+	// Temporary: a later try may succeed. Every unknown error is of this kind.
 	Temporary Kind = iota
-	// Configuration: an operator has to mend a file or a permission; the mail waits.
+	// Configuration: an operator has to correct a file or a permission; the mail is deferred.
 	Configuration
-	// Usage: the words of the command line are wrong; the mail waits.
+	// Usage: the arguments of the command line are wrong; the mail is deferred.
 	Usage
-	// NoSuchUser, BadMessage and Policy are refusals that were meant; the mail goes back to its sender.
+	// NoSuchUser, BadMessage and Policy are deliberate rejections; the mail is returned to its sender.
 	NoSuchUser
 	BadMessage
 	Policy
@@ -33,7 +33,7 @@ type Failure struct {
 	Code string
 	// Reason is a short text without paths or secrets: it ends up in bounces.
 	Reason string
-	// Err is the whole story, for the log; may be nil.
+	// Err has the details, for the log; may be nil.
 	Err error
 }
 
@@ -49,7 +49,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 // Temporary tells whether the mail stays in the queue.
 func (f *Failure) Temporary() bool { return f.Kind <= Usage }
 
-// AsFailure gives the failure within err. An error that is none is temporary: what we do not understand must not bounce.
+// AsFailure gives the Failure that err wraps. Any other error is temporary, because an unknown error must not
+// bounce mail.
 func AsFailure(err error) *Failure {
 	if f, ok := errors.AsType[*Failure](err); ok {
 		return f
@@ -63,14 +64,15 @@ func AsFailure(err error) *Failure {
 	return &Failure{Reason: "temporary failure", Err: err}
 }
 
-// The addresses of an envelope, as the detail of the status codes for one that is malformed (RFC 3463 section 3.2).
+// The detail of the status code for a malformed sender and recipient address (RFC 3463 section 3.2).
 const (
 	senderAddress    = "1.7"
 	recipientAddress = "1.3"
 )
 
-// unsendable refuses an address that SMTP cannot carry. With other recipients the mail waits: it would come back to the sender for them, too, while
-// with postmend_destination_recipient_limit = 1 each has a try of its own.
+// unsendable rejects an address that is not valid in SMTP. If there are other recipients, the mail is
+// deferred, because the rejection would return it for them, too; with postmend_destination_recipient_limit =
+// 1, each recipient has a run of its own.
 func unsendable(address string, hasOthers bool, err error) *Failure {
 	f := &Failure{Kind: Policy, Code: "5." + address, Reason: "recipient address is not valid in SMTP", Err: err}
 	if address == senderAddress {
@@ -82,8 +84,8 @@ func unsendable(address string, hasOthers bool, err error) *Failure {
 	return f
 }
 
-// handOverFailure says what a failed hand-over means for the message. Permanent is only what the next hop said about this very
-// message.
+// handOverFailure says what a failed hand-over means for the message. It is permanent only if the next hop
+// rejected this very message.
 func handOverFailure(err error) error {
 	var refused *reinject.Error
 	if !errors.As(err, &refused) {

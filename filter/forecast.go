@@ -8,14 +8,14 @@ import (
 	"postmend/filter/domain"
 )
 
-// Forecast is what a strict receiver will see of a delivery, as far as this host can know. It assumes that the DNS records of
-// our own domains are published as they should be, and a next hop that takes 8-bit mail as it is.
+// Forecast is what a strict receiver will see of a delivery, as far as this host can know. It assumes that
+// the DNS records of our own domains are correct, and that the next hop accepts 8-bit mail unchanged.
 type Forecast struct {
 	SPF   string `json:"spf"`
 	DMARC string `json:"dmarc"` // begins with pass, fail or none
 }
 
-// forecast looks ahead for a delivery that is planned.
+// forecast makes the Forecast of a planned delivery.
 func (p *policy) forecast(d *Delivery, msg facts, isOurs bool) *Forecast {
 	return &Forecast{SPF: p.forecastSPF(d.Sender), DMARC: p.forecastDMARC(d, msg, isOurs)}
 }

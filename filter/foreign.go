@@ -14,7 +14,7 @@ import (
 // mendForeign plans for mail from outside that leaves again. Three rules stand above all others:
 //
 //   - Nothing we add may make a message pass DMARC for a From: domain for which it did not pass on arrival.
-//   - A signature that still holds is not broken, and where one of the author's survives, From: stays.
+//   - A signature that is still valid is not broken, and if one of the author's survives, From: stays.
 //   - DNS trouble that could change the plan keeps the message in the queue, but not for ever.
 func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	d.becauseOrigin(env.origin)
@@ -31,10 +31,10 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	if !authentic {
 		if p.claimsOurs(env, msg) {
 			d.because(OwnDomainClaimed, msg.claimedDomains())
-			// Nobody is refused for what DNS does not tell.
+			// No mail is rejected for what DNS does not tell.
 			return p.forgedOwnDomain(d, env, msg, strict && p.claims(env, msg.aligns))
 		}
-		// After dns_patience, what DNS did not tell is no failure: mail is not refused for it.
+		// After dns_patience, missing DNS answers do not count as a failure: mail is not rejected for them.
 		if strict && msg.proven.DMARC.Status != authn.TempError {
 			return p.failedDMARC(d, env, msg)
 		}
@@ -56,8 +56,8 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	return deliver, p.mendSender(d, env, msg)
 }
 
-// mendSender is rewriteSender for mail from outside. A sender that stays by rewriteSender's rules must not vouch for the message; one that is
-// rewritten anyway does not, and nothing has to be asked about it.
+// mendSender is rewriteSender for mail from outside. A sender that rewriteSender would keep must not make the
+// message pass DMARC. One that is rewritten cannot, and needs no look-up.
 func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *Failure {
 	rewritten, why, err := p.srsSender(env.Sender)
 	if err == nil && rewritten == "" {
@@ -82,8 +82,8 @@ func alignedWithAny(name string, authors []string) bool {
 	return slices.ContainsFunc(authors, func(author string) bool { return domain.Aligned(name, author) })
 }
 
-// failedDMARC is for mail that its From: domain asks receivers to quarantine or reject. Mail under quarantine
-// gets an SRS sender, so that it arrives in the spam folder: its own sender would have it refused for SPF.
+// failedDMARC plans for mail that failed DMARC under quarantine or reject. Mail under quarantine gets an SRS
+// sender, so that it reaches the spam folder: with its own sender it would be rejected for SPF.
 func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	switch p.dmarc.OnDMARCFail {
 	case "reject":
@@ -106,8 +106,9 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	return deliver, err
 }
 
-// seal plans for an ARC set. It goes on what failed DMARC, too: it says so, and such mail is what ARC is for, if a chain came with it. What
-// claims a domain of ours and does not prove it never gets here: nothing of such a message is to carry our name.
+// seal plans for an ARC set. Mail that failed DMARC gets one, too: the set says that it failed, and ARC is
+// made for such mail, if it arrived with a chain. Unauthenticated mail that claims a domain of ours never
+// gets here: it must carry nothing in our name.
 func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	isFor := func(r Recipient) bool { return p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address)) }
 	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
@@ -135,8 +136,8 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	return nil
 }
 
-// mungeFrom decides whether another address takes the author's place in From:. Only for authentic mail: the new address is ours,
-// and passes wherever it goes.
+// mungeFrom decides whether From: is rewritten. Only for mail that passed DMARC: the new address is ours, and
+// passes DMARC at every receiver.
 func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 	author := msg.authors[0]
 	force := p.forceMunge.Has(author) || p.dmarc.MungeFrom == "always"
@@ -170,13 +171,13 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 	}
 }
 
-// newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one, else the alias, else the
-// default domain's postmaster. Without a key of ours that is aligned with it, an address is of no use, and neither is one that somebody
-// could read as another address.
+// newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one,
+// else the alias, else the default domain's postmaster. An address does not qualify without an aligned key of
+// ours, or if a receiver could read it as another address.
 func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 	alias := msg.alias(d.Recipients[0])
 	if msg.origin.recipient() == "" && slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
-		alias = "" // which one recipient may not know of the other
+		alias = "" // one recipient must not learn of the other's alias
 	}
 	candidates := []string{p.dmarc.FromAddress, alias}
 	if p.defaultSigner != "" {
@@ -194,7 +195,8 @@ func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 	return "", ""
 }
 
-// spareSignatures leaves out what would break a signature of the author's: a field that it lists more often than it occurs must not be added.
+// spareSignatures drops what would break a signature of the author's: a field that h= lists more often than
+// it occurs must not be added.
 func (p *policy) spareSignatures(d *Delivery, msg facts) {
 	if d.From != "" {
 		return // it does not survive anyway
@@ -218,7 +220,8 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 	}
 }
 
-// authorSignatures are those that hold and are of the author's organisation, whether its domain has a DMARC record or not.
+// authorSignatures are the valid ones of the author's organisation, whether its domain has a DMARC record or
+// not.
 func (f facts) authorSignatures() []dkim.Verification {
 	return slices.DeleteFunc(slices.Clone(f.proven.DKIM), func(v dkim.Verification) bool {
 		return v.Status != dkim.Pass || !f.couldAlign(domain.Canonical(v.Domain))

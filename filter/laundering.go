@@ -10,9 +10,9 @@ import (
 	"postmend/filter/domain"
 )
 
-// The law: nothing we add, our mere sending on included, makes a message pass DMARC for a From: domain for which
-// it did not pass on arrival. wouldPass says whether a delivery would; claimsOurs finds mail to which our usual
-// mending would do it, so that it is not mended; refuseLaundering has the last word on every delivery.
+// The rule: nothing we add, not even our forwarding it, makes a message pass DMARC for a From: domain for
+// which it did not pass on arrival. wouldPass says whether a delivery would; claimsOurs finds mail that our
+// usual mending would make pass, so that it is not mended; refuseLaundering checks every delivery last.
 
 // passing is whether a message that proves nothing would pass DMARC because this host sends it on.
 type passing int
@@ -27,8 +27,8 @@ const (
 // wouldPass tells whether a message that proves nothing could pass DMARC if it left with a sender, and signed
 // for a domain ("" is not signed). Of a header that was not read, From: may be any.
 //
-// SPF is not asked about a sender that SRS made, nor where there is nothing to pass: there, our own domains are
-// taken to name this host, which they should.
+// SPF is not asked about a sender that SRS made, nor where there is nothing to pass: there, our own domains
+// are taken to name this host, which they should.
 func (p *policy) wouldPass(sender, signer string, env *Envelope, msg facts) passing {
 	switch transit := msg.proven.transit.status; {
 	case signer != "" && (msg.oversized || msg.couldAlign(signer)):
@@ -57,8 +57,8 @@ func (f facts) nothingToPass() bool {
 	return f.proven.DMARC.Status == authn.None && !f.proven.DMARC.Odd && !f.oversized
 }
 
-// passedIfRead tells whether receivers who apply an odd DMARC record have let the message pass on arrival, if they
-// would for the same sender now: SPF passed for it, or a signature of the author's own domain.
+// passedIfRead tells whether receivers who apply an odd DMARC record have let the message pass on arrival, if
+// they would for the same sender now: SPF passed for it, or a signature of the author's own domain.
 func (f facts) passedIfRead(env *Envelope) bool {
 	isAuthors := func(v dkim.Verification) bool {
 		return v.Status == dkim.Pass && slices.Equal(f.authors, []string{domain.Canonical(v.Domain)})
@@ -67,7 +67,8 @@ func (f facts) passedIfRead(env *Envelope) bool {
 		(env.Sender != "" && f.proven.SPF.Status == authn.Pass || slices.ContainsFunc(f.proven.DKIM, isAuthors))
 }
 
-// refuseLaundering is the last word on a delivery: a failure if it would pass though it proves nothing.
+// refuseLaundering is the last check of a delivery: a failure if it would pass DMARC although the message is
+// not authenticated.
 func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failure {
 	dmarc := msg.proven.DMARC
 	switch {
@@ -94,7 +95,7 @@ func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failur
 	case msg.oversized:
 		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "the message header is too long to verify its author"}
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
-		// Neither passing a forgery nor returning good mail is right while DNS does not answer at all.
+		// While DNS does not answer at all, the message may be a forgery or good mail: keep it.
 		return dnsTrouble(dmarc.Reason)
 	}
 	return &Failure{Kind: Policy, Code: "5.7.1", Reason: fmt.Sprintf(
@@ -115,8 +116,8 @@ func (p *policy) isOwn(sender string) bool {
 	return name == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) || domain.Aligned(name, p.srsDomain)
 }
 
-// spfDomains are the domains that a receiver could check by SPF if a message leaves with a sender: of the null
-// sender, the names that this host and its relays give in HELO (RFC 7208 section 2.4).
+// spfDomains are the domains that a receiver could check by SPF if a message leaves with a sender: of the
+// null sender, the names that this host and its relays give in HELO (RFC 7208 section 2.4).
 func (p *policy) spfDomains(sender string) []string {
 	if name := domain.Of(sender); name != "" {
 		return []string{name}
@@ -124,7 +125,8 @@ func (p *policy) spfDomains(sender string) []string {
 	return p.heloNames
 }
 
-// transitNames are the names in HELO to ask SPF about: of the null sender, those that From: could be aligned with.
+// transitNames are the names in HELO to ask SPF about: of the null sender, those that From: could be aligned
+// with.
 func (p *policy) transitNames(env *Envelope, msg facts) []string {
 	if env.Sender != "" || msg.oversized {
 		return p.heloNames
@@ -132,8 +134,8 @@ func (p *policy) transitNames(env *Envelope, msg facts) []string {
 	return slices.DeleteFunc(slices.Clone(p.heloNames), func(name string) bool { return !msg.couldAlign(name) })
 }
 
-// forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name would vouch for. What
-// would pass merely by being sent on is rejected, see refuseLaundering.
+// forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name
+// would vouch for. What would pass merely by being sent on is rejected, see refuseLaundering.
 func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict bool) (verdict, *Failure) {
 	setting := p.dmarc.OnOwnDomainForgery
 	if setting == "reject" || setting == "policy" && strict {
@@ -147,9 +149,10 @@ func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict b
 	return deliver, err
 }
 
-// disownSender gives mail that is not authenticated an SRS sender where its own could make it pass DMARC, merely by being sent on from here. It
-// does nothing where SRS cannot help: the null sender, one that has no SRS form, an SRS domain that is aligned with From:, too. While DNS may
-// still tell whether there is a need, the message is deferred.
+// disownSender gives mail that is not authenticated an SRS sender where its own could make it pass DMARC,
+// merely by being sent on from here. It does nothing where SRS cannot help: the null sender, one that has no
+// SRS form, an SRS domain that is aligned with From:, too. While DNS may still tell whether there is a need,
+// the message is deferred.
 func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
 	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) || msg.couldAlign(p.srsDomain) {
 		return false, nil

@@ -81,7 +81,8 @@ func (l *LogLine) finish(err error) {
 	l.reasons = slices.Insert(l.reasons, 0, Failed.about(failure.Error()))
 }
 
-// What Summary says, where maillog goes by it: Postfix logs it as the reply of pipe(8), also where postmend's own log is lost.
+// What Summary says, where maillog goes by it: Postfix logs it as the reply of pipe(8), also where postmend's
+// own log is lost.
 const (
 	QueuedAs  = "queued as " // followed by queue ids, as in Postfix's own replies
 	Discarded = "discarded"
@@ -101,8 +102,9 @@ func (l *LogLine) Summary() string {
 // maxLogValue bounds each value of the log line, in octets; syslog daemons cut lines at 1 to 8 KiB.
 const maxLogValue = 512
 
-// String is the log line: the queue id first, as in Postfix's own, then name=value pairs. Values that hold anything
-// but plain characters are quoted in Go's syntax, so that a line is always one line and splits at blanks outside quotes.
+// String is the log line: the queue id first, as in Postfix's own, then name=value pairs. Values that hold
+// anything but plain characters are quoted in Go's syntax, so that a line is always one line and splits at
+// blanks outside quotes.
 func (l *LogLine) String() string {
 	var line strings.Builder
 	id := l.env.QueueID

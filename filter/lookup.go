@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Forward decides, as for mail that is forwarded, which sender takes the place of another; "" and the reason if it stays.
+// Forward decides, as for mail that is forwarded, which sender takes the place of another; "" and the reason
+// if it stays.
 func (f *Filter) Forward(sender string) (rewritten, why string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(f.config.Limits.Deadline))
 	defer cancel()
@@ -23,8 +24,8 @@ func (f *Filter) Forward(sender string) (rewritten, why string, err error) {
 	return d.Sender, "", nil
 }
 
-// Reverse gives the original sender behind an SRS address of ours; "" and the reason if there is none. Only what has the form of such an
-// address needs the secrets.
+// Reverse gives the original sender behind an SRS address of ours; "" and the reason if there is none. Only
+// what has the form of such an address needs the secrets.
 func (f *Filter) Reverse(recipient string) (original, why string, err error) {
 	if !f.policy.ownsSRS(recipient) {
 		return "", "not an SRS address of this server", nil

@@ -13,18 +13,19 @@ import (
 	"postmend/reinject"
 )
 
-// A listener without -o content_filter= sends what we handed over through the filter again, and again, until Postfix counts too many hops
-// and returns the mail. The second pass is known by the Received: field that the listener put on top: it names the queue id under which
-// Postfix has the message now, so it was written for this very pass, and it says that the message came from the name that we
-// give in EHLO to nobody but the listener. Mail that passes this host twice for good reasons, over other hosts, aliases or other
-// filters, has got another field on top or another queue id meanwhile; what clients, scripts and other filters on this host
-// bring has another name. Nothing is added to any message for it.
+// A listener without -o content_filter= sends what we handed over through the filter again, and again, until
+// Postfix counts too many hops and returns the mail. The second pass is known by the Received: field that the
+// listener put on top: it names the queue id under which Postfix has the message now, so it was written for
+// this very pass, and it says that the message came from the name that we give in EHLO to nobody but the
+// listener. Mail that passes this host twice for good reasons, over other hosts, aliases or other filters,
+// has got another field on top or another queue id meanwhile; what clients, scripts and other filters on this
+// host bring has another name. Nothing is added to any message for it.
 
 // handOverName is our name in EHLO to the listener.
 func handOverName(hostname string) string { return "postmend." + hostname }
 
-// handOver gives the queue id of a Received: field that was written for a hand-over of ours by SMTP. A stranger can greet with our
-// name, but not from this host.
+// handOver gives the queue id of a Received: field that was written for a hand-over of ours by SMTP. A
+// stranger can greet with our name, but not from this host.
 func (f *Filter) handOver(received string) (queueID string, ok bool) {
 	words := strings.Fields(received) // from HELO (NAME [ADDRESS]) by …
 	if len(words) < 4 || words[0] != "from" || !strings.EqualFold(words[1], handOverName(f.config.Hostname)) {
@@ -34,7 +35,8 @@ func (f *Filter) handOver(received string) (queueID string, ok bool) {
 	return idOf(words), err == nil && address.IsLoopback()
 }
 
-// submission gives queue id and user of a Received: field that pickup(8) wrote for what the sendmail command brought.
+// submission gives queue id and user of a Received: field that pickup(8) wrote for what the sendmail command
+// brought.
 func submission(received string) (queueID string, uid int, ok bool) {
 	words := strings.Fields(received) // by HOST (Postfix, from userid UID) id …
 	if len(words) < 6 || words[0] != "by" || words[4] != "userid" {
@@ -68,8 +70,8 @@ func (f *Filter) loops(env *Envelope, m *message.Message) bool {
 	return ok && id == env.QueueID
 }
 
-// loop is what becomes of such a message. It keeps coming here even when the listener is mended, for Postfix has noted in its queue file
-// to filter it: that takes postsuper.
+// loop is what becomes of such a message. It keeps coming here even when the listener is mended, for Postfix
+// has noted in its queue file to filter it: that takes postsuper.
 func (f *Filter) loop(env *Envelope) *Failure {
 	service := "the re-injection listener"
 	if f.usesSendmail() {
@@ -80,8 +82,9 @@ func (f *Filter) loop(env *Envelope) *Failure {
 			"then postfix reload, and postsuper -r %s", f.config.Reinject.Target, service, env.QueueID)}
 }
 
-// mendedBefore tells whether postsuper -r has let a message out of the loop: then it was mended before, by SMTP. Its newest field is by pickup(8),
-// which took it from Postfix's own user; below is that of our hand-over.
+// mendedBefore tells whether postsuper -r has let a message out of the loop: then it was mended before, by
+// SMTP. Its newest field is by pickup(8), which took it from Postfix's own user; below is that of our
+// hand-over.
 func (f *Filter) mendedBefore(m *message.Message) bool {
 	_, uid, requeued := submission(m.Received(0))
 	if _, ours := f.handOver(m.Received(1)); !requeued || !ours {

@@ -15,9 +15,10 @@ import (
 	"postmend/filter/message"
 )
 
-// Mail of our own side is not always written here: Sieve, procmail and lists send on what came from outside. The seal
-// of its arrival tells that, and from which client. A seal proves origin, never authority: it can take the rights of
-// our own side away, and tell the client; it gives nothing that mail from outside would not have.
+// Mail of our own side is not always written here: Sieve, procmail and lists send on what came from outside.
+// The seal of its arrival tells that, and from which client. A seal proves origin, never authority: it can
+// take the rights of our own side away, and tell the client; it gives nothing that mail from outside would
+// not have.
 
 // origin is where a message of our own side came from, as far as this host can know.
 type origin struct {
@@ -79,8 +80,8 @@ func (o *origin) recipient() string {
 	return o.seal.Recipient
 }
 
-// identity is what SPF is asked about: the client that brought the message to this host, what it called itself, and
-// the sender that it gave.
+// identity is what SPF is asked about: the client that brought the message to this host, what it called
+// itself, and the sender that it gave.
 func (e *Envelope) identity() (ip netip.Addr, helo, sender string) {
 	switch o := e.origin; {
 	case o == nil || !o.outside:
@@ -145,7 +146,8 @@ func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
 
 func isSeal(field dkim.Field) bool { return field.Is(arrival.FieldName) }
 
-// withoutSeals is a header without fields of that name: what leaves, and so what signatures are verified over.
+// withoutSeals is a header without fields of that name: what leaves, and so what signatures are verified
+// over.
 func withoutSeals(header dkim.Header) dkim.Header {
 	if !slices.ContainsFunc(header, isSeal) {
 		return header
@@ -153,9 +155,10 @@ func withoutSeals(header dkim.Header) dkim.Header {
 	return slices.DeleteFunc(slices.Clone(header), isSeal)
 }
 
-// writtenHere tells whether a message of our own side without a seal can have been written by whom it comes from. A
-// login proves that, and a trusted client on another host answers for its mail. What a program on this host brings
-// can be anybody's mail, sent on: unless its sender is of our side, or is null and no other host has had it.
+// writtenHere tells whether a message of our own side without a seal can have been written by whom it comes
+// from. A login proves that, and a trusted client on another host answers for its mail. What a program on
+// this host brings can be anybody's mail, sent on: unless its sender is of our side, or is null and no other
+// host has had it.
 func (f *Filter) writtenHere(p *policy, env *Envelope, m *message.Message) bool {
 	switch {
 	case env.SASLUsername != "" || !isThisHost(env):
@@ -175,14 +178,15 @@ func isThisHost(env *Envelope) bool {
 	return message.IsThisHost(ip, net.InterfaceAddrs)
 }
 
-// isOwnSide tells whether a sender's domain is ours: local, this host's name, in the organisation of one that we sign
-// for, or a name that means something on this host only.
+// isOwnSide tells whether a sender's domain is ours: local, this host's name, in the organisation of one that
+// we sign for, or a name that means something on this host only.
 func (p *policy) isOwnSide(name string) bool {
 	return !strings.Contains(name, ".") || p.local.Has(name) || name == p.hostname ||
 		domain.Aligned(name, p.srsDomain) || p.authorSigner([]string{name}) != ""
 }
 
-// wouldVouch tells whether our signature, our sender or our name could make a message pass DMARC that proves nothing.
+// wouldVouch tells whether our signature, our sender or our name could make a message pass DMARC that proves
+// nothing.
 func (p *policy) wouldVouch(env *Envelope, m *message.Message) bool {
 	if m.Oversized {
 		return true
@@ -251,7 +255,8 @@ func (f *Filter) unsealable(m *message.Message) error {
 	return nil
 }
 
-// hashesBody tells whether the body of a message will be asked for, by its header, to make a seal or to read one.
+// hashesBody tells whether the body of a message will be asked for, by its header, to make a seal or to read
+// one.
 func (f *Filter) hashesBody(p *policy, env *Envelope) func(dkim.Header) bool {
 	_, err := f.sealKeys()
 	switch {
@@ -284,7 +289,7 @@ func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *
 			HELO: env.HELO, Sender: &env.Sender}
 	}
 	from.Recipient, from.Original = "", ""
-	if len(d.Recipients) == 1 { // which one recipient may not know of the other
+	if len(d.Recipients) == 1 { // one recipient must not learn of the other's alias
 		from.Recipient, from.Original = d.Recipients[0].Address, d.Recipients[0].Original
 	}
 	return keys.Seal(from, arrival.Content{Header: m.FoldedHeader(), Body: body}), nil

@@ -50,7 +50,8 @@ type Delivery struct {
 	SignAs string `json:"sign_as,omitempty"`
 	// From is the address that takes the author's place in From:, "" if that field stays.
 	From string `json:"from,omitempty"`
-	// Stamp is set if Authentication-Results is added; Purge if those that only claim to be ours are removed (RFC 8601 section 5).
+	// Stamp is set if Authentication-Results is added; Purge if those that only claim to be ours are removed
+	// (RFC 8601 section 5).
 	Stamp bool `json:"stamp,omitempty"`
 	Purge bool `json:"purge,omitempty"`
 	// Trace is set if X-Forwarded-To and X-Forwarded-For are added.
@@ -59,7 +60,8 @@ type Delivery struct {
 	Seal bool `json:"seal,omitempty"`
 	// Arrival is what happens to the seal of arrival.
 	Arrival ArrivalSeal `json:"arrival,omitempty"`
-	// Fold is set if long lines are broken before we sign, as smtp(8) would break them on the way, which no signature survives.
+	// Fold is set if long lines are broken before we sign, as smtp(8) would break them on the way, which no
+	// signature survives.
 	Fold bool `json:"fold,omitempty"`
 	// Forecast is nil for what stays on this side.
 	Forecast *Forecast `json:"forecast,omitempty"`
@@ -108,7 +110,8 @@ type facts struct {
 	claimed int
 	// mended is set if we have mended the message before.
 	mended bool
-	// unsignable says why no signature over the message would hold. It is nil if one would, or if none is wanted.
+	// unsignable says why no signature over the message would hold. It is nil if one would, or if none is
+	// wanted.
 	unsignable error
 	// sealing is about the key for ARC, if mail may be sealed.
 	sealing sealingKey
@@ -118,9 +121,10 @@ type facts struct {
 	unsealable error
 }
 
-// couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the strict one implies. Receivers find
-// organisational domains by the public suffix list or by the tree walk (RFC 9989 section 4.10.2): either is enough.
-// So is that DNS does not tell, or that there are more authors than are looked up.
+// couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the
+// strict one implies. Receivers find organisational domains by the public suffix list or by the tree walk
+// (RFC 9989 section 4.10.2): either is enough. So is that DNS does not tell, or that there are more authors
+// than are looked up.
 func (f facts) couldAlign(name string) bool {
 	mayAlign := func(author string) bool { return domain.MayAlign(author, name) }
 	return f.aligns(name) || f.proven.DMARC.CouldAlign(name) ||
@@ -152,8 +156,8 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		if p.ownsSRS(recipient.Address) {
 			original, err := p.reverse(recipient.Address)
 			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
-				// One exit status speaks for all recipients. Handed back as it is, this one is refused by Postfix,
-				// which knows no such user in the SRS domain, and the others are not touched by it.
+				// One exit status speaks for all recipients. Handed back as it is, this one is refused by
+				// Postfix, which knows no such user in the SRS domain, and the others are not touched by it.
 				delivery.because(SRSLeftToPostfix, recipient.Address, err.Reason)
 			} else if err != nil {
 				refusal = err
@@ -200,9 +204,9 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 	return plan
 }
 
-// needsProof tells whether the plan depends on what the message proves of its author: only for what comes from outside and
-// leaves again, and of that, what goes back to an original sender only if its own sender and From: are of one domain. The rest, bounces above
-// all, costs no look-up.
+// needsProof tells whether the plan depends on what the message proves of its author: only for what comes
+// from outside and leaves again, and of that, what goes back to an original sender only if its own sender and
+// From: are of one domain. The rest, bounces above all, costs no look-up.
 func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 	if env.isOurs(p.trusted) {
 		return false
@@ -252,13 +256,14 @@ func (p *policy) classify(env *Envelope, recipient Recipient) Class {
 	return Forwarded
 }
 
-// ownsSRS tells whether an address has the form of an SRS address of ours. It works without the secrets, so that their
-// absence stops no other mail.
+// ownsSRS tells whether an address has the form of an SRS address of ours. It works without the secrets, so
+// that their absence stops no other mail.
 func (p *policy) ownsSRS(address string) bool {
 	return p.srsDomain != "" && domain.Of(address) == p.srsDomain && srs.IsRewritten(address)
 }
 
-// reversedBefore tells whether a recipient was an SRS address of ours until a lookup table (recipient_canonical_maps) took it back.
+// reversedBefore tells whether a recipient was an SRS address of ours until a lookup table
+// (recipient_canonical_maps) took it back.
 func (p *policy) reversedBefore(r Recipient) bool {
 	if p.srs == nil || !p.ownsSRS(r.Original) {
 		return false
@@ -321,7 +326,8 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 	return deliver, p.rewriteSender(d, env)
 }
 
-// settleSignatures leaves out what would not hold, and plans for long lines where no signature but ours has to hold.
+// settleSignatures leaves out what would not hold, and plans for long lines where no signature but ours has
+// to hold.
 func (d *Delivery) settleSignatures(msg facts, isOurs bool) {
 	if err := msg.unsignable; err != nil && d.SignAs != "" {
 		d.SignAs, d.Seal = "", false
@@ -336,8 +342,8 @@ func (d *Delivery) settleSignatures(msg facts, isOurs bool) {
 	}
 }
 
-// authorSigner is the domain with a key of ours for mail of our own side: the From: domain or the nearest domain above
-// it, which is aligned in relaxed mode. With authors in several domains there is none.
+// authorSigner is the domain with a key of ours for mail of our own side: the From: domain or the nearest
+// domain above it, which is aligned in relaxed mode. With authors in several domains there is none.
 func (p *policy) authorSigner(authors []string) string {
 	if len(authors) != 1 {
 		return ""
@@ -350,8 +356,8 @@ func (p *policy) authorSigner(authors []string) string {
 	return ""
 }
 
-// rewriteSender gives a remote delivery a sender for which this host may send. Where SRS has no answer the sender stays:
-// SPF will not pass at the next hop, but bounces find their way home.
+// rewriteSender gives a remote delivery a sender for which this host may send. Where SRS has no answer the
+// sender stays: SPF will not pass at the next hop, but bounces find their way home.
 func (p *policy) rewriteSender(d *Delivery, env *Envelope) *Failure {
 	rewritten, why, err := p.srsSender(env.Sender)
 	d.send(rewritten, why)

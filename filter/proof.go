@@ -16,8 +16,8 @@ import (
 	"postmend/filter/message"
 )
 
-// prove finds out what a message proves of its author. What an Authentication-Results field of a trusted earlier filter says
-// is not looked up again.
+// prove finds out what a message proves of its author. What an Authentication-Results field of a trusted
+// earlier filter says is not looked up again.
 func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envelope, m *message.Message) (proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
@@ -75,11 +75,12 @@ type proof struct {
 	strayCR bool
 }
 
-// trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is none. A field is believed only if it
-// is beyond doubt: RFC 8601 to the letter, the name exactly, and above all Received: fields of other hosts. Several filters may write
-// one each under one name, SPF, DKIM and DMARC: of each method, the topmost field that names it counts, and what stands below a
-// Received: field under it is older. Whoever writes such fields also removes those that others wrote in its name (RFC 8601 section 5): that is
-// what makes it trusted, and no position could replace it.
+// trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is
+// none. A field is believed only if it is beyond doubt: RFC 8601 to the letter, the name exactly, and above
+// all Received: fields of other hosts. Several filters may write one each under one name, SPF, DKIM and
+// DMARC: of each method, the topmost field that names it counts, and what stands below a Received: field
+// under it is older. Whoever writes such fields also removes those that others wrote in its name
+// (RFC 8601 section 5): that is what makes it trusted, and no position could replace it.
 func (f *Filter) trustedResults(m *message.Message) *authn.AuthRes {
 	if len(f.config.TrustedAuthservIDs) == 0 {
 		return nil
@@ -105,13 +106,15 @@ func (f *Filter) trustedResults(m *message.Message) *authn.AuthRes {
 	return nil
 }
 
-// claimsToBeOurs tells whether a field is an Authentication-Results that names us as its author. We have not written it.
+// claimsToBeOurs tells whether a field is an Authentication-Results that names us as its author. We have not
+// written it.
 func (f *Filter) claimsToBeOurs(field dkim.Field) bool {
 	return field.Is("Authentication-Results") && authn.ClaimsToBe(field.Value(), f.config.Hostname)
 }
 
-// age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when it took the message in. Without
-// one there is nobody who would try again: then it is as old as can be. It is negative if the clock was set back meanwhile.
+// age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when
+// it took the message in. Without one there is nobody who would try again: then it is as old as can be. It is
+// negative if the clock was set back meanwhile.
 func (f *Filter) age(m *message.Message) time.Duration {
 	value := m.Received(0)
 	date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
@@ -156,7 +159,8 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 	return known, nil
 }
 
-// learnToSign finds out whether signatures would hold, and with which key to seal, for mail that may get them.
+// learnToSign finds out whether signatures would hold, and with which key to seal, for mail that may get
+// them.
 func (f *Filter) learnToSign(known *facts, p *policy, env *Envelope, m *message.Message) error {
 	isOurs := env.isOurs(p.trusted)
 	if m.Oversized || len(f.config.DKIM.Keys) == 0 || !p.leaves(env) {

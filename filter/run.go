@@ -35,7 +35,8 @@ type Filter struct {
 	sealKeys   func() (arrival.Keys, error) // of the seals of arrival
 }
 
-// Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is right for Postfix.
+// Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is
+// right for Postfix.
 type Options struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -45,8 +46,8 @@ type Options struct {
 	Commit reinject.Commit
 }
 
-// New makes a configuration ready. Keys and secrets that cannot be read are no error yet: mail that needs none of them
-// passes all the same.
+// New makes a configuration ready. Keys and secrets that cannot be read are no error yet: mail that needs
+// none of them passes all the same.
 func New(config *Config, options Options) (*Filter, error) {
 	local, localErr := config.localDomains()
 	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
@@ -120,7 +121,8 @@ func (f *Filter) useSecrets() {
 	}
 }
 
-// Run takes one message from stdin to its end: handed back, or a *Failure. The log line is complete in both cases.
+// Run takes one message from stdin to its end: handed back, or a *Failure. The log line is complete in both
+// cases.
 func (f *Filter) Run(ctx context.Context, env *Envelope, stdin io.Reader) (*LogLine, error) {
 	log := newLogLine(env)
 	err := f.run(ctx, env, stdin, log)
@@ -181,8 +183,8 @@ type Explanation struct {
 	Temporary bool   `json:"temporary,omitempty"`
 }
 
-// Verify gives the Authentication-Results field for a message and its envelope, and where the message came from by
-// the seal of its arrival.
+// Verify gives the Authentication-Results field for a message and its envelope, and where the message came
+// from by the seal of its arrival.
 func (f *Filter) Verify(ctx context.Context, env *Envelope, stdin io.Reader) (string, Origin, error) {
 	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(&f.policy, env))
 	if err != nil {
@@ -260,8 +262,9 @@ func (f *Filter) read(stdin io.Reader, fromPostfix bool, hashBody func(dkim.Head
 	return m, nil
 }
 
-// checkWhole finds a message that is not as pipe(8) writes it, or is cut short. pipe(8) gives the last line an end, whether it had one or not, and
-// writes in blocks, which end anywhere. A block may still end with a line: that our caller lives is for whoever asks before the hand-over to see.
+// checkWhole finds a message that is not as pipe(8) writes it, or is cut short. pipe(8) gives the last line
+// an end, whether it had one or not, and writes in blocks, which end anywhere. A block may still end with a
+// line: that our caller lives is for whoever asks before the hand-over to see.
 func checkWhole(m *message.Message, fromPostfix bool) error {
 	if m.Size() == 0 {
 		return &Failure{Reason: message.ErrEmpty.Error()}
@@ -282,8 +285,9 @@ func checkWhole(m *message.Message, fromPostfix bool) error {
 	return nil
 }
 
-// shortfall is a note for the log if Postfix told of much more than came. It proves nothing: what a milter has deleted stays in the queue file and in its
-// size, and so do the records' own octets, one more for each line.
+// shortfall is a note for the log if Postfix told of much more than came. It proves nothing: what a milter
+// has deleted stays in the queue file and in its size, and so do the records' own octets, one more for each
+// line.
 func shortfall(m *message.Message, size int64) string {
 	const slack = 1024
 	if size <= 2*m.Size()+slack {

@@ -60,7 +60,8 @@ func readSecrets(path string) ([][]byte, error) {
 
 const maxPassword = 1024 // octets
 
-// password gives the function that reads the password, of a file that is kept as a DKIM key has to be; nil without one.
+// password gives the function that reads the password, of a file that is kept as a DKIM key has to be; nil
+// without one.
 func (c *ReinjectConfig) password() func() (string, error) {
 	if c.PasswordFile == "" {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"postmend/filter/message"
 )
 
-// sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over what
-// leaves, then the ARC set, over these, too.
+// sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over
+// what leaves, then the ARC set, over these, too.
 func (f *Filter) sign(leaving *message.Content, d Delivery, known facts, log *LogLine) error {
 	if d.SignAs != "" {
 		keys := known.sealing.keys

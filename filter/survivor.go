@@ -85,8 +85,8 @@ func names(signature dkim.Verification, name string) int {
 const maxIdentified = 50
 
 // identify completes verdicts of trusted Authentication-Results fields with what the signatures cover, so far
-// as exactly one DKIM-Signature field fits what they say of it: d=, or the domain of i= if d= is not told, and of s=, a=
-// and the beginning of b= (RFC 6008) what they have. Without d=, no other verdict has a domain.
+// as exactly one DKIM-Signature field fits what they say of it: d=, or the domain of i= if d= is not told,
+// and of s=, a= and the beginning of b= (RFC 6008) what they have. Without d=, no other verdict has a domain.
 func identify(header dkim.Header, verdicts []dkim.Verification) {
 	var signatures []*dkim.Signature
 	for _, field := range header {

@@ -340,7 +340,7 @@ func printedCommandsDoWhatApplyDoes(t *testing.T, program string) {
 					t.Errorf("no record in\n%s", text)
 				}
 			}
-			if !regexp.MustCompile(`(?m)^\w+\._domainkey\.example\.org\. IN TXT `).Match(out) || !strings.Contains(script, "# From here on Postfix is changed") {
+			if !regexp.MustCompile(`(?m)^\w+\._domainkey\.example\.org\. IN TXT `).Match(out) || !strings.Contains(script, "# From here on, the commands change Postfix") {
 				t.Errorf("%s\n%s", script, out)
 			}
 		},

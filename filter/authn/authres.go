@@ -17,8 +17,8 @@ type AuthRes struct {
 	Results []Result
 }
 
-// Result is what one method found. Its texts are unquoted; those of a field that was parsed are whatever their author wrote, without
-// CR, LF and NUL.
+// Result is what one method found. Its texts are unquoted; those of a field that was parsed are whatever
+// their author wrote, without CR, LF and NUL.
 type Result struct {
 	Method string // in lower case, without version
 	Status Status // in lower case; may be none of the words known here
@@ -45,11 +45,13 @@ const (
 	maxSignatures = 20  // results for signatures that are written
 )
 
-// Format writes the value of an Authentication-Results field, without name and final line end: authserv-id, then spf, dkim, dmarc and
-// arc. Each result begins a line; folds are CRLF and a tab; there are no comments. With nothing checked it says none.
+// Format writes the value of an Authentication-Results field, without name and final line end: authserv-id,
+// then spf, dkim, dmarc and arc. Each result begins a line; folds are CRLF and a tab; there are no comments.
+// With nothing checked it says none.
 //
-// Whatever the values are, they stay within their place: characters that are not printable ASCII become question marks, and what is
-// not a token is quoted. With "i=1; " before it, the value is that of an ARC-Authentication-Results field.
+// Whatever the values are, they stay within their place: characters that are not printable ASCII become
+// question marks, and what is not a token is quoted. With "i=1; " before it, the value is that of an
+// ARC-Authentication-Results field.
 func Format(authservID string, r Results) string {
 	var f folder
 	f.b.WriteString(pvalue(authservID))
@@ -175,7 +177,8 @@ func isAlnum(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 }
 
-// pvalue writes a value as it is if it is a token, or a domain or address made of such; else quoted (RFC 8601 section 2.2).
+// pvalue writes a value as it is if it is a token, or a domain or address made of such; else quoted
+// (RFC 8601 section 2.2).
 func pvalue(s string) string {
 	s = printable(s, maxValue)
 	local, domain, hasAt := strings.Cut(s, "@")
@@ -208,8 +211,8 @@ func (a *AuthRes) Names(method string) bool {
 	return a != nil && slices.ContainsFunc(a.Results, func(r Result) bool { return r.Method == method })
 }
 
-// Above is what two fields say together, of which a stands above the other: that one counts for methods only that a does not name. A nil
-// a says nothing.
+// Above is what two fields say together, of which a stands above the other: that one counts for methods only
+// that a does not name. A nil a says nothing.
 func (a *AuthRes) Above(below *AuthRes) *AuthRes {
 	if a == nil {
 		return below
@@ -223,8 +226,8 @@ func (a *AuthRes) Above(below *AuthRes) *AuthRes {
 	return &both
 }
 
-// FromTrusted turns what somebody says whom we believe back into results; words that are not known to us count as None. Whether the
-// field is of whom it claims to be is the caller's concern.
+// FromTrusted turns what somebody says whom we believe back into results; words that are not known to us
+// count as None. Whether the field is of whom it claims to be is the caller's concern.
 func FromTrusted(a *AuthRes) Results {
 	var results Results
 	for _, r := range a.Results {
@@ -257,7 +260,8 @@ func trustedSPF(r Result) SPF {
 	return spf
 }
 
-// trustedSignature leaves the domain empty if only header.i is told, as by Gmail: d= may be any domain above that of i=.
+// trustedSignature leaves the domain empty if only header.i is told, as by Gmail: d= may be any domain above
+// that of i=.
 func trustedSignature(r Result) dkim.Verification {
 	v := dkim.Verification{Status: dkim.Status(word(r.Status)), Reason: printable(r.Reason, 100), Domain: domain.Name(r.Prop("header.d")),
 		Identity: printable(r.Prop("header.i"), maxValue), Selector: printable(r.Prop("header.s"), 253),
@@ -265,7 +269,8 @@ func trustedSignature(r Result) dkim.Verification {
 	return v
 }
 
-// trustedChain is the zero value for a result that is none of a chain, and for temperror: such a chain is to be verified again.
+// trustedChain is the zero value if the result does not describe a chain, and for temperror: then the chain
+// is verified again.
 func trustedChain(r Result) ARC {
 	var a ARC
 	switch status := word(r.Status); status {

@@ -6,9 +6,10 @@ import (
 	"postmend/filter/domain"
 )
 
-// ClaimsToBe tells whether anybody could take an Authentication-Results field, given its raw value, for one of authservID.
-// Such a field from outside is forged and has to be removed (RFC 8601 section 5). It is read widely, as Parse is not: a
-// field that is too broken to say, or has what cannot be in such a name, counts if the name is anywhere in it.
+// ClaimsToBe tells whether anybody could take an Authentication-Results field, given its raw value, for one
+// of authservID. Such a field from outside is forged and has to be removed (RFC 8601 section 5). It is read
+// widely, as Parse is not: a field that is too broken to say, or has what cannot be in such a name, counts if
+// the name is anywhere in it.
 func ClaimsToBe(value []byte, authservID string) bool {
 	text := string(value) // all of it: a long comment is not to hide the name
 	want := comparableID(authservID)
@@ -19,7 +20,8 @@ func ClaimsToBe(value []byte, authservID string) bool {
 	return want != "" && strings.Contains(strings.ToLower(text), want)
 }
 
-// comparableID is the form in which authserv-ids are compared; they are domain names as a rule, but need not be.
+// comparableID is the form in which authserv-ids are compared; they are domain names as a rule, but need not
+// be.
 func comparableID(id string) string {
 	if domain := domain.Name(id); domain != "" {
 		return domain
@@ -66,7 +68,8 @@ func (s *scanner) comment() {
 	s.rest, s.broken = "", true
 }
 
-// value reads a token, a quoted string, or several of these without anything in between, as in "a b"@example.org.
+// value reads a token, a quoted string, or several of these without anything in between, as in "a
+// b"@example.org.
 func (s *scanner) value() string {
 	s.skip()
 	var b strings.Builder

@@ -20,13 +20,14 @@ var (
 	errNewVersion = errors.New("the field has a version that is not known")
 )
 
-// Parse reads the value of an Authentication-Results field that is to be believed, raw, with its folds: by the grammar
-// of RFC 8601 section 2.2, so that there is one way to read it. A field that deviates anywhere is an error as a whole.
+// Parse reads the value of an Authentication-Results field that is to be believed, raw, with its folds: by
+// the grammar of RFC 8601 section 2.2, so that there is one way to read it. A field that deviates anywhere is
+// an error as a whole.
 //
-// What filters in wide use write beside that grammar is accepted where it can mean only one thing: properties without a
-// type (Microsoft's action=none), a reason among the properties, a final semicolon, and in a value without quotes all
-// that cannot end it (Ab/c=). Quoted pairs are not accepted in the authserv-id: no filter writes them, and one that
-// removes forged fields may not see through them.
+// What filters in wide use write beside that grammar is accepted where it can mean only one thing: properties
+// without a type (Microsoft's action=none), a reason among the properties, a final semicolon, and in a value
+// without quotes all that cannot end it (Ab/c=). Quoted pairs are not accepted in the authserv-id: no filter
+// writes them, and one that removes forged fields may not see through them.
 //
 // A method whose results contradict each other proves nothing, see withoutContradictions.
 func Parse(value []byte) (*AuthRes, error) {
@@ -64,8 +65,8 @@ func Parse(value []byte) (*AuthRes, error) {
 	return a, nil
 }
 
-// IsOf tells whether a field that was read strictly is of authservID: in any case of letters, and otherwise exactly. A name in U-labels stands
-// for its A-labels.
+// IsOf tells whether a field that was read strictly is of authservID: in any case of letters, and otherwise
+// exactly. A name in U-labels stands for its A-labels.
 func (a *AuthRes) IsOf(authservID string) bool {
 	if strings.ContainsFunc(authservID, func(r rune) bool { return r >= 0x80 }) {
 		authservID = domain.Name(authservID)
@@ -73,7 +74,8 @@ func (a *AuthRes) IsOf(authservID string) bool {
 	return authservID != "" && a.ID == strings.ToLower(authservID)
 }
 
-// unfolded joins the lines of a value; it is "" if there are other control characters than those of its folds.
+// unfolded joins the lines of a value; it is "" if there are other control characters than those of its
+// folds.
 func unfolded(value []byte) string {
 	text := strings.TrimSuffix(strings.ReplaceAll(string(value), "\r\n", "\n"), "\n")
 	text = strings.NewReplacer("\n ", " ", "\n\t", "\t").Replace(text)
@@ -175,8 +177,8 @@ func (s *strictScanner) quoted() string {
 	return b.String()
 }
 
-// value reads what stands behind the = of a property: a quoted string, which a domain may follow as in "a b"@example.org, or all up to a
-// blank, a comment or a semicolon. It may be empty.
+// value reads what stands behind the = of a property: a quoted string, which a domain may follow as in "a
+// b"@example.org, or all up to a blank, a comment or a semicolon. It may be empty.
 func (s *strictScanner) value() string {
 	text := ""
 	if strings.HasPrefix(s.rest, `"`) {
@@ -238,9 +240,9 @@ func (s *strictScanner) property(r *Result) {
 	}
 }
 
-// withoutContradictions makes permerror of all results of SPF for one identity, of DMARC or of ARC, if they are not the same: a message
-// has one sender, one author and one chain. Signatures are many, and each has its result; only if the same one is told to be two
-// things, it is neither.
+// withoutContradictions makes permerror of all results of SPF for one identity, of DMARC or of ARC, if they
+// are not the same: a message has one sender, one author and one chain. Signatures are many, and each has its
+// result; only if the same one is told to be two things, it is neither.
 func withoutContradictions(results []Result) []Result {
 	about := make([]string, len(results))
 	said := map[string]string{}

@@ -15,9 +15,9 @@ import (
 
 // DMARC is the result for the author domain, that of From:, and the policy that its owner asks for.
 //
-// Receivers find organisational domains in two ways: by RFC 9989's tree walk, or by the public suffix list, as RFC 7489 has it. We
-// take the worse of both: Status is Pass only if an identifier is aligned under each way that finds a policy, and Policy is the
-// stricter one. So nothing passes here that could fail elsewhere.
+// Receivers find organisational domains in two ways: by RFC 9989's tree walk, or by the public suffix list,
+// as RFC 7489 has it. We take the worse of both: Status is Pass only if an identifier is aligned under each
+// way that finds a policy, and Policy is the stricter one. So nothing passes here that could fail elsewhere.
 type DMARC struct {
 	Status Status `json:"status"`           // None, Pass, Fail, TempError, PermError
 	Domain string `json:"domain,omitempty"` // the author domain; "" if there is not exactly one
@@ -28,8 +28,8 @@ type DMARC struct {
 	AlignedBy []string `json:"aligned_by,omitempty"` // the identifiers that make it pass: "spf", "dkim d=example.org"
 	Pending   []string `json:"pending,omitempty"`    // those that would, if DNS had answered about them
 
-	// Odd is set if Status is None although something is published that other receivers could take for a DMARC
-	// record of Domain's.
+	// Odd is set if Status is None although something is published that other receivers could take for a
+	// DMARC record of Domain's.
 	Odd bool `json:"odd_record,omitempty"`
 
 	Organisational string `json:"organisational,omitempty"` // the organisational domain of Domain
@@ -39,10 +39,12 @@ type DMARC struct {
 	unknown       []string // domains above an author's that DNS did not answer for: the organisational domain could be one of them
 }
 
-// Aligns tells whether a domain is below the organisational domain, by the tree walk, of an author domain, be it one of several.
+// Aligns tells whether a domain is below the organisational domain, by the tree walk, of an author domain, be
+// it one of several.
 func (d DMARC) Aligns(name string) bool { return d.above(d.organisations, name) }
 
-// CouldAlign is Aligns, or where answers are missing that could make it so. That a top-level domain is organisational is not taken into account.
+// CouldAlign is Aligns, or where answers are missing that could make it so. That a top-level domain is
+// organisational is not taken into account.
 func (d DMARC) CouldAlign(name string) bool {
 	return d.Aligns(name) || (d.Status == TempError || d.Status == PermError) && d.above(d.unknown, name)
 }
@@ -60,9 +62,10 @@ const (
 
 // EvaluateDMARC evaluates DMARC for the domains of From: (RFC 9989 section 5.3), on results of SPF and DKIM.
 //
-// With no author domain, or several, there is nothing that could pass: the result is PermError, and of several domains (the first
-// four) the strictest policy. TempError is for answers missing in DNS that could change Status or Policy, and for these only: a
-// message that passes by one identifier passes, whatever became of the others.
+// With no author domain, or several, there is nothing that could pass: the result is PermError, and of
+// several domains (the first four) the strictest policy. TempError is for answers missing in DNS that could
+// change Status or Policy, and for these only: a message that passes by one identifier passes, whatever
+// became of the others.
 func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, signatures []dkim.Verification) DMARC {
 	domains, areNames := authorDomains(authors)
 	all := DMARC{Status: PermError}
@@ -89,8 +92,8 @@ func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, 
 	return all
 }
 
-// authorDomains makes domains comparable and drops repetitions. Of what is not a domain name, the name above it
-// counts, whose policy a receiver may find; areNames tells that there is no such author.
+// authorDomains makes domains comparable and drops repetitions. Of what is not a domain name, the name above
+// it counts, whose policy a receiver may find; areNames tells that there is no such author.
 func authorDomains(authors []string) (domains []string, areNames bool) {
 	areNames = true
 	for _, author := range authors {
@@ -116,7 +119,8 @@ type identifier struct {
 	pending bool
 }
 
-// identifiers collects what RFC 9989 section 4.3 calls authenticated identifiers, each once, the passed ones first.
+// identifiers collects what RFC 9989 section 4.3 calls authenticated identifiers, each once, the passed ones
+// first.
 func identifiers(spf SPF, signatures []dkim.Verification) []identifier {
 	var passed, pending []identifier
 	add := func(id identifier, status Status) {
@@ -191,7 +195,7 @@ func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier)
 	return d
 }
 
-// prefetch asks for what EvaluateDMARC needs in any case, while SPF and DKIM are being checked.
+// prefetch looks up what EvaluateDMARC always needs, while SPF and DKIM are being checked.
 func prefetch(ctx context.Context, r *Resolver, authors []string) {
 	domains, _ := authorDomains(authors)
 	for _, author := range domains {
@@ -225,8 +229,8 @@ func (l *lookups) hasOdd(domains []string) bool {
 	return slices.ContainsFunc(domains, func(domain string) bool { return l.odd[domain] })
 }
 
-// couldAlign tells whether the walk of a domain, other, is of interest: not if it is not below the author's organisational domain. As long as
-// that is not certain, a common top-level domain is enough.
+// couldAlign tells whether the tree walk of a domain, other, matters: only if it is below the author's
+// organisational domain. As long as that is unknown, a common top-level domain is enough.
 func (l *lookups) couldAlign(author, other string) bool {
 	if len(l.failed) > 0 {
 		return author[strings.LastIndexByte(author, '.')+1:] == other[strings.LastIndexByte(other, '.')+1:]
@@ -246,8 +250,8 @@ func (l *lookups) findGone(ctx context.Context, r *Resolver, author string) {
 	l.gone, l.goneErr = err == nil && !exists, err
 }
 
-// unsettled tells whether missing answers could change the result, by trying what they could have been. Known is what does not
-// depend on them.
+// unsettled tells whether missing answers could change the result, by trying what they could have been. Known
+// is what does not depend on them.
 func (l *lookups) unsettled(author string, ids []identifier, found DMARC) (changed bool, known DMARC) {
 	known = found
 	missing := slices.Sorted(maps.Keys(l.failed))
@@ -286,8 +290,9 @@ func tryAnswers(v *view, missing []string, try func(*view)) {
 	}
 }
 
-// possible are the answers that differ in what follows from them. That a public suffix publishes anything but nothing or psd=y is
-// not taken into account: it would be a mistake (RFC 9989 section 5.2), and the servers of a top-level domain are no reason to defer mail.
+// possible are the answers that differ in what follows from them. That a public suffix publishes anything but
+// nothing or psd=y is not taken into account: it would be a mistake (RFC 9989 section 5.2), and the servers
+// of a top-level domain are no reason to defer mail.
 func possible(domain string) []*Record {
 	psd := &Record{Policy: PolicyReject, PublicSuffix: true}
 	if suffix, _ := publicsuffix.PublicSuffix(domain); suffix == domain {

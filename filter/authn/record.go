@@ -2,7 +2,8 @@ package authn
 
 import "strings"
 
-// Policy is what a domain's owner asks receivers to do with mail that fails DMARC. The zero value: no owner asks for anything.
+// Policy is what a domain's owner asks receivers to do with mail that fails DMARC. The zero value is no
+// policy at all.
 type Policy string
 
 // The policies of RFC 9989 section 4.7, in order of strictness.
@@ -48,11 +49,12 @@ type Record struct {
 	NotPublicSuffix bool   // psd=n: the domain is an organisational domain, whatever is above it
 }
 
-// maxRecord bounds what is read of a record, in octets. Real ones have some hundred.
+// maxRecord bounds the octets of a record that are read. Real ones have some hundred.
 const maxRecord = 16 << 10
 
-// ParseRecord reads a TXT record. It is false if it is no DMARC record: anything that does not begin with v=DMARC1. Unknown tags and
-// values that make no sense are passed over (RFC 9989 section 4.8). Receivers differ on a tag that occurs twice: the stricter value counts.
+// ParseRecord reads a TXT record. ok is false if it is not a DMARC record, because it does not begin with
+// v=DMARC1. Unknown tags and invalid values are ignored (RFC 9989 section 4.8). Receivers differ on a tag
+// that occurs twice: the stricter value counts.
 func ParseRecord(text string) (Record, bool) {
 	if len(text) > maxRecord {
 		text = text[:maxRecord]

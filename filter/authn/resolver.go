@@ -14,19 +14,21 @@ import (
 	"postmend/filter/authn/dns"
 )
 
-// ErrTooManyLookups is wrapped by the error of a look-up beyond the limit. It is not temporary: the same message would ask as much again.
+// ErrTooManyLookups is wrapped by the error of a look-up beyond the limit. It is not temporary: the next try
+// would need as many.
 var ErrTooManyLookups = errors.New("the message requires too many DNS look-ups")
 
-// maxLookups bounds what one message may ask. It is above what the parts may ask by their own limits: SPF 111 (RFC 7208 section 4.6.4:
-// ten terms, each with up to eleven look-ups), DMARC 8 for each author domain, aligned signature and SPF domain, DKIM one a signature, ARC 100. So
-// none of them can starve another, and the policy of a forged domain be kept out of sight by an expensive SPF record.
+// maxLookups bounds what one message may ask. It is above what the parts may ask by their own limits: SPF 111
+// (RFC 7208 section 4.6.4: ten terms, each with up to eleven look-ups), DMARC 8 for each author domain,
+// aligned signature and SPF domain, DKIM one a signature, ARC 100. So none of them can use up the look-ups of
+// another, and an expensive SPF record cannot hide the policy of a forged domain.
 const maxLookups = 500
 
-// Resolver asks DNS for one message, and never the hosts file: every question once, however many parts of the check want to know, and
-// for absolute names only. It is safe for concurrent use.
+// Resolver asks DNS for one message, and never the hosts file: each question only once, and only for absolute
+// names. It is safe for concurrent use.
 //
-// An error of its look-ups is a *net.DNSError; IsNotFound means that there is no such record, and that the answer is final. Any other
-// error is temporary, save one that wraps ErrTooManyLookups.
+// An error of its look-ups is a *net.DNSError; IsNotFound means that the record does not exist, which is
+// final. Any other error is temporary, except one that wraps ErrTooManyLookups.
 type Resolver struct {
 	dns *dns.Client
 
@@ -47,7 +49,8 @@ type answer struct {
 	abandoned bool // who asked gave up before the answer came
 }
 
-// New makes a resolver for one message, which asks the DNS server at addr, "host:port"; "" means those of the system.
+// New makes a resolver for one message, which asks the DNS server at addr, "host:port"; "" means those of the
+// system.
 func New(addr string) *Resolver {
 	return &Resolver{dns: dns.New(addr), asked: map[question]*answer{}}
 }
@@ -150,8 +153,8 @@ func (r *Resolver) LookupAddr(ctx context.Context, addr string) ([]string, error
 	return names, a.err
 }
 
-// Exists tells whether a domain exists as DMARC means it: a query for it is not answered with NXDOMAIN (RFC 9989 section 3.2.13). It
-// asks for the TXT records, which SPF mostly wants as well.
+// Exists tells whether a domain exists as DMARC means it: a query for it is not answered with NXDOMAIN
+// (RFC 9989 section 3.2.13). It asks for the TXT records, which SPF mostly wants as well.
 func (r *Resolver) Exists(ctx context.Context, name string) (bool, error) {
 	a := r.ask(ctx, dnsmessage.TypeTXT, name)
 	if a.err == nil || isNotFound(a.err) {
@@ -160,13 +163,13 @@ func (r *Resolver) Exists(ctx context.Context, name string) (bool, error) {
 	return false, a.err
 }
 
-// isNotFound tells a final "there is none" from "could not find out".
+// isNotFound tells a final "does not exist" from "could not find out".
 func isNotFound(err error) bool {
 	var failure *net.DNSError
 	return errors.As(err, &failure) && failure.IsNotFound
 }
 
-// ask answers from memory, waits for one who asks the same already, or asks.
+// ask answers from memory, waits for the same question that is in progress, or asks.
 func (r *Resolver) ask(ctx context.Context, kind dnsmessage.Type, name string) *answer {
 	name = lowerASCII(strings.TrimSuffix(name, "."))
 	q := question{kind, name}
@@ -192,7 +195,7 @@ func (r *Resolver) ask(ctx context.Context, kind dnsmessage.Type, name string) *
 	}
 }
 
-// lowerASCII leaves octets over 127 as they are: to DNS they are no letters (RFC 4343).
+// lowerASCII leaves octets over 127 as they are, because DNS does not treat them as letters (RFC 4343).
 func lowerASCII(s string) string {
 	b := []byte(s)
 	for i, c := range b {
@@ -203,7 +206,8 @@ func lowerASCII(s string) string {
 	return string(b)
 }
 
-// begin finds the answer to a question, or makes room for it; then it is for the caller to ask, and to call end.
+// begin finds the answer to a question, or makes an entry for it; the caller then has to ask, and to call
+// end.
 func (r *Resolver) begin(q question) (a *answer, mine bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

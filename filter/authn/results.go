@@ -17,13 +17,14 @@ type Request struct {
 	Sender   string     // MAIL FROM without brackets; "" is the null sender
 	Authors  []string   // the domains of From:, as written
 
-	// Trusted is what an Authentication-Results field of somebody trusted says, see FromTrusted; nil if there is none. What it has to
-	// say about SPF is not asked for again, and its signatures are believed if Check is given no verify. DMARC is evaluated on these,
-	// since the policy is needed as well; a verdict on DMARC counts only if the field has nothing else to go by.
+	// Trusted is what an Authentication-Results field of somebody trusted says, see FromTrusted; nil if there
+	// is none. What it has to say about SPF is not asked for again, and its signatures are believed if Check
+	// is given no verify. DMARC is evaluated on these, since the policy is needed as well; a verdict on DMARC
+	// counts only if the field has nothing else to go by.
 	Trusted *Results
 }
 
-// Results is what a message proves. The zero value: nothing was checked.
+// Results is the authentication of a message. The zero value: nothing was checked.
 type Results struct {
 	SPF   SPF                 `json:"spf"`
 	DKIM  []dkim.Verification `json:"dkim"` // none if the message is not signed
@@ -37,9 +38,10 @@ type ARC struct {
 	RemoteIP netip.Addr `json:"remote_ip,omitzero"` // of the SMTP client
 }
 
-// Check finds out what a message proves: SPF, DKIM and the DMARC policy side by side, each question asked once. When ctx ends, what
-// is not known by then is TempError, or does not matter. It waits for verify and follow, which are to end with their context; without
-// verify there are no signatures but those of req.Trusted, without follow there is no chain but its.
+// Check finds out what a message proves: SPF, DKIM and the DMARC policy side by side, each question asked
+// once. When ctx ends, what is not known by then is TempError, or does not matter. It waits for verify and
+// follow, which are to end with their context; without verify there are no signatures but those of
+// req.Trusted, without follow there is no chain but its.
 func Check(ctx context.Context, r *Resolver, req Request, verify func(context.Context) []dkim.Verification,
 	follow func(context.Context) arc.Result) Results {
 	var results Results
@@ -70,8 +72,8 @@ func Check(ctx context.Context, r *Resolver, req Request, verify func(context.Co
 	return results
 }
 
-// trustedSPF is the zero value where nothing is there to be trusted. A result for the HELO name says nothing about a sender that is
-// not null (RFC 9989 section 4.4.2).
+// trustedSPF is the zero value where nothing is there to be trusted. A result for the HELO name says nothing
+// about a sender that is not null (RFC 9989 section 4.4.2).
 func (req Request) trustedSPF() SPF {
 	t := req.Trusted
 	if t == nil || t.SPF.Status == TempError || t.SPF.Identity == "helo" && req.Sender != "" {
@@ -87,8 +89,9 @@ func (d *DMARC) believe(other DMARC) {
 	}
 }
 
-// Temporary tells whether a temporary failure of DNS is behind the results that could change what is to be done with the message:
-// DMARC's result, or, under a policy of quarantine or reject, that an aligned signature holds.
+// Temporary tells whether a temporary failure of DNS is behind the results that could change what is to be
+// done with the message: DMARC's result, or, under a policy of quarantine or reject, that an aligned
+// signature holds.
 func (r Results) Temporary() bool {
 	if r.DMARC.Status == TempError {
 		return true

@@ -26,8 +26,8 @@ func checkSPF(ctx context.Context, r *Resolver, req Request) SPF {
 	return SPF{Status: Status(found.Status), Identity: identity, Domain: name, Reason: found.Reason}
 }
 
-// spfIdentity finds what is checked. The local part is "" where RFC 7208 section 4.3 makes it postmaster; the domain's name
-// is canonical.
+// spfIdentity finds what is checked. The local part is "" where RFC 7208 section 4.3 makes it postmaster; the
+// domain's name is canonical.
 func spfIdentity(helo, sender string) (local, name, identity string) {
 	if sender == "" || sender == "<>" {
 		return "", domain.Name(helo), "helo"
@@ -39,8 +39,9 @@ func spfIdentity(helo, sender string) (local, name, identity string) {
 	return sender[:at], domain.Name(sender[at+1:]), "mailfrom"
 }
 
-// CouldPassSPF tells whether SPF could pass for a message that any address of a network sends, see spf.CouldPass: the worst case, for whoever
-// must not give a message a pass. Pass means that it could, TempError that it is not known, and any other status that it could not.
+// CouldPassSPF tells whether SPF could pass for a message that any address of a network sends, see
+// spf.CouldPass: the worst case, for whoever must not give a message a pass. Pass means that it could,
+// TempError that it is not known, and any other status that it could not.
 func CouldPassSPF(ctx context.Context, r *Resolver, network netip.Prefix, helo, sender string) SPF {
 	local, name, identity := spfIdentity(helo, sender)
 	found := spf.CouldPass(ctx, r, spf.Query{HELO: helo, Local: local, Domain: name}, network)

@@ -9,8 +9,8 @@ import (
 // maxWalk is how many names a tree walk asks at most (RFC 9989 section 4.10).
 const maxWalk = 8
 
-// walkNames are the domains whose _dmarc name a tree walk asks, the longest first: the domain itself and all above it; below seven
-// labels none but the domain itself (RFC 9989 section 4.10).
+// walkNames are the domains whose _dmarc name a tree walk asks, the longest first: the domain itself and all
+// above it; below seven labels none but the domain itself (RFC 9989 section 4.10).
 func walkNames(domain string) []string {
 	names := []string{domain}
 	dots := strings.Count(domain, ".")
@@ -23,14 +23,15 @@ func walkNames(domain string) []string {
 	return names
 }
 
-// view is what is known, or for the moment assumed, of DNS: the DMARC records by domain, and whether the author domain exists.
+// view is what is known of DNS, or assumed for the moment: the DMARC records by domain, and whether the
+// author domain exists.
 type view struct {
 	records map[string]*Record
 	gone    bool
 }
 
-// organisational selects the organisational domain of a domain by the tree walk (RFC 9989 section 4.10.2), and gives the domain with
-// psd=y that ended the walk, if one did.
+// organisational selects the organisational domain of a domain by the tree walk (RFC 9989 section 4.10.2),
+// and gives the domain with psd=y that ended the walk, if one did.
 func (v *view) organisational(domain string) (organisational, suffix string) {
 	organisational = domain
 	for _, name := range walkNames(domain) {
@@ -56,7 +57,8 @@ func oneLabelMore(domain, parent string) string {
 	return above[strings.LastIndexByte(above, '.')+1:] + "." + parent
 }
 
-// listed is the organisational domain by the public suffix list (RFC 7489 section 3.2); a public suffix is its own.
+// listed is the organisational domain by the public suffix list (RFC 7489 section 3.2); a public suffix is
+// its own.
 func listed(domain string) string {
 	if organisational, ok := publicsuffix.Registered(domain); ok {
 		return organisational
@@ -71,8 +73,8 @@ type applied struct {
 	policy Policy
 }
 
-// byTree finds the policy by the tree walk: that of the author domain, of its organisational domain, or of the public suffix domain
-// above (RFC 9989 section 4.10.1).
+// byTree finds the policy by the tree walk: that of the author domain, of its organisational domain, or of
+// the public suffix domain above (RFC 9989 section 4.10.1).
 func (v *view) byTree(author string) applied {
 	organisational, suffix := v.organisational(author)
 	a := v.first(author, organisational, suffix)
@@ -82,14 +84,15 @@ func (v *view) byTree(author string) applied {
 	return a.tested()
 }
 
-// byList finds the policy as receivers do that go by the public suffix list: that of the author domain or of its organisational
-// domain, without np= (RFC 7489 section 6.6.3). t=y is honoured all the same: the owner asked for it.
+// byList finds the policy as receivers do that go by the public suffix list: that of the author domain or of
+// its organisational domain, without np= (RFC 7489 section 6.6.3). t=y applies, because the owner asked for
+// it.
 func (v *view) byList(author string) applied {
 	return v.first(author, listed(author)).tested()
 }
 
-// first takes the record of the author domain, or else the first of the other domains that has one: p= is for that domain itself, sp=
-// for those below it.
+// first takes the record of the author domain, or else the first of the other domains that has one: p= is for
+// that domain itself, sp= for those below it.
 func (v *view) first(author string, others ...string) applied {
 	for _, domain := range append([]string{author}, others...) {
 		r := v.records[domain]
@@ -138,7 +141,8 @@ func (v *view) aligned(author string, id identifier, tree, list applied) bool {
 	return list.record == nil || !list.strict(id) && listed(author) == listed(id.domain)
 }
 
-// judge evaluates DMARC on what the view shows. Identifiers that are pending count as passed if benefit is true.
+// judge evaluates DMARC on what the view shows. Identifiers that are pending count as passed if benefit is
+// true.
 func (v *view) judge(author string, ids []identifier, benefit bool) DMARC {
 	d := DMARC{Status: None, Domain: author}
 	tree, list := v.byTree(author), v.byList(author)
