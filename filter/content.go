@@ -57,7 +57,7 @@ func (f *Filter) content(env *Envelope, m *message.Message, d Delivery, known fa
 	}
 	if d.From != "" {
 		header, err := author.Rewrite(leaving.Remaining(), d.From, utf8 && m.EightBit)
-		if err != nil { // newAuthor would not have taken the address
+		if err != nil { // newAuthor would have rejected the address
 			return nil, err
 		}
 		leaving.Replace(header)
@@ -80,9 +80,9 @@ func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
 // line.
 const maxTraceValue = 450
 
-// traceFields are the fields that receivers ask of forwarders; they name the recipient and the alias that led
-// there. Addresses that do not fit on a line are left out, and so are those that are not ASCII in a message
-// that is.
+// traceFields are the fields that receivers expect from forwarders; they name the recipient and the alias
+// that led there. Addresses that do not fit on a line are left out, and so are those that are not ASCII in a
+// message that is.
 func traceFields(r Recipient, utf8 bool) dkim.Header {
 	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue || !utf8 && !isASCII(r.Address+r.Original) {
 		return nil

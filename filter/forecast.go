@@ -24,9 +24,9 @@ func (p *policy) forecastSPF(sender string) string {
 	domain := domain.Of(sender)
 	switch {
 	case sender == "":
-		return "for our HELO name, as its record says"
+		return "depends on the SPF record of our HELO name"
 	case domain == "" || p.local.Has(domain):
-		return fmt.Sprintf("pass for %s, if its record names this host", cmp.Or(domain, "our domain"))
+		return fmt.Sprintf("pass for %s, if its record allows this host", cmp.Or(domain, "our domain"))
 	}
 	return fmt.Sprintf("not for %s: this host may not send for it", domain)
 }
@@ -39,9 +39,9 @@ func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
 	case d.SignAs != "" && alignedWithAny(d.SignAs, msg.authors):
 		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
 	case (isOurs || msg.authentic()) && p.local.Has(domain.Of(d.Sender)) && alignedWithAny(domain.Of(d.Sender), msg.authors):
-		return fmt.Sprintf("pass, by SPF, if the record of %s names this host", domain.Of(d.Sender))
+		return fmt.Sprintf("pass, by SPF, if the record of %s allows this host", domain.Of(d.Sender))
 	case isOurs:
-		return "unknown: From: is in a domain for which we hold no key"
+		return "unknown: there is no key for the domain of From:"
 	case survivor != "":
 		return fmt.Sprintf("pass, by the author's signature of %s", survivor)
 	case result.Status == authn.None:
@@ -49,5 +49,5 @@ func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
 	case result.Policy == "":
 		return "unknown, as on arrival"
 	}
-	return fmt.Sprintf("fail, under a policy of %s", result.Policy)
+	return fmt.Sprintf("fail, and the policy is %s", result.Policy)
 }

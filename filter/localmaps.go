@@ -15,7 +15,7 @@ import (
 )
 
 // policyFor adds to the policy the domains of an envelope that Postfix's tables call local, so that the plan
-// has to ask nobody.
+// needs no look-up.
 func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 	p := f.policy
 	tables := f.config.LocalDomainsMaps
@@ -27,7 +27,7 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 	for _, table := range tables {
 		found, err := askTable(ctx, table, spellings(unknown))
 		if err != nil {
-			// "Not local" would be a guess, and mail would leave that is to stay.
+			// "Not local" would be a guess, and local mail could leave.
 			return p, &Failure{Code: "4.3.0",
 				Reason: "look-up of local domains failed, see the mail log",
 				Err:    fmt.Errorf("local_domains_maps: %w", err)}

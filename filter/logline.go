@@ -10,7 +10,7 @@ import (
 	"postmend/reinject"
 )
 
-// LogLine tells what a run did, for the log and for the status line. Run makes one for each message.
+// LogLine is what a run did, for the log and for the status line. Run makes one for each message.
 type LogLine struct {
 	queueIDs []string // under which the next hop queued the message, as far as it told
 	env      *Envelope

@@ -18,8 +18,8 @@ import (
 // listener put on top: it names the queue id under which Postfix has the message now, so it was written for
 // this very pass, and it says that the message came from the name that we give in EHLO to nobody but the
 // listener. Mail that passes this host twice for good reasons, over other hosts, aliases or other filters,
-// has got another field on top or another queue id meanwhile; what clients, scripts and other filters on this
-// host bring has another name. Nothing is added to any message for it.
+// has another field on top or another queue id by then; mail from clients, scripts and other filters on this
+// host has another name. So no marker has to be added to messages.
 
 // handOverName is our name in EHLO to the listener.
 func handOverName(hostname string) string { return "postmend." + hostname }
@@ -70,8 +70,8 @@ func (f *Filter) loops(env *Envelope, m *message.Message) bool {
 	return ok && id == env.QueueID
 }
 
-// loop is what becomes of such a message. It keeps coming here even when the listener is mended, for Postfix
-// has noted in its queue file to filter it: that takes postsuper.
+// loop defers such a message. Postfix has recorded the filter in its queue file, so it returns here even when
+// the listener is corrected, until postsuper requeues it.
 func (f *Filter) loop(env *Envelope) *Failure {
 	service := "the re-injection listener"
 	if f.usesSendmail() {

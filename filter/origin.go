@@ -15,10 +15,9 @@ import (
 	"postmend/filter/message"
 )
 
-// Mail of our own side is not always written here: Sieve, procmail and lists send on what came from outside.
-// The seal of its arrival tells that, and from which client. A seal proves origin, never authority: it can
-// take the rights of our own side away, and tell the client; it gives nothing that mail from outside would
-// not have.
+// Mail of our own side is not always written here: Sieve, procmail and lists send on mail from outside. The
+// seal of its arrival tells that, and the client. A seal proves origin, never authority: it can take the
+// rights of our own side away, but gives no rights that mail from outside would not have.
 
 // origin is where a message of our own side came from, as far as this host can know.
 type origin struct {
@@ -28,7 +27,7 @@ type origin struct {
 	intact bool
 	// renewable is set if the message is still what was sealed, in time or not.
 	renewable bool
-	// doubt says why the message counts as from outside, and proves nothing; "" if there is no doubt.
+	// doubt says why the message counts as unauthenticated mail from outside; "" if there is no doubt.
 	doubt Reason
 	// outside is set if the message is treated as mail from outside.
 	outside bool
@@ -156,9 +155,9 @@ func withoutSeals(header dkim.Header) dkim.Header {
 }
 
 // writtenHere tells whether a message of our own side without a seal can have been written by whom it comes
-// from. A login proves that, and a trusted client on another host answers for its mail. What a program on
-// this host brings can be anybody's mail, sent on: unless its sender is of our side, or is null and no other
-// host has had it.
+// from. A login proves that, and a trusted client on another host is responsible for its mail. A program on
+// this host may send on anybody's mail, unless its sender is of our side, or is null and no other host has
+// had the message.
 func (f *Filter) writtenHere(p *policy, env *Envelope, m *message.Message) bool {
 	switch {
 	case env.SASLUsername != "" || !isThisHost(env):

@@ -12,20 +12,20 @@ import (
 	"postmend/srs"
 )
 
-// Class is what a recipient is to us; see the table in docs/flow.md.
+// Class is the kind of a recipient; see the table in docs/flow.md.
 type Class string
 
 // The classes, in the order in which a plan lists them.
 const (
 	// Reversed: a valid SRS address of ours, turned back into the original sender's.
 	Reversed Class = "reversed"
-	// Local: delivered on this side; handed back as it came.
+	// Local: delivered here; handed back unchanged.
 	Local Class = "local"
 	// Outgoing: mail of our own side to a remote recipient.
 	Outgoing Class = "outgoing"
 	// Bounce: the null sender, to a remote recipient.
 	Bounce Class = "bounce"
-	// Forwarded: somebody else's mail that goes on to a remote recipient.
+	// Forwarded: mail from outside that goes on to a remote recipient.
 	Forwarded Class = "forwarded"
 )
 
@@ -35,7 +35,7 @@ var classes = [...]Class{Reversed, Local, Outgoing, Bounce, Forwarded}
 type Plan struct {
 	// Deliveries are the hand-overs, at most one a class. None if there is a Refusal.
 	Deliveries []Delivery `json:"deliveries"`
-	// Discarded are those that the configuration throws away.
+	// Discarded are deliveries that the configuration discards.
 	Discarded []Delivery `json:"discarded,omitempty"`
 	// Refusal ends the run without any hand-over.
 	Refusal *Failure `json:"-"`
@@ -48,7 +48,7 @@ type Delivery struct {
 	Recipients []Recipient `json:"recipients"`
 	// SignAs is the domain whose DKIM keys sign, "" if none does.
 	SignAs string `json:"sign_as,omitempty"`
-	// From is the address that takes the author's place in From:, "" if that field stays.
+	// From is the new address in From:, "" if that field stays.
 	From string `json:"from,omitempty"`
 	// Stamp is set if Authentication-Results is added; Purge if those that only claim to be ours are removed
 	// (RFC 8601 section 5).
@@ -60,12 +60,12 @@ type Delivery struct {
 	Seal bool `json:"seal,omitempty"`
 	// Arrival is what happens to the seal of arrival.
 	Arrival ArrivalSeal `json:"arrival,omitempty"`
-	// Fold is set if long lines are broken before we sign, as smtp(8) would break them on the way, which no
-	// signature survives.
+	// Fold is set if long lines are folded before we sign: smtp(8) would fold them later, which breaks
+	// signatures.
 	Fold bool `json:"fold,omitempty"`
 	// Forecast is nil for what stays on this side.
 	Forecast *Forecast `json:"forecast,omitempty"`
-	// Reasons tell a person why, in the order of the decisions.
+	// Reasons are for people, in the order of the decisions.
 	Reasons []Reason `json:"reasons,omitempty"`
 }
 
@@ -92,13 +92,13 @@ type policy struct {
 	sealFor       domain.Set // recipients' domains; nil is all
 }
 
-// facts are what the plan has to know of the message itself.
+// facts are what the plan needs to know about the message.
 type facts struct {
 	// authors are the canonical domains of the From: field.
 	authors []string
 	// oversized is set if the header was too long to be read.
 	oversized bool
-	// proven is what arrived with the message; its zero value proves nothing.
+	// proven is the authentication of the message on arrival; its zero value proves nothing.
 	proven proof
 	// patient is set while DNS trouble may still keep the message in the queue.
 	patient bool
@@ -110,8 +110,8 @@ type facts struct {
 	claimed int
 	// mended is set if we have mended the message before.
 	mended bool
-	// unsignable says why no signature over the message would hold. It is nil if one would, or if none is
-	// wanted.
+	// unsignable says why no signature over the message would be valid. It is nil if one would be, or if none
+	// is wanted.
 	unsignable error
 	// sealing is about the key for ARC, if mail may be sealed.
 	sealing sealingKey
@@ -123,20 +123,20 @@ type facts struct {
 
 // couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the
 // strict one implies. Receivers find organisational domains by the public suffix list or by the tree walk
-// (RFC 9989 section 4.10.2): either is enough. So is that DNS does not tell, or that there are more authors
-// than are looked up.
+// (RFC 9989 section 4.10.2): either is enough. Missing DNS answers, or more authors than are looked up, count
+// as aligned, too.
 func (f facts) couldAlign(name string) bool {
 	mayAlign := func(author string) bool { return domain.MayAlign(author, name) }
 	return f.aligns(name) || f.proven.DMARC.CouldAlign(name) ||
 		name != "" && len(f.authors) > authn.MaxAuthors && slices.ContainsFunc(f.authors, mayAlign)
 }
 
-// aligns is couldAlign for what is known.
+// aligns is couldAlign without what is unknown.
 func (f facts) aligns(name string) bool {
 	return alignedWithAny(name, f.authors) || f.proven.DMARC.Aligns(name)
 }
 
-// authentic tells whether From: is proved.
+// authentic tells whether From: is authenticated.
 func (f facts) authentic() bool { return f.proven.DMARC.Status == authn.Pass }
 
 // plan decides. It touches nothing outside its arguments (the clock is in the SRS rewriter).
@@ -156,8 +156,8 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		if p.ownsSRS(recipient.Address) {
 			original, err := p.reverse(recipient.Address)
 			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
-				// One exit status speaks for all recipients. Handed back as it is, this one is refused by
-				// Postfix, which knows no such user in the SRS domain, and the others are not touched by it.
+				// One exit status counts for all recipients. Handed back unchanged, this one is rejected by
+				// Postfix, which knows no such user in the SRS domain; the others are not affected.
 				delivery.because(SRSLeftToPostfix, recipient.Address, err.Reason)
 			} else if err != nil {
 				refusal = err
@@ -187,7 +187,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		case err != nil && (err.Temporary() || len(groups) == 1):
 			return Plan{Refusal: err}
 		case err != nil:
-			// One exit status speaks for all recipients, and the others are to have the message.
+			// One exit status counts for all recipients, and the others must get the message.
 			delivery.because(ForOthers, err.Reason)
 		case verdict == discard:
 			plan.Discarded = append(plan.Discarded, *delivery)
@@ -204,9 +204,9 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 	return plan
 }
 
-// needsProof tells whether the plan depends on what the message proves of its author: only for what comes
-// from outside and leaves again, and of that, what goes back to an original sender only if its own sender and
-// From: are of one domain. The rest, bounces above all, costs no look-up.
+// needsProof tells whether the plan depends on the authentication of the message. It does only for mail from
+// outside that leaves again; and if that goes to an original sender, only if its own sender and From: are in
+// one domain. Other mail, most of all bounces, needs no look-up.
 func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 	if env.isOurs(p.trusted) {
 		return false
@@ -216,7 +216,7 @@ func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 		case Forwarded, Bounce:
 			return true
 		case Reversed:
-			// Which of the domains that share their last labels are aligned, only the tree walk tells.
+			// Only the tree walk tells which domains that share their last labels are aligned.
 			common := func(author string) bool {
 				return slices.ContainsFunc(p.spfDomains(env.Sender), func(name string) bool { return domain.MayAlign(author, name) })
 			}
@@ -257,7 +257,7 @@ func (p *policy) classify(env *Envelope, recipient Recipient) Class {
 }
 
 // ownsSRS tells whether an address has the form of an SRS address of ours. It works without the secrets, so
-// that their absence stops no other mail.
+// that other mail passes if they are missing.
 func (p *policy) ownsSRS(address string) bool {
 	return p.srsDomain != "" && domain.Of(address) == p.srsDomain && srs.IsRewritten(address)
 }
@@ -303,7 +303,7 @@ const (
 	discard
 )
 
-// mend fills in what changes for a delivery: sender, From:, signature, other fields.
+// mend decides what changes in a delivery: sender, From:, signature, other fields.
 func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	switch {
 	case d.Class == Reversed:
@@ -326,8 +326,8 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 	return deliver, p.rewriteSender(d, env)
 }
 
-// settleSignatures leaves out what would not hold, and plans for long lines where no signature but ours has
-// to hold.
+// settleSignatures drops signatures that would not be valid, and plans to fold long lines where no other
+// signature than ours has to survive.
 func (d *Delivery) settleSignatures(msg facts, isOurs bool) {
 	if err := msg.unsignable; err != nil && d.SignAs != "" {
 		d.SignAs, d.Seal = "", false
@@ -356,8 +356,8 @@ func (p *policy) authorSigner(authors []string) string {
 	return ""
 }
 
-// rewriteSender gives a remote delivery a sender for which this host may send. Where SRS has no answer the
-// sender stays: SPF will not pass at the next hop, but bounces find their way home.
+// rewriteSender gives a remote delivery a sender for which this host may send. If SRS cannot rewrite the
+// sender, it stays: SPF does not pass at the next hop, but bounces reach the sender.
 func (p *policy) rewriteSender(d *Delivery, env *Envelope) *Failure {
 	rewritten, why, err := p.srsSender(env.Sender)
 	d.send(rewritten, why)

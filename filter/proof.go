@@ -16,8 +16,7 @@ import (
 	"postmend/filter/message"
 )
 
-// prove finds out what a message proves of its author. What an Authentication-Results field of a trusted
-// earlier filter says is not looked up again.
+// prove authenticates a message. It does not look up again what a trusted Authentication-Results field says.
 func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envelope, m *message.Message) (proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
@@ -36,7 +35,7 @@ func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envel
 	if trusted := f.trustedResults(m); trusted != nil && env.origin == nil {
 		results := authn.FromTrusted(trusted)
 		request.Trusted = &results
-		// What DNS did not tell the earlier filter, it may tell now; the field never changes.
+		// The earlier filter had trouble with DNS: look it up again, because the field never changes.
 		unsure := func(v dkim.Verification) bool { return v.Status == dkim.TempError }
 		if trusted.Names("dkim") && !slices.ContainsFunc(results.DKIM, unsure) {
 			verify = nil
@@ -63,12 +62,12 @@ func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envel
 	return proven, nil
 }
 
-// proof is what a message proves, and what this host would add to it.
+// proof is the authentication of a message, and what this host would add to it.
 type proof struct {
 	authn.Results
 	// chain is what the next ARC set is added to.
 	chain *arc.Chain
-	// transit is asked only if the plan turns on it.
+	// transit is looked up only if the plan depends on it.
 	transit transit
 	// strayCR is set if the message has a CR within a line although others found a signature of it valid. Our
 	// own verifier never does.
@@ -76,11 +75,11 @@ type proof struct {
 }
 
 // trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is
-// none. A field is believed only if it is beyond doubt: RFC 8601 to the letter, the name exactly, and above
-// all Received: fields of other hosts. Several filters may write one each under one name, SPF, DKIM and
-// DMARC: of each method, the topmost field that names it counts, and what stands below a Received: field
-// under it is older. Whoever writes such fields also removes those that others wrote in its name
-// (RFC 8601 section 5): that is what makes it trusted, and no position could replace it.
+// none. A field is believed only if it follows RFC 8601, has exactly the trusted name, and stands above all
+// Received: fields of other hosts. Several filters may write one each under one name, SPF, DKIM and DMARC: of
+// each method, the topmost field that names it counts, and what stands below a Received: field under it is
+// older. Whoever writes such fields also removes those that others wrote in its name (RFC 8601 section 5):
+// that is what makes it trusted, and no position could replace it.
 func (f *Filter) trustedResults(m *message.Message) *authn.AuthRes {
 	if len(f.config.TrustedAuthservIDs) == 0 {
 		return nil
@@ -106,14 +105,13 @@ func (f *Filter) trustedResults(m *message.Message) *authn.AuthRes {
 	return nil
 }
 
-// claimsToBeOurs tells whether a field is an Authentication-Results that names us as its author. We have not
-// written it.
+// claimsToBeOurs tells whether a field is an Authentication-Results that falsely has our authserv-id.
 func (f *Filter) claimsToBeOurs(field dkim.Field) bool {
 	return field.Is("Authentication-Results") && authn.ClaimsToBe(field.Value(), f.config.Hostname)
 }
 
 // age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when
-// it took the message in. Without one there is nobody who would try again: then it is as old as can be. It is
+// it took the message in. Without such a field nobody would try again, so it has the greatest age. It is
 // negative if the clock was set back meanwhile.
 func (f *Filter) age(m *message.Message) time.Duration {
 	value := m.Received(0)
@@ -124,7 +122,7 @@ func (f *Filter) age(m *message.Message) time.Duration {
 	return f.now().Sub(date)
 }
 
-// facts gathers what the plan has to know of the message.
+// facts gathers what the plan needs to know about the message.
 func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proof) (facts, error) {
 	known := facts{
 		authors:     p.authors(env, m),
@@ -159,8 +157,7 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 	return known, nil
 }
 
-// learnToSign finds out whether signatures would hold, and with which key to seal, for mail that may get
-// them.
+// learnToSign finds out whether signatures would be valid, and which key seals, for mail that may get them.
 func (f *Filter) learnToSign(known *facts, p *policy, env *Envelope, m *message.Message) error {
 	isOurs := env.isOurs(p.trusted)
 	if m.Oversized || len(f.config.DKIM.Keys) == 0 || !p.leaves(env) {

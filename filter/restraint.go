@@ -19,8 +19,8 @@ func (c *Config) Needs(tempDir string) (needs confine.Needs, ok bool) {
 	return confine.NeedsOf(target, c.Resolver, spoolDir, len(c.LocalDomainsMaps) > 0)
 }
 
-// Confine takes from the process, for good, what the work of this filter does not need. It is for a process
-// that does nothing else.
+// Confine gives up for good all permissions that this filter does not need. It is for a process that does
+// nothing else.
 func (f *Filter) Confine() error {
 	needs, ok := f.config.Needs(os.TempDir())
 	if !ok {

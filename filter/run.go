@@ -42,12 +42,13 @@ type Options struct {
 	Now func() time.Time
 	// Stdout is where the target "stdout:" writes to; nil means nowhere.
 	Stdout io.Writer
-	// Commit is asked before a message leaves for good; nil means that it may, under the same context.
+	// Commit is called before the final hand-over; nil means that the message may leave, under the same
+	// context.
 	Commit reinject.Commit
 }
 
-// New makes a configuration ready. Keys and secrets that cannot be read are no error yet: mail that needs
-// none of them passes all the same.
+// New makes a configuration ready. Keys and secrets that cannot be read are not an error yet: mail that does
+// not need them passes.
 func New(config *Config, options Options) (*Filter, error) {
 	local, localErr := config.localDomains()
 	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
@@ -102,7 +103,7 @@ func New(config *Config, options Options) (*Filter, error) {
 	return f, nil
 }
 
-// useSecrets makes ready what the secrets of [srs] are for.
+// useSecrets prepares everything that uses the secrets of [srs].
 func (f *Filter) useSecrets() {
 	srs := f.config.SRS
 	secrets, err := readSecrets(srs.SecretsFile)
@@ -203,7 +204,7 @@ func (f *Filter) authenticationResults(proven authn.Results) dkim.Field {
 	return dkim.Field("Authentication-Results: " + authn.Format(f.config.Hostname, proven) + "\r\n")
 }
 
-// prepare reads the message, finds out what it proves if that matters, and plans for it.
+// prepare reads the message, authenticates it if that matters, and makes the plan.
 func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*message.Message, Plan, facts, error) {
 	if err := env.check(); err != nil {
 		return nil, Plan{}, facts{}, err
@@ -225,7 +226,7 @@ func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		return nil, Plan{}, facts{}, err
 	}
 	var proven proof
-	var resolver *authn.Resolver // reads resolv.conf(5), which costs mail nothing that needs no proof
+	var resolver *authn.Resolver // reads resolv.conf(5); made only for mail that needs look-ups
 	if policy.needsProof(env, m) {
 		resolver = authn.New(f.config.Resolver)
 		if proven, err = f.prove(ctx, resolver, env, m); err != nil {
@@ -262,9 +263,9 @@ func (f *Filter) read(stdin io.Reader, fromPostfix bool, hashBody func(dkim.Head
 	return m, nil
 }
 
-// checkWhole finds a message that is not as pipe(8) writes it, or is cut short. pipe(8) gives the last line
-// an end, whether it had one or not, and writes in blocks, which end anywhere. A block may still end with a
-// line: that our caller lives is for whoever asks before the hand-over to see.
+// checkWhole detects a message that is not as pipe(8) writes it, or that is cut short. pipe(8) always ends
+// the last line, and writes in blocks, which end anywhere. A block can also end with a line: so the guard
+// checks before the hand-over that our caller still runs.
 func checkWhole(m *message.Message, fromPostfix bool) error {
 	if m.Size() == 0 {
 		return &Failure{Reason: message.ErrEmpty.Error()}
@@ -279,14 +280,14 @@ func checkWhole(m *message.Message, fromPostfix bool) error {
 	case last != '\n':
 		return &Failure{Reason: fmt.Sprintf("message is incomplete: input ended after %d octets", m.Size())}
 	case m.HasFromLine():
-		// What we put on top of it would stand above the header, which would become a part of the body.
+		// Fields that we add would stand above this line, so that the header would become part of the body.
 		return &Failure{Kind: Configuration, Reason: "message starts with a From_ line: remove F from flags= in master.cf"}
 	}
 	return nil
 }
 
-// shortfall is a note for the log if Postfix told of much more than came. It proves nothing: what a milter
-// has deleted stays in the queue file and in its size, and so do the records' own octets, one more for each
+// shortfall is a note for the log if the queue file has much more than came. It proves nothing: the size of
+// the queue file includes what a milter has deleted, and the overhead of records, one octet more for each
 // line.
 func shortfall(m *message.Message, size int64) string {
 	const slack = 1024

@@ -37,7 +37,7 @@ func (c *SRSConfig) options() srs.Options {
 	}
 }
 
-// readSecrets reads one secret a line, of a file that is kept as a DKIM key has to be.
+// readSecrets reads one secret a line, from a file with the permissions of a DKIM key.
 func readSecrets(path string) ([][]byte, error) {
 	if path == "" {
 		return nil, errors.New("[srs] has no secrets_file")
@@ -60,8 +60,8 @@ func readSecrets(path string) ([][]byte, error) {
 
 const maxPassword = 1024 // octets
 
-// password gives the function that reads the password, of a file that is kept as a DKIM key has to be; nil
-// without one.
+// password gives the function that reads the password, from a file with the permissions of a DKIM key; nil if
+// there is no file.
 func (c *ReinjectConfig) password() func() (string, error) {
 	if c.PasswordFile == "" {
 		return nil

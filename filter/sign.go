@@ -86,7 +86,7 @@ func (f *Filter) sealingKey() (s sealingKey) {
 	return s
 }
 
-// unsignable says why no signature over a message would hold; nil if one would. most is the number of
+// unsignable says why no signature over a message would be valid; nil if one would be. most is the number of
 // signatures that are added.
 func unsignable(m *message.Message, most int) error {
 	header := slices.Clone(m.Header)

@@ -14,7 +14,7 @@ import (
 // droppedFields are those that cleanup(8) drops on the re-injection listener, too (message_drop_headers).
 var droppedFields = [...]string{"bcc", "content-length", "resent-bcc", "return-path"}
 
-// survivor gives the domain of a signature that is aligned with From:, valid now, and valid still at the next
+// survivor gives the domain of a signature that is aligned with From:, valid now, and still valid at the next
 // hop; or why there is none.
 func (p *policy) survivor(msg facts) (domain, why string) {
 	why = "no DKIM signature aligned with From: is valid"
@@ -28,27 +28,26 @@ func (p *policy) survivor(msg facts) (domain, why string) {
 	return "", why
 }
 
-// breaks says why a signature that holds now could be worth nothing at the next hop; "" if nothing speaks
-// against it.
+// breaks says why a signature that is valid now may fail at the next hop; "" if it will not.
 func (f facts) breaks(signature dkim.Verification) string {
 	switch {
 	case f.longestLine > message.MaxLine:
-		return fmt.Sprintf("a line of %d octets will be folded on the way, which breaks signatures",
+		return fmt.Sprintf("Postfix will fold a line of %d octets, which breaks signatures",
 			f.longestLine)
 	case signature.Testing: // RFC 6376 section 3.6.1
-		return "its key is in testing mode, in which receivers are to treat mail as unsigned"
+		return "the key of its signature is in testing mode, so receivers treat the mail as unsigned"
 	case signature.SeveralRecords: // RFC 6376 section 3.6.2.2
-		return "its key has several DNS records, of which a receiver may take another"
+		return "the key of its signature has several DNS records, and a receiver may use another one"
 	case strings.HasPrefix(signature.Algorithm, "ed25519"):
 		return "its only signature is ed25519, which many receivers do not know"
 	case len(signature.SignedNames) == 0:
-		return "the trusted Authentication-Results do not tell which DKIM-Signature they found valid"
+		return "the trusted Authentication-Results do not say which DKIM-Signature is valid"
 	case f.proven.strayCR:
-		return "a line has a CR in it, which Postfix makes a blank" // cleanup_replace_stray_cr_lf
+		return "a line contains a bare CR, which Postfix replaces by a blank" // cleanup_replace_stray_cr_lf
 	case f.occurrences[sealField] > 0 && names(signature, sealField) > 0:
-		return "its signature covers an X-Postmend-Arrival field, which is always removed"
+		return "its signature covers an X-Postmend-Arrival field, which postmend removes"
 	case f.claimed > 0 && names(signature, "authentication-results") > 0:
-		return "its signature covers an Authentication-Results field that only claims to be ours"
+		return "its signature covers an Authentication-Results field that falsely claims to be ours"
 	}
 	for _, name := range droppedFields {
 		if f.occurrences[name] > 0 && names(signature, name) > 0 {
@@ -92,7 +91,7 @@ func identify(header dkim.Header, verdicts []dkim.Verification) {
 	for _, field := range header {
 		if field.Is("DKIM-Signature") {
 			if len(signatures) == maxIdentified {
-				return // what is not read could fit, too
+				return // a field that is not read could fit, too
 			}
 			signatures = append(signatures, dkim.ParseSignature(field))
 		}

@@ -21,22 +21,22 @@ type transit struct {
 	// status is Pass if a receiver could let it pass, TempError if that is not known, anything else if it
 	// does not. "" is a question that was not asked.
 	status authn.Status
-	// unknown is set with TempError: how the message is deferred while waiting can help.
+	// unknown is set with TempError: the failure that defers the message while waiting can help.
 	unknown *Failure
-	// ours is set if it is the addresses of this host that are not known: the fault is on our side, and
-	// refuses no mail.
+	// ours is set if the addresses of this host are unknown: the fault is ours, so no mail is rejected for
+	// it.
 	ours bool
 }
 
-// wantTransit is the refusal of a plan that depends on transit before it was asked. It never leaves the
+// wantTransit is the failure of a plan that depends on transit before it was looked up. It never leaves the
 // package.
 var wantTransit = &Failure{Kind: Temporary, Reason: "SPF of this host was not looked up"}
 
 // askTransit asks SPF about this host and a sender. It has time of its own, as much as all other look-ups
-// together: a name that never answers, which whoever forges can choose, must not use it up. Asked after
-// them, and only if the plan turns on it, it costs ordinary mail nothing.
+// together, so that a forger's name that never answers cannot use it up. It comes after them, and only if the
+// plan depends on it, so ordinary mail does not need it.
 //
-// What SPF says can depend on the name in HELO; any of these could be it.
+// The result of SPF can depend on the name in HELO, which may be any of these.
 func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sender string, names []string) transit {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
@@ -63,7 +63,7 @@ func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sende
 		}
 	}
 	if lacking != nil {
-		// What no host at all may send for, this one may not.
+		// The domain allows no host at all, and so not this one.
 		for _, everywhere := range [...]string{"0.0.0.0/0", "::/0"} {
 			status := ask(netip.MustParsePrefix(everywhere)).Status
 			if status == authn.Pass || status == authn.TempError {
@@ -74,7 +74,7 @@ func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sende
 	return found
 }
 
-// homeless is how a message is deferred if the addresses of this host are not known.
+// homeless is the failure if the addresses of this host are unknown.
 func homeless(err error) *Failure {
 	if _, isDNS := errors.AsType[*net.DNSError](err); isDNS {
 		return dnsTrouble("addresses of this host: " + err.Error())
@@ -118,7 +118,7 @@ func parseOutbound(entries []string, hostname string) (o outbound, err error) {
 	return o, nil
 }
 
-// heloNames are those that other hosts see in HELO: this host's, and those of relays.
+// heloNames are the names that other hosts see in HELO: this host's and those of relays.
 func (o outbound) heloNames(hostname string) []string {
 	names := []string{hostname}
 	for _, name := range o.names {

@@ -73,7 +73,7 @@ func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, 
 	case len(authors) == 0:
 		all.Reason = "From: has no domain"
 	case !areNames:
-		all.Reason = "From: has what is not a domain name"
+		all.Reason = "From: contains an invalid domain name"
 	case len(domains) > 1:
 		all.Reason = "From: has several domains"
 	default:
@@ -189,7 +189,7 @@ func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier)
 	} else if d.Status == None {
 		d.Reason = "no DMARC record applies"
 		if d.Odd {
-			d.Reason = "the DMARC record is not valid"
+			d.Reason = "the DMARC record is invalid"
 		}
 	}
 	return d
