@@ -30,7 +30,7 @@ var configRules = []Rule[*host]{
 	{"container", Note, "",
 		"if all clients have the same address, postmend and every other filter judge the wrong one",
 		judgeContainer},
-	{"local-domains-class", Warning, "", "postmend takes the domain for delivered here, but Postfix " +
+	{"local-domains-class", Warning, "", "postmend treats the domain as local, but Postfix " +
 		"refuses its mail or sends it elsewhere", judgeLocalClass},
 	{"local-domains", Warning, "all domains of Postfix are in local_domains",
 		"mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},

@@ -270,7 +270,7 @@ func judgeAttributes(h *host) []Fault {
 	var faults []Fault
 	for i := 1; i < len(h.command.others); i += 2 {
 		faults = append(faults, Fault{What: "-o " + h.command.others[i] +
-			" stands behind the attributes of pipe(8), which takes it for one", Mend: h.mendFilter()})
+			" comes after the attributes of pipe(8), which reads it as one of them", Mend: h.mendFilter()})
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.command.attributes)) {
 		values := h.command.attributes[name]

@@ -37,7 +37,7 @@ func judgeNetworks(h *host) []Fault {
 		faults = append(faults, Fault{Severity: Warning,
 			What: "in trusted_networks, but not in mynetworks of main.cf: " +
 				strings.Join(texts(excess), ", ") + "; take it out, or let Postfix relay for it, too",
-			Why: "mail from there counts as this host's own: what is forwarded is signed without asking " +
+			Why: "mail from there counts as this host's own: forwarded mail is signed without asking " +
 				"who sent it"})
 	}
 	return faults

@@ -56,7 +56,7 @@ func judgeLocalTables(h *host) []Fault {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return []Fault{{What: "local_domains_maps are not asked as " + h.account.Name + ": that takes root",
+		return []Fault{{What: "local_domains_maps are not tested as " + h.account.Name + ": run check as root",
 			Severity: Note}}
 	}
 	var faults []Fault
