@@ -8,6 +8,7 @@ import (
 
 const (
 	byPickup = "Received: by mx.example.org (Postfix, from userid 33)\n\tid 4bXk2w1z; Sat, 28 Nov 2026 12:00:00 +0000\n"
+	byBounce = "Received: by mx.example.org (Postfix)\n\tid 4bXk2w1z; Sat, 28 Nov 2026 12:00:00 +0000 (UTC)\n"
 	byAmavis = "Received: from localhost (localhost [127.0.0.1])\n\tby mx.example.org (Postfix) with ESMTP id 1; " +
 		"Sat, 28 Nov 2026 12:00:01 +0000\n"
 	byLMTP   = "Received: from mx.example.org\n\tby mx.example.org with LMTP id 2; Sat, 28 Nov 2026 12:00:00 +0000\n"
@@ -16,9 +17,10 @@ const (
 	byThem = "Received: by mail.bank.example (Postfix, from userid 33)\n\tid 4; Sat, 28 Nov 2026 12:00:00 +0000\n"
 )
 
-// TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn: cron, web forms, vacation replies, lists. What cannot, without a seal
-// of its arrival, proves nothing.
+// TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn: cron, web forms, vacation replies, lists. What cannot,
+// without a seal of its arrival, proves nothing.
 func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
+	loopback, user := Envelope{ClientAddress: "127.0.0.1"}, Envelope{ClientAddress: "192.0.2.25", SASLUsername: "u"}
 	srs := "SRS0=abcd=AA=bank.example=alice@srs.example.org"
 	for _, row := range []struct {
 		name, sender, header string
@@ -29,19 +31,20 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 		{"cron, with this host's name", "root@mx.example.org", byPickup, Envelope{}, true},
 		{"cron, with a name for this host only", "root@localhost", byPickup, Envelope{}, true},
 		{"a subdomain of ours", "shop@news.example.org", byPickup, Envelope{}, true},
-		{"a list's post by SMTP", "list-bounces@example.org", byAmavis + byOthers, Envelope{ClientAddress: "127.0.0.1"}, true},
+		{"a list's post by SMTP", "list-bounces@example.org", byAmavis + byOthers, loopback, true},
+		{"Postfix's own bounce, in transport mode", "", byBounce, Envelope{}, true},
 		{"a vacation reply", "", byPickup, Envelope{}, true},
-		{"a vacation reply by SMTP", "", byAmavis, Envelope{ClientAddress: "127.0.0.1"}, true},
+		{"a vacation reply by SMTP", "", byAmavis, loopback, true},
 		{"a notice that another filter had", "", byAmavis + byPickup, Envelope{}, true},
 		{"a notice without any Received:", "", "", Envelope{}, true},
-		{"a user's foreign sender", "uwe@bank.example", byOthers, Envelope{ClientAddress: "192.0.2.25", SASLUsername: "u"}, true},
+		{"a user's foreign sender", "uwe@bank.example", byOthers, user, true},
 
 		{"a foreign sender", "alice@bank.example", byPickup, Envelope{}, false},
 		{"a foreign sender by SMTP from this host", "alice@bank.example", byAmavis, Envelope{ClientAddress: "::1"}, false},
 		{"an SRS address of ours, which is of foreign mail", srs, byPickup, Envelope{}, false},
 		{"the null sender, and a host outside", "", byPickup + byLMTP + byOthers, Envelope{}, false},
 		{"the null sender, and a host outside below", "", byPickup + byThem, Envelope{}, false},
-		{"the null sender by SMTP, and a host outside", "", byAmavis + byLMTP + byOthers, Envelope{ClientAddress: "127.0.0.1"}, false},
+		{"the null sender by SMTP, and a host outside", "", byAmavis + byLMTP + byOthers, loopback, false},
 		{"the null sender, and a Received: that says nothing", "", byPickup + "Received: mumble\n", Envelope{}, false},
 	} {
 		w := newFilterWorld(t, "")
@@ -118,7 +121,8 @@ func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 // TestTheBodyIsNotReadAgainForItsSeal: what was spooled to a file is read once, to be handed over.
 func TestTheBodyIsNotReadAgainForItsSeal(t *testing.T) {
 	f := newFilterWorld(t, "")
-	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: "a@example.org"}}}
+	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25",
+		Recipients: []Recipient{{Address: "a@example.org"}}}
 	text := "From: Alice <alice@bank.example>\nSubject: x\n\n" + strings.Repeat(benchLine, 50_000)
 	m, plan, known, err := f.prepare(context.Background(), env, strings.NewReader(text))
 	if err != nil {

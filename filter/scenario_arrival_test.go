@@ -15,7 +15,8 @@ import (
 //	clock    the time of arrival from now on, such as -120h
 //	secrets  what is in the file of secrets meanwhile, "none" if it is missing
 //
-// What came into the mailbox, and is changed as the section change says, is then sent on with the section envelope:
+// What came into the mailbox, and is changed as the section change says, is then sent on with the
+// section envelope:
 //
 //	replace  OLD => NEW, as it stands in the message, \n is a line end
 //	top      a field that is put on top
@@ -87,12 +88,14 @@ func change(t *testing.T, text, changes string) string {
 	return text
 }
 
-// passedOnArrival is a receiver's verdict in this host's place; of mail that was written here it is a pass.
+// passedOnArrival is a receiver's verdict in this host's place; of mail that was written here it is a
+// pass.
 func (o *outcome) passedOnArrival(t *testing.T) bool {
 	if o.first != nil {
 		return o.first.passedOnArrival(t)
 	}
-	return o.env.isOurs(o.config.TrustedNetworks) || o.receive(t, o.env.Sender, o.env.HELO, o.env.ClientAddress, o.arrived) == "pass"
+	return o.env.isOurs(o.config.TrustedNetworks) ||
+		o.receive(t, o.env.Sender, o.env.HELO, o.env.ClientAddress, o.arrived) == "pass"
 }
 
 var sealPattern = regexp.MustCompile(`(?mi)^x-postmend-arrival[ \t]*:.*\n([ \t].*\n)*`)
@@ -106,7 +109,8 @@ func withoutSeal(text string) string {
 	return text
 }
 
-// checkSeals checks that no seal leaves, and that mail for a mailbox here has none that came from outside.
+// checkSeals checks that no seal leaves, and that mail for a mailbox here has none that came from
+// outside.
 func (o *outcome) checkSeals(t *testing.T) {
 	t.Helper()
 	if !o.config.Arrival.Seals() {

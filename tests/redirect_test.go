@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +15,8 @@ import (
 	"postmend/tests/receiver"
 )
 
-// A list as Mailman posts: by SMTP to this host, with a sender of its own, to its only subscriber. It keeps the message,
-// adds a footer, or puts its own address into From:.
+// A list as Mailman posts: by SMTP to this host, with a sender of its own, to its only subscriber. It
+// keeps the message, adds a footer, or puts its own address into From:.
 const listProgram = `#!/usr/bin/python3
 import re, smtplib, sys
 kind, port, address = sys.argv[1:]
@@ -32,12 +33,15 @@ with smtplib.SMTP("127.0.0.1", int(port)) as smtp:
     smtp.sendmail("list-bounces@example.org", ["remote@example.com"], message.replace(b"\n", b"\r\n"), ["BODY=8BITMIME"])
 `
 
-// redirects are ways from a mailbox to remote@example.com, by the mailbox's domain. The first is what all are held against.
-var redirects = []string{"alias@example.org", "box@sieve.example.org", "box@smtp.example.org", "box@recipient.example.org",
-	peer.Account + "@procmail.example.org", "box@keep.example.org", "box@footer.example.org", "box@munge.example.org"}
+// redirects are ways from a mailbox to remote@example.com, by the mailbox's domain. The first is what
+// all are held against.
+var redirects = []string{
+	"alias@example.org", "box@sieve.example.org", "box@smtp.example.org", "box@recipient.example.org",
+	peer.Account + "@procmail.example.org", "box@keep.example.org", "box@footer.example.org", "box@munge.example.org",
+}
 
-// redirecting sets up a forwarder with all redirects: Sieve's redirect by sendmail(1), by SMTP and with the mailbox as the
-// sender, procmail, and three lists.
+// redirecting sets up a forwarder with all redirects: Sieve's redirect by sendmail(1), by SMTP and with
+// the mailbox as the sender, procmail, and three lists.
 func (w *world) redirecting() {
 	w.forwarder = startChanged(w.t, "", func(f *forwarder, main, master *string) {
 		dir := filepath.Dir(f.config)
@@ -53,7 +57,7 @@ func (w *world) redirecting() {
 		const sieve = "redirect \"remote@example.com\";\n"
 		lmtp := func(d mta.Dovecot) string {
 			d.Sieve = sieve
-			return "lmtp:unix:" + d.Start(w.t, dir, "box@sieve.example.org", "box@smtp.example.org", "box@recipient.example.org")
+			return "lmtp:unix:" + d.Start(w.t, dir, redirects[1:4]...)
 		}
 		bySendmail, bySMTP := lmtp(mta.Dovecot{Sendmail: sendmail}), lmtp(mta.Dovecot{Submission: f.smtp})
 		asRecipient := lmtp(mta.Dovecot{Sendmail: sendmail, EnvelopeFrom: "recipient"})
@@ -78,8 +82,9 @@ mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
 	w.configure(`local_domains = ["example.org"]`, `local_domains = ["example.org", ".example.org"]`)
 }
 
-// TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt: mail of each kind goes each way to a strict receiver made
-// of other people's verifiers. All that passed on arrival passes, and no forgery does.
+// TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt: mail of each kind goes each way to a
+// strict receiver made of other people's verifiers. All that passed on arrival passes, and no forgery
+// does.
 func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 	t.Parallel()
 	peer.NeedAccount(t)
@@ -97,8 +102,8 @@ func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 		for _, route := range redirects {
 			got := results[route][n]
 			complain := func(text string) {
-				t.Errorf("%s, to %s: %s\non arrival %+v\ngot %+v\nby the alias %+v\n%s", l.name, route, text, l.arrived, got.Evaluation,
-					alias.Evaluation, got.content)
+				t.Errorf("%s, to %s: %s\non arrival %+v\ngot %+v\nby the alias %+v\n%s", l.name, route, text, l.arrived,
+					got.Evaluation, alias.Evaluation, got.content)
 			}
 			changes := strings.Contains(route, "footer") || strings.Contains(route, "munge")
 			switch {
@@ -157,23 +162,24 @@ func (w *world) publishRedirects() {
 			w.publish("%s TXT v=spf1 ip4:%s -all", domain, ourAddress)
 		}
 	}
-	chosen := map[string]bool{"signed, relaxed": true, "signed, sent by a provider": true, "SPF only": true, "SPF only, null sender": true,
-		"broken signature, SPF": true, "signed by a provider, SPF": true, "signature that forbids further fields": true}
+	chosen := []string{"signed, relaxed", "signed, sent by a provider", "SPF only", "SPF only, null sender",
+		"broken signature, SPF", "signed by a provider, SPF", "signature that forbids further fields"}
 	for _, way := range genuine {
-		if chosen[way.name] {
+		if slices.Contains(chosen, way.name) {
 			w.add(way, strict, false)
 		}
 	}
 	for _, o := range []origin{strict, own} {
 		for _, way := range forgeries {
-			if !strings.Contains(way.name, "odd") && !strings.Contains(way.name, "two") && !strings.Contains(way.name, "comment") {
+			if !strings.ContainsAny(way.author, "\"(,\n") { // the receiver reads one plain address
 				w.add(way, o, true)
 			}
 		}
 	}
 	var arrivals []receiver.Arrival
 	for _, l := range w.letters {
-		arrivals = append(arrivals, receiver.Arrival{Address: l.address, HELO: l.helo, Sender: l.from, Content: l.content})
+		arrivals = append(arrivals,
+			receiver.Arrival{Address: l.address, HELO: l.helo, Sender: l.from, Content: l.content})
 	}
 	for n, e := range receiver.DMARC(w.t, w.zone.String(), arrivals) {
 		w.letters[n].arrived = e
@@ -197,7 +203,8 @@ func (w *world) send(mailbox string) []result {
 		w.check(err)
 		w.WaitLog(mark, id+": removed")
 	}
-	// What sendmail(1) brings gets another queue id when pickup(8) takes it: to wait for ids is not enough.
+	// What sendmail(1) brings gets another queue id when pickup(8) takes it: to wait for ids is not
+	// enough.
 	for started := time.Now(); len(w.Queue()) > 0; {
 		if time.Since(started) > mta.Patience {
 			w.t.Fatalf("by %s mail stays in the queue", mailbox)
@@ -217,7 +224,8 @@ func (w *world) send(mailbox string) []result {
 		var n int
 		fmt.Sscan(string(found[1]), &n)
 		numbers = append(numbers, n)
-		departures = append(departures, receiver.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
+		departures = append(departures,
+			receiver.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
 	}
 	if len(departures) == 0 {
 		w.t.Fatalf("by %s nothing came", mailbox)

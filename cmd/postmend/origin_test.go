@@ -8,8 +8,8 @@ import (
 	"postmend/filter/authn/dnstest"
 )
 
-// TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom: a message arrives for a mailbox, and a program sends it
-// on without a client.
+// TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom: a message arrives for a mailbox, and
+// a program sends it on without a client.
 func TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom(t *testing.T) {
 	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 -all\n")
 	if err != nil {
@@ -45,7 +45,8 @@ func TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom(t *testing.
 	if !strings.Contains(out, "origin: "+told) || !strings.Contains(out, "spf=pass smtp.mailfrom=b.example") {
 		t.Errorf("verify:\n%s", out)
 	}
-	if _, out, _ = w.run(sealed, "explain", "--json", "-f", "x@b.example", "--client-address=192.0.2.9", "--", "bob@remote.example"); !strings.Contains(out, `"sealed": false`) {
+	outside := append([]string{"explain", "--json", "--client-address=192.0.2.9"}, departure...)
+	if _, out, _ = w.run(sealed, outside...); !strings.Contains(out, `"sealed": false`) {
 		t.Errorf("of a message from outside, a seal is read:\n%s", out)
 	}
 	w.logged() // of the arrival

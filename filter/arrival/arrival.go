@@ -1,18 +1,19 @@
-// Package arrival writes down where a message came from when it is delivered here, in a field that only this
-// host can make, and reads it when a local program (Sieve, procmail) sends the message on:
+// Package arrival writes down where a message came from when it is delivered here, in a field that only
+// this host can make, and reads it when a local program (Sieve, procmail) sends the message on:
 //
 //	X-Postmend-Arrival: v=1; t=1764331327; i=192.0.2.1; n=mail.example.com; p=ESMTP;
 //		e=mail.example.com; f=alice@example.com; r=bob@example.org; o=info@example.org;
 //		hf=…; hh=…; bh=…; b=…
 //
-// The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11). hf is the
-// SHA-256 of the From: fields, hh that of To, Cc, Subject, Date, Message-ID, In-Reply-To and Reply-To, where an
-// absent field counts too, bh that of the body; all in their relaxed forms (section 3.4), so that folds, blanks
-// and line ends do not matter. b is an HMAC-SHA-256 over all other tags. Long lines are the caller's concern: it
-// gives header and body as smtp(8) and lmtp(8) would fold them on the way to a mailbox.
+// The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11).
+// hf is the SHA-256 of the From: fields, hh that of To, Cc, Subject, Date, Message-ID, In-Reply-To and
+// Reply-To, where an absent field counts too, bh that of the body; all in their relaxed forms (section
+// 3.4), so that folds, blanks and line ends do not matter. b is an HMAC-SHA-256 over all other tags.
+// Long lines are the caller's concern: it gives header and body as smtp(8) and lmtp(8) would fold them
+// on the way to a mailbox.
 //
-// A seal proves origin, never authority: it tells that a message came from outside, and from which client. What
-// follows from that is the caller's decision.
+// A seal proves origin, never authority: it tells that a message came from outside, and from which
+// client. What follows from that is the caller's decision.
 package arrival
 
 import (
@@ -31,8 +32,8 @@ import (
 // FieldName is the name of the field.
 const FieldName = "X-Postmend-Arrival"
 
-// Origin is what was known of a message when it arrived. A text that is longer than its limit is not written
-// down: it comes back as "not known".
+// Origin is what was known of a message when it arrived. A text that is longer than its limit is not
+// written down: it comes back as "not known".
 type Origin struct {
 	Time      time.Time  // in whole seconds
 	Client    netip.Addr // the SMTP client; the zero value is not known
@@ -71,8 +72,8 @@ func DeriveKeys(secrets [][]byte) (Keys, error) {
 // Content is what a seal covers of a message.
 type Content struct {
 	Header dkim.Header
-	// Body is the closed body in relaxed form. One that cannot be hashed without doubt, with a CR within a
-	// line, fits no seal.
+	// Body is the closed body in relaxed form. One that cannot be hashed without doubt, with a CR within
+	// a line, fits no seal.
 	Body *dkim.BodyHash
 }
 
@@ -111,8 +112,8 @@ type Sealed struct {
 	header, body string // hashes
 }
 
-// Find gives the seal of a message; nil if it has none that counts: one field, an HMAC of one of the keys, and
-// the From: fields of the message.
+// Find gives the seal of a message; nil if it has none that counts: one field, an HMAC of one of the
+// keys, and the From: fields of the message.
 func (k Keys) Find(header dkim.Header) *Sealed {
 	var field dkim.Field
 	for _, f := range header {
@@ -147,8 +148,9 @@ func (k Keys) made(tags tags, given []byte) bool {
 	return valid
 }
 
-// Fits tells whether the message is still what was sealed: the fields that a seal covers, and the body. A
-// Message-ID or Date that the message came without may have been added: Pigeonhole and cleanup(8) do that.
+// Fits tells whether the message is still what was sealed: the fields that a seal covers, and the body.
+// A Message-ID or Date that the message came without may have been added: Pigeonhole and cleanup(8) do
+// that.
 func (s *Sealed) Fits(content Content) bool {
 	sum, err := content.Body.Sum()
 	if err != nil || s.body != base64.StdEncoding.EncodeToString(sum[:]) {
@@ -189,8 +191,9 @@ var (
 	otherFields  = []string{"to", "cc", "subject", "date", "message-id", "in-reply-to", "reply-to"}
 )
 
-// hashOf is the base64 of the SHA-256 over the fields with the given lower-case names, in their relaxed forms:
-// name by name, of each name from top to bottom, and a line with the bare name where there is none.
+// hashOf is the base64 of the SHA-256 over the fields with the given lower-case names, in their relaxed
+// forms: name by name, of each name from top to bottom, and a line with the bare name where there is
+// none.
 func hashOf(header dkim.Header, names []string) string {
 	hash := sha256.New()
 	found := make([][]dkim.Field, len(names))

@@ -224,8 +224,9 @@ func TestAnyChangedOctetIsNoticed(t *testing.T) {
 	}
 }
 
-// TestNoWordCanBeChanged is a mutation test: covered fields and the body's words are changed, doubled, removed and
-// swapped at random, and no such message fits; folds, blanks and line ends are changed, and each fits.
+// TestNoWordCanBeChanged is a mutation test: covered fields and the body's words are changed, doubled,
+// removed and swapped at random, and no such message fits; folds, blanks and line ends are changed, and
+// each fits.
 func TestNoWordCanBeChanged(t *testing.T) {
 	k := keys(t, "s")
 	random := rand.New(rand.NewPCG(15, 1))
@@ -268,7 +269,8 @@ func TestNoWordCanBeChanged(t *testing.T) {
 	}
 }
 
-// TestWhatTheMailSystemAddsDoesNotMatter: Pigeonhole adds a Message-ID, cleanup(8) that and a Date, to what has none.
+// TestWhatTheMailSystemAddsDoesNotMatter: Pigeonhole adds a Message-ID, cleanup(8) that and a Date, to
+// what has none.
 func TestWhatTheMailSystemAddsDoesNotMatter(t *testing.T) {
 	k := keys(t, "s")
 	const bare = "From: alice@example.com\nSubject: x\n\nbody\n"

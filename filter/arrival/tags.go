@@ -72,8 +72,8 @@ func (t tags) field() dkim.Field {
 	return append(field, "\r\n"...)
 }
 
-// parse reads a field's value into all tags but b, which is last and comes back decoded. It is strict: v=1 comes
-// first, no tag comes twice, and nothing but blanks and line ends stands between.
+// parse reads a field's value into all tags but b, which is last and comes back decoded. It is strict:
+// v=1 comes first, no tag comes twice, and nothing but blanks and line ends stands between.
 func parse(value []byte) (tags tags, mac []byte, ok bool) {
 	if len(value) > maxField {
 		return nil, nil, false
@@ -99,7 +99,8 @@ func parse(value []byte) (tags tags, mac []byte, ok bool) {
 	return tags[:len(tags)-1], mac, true
 }
 
-// sealed decodes tags whose HMAC holds: what is wrong in them, a newer version of this program has written.
+// sealed decodes tags whose HMAC holds: what is wrong in them, a newer version of this program has
+// written.
 func (t tags) sealed() (s *Sealed, ok bool) {
 	s = &Sealed{}
 	if s.header, ok = t.value("hh"); !ok {

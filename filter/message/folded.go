@@ -2,8 +2,8 @@ package message
 
 import "postmend/dkim"
 
-// FoldedBody is the closed body in relaxed form, its long lines folded as smtp(8) and lmtp(8) fold them on the way: the
-// same before and after such a delivery.
+// FoldedBody is the closed body in relaxed form, its long lines folded as smtp(8) and lmtp(8) fold them
+// on the way: the same before and after such a delivery.
 func (m *Message) FoldedBody() (*dkim.BodyHash, error) {
 	if m.folded != nil {
 		return m.folded, nil
@@ -41,8 +41,8 @@ func newFoldedHash() *foldedHash {
 	return &foldedHash{body: body, folder: lineFolder{w: body, eol: []byte("\n")}}
 }
 
-// write takes the next octets of the body, which m has scanned. While no line is long there is nothing to fold. (A CR
-// within a line makes columns differ, and the hash worthless.)
+// write takes the next octets of the body, which m has scanned. While no line is long there is nothing
+// to fold. (A CR within a line makes columns differ, and the hash worthless.)
 func (h *foldedHash) write(b []byte, m *Message) {
 	if m.LongestLine <= MaxLine {
 		h.body.Write(b)

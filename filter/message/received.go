@@ -45,7 +45,7 @@ func IsLocal(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 		text := dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)])
 		h, ok := parseHop(text)
 		if !ok {
-			h = parsePickup(text)
+			h = parseOrigin(text)
 		}
 		if newest { // what Postfix calls itself
 			names, newest = append(names, h.by), false
@@ -57,12 +57,12 @@ func IsLocal(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 	return true
 }
 
-// parsePickup reads a Received: field as pickup(8) and cleanup(8) write it, for what sendmail(1) brought: by NAME
-// (Postfix, from userid UID) id …. Without that form, by is "".
-func parsePickup(received string) hop {
+// parseOrigin reads a Received: field as Postfix writes it for what it got from no client, by sendmail(1) or from its
+// own bounce(8): by NAME (Postfix, from userid UID) id …, by NAME (Postfix) id …. In another form, by is "".
+func parseOrigin(received string) hop {
 	word, rest := firstWord(received)
 	by, rest := firstWord(rest)
-	if comment, _, ok := cutComment(rest); ok && strings.EqualFold(word, "by") && strings.Contains(comment, "from userid ") {
+	if _, _, ok := cutComment(rest); ok && strings.EqualFold(word, "by") {
 		return hop{by: by}
 	}
 	return hop{}

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// arrivalRules judge what the seals of arrival need, by which mail that Sieve and the like send on is mended.
+// arrivalRules judge what the seals of arrival need, by which mail that Sieve and the like send on is
+// mended.
 var arrivalRules = []Rule[*host]{
 	{"arrival-secrets", Warning, "", "mail that Sieve, procmail and the like send on is not mended, and a " +
 		"forgery of a domain of yours among it can leave with your signature", judgeSealSecrets},
@@ -29,7 +30,8 @@ func judgeSealTransport(h *host) []Fault {
 	if !h.Seals || !h.isTransport() || h.isContentFilter() {
 		return nil
 	}
-	return one("in transport mode nothing passes postmend when it arrives, so no mail gets X-Postmend-Arrival", "")
+	return one("in transport mode nothing passes postmend when it arrives, so no mail gets "+
+		"X-Postmend-Arrival", "")
 }
 
 func judgeSealChecks(h *host) []Fault {
@@ -42,7 +44,7 @@ func judgeSealChecks(h *host) []Fault {
 }
 
 // aSeal is a field as header_checks(5) sees it.
-const aSeal = "X-Postmend-Arrival: v=1; t=1764331327; i=192.0.2.1; f=alice@example.com; r=bob@example.org; b=AAAA"
+const aSeal = "X-Postmend-Arrival: v=1; t=1764331327; i=192.0.2.1; f=alice@example.com; r=bob@example.org"
 
 // askHeaderChecks asks which tables take a seal out of a message that is delivered here or sent on.
 func (h *host) askHeaderChecks(ctx context.Context) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestCheckFindsWhatSealsOfArrivalLack: secrets, and in transport mode a first pass. With seal = false, nothing.
+// TestCheckFindsWhatSealsOfArrivalLack: secrets, and in transport mode a first pass. With seal = false,
+// nothing.
 func TestCheckFindsWhatSealsOfArrivalLack(t *testing.T) {
 	for _, row := range []struct {
 		name                      string

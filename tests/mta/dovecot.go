@@ -16,7 +16,8 @@ import (
 	"postmend/tests/peer"
 )
 
-// Dovecot is what a private Dovecot does with the mail that it gets by LMTP: all of it by one Sieve script.
+// Dovecot is what a private Dovecot does with the mail that it gets by LMTP: all of it by one Sieve
+// script.
 type Dovecot struct {
 	Sieve        string
 	EnvelopeFrom string // sieve_redirect_envelope_from; "" is Pigeonhole's default
@@ -82,8 +83,8 @@ service lmtp {
 }
 `
 
-// Start starts a Dovecot in a folder below dir, for the given users, and gives the path of its LMTP socket. The test's
-// end stops it; a failed test shows its log.
+// Start starts a Dovecot in a folder below dir, for the given users, and gives the path of its LMTP
+// socket. The test's end stops it; a failed test shows its log.
 func (d Dovecot) Start(t testing.TB, dir string, users ...string) (socket string) {
 	t.Helper()
 	peer.NeedRoot(t)
@@ -152,10 +153,9 @@ func (d Dovecot) config(t testing.TB, program, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	version, _, _ := strings.Cut(strings.Fields(string(out))[0], "+")
 	text := dovecotBase + dovecot23
-	if !strings.HasPrefix(version, "2.3.") {
-		text = "dovecot_config_version = " + version + "\ndovecot_storage_version = " + version + dovecotBase + dovecot24
+	if !bytes.HasPrefix(out, []byte("2.3.")) {
+		text = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n" + dovecotBase + dovecot24
 	}
 	set := func(name, value string) string {
 		if value == "" {

@@ -26,9 +26,9 @@ s.shutdown(socket.SHUT_WR)
 sys.exit(int(s.recv(10) or b"75"))
 `
 
-// SendmailFor writes a sendmail command for programs that run as other users, and gives its path. Postfix's own lets
-// them use a configuration only if the machine's /etc/postfix names it; so the test runs it for them. The sender
-// that no option gives is the caller's name in the domain.
+// SendmailFor writes a sendmail command for programs that run as other users, and gives its path.
+// Postfix's own lets them use a configuration only if the machine's /etc/postfix names it; so the test
+// runs it for them. The sender that no option gives is the caller's name in the domain.
 func SendmailFor(t testing.TB, dir, domain string) string {
 	t.Helper()
 	sendmail := peer.Need(t, "sendmail")
