@@ -162,8 +162,10 @@ func (f *Filter) writtenHere(p *policy, env *Envelope, m *message.Message) bool 
 	switch {
 	case env.SASLUsername != "" || !isThisHost(env):
 		return true
+	case m.Oversized: // it had no seal on arrival either
+		return false
 	case env.Sender == "":
-		return !m.Oversized && message.IsLocal(m.Header, f.config.Hostname, net.InterfaceAddrs)
+		return message.IsLocal(m.Header, f.config.Hostname, net.InterfaceAddrs)
 	}
 	return !p.ownsSRS(env.Sender) && p.isOwnSide(domain.Of(env.Sender))
 }

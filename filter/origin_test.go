@@ -62,6 +62,21 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 	}
 }
 
+// TestAHeaderThatIsTooLongHidesNoForgery: it gets no seal on arrival, and a sender of ours does not make up for it.
+func TestAHeaderThatIsTooLongHidesNoForgery(t *testing.T) {
+	f := newFilterWorld(t, "")
+	text := byPickup + "X-Long: " + strings.Repeat("x", 1<<20) + "\nFrom: Boss <boss@example.org>\n\nbody\n"
+	env := Envelope{Sender: "bob@example.org", Recipients: []Recipient{{Address: "bob@remote.example"}}}
+	_, err := f.Run(context.Background(), &env, strings.NewReader(text))
+	if failure := AsFailure(err); err == nil || failure.Kind != BadMessage {
+		t.Errorf("sent on by a program here: %v", err)
+	}
+	env.SASLUsername = "bob"
+	if _, err := f.Run(context.Background(), &env, strings.NewReader(text)); err != nil {
+		t.Errorf("of a user: %v", err)
+	}
+}
+
 // newFilterWorld is a filter of the scenarios' host, with lines over its configuration.
 func newFilterWorld(t *testing.T, lines string) *Filter {
 	t.Helper()
