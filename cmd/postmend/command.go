@@ -37,7 +37,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return *inv.status
 	}
 	root := inv.commands()
-	if slices.Equal(args, []string{"--version"}) { // no flag: among others it would end with status 0, and lose mail
+	if slices.Equal(args, []string{"--version"}) { // not a flag: among other arguments it would exit with 0, and mail would be lost
 		args = []string{"version"}
 	}
 	root.SetArgs(args)
@@ -62,9 +62,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return outcome.Exit()
 }
 
-// mayBePiped tells whether pipe(8) may have started us, where a slip in master.cf must not bounce mail, whichever command it names. filter, and
-// what may be a misspelt filter, is taken for that unless there is a terminal; any other command if standard output and standard error
-// are one pipe, as pipe(8) has it.
+// mayBePiped tells whether pipe(8) may have started us: then a mistake in master.cf must not bounce mail,
+// whichever command it names. It is true for filter, and for what may be a misspelt filter, unless there is a
+// terminal; and for any other command if standard output and standard error are one pipe, as under pipe(8).
 func (inv *invocation) mayBePiped(cmd *cobra.Command) bool {
 	if isTerminal(inv.stdin) || isTerminal(inv.stdout) || isTerminal(inv.stderr) {
 		return false
@@ -76,7 +76,7 @@ func (inv *invocation) mayBePiped(cmd *cobra.Command) bool {
 	return isPipe(inv.stdout) && isSameFile(inv.stdout, inv.stderr)
 }
 
-// told is an error as a person is told of it. Only filter and lookup have a log, so the cause has to be in it.
+// told is the text of an error for a person. Only filter and lookup have a log, so it includes the cause.
 func (inv *invocation) told(err error) string {
 	text := strings.Replace(firstLine(err.Error()), ", see the mail log", "", 1)
 	var missing *fs.PathError
@@ -86,16 +86,17 @@ func (inv *invocation) told(err error) string {
 	return text
 }
 
-// logFailure is for where there is nobody to tell: spawn(8) has the exit status, and Postfix, which finds its connection closed, defers.
+// logFailure is for lookup, where nobody reads standard error: spawn(8) gets the exit status, and Postfix,
+// whose connection is closed, defers.
 func logFailure(err error) int {
 	syslog{socket: "/dev/log"}.write(severityOf(err), "NOQUEUE: "+firstLine(err.Error()))
 	return outcomeOf(err).Exit()
 }
 
-// usageError is a fault in the words of the command line.
+// usageError is a mistake in the arguments.
 type usageError struct{ error }
 
-// outcomeOf is the one place where our errors meet Postfix's contract.
+// outcomeOf is the only place that maps our errors to Postfix's contract.
 func outcomeOf(err error) postfix.Outcome {
 	if err == nil {
 		return postfix.Delivered

@@ -126,8 +126,8 @@ func (k *keyFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&k.file, "file", "", "a private key; default: the keys of the configuration")
 }
 
-// load gives the chosen keys. Without --domain, it takes the keys of all domains, or, if which is "default", of the
-// configuration's default domain.
+// load gives the chosen keys. Without --domain, it takes the keys of all domains, or, if which is "default",
+// of the configuration's default domain.
 func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
 	if k.file != "" {
 		if k.domain == "" || k.selector == "" {

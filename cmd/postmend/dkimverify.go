@@ -49,7 +49,8 @@ pass. The exit status is 0 if a signature passes, 75 if none does and DNS did no
 	return cmd
 }
 
-// dns gives the DNS server to ask, "" for the system's, and how long that may take. It wants no configuration where nobody has named one.
+// dns gives the DNS server to ask, "" for the system's, and how long that may take. It needs no configuration
+// unless -c names one.
 func (inv *invocation) dns(resolver string) (server string, deadline time.Duration, err error) {
 	const enough = 10 * time.Second // the configuration's default
 	if resolver != "" {

@@ -97,7 +97,7 @@ func (inv *invocation) verifyCommand() *cobra.Command {
 	return cmd
 }
 
-// printExplanation writes what a person reads at a glance. Everything that comes from outside is made printable.
+// printExplanation writes the explanation for people. Everything that comes from outside is made printable.
 func printExplanation(w io.Writer, e *filter.Explanation) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {

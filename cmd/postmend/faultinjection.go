@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A build with this tag has a fault, so that tests can see Postfix keep the mail. It panics while it reads the message; with
-// -ldflags "-X main.injected=goroutine" in a goroutine, where nothing can recover it. With "-X main.injected=clock+720h" it has no other fault
-// than a clock that is wrong by as much.
+// A build with this tag has a fault, so that tests can see Postfix keep the mail. It panics while it reads
+// the message; with -ldflags "-X main.injected=goroutine" in a goroutine, where nothing can recover it. With
+// "-X main.injected=clock+720h" it has no other fault than a clock that is wrong by as much.
 var injected string
 
 type faultyReader struct{}

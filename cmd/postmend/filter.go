@@ -76,7 +76,7 @@ a status line on standard output and an exit status for Postfix's pipe(8). If th
 		inv.filter(env)
 		return nil
 	}
-	// Help ends with status 0, which Postfix takes for a delivery: a stray word in master.cf must not ask for it.
+	// Help exits with 0, which Postfix takes for a delivery: a stray word in master.cf must not call it.
 	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		if !isTerminal(inv.stdout) && len(args) > 2 {
 			status := postfix.Misused.Write(inv.stdout, "", "--help among other arguments")
@@ -89,8 +89,9 @@ a status line on standard output and an exit status for Postfix's pipe(8). If th
 	return cmd
 }
 
-// filterDirectly does what master.cf calls without the tree of all commands, which would cost every message more than reading its flags.
-// It is false for what is not a plain call; the tree tells what is wrong with it.
+// filterDirectly runs a plain call from master.cf without the tree of all commands, which would cost every
+// message more than parsing its flags. It is false for any other call; the tree then reports what is wrong
+// with it.
 func (inv *invocation) filterDirectly(args []string) bool {
 	if len(args) == 0 || args[0] != "filter" {
 		return false
@@ -110,13 +111,15 @@ func (inv *invocation) filterDirectly(args []string) bool {
 	return true
 }
 
-// abandon ends the process while the pipeline is stuck; a variable for the sake of tests.
+// abandon ends the process while the pipeline hangs; a variable for tests.
 var abandon = os.Exit
 
-// loading is how long the configuration may take to read, from a file system that hangs perhaps: what `deadline` is by default.
+// loading is how long the configuration may take to read, from a file system that hangs perhaps: what
+// `deadline` is by default.
 const loading = time.Minute
 
-// filter runs the pipeline on one message, and sees to it that in time there is a status line, whatever happens.
+// filter runs the pipeline on one message, and makes sure that there is a status line in time, whatever
+// happens.
 func (inv *invocation) filter(env *filter.Envelope) {
 	r := &filterRun{invocation: inv, env: env, log: syslog{socket: "/dev/log"}, guard: &guard{start: time.Now()}}
 	if isTerminal(inv.stderr) {
@@ -128,7 +131,7 @@ func (inv *invocation) filter(env *filter.Envelope) {
 	inv.status = &status
 }
 
-// filterRun is one message's way.
+// filterRun is the run for one message.
 type filterRun struct {
 	*invocation
 	env    *filter.Envelope
@@ -137,9 +140,9 @@ type filterRun struct {
 	guard  *guard
 }
 
-// allow gives the run time for what it does next, and has it end with a status line if it takes more.
+// allow gives the run time for its next step; if it takes longer, the run ends with a status line.
 func (r *filterRun) allow(limit time.Duration, next string) context.Context {
-	late := *r // as it is now, for the run may go on changing r
+	late := *r // a copy, because the run may go on changing r
 	return r.guard.allow(limit, func() { abandon(late.conclude(nil, fmt.Errorf("%s: %w", next, context.DeadlineExceeded))) })
 }
 
@@ -171,7 +174,8 @@ func (r *filterRun) runPipeline(ctx context.Context) (line *filter.LogLine, err 
 	return f.Run(ctx, r.env, r.stdin)
 }
 
-// commit agrees to the hand-over while it is wanted, and leaves more time for its end than the deadline.
+// commit allows the hand-over if the caller still waits for it, and gives its end more time than the
+// deadline.
 func (r *filterRun) commit() (context.Context, error) {
 	if isForsaken(parent, os.Getppid(), r.env.QueueID, r.stdout) {
 		return nil, forsaken
@@ -179,11 +183,12 @@ func (r *filterRun) commit() (context.Context, error) {
 	return r.allow(postfix.LongestRun(time.Duration(r.config.Limits.Deadline)), "waiting for the next hop to take the message"), nil
 }
 
-// restrain confines the process before it reads what strangers wrote; main sets it, for a process cannot undo it.
+// restrain confines the process before it reads the message; main sets it, because a process cannot undo it.
 var restrain = func(*filter.Filter) {}
 
-// refuseStdout keeps a configuration for trials by hand out of Postfix's hands: pipe(8) would read the message as our last words, and
-// take it for delivered. It gives a queue id, and one pipe for standard output and standard error.
+// refuseStdout rejects the target for trials by hand under pipe(8), which would read the message as our
+// status line and take it for delivered. pipe(8) is known by the queue id, and by one pipe for standard
+// output and standard error.
 func (r *filterRun) refuseStdout() error {
 	if !toStdout(r.config) || r.env.QueueID == "" || !isSameFile(r.stdout, r.stderr) {
 		return nil
@@ -231,7 +236,7 @@ func (r *filterRun) conclude(line *filter.LogLine, err error) int {
 	return outcomeOf(err).Write(lines, failure.Code, failure.Reason)
 }
 
-// internalError is a fault in our own code, caught on its way out.
+// internalError is a fault in our own code: a panic that was caught.
 type internalError struct {
 	fault string
 	stack []byte

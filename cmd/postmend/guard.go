@@ -11,23 +11,24 @@ import (
 	"postmend/filter"
 )
 
-// parent is the process that started us, asked for before anything that takes time. If it ends, we get another one.
+// parent is the process that started us, read before anything that takes time. If it ends, we get another
+// one.
 var parent = os.Getppid()
 
-// forsaken is the failure for mail that nobody waits for any more: Postfix keeps it and will start us again, and what came on standard input may be cut
-// short.
+// forsaken is the failure if our caller has ended: Postfix keeps the mail and will start us again, and
+// standard input may have been cut short.
 var forsaken = &filter.Failure{Reason: "the process that started postmend has ended"}
 
 // isForsaken tells whether our caller is gone.
 //
-// It may have gone before we could ask who it is, and process 1 taken its place: pipe(8) never is that, even where master(8) is. By hand, it can be: that is
-// what a container looks like. Where another process takes in the orphans, or a script stands between pipe(8) and us, it shows in that
-// nobody is left to read our status line.
+// It may have ended before we read its number, so that process 1 has taken its place. pipe(8) is never
+// process 1, even if master(8) is; by hand, in a container, the caller can be. If another process adopts
+// orphans, or a script runs between pipe(8) and us, the sign is that nobody is left to read our status line.
 func isForsaken(then, now int, queueID string, stdout any) bool {
 	return now != then || queueID != "" && (then == 1 || isUnread(stdout))
 }
 
-// isUnread tells whether w is a pipe or socket without anybody at its other end.
+// isUnread tells whether w is a pipe or socket without a reader.
 func isUnread(w any) bool {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -46,22 +47,24 @@ func isUnread(w any) bool {
 	return err == nil && unread
 }
 
-// guard sees to it that a run ends in time, whatever hangs. The run has its goroutine, and the guard none until it is late: each one more costs every
-// message.
+// guard makes sure that a run ends in time, whatever hangs. It has no goroutine until the run is late,
+// because a goroutine costs time for every message.
 type guard struct {
 	start  time.Time
 	timer  *time.Timer
 	cancel []context.CancelFunc
-	ended  atomic.Bool // whoever sets it tells the outcome
+	ended  atomic.Bool // whoever sets it reports the outcome
 }
 
-// grace is for the run to end by itself after its time, which it sees wherever it does not wait for a file or for standard input.
+// grace is the time for the run to end by itself after its deadline, which it notices unless it waits for a
+// file or for standard input.
 const grace = time.Second
 
-// allow gives the run so much time from its start, in place of what it had before. Then the context ends, and a grace later giveUp is called.
+// allow sets the run's time, counted from its start. After that the context ends, and after grace giveUp is
+// called.
 func (g *guard) allow(limit time.Duration, giveUp func()) context.Context {
 	if g.timer != nil && !g.timer.Stop() {
-		select {} // until giveUp, which is at it, ends the process
+		select {} // giveUp is running, and ends the process
 	}
 	deadline := g.start.Add(limit)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
@@ -74,7 +77,7 @@ func (g *guard) allow(limit time.Duration, giveUp func()) context.Context {
 	return ctx
 }
 
-// end is for a run that came to its end by itself.
+// end is for a run that ended by itself.
 func (g *guard) end() {
 	g.timer.Stop()
 	if !g.ended.CompareAndSwap(false, true) {

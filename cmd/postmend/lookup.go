@@ -20,8 +20,8 @@ import (
 	"postmend/srs"
 )
 
-// lookupIdle is how long a connection may be silent. Postfix's own processes leave earlier (max_idle), and one that finds its
-// connection closed waits for a second before it makes another.
+// lookupIdle is how long a connection may be silent. Postfix's own processes leave earlier (max_idle), and
+// one that finds its connection closed waits for a second before it makes another.
 const lookupIdle = 30 * time.Minute
 
 func (inv *invocation) lookupCommand() *cobra.Command {
@@ -64,8 +64,8 @@ Changes of these files take effect with the next query.`,
 
 type server func(r io.Reader, w io.Writer, table postfix.Table) error
 
-// isSpawned tells whether spawn(8) has started us: then one connection is standard input, output and error, and nothing but answers may be
-// written to it.
+// isSpawned tells whether spawn(8) has started us: then one connection is standard input, output and error,
+// and nothing but answers may be written to it.
 func isSpawned(stdin io.Reader, stdout io.Writer) bool {
 	file, ok := stdin.(*os.File)
 	if !ok || !isSameFile(stdin, stdout) {
@@ -75,7 +75,8 @@ func isSpawned(stdin io.Reader, stdout io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeSocket != 0
 }
 
-// lookup serves a table until there are no more questions, the connection was idle for too long, or SIGTERM.
+// lookup serves a table until there are no more queries, the connection was idle for too long, or SIGTERM
+// arrives.
 func (inv *invocation) lookup(direction string, serve server) error {
 	table := srsTable{direction: direction, configFile: inv.configFile}
 	if !isSpawned(inv.stdin, inv.stdout) {
@@ -99,12 +100,12 @@ func (inv *invocation) lookup(direction string, serve server) error {
 		conn.SetWriteDeadline(time.Now().Add(time.Second)) // for the answers that are under way
 	})
 	defer unwatch()
-	// A connection that ends in whatever way is no reason for spawn(8) to complain.
+	// spawn(8) must not complain about a connection that ended, in whatever way.
 	_ = serve(patientConn{conn, ctx, lookupIdle}, conn, table.answer)
 	return nil
 }
 
-// silenceStderr keeps what the Go runtime says before it dies out of the connection.
+// silenceStderr keeps messages of the Go runtime out of the connection.
 func silenceStderr() {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
@@ -114,7 +115,7 @@ func silenceStderr() {
 	_ = unix.Dup3(int(null.Fd()), 2, 0)
 }
 
-// patientConn waits for questions, but neither for ever nor after SIGTERM.
+// patientConn waits for queries, for a limited time and not after SIGTERM.
 type patientConn struct {
 	net.Conn
 	ctx  context.Context
@@ -129,8 +130,8 @@ func (c patientConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// srsTable answers from the files of the configuration as they are. It reads them again when they have changed, and before every
-// question as long as they cannot be used.
+// srsTable answers from the current files of the configuration. It reads them again when they have changed,
+// and before every query while they cannot be used.
 type srsTable struct {
 	direction  string
 	configFile string
@@ -150,7 +151,7 @@ func (t *srsTable) answer(key string) (a postfix.Answer) {
 		}
 	}()
 	if t.direction == "reverse" && !srs.IsRewritten(key) {
-		return postfix.Answer{Text: "not an SRS address of this server"} // whatever is wrong, most mail has nothing to do with it
+		return postfix.Answer{Text: "not an SRS address of this server"} // even if the files cannot be used, most mail is not affected
 	}
 	if err := t.refresh(); err != nil {
 		return t.trouble(severityError, "NOQUEUE: lookup "+t.direction+": "+err.Error())
@@ -162,7 +163,7 @@ func (t *srsTable) answer(key string) (a postfix.Answer) {
 	value, why, err := ask(key)
 	switch {
 	case err != nil:
-		t.filter = nil // the secrets: a mode that was mended shows in no time of the file
+		t.filter = nil // a corrected mode does not change a file's time
 		return t.trouble(severityError, "NOQUEUE: lookup "+t.direction+": "+err.Error())
 	case value == "":
 		return postfix.Answer{Text: why}
@@ -171,7 +172,8 @@ func (t *srsTable) answer(key string) (a postfix.Answer) {
 	return postfix.Answer{Found: postfix.Found, Text: value}
 }
 
-// trouble logs once what stands in the way. Whoever asks gets no detail: anybody on this host can.
+// trouble logs once why the table cannot answer. The answer has no details, because anybody on this host can
+// ask.
 func (t *srsTable) trouble(s severity, text string) postfix.Answer {
 	if text != t.reported {
 		t.reported = text
@@ -211,7 +213,7 @@ func (t *srsTable) changed() bool {
 	return false
 }
 
-// fileState changes with a file. The zero value stands for one that is not there.
+// fileState changes with a file. The zero value is a missing file.
 type fileState struct {
 	device, inode    uint64
 	size             int64

@@ -1,5 +1,5 @@
-// Command postmend mends mail that a Postfix server forwards: it is started by pipe(8) for a message, gives it a sender for
-// which this host may send, signs it, and hands it back. See README.md.
+// Command postmend mends mail that a Postfix server forwards: pipe(8) starts it for each message; it rewrites
+// the sender by SRS, signs the message, and hands it back. See README.md.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 	"postmend/postfix"
 )
 
-// Variables for the sake of faultinjection.go alone.
+// These are variables only for faultinjection.go.
 var (
 	stdin io.Reader = os.Stdin
 	now             = time.Now
@@ -23,7 +23,7 @@ func main() {
 	postfix.DieDeferring()
 	restrain = func(f *filter.Filter) {
 		if confine.AtOnce() {
-			_ = f.Confine() // where the kernel cannot, the work goes on
+			_ = f.Confine() // if the kernel cannot, the run continues
 		}
 	}
 	os.Exit(run(os.Args[1:], stdin, os.Stdout, os.Stderr))

@@ -138,7 +138,7 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 		}
 		extra = string(text)
 	}
-	// What is kept of messages under way is small beside the garbage of those that are done with.
+	// The data of messages in the queue are small compared with the garbage of finished ones.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(reportMemory)
 	rules, err := refusal.New(extra)

@@ -3,10 +3,10 @@ package main
 // stackRoom is about what the pipeline needs, in octets.
 const stackRoom = 48 << 10
 
-// growStack makes the stack of this goroutine large enough at once. It would grow by doubling, each time copying what is there by the tables
-// of every function on it: of a run's cost, one part in twenty.
+// growStack makes the stack of this goroutine large enough at once. Otherwise it would double several times,
+// and each copy costs: in all, a twentieth of a run.
 //
-// A function's frame is asked for when it is called, whichever way it then goes; so the room is never touched.
+// A function's frame is reserved when it is called, whatever it then does; so this memory is never touched.
 //
 //go:noinline
 func growStack(touch bool) {
