@@ -76,6 +76,7 @@ postmaster_address = postmaster@example.org
 protocols = lmtp
 first_valid_uid = 1
 first_valid_gid = 1
+lmtp_user_concurrency_limit = 1000
 service lmtp {
   unix_listener lmtp {
     mode = 0666
