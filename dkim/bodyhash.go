@@ -9,7 +9,8 @@ import (
 	"slices"
 )
 
-// simpleBody writes the simple form of a body (RFC 6376 section 3.4.3), line ends as in relaxedBody, which keeps and writes it.
+// simpleBody writes the simple form of a body (RFC 6376 section 3.4.3), line ends as in relaxedBody, which
+// keeps and writes it.
 type simpleBody struct{ relaxedBody }
 
 // Write implements io.Writer.
@@ -44,7 +45,8 @@ func (s *simpleBody) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// shortLine takes line ends, or a line of few octets without CR, and gives their length; 0 if p starts with neither.
+// shortLine takes line ends, or a line of few octets without CR, and gives their length; 0 if p starts with
+// neither.
 func (s *simpleBody) shortLine(p []byte) int {
 	n := 0
 	for n < len(p) && p[n] == '\n' {
@@ -78,8 +80,8 @@ func (s *simpleBody) Close() error {
 	return s.relaxedBody.Close()
 }
 
-// BodyHash hashes a body in one canonical form (RFC 6376 section 3.4) by SHA-256, once for all signatures that want it. Its memory does not
-// grow with the body.
+// BodyHash hashes a body in one canonical form (RFC 6376 section 3.4) by SHA-256, once for all signatures
+// that want it. Its memory does not grow with the body.
 type BodyHash struct {
 	digests digests
 	form    io.WriteCloser
@@ -116,7 +118,8 @@ func (h *BodyHash) Close() error {
 	return h.form.Close()
 }
 
-// Sum is the hash of the closed body, for bh=. The error is ErrUnsignable for a body that is not to be signed.
+// Sum is the hash of the closed body, for bh=. The error is ErrUnsignable for a body that is not to be
+// signed.
 func (h *BodyHash) Sum() ([sha256.Size]byte, error) {
 	if h.seen.hasBareCR {
 		return [sha256.Size]byte{}, fmt.Errorf("%w: the body contains a bare CR, which verifiers interpret differently", ErrUnsignable)

@@ -24,9 +24,9 @@ func (f Field) AppendRelaxed(b []byte) []byte {
 	return append(b, '\r', '\n')
 }
 
-// relaxedBody writes the relaxed form of a body to w (RFC 6376 section 3.4.4), in large pieces. Lines end with LF; CRs directly
-// before it belong to the line end. Line ends are counted until content follows them, not kept, so that memory does not grow with
-// the body. A CR within a line gets lost; hasBareCR tells.
+// relaxedBody writes the relaxed form of a body to w (RFC 6376 section 3.4.4), in large pieces. Lines end
+// with LF; CRs directly before it belong to the line end. Line ends are counted until content follows them,
+// not kept, so that memory does not grow with the body. A CR within a line gets lost; hasBareCR tells.
 type relaxedBody struct {
 	w   io.Writer
 	out []byte // not written yet
@@ -152,8 +152,8 @@ func (r *relaxedBody) flush() error {
 	return err
 }
 
-// Close ends the body: empty lines at its end go, and its last line gets a line end if it has none. Without any content the
-// canonical body is empty.
+// Close ends the body: empty lines at its end go, and its last line gets a line end if it has none. Without
+// any content the canonical body is empty.
 func (r *relaxedBody) Close() error {
 	if r.hasContent {
 		if err := r.makeRoom(2); err != nil {

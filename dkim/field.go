@@ -2,7 +2,8 @@ package dkim
 
 import "bytes"
 
-// Field is one header field as it stands in the message: name, colon, value with its folds, and the final line end.
+// Field is one header field as it stands in the message: name, colon, value with its folds, and the final
+// line end.
 type Field []byte
 
 // Name is the field's name as it is written, without blanks before the colon.
@@ -66,11 +67,12 @@ func (f Field) HasBareCR() bool {
 // Header is the fields of a message, from top to bottom.
 type Header []Field
 
-// SplitHeader cuts the beginning of a message into header fields, without copying, and gives their length: the body starts
-// at raw[n:], with the empty line in between if there is one.
+// SplitHeader cuts the beginning of a message into header fields, without copying, and gives their length:
+// the body starts at raw[n:], with the empty line in between if there is one.
 //
-// It draws the line where Postfix's cleanup(8) does: the header ends before an empty line, and also before a line that is neither a
-// field nor the continuation of one. A line ends with LF; CRs directly before it belong to the line end.
+// It draws the line where Postfix's cleanup(8) does: the header ends before an empty line, and also before
+// a line that is neither a field nor the continuation of one. A line ends with LF; CRs directly before it
+// belong to the line end.
 func SplitHeader(raw []byte) (header Header, n int) {
 	count := 0 // first, because fields of three octets would else take many times their size while the list grows
 	for end := fieldEnd(raw, 0); end > 0; end = fieldEnd(raw, n) {

@@ -18,7 +18,8 @@ import (
 	"syscall"
 )
 
-// Key is a private key with the place of its public half in DNS. However it is printed, it shows its name only.
+// Key is a private key with the place of its public half in DNS. However it is printed, it shows its name
+// only.
 type Key struct {
 	Domain   string // d=
 	Selector string // s=
@@ -28,7 +29,8 @@ type Key struct {
 // String names the key; it never shows it.
 func (k Key) String() string { return k.RecordName() }
 
-// Format implements fmt.Formatter: whatever the verb, it writes what String gives. Some verbs would else show an ed25519 key.
+// Format implements fmt.Formatter: whatever the verb, it writes what String gives. Some verbs would else
+// show an ed25519 key.
 func (k Key) Format(w fmt.State, _ rune) { io.WriteString(w, k.String()) }
 
 // LogValue implements slog.LogValuer.
@@ -42,9 +44,9 @@ const (
 	minRSABits = 1024     // RFC 8301 section 3.2
 )
 
-// LoadKey reads a private key: RSA or ed25519, PEM, PKCS#1 or PKCS#8. A file that others than its owner and group may use, or
-// in a folder where others may replace it, is refused: whoever has the key can sign as the domain. An error of the file system is
-// wrapped.
+// LoadKey reads a private key: RSA or ed25519, PEM, PKCS#1 or PKCS#8. A file that others than its owner and
+// group may use, or in a folder where others may replace it, is refused: whoever has the key can sign as
+// the domain. An error of the file system is wrapped.
 func LoadKey(domain, selector, path string) (*Key, error) {
 	key := &Key{Domain: domain, Selector: selector}
 	if !isDomainName(domain) {
@@ -76,8 +78,8 @@ func isDomainName(s string) bool {
 	return true
 }
 
-// ReadPrivateFile reads a file of at most 64 KiB that is kept as a secret has to be: a regular one that only its owner may write to, and
-// only he and its group read, in folders that not everybody may write to.
+// ReadPrivateFile reads a file of at most 64 KiB that is kept as a secret has to be: a regular one that
+// only its owner may write to, and only he and its group read, in folders that not everybody may write to.
 func ReadPrivateFile(path string) ([]byte, error) {
 	// Without O_NONBLOCK a pipe in the file's place would hold us up.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -104,8 +106,8 @@ func ReadPrivateFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxKeyFile))
 }
 
-// checkFolders refuses a file that others may replace: the folder it is in, and the one it is linked from, are not to be writable to
-// them. A sticky bit does not help where the file is not there yet.
+// checkFolders refuses a file that others may replace: the folder it is in, and the one it is linked from,
+// are not to be writable to them. A sticky bit does not help where the file is not there yet.
 func checkFolders(path string) error {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -161,8 +163,9 @@ func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 	return nil, errors.New("only RSA and ed25519 keys can sign mail; make one with: postmend dkim genkey")
 }
 
-// GenerateKey makes a private key in PEM, PKCS#8. Algorithm is "rsa2048", "rsa4096" or "ed25519"; "" means rsa2048. Receivers that do
-// not know ed25519 (RFC 8463) see no signature in it: use it beside an RSA key, not instead.
+// GenerateKey makes a private key in PEM, PKCS#8. Algorithm is "rsa2048", "rsa4096" or "ed25519"; "" means
+// rsa2048. Receivers that do not know ed25519 (RFC 8463) see no signature in it: use it beside an RSA key,
+// not instead.
 func GenerateKey(algorithm string) ([]byte, error) {
 	var key crypto.Signer
 	var err error
@@ -189,7 +192,8 @@ func GenerateKey(algorithm string) ([]byte, error) {
 // RecordName is where the public key is published.
 func (k *Key) RecordName() string { return k.Selector + "._domainkey." + k.Domain }
 
-// Record is the text of the TXT record that publishes the public key (RFC 6376 section 3.6.1, RFC 8463 section 4).
+// Record is the text of the TXT record that publishes the public key (RFC 6376 section 3.6.1, RFC 8463
+// section 4).
 func (k *Key) Record() (string, error) {
 	if public, ok := k.private.Public().(ed25519.PublicKey); ok {
 		return "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(public), nil
@@ -201,7 +205,8 @@ func (k *Key) Record() (string, error) {
 	return "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(der), nil
 }
 
-// ZoneRecord is the TXT record as a line of a zone file, cut into strings of at most 255 octets (RFC 1035 section 3.3).
+// ZoneRecord is the TXT record as a line of a zone file, cut into strings of at most 255 octets (RFC 1035
+// section 3.3).
 func (k *Key) ZoneRecord() (string, error) {
 	text, err := k.Record()
 	if err != nil {

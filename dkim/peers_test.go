@@ -68,7 +68,8 @@ type sample struct {
 	wire    []byte
 	keys    []*Key
 	verdict string // pass or fail
-	// odd headers have names with a blank before the colon (RFC 5322 section 4.5), or an empty From:. dkimpy and OpenDKIM do not read them.
+	// odd headers have names with a blank before the colon (RFC 5322 section 4.5), or an empty From:.
+	// dkimpy and OpenDKIM do not read them.
 	odd bool
 }
 
@@ -219,7 +220,8 @@ func samples(t *testing.T, keySets [][]*Key) []sample {
 	return list
 }
 
-// A judge has a verdict on each signature: "pass", "fail", or "unknown" for an algorithm that it does not know.
+// A judge has a verdict on each signature: "pass", "fail", or "unknown" for an algorithm that it does not
+// know.
 func TestOtherPeoplesVerifiersAcceptOurSignaturesAndNoChange(t *testing.T) {
 	rsa, ed := newKey(t, "rsa2048", "2026a"), newKey(t, "ed25519", "2026e")
 	list := samples(t, [][]*Key{{rsa}, {rsa, ed}, {ed}})

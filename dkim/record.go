@@ -29,8 +29,9 @@ type publicKey struct {
 	several  bool   // it stood beside other records
 }
 
-// chooseKey takes the first of several records that can be used: RFC 6376 section 3.6.2.2 leaves open what several mean, and
-// a name may have TXT records that are not for DKIM. If none can, the problem is that of the first.
+// chooseKey takes the first of several records that can be used: RFC 6376 section 3.6.2.2 leaves open what
+// several mean, and a name may have TXT records that are not for DKIM. If none can, the problem is that of
+// the first.
 func chooseKey(records []string) (*publicKey, *problem) {
 	first := permError("no key record")
 	for i, record := range records[:min(len(records), maxRecords)] {

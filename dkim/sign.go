@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// ErrUnsignable: the message has a shape over which no signature would hold. It is to leave without one. Such a message has no From:
-// field (RFC 6376 section 5.4 wants it signed), a CR within a line, or more fields than anybody needs.
+// ErrUnsignable: the message has a shape over which no signature would hold. It is to leave without one.
+// Such a message has no From: field (RFC 6376 section 5.4 wants it signed), a CR within a line, or more
+// fields than anybody needs.
 var ErrUnsignable = errors.New("cannot be signed")
 
 // signedFields are the fields that go into a signature, and how.
@@ -36,7 +37,8 @@ var signedFields = []struct {
 	{"resent-message-id", never},
 }
 
-// oversigning lists a field once more than it occurs, so that a later hop cannot add another one (RFC 6376 section 8.15).
+// oversigning lists a field once more than it occurs, so that a later hop cannot add another one (RFC 6376
+// section 8.15).
 type oversigning int
 
 const (
@@ -55,8 +57,8 @@ type Signer struct {
 	fields hash.Hash // over the fields to sign
 }
 
-// NewSigner starts signing a message with the given header. The error is ErrUnsignable for a header that cannot be signed: so it comes
-// before the body is hashed.
+// NewSigner starts signing a message with the given header. The error is ErrUnsignable for a header that
+// cannot be signed: so it comes before the body is hashed.
 func NewSigner(header Header, keys []*Key) (*Signer, error) {
 	names, err := SignedNames(header)
 	if err != nil {
@@ -76,8 +78,8 @@ func WriteFields(w io.Writer, header Header, names []string) {
 	}
 }
 
-// SignedNames gives the names for h= of a message with the given header; of the fields named in also, all that there are. The error is
-// ErrUnsignable.
+// SignedNames gives the names for h= of a message with the given header; of the fields named in also, all
+// that there are. The error is ErrUnsignable.
 func SignedNames(header Header, also ...string) ([]string, error) {
 	count := make([]int, len(signedFields)+len(also))
 	length := 0 // of h=
@@ -114,7 +116,8 @@ func SignedNames(header Header, also ...string) ([]string, error) {
 	return names, nil
 }
 
-// signedAs is the field's place in signedFields, or behind it in also, and its name there; -1 if it is not signed.
+// signedAs is the field's place in signedFields, or behind it in also, and its name there; -1 if it is not
+// signed.
 func signedAs(field Field, also []string) (int, string) {
 	name := field.name() // once: a message may have a hundred thousand fields
 	for i, f := range signedFields {
@@ -130,8 +133,9 @@ func signedAs(field Field, also []string) (int, string) {
 	return -1, ""
 }
 
-// Sign gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the message. body is the closed body in
-// relaxed form, and now their t=. They are folded, with CRLF. The error is ErrUnsignable for a body that is not to be signed.
+// Sign gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the
+// message. body is the closed body in relaxed form, and now their t=. They are folded, with CRLF. The error
+// is ErrUnsignable for a body that is not to be signed.
 func (s *Signer) Sign(body *BodyHash, now time.Time) (Header, error) {
 	sum, err := body.Sum()
 	if err != nil {
@@ -166,7 +170,8 @@ func (k *Key) IsRSA() bool {
 	return isRSA
 }
 
-// MessageTags are the tags of a signature over a message in relaxed/relaxed form, in their usual order and without b=.
+// MessageTags are the tags of a signature over a message in relaxed/relaxed form, in their usual order and
+// without b=.
 func (k *Key) MessageTags(bodyHash [sha256.Size]byte, names []string, now time.Time) []Tag {
 	return []Tag{
 		{"a", k.Algorithm()}, {"c", "relaxed/relaxed"}, {"d", k.Domain}, {"s", k.Selector}, {"t", strconv.FormatInt(now.Unix(), 10)},
@@ -174,8 +179,9 @@ func (k *Key) MessageTags(bodyHash [sha256.Size]byte, names []string, now time.T
 	}
 }
 
-// SignField makes a signature field of the given tags and b=, over what the hash was fed with and the field itself in relaxed form
-// (RFC 6376 section 3.7). The hash, a SHA-256, is left as it was. The field is folded, with CRLF.
+// SignField makes a signature field of the given tags and b=, over what the hash was fed with and the field
+// itself in relaxed form (RFC 6376 section 3.7). The hash, a SHA-256, is left as it was. The field is
+// folded, with CRLF.
 func (k *Key) SignField(name string, tags []Tag, before hash.Hash) (Field, error) {
 	f := folder{b: []byte(name + ":")}
 	for _, tag := range tags {

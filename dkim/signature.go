@@ -30,13 +30,15 @@ func permError(format string, args ...any) *problem {
 	return &problem{PermError, fmt.Sprintf(format, args...)}
 }
 
-// tag is one tag of a tag list: its value without the white space around it, and the place of the value with that white space.
+// tag is one tag of a tag list: its value without the white space around it, and the place of the value
+// with that white space.
 type tag struct {
 	value      []byte
 	start, end int
 }
 
-// parseTags reads a tag list (RFC 6376 section 3.2). Octets of 8 bits are let through for RFC 8616: who uses a value checks it.
+// parseTags reads a tag list (RFC 6376 section 3.2). Octets of 8 bits are let through for RFC 8616: who
+// uses a value checks it.
 func parseTags(list []byte) (map[string]tag, *problem) {
 	tags := map[string]tag{}
 	for start := 0; start < len(list); {
@@ -136,7 +138,8 @@ type signature struct {
 	expiresAt      int64 // x=
 }
 
-// parseSignature reads a signature field (RFC 6376 section 6.1.1). With a problem it gives as much as could be read.
+// parseSignature reads a signature field (RFC 6376 section 6.1.1). With a problem it gives as much as could
+// be read.
 func parseSignature(field Field, f form) (*signature, *problem) {
 	s := &signature{field: field}
 	tags, p := parseTags(field.Value())
@@ -149,7 +152,8 @@ func parseSignature(field Field, f form) (*signature, *problem) {
 		steps = append(steps, s.readNames, s.readBody)
 	}
 	for _, read := range steps {
-		// The first problem counts, but what comes after it is read all the same: it is of use to who asks why.
+		// The first problem counts, but what comes after it is read all the same: it is of use to who asks
+		// why.
 		if found := read(tags, f); p == nil {
 			p = found
 		}
@@ -314,7 +318,8 @@ func (s *signature) readTimes(tags map[string]tag, _ form) *problem {
 	return nil
 }
 
-// parseNumber reads 1 to 76 digits (RFC 6376 section 3.5, l=); what is too large for us is the largest number.
+// parseNumber reads 1 to 76 digits (RFC 6376 section 3.5, l=); what is too large for us is the largest
+// number.
 func parseNumber(b []byte) (n int64, ok bool) {
 	if len(b) == 0 || len(b) > 76 {
 		return 0, false

@@ -25,13 +25,15 @@ func newSignature(field Field, f form) *Signature {
 // ParseSignature reads a DKIM-Signature field (RFC 6376 section 3.5), for its Summary.
 func ParseSignature(field Field) *Signature { return newSignature(field, dkimSignature) }
 
-// ParseMessageSignature reads an ARC-Message-Signature field (RFC 8617 section 4.1.2). It is to be given to NewVerifier.
+// ParseMessageSignature reads an ARC-Message-Signature field (RFC 8617 section 4.1.2). It is to be given to
+// NewVerifier.
 func ParseMessageSignature(field Field) *Signature { return newSignature(field, arcMessageSignature) }
 
 // ParseSeal reads an ARC-Seal field (RFC 8617 section 4.1.3).
 func ParseSeal(field Field) *Signature { return newSignature(field, arcSeal) }
 
-// Tag gives the value of a tag, without the white space around it; found is false, too, if the field is no tag list.
+// Tag gives the value of a tag, without the white space around it; found is false, too, if the field is no
+// tag list.
 func (s *Signature) Tag(name string) (value string, found bool) {
 	t, found := s.tags[name]
 	return string(t.value), found
@@ -50,8 +52,8 @@ func (s *Signature) settle(check func() *problem) {
 	}
 }
 
-// CheckMessage compares the signature with the message, as far as no key is needed, and gives the octets of header that were hashed.
-// The verifier's body has to be ended.
+// CheckMessage compares the signature with the message, as far as no key is needed, and gives the octets of
+// header that were hashed. The verifier's body has to be ended.
 func (s *Signature) CheckMessage() (octets int) {
 	s.settle(func() *problem { return s.checkTimes(s.verifier.options.Now()) })
 	s.settle(func() *problem { return s.checkBody(s.verifier.bodies[s.body]) })
@@ -69,7 +71,8 @@ func (s *Signature) CheckMessage() (octets int) {
 	return octets
 }
 
-// Cover says that the signature is over what the hash, a SHA-256, was fed with, and over its own field. The hash is left as it was.
+// Cover says that the signature is over what the hash, a SHA-256, was fed with, and over its own field. The
+// hash is left as it was.
 func (s *Signature) Cover(before hash.Hash) {
 	if s.problem == nil {
 		s.digest = digestAfter(before, s.ownForm())
@@ -79,7 +82,8 @@ func (s *Signature) Cover(before hash.Hash) {
 // Failed tells whether there is a verdict already: not a pass, and no key is needed.
 func (s *Signature) Failed() bool { return s.problem != nil }
 
-// Cost is the work that Verdict has still to do, in verifications by an RSA key of 2048 bits. FindKeys has to come before.
+// Cost is the work that Verdict has still to do, in verifications by an RSA key of 2048 bits. FindKeys has
+// to come before.
 func (s *Signature) Cost() int {
 	if s.problem != nil || s.isFinal {
 		return 0
@@ -87,8 +91,8 @@ func (s *Signature) Cost() int {
 	return s.key.cost()
 }
 
-// Verdict verifies the signature with the key that FindKeys found, and says what came of it all. Without that, only one that has
-// Failed has a verdict.
+// Verdict verifies the signature with the key that FindKeys found, and says what came of it all. Without
+// that, only one that has Failed has a verdict.
 func (s *Signature) Verdict() Verification {
 	if !s.isFinal {
 		s.isFinal = true
@@ -132,8 +136,8 @@ func (s *signature) digestOf(fields []Field) [sha256.Size]byte {
 	return digestAfter(hash, s.ownForm())
 }
 
-// ownForm is the signature's own field as it is signed: without the value of b= and the white space around it, and without its final
-// line end (RFC 6376 section 3.7).
+// ownForm is the signature's own field as it is signed: without the value of b= and the white space around
+// it, and without its final line end (RFC 6376 section 3.7).
 func (s *signature) ownForm() []byte {
 	own := slices.Concat(s.field[:s.bStart], s.field[s.bEnd:])
 	return bytes.TrimSuffix(s.header.appendField(nil, own), []byte("\r\n"))

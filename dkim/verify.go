@@ -32,8 +32,8 @@ const (
 	Relaxed Canonicalization = "relaxed" // blanks and folds may change
 )
 
-// Resolver looks up TXT records, one string a record. Names are absolute, with a final dot. *net.Resolver is one. An error is
-// temporary unless it is a *net.DNSError with IsNotFound.
+// Resolver looks up TXT records, one string a record. Names are absolute, with a final dot. *net.Resolver
+// is one. An error is temporary unless it is a *net.DNSError with IsNotFound.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 }
@@ -51,8 +51,8 @@ const (
 	maxCost              = 100            // of all signatures together, see Signature.Cost: ten keys of 4096 bits
 )
 
-// Verification is the verdict on one signature. What could not be read of it is left empty; its texts are printable and without line
-// ends.
+// Verification is the verdict on one signature. What could not be read of it is left empty; its texts are
+// printable and without line ends.
 type Verification struct {
 	Status Status `json:"status"`
 	Reason string `json:"reason,omitempty"` // why it is not pass, short, ASCII
@@ -75,8 +75,9 @@ type Verification struct {
 	SeveralRecords bool `json:"several_records,omitempty"`
 }
 
-// Verifier verifies the DKIM signatures of one message (RFC 6376 section 6) in one pass over its body. Its memory does not grow with
-// the body. That a signing domain has to do with From: (alignment) is the caller's concern.
+// Verifier verifies the DKIM signatures of one message (RFC 6376 section 6) in one pass over its body. Its
+// memory does not grow with the body. That a signing domain has to do with From: (alignment) is the
+// caller's concern.
 type Verifier struct {
 	options    VerifyOptions
 	fields     fieldIndex
@@ -84,11 +85,11 @@ type Verifier struct {
 	bodies     map[Canonicalization]*BodyHash
 }
 
-// NewVerifier reads the signatures of a message with the given header, which is not to be changed before Verify. The caller writes
-// the body, without the empty line before it, and then calls Verify.
+// NewVerifier reads the signatures of a message with the given header, which is not to be changed before
+// Verify. The caller writes the body, without the empty line before it, and then calls Verify.
 //
-// Others are signatures over the same message that stand in fields of another name. They share the pass over the body; Verify passes
-// them over.
+// Others are signatures over the same message that stand in fields of another name. They share the pass
+// over the body; Verify passes them over.
 func NewVerifier(h Header, o VerifyOptions, others ...*Signature) *Verifier {
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
@@ -163,8 +164,9 @@ func newFieldIndex(h Header, names []string) fieldIndex {
 	return x
 }
 
-// pick gives the signed fields: of several with one name the last unused one counts, and a name without one adds nothing (RFC 6376
-// section 5.4.2). A signature that lists more of its like than were there is one of them itself, to every verifier, and so fails.
+// pick gives the signed fields: of several with one name the last unused one counts, and a name without one
+// adds nothing (RFC 6376 section 5.4.2). A signature that lists more of its like than were there is one of
+// them itself, to every verifier, and so fails.
 func (x fieldIndex) pick(names []string) []Field {
 	var picked []Field
 	used := map[string]int{}
@@ -203,9 +205,9 @@ func (v *Verifier) Close() error {
 // Body is the body in one form, hashed on the way; nil if no signature wanted that.
 func (v *Verifier) Body(c Canonicalization) *BodyHash { return v.bodies[c] }
 
-// Verify ends the body and gives a verdict on each signature, from the top one down; none if there is no signature. Keys are looked
-// up side by side, each name once, and only where nothing else has failed. When the context ends, missing keys are TempError. It is
-// to be called once.
+// Verify ends the body and gives a verdict on each signature, from the top one down; none if there is no
+// signature. Keys are looked up side by side, each name once, and only where nothing else has failed. When
+// the context ends, missing keys are TempError. It is to be called once.
 func (v *Verifier) Verify(ctx context.Context) []Verification {
 	v.Close()
 	for _, s := range v.signatures {
@@ -254,8 +256,8 @@ func (s *signature) checkBody(body *BodyHash) *problem {
 	return nil
 }
 
-// FindKeys looks up the keys of the signatures that have not failed yet: side by side, each name once. When the context ends, missing
-// ones make a TempError.
+// FindKeys looks up the keys of the signatures that have not failed yet: side by side, each name once. When
+// the context ends, missing ones make a TempError.
 func FindKeys(ctx context.Context, resolver Resolver, signatures []*Signature) {
 	type answer struct {
 		name    string

@@ -48,7 +48,8 @@ func goMsgauth(t testing.TB, records zone, messages [][]byte) judge.Verdicts {
 	return all
 }
 
-// openDKIMOneByOne: OpenDKIM stops at a message that it takes for malformed, and says nothing of it or the next ones.
+// openDKIMOneByOne: OpenDKIM stops at a message that it takes for malformed, and says nothing of it or the
+// next ones.
 func openDKIMOneByOne(t testing.TB, records zone, messages [][]byte) judge.Verdicts {
 	t.Helper()
 	var all judge.Verdicts
@@ -62,8 +63,9 @@ func openDKIMOneByOne(t testing.TB, records zone, messages [][]byte) judge.Verdi
 	return all
 }
 
-// differences are the rules on which some version of the others differs from us, and why. Those without a remark: the
-// other one does not check it. TestTheRulesOfRFC6376 says what is right; here either verdict will do.
+// differences are the rules on which some version of the others differs from us, and why. Those without a
+// remark: the other one does not check it. TestTheRulesOfRFC6376 says what is right; here either verdict
+// will do.
 var differences = map[string]map[string]string{
 	"dkimpy": {
 		"3.5 i=: octets that are no text": "", "3.5 i=: what cannot be printed": "",

@@ -27,7 +27,8 @@ const (
 	ruleBody   = "Hi there,  \r\n\r\n how\tare you?\r\n\r\n\r\n"
 )
 
-// signedBy signs by the book, apart from the code under test: in the tags BODYHASH and SIGNATURE stand for what is computed.
+// signedBy signs by the book, apart from the code under test: in the tags BODYHASH and SIGNATURE stand for
+// what is computed.
 type signedBy struct {
 	keys map[string]crypto.Signer // by selector
 }

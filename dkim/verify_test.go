@@ -18,7 +18,8 @@ import (
 	"unicode"
 )
 
-// zone answers with TXT records, several with a line each; "SERVFAIL" fails, and what is missing does not exist.
+// zone answers with TXT records, several with a line each; "SERVFAIL" fails, and what is missing does not
+// exist.
 type zone map[string]string
 
 func (z zone) LookupTXT(_ context.Context, name string) ([]string, error) {
@@ -262,7 +263,8 @@ func TestASignatureMaySignOthers(t *testing.T) {
 	}
 }
 
-// What no message needs costs no more than its size. Quadratic time would take hours here, and the test's time limit end it.
+// What no message needs costs no more than its size. Quadratic time would take hours here, and the test's
+// time limit end it.
 func TestHostileMessagesCostLinearTime(t *testing.T) {
 	by, records := ruleKeys(t)
 	names := "h=from" + strings.Repeat(":x", 999)
@@ -297,7 +299,8 @@ func TestHostileMessagesCostLinearTime(t *testing.T) {
 	}
 }
 
-// RFC 8301 section 3.2 leaves keys of more than 4096 bits to the verifier; RFC 6376 section 8.4 warns of many signatures.
+// RFC 8301 section 3.2 leaves keys of more than 4096 bits to the verifier; RFC 6376 section 8.4 warns of
+// many signatures.
 func TestSignaturesThatCostTooMuchAreNotVerified(t *testing.T) {
 	by, records := ruleKeys(t)
 	costly, _, _ := strings.Cut(by.sign(t, with("s=large"), ruleHeader, ruleBody), "From:")

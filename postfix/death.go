@@ -10,10 +10,10 @@ import (
 
 // DieDeferring makes every way this process can die one that defers. Call it first in main.
 //
-// A Go program that panics, deadlocks or runs out of memory exits 2, which pipe(8) takes for a reason to bounce; with
-// the "crash" traceback it dies of SIGABRT instead. Core dumps are switched off, because they would hold private keys.
-// Writing to a pipe that Postfix has closed must give an error, not SIGPIPE: after a hand-over that death would
-// make Postfix send the message again.
+// A Go program that panics, deadlocks or runs out of memory exits 2, which pipe(8) takes for a reason to
+// bounce; with the "crash" traceback it dies of SIGABRT instead. Core dumps are switched off, because they
+// would hold private keys. Writing to a pipe that Postfix has closed must give an error, not SIGPIPE: after
+// a hand-over that death would make Postfix send the message again.
 func DieDeferring() {
 	debug.SetTraceback("crash")
 	signal.Ignore(syscall.SIGPIPE)

@@ -11,9 +11,11 @@ import (
 // errNotNetstring ends a conversation: nobody knows where the next request starts.
 var errNotNetstring = errors.New("not a netstring")
 
-// ServeSocketmap speaks the protocol of socketmap_table(5) until r ends. The name of the map is not looked at.
+// ServeSocketmap speaks the protocol of socketmap_table(5) until r ends. The name of the map is not looked
+// at.
 //
-// What is no request is answered PERM, upon which Postfix defers and complains; a key that is too long for an address is not found.
+// What is no request is answered PERM, upon which Postfix defers and complains; a key that is too long for
+// an address is not found.
 func ServeSocketmap(r io.Reader, w io.Writer, table Table) error {
 	return serve(r, w, func(in *bufio.Reader) ([]byte, error) {
 		request, overlong, err := readNetstring(in)
@@ -46,8 +48,8 @@ func socketmapReply(a Answer) []byte {
 
 func netstring(s string) []byte { return fmt.Appendf(nil, "%d:%s,", len(s), s) }
 
-// readNetstring reads LENGTH:TEXT, and skips a text that is longer than a request may be. It gives io.EOF before the first octet,
-// io.ErrUnexpectedEOF after it.
+// readNetstring reads LENGTH:TEXT, and skips a text that is longer than a request may be. It gives io.EOF
+// before the first octet, io.ErrUnexpectedEOF after it.
 func readNetstring(in *bufio.Reader) (text string, overlong bool, err error) {
 	length, err := readLength(in)
 	if err != nil {

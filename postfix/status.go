@@ -1,8 +1,10 @@
-// Package postfix holds Postfix's side of the bargain: what pipe(8) makes of a command's exit status and output.
+// Package postfix holds Postfix's side of the bargain: what pipe(8) makes of a command's exit status and
+// output.
 //
-// The rule behind all of it: pipe(8) returns mail to its sender on every non-zero exit status but 71 and 75, unless the
-// command's output starts with an enhanced status code (RFC 3463), which then decides. A death by signal defers. So
-// each outcome below is an exit status and a line, and only a refusal that was meant carries a code of class 5.
+// The rule behind all of it: pipe(8) returns mail to its sender on every non-zero exit status but 71 and
+// 75, unless the command's output starts with an enhanced status code (RFC 3463), which then decides. A
+// death by signal defers. So each outcome below is an exit status and a line, and only a refusal that was
+// meant carries a code of class 5.
 package postfix
 
 import (
@@ -32,8 +34,8 @@ const (
 	Refused
 )
 
-// contract is Postfix's sys_exits.c seen from our side. The exit status says to a person or a script what the code says
-// to Postfix; where they differ, Postfix believes the code.
+// contract is Postfix's sys_exits.c seen from our side. The exit status says to a person or a script what
+// the code says to Postfix; where they differ, Postfix believes the code.
 var contract = [...]struct {
 	exit int    // as in sysexits.h
 	code string // the default; its class, '2', '4' or '5', is binding
@@ -51,17 +53,18 @@ var contract = [...]struct {
 // Exit is the outcome's exit status, for commands that are not run by pipe(8).
 func (o Outcome) Exit() int { return contract[o].exit }
 
-// lineLength bounds the status line, its line end included: Postfix logs the first 100 characters of a delivered
-// message's output.
+// lineLength bounds the status line, its line end included: Postfix logs the first 100 characters of a
+// delivered message's output.
 const lineLength = 99
 
 // Write writes the status line `code text` to w, in one write, and returns the exit status to leave with.
 //
-// A code that is not of the outcome's class is replaced by the outcome's default, so that no caller can bounce by a slip; an
-// empty one means the default. The text is cut to the line and reduced to printable ASCII.
+// A code that is not of the outcome's class is replaced by the outcome's default, so that no caller can
+// bounce by a slip; an empty one means the default. The text is cut to the line and reduced to printable
+// ASCII.
 //
-// When the line cannot be written, Postfix has the exit status alone to go by: then 75 is the only one that keeps the mail.
-// After a hand-over it stays 0, because anything else would send the message twice.
+// When the line cannot be written, Postfix has the exit status alone to go by: then 75 is the only one that
+// keeps the mail. After a hand-over it stays 0, because anything else would send the message twice.
 func (o Outcome) Write(w io.Writer, code, text string) int {
 	row := contract[o]
 	if !isStatusCode(code) || code[0] != row.code[0] {

@@ -36,8 +36,9 @@ func (t Table) answer(key string) Answer {
 	return a
 }
 
-// serve answers one request after the other, in their order, until there are no more. exchange reads one and gives its reply; with an error,
-// the reply is the last one. io.EOF is where requests end, and no error.
+// serve answers one request after the other, in their order, until there are no more. exchange reads one
+// and gives its reply; with an error, the reply is the last one. io.EOF is where requests end, and no
+// error.
 func serve(r io.Reader, w io.Writer, exchange func(in *bufio.Reader) ([]byte, error)) error {
 	out := bufio.NewWriter(w)
 	in := bufio.NewReaderSize(flushFirst{r, out}, maxRequest)
@@ -53,7 +54,8 @@ func serve(r io.Reader, w io.Writer, exchange func(in *bufio.Reader) ([]byte, er
 	}
 }
 
-// flushFirst sends the replies before it waits for more requests: those that came together are answered together.
+// flushFirst sends the replies before it waits for more requests: those that came together are answered
+// together.
 type flushFirst struct {
 	in  io.Reader
 	out *bufio.Writer

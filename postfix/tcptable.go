@@ -10,12 +10,14 @@ import (
 	"strings"
 )
 
-// maxRequest is the longest request and reply of tcp_table(5), in octets, the line end included. Addresses are far shorter.
+// maxRequest is the longest request and reply of tcp_table(5), in octets, the line end included. Addresses
+// are far shorter.
 const maxRequest = 4096
 
 // ServeTCP speaks the protocol of tcp_table(5) until r ends.
 //
-// What is no request is answered "try later", for it tells nothing of any address; a key that is too long for one is not found.
+// What is no request is answered "try later", for it tells nothing of any address; a key that is too long
+// for one is not found.
 func ServeTCP(r io.Reader, w io.Writer, table Table) error {
 	return serve(r, w, func(in *bufio.Reader) ([]byte, error) {
 		line, err := in.ReadSlice('\n')

@@ -8,15 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxAddress is far beyond the 256 octets of RFC 5321 section 4.5.3.1.3, so that the server is the judge of long addresses, and well
-// below what Postfix takes in one line.
+// maxAddress is far beyond the 256 octets of RFC 5321 section 4.5.3.1.3, so that the server is the judge of
+// long addresses, and well below what Postfix takes in one line.
 const maxAddress = 998
 
-// mailbox writes an address as it stands between the angle brackets of MAIL and RCPT (RFC 5321 section 4.1.2), quoting a local part that
-// needs it. An address without a domain stays without one: Postfix completes it.
+// mailbox writes an address as it stands between the angle brackets of MAIL and RCPT (RFC 5321 section
+// 4.1.2), quoting a local part that needs it. An address without a domain stays without one: Postfix
+// completes it.
 //
-// What could end the path or the line is quoted or refused, so no address can say more than itself. 8-bit octets stay as they are; who may get
-// them is the question of extensions.
+// What could end the path or the line is quoted or refused, so no address can say more than itself. 8-bit
+// octets stay as they are; who may get them is the question of extensions.
 func mailbox(address string) (string, error) {
 	switch {
 	case address == "":
@@ -73,8 +74,8 @@ func quotedLength(s string) int {
 	return 0
 }
 
-// quoteLocal leaves a Dot-string or Quoted-string as it is and quotes anything else (RFC 5321 section 4.1.2; RFC 6531 section 3.3
-// adds UTF-8 to both).
+// quoteLocal leaves a Dot-string or Quoted-string as it is and quotes anything else (RFC 5321 section
+// 4.1.2; RFC 6531 section 3.3 adds UTF-8 to both).
 func quoteLocal(local string) string {
 	if isDotString(local) || quotedLength(local) == len(local) {
 		return local
@@ -91,7 +92,8 @@ func isDotString(s string) bool {
 	return true
 }
 
-// isDomain refuses what could be taken for something else than a domain or an address literal; what exists is not its question.
+// isDomain refuses what could be taken for something else than a domain or an address literal; what exists
+// is not its question.
 func isDomain(s string) bool {
 	if inner, found := strings.CutPrefix(s, "["); found {
 		inner, found = strings.CutSuffix(inner, "]")
@@ -120,7 +122,8 @@ func xtext(s string) string {
 	return b.String()
 }
 
-// utf8xtext encodes by RFC 6533 section 3 as utf-8-addr-xtext, the form in ASCII that any server with DSN takes.
+// utf8xtext encodes by RFC 6533 section 3 as utf-8-addr-xtext, the form in ASCII that any server with DSN
+// takes.
 func utf8xtext(s string) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -40,7 +40,8 @@ func TestAddressesAreQuotedWhereSMTPWantsItAndLeftAloneElsewhere(t *testing.T) {
 	}
 }
 
-// FuzzMailbox takes the standard library's parser as a stranger: what it reads must be the address that was meant.
+// FuzzMailbox takes the standard library's parser as a stranger: what it reads must be the address that was
+// meant.
 func FuzzMailbox(f *testing.F) {
 	for _, s := range []string{"bob@example.net", `"a b"@example.net`, `a"\@b@example.net`, "a>\r\nDATA@b", "ü@ü", "x", `"\"`, "a@[1]"} {
 		f.Add(s)

@@ -11,7 +11,8 @@ import (
 	"github.com/emersion/go-sasl"
 )
 
-// maxInitialResponse keeps AUTH with its initial response within a command line (RFC 4954 section 4, RFC 5321 section 4.5.3.1.4).
+// maxInitialResponse keeps AUTH with its initial response within a command line (RFC 4954 section 4, RFC
+// 5321 section 4.5.3.1.4).
 const maxInitialResponse = 512 - len("AUTH PLAIN \r\n") // octets
 
 // authenticate does AUTH (RFC 4954) with PLAIN (RFC 4616), or LOGIN where that is all there is.
@@ -51,7 +52,8 @@ func (s *session) converse(mechanism sasl.Client) error {
 		return &Error{Stage: stageAUTH, Err: err}
 	}
 	line := "AUTH " + name
-	// An initial response is sent on challenge where it is too long for the command; the empty one, "=", does not occur here.
+	// An initial response is sent on challenge where it is too long for the command; the empty one, "=",
+	// does not occur here.
 	if encoded := base64.StdEncoding.EncodeToString(initial); len(encoded) <= maxInitialResponse {
 		line, initial = line+" "+encoded, nil
 	}

@@ -5,10 +5,12 @@ import (
 	"bytes"
 )
 
-// dataWriter turns a message into what follows DATA, save for the final dot (RFC 5321 sections 2.3.8 and 4.5.2).
+// dataWriter turns a message into what follows DATA, save for the final dot (RFC 5321 sections 2.3.8 and
+// 4.5.2).
 //
-// Every line end becomes CRLF. All CRs directly before an LF are part of the line end: Postfix's smtpd strips them all, so a message
-// that kept them would arrive as another one than was signed. A CR elsewhere is left alone.
+// Every line end becomes CRLF. All CRs directly before an LF are part of the line end: Postfix's smtpd
+// strips them all, so a message that kept them would arrive as another one than was signed. A CR elsewhere
+// is left alone.
 type dataWriter struct {
 	out     *bufio.Writer
 	midLine bool
@@ -98,8 +100,9 @@ func (w *dataWriter) endLine() {
 	w.midLine, w.crs = false, 0
 }
 
-// finish ends a line that the message left open. CRs at its very end belong to the line end it is given. What is buffered stays so: the final dot
-// goes out with it. An error is one of the connection, from here or from before.
+// finish ends a line that the message left open. CRs at its very end belong to the line end it is given.
+// What is buffered stays so: the final dot goes out with it. An error is one of the connection, from here
+// or from before.
 func (w *dataWriter) finish() error {
 	if w.midLine || w.crs > 0 {
 		w.endLine()

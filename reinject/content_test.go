@@ -11,7 +11,8 @@ import (
 
 var lineEnd = regexp.MustCompile(`\r*\n`)
 
-// asPostfixReads is the message with LF line ends, by the rules of smtpd's own reader: CRs before an LF go with it.
+// asPostfixReads is the message with LF line ends, by the rules of smtpd's own reader: CRs before an LF go
+// with it.
 func asPostfixReads(message []byte) []byte {
 	if len(message) > 0 && message[len(message)-1] != '\n' {
 		message = append(bytes.Clone(message), '\n')

@@ -56,7 +56,8 @@ type command struct {
 	optional bool
 }
 
-// envelope is all commands from MAIL to the last RCPT for a server with these extensions, which is on this host or not.
+// envelope is all commands from MAIL to the last RCPT for a server with these extensions, which is on this
+// host or not.
 func (tx *checked) envelope(offered map[string]string, onHost bool) (commands []command, warnings []string, err error) {
 	offers := func(keyword string) bool { _, found := offered[keyword]; return found }
 
@@ -76,7 +77,8 @@ func (tx *checked) envelope(offered map[string]string, onHost bool) (commands []
 	case offers("SMTPUTF8") && tx.isUTF8():
 		mail += " SMTPUTF8"
 	case onHost:
-		// A Postfix with smtputf8_enable = no carries 8-bit addresses as they are, in any character set, and its listener takes them from us so.
+		// A Postfix with smtputf8_enable = no carries 8-bit addresses as they are, in any character set,
+		// and its listener takes them from us so.
 		warnings = append(warnings, "8-bit addresses or header fields go to the server as they are, without SMTPUTF8")
 	case !tx.isUTF8():
 		return nil, nil, &Error{Stage: stageMAIL, Address: printable(tx.sender), Err: errors.New("an address is neither ASCII nor UTF-8")}
@@ -104,7 +106,8 @@ const (
 	maxENVID = 100
 )
 
-// envelopeID is the ENVID parameter. It is a convenience for the sender, so one that cannot be sent is left out.
+// envelopeID is the ENVID parameter. It is a convenience for the sender, so one that cannot be sent is left
+// out.
 func envelopeID(id string) string {
 	encoded := xtext(id)
 	if id == "" || len(encoded) > maxENVID || !isASCII(id) || strings.ContainsFunc(id, isControl) {

@@ -28,15 +28,15 @@ const (
 type Error struct {
 	// Target is as it was configured.
 	Target string
-	// Stage is "connect", "TLS", "greeting", "EHLO", "STARTTLS", "AUTH", "XFORWARD", "MAIL", "RCPT", "DATA", "content",
-	// "end of data", "sendmail" or "stdout".
+	// Stage is "connect", "TLS", "greeting", "EHLO", "STARTTLS", "AUTH", "XFORWARD", "MAIL", "RCPT",
+	// "DATA", "content", "end of data", "sendmail" or "stdout".
 	Stage string
 	// Code is the server's reply code; 0 if the trouble was no reply.
 	Code int
 	// Enhanced is the server's enhanced status code (RFC 2034), "5.7.1"; "" if it gave none.
 	Enhanced string
-	// Text is what the server or sendmail said: printable ASCII, at most 200 characters. Empty for AUTH, where a server
-	// might repeat what it was sent.
+	// Text is what the server or sendmail said: printable ASCII, at most 200 characters. Empty for AUTH,
+	// where a server might repeat what it was sent.
 	Text string
 	// Address is the sender or recipient that MAIL or RCPT was about, in printable ASCII.
 	Address string
@@ -78,18 +78,20 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary tells whether the message should be kept and tried again. That is so for whatever may be the fault of a configuration or of
-// the network: a listener set up wrongly answers 5xx to good mail. Permanent are only replies about this very message:
+// Temporary tells whether the message should be kept and tried again. That is so for whatever may be the
+// fault of a configuration or of the network: a listener set up wrongly answers 5xx to good mail. Permanent
+// are only replies about this very message:
 //
 //	552 5.3.4                 too large (RFC 1870 section 6.1)
 //	554 5.4.0 … too many hops a loop, in Postfix's words
 //	5xx 5.6.z                 its content or encoding (RFC 3463 section 3.7)
 //	550, 554 5.7.1            policy, at the end of data: Postfix's header and body checks
 //
-// and these only from MAIL on, when the server knows of a message. An address that SMTP cannot carry is for good, too.
+// and these only from MAIL on, when the server knows of a message. An address that SMTP cannot carry is for
+// good, too.
 //
-// What is about one of several recipients is never permanent: it would return the message for those whom the server accepted, while a later try
-// may come for each of them alone.
+// What is about one of several recipients is never permanent: it would return the message for those whom
+// the server accepted, while a later try may come for each of them alone.
 func (e *Error) Temporary() bool {
 	switch {
 	case e.ofOne:

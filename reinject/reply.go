@@ -21,7 +21,8 @@ type reply struct {
 	lines []string
 }
 
-// readReply reads one reply (RFC 5321 section 4.2). The reader's buffer bounds the line, so it has to be of maxReplyLine octets.
+// readReply reads one reply (RFC 5321 section 4.2). The reader's buffer bounds the line, so it has to be of
+// maxReplyLine octets.
 func readReply(in *bufio.Reader) (reply, error) {
 	var r reply
 	for len(r.lines) < maxReplyLines {
@@ -93,7 +94,8 @@ func (r reply) words() (enhanced, text string) {
 	return enhanced, printable(b.String())
 }
 
-// isEnhanced tells whether s is class.subject.detail (RFC 3463 section 2) of the class that the reply code has.
+// isEnhanced tells whether s is class.subject.detail (RFC 3463 section 2) of the class that the reply code
+// has.
 func isEnhanced(s string, code int) bool {
 	parts := strings.Split(s, ".")
 	if len(parts) != 3 || len(parts[0]) != 1 || int(s[0]-'0') != code/100 {

@@ -40,7 +40,8 @@ func TestExtensionsAreReadHoweverTheyAreWritten(t *testing.T) {
 	}
 }
 
-// FuzzReadReply compares with the standard library's reader wherever that one understands a reply within our bounds.
+// FuzzReadReply compares with the standard library's reader wherever that one understands a reply within
+// our bounds.
 func FuzzReadReply(f *testing.F) {
 	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "250-a\r\n251 b\r\n", "250\r\n", "25", "\x00\r\n", "250-\r\n250\r\n",
 		"554-5.7.1 a\n554 5.7.1 b\n", strings.Repeat("250-x\r\n", 101), "250 " + strings.Repeat("x", 3000)} {

@@ -14,7 +14,8 @@ import (
 
 // sendmailTarget runs sendmail(1).
 //
-// Its exit status is not told to anyone: 69, 70 or 77 of it, taken for ours, would bounce. Whatever fails here is temporary.
+// Its exit status is not told to anyone: 69, 70 or 77 of it, taken for ours, would bounce. Whatever fails
+// here is temporary.
 type sendmailTarget struct {
 	path     string
 	spoolDir string
@@ -34,7 +35,8 @@ func (t *sendmailTarget) send(_ context.Context, _ Client, commit Commit, txs []
 		}
 		spooled = append(spooled, f)
 	}
-	// Who kills sendmail cannot know whether it had put the message into the maildrop before: its way has to be waited for to the end.
+	// Who kills sendmail cannot know whether it had put the message into the maildrop before: its way has
+	// to be waited for to the end.
 	ctx, err := commit()
 	if err != nil {
 		return nil, err
@@ -47,8 +49,8 @@ func (t *sendmailTarget) send(_ context.Context, _ Client, commit Commit, txs []
 	return make([]Result, len(txs)), nil
 }
 
-// spool writes the content to an unlinked file. Over a pipe, our death would look to sendmail like the end of the message, and it would
-// send the part it has.
+// spool writes the content to an unlinked file. Over a pipe, our death would look to sendmail like the end
+// of the message, and it would send the part it has.
 func (t *sendmailTarget) spool(tx *checked) (*os.File, error) {
 	f, err := os.CreateTemp(t.spoolDir, "postmend-*")
 	if err != nil {
@@ -75,8 +77,8 @@ func (t *sendmailTarget) run(ctx context.Context, tx *checked, content *os.File)
 	if sender == "" {
 		sender = "<>"
 	}
-	// -G: no rewriting as for mail that begins here. -i: a line of one dot is a line. Quoted by RFC 5321 and after "--", an address cannot
-	// become an option, nor two addresses.
+	// -G: no rewriting as for mail that begins here. -i: a line of one dot is a line. Quoted by RFC 5321
+	// and after "--", an address cannot become an option, nor two addresses.
 	arguments := append([]string{"-G", "-i", "-f", sender, "--"}, tx.recipients...)
 	cmd := exec.CommandContext(ctx, t.path, arguments...)
 	var output cappedBuffer
@@ -95,8 +97,8 @@ func (t *sendmailTarget) run(ctx context.Context, tx *checked, content *os.File)
 	return &Error{Stage: stageSendmail, Text: printable(bytes.ReplaceAll(output.kept, lf, []byte(" "))), Err: err}
 }
 
-// cappedBuffer keeps the first 4 KiB and takes the rest without complaint, so that the writer does not die of it. A bytes.Buffer embedded
-// here would bring a ReadFrom along, by which io.Copy gets around the bound.
+// cappedBuffer keeps the first 4 KiB and takes the rest without complaint, so that the writer does not die
+// of it. A bytes.Buffer embedded here would bring a ReadFrom along, by which io.Copy gets around the bound.
 type cappedBuffer struct{ kept []byte }
 
 const maxOutput = 4 << 10 // octets

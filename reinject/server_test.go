@@ -17,12 +17,14 @@ import (
 type scripted struct {
 	network string   // "tcp" or "unix"
 	offers  []string // lines of its EHLO reply
-	// answer replaces the usual reply of a session (counted from 0) to a verb, to "greeting" or to "." for the final dot; "" keeps
-	// it. The words drop, stall, garbage, "endless line" and "endless reply" are faults rather than replies.
+	// answer replaces the usual reply of a session (counted from 0) to a verb, to "greeting" or to "." for
+	// the final dot; "" keeps it. The words drop, stall, garbage, "endless line" and "endless reply" are
+	// faults rather than replies.
 	answer func(session int, verb string) string
 	// answerLine does the same for a whole command line.
 	answerLine func(line string) string
-	// holdsBack keeps replies until this verb, for the nth time, has been heard: only a client that pipelines gets there.
+	// holdsBack keeps replies until this verb, for the nth time, has been heard: only a client that
+	// pipelines gets there.
 	holdsBack map[string]int
 	tls       *tls.Config // for STARTTLS
 	immediate bool        // TLS from the first octet

@@ -28,18 +28,19 @@ type session struct {
 	result     Result
 }
 
-// outBuffer holds a whole envelope, so that it leaves in one write: with several, Nagle's algorithm and delayed
-// acknowledgements can cost 40 ms a message.
+// outBuffer holds a whole envelope, so that it leaves in one write: with several, Nagle's algorithm and
+// delayed acknowledgements can cost 40 ms a message.
 const outBuffer = 32 << 10 // octets
 
-// pipelineWindow bounds how many commands go out before their replies are read. RFC 2920 section 3.1: a client that only writes while
-// the server waits for its replies to be read waits for ever.
+// pipelineWindow bounds how many commands go out before their replies are read. RFC 2920 section 3.1: a
+// client that only writes while the server waits for its replies to be read waits for ever.
 const pipelineWindow = 50
 
 // open connects and comes to where MAIL may be sent.
 //
-// Opportunistic encryption that cannot be had is done without, on another connection (RFC 7435 section 3), as smtp(8) does: a server that offers no more
-// than TLS 1.0, or whose certificate has gone, would else get no mail at all.
+// Opportunistic encryption that cannot be had is done without, on another connection (RFC 7435 section 3),
+// as smtp(8) does: a server that offers no more than TLS 1.0, or whose certificate has gone, would else get
+// no mail at all.
 func (t *smtpTarget) open(ctx context.Context) (*session, error) {
 	s, err := t.openWith(ctx, t.encryption)
 	if err == nil || t.encryption != opportunistic || t.user != "" || ctx.Err() != nil || !isAboutTLS(err) {
@@ -95,7 +96,8 @@ func (s *session) goOnUnder(ctx context.Context) error {
 	return nil
 }
 
-// use makes conn the connection. What was read ahead from an earlier one is forgotten, which RFC 3207 section 4.2 demands.
+// use makes conn the connection. What was read ahead from an earlier one is forgotten, which RFC 3207
+// section 4.2 demands.
 func (s *session) use(conn net.Conn) {
 	s.conn = conn
 	s.in = bufio.NewReaderSize(conn, maxReplyLine)
@@ -154,7 +156,8 @@ func (s *session) encrypt() error {
 	if _, err := s.demand(stageSTARTTLS, "STARTTLS"); err != nil {
 		return err
 	}
-	// Whatever came with that reply was put in by somebody before the encryption, to be taken for something said under it.
+	// Whatever came with that reply was put in by somebody before the encryption, to be taken for something
+	// said under it.
 	if s.in.Buffered() > 0 {
 		return &Error{Stage: stageSTARTTLS, Err: errors.New("the server went on in clear text")}
 	}
@@ -169,7 +172,8 @@ func (s *session) startTLS() error {
 		ServerName: s.target.host,
 		RootCAs:    s.target.rootCAs,
 		MinVersion: tls.VersionTLS12,
-		// RFC 7435: opportunistic encryption takes what it gets, for the alternative was clear text. No password is sent over it.
+		// RFC 7435: opportunistic encryption takes what it gets, for the alternative was clear text. No
+		// password is sent over it.
 		InsecureSkipVerify: s.encryption == opportunistic,
 	})
 	s.mute = true
@@ -265,7 +269,8 @@ func (s *session) failure(stage string, err error) *Error {
 	return &Error{Stage: stage, Err: err}
 }
 
-// partWithDot says goodbye in the same breath as the final dot: RFC 2920 section 3.1 lets QUIT end a group that begins with message content.
+// partWithDot says goodbye in the same breath as the final dot: RFC 2920 section 3.1 lets QUIT end a group
+// that begins with message content.
 func (s *session) partWithDot() {
 	s.parted = s.offers("PIPELINING")
 	if s.parted {
@@ -273,8 +278,9 @@ func (s *session) partWithDot() {
 	}
 }
 
-// quit says goodbye without waiting for the answer, as Postfix's own client does, and closes. Within DATA it just closes, which makes
-// the server forget the message: RFC 5321 section 4.1.1.4, only the end of mail data makes it process anything.
+// quit says goodbye without waiting for the answer, as Postfix's own client does, and closes. Within DATA
+// it just closes, which makes the server forget the message: RFC 5321 section 4.1.1.4, only the end of mail
+// data makes it process anything.
 func (s *session) quit() {
 	if !s.mute && !s.parted {
 		s.out.WriteString("QUIT\r\n")

@@ -36,7 +36,8 @@ func (t *smtpTarget) send(ctx context.Context, client Client, commit Commit, txs
 		if err := s.prepare(client, &txs[i]); err != nil {
 			return nil, err
 		}
-		// The end of a lone message leaves with its dot. Of several, nothing but the dots may be left to go wrong.
+		// The end of a lone message leaves with its dot. Of several, nothing but the dots may be left to go
+		// wrong.
 		if len(txs) > 1 {
 			if err := s.out.Flush(); err != nil {
 				return nil, s.interrupted(stageContent, err)
@@ -74,8 +75,9 @@ func (s *session) prepare(client Client, tx *checked) error {
 	s.result.Warnings = append(s.result.Warnings, warnings...)
 	commands := append(client.xforward(s.offered), envelope...)
 	data := command{stage: stageDATA, line: "DATA"}
-	// DATA travels with a lone recipient: if that is refused, so is DATA, or we close. With several it waits for all of their replies, or
-	// a server that accepted some would already be reading a message that must not reach those alone.
+	// DATA travels with a lone recipient: if that is refused, so is DATA, or we close. With several it
+	// waits for all of their replies, or a server that accepted some would already be reading a message
+	// that must not reach those alone.
 	if len(tx.recipients) == 1 {
 		err = s.run(append(commands, data))
 	} else if err = s.run(commands); err == nil {
@@ -87,7 +89,8 @@ func (s *session) prepare(client Client, tx *checked) error {
 	return s.sendContent(tx)
 }
 
-// sendContent sends the message but its final dot. Its end, as much as fits into the buffer, waits for the dot.
+// sendContent sends the message but its final dot. Its end, as much as fits into the buffer, waits for the
+// dot.
 func (s *session) sendContent(tx *checked) error {
 	w := &dataWriter{out: s.out}
 	_, err := tx.Content.WriteTo(w)
@@ -100,7 +103,8 @@ func (s *session) sendContent(tx *checked) error {
 	return nil
 }
 
-// interrupted is why a server hung up while we were writing. Servers tell before they do (RFC 5321 section 3.8).
+// interrupted is why a server hung up while we were writing. Servers tell before they do (RFC 5321 section
+// 3.8).
 func (s *session) interrupted(stage string, err error) *Error {
 	if r, readErr := readReply(s.in); readErr == nil && r.code >= 400 {
 		return r.refusal(stage)
@@ -110,8 +114,9 @@ func (s *session) interrupted(stage string, err error) *Error {
 
 var errSpokeEarly = errors.New("the server replied before the message was complete")
 
-// stillListening tells whether the server has nothing to say yet. After a 421, or a connection lost while other transactions were
-// prepared, no dot may go out anywhere; and a reply too many would be taken for the one to the dot.
+// stillListening tells whether the server has nothing to say yet. After a 421, or a connection lost while
+// other transactions were prepared, no dot may go out anywhere; and a reply too many would be taken for the
+// one to the dot.
 //
 // Below TLS, octets that arrive need not be a reply, so there only those decrypted before are looked at.
 func (s *session) stillListening() error {
@@ -147,12 +152,12 @@ func readable(conn net.Conn) bool {
 	return err != nil || !waiting
 }
 
-// taken is the reply to a final dot that makes the server responsible for the message (RFC 5321 section 4.3.2 has no other). Of a server that is
-// silent to the dot, the next one is to QUIT: 221.
+// taken is the reply to a final dot that makes the server responsible for the message (RFC 5321 section
+// 4.3.2 has no other). Of a server that is silent to the dot, the next one is to QUIT: 221.
 const taken = 250
 
-// endAll sends the final dots back to back, and only then waits for replies. A dot that cannot be sent is the last: each more would be one more
-// message to arrive twice.
+// endAll sends the final dots back to back, and only then waits for replies. A dot that cannot be sent is
+// the last: each more would be one more message to arrive twice.
 func endAll(sessions []*session) error {
 	var failed *Error
 	sent := 0

@@ -151,8 +151,8 @@ func defaultEncryption(host string, withUser bool) encryption {
 	return opportunistic
 }
 
-// isLoopback takes the name localhost for what it says (RFC 6761 section 6.3); before a password goes out, the address of the
-// connection itself is looked at again.
+// isLoopback takes the name localhost for what it says (RFC 6761 section 6.3); before a password goes out,
+// the address of the connection itself is looked at again.
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return err == nil && address.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")

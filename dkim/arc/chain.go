@@ -1,7 +1,9 @@
-// Package arc verifies and extends Authenticated Received Chains (RFC 8617): what each host that forwarded a message found out about it,
-// sealed by signatures. It stands on the core of package dkim: one pass over the body serves DKIM and ARC.
+// Package arc verifies and extends Authenticated Received Chains (RFC 8617): what each host that forwarded
+// a message found out about it, sealed by signatures. It stands on the core of package dkim: one pass over
+// the body serves DKIM and ARC.
 //
-// It does not decide whom to trust: a chain that passes says no more than that its sealers wrote what stands there.
+// It does not decide whom to trust: a chain that passes says no more than that its sealers wrote what
+// stands there.
 package arc
 
 import (
@@ -18,7 +20,8 @@ const (
 	maxFields   = 3 * maxInstance // of a message whose ARC fields are read at all
 )
 
-// set is an ARC set (RFC 8617 section 4.2): results are the ARC-Authentication-Results, message is the ARC-Message-Signature.
+// set is an ARC set (RFC 8617 section 4.2): results are the ARC-Authentication-Results, message is the
+// ARC-Message-Signature.
 type set struct {
 	results       dkim.Field
 	message, seal *signature
@@ -118,7 +121,8 @@ func (c *Chain) sort(sets []set, field dkim.Field) (problem string) {
 	return ""
 }
 
-// resultsInstance is the value of i=, which an ARC-Authentication-Results begins with (RFC 8617 section 4.1.1).
+// resultsInstance is the value of i=, which an ARC-Authentication-Results begins with (RFC 8617 section
+// 4.1.1).
 func resultsInstance(field dkim.Field) string {
 	first, _, found := bytes.Cut(field.Value(), []byte(";"))
 	name, value, _ := bytes.Cut(first, []byte("="))
@@ -137,7 +141,8 @@ func parseInstance(s string) int {
 	return n
 }
 
-// check finds out whether a set is whole, and its seal says what it has to in its place (RFC 8617 section 5.2, step 3).
+// check finds out whether a set is whole, and its seal says what it has to in its place (RFC 8617 section
+// 5.2, step 3).
 func (s set) check(instance int) (problem string) {
 	if s.results == nil || s.message == nil || s.seal == nil {
 		return fmt.Sprintf("set %d is not whole", instance)
@@ -155,7 +160,8 @@ func (s set) check(instance int) (problem string) {
 	return ""
 }
 
-// MessageSignatures are for dkim.NewVerifier, which has the body. There are none of a chain that cannot pass whatever they say.
+// MessageSignatures are for dkim.NewVerifier, which has the body. There are none of a chain that cannot
+// pass whatever they say.
 func (c *Chain) MessageSignatures() []*dkim.Signature {
 	if c.broken != "" || c.marked {
 		return nil
@@ -167,7 +173,8 @@ func (c *Chain) MessageSignatures() []*dkim.Signature {
 	return list
 }
 
-// Obstacle tells why no set can be added to the chain; "" if one can, and of nil, the chain of a message that nobody has looked at.
+// Obstacle tells why no set can be added to the chain; "" if one can, and of nil, the chain of a message
+// that nobody has looked at.
 func (c *Chain) Obstacle() string {
 	switch {
 	case c == nil:

@@ -48,7 +48,8 @@ func publish(t testing.TB, keys ...*dkim.Key) zone {
 	return records
 }
 
-// seal adds our set to a message, over a DKIM signature of ours. The status is that of the chain when it arrived.
+// seal adds our set to a message, over a DKIM signature of ours. The status is that of the chain when it
+// arrived.
 func seal(t testing.TB, message, status string, key *dkim.Key) string {
 	t.Helper()
 	header, body := split(message)
@@ -134,8 +135,8 @@ var breaks = []struct{ why, old, new string }{
 	{"the first set has another number", " i=1;", " i=7;"},
 }
 
-// Every chain of up to four hops passes for everybody, though hops change the subject before they seal; and a chain that broke
-// is broken for everybody, and stays so whoever seals it.
+// Every chain of up to four hops passes for everybody, though hops change the subject before they seal; and
+// a chain that broke is broken for everybody, and stays so whoever seals it.
 func TestChainsOfSeveralImplementationsPassOrBreakForAll(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the race detector does not see into other programs")

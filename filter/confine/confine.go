@@ -1,9 +1,11 @@
-// Package confine takes from this process what its work does not need, so that a message which finds a fault in it finds little to do
-// with it. It uses Landlock (Linux 5.13; TCP from 6.7) where the kernel has it, for all threads, and for good.
+// Package confine takes from this process what its work does not need, so that a message which finds a
+// fault in it finds little to do with it. It uses Landlock (Linux 5.13; TCP from 6.7) where the kernel has
+// it, for all threads, and for good.
 //
-// Reading is left to the file permissions: keys, secrets, certificates and what the resolver and the C library's habits ask for lie in
-// too many places. What goes is the rest: no file is written, made or removed outside the spool folder, nothing is executed, TCP goes to
-// the named ports alone, and no set-user-ID program could help (no_new_privs).
+// Reading is left to the file permissions: keys, secrets, certificates and what the resolver and the C
+// library's habits ask for lie in too many places. What goes is the rest: no file is written, made or
+// removed outside the spool folder, nothing is executed, TCP goes to the named ports alone, and no
+// set-user-ID program could help (no_new_privs).
 package confine
 
 import (
@@ -26,9 +28,10 @@ type Needs struct {
 	TCPPorts []uint16 // may be connected to
 }
 
-// NeedsOf gives the needs of a filter that hands mail to a target and asks the DNS server at resolver, "host:port"; "" means
-// those of the system. Ports go for any host. ok is false where nothing can be taken, because programs of Postfix do a part of
-// the work: sendmail(1) as the target, postmap(1) for tables of local domains.
+// NeedsOf gives the needs of a filter that hands mail to a target and asks the DNS server at resolver,
+// "host:port"; "" means those of the system. Ports go for any host. ok is false where nothing can be taken,
+// because programs of Postfix do a part of the work: sendmail(1) as the target, postmap(1) for tables of
+// local domains.
 func NeedsOf(target reinject.Target, resolver, spoolDir string, asksTables bool) (needs Needs, ok bool) {
 	if target.Scheme == reinject.Sendmail || asksTables {
 		return Needs{}, false
@@ -54,8 +57,8 @@ const (
 	overTCP = landlock.AccessNetSet(ll.AccessNetBindTCP | ll.AccessNetConnectTCP)
 )
 
-// Apply confines the process to its needs as far as the kernel can. The error is for who asks what is active: without Landlock the work
-// goes on.
+// Apply confines the process to its needs as far as the kernel can. The error is for who asks what is
+// active: without Landlock the work goes on.
 func Apply(needs Needs) error {
 	rules := []landlock.Rule{landlock.PathAccess(spooling, needs.SpoolDir).IgnoreIfMissing()}
 	for _, port := range needs.TCPPorts {
@@ -74,8 +77,9 @@ func (n Needs) String() string {
 	return fmt.Sprintf("writes to %s alone, executes nothing, connects by TCP to port %s alone, of any host", n.SpoolDir, strings.Join(ports, ", "))
 }
 
-// AtOnce tells whether the kernel can confine all threads at once (Linux 7.0). Before it could, every thread has to be interrupted for
-// each of two system calls, which costs a short-lived process a tenth of its time.
+// AtOnce tells whether the kernel can confine all threads at once (Linux 7.0). Before it could, every
+// thread has to be interrupted for each of two system calls, which costs a short-lived process a tenth of
+// its time.
 func AtOnce() bool { return abi() >= 8 }
 
 // abi is the version of Landlock's interface, 0 if there is none.
@@ -87,8 +91,9 @@ func abi() int {
 	return version
 }
 
-// Active says for people what protects a process that handles mail with these needs, nil if nothing can be taken: one thing an element. It asks
-// about the process it is called in, and of Landlock, which is for good, only whether it would be used.
+// Active says for people what protects a process that handles mail with these needs, nil if nothing can be
+// taken: one thing an element. It asks about the process it is called in, and of Landlock, which is for
+// good, only whether it would be used.
 func Active(needs *Needs) []string {
 	var active []string
 	if AtOnce() && needs != nil {

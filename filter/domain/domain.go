@@ -111,8 +111,9 @@ func (s Set) Has(domain string) bool {
 	return false
 }
 
-// Aligned tells whether two domains are aligned in relaxed mode, that is, have the same organisational domain by
-// the public suffix list. One that is not a name is aligned with the organisational domain that it is below.
+// Aligned tells whether two domains are aligned in relaxed mode, that is, have the same organisational
+// domain by the public suffix list. One that is not a name is aligned with the organisational domain that
+// it is below.
 func Aligned(a, b string) bool {
 	if a == "" || b == "" || a == b {
 		return a != "" && b != ""
@@ -138,8 +139,8 @@ func lastTwoLabels(domain string) string {
 	return domain[strings.LastIndexByte(domain[:max(last, 0)], '.')+1:]
 }
 
-// Organisational gives the organisational domain by the public suffix list; the domain itself if that is a public
-// suffix.
+// Organisational gives the organisational domain by the public suffix list; the domain itself if that is a
+// public suffix.
 func Organisational(domain string) string {
 	if org, ok := publicsuffix.Registered(domain); ok {
 		return org

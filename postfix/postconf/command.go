@@ -71,7 +71,8 @@ func (c *Config) UnsetOptionCommand(id, name string) Command {
 	return c.command("postconf", "-PX", id+"/"+name)
 }
 
-// SetFieldCommand sets a column of a service's entry, "smtp/inet/chroot"; the column "command" is all that comes last.
+// SetFieldCommand sets a column of a service's entry, "smtp/inet/chroot"; the column "command" is all that
+// comes last.
 func (c *Config) SetFieldCommand(field, value string) Command {
 	return c.command("postconf", "-F", field+"="+value)
 }

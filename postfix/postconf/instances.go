@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Others are the other configurations of this host: Postfix's own, and those that it names as instances of postmulti(1) or as alternates.
-// One that cannot be read counts as none.
+// Others are the other configurations of this host: Postfix's own, and those that it names as instances of
+// postmulti(1) or as alternates. One that cannot be read counts as none.
 func (c *Config) Others() []*Config {
 	own := c
 	if !c.isDefault {
@@ -34,7 +34,8 @@ func (c *Config) Others() []*Config {
 	return others
 }
 
-// openOwn opens Postfix's own configuration; nil if there is none, which postconf(1) would think about for a second.
+// openOwn opens Postfix's own configuration; nil if there is none, which postconf(1) would think about for
+// a second.
 func openOwn() *Config {
 	dir := os.Getenv("MAIL_CONFIG")
 	if dir == "" {

@@ -1,5 +1,6 @@
-// Package postconf reads a Postfix configuration and gives the commands that change it. Both go through Postfix's own programs,
-// postconf(1), postmap(1) and postfix(1), so that what is read is what Postfix reads.
+// Package postconf reads a Postfix configuration and gives the commands that change it. Both go through
+// Postfix's own programs, postconf(1), postmap(1) and postfix(1), so that what is read is what Postfix
+// reads.
 package postconf
 
 import (
@@ -113,8 +114,9 @@ func (c *Config) MapTypes() ([]string, error) {
 	return strings.Fields(text), err
 }
 
-// Lookup asks a table such as "hash:/etc/postfix/virtual" for a key, through postmap(1). Paths that are not absolute start from the
-// queue directory, as they do for Postfix's daemons. A table that cannot be asked is an error.
+// Lookup asks a table such as "hash:/etc/postfix/virtual" for a key, through postmap(1). Paths that are not
+// absolute start from the queue directory, as they do for Postfix's daemons. A table that cannot be asked
+// is an error.
 func (c *Config) Lookup(ctx context.Context, table, key string) (value string, found bool, err error) {
 	if key == "-" || strings.ContainsAny(key, "\r\n\x00") {
 		return "", false, nil // postmap would read keys from its standard input
@@ -123,7 +125,8 @@ func (c *Config) Lookup(ctx context.Context, table, key string) (value string, f
 	return strings.TrimRight(text, "\n"), text != "", err
 }
 
-// Lookups asks a table for several keys at once, none of which may hold a tab or a line end, and gives the values of those that it has.
+// Lookups asks a table for several keys at once, none of which may hold a tab or a line end, and gives the
+// values of those that it has.
 func (c *Config) Lookups(ctx context.Context, table string, keys []string) (map[string]string, error) {
 	text, err := c.postmap(ctx, strings.Join(keys, "\n")+"\n", "-q", "-", table)
 	values := map[string]string{}
@@ -168,7 +171,8 @@ func (c *Config) postmap(ctx context.Context, stdin string, args ...string) (str
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err = cmd.Run()
 	var exit *exec.ExitError
-	// Exit status 1 means "not found", or that the table failed: then, and not with mere warnings, the word is "fatal".
+	// Exit status 1 means "not found", or that the table failed: then, and not with mere warnings, the word
+	// is "fatal".
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1 || bytes.Contains(stderr.Bytes(), []byte("fatal: "))) {
 		return "", failure(cmd.Args, err, stderr.Bytes())
 	}

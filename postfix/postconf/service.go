@@ -25,7 +25,8 @@ type Service struct {
 // ID is the name that postconf has for the service, "smtp/inet".
 func (s Service) ID() string { return s.Name + "/" + s.Type }
 
-// Port is the number of the TCP port of an inet service, whose name is "host:port" or "port"; "" if it has none.
+// Port is the number of the TCP port of an inet service, whose name is "host:port" or "port"; "" if it has
+// none.
 func (s Service) Port() string {
 	number, err := net.LookupPort("tcp", s.Name[strings.LastIndexByte(s.Name, ':')+1:])
 	if s.Type != "inet" || err != nil {
@@ -34,7 +35,8 @@ func (s Service) Port() string {
 	return strconv.Itoa(number)
 }
 
-// Attribute gives the value of an attribute of pipe(8) or spawn(8): "user", "flags", "argv". As the last one, argv takes the rest.
+// Attribute gives the value of an attribute of pipe(8) or spawn(8): "user", "flags", "argv". As the last
+// one, argv takes the rest.
 func (s Service) Attribute(name string) (value string, found bool) {
 	for rest := s.Arguments; rest != ""; {
 		word, after := nextWord(rest)

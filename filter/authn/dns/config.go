@@ -18,8 +18,8 @@ const (
 	maxAttempts     = 5
 )
 
-// readConfig reads resolv.conf(5). Without a server in it, or without the file, the one on this host is asked. Lines and options that do
-// not concern us, or are wrong, are passed over.
+// readConfig reads resolv.conf(5). Without a server in it, or without the file, the one on this host is
+// asked. Lines and options that do not concern us, or are wrong, are passed over.
 func readConfig(file string) *Client {
 	c := &Client{timeout: defaultTimeout, attempts: defaultAttempts}
 	text, _ := os.ReadFile(file)

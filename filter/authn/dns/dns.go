@@ -1,11 +1,13 @@
-// Package dns asks DNS, and nothing but DNS: a stub resolver (RFC 1034 section 5.3.1) that puts one question for one absolute name to the
-// recursive servers of resolv.conf(5), or to one that it is given. Package net is not used for this, because it reads the hosts file
-// first, refuses names with characters that host names lack but DNS allows (RFC 2181 section 11), and does not tell NXDOMAIN from a
-// name without such records.
+// Package dns asks DNS, and nothing but DNS: a stub resolver (RFC 1034 section 5.3.1) that puts one
+// question for one absolute name to the recursive servers of resolv.conf(5), or to one that it is given.
+// Package net is not used for this, because it reads the hosts file first, refuses names with characters
+// that host names lack but DNS allows (RFC 2181 section 11), and does not tell NXDOMAIN from a name without
+// such records.
 //
-// A reply counts only if it comes from the address that was asked, to a port and with an id that cannot be guessed, and repeats the
-// question (RFC 5452 section 9.1); others are passed over. It does not validate DNSSEC. No name is special, localhost included, but for
-// those below .onion, which are never asked for (RFC 7686).
+// A reply counts only if it comes from the address that was asked, to a port and with an id that cannot be
+// guessed, and repeats the question (RFC 5452 section 9.1); others are passed over. It does not validate
+// DNSSEC. No name is special, localhost included, but for those below .onion, which are never asked for
+// (RFC 7686).
 package dns
 
 import (
@@ -54,11 +56,12 @@ func New(addr string) *Client {
 	return &Client{servers: []string{addr}, timeout: defaultTimeout, attempts: defaultAttempts}
 }
 
-// Lookup gives the records of a type that a name has, aliases followed; the name has no final dot. Only the types A, AAAA, CNAME, MX, PTR
-// and TXT are read.
+// Lookup gives the records of a type that a name has, aliases followed; the name has no final dot. Only the
+// types A, AAAA, CNAME, MX, PTR and TXT are read.
 //
-// An error is a *net.DNSError. With IsNotFound there is no such record, and the answer is final; it wraps ErrNoSuchName if the name does
-// not exist. A name that DNS has no form for has no records. Any other error is temporary.
+// An error is a *net.DNSError. With IsNotFound there is no such record, and the answer is final; it wraps
+// ErrNoSuchName if the name does not exist. A name that DNS has no form for has no records. Any other error
+// is temporary.
 func (c *Client) Lookup(ctx context.Context, name string, kind dnsmessage.Type) ([]dnsmessage.ResourceBody, error) {
 	q, ok := question(name, kind)
 	if !ok {
@@ -121,7 +124,8 @@ func rotated(servers []string) []string {
 	return append(servers[first:len(servers):len(servers)], servers[:first]...)
 }
 
-// ReverseName is where the PTR records of an address stand, without final dot (RFC 1035 section 3.5, RFC 3596 section 2.5).
+// ReverseName is where the PTR records of an address stand, without final dot (RFC 1035 section 3.5, RFC
+// 3596 section 2.5).
 func ReverseName(ip netip.Addr) string {
 	var labels []string
 	if ip = ip.Unmap(); ip.Is4() {

@@ -122,7 +122,8 @@ func TestNamesWithoutAFormAreNotAsked(t *testing.T) {
 	}
 }
 
-// script is a server that answers each query with datagrams made from it, and what is asked over TCP with the last of them.
+// script is a server that answers each query with datagrams made from it, and what is asked over TCP with
+// the last of them.
 func script(t *testing.T, replies func(query dnsmessage.Message) [][]byte) string {
 	t.Helper()
 	udp, tcp := listen(t)
@@ -233,7 +234,8 @@ func asked(name string, kind dnsmessage.Type) []dnsmessage.Question {
 	return []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: kind, Class: dnsmessage.ClassINET}}
 }
 
-// Whoever can answer at all can say anything of the name that was asked for, but a record of another name says nothing of it.
+// Whoever can answer at all can say anything of the name that was asked for, but a record of another name
+// says nothing of it.
 func TestOnlyRecordsOfTheNameCount(t *testing.T) {
 	record := func(name string, body dnsmessage.ResourceBody) dnsmessage.Resource {
 		return dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName(name), Class: dnsmessage.ClassINET}, Body: body}
@@ -305,7 +307,8 @@ func TestADatagramThatIsTooLongIsAskedForOverTCP(t *testing.T) {
 	}
 }
 
-// A reply that cannot be an answer is no answer, so the next server is asked; and if there is none, it is not known.
+// A reply that cannot be an answer is no answer, so the next server is asked; and if there is none, it is
+// not known.
 func TestAnotherServerIsAskedWhereOneHasNoAnswer(t *testing.T) {
 	good := serve(t, "example.org TXT good")
 	for why, change := range map[string]func(*dnsmessage.Message){

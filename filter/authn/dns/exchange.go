@@ -14,7 +14,8 @@ import (
 // maxDatagram is how long a reply over UDP may be, in octets: what passes everywhere unfragmented (RFC 9715).
 const maxDatagram = 1232
 
-// ask puts a question to one server: over UDP, and again over TCP if the reply does not fit (RFC 7766 section 5).
+// ask puts a question to one server: over UDP, and again over TCP if the reply does not fit (RFC 7766
+// section 5).
 func (c *Client) ask(ctx context.Context, server string, q dnsmessage.Question) ([]dnsmessage.ResourceBody, error) {
 	query, err := pack(q)
 	if err != nil {
@@ -35,7 +36,8 @@ func (c *Client) ask(ctx context.Context, server string, q dnsmessage.Question) 
 	return nil, errTruncated
 }
 
-// pack makes a query with EDNS (RFC 6891) and an id that cannot be guessed. Two octets for its length over TCP stand before it.
+// pack makes a query with EDNS (RFC 6891) and an id that cannot be guessed. Two octets for its length over
+// TCP stand before it.
 func pack(q dnsmessage.Question) ([]byte, error) {
 	var id [2]byte
 	rand.Read(id[:])
@@ -82,8 +84,8 @@ func (c *Client) exchange(ctx context.Context, network, server string, query []b
 	return overDatagrams(conn, query[2:], id, q)
 }
 
-// overDatagrams passes over what is no reply to the question: it may be a forgery, and the reply be still to come. One that is longer than
-// we said is truncated.
+// overDatagrams passes over what is no reply to the question: it may be a forgery, and the reply be still
+// to come. One that is longer than we said is truncated.
 func overDatagrams(conn net.Conn, query []byte, id uint16, q dnsmessage.Question) (*reply, error) {
 	if _, err := conn.Write(query); err != nil {
 		return nil, err

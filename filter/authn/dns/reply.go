@@ -133,8 +133,8 @@ func (r *reply) answers() ([]dnsmessage.Resource, error) {
 	}
 }
 
-// body is nil for a type that is not read, and for an MX or PTR record that names what cannot be written as a name. Other records that are
-// malformed make the reply unreadable.
+// body is nil for a type that is not read, and for an MX or PTR record that names what cannot be written as
+// a name. Other records that are malformed make the reply unreadable.
 func (r *reply) body(kind dnsmessage.Type) (dnsmessage.ResourceBody, error) {
 	switch kind {
 	case dnsmessage.TypeA:
@@ -161,7 +161,8 @@ func (r *reply) body(kind dnsmessage.Type) (dnsmessage.ResourceBody, error) {
 	return nil, nil
 }
 
-// isPrintable is false for MX and PTR records with other than printable ASCII: what they name is no host, and not fit for a terminal.
+// isPrintable is false for MX and PTR records with other than printable ASCII: what they name is no host,
+// and not fit for a terminal.
 func isPrintable(body dnsmessage.ResourceBody) bool {
 	var name dnsmessage.Name
 	switch body := body.(type) {
@@ -173,7 +174,8 @@ func isPrintable(body dnsmessage.ResourceBody) bool {
 	return !slices.ContainsFunc(name.Data[:name.Length], func(c byte) bool { return c <= ' ' || c > '~' })
 }
 
-// code is the response code, with its upper bits, which stand in the OPT record (RFC 6891 section 6.1.3). It is read after the answers.
+// code is the response code, with its upper bits, which stand in the OPT record (RFC 6891 section 6.1.3).
+// It is read after the answers.
 func (r *reply) code() dnsmessage.RCode {
 	if r.parser.SkipAllAuthorities() != nil {
 		return r.RCode

@@ -42,8 +42,8 @@ func (m memory) LookupNetIP(ctx context.Context, network, host string) ([]netip.
 	return addresses, err
 }
 
-// A typical evaluation: the record names its MX and a host, and includes the records of two large services and of one with macros, where
-// the client is found.
+// A typical evaluation: the record names its MX and a host, and includes the records of two large services
+// and of one with macros, where the client is found.
 func BenchmarkCheck(b *testing.B) {
 	m := memory{corpus(b).Zone, map[string][]string{}, map[string][]*net.MX{}, map[string][]netip.Addr{}}
 	q := identify("192.0.2.1", "mail.helo.test", "alice@customer.test")

@@ -14,11 +14,12 @@ const maxFollowed = 40
 // worst case, for whoever must not give a message a pass that it did not have.
 //
 // Pass means that one could, TempError that DNS did not tell, and Fail that none could. Receivers differ
-// wherever a record is not as RFC 7208 has it, and some where it is, so this is not check_host(): each record
-// is taken for a set of terms, and the answer is Fail only if no term that gives a pass reaches the network.
-// The order of terms, several records, errors in other terms and the limits of section 4.6.4 do not count.
-// What is included or redirected to counts whatever its qualifier. A term that cannot be read counts for every
-// address and name in it. So a broken record that does not name the network is still a Fail. q.IP is ignored.
+// wherever a record is not as RFC 7208 has it, and some where it is, so this is not check_host(): each
+// record is taken for a set of terms, and the answer is Fail only if no term that gives a pass reaches the
+// network. The order of terms, several records, errors in other terms and the limits of section 4.6.4 do
+// not count. What is included or redirected to counts whatever its qualifier. A term that cannot be read
+// counts for every address and name in it. So a broken record that does not name the network is still a
+// Fail. q.IP is ignored.
 func CouldPass(ctx context.Context, r Resolver, q Query, network netip.Prefix) Result {
 	q.IP = network.Masked().Addr()
 	x := reach{evaluation: newEvaluation(ctx, r, q), ours: network, read: map[string]bool{}}
@@ -141,9 +142,9 @@ func (x *reach) follow(spec, domain string) bool {
 	return false
 }
 
-// names are those that a domain-spec stands for: mailauth takes the sender's domain for %{d}, also within an
-// include, and rspamd the whole domain for %{d2}. It is false if nobody can tell: a macro asks for the client's
-// name, or for one of many addresses.
+// names are those that a domain-spec stands for: mailauth takes the sender's domain for %{d}, also within
+// an include, and rspamd the whole domain for %{d2}. It is false if nobody can tell: a macro asks for the
+// client's name, or for one of many addresses.
 func (x *reach) names(spec, domain string) (names []string, ok bool) {
 	if x.followed++; x.followed > maxFollowed {
 		return nil, false

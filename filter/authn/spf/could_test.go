@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestANetworkCouldPassIfAnyOfItsAddressesDoes compares with check_host() for every address by itself, on records
-// of random networks and qualifiers, the terms in any order.
+// TestANetworkCouldPassIfAnyOfItsAddressesDoes compares with check_host() for every address by itself, on
+// records of random networks and qualifiers, the terms in any order.
 func TestANetworkCouldPassIfAnyOfItsAddressesDoes(t *testing.T) {
 	random := rand.New(rand.NewPCG(4, 7))
 	passed := 0
@@ -85,8 +85,8 @@ func TestWhatCouldPass(t *testing.T) {
 	}
 }
 
-// TestABrokenRecordCouldPassWhomItNames: each zone of a domain @ names HOST in a way that some receiver could take
-// for a pass. The same zone says no to an address that it does not name.
+// TestABrokenRecordCouldPassWhomItNames: each zone of a domain @ names HOST in a way that some receiver
+// could take for a pass. The same zone says no to an address that it does not name.
 func TestABrokenRecordCouldPassWhomItNames(t *testing.T) {
 	for _, text := range []string{
 		"@ TXT v=spf1 ip4:HOST foo:bar -all",

@@ -84,7 +84,8 @@ func resultOf(err error) Result {
 	return Result{PermError, err.Error()}
 }
 
-// failure is nil where a look-up answered, be it that there is nothing. The rcodes are those of section 2.6.6.
+// failure is nil where a look-up answered, be it that there is nothing. The rcodes are those of section
+// 2.6.6.
 func (e *evaluation) failure(err error) error {
 	if err == nil {
 		return nil
@@ -99,7 +100,8 @@ func (e *evaluation) failure(err error) error {
 	return noAnswer
 }
 
-// evaluate goes through the mechanisms until one matches (section 4.6.2), and then follows redirect= (section 6.1).
+// evaluate goes through the mechanisms until one matches (section 4.6.2), and then follows redirect=
+// (section 6.1).
 func (e *evaluation) evaluate(r record, domain string) (Result, error) {
 	for field := range strings.SplitSeq(r.terms, " ") {
 		if _, _, isModifier := cutModifier(field); isModifier || field == "" {
@@ -264,8 +266,8 @@ func (e *evaluation) isIn(addresses []netip.Addr, d directive) bool {
 	return false
 }
 
-// countVoid counts a look-up that found nothing, see the package comment. Whether there are addresses of the other family is asked only once
-// it matters.
+// countVoid counts a look-up that found nothing, see the package comment. Whether there are addresses of
+// the other family is asked only once it matters.
 func (e *evaluation) countVoid(name string) error {
 	e.void = append(e.void, name)
 	if len(e.void) <= maxVoid {

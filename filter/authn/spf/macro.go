@@ -5,8 +5,9 @@ import "strings"
 const (
 	maxName = 253 // octets of a domain name, without final dot (section 7.3)
 
-	// maxExpanded bounds, in octets, the values that the macros of one check are put in for. Ten terms of some macros each need a few
-	// thousand; a record of 64 KB could ask for a name of some MB, to be cut to the last 253 octets.
+	// maxExpanded bounds, in octets, the values that the macros of one check are put in for. Ten terms of
+	// some macros each need a few thousand; a record of 64 KB could ask for a name of some MB, to be cut to
+	// the last 253 octets.
 	maxExpanded = 64 << 10
 )
 
@@ -22,8 +23,8 @@ type macro struct {
 	split   uint8 // bits of the delimiters, by their place in the constant
 }
 
-// parseMacro reads a macro at the start of s, which begins with %, and gives its length; 0 if there is none. One of %%, %_ and %- has no
-// letter.
+// parseMacro reads a macro at the start of s, which begins with %, and gives its length; 0 if there is
+// none. One of %%, %_ and %- has no letter.
 func parseMacro(s string) (m macro, length int) {
 	if len(s) < 2 {
 		return m, 0
@@ -168,7 +169,8 @@ func (e *evaluation) dottedAddress() string {
 	return string(text[:63])
 }
 
-// append transforms a value (section 7.3): it is split at the delimiters, reversed, cut to its parts on the right, and joined with dots.
+// append transforms a value (section 7.3): it is split at the delimiters, reversed, cut to its parts on the
+// right, and joined with dots.
 func (m macro) append(to []byte, value string) []byte {
 	if m.split == 0 {
 		m.split = 1 // the dot
@@ -221,8 +223,8 @@ func (m macro) isDelimiter(c byte) bool {
 	return place >= 0 && m.split>>place&1 != 0
 }
 
-// appendParts puts dots for the delimiters. Upper-case macros are escaped afterwards (section 7.3): all but what RFC 3986 section 2.3 calls
-// unreserved.
+// appendParts puts dots for the delimiters. Upper-case macros are escaped afterwards (section 7.3): all but
+// what RFC 3986 section 2.3 calls unreserved.
 func (m macro) appendParts(to []byte, parts string) []byte {
 	const hex = "0123456789ABCDEF"
 	for i := range len(parts) {

@@ -16,8 +16,8 @@ func beginsLikeTerm(word string) bool {
 	return word == "v" || word == "redirect"
 }
 
-// odd takes a term that is not as RFC 7208 has it in every way that somebody could. Behind a qualifier that gives
-// no pass, only an include matters.
+// odd takes a term that is not as RFC 7208 has it in every way that somebody could. Behind a qualifier that
+// gives no pass, only an include matters.
 func (x *reach) odd(field, domain string) bool {
 	field = strings.ToLower(field)
 	start := strings.IndexFunc(field, func(c rune) bool { return isAlphanumeric(c) || c == '%' })
@@ -64,8 +64,8 @@ func shortestPrefix(field string) directive {
 	return d
 }
 
-// leadingNumber reads the digits at the start, as strtoul(3) does. It is false if there are none, or if the number
-// is too high.
+// leadingNumber reads the digits at the start, as strtoul(3) does. It is false if there are none, or if the
+// number is too high.
 func leadingNumber(s string, most int) (n int, ok bool) {
 	for i := 0; i < len(s) && isDigit(s[i]); i++ {
 		if n, ok = 10*n+int(s[i]-'0'), true; n > most {
@@ -103,8 +103,8 @@ func (x *reach) anyRecord(name string, d directive) bool {
 	return x.domain(name) || x.hosts(name, d) || x.exchanges(name, d)
 }
 
-// parseOddNetwork reads an address, and the prefix length behind it if there is a valid one. It gives the zero
-// value for numbers that some could take for an address: 192.0.2, 192.0.2.080, 0xc0.0.2.80.
+// parseOddNetwork reads an address, and the prefix length behind it if there is a valid one. It gives the
+// zero value for numbers that some could take for an address: 192.0.2, 192.0.2.080, 0xc0.0.2.80.
 func parseOddNetwork(text string) (network netip.Prefix, ok bool) {
 	const longest = 48
 	end := 0

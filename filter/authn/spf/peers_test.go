@@ -78,7 +78,8 @@ func askPySPF(t testing.TB, trials ...trial) (list []verdict) {
 var clients = []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.77", "198.51.100.7", "198.51.100.8", "198.51.100.200",
 	"203.0.113.5", "203.0.113.77", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8:1::7", "2001:db8:4000::1a", "2001:db8:ffff::1"}
 
-// The domains of the corpus where some version of a judge says something else, and why it is not us who are wrong.
+// The domains of the corpus where some version of a judge says something else, and why it is not us who are
+// wrong.
 var (
 	libraryDiffers = map[string]string{
 		"broken.test":         "what follows a match is not looked at (RFC 7208 section 4.6 wants it)",

@@ -29,7 +29,8 @@ type record struct {
 	redirect string // a domain-spec; "" if there is none
 }
 
-// parseRecord checks all terms. They are not kept but parsed again as they are evaluated, so that a hostile record costs no memory.
+// parseRecord checks all terms. They are not kept but parsed again as they are evaluated, so that a hostile
+// record costs no memory.
 func parseRecord(text string) (record, error) {
 	r := record{terms: text[len(version):]}
 	for i := range len(text) {
@@ -67,7 +68,8 @@ func parseRecord(text string) (record, error) {
 	return r, nil
 }
 
-// cutModifier cuts at the = that stands before any : or / (section 4.6.1). It is false for a directive, and for what is neither.
+// cutModifier cuts at the = that stands before any : or / (section 4.6.1). It is false for a directive, and
+// for what is neither.
 func cutModifier(field string) (name, value string, ok bool) {
 	end := strings.IndexAny(field, "=:/")
 	if end <= 0 || field[end] != '=' {
@@ -183,8 +185,8 @@ func (d *directive) parseNetwork(argument string) error {
 	return nil
 }
 
-// cutLengths takes a dual-cidr-length off (section 5.3): [ "/" length ] [ "//" length ]. The slashes are looked for from the end, for
-// a domain-spec may have some as well.
+// cutLengths takes a dual-cidr-length off (section 5.3): [ "/" length ] [ "//" length ]. The slashes are
+// looked for from the end, for a domain-spec may have some as well.
 func (d *directive) cutLengths(argument string) (rest string, err error) {
 	d.bits4, d.bits6 = 32, 128
 	rest, digits := cutDigits(argument)

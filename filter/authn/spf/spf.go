@@ -1,8 +1,9 @@
 // Package spf evaluates SPF (RFC 7208): whether a domain allows an address to send mail in its name.
 //
-// It is complete but for explanations: the syntax of exp= is checked, its text is never fetched. Which identity to check, and what to
-// do about the result, is the caller's concern. The package needs no work at the start of a program, for postmend starts once for each
-// message, and takes time and memory linear in what DNS answers.
+// It is complete but for explanations: the syntax of exp= is checked, its text is never fetched. Which
+// identity to check, and what to do about the result, is the caller's concern. The package needs no work at
+// the start of a program, for postmend starts once for each message, and takes time and memory linear in
+// what DNS answers.
 //
 // Where RFC 7208 leaves a choice:
 //   - Names that DNS has no form for, such as a..example.com, are not asked for: no match, as if there were none (section 4.8).
@@ -46,15 +47,15 @@ type Query struct {
 	Local  string     // of the identity, before its @; "" means postmaster (section 4.3)
 	Domain string     // of the identity; internationalised ones in A-labels
 
-	// Refused is what errors of the resolver wrap that refuse a look-up, because too much was asked: PermError, for it would be asked again.
-	// May be nil.
+	// Refused is what errors of the resolver wrap that refuse a look-up, because too much was asked:
+	// PermError, for it would be asked again. May be nil.
 	Refused error
 }
 
 // Resolver asks DNS, by methods that *net.Resolver has as well. It is given absolute names without final dot.
 //
-// A *net.DNSError with IsNotFound, wrapped or not, means that there is no such record. Any other error is temporary (RFC 7208 section
-// 2.6.6), whatever it says of itself, but for Query.Refused.
+// A *net.DNSError with IsNotFound, wrapped or not, means that there is no such record. Any other error is
+// temporary (RFC 7208 section 2.6.6), whatever it says of itself, but for Query.Refused.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
@@ -84,7 +85,8 @@ func newEvaluation(ctx context.Context, r Resolver, q Query) *evaluation {
 	return e
 }
 
-// isName takes what can be asked for in DNS (RFC 1035 section 2.3.4), whatever octets it is made of. It has no final dot.
+// isName takes what can be asked for in DNS (RFC 1035 section 2.3.4), whatever octets it is made of. It has
+// no final dot.
 func isName(s string) bool {
 	if len(s) > maxName {
 		return false

@@ -239,7 +239,8 @@ mx.test MX 10 four.test.
 	}
 }
 
-// RFC 7208 section 2.6.6: any failure is temporary, whatever Go's resolver says of it, and nobody is told which server it was.
+// RFC 7208 section 2.6.6: any failure is temporary, whatever Go's resolver says of it, and nobody is told
+// which server it was.
 func TestAFailureIsTemporary(t *testing.T) {
 	tr := corpus(t)
 	for _, domain := range []string{"failing.test", "includesfailing.test", "afailing.test", "mxfailing.test", "exchangefailing.test",

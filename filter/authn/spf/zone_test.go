@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// zone answers from a table of names in lower case. A record is a type and a value, or one of TIMEOUT and SERVFAIL, which fails all
-// questions for types that the name has no records of. Half of the names below chance.test have an address. Unlike Go's resolver it takes
-// names of any octets.
+// zone answers from a table of names in lower case. A record is a type and a value, or one of TIMEOUT and
+// SERVFAIL, which fails all questions for types that the name has no records of. Half of the names below
+// chance.test have an address. Unlike Go's resolver it takes names of any octets.
 type zone map[string][][]string
 
 // parseZone reads lines of "name TYPE value", as dnstest does.
