@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postmend/postfix/postconf"
 )
 
 // knowSecret puts the tests' own SRS secret where setup would make one.
@@ -84,5 +86,23 @@ func TestSetupGoesBackWherePostfixDoesNotAnswerAsItShould(t *testing.T) {
 	}
 	if said := h.setup("--undo"); !strings.Contains(said, "Nothing to undo") {
 		t.Errorf("something is left to undo:\n%s", said)
+	}
+}
+
+// What arrives while setup tries its changes has noted the content filter that is gone when it goes back.
+func TestWhatArrivedUnderAFilterThatIsGoneIsQueuedAnew(t *testing.T) {
+	h := startPlainHost(t, "")
+	config, err := postconf.Open(h.Dir)
+	h.must(err)
+	started, mark := time.Now(), h.Mark()
+	h.must(config.SetCommand(postconf.Parameter{Name: "content_filter", Value: "gone:dummy"}).Run())
+	h.must(config.PostfixCommand("reload").Run())
+	h.send("alice@sender.example", "info@example.org")
+	h.WaitLog(mark, "mail transport unavailable")
+	h.must(config.UnsetCommand("content_filter").Run())
+	h.must(config.PostfixCommand("reload").Run())
+	h.must(config.Requeue(started))
+	if got := h.sink.Wait(1)[0]; got.From != "alice@sender.example" {
+		t.Errorf("delivered with the sender %q", got.From)
 	}
 }

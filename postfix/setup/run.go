@@ -122,6 +122,7 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 	if err != nil {
 		return "", err
 	}
+	started := time.Now()
 	proof := s.plan.NewProof(ctx, s.domains, srs)
 	if err = run(s.ChangeSteps()); err == nil {
 		err = proof.After(ctx)
@@ -135,6 +136,10 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 	back := snapshot.Restore()
 	if back == nil && s.config.IsRunning() {
 		back = s.config.PostfixCommand("reload").Run()
+		// What arrived meanwhile would wait for a content filter that is gone.
+		if requeueErr := s.config.Requeue(started); requeueErr != nil {
+			err = fmt.Errorf("%w. Requeue mail that arrived meanwhile: %s (%w)", err, s.config.RequeueCommand(), requeueErr)
+		}
 	}
 	if back != nil {
 		return "", fmt.Errorf("%w. The changes could not be reverted: %w. Run postmend setup --undo", err, back)
