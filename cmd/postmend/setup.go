@@ -145,7 +145,8 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 		if err != nil {
 			return err
 		}
-		page.printf("Mail passes postmend now. %s.\n", asked)
+		page.printf("Mail that arrives from now on passes postmend. %s.\n", asked)
+		page.printf("For mail that is in the queue already: %s\n", "postsuper -r ALL")
 	}
 	for _, note := range s.Notes(o.verbose) {
 		page.printf("Note: %s.\n", note)

@@ -139,6 +139,9 @@ func judgePostmaster(h *host) []Fault {
 			return nil // it is there, or nobody can tell
 		}
 	}
+	if !slices.ContainsFunc(reverseMaps, func(name string) bool { return slices.ContainsFunc(list(h.Main(name)), h.isReverse) }) {
+		return nil // that is the greater fault, whose mend sets the same parameter
+	}
 	alias := "inline:{" + address + "=postmaster}"
 	value := alias
 	if h.config.IsSet("virtual_alias_maps") {

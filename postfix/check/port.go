@@ -33,21 +33,27 @@ func judgePort(h *host) []Fault {
 }
 
 // holderOf is the program that listens at a TCP address of this host; "" if none does, or if its name is not
-// for us to know.
+// for us to know. Postfix's servers share master's socket: where master holds it, master is the answer.
 func holderOf(address string) (name string, pid int) {
-	for _, inode := range listeningAt(address) {
-		links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-		for _, link := range links {
-			if target, err := os.Readlink(link); err != nil || target != "socket:["+inode+"]" {
-				continue
-			}
-			folder := filepath.Dir(filepath.Dir(link))
-			text, _ := os.ReadFile(folder + "/comm")
-			pid, _ = strconv.Atoi(filepath.Base(folder))
-			return strings.TrimSpace(string(text)), pid
+	inodes := listeningAt(address)
+	if len(inodes) == 0 {
+		return "", 0
+	}
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		inode, _ := strings.CutPrefix(strings.TrimSuffix(target, "]"), "socket:[")
+		if err != nil || !slices.Contains(inodes, inode) {
+			continue
+		}
+		folder := filepath.Dir(filepath.Dir(link))
+		text, _ := os.ReadFile(folder + "/comm")
+		holder := strings.TrimSpace(string(text))
+		if number, _ := strconv.Atoi(filepath.Base(folder)); name == "" || holder == "master" {
+			name, pid = holder, number
 		}
 	}
-	return "", 0
+	return name, pid
 }
 
 // listeningAt gives the inodes of the sockets that take connections to an address, as proc(5) has them.
