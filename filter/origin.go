@@ -105,7 +105,7 @@ func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope,
 		}
 		return nil, srsUnusable(err)
 	}
-	if o.seal == nil && !p.onlyLocal(env) && !f.writtenHere(p, env, m) {
+	if o.seal == nil && o.doubt.Text == "" && !p.onlyLocal(env) && !f.writtenHere(p, env, m) {
 		o.doubt = OriginUnknown.about()
 	}
 	o.outside = o.intact || o.doubt.Text != "" && p.wouldVouch(env, m)
@@ -124,7 +124,12 @@ func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
 		return o, err
 	}
 	header := m.FoldedHeader()
-	if o.seal = keys.Find(header); o.seal == nil {
+	if o.seal, err = keys.Find(header); err != nil {
+		o.doubt = OriginUnknown.about()
+		return o, nil
+	}
+	if o.seal == nil || o.seal.AuthorChanged && o.seal.StableAuthor {
+		o.seal = nil // another author, of a program here, as lists have it
 		return o, nil
 	}
 	body, err := m.FoldedBody()
@@ -182,7 +187,7 @@ func isThisHost(env *Envelope) bool {
 // isOwnSide tells whether a sender's domain is ours: local, this host's name, in the organisation of one that
 // we sign for, or a name that means something on this host only.
 func (p *policy) isOwnSide(name string) bool {
-	return !strings.Contains(name, ".") || p.local.Has(name) || name == p.hostname ||
+	return name == "" || name == "localhost" || p.local.Has(name) || name == p.hostname ||
 		domain.Aligned(name, p.srsDomain) || p.authorSigner([]string{name}) != ""
 }
 
@@ -287,7 +292,7 @@ func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *
 	} else {
 		ip, _ := env.clientIP()
 		from = arrival.Origin{Time: f.now(), Client: ip, Name: env.ClientName, Protocol: env.ClientProtocol,
-			HELO: env.HELO, Sender: &env.Sender}
+			HELO: env.HELO, Sender: &env.Sender, StableAuthor: m.HasStableAuthor()}
 	}
 	from.Recipient, from.Original = "", ""
 	if len(d.Recipients) == 1 { // one recipient must not learn of the other's alias

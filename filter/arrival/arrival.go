@@ -21,6 +21,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -43,6 +44,10 @@ type Origin struct {
 	Sender    *string    // reverse-path; "" is the null sender, nil is not known; at most 320 octets
 	Recipient string     // as it is delivered; "" if there are several; at most 320 octets
 	Original  string     // before aliases; "" is not known; at most 320 octets
+
+	// StableAuthor is set if From: had one author, in a form that no mail system rewrites. Where it has another
+	// one later, a program here wrote it.
+	StableAuthor bool
 }
 
 const (
@@ -94,6 +99,9 @@ func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	if origin.Sender != nil && len(*origin.Sender) <= maxAddress {
 		tags = append(tags, tag{"f", encode(*origin.Sender)})
 	}
+	if origin.StableAuthor {
+		put("sa", "1", 1)
+	}
 	put("r", origin.Recipient, maxAddress)
 	put("o", origin.Original, maxAddress)
 	tags = append(tags,
@@ -106,37 +114,45 @@ func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	return append(tags, tag{"b", base64.StdEncoding.EncodeToString(mac)}).field()
 }
 
-// Sealed is a seal that was made here, for the From: fields of the message that it was found in.
+// Sealed is a seal that was made here.
 type Sealed struct {
 	Origin
+	// AuthorChanged is set if From: is not what was sealed.
+	AuthorChanged bool
+
 	header, body string // hashes
 }
 
-// Find gives the seal of a message; nil if it has none that counts: one field, an HMAC of one of the
-// keys, and the From: fields of the message.
-func (k Keys) Find(header dkim.Header) *Sealed {
+// ErrInvalid says that a message has a field of the seal's name that is not a seal of these keys, or several.
+// Programs on this host write none: such a message has been elsewhere.
+var ErrInvalid = errors.New("invalid " + FieldName)
+
+// Find gives the seal of a message; nil if it has no such field. The error is ErrInvalid.
+func (k Keys) Find(header dkim.Header) (*Sealed, error) {
 	var field dkim.Field
 	for _, f := range header {
 		if !f.Is(FieldName) {
 			continue
 		}
 		if field != nil {
-			return nil
+			return nil, ErrInvalid
 		}
 		field = f
 	}
 	if field == nil {
-		return nil
+		return nil, nil
 	}
 	tags, given, ok := parse(field.Value())
 	if !ok || !k.made(tags, given) {
-		return nil
+		return nil, ErrInvalid
 	}
 	sealed, ok := tags.sealed()
-	if from, _ := tags.value("hf"); !ok || from != hashOf(header, authorFields) {
-		return nil
+	if !ok {
+		return nil, ErrInvalid
 	}
-	return sealed
+	from, _ := tags.value("hf")
+	sealed.AuthorChanged = from != hashOf(header, authorFields)
+	return sealed, nil
 }
 
 // made tells whether one of the keys made the HMAC.
@@ -153,7 +169,7 @@ func (k Keys) made(tags tags, given []byte) bool {
 // that.
 func (s *Sealed) Fits(content Content) bool {
 	sum, err := content.Body.Sum()
-	if err != nil || s.body != base64.StdEncoding.EncodeToString(sum[:]) {
+	if err != nil || s.AuthorChanged || s.body != base64.StdEncoding.EncodeToString(sum[:]) {
 		return false
 	}
 	for _, added := range [][]string{nil, {"message-id"}, {"date"}, {"message-id", "date"}} {

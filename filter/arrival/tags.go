@@ -120,6 +120,8 @@ func (t tags) sealed() (s *Sealed, ok bool) {
 		return decoded
 	}
 	s.Name, s.Protocol, s.HELO, s.Recipient, s.Original = text("n"), text("p"), text("e"), text("r"), text("o")
+	stable, _ := t.value("sa")
+	s.StableAuthor = stable == "1"
 	if _, known := t.value("f"); known {
 		sender := text("f")
 		s.Sender = &sender

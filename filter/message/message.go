@@ -17,6 +17,9 @@ func (m *Message) Authors() []string {
 	return m.authors
 }
 
+// HasStableAuthor tells whether From: has one author in a form that no mail system rewrites.
+func (m *Message) HasStableAuthor() bool { return m.from.IsStable() }
+
 // MayName tells whether some receiver could take a domain for the author's that is not among Authors, because From: is
 // not plain.
 func (m *Message) MayName(name string) bool { return m.from.MayName(name) }

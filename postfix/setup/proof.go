@@ -199,7 +199,7 @@ func (proof *Proof) once(ctx context.Context) error {
 		if proof.Missing == "Postfix does not run" {
 			return nil
 		}
-		return errors.New("Postfix has stopped running")
+		return errors.New("the mail system has stopped running")
 	}
 	if err := proof.lookUp(ctx); err != nil || proof.server == "" {
 		return err
