@@ -99,7 +99,10 @@ func unitOf(name string) string {
 	return ""
 }
 
-// daemonOf is the name of a running daemon of an account, postmend aside; "" if there is none.
+// ourPrograms are postmend and those that it starts, which may outlive it for a moment.
+var ourPrograms = [...]string{"postmend", "sendmail", "postdrop", "postmap"}
+
+// daemonOf is the name of a running daemon of an account, our programs aside; "" if there is none.
 func daemonOf(uid int) string {
 	processes, _ := filepath.Glob("/proc/[0-9]*/status")
 	for _, path := range processes {
@@ -115,7 +118,7 @@ func daemonOf(uid int) string {
 				owner, _, _ = strings.Cut(strings.TrimSpace(value), "\t")
 			}
 		}
-		if parent == "1" && owner == strconv.Itoa(uid) && name != "postmend" {
+		if parent == "1" && owner == strconv.Itoa(uid) && !slices.Contains(ourPrograms[:], name) {
 			return name
 		}
 	}
