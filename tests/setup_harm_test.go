@@ -2,6 +2,7 @@ package tests
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -102,7 +103,24 @@ func TestWhatArrivedUnderAFilterThatIsGoneIsQueuedAnew(t *testing.T) {
 	h.must(config.UnsetCommand("content_filter").Run())
 	h.must(config.PostfixCommand("reload").Run())
 	h.must(config.Requeue(started))
+	h.must(exec.Command("postkick", "-c", h.Dir, "public", "pickup", "W").Run()) // which looks once a minute
 	if got := h.sink.Wait(1)[0]; got.From != "alice@sender.example" {
 		t.Errorf("delivered with the sender %q", got.From)
+	}
+}
+
+// postsuper(1) releases held mail unless it is told which queues are meant.
+func TestHeldMailStaysHeldWhenTheQueueIsQueuedAnew(t *testing.T) {
+	h := startPlainHost(t, "smtpd_sender_restrictions = static:HOLD\n")
+	config, err := postconf.Open(h.Dir)
+	h.must(err)
+	h.send("alice@sender.example", "info@example.org")
+	held, err := filepath.Glob(filepath.Join(config.Get("queue_directory"), "hold", "*"))
+	if h.must(err); len(held) != 1 {
+		t.Fatalf("held: %q", held)
+	}
+	h.must(config.RequeueCommand().Run())
+	if left, _ := filepath.Glob(held[0]); left == nil {
+		t.Error("a message that the operator holds was released")
 	}
 }

@@ -146,7 +146,7 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 			return err
 		}
 		page.printf("Mail that arrives from now on passes postmend. %s.\n", asked)
-		page.printf("For mail that is in the queue already: %s\n", "postsuper -r ALL")
+		page.printf("For mail that is in the queue already: %s\n", s.RequeueCommand())
 	}
 	for _, note := range s.Notes(o.verbose) {
 		page.printf("Note: %s.\n", note)

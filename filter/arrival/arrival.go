@@ -3,12 +3,13 @@
 //
 //	X-Postmend-Arrival: v=1; t=1764331327; i=192.0.2.1; n=mail.example.com; p=ESMTP;
 //		e=mail.example.com; f=alice@example.com; r=bob@example.org; o=info@example.org;
-//		hf=…; hh=…; bh=…; b=…
+//		sa=1; hf=…; hh=…; bh=…; b=…
 //
 // The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11).
 // hf is the SHA-256 of the From: fields, hh that of To, Cc, Subject, Date, Message-ID, In-Reply-To and
 // Reply-To, where an absent field counts too, bh that of the body; all in their relaxed forms (section
 // 3.4), so that folds, blanks and line ends do not matter. b is an HMAC-SHA-256 over all other tags.
+// sa=1 says that From: had one author, in a form that no mail system rewrites.
 // Long lines are the caller's concern: it gives header and body as smtp(8) and lmtp(8) would fold them
 // on the way to a mailbox.
 //

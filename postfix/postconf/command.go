@@ -84,5 +84,8 @@ func (c *Config) command(program string, args ...string) Command {
 	return append(Command{program}, c.withDir(args)...)
 }
 
-// RequeueCommand has Postfix queue all its mail anew.
-func (c *Config) RequeueCommand() Command { return c.command("postsuper", "-r", "ALL") }
+// RequeueCommand has Postfix queue all its mail anew. Held mail stays held: without names of queues, postsuper(1)
+// would release it.
+func (c *Config) RequeueCommand() Command {
+	return c.command("postsuper", "-r", "ALL", "incoming", "active", "deferred")
+}

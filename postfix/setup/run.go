@@ -174,6 +174,9 @@ func (h *home) srsAddresses() (SRSAddresses, error) {
 	return a, nil
 }
 
+// RequeueCommand is for mail that was in the queue before the change.
+func (s *Setup) RequeueCommand() string { return s.config.RequeueCommand().String() }
+
 // IsDone tells whether there is nothing left to do: of postmend's own files, and of Postfix's.
 func (s *Setup) IsDone() (own, postfix bool) { return len(s.home.steps()) == 0, len(s.changes) == 0 }
 
