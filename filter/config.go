@@ -1,24 +1,15 @@
 package filter
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/BurntSushi/toml"
 
 	"postmend/filter/domain"
-	"postmend/reinject"
 )
 
 // DefaultConfigFile is read if -c names no other file.
@@ -137,44 +128,6 @@ type LogConfig struct {
 	Socket string `toml:"socket"` // syslog's Unix-domain socket; default /dev/log
 }
 
-// Duration reads time.ParseDuration's form and whole days, "21d".
-type Duration time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(text []byte) error {
-	s := string(text)
-	if days, found := strings.CutSuffix(s, "d"); found {
-		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= 36500 {
-			*d = Duration(time.Duration(n) * 24 * time.Hour)
-			return nil
-		}
-	} else if v, err := time.ParseDuration(s); err == nil && v > 0 {
-		*d = Duration(v)
-		return nil
-	}
-	return fmt.Errorf(`%q is not a duration such as "60s", "1h" or "21d"`, s)
-}
-
-// Size is a number of octets; it reads "65536", "64KiB", "1MiB", "1GiB".
-type Size int64
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (z *Size) UnmarshalText(text []byte) error {
-	s, shift := string(text), 0
-	for i, unit := range [...]string{"KiB", "MiB", "GiB"} {
-		if number, found := strings.CutSuffix(s, unit); found {
-			s, shift = strings.TrimSpace(number), 10*(i+1)
-			break
-		}
-	}
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil || n < 0 {
-		return fmt.Errorf(`%q is not a size such as "64KiB" or "1MiB"`, text)
-	}
-	*z = Size(n << shift)
-	return nil
-}
-
 // LoadConfig reads and checks a configuration file. An unknown key is an error that names the key and its
 // line.
 func LoadConfig(path string) (*Config, error) {
@@ -206,28 +159,6 @@ func configFailure(err error) *Failure {
 	return &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
 }
 
-// readBounded reads a file of the operator's. A mistyped path may name a device or a large log: 4 MiB are
-// enough.
-func readBounded(path string) ([]byte, error) {
-	// Without O_NONBLOCK, opening a pipe in the file's place would block.
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err != nil {
-		return nil, err
-	} else if info.Mode()&os.ModeNamedPipe != 0 {
-		return nil, fmt.Errorf("%s is a pipe, not a file", path)
-	}
-	const limit = 4 << 20
-	text, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err == nil && len(text) > limit {
-		err = fmt.Errorf("%s is larger than 4 MiB", path)
-	}
-	return text, err
-}
-
 func parseConfig(text []byte) (*Config, error) {
 	c := &Config{}
 	meta, err := toml.Decode(string(text), c)
@@ -239,139 +170,6 @@ func parseConfig(text []byte) (*Config, error) {
 		return nil, &UnknownKeyError{Key: key, Line: LineOfKey(text, key)}
 	}
 	return c, nil
-}
-
-// complete fills in defaults and checks what can be checked without touching a key, a secret or the network.
-func (c *Config) complete(dir string) error {
-	if c.Hostname == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return fmt.Errorf("hostname: %w", err)
-		}
-		c.Hostname = name
-	}
-	if c.TrustedNetworks == nil {
-		c.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	}
-	setDefault(&c.Reinject.Target, reinject.DefaultTarget)
-	setDefault(&c.SRS.Separator, "=")
-	setDefault(&c.SRS.MaxAge, Duration(21*24*time.Hour))
-	setDefault(&c.Arrival.MaxAge, Duration(5*24*time.Hour))
-	setDefault(&c.Limits.Deadline, Duration(time.Minute))
-	setDefault(&c.Limits.DNSDeadline, Duration(10*time.Second))
-	setDefault(&c.Limits.DNSPatience, Duration(time.Hour))
-	setDefault(&c.Limits.MemorySpool, Size(1<<20))
-	setDefault(&c.Log.Socket, "/dev/log")
-	setDefault(&c.DMARC.MungeFrom, "when-needed")
-	setDefault(&c.DMARC.OnDMARCFail, "forward")
-	setDefault(&c.DMARC.OnOwnDomainForgery, "policy")
-	if len(c.DKIM.Keys) > 0 {
-		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
-	}
-	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile, &c.Reinject.PasswordFile,
-		&c.Limits.SpoolDir, &c.Log.Socket} {
-		absolute(path, dir)
-	}
-	for i := range c.DKIM.Keys {
-		absolute(&c.DKIM.Keys[i].File, dir)
-	}
-	return c.check()
-}
-
-func setDefault[T comparable](setting *T, value T) {
-	var unset T
-	if *setting == unset {
-		*setting = value
-	}
-}
-
-func absolute(path *string, dir string) {
-	if *path != "" && !filepath.IsAbs(*path) {
-		*path = filepath.Join(dir, *path)
-	}
-}
-
-func (c *Config) check() error {
-	var err error
-	if c.Hostname, err = domain.Parse(c.Hostname); err != nil {
-		return fmt.Errorf("hostname: %w", err)
-	}
-	if _, err := parseOutbound(c.OutboundAddresses, c.Hostname); err != nil {
-		return err
-	}
-	if c.SRS.Domain != "" && c.SRS.SecretsFile == "" {
-		return errors.New("srs: domain is set, but secrets_file is not")
-	}
-	if len(c.SRS.Separator) != 1 {
-		return fmt.Errorf("srs: separator %q is not one of = + -", c.SRS.Separator)
-	}
-	if c.SRS.Domain != "" {
-		if err := c.SRS.options().Check(); err != nil {
-			return err
-		}
-	}
-	if time.Duration(c.Arrival.MaxAge) < time.Second {
-		return errors.New("arrival: max_age is less than a second")
-	}
-	for i := range c.DKIM.Keys {
-		key := &c.DKIM.Keys[i]
-		if key.Domain, err = domain.Parse(key.Domain); err != nil {
-			return fmt.Errorf("dkim.keys, number %d: domain: %w", i+1, err)
-		}
-		if key.Selector, err = domain.Parse(key.Selector); err != nil {
-			return fmt.Errorf("dkim.keys, number %d: selector: %w", i+1, err)
-		}
-		if key.File == "" {
-			return fmt.Errorf("dkim.keys, number %d: file is not set", i+1)
-		}
-	}
-	if c.DKIM.DefaultDomain != "" {
-		if c.DKIM.DefaultDomain, err = domain.Parse(c.DKIM.DefaultDomain); err != nil {
-			return fmt.Errorf("dkim: default_domain: %w", err)
-		}
-		if len(c.keysOf(c.DKIM.DefaultDomain)) == 0 {
-			return fmt.Errorf("dkim: default_domain %q has no [[dkim.keys]]", c.DKIM.DefaultDomain)
-		}
-	}
-	if err := c.ARC.check(c); err != nil {
-		return fmt.Errorf("arc: %w", err)
-	}
-	for _, choice := range []struct {
-		name, value string
-		allowed     []string
-	}{
-		{"dmarc: munge_from", c.DMARC.MungeFrom, []string{"when-needed", "never", "always"}},
-		{"dmarc: on_dmarc_fail", c.DMARC.OnDMARCFail, []string{"forward", "reject", "discard"}},
-		{"dmarc: on_own_domain_forgery", c.DMARC.OnOwnDomainForgery, []string{"policy", "reject", "forward"}},
-	} {
-		if !slices.Contains(choice.allowed, choice.value) {
-			return fmt.Errorf("%s: %q is not one of %s", choice.name, choice.value, strings.Join(choice.allowed, ", "))
-		}
-	}
-	return nil
-}
-
-// check completes the name of the key. Domain stays "" if there is no key at all.
-func (a *ARCConfig) check(c *Config) (err error) {
-	setDefault(&a.Domain, c.DKIM.DefaultDomain)
-	if a.Domain != "" {
-		if a.Domain, err = domain.Parse(a.Domain); err != nil {
-			return fmt.Errorf("domain: %w", err)
-		}
-		if len(c.keysOf(a.Domain)) == 0 {
-			return fmt.Errorf("domain %q has no [[dkim.keys]]", a.Domain)
-		}
-	}
-	if a.Selector == "" {
-		return nil
-	}
-	if a.Selector, err = domain.Parse(a.Selector); err != nil {
-		return fmt.Errorf("selector: %w", err)
-	}
-	if !slices.ContainsFunc(c.keysOf(a.Domain), func(k KeyConfig) bool { return k.Selector == a.Selector }) {
-		return fmt.Errorf("no [[dkim.keys]] has domain %q and selector %q", a.Domain, a.Selector)
-	}
-	return nil
 }
 
 // keysOf gives the keys of exactly this domain.
@@ -412,32 +210,4 @@ func (c *Config) localDomains() (domain.Set, error) {
 func (c *Config) LocalTest() (func(domain string) bool, error) {
 	set, err := c.localDomains()
 	return func(name string) bool { return set.Has(domain.Canonical(name)) }, err
-}
-
-// newDomainSet makes a set of the entries and of those in a file, one a line.
-func newDomainSet(setting string, entries []string, file string) (domain.Set, error) {
-	set := domain.Set{}
-	for _, entry := range entries {
-		if err := set.Add(entry); err != nil {
-			return nil, fmt.Errorf("%s: %w", setting, err)
-		}
-	}
-	if file == "" {
-		return set, nil
-	}
-	text, err := readBounded(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s_file: %w", setting, err)
-	}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for n := 1; lines.Scan(); n++ {
-		entry := strings.TrimSpace(lines.Text())
-		if entry == "" || entry[0] == '#' {
-			continue
-		}
-		if err := set.Add(entry); err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", file, n, err)
-		}
-	}
-	return set, lines.Err()
 }

@@ -1,0 +1,148 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"postmend/filter/domain"
+	"postmend/reinject"
+)
+
+// complete fills in defaults and checks what can be checked without touching a key, a secret or the network.
+func (c *Config) complete(dir string) error {
+	if c.Hostname == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("hostname: %w", err)
+		}
+		c.Hostname = name
+	}
+	if c.TrustedNetworks == nil {
+		c.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	}
+	setDefault(&c.Reinject.Target, reinject.DefaultTarget)
+	setDefault(&c.SRS.Separator, "=")
+	setDefault(&c.SRS.MaxAge, Duration(21*24*time.Hour))
+	setDefault(&c.Arrival.MaxAge, Duration(5*24*time.Hour))
+	setDefault(&c.Limits.Deadline, Duration(time.Minute))
+	setDefault(&c.Limits.DNSDeadline, Duration(10*time.Second))
+	setDefault(&c.Limits.DNSPatience, Duration(time.Hour))
+	setDefault(&c.Limits.MemorySpool, Size(1<<20))
+	setDefault(&c.Log.Socket, "/dev/log")
+	setDefault(&c.DMARC.MungeFrom, "when-needed")
+	setDefault(&c.DMARC.OnDMARCFail, "forward")
+	setDefault(&c.DMARC.OnOwnDomainForgery, "policy")
+	if len(c.DKIM.Keys) > 0 {
+		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
+	}
+	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile, &c.Reinject.PasswordFile,
+		&c.Limits.SpoolDir, &c.Log.Socket} {
+		absolute(path, dir)
+	}
+	for i := range c.DKIM.Keys {
+		absolute(&c.DKIM.Keys[i].File, dir)
+	}
+	return c.check()
+}
+
+func setDefault[T comparable](setting *T, value T) {
+	var unset T
+	if *setting == unset {
+		*setting = value
+	}
+}
+
+func absolute(path *string, dir string) {
+	if *path != "" && !filepath.IsAbs(*path) {
+		*path = filepath.Join(dir, *path)
+	}
+}
+
+func (c *Config) check() error {
+	var err error
+	if c.Hostname, err = domain.Parse(c.Hostname); err != nil {
+		return fmt.Errorf("hostname: %w", err)
+	}
+	if _, err := parseOutbound(c.OutboundAddresses, c.Hostname); err != nil {
+		return err
+	}
+	if c.SRS.Domain != "" && c.SRS.SecretsFile == "" {
+		return errors.New("srs: domain is set, but secrets_file is not")
+	}
+	if len(c.SRS.Separator) != 1 {
+		return fmt.Errorf("srs: separator %q is not one of = + -", c.SRS.Separator)
+	}
+	if c.SRS.Domain != "" {
+		if err := c.SRS.options().Check(); err != nil {
+			return err
+		}
+	}
+	if time.Duration(c.Arrival.MaxAge) < time.Second {
+		return errors.New("arrival: max_age is less than a second")
+	}
+	for i := range c.DKIM.Keys {
+		key := &c.DKIM.Keys[i]
+		if key.Domain, err = domain.Parse(key.Domain); err != nil {
+			return fmt.Errorf("dkim.keys, number %d: domain: %w", i+1, err)
+		}
+		if key.Selector, err = domain.Parse(key.Selector); err != nil {
+			return fmt.Errorf("dkim.keys, number %d: selector: %w", i+1, err)
+		}
+		if key.File == "" {
+			return fmt.Errorf("dkim.keys, number %d: file is not set", i+1)
+		}
+	}
+	if c.DKIM.DefaultDomain != "" {
+		if c.DKIM.DefaultDomain, err = domain.Parse(c.DKIM.DefaultDomain); err != nil {
+			return fmt.Errorf("dkim: default_domain: %w", err)
+		}
+		if len(c.keysOf(c.DKIM.DefaultDomain)) == 0 {
+			return fmt.Errorf("dkim: default_domain %q has no [[dkim.keys]]", c.DKIM.DefaultDomain)
+		}
+	}
+	if err := c.ARC.check(c); err != nil {
+		return fmt.Errorf("arc: %w", err)
+	}
+	for _, choice := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"dmarc: munge_from", c.DMARC.MungeFrom, []string{"when-needed", "never", "always"}},
+		{"dmarc: on_dmarc_fail", c.DMARC.OnDMARCFail, []string{"forward", "reject", "discard"}},
+		{"dmarc: on_own_domain_forgery", c.DMARC.OnOwnDomainForgery, []string{"policy", "reject", "forward"}},
+	} {
+		if !slices.Contains(choice.allowed, choice.value) {
+			return fmt.Errorf("%s: %q is not one of %s", choice.name, choice.value, strings.Join(choice.allowed, ", "))
+		}
+	}
+	return nil
+}
+
+// check completes the name of the key. Domain stays "" if there is no key at all.
+func (a *ARCConfig) check(c *Config) (err error) {
+	setDefault(&a.Domain, c.DKIM.DefaultDomain)
+	if a.Domain != "" {
+		if a.Domain, err = domain.Parse(a.Domain); err != nil {
+			return fmt.Errorf("domain: %w", err)
+		}
+		if len(c.keysOf(a.Domain)) == 0 {
+			return fmt.Errorf("domain %q has no [[dkim.keys]]", a.Domain)
+		}
+	}
+	if a.Selector == "" {
+		return nil
+	}
+	if a.Selector, err = domain.Parse(a.Selector); err != nil {
+		return fmt.Errorf("selector: %w", err)
+	}
+	if !slices.ContainsFunc(c.keysOf(a.Domain), func(k KeyConfig) bool { return k.Selector == a.Selector }) {
+		return fmt.Errorf("no [[dkim.keys]] has domain %q and selector %q", a.Domain, a.Selector)
+	}
+	return nil
+}
