@@ -88,7 +88,7 @@ type DMARCConfig struct {
 
 // ARCConfig is the section [arc].
 type ARCConfig struct {
-	Seal *bool `toml:"seal"` // default true
+	Seal SealMode `toml:"seal"` // default SealAlways
 	// Domain and Selector name the key, one of [[dkim.keys]]. Default: the first RSA key of DKIM's default
 	// domain.
 	Domain   string `toml:"domain"`

@@ -38,6 +38,7 @@ func (c *Config) complete(dir string) error {
 	setDefault(&c.DMARC.MungeFrom, "when-needed")
 	setDefault(&c.DMARC.OnDMARCFail, "forward")
 	setDefault(&c.DMARC.OnOwnDomainForgery, "policy")
+	setDefault(&c.ARC.Seal, SealAlways)
 	if len(c.DKIM.Keys) > 0 {
 		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
 	}

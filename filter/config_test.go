@@ -68,7 +68,7 @@ func TestTheDesignsConfigurationIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	if time.Duration(c.SRS.MaxAge) != 21*24*time.Hour || time.Duration(c.Limits.Deadline) != time.Minute || c.Limits.MemorySpool != 1<<20 ||
-		c.DKIM.Keys[0].Selector != "2026a" || !*c.ARC.Seal {
+		c.DKIM.Keys[0].Selector != "2026a" || c.ARC.Seal != SealAlways {
 		t.Errorf("read as %+v", c)
 	}
 }
@@ -120,6 +120,8 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		"[[dkim.keys]]\ndomain = \"a.example\"\n":                                   "number 1: selector",
 		"[arc]\ndomain = \"a.example\"\n":                                           "has no [[dkim.keys]]",
 		"[arc]\nselector = \"b\"\n":                                                 "selector \"b\"",
+		"[arc]\nseal = \"sometimes\"\n":                                            "one of always, when-needed, never",
+		"[arc]\nseal = 1\n":                                                        "one of always, when-needed, never",
 		"[dmarc]\nmunge_from = \"sometimes\"\n":                                     "when-needed, never, always",
 		"[dmarc]\non_dmarc_fail = \"bounce\"\n":                                     "forward, reject, discard",
 		"[dmarc]\non_own_domain_forgery = \"maybe\"\n":                              "policy, reject, forward",

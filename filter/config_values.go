@@ -52,6 +52,32 @@ func (z *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// SealMode is for which mail an ARC set is added.
+type SealMode string
+
+// The modes. In TOML, true is the first and false the last.
+const (
+	SealAlways SealMode = "always"
+	// SealWhenNeeded leaves out mail that DMARC passes at the next hop anyway, see policy.sealIsNeedless.
+	SealWhenNeeded SealMode = "when-needed"
+	SealNever      SealMode = "never"
+)
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (s *SealMode) UnmarshalTOML(value any) error {
+	switch value {
+	case true, string(SealAlways):
+		*s = SealAlways
+	case false, string(SealNever):
+		*s = SealNever
+	case string(SealWhenNeeded):
+		*s = SealWhenNeeded
+	default:
+		return fmt.Errorf(`arc: seal %q is not one of always, when-needed, never`, fmt.Sprint(value))
+	}
+	return nil
+}
+
 // readBounded reads a file of the operator's. A mistyped path may name a device or a large log: 4 MiB are
 // enough.
 func readBounded(path string) ([]byte, error) {

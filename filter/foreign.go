@@ -114,6 +114,12 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
 		return nil
 	}
+	if p.sparing {
+		if survivor := p.sealIsNeedless(d, msg); survivor != "" {
+			d.because(UnsealedNeedless, survivor)
+			return nil
+		}
+	}
 	if err := msg.sealing.err; err != nil {
 		return keyUnusable(err)
 	}
@@ -134,6 +140,27 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 	}
 	d.Seal = true
 	return nil
+}
+
+// sealIsNeedless tells whether a receiver has no use for our results: the message did not fail DMARC, a
+// signature of the author's is still valid at the next hop, and no chain came with it, which would end here
+// without a set of ours. It gives the domain of that signature.
+func (p *policy) sealIsNeedless(d *Delivery, msg facts) (survivor string) {
+	if d.From != "" || !msg.proven.chain.IsEmpty() {
+		return ""
+	}
+	switch msg.proven.DMARC.Status {
+	case authn.Pass:
+		survivor, _ = p.survivor(msg)
+	case authn.None:
+		for _, signature := range msg.proven.DKIM {
+			name := domain.Canonical(signature.Domain)
+			if signature.Status == dkim.Pass && alignedWithAny(name, msg.authors) && msg.breaks(signature) == "" {
+				return name
+			}
+		}
+	}
+	return survivor
 }
 
 // mungeFrom decides whether From: is rewritten. Only for mail that passed DMARC: the new address is ours, and

@@ -89,6 +89,7 @@ type policy struct {
 	forceMunge    domain.Set
 	forbidMunge   domain.Set
 	sealer        string     // the domain of the key for ARC; "" if nothing is sealed
+	sparing       bool       // seal only when needed
 	sealFor       domain.Set // recipients' domains; nil is all
 }
 

@@ -90,8 +90,8 @@ func New(config *Config, options Options) (*Filter, error) {
 		forceMunge:    force,
 		forbidMunge:   forbid,
 	}
-	if config.ARC.Seal == nil || *config.ARC.Seal {
-		f.policy.sealer = config.ARC.Domain
+	if config.ARC.Seal != SealNever {
+		f.policy.sealer, f.policy.sparing = config.ARC.Domain, config.ARC.Seal == SealWhenNeeded
 	}
 	if config.ARC.OnlyFor != nil {
 		f.policy.sealFor = only

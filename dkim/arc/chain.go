@@ -41,6 +41,9 @@ type Chain struct {
 	marked  bool   // the newest seal says cv=fail
 }
 
+// IsEmpty tells whether the message has no ARC field at all.
+func (c *Chain) IsEmpty() bool { return c.highest == 0 && c.broken == "" }
+
 // Read finds the chain in a header, which is not to be changed afterwards.
 func Read(header dkim.Header) *Chain {
 	var fields dkim.Header

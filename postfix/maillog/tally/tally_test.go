@@ -128,7 +128,7 @@ var silent = []filter.Cause{
 	filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere, filter.Requeued,
 	filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.FailedDiscarded, filter.FromUnproved,
 	filter.FromForced, filter.FromRewritten, filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
-	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedInvalid, filter.CutShort, filter.NextHop, filter.Failed,
+	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedNeedless, filter.UnsealedInvalid, filter.CutShort, filter.NextHop, filter.Failed,
 	filter.OriginSealed, filter.ArrivalUnsealed,
 }
 
