@@ -29,6 +29,8 @@ func (c *Config) complete(dir string) error {
 	setDefault(&c.Reinject.Target, reinject.DefaultTarget)
 	setDefault(&c.SRS.Separator, "=")
 	setDefault(&c.SRS.MaxAge, Duration(21*24*time.Hour))
+	setDefault(&c.SRS.HashLength, 4)
+	setDefault(&c.Arrival.Seal, new(true))
 	setDefault(&c.Arrival.MaxAge, Duration(5*24*time.Hour))
 	setDefault(&c.Limits.Deadline, Duration(time.Minute))
 	setDefault(&c.Limits.DNSDeadline, Duration(10*time.Second))
