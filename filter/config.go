@@ -152,11 +152,7 @@ func configError(path string, err error) error {
 	} else {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return configFailure(err)
-}
-
-func configFailure(err error) *Failure {
-	return &Failure{Kind: Configuration, Reason: "configuration error, see the mail log", Err: err}
+	return ConfigInvalid.Failure(err)
 }
 
 func parseConfig(text []byte) (*Config, error) {

@@ -50,17 +50,18 @@ func Known(value string) string {
 // try would not help. An original recipient is not needed, so one with control characters is dropped.
 func (e *Envelope) check() error {
 	if len(e.Recipients) == 0 {
-		return &Failure{Kind: Usage, Reason: "no recipient on the command line"}
+		return NoRecipient.Failure(nil)
 	}
 	if i := indexControl(e.Sender); i >= 0 {
-		return unsendable(senderAddress, false, fmt.Errorf("sender has a control character (octet %d)", i+1))
+		return unsendable(SenderInvalid, false, fmt.Errorf("sender has a control character (octet %d)", i+1))
 	}
 	for n, r := range e.Recipients {
 		if i := indexControl(r.Address); i >= 0 {
-			return unsendable(recipientAddress, len(e.Recipients) > 1, fmt.Errorf("recipient %d has a control character (octet %d)", n+1, i+1))
+			err := fmt.Errorf("recipient %d has a control character (octet %d)", n+1, i+1)
+			return unsendable(RecipientInvalid, len(e.Recipients) > 1, err)
 		}
 		if r.Address == "" {
-			return &Failure{Kind: Usage, Reason: fmt.Sprintf("recipient %d is empty", n+1)}
+			return RecipientEmpty.Failure(nil, n+1)
 		}
 		if indexControl(r.Original) >= 0 {
 			e.Recipients[n].Original = ""

@@ -3,7 +3,6 @@ package filter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"syscall"
 
@@ -29,6 +28,8 @@ const (
 // Failure is the end of a run that did not hand its message back.
 type Failure struct {
 	Kind Kind
+	// Cause names it for the log; 0 is a failure that has no name.
+	Cause Cause
 	// Code is the enhanced status code (RFC 3463); "" means the kind's default.
 	Code string
 	// Reason is a short text without paths or secrets: it ends up in bounces.
@@ -44,10 +45,58 @@ func (f *Failure) Error() string {
 	return f.Reason
 }
 
+// Status is the text for Postfix: a short one, where the log has the details of our own faults.
+func (f *Failure) Status() string {
+	if f.Kind == Configuration && f.Err != nil {
+		return f.Reason + ", see the mail log"
+	}
+	return f.Reason
+}
+
+// because is the failure as the reason for something else.
+func (f *Failure) because() Reason { return Reason{Cause: f.Cause, Text: f.Reason} }
+
 func (f *Failure) Unwrap() error { return f.Err }
 
 // Temporary tells whether the mail stays in the queue.
 func (f *Failure) Temporary() bool { return f.Kind <= Usage }
+
+// failures says what a cause means for Postfix: the kind, and the enhanced status code if it is not the
+// kind's default. A cause that is not listed is temporary.
+var failures = [causeCount]struct {
+	kind Kind
+	code string
+}{
+	NoSpace:          {Temporary, "4.3.1"},
+	DNSFailed:        {Temporary, "4.4.3"},
+	ConfigInvalid:    {Configuration, ""},
+	SecretsUnusable:  {Configuration, ""},
+	KeyUnusable:      {Configuration, ""},
+	AddressesUnknown: {Configuration, ""},
+	TableFailed:      {Temporary, "4.3.0"},
+	Looping:          {Configuration, ""},
+	StdoutTarget:     {Configuration, ""},
+	FromLine:         {Configuration, ""},
+	NoRecipient:      {Usage, ""},
+	RecipientEmpty:   {Usage, ""},
+	SenderInvalid:    {Policy, "5.1.7"}, // RFC 3463 section 3.2
+	RecipientInvalid: {Policy, "5.1.3"},
+	SRSMalformed:     {NoSuchUser, ""},
+	SRSForged:        {NoSuchUser, ""},
+	SRSExpired:       {NoSuchUser, ""},
+	HeaderTooLong:    {BadMessage, "5.6.0"},
+	WouldPass:        {Policy, "5.7.1"},
+	OwnDomainForged:  {Policy, "5.7.1"},
+	DMARCFailed:      {Policy, "5.7.1"},
+	NextHopAddress:   {Temporary, "4.1.3"},
+	NextHopFailed:    {Temporary, "4.4.1"},
+}
+
+// Failure is the failure of this cause. about completes its text; err has the details for the log, if any.
+func (c Cause) Failure(err error, about ...any) *Failure {
+	f := failures[c]
+	return &Failure{Kind: f.kind, Cause: c, Code: f.code, Reason: c.about(about...).Text, Err: err}
+}
 
 // AsFailure gives the Failure that err wraps. Any other error is temporary, because an unknown error must not
 // bounce mail.
@@ -57,29 +106,20 @@ func AsFailure(err error) *Failure {
 	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return &Failure{Reason: "deadline exceeded", Err: err}
+		return DeadlineExceeded.Failure(err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &Failure{Code: "4.3.1", Reason: "no space left for the message", Err: err}
+		return NoSpace.Failure(err)
 	}
-	return &Failure{Reason: "temporary failure", Err: err}
+	return UnknownError.Failure(err)
 }
-
-// The detail of the status code for a malformed sender and recipient address (RFC 3463 section 3.2).
-const (
-	senderAddress    = "1.7"
-	recipientAddress = "1.3"
-)
 
 // unsendable rejects an address that is not valid in SMTP. If there are other recipients, the mail is
 // deferred, because the rejection would return it for them, too; with postmend_destination_recipient_limit =
 // 1, each recipient has a run of its own.
-func unsendable(address string, hasOthers bool, err error) *Failure {
-	f := &Failure{Kind: Policy, Code: "5." + address, Reason: "recipient address is not valid in SMTP", Err: err}
-	if address == senderAddress {
-		f.Reason = "sender address is not valid in SMTP"
-	}
+func unsendable(address Cause, hasOthers bool, err error) *Failure {
+	f := address.Failure(err)
 	if hasOthers {
-		f.Kind, f.Code = Temporary, "4."+address
+		f.Kind, f.Code = Temporary, "4"+f.Code[1:]
 	}
 	return f
 }
@@ -91,19 +131,19 @@ func handOverFailure(err error) error {
 	if !errors.As(err, &refused) {
 		return err
 	}
-	f := &Failure{Kind: Temporary, Err: err}
+	var f *Failure
 	switch {
 	case refused.Unsendable && refused.Stage == "MAIL":
-		return unsendable(senderAddress, refused.Temporary(), err)
+		return unsendable(SenderInvalid, refused.Temporary(), err)
 	case refused.Unsendable:
-		return unsendable(recipientAddress, refused.Temporary(), err)
+		return unsendable(RecipientInvalid, refused.Temporary(), err)
 	case refused.Code != 0:
+		f = NextHopReplied.Failure(err, refused.Stage, refused.Text)
 		f.Code = refused.Enhanced // of another class than the kind's, it is replaced when reported
-		f.Reason = fmt.Sprintf("next hop replied at %s: %s", refused.Stage, refused.Text)
 	case refused.Address != "":
-		f.Code, f.Reason = "4.1.3", fmt.Sprintf("an address is not valid in SMTP (%s)", refused.Stage)
+		f = NextHopAddress.Failure(err, refused.Stage)
 	default:
-		f.Code, f.Reason = "4.4.1", "next hop failed at "+refused.Stage
+		f = NextHopFailed.Failure(err, refused.Stage)
 	}
 	if !refused.Temporary() {
 		f.Kind = Policy

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"postmend/dkim"
@@ -71,11 +70,10 @@ func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *Failure {
 
 // dnsTrouble keeps the message in the queue; detail, if any, is for the log.
 func dnsTrouble(detail string) *Failure {
-	f := &Failure{Kind: Temporary, Code: "4.4.3", Reason: "DNS look-up failed, trying again later"}
-	if detail != "" {
-		f.Err = errors.New(detail)
+	if detail == "" {
+		return DNSFailed.Failure(nil)
 	}
-	return f
+	return DNSFailed.Failure(errors.New(detail))
 }
 
 func alignedWithAny(name string, authors []string) bool {
@@ -87,9 +85,7 @@ func alignedWithAny(name string, authors []string) bool {
 func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	switch p.dmarc.OnDMARCFail {
 	case "reject":
-		return deliver, &Failure{Kind: Policy, Code: "5.7.1",
-			Reason: fmt.Sprintf("this message does not pass DMARC, and the policy of %s is %s",
-				msg.claimedDomains(), msg.proven.DMARC.Policy)}
+		return deliver, DMARCFailed.Failure(nil, msg.claimedDomains(), msg.proven.DMARC.Policy)
 	case "discard":
 		d.because(FailedDiscarded)
 		return discard, nil
@@ -121,7 +117,7 @@ func (p *policy) seal(d *Delivery, msg facts) *Failure {
 		}
 	}
 	if err := msg.sealing.err; err != nil {
-		return keyUnusable(err)
+		return KeyUnusable.Failure(err)
 	}
 	if msg.sealing.key == nil {
 		d.because(UnsealedNoKey, p.sealer)
@@ -155,7 +151,7 @@ func (p *policy) sealIsNeedless(d *Delivery, msg facts) (survivor string) {
 	case authn.None:
 		for _, signature := range msg.proven.DKIM {
 			name := domain.Canonical(signature.Domain)
-			if signature.Status == dkim.Pass && alignedWithAny(name, msg.authors) && msg.breaks(signature) == "" {
+			if signature.Status == dkim.Pass && alignedWithAny(name, msg.authors) && msg.breaks(signature).Cause == 0 {
 				return name
 			}
 		}

@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -93,13 +92,12 @@ func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failur
 	case answer == notKnown && unknown.Kind == Configuration && !p.isOwn(d.Sender):
 		return unknown
 	case msg.oversized:
-		return &Failure{Kind: BadMessage, Code: "5.6.0", Reason: "the message header is too long to verify its author"}
+		return HeaderTooLong.Failure(nil)
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
 		// While DNS does not answer at all, the message may be a forgery or good mail: keep it.
 		return dnsTrouble(dmarc.Reason)
 	}
-	return &Failure{Kind: Policy, Code: "5.7.1", Reason: fmt.Sprintf(
-		"unauthenticated From: %s; relaying it from this host would make it pass DMARC", msg.claimedDomains())}
+	return WouldPass.Failure(nil, msg.claimedDomains())
 }
 
 // claimsOurs tells whether our signature, our SRS sender or our name in HELO could make a message pass DMARC.
@@ -139,8 +137,7 @@ func (p *policy) transitNames(env *Envelope, msg facts) []string {
 func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict bool) (verdict, *Failure) {
 	setting := p.dmarc.OnOwnDomainForgery
 	if setting == "reject" || setting == "policy" && strict {
-		return deliver, &Failure{Kind: Policy, Code: "5.7.1", Reason: fmt.Sprintf(
-			"unauthenticated mail claims %s, a domain of this server, in From:", msg.claimedDomains())}
+		return deliver, OwnDomainForged.Failure(nil, msg.claimedDomains())
 	}
 	done, err := p.disownSender(d, env, msg)
 	if !done {
@@ -157,7 +154,7 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) || msg.couldAlign(p.srsDomain) {
 		return false, nil
 	}
-	why := "lets this host send, which would make it pass"
+	cause := SenderDisowned
 	switch p.wouldPass(env.Sender, "", env, msg) {
 	case wouldNot:
 		return false, nil
@@ -167,10 +164,10 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 		if unknown := msg.proven.transit.unknown; unknown.Kind == Temporary && msg.patient {
 			return false, unknown
 		}
-		why = "may let this host send, which would make it pass: DNS does not tell"
+		cause = SenderDoubtful
 	}
 	if p.srsError != nil {
-		return false, srsUnusable(p.srsError)
+		return false, SecretsUnusable.Failure(p.srsError)
 	}
 	sender, err := p.srs.Forward(env.Sender)
 	if err != nil {
@@ -178,7 +175,7 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 		return false, nil
 	}
 	d.Sender = sender
-	d.because(SenderDisowned, domain.Of(env.Sender), why)
+	d.because(cause, domain.Of(env.Sender))
 	return true, nil
 }
 

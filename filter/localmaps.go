@@ -28,9 +28,7 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 		found, err := askTable(ctx, table, spellings(unknown))
 		if err != nil {
 			// "Not local" would be a guess, and local mail could leave.
-			return p, &Failure{Code: "4.3.0",
-				Reason: "look-up of local domains failed, see the mail log",
-				Err:    fmt.Errorf("local_domains_maps: %w", err)}
+			return p, TableFailed.Failure(fmt.Errorf("local_domains_maps: %w", err))
 		}
 		for _, key := range found {
 			p.local[domain.Canonical(key)] = true

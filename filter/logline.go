@@ -78,7 +78,7 @@ func (l *LogLine) finish(err error) {
 		l.result = "deferred"
 	}
 	// At night, the cause is read first.
-	l.reasons = slices.Insert(l.reasons, 0, Failed.about(failure.Error()))
+	l.reasons = slices.Insert(l.reasons, 0, Reason{Failed, failure.Cause, failure.Error()})
 }
 
 // What Summary says, where maillog goes by it: Postfix logs it as the reply of pipe(8), also where postmend's
@@ -154,8 +154,10 @@ func (l *LogLine) String() string {
 // because gives the reasons, each once: their codes, by which programs read the line, and their texts.
 func (l *LogLine) because() (codes, texts []string) {
 	for _, reason := range l.reasons {
-		if code := reason.Cause.Code(); !slices.Contains(codes, code) {
-			codes = append(codes, code)
+		for _, cause := range [...]Cause{reason.Cause, reason.Why} {
+			if code := cause.Code(); code != "" && !slices.Contains(codes, code) {
+				codes = append(codes, code)
+			}
 		}
 		if !slices.Contains(texts, reason.Text) {
 			texts = append(texts, reason.Text)

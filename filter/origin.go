@@ -103,7 +103,7 @@ func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope,
 		if p.onlyLocal(env) { // which never waits for a seal
 			return env, nil
 		}
-		return nil, srsUnusable(err)
+		return nil, SecretsUnusable.Failure(err)
 	}
 	if o.seal == nil && o.doubt.Text == "" && !p.onlyLocal(env) && !f.writtenHere(p, env, m) {
 		o.doubt = OriginUnknown.about()

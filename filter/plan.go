@@ -159,7 +159,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
 				// One exit status counts for all recipients. Handed back unchanged, this one is rejected by
 				// Postfix, which knows no such user in the SRS domain; the others are not affected.
-				delivery.because(SRSLeftToPostfix, recipient.Address, err.Reason)
+				delivery.because(SRSLeftToPostfix, recipient.Address, err.because())
 			} else if err != nil {
 				refusal = err
 			} else {
@@ -189,7 +189,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			return Plan{Refusal: err}
 		case err != nil:
 			// One exit status counts for all recipients, and the others must get the message.
-			delivery.because(ForOthers, err.Reason)
+			delivery.because(ForOthers, err.because())
 		case verdict == discard:
 			plan.Discarded = append(plan.Discarded, *delivery)
 			continue
@@ -276,24 +276,20 @@ func (p *policy) reversedBefore(r Recipient) bool {
 // reverse verifies an SRS address of ours and gives the original sender.
 func (p *policy) reverse(address string) (string, *Failure) {
 	if p.srsError != nil {
-		return "", srsUnusable(p.srsError)
+		return "", SecretsUnusable.Failure(p.srsError)
 	}
 	original, err := p.srs.Reverse(address)
 	if err == nil {
 		return original, nil
 	}
-	reason := "malformed SRS address"
+	cause := SRSMalformed
 	switch {
 	case errors.Is(err, srs.ErrForged):
-		reason = "SRS address is invalid or has expired"
+		cause = SRSForged
 	case errors.Is(err, srs.ErrExpired):
-		reason = "SRS address has expired"
+		cause = SRSExpired
 	}
-	return "", &Failure{Kind: NoSuchUser, Reason: reason, Err: err}
-}
-
-func srsUnusable(err error) *Failure {
-	return &Failure{Kind: Configuration, Reason: "SRS secrets cannot be used, see the mail log", Err: err}
+	return "", cause.Failure(err)
 }
 
 // verdict is whether a delivery takes place.
@@ -388,7 +384,7 @@ func (p *policy) srsSender(sender string) (rewritten string, why Reason, failure
 	case domain == p.srsDomain:
 		return "", SenderOwnSRS.about(), nil
 	case p.srsError != nil:
-		return "", Reason{}, srsUnusable(p.srsError)
+		return "", Reason{}, SecretsUnusable.Failure(p.srsError)
 	}
 	rewritten, err := p.srs.Forward(sender)
 	switch {

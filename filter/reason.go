@@ -2,14 +2,14 @@ package filter
 
 import "fmt"
 
-// Cause names why something was decided. The log line has its code, and postmend report goes by nothing
-// else: the texts are for people, and stand here alone.
+// Cause names why something was decided, or why a message was not handed back. The log line has its code,
+// and postmend report goes by nothing else: the texts are for people, and stand here alone. 0 is no cause.
 type Cause int
 
 // The causes. Which of them report gives advice on is in postfix/maillog/tally.
 const (
 	// What happens to the recipient.
-	SRSValid Cause = iota
+	SRSValid Cause = iota + 1
 	SRSTakenBack
 	SRSLeftToPostfix
 	ForOthers
@@ -28,6 +28,7 @@ const (
 	// The envelope sender.
 	SenderRewritten
 	SenderDisowned
+	SenderDoubtful
 	SenderNull
 	SenderWithoutSRS
 	SenderLocal
@@ -52,6 +53,18 @@ const (
 	FromCandidate
 	FromNoAddress
 
+	// Why no signature of the author's survives.
+	NoneAligned
+	LongLine
+	KeyTesting
+	KeyAmbiguous
+	Ed25519Only
+	CoverageUnknown
+	BareCR
+	SealCovered
+	ResultsCovered
+	DroppedCovered
+
 	// Signature and seal.
 	Folded
 	UnsignedForbidden
@@ -66,61 +79,127 @@ const (
 	// How the run went.
 	CutShort
 	NextHop
+
+	// The message was not handed back, because of the one that comes with it: first faults, and what may end
+	// by itself.
 	Failed
+	UnknownError
+	DeadlineExceeded
+	NoSpace
+	DNSFailed
+	ConfigInvalid
+	SecretsUnusable
+	KeyUnusable
+	AddressesUnknown
+	TableFailed
+	Looping
+	StdoutTarget
+	Forsaken
+	MessageEmpty
+	MessageCut
+	FromLine
+	NoRecipient
+	RecipientEmpty
+
+	// Deliberate rejections, which strangers read in bounces.
+	SenderInvalid
+	RecipientInvalid
+	SRSMalformed
+	SRSForged
+	SRSExpired
+	HeaderTooLong
+	WouldPass
+	OwnDomainForged
+	DMARCFailed
+
+	// What the next hop said.
+	NextHopReplied
+	NextHopAddress
+	NextHopFailed
 
 	causeCount
 )
 
 var causes = [causeCount]struct{ code, format string }{
-	SRSValid:         {"srs-valid", "%s is a valid SRS address of this server"},
-	SRSTakenBack:     {"srs-taken-back", "%s, a valid SRS address of this server, was reversed by a lookup table"},
+	SRSValid: {"srs-valid", "%s is a valid SRS address of this server"},
+	SRSTakenBack: {"srs-taken-back",
+		"%s, a valid SRS address of this server, was reversed by a lookup table"},
 	SRSLeftToPostfix: {"srs-left-to-postfix", "%s is left for Postfix to reject: %s"},
-	ForOthers:        {"for-others", "accepted because of the other recipients; alone it would be rejected: %s"},
-	StaysHere:        {"local", "delivered on this server: handed back unchanged"},
-	Requeued:         {"requeued", "mended before postsuper requeued it: handed back unchanged"},
-	Unread:           {"header-too-long", "the header is too long to be read: forwarded unchanged"},
-	Unchanged:        {"unchanged", "forwarded unchanged"},
+	ForOthers: {"for-others",
+		"accepted because of the other recipients; alone it would be rejected: %s"},
+	StaysHere: {"local", "delivered on this server: handed back unchanged"},
+	Requeued:  {"requeued", "mended before postsuper requeued it: handed back unchanged"},
+	Unread:    {"header-too-long", "the header is too long to be read: forwarded unchanged"},
+	Unchanged: {"unchanged", "forwarded unchanged"},
 
-	OriginSealed: {"origin-sealed", "sent on by a program on this server; by the seal of its arrival it came " +
-		"from client %s"},
-	OriginChanged: {"origin-changed", "sent on by a program on this server, which changed it; it came from " +
-		"outside at %s, and nothing is proved"},
-	OriginExpired: {"origin-expired", "sent on by a program on this server; it came from outside at %s, longer " +
-		"ago than arrival.max_age, and nothing is proved"},
-	OriginUnknown: {"origin-unknown", "sent on by a program on this server, without a seal of its arrival: it is " +
-		"not known where it came from"},
+	OriginSealed: {"origin-sealed",
+		"sent on by a program on this server; by the seal of its arrival it came from client %s"},
+	OriginChanged: {"origin-changed",
+		"sent on by a program on this server, which changed it; it came from outside at %s, and nothing " +
+			"is proved"},
+	OriginExpired: {"origin-expired",
+		"sent on by a program on this server; it came from outside at %s, longer ago than " +
+			"arrival.max_age, and nothing is proved"},
+	OriginUnknown: {"origin-unknown",
+		"sent on by a program on this server, without a seal of its arrival: it is not known where it " +
+			"came from"},
 	ArrivalUnsealed: {"arrival-unsealed", "delivered without a seal of arrival: %v"},
 
-	SenderRewritten:  {"sender-rewritten", "sender rewritten by SRS"},
-	SenderDisowned:   {"sender-disowned", "sender rewritten by SRS: %s %s"},
+	SenderRewritten: {"sender-rewritten", "sender rewritten by SRS"},
+	SenderDisowned: {"sender-disowned",
+		"sender rewritten by SRS: %s lets this host send, which would make it pass"},
+	SenderDoubtful: {"sender-doubtful",
+		"sender rewritten by SRS: %s may let this host send, which would make it pass: DNS does not tell"},
 	SenderNull:       {"sender-null", "sender not rewritten: it is the null sender"},
 	SenderWithoutSRS: {"sender-no-srs", "sender not rewritten: no [srs] is configured"},
 	SenderLocal:      {"sender-local", "sender not rewritten: its domain is local"},
 	SenderOwnSRS:     {"sender-own-srs", "sender not rewritten: it is in the SRS domain already"},
-	SenderRouted: {"sender-routed", "sender not rewritten: Postfix would reject bounces to its SRS form, because " +
-		"it reads an @, %% or ! before the last @ as routing by the sender"},
-	SenderTooLong:  {"sender-too-long", "sender not rewritten: its SRS form has over 64 octets before the @"},
+	SenderRouted: {"sender-routed",
+		"sender not rewritten: Postfix would reject bounces to its SRS form, because it reads an @, %% or " +
+			"! before the last @ as routing by the sender"},
+	SenderTooLong: {"sender-too-long",
+		"sender not rewritten: its SRS form has over 64 octets before the @"},
 	SenderUnusable: {"sender-unusable", "sender not rewritten: %v"},
 
 	OwnDomainClaimed: {"own-domain", "unauthenticated From: %s, aligned with a domain of this server"},
 	FailedDiscarded:  {"failed-discarded", "DMARC failed on arrival: discarded by on_dmarc_fail"},
 	FailedUnsigned:   {"failed-unsigned", "DMARC failed on arrival: not signed"},
 	FailedUnchanged:  {"failed-unchanged", "DMARC failed on arrival: forwarded unchanged"},
-	FromUnproved:     {"from-unproved", "From: stays: DMARC on arrival is %s, and the domain requests no action"},
-	FromForbidden:    {"from-forbidden", "From: stays: forbid_munge lists %s"},
-	FromForced:       {"from-forced", "From: rewritten: the configuration requires it"},
-	FromNever:        {"from-never", "From: stays: munge_from is \"never\""},
-	FromPolicyNone:   {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
-	FromOwnKey:       {"from-own-key", "From: stays: this server signs for %s, and DMARC passed on arrival"},
-	FromSurvivor: {"from-survivor", "From: stays: the signature of %s is still valid at the next hop, if that " +
-		"accepts 8-bit mail as it is"},
+	FromUnproved: {"from-unproved",
+		"From: stays: DMARC on arrival is %s, and the domain requests no action"},
+	FromForbidden:  {"from-forbidden", "From: stays: forbid_munge lists %s"},
+	FromForced:     {"from-forced", "From: rewritten: the configuration requires it"},
+	FromNever:      {"from-never", "From: stays: munge_from is \"never\""},
+	FromPolicyNone: {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
+	FromOwnKey:     {"from-own-key", "From: stays: this server signs for %s, and DMARC passed on arrival"},
+	FromSurvivor: {"from-survivor",
+		"From: stays: the signature of %s is still valid at the next hop, if that accepts 8-bit mail as " +
+			"it is"},
 	FromRewritten: {"from-rewritten", "From: rewritten: %s, and the policy of %s is %s"},
 	FromCandidate: {"from-candidate", "%q cannot be the new author: %v"},
-	FromNoAddress: {"from-no-address", "From: stays: this server has no key for the domain of from_address or " +
-		"of the alias"},
+	FromNoAddress: {"from-no-address",
+		"From: stays: this server has no key for the domain of from_address or of the alias"},
 
-	Folded:            {"folded", "a line of %v octets is folded before signing, as smtp(8) would fold it later"},
-	UnsignedForbidden: {"unsigned-forbidden", "not signed: the author's signature forbids another DKIM-Signature"},
+	NoneAligned: {"none-aligned", "no DKIM signature aligned with From: is valid"},
+	LongLine:    {"long-line", "Postfix will fold a line of %v octets, which breaks signatures"},
+	KeyTesting: {"key-testing",
+		"the key of its signature is in testing mode, so receivers treat the mail as unsigned"},
+	KeyAmbiguous: {"key-ambiguous",
+		"the key of its signature has several DNS records, and a receiver may use another one"},
+	Ed25519Only: {"ed25519-only", "its only signature is ed25519, which many receivers do not know"},
+	CoverageUnknown: {"coverage-unknown",
+		"the trusted Authentication-Results do not say which DKIM-Signature is valid"},
+	BareCR: {"bare-cr", "a line contains a bare CR, which Postfix replaces by a blank"},
+	SealCovered: {"seal-covered",
+		"its signature covers an X-Postmend-Arrival field, which postmend removes"},
+	ResultsCovered: {"results-covered",
+		"its signature covers an Authentication-Results field that falsely claims to be ours"},
+	DroppedCovered: {"dropped-covered", "its signature covers a %s field, which Postfix removes"},
+
+	Folded: {"folded",
+		"a line of %v octets is folded before signing, as smtp(8) would fold it later"},
+	UnsignedForbidden: {"unsigned-forbidden",
+		"not signed: the author's signature forbids another DKIM-Signature"},
 	UnsignedInvalid:   {"unsigned-invalid", "not signed: %v"},
 	UnsealedChain:     {"unsealed-chain", "not sealed: nothing can be added to the ARC chain: %s"},
 	UnsealedDNS:       {"unsealed-dns", "not sealed: DNS does not tell whether the ARC chain is valid"},
@@ -128,17 +207,51 @@ var causes = [causeCount]struct{ code, format string }{
 	UnsealedNoKey:     {"unsealed-no-key", "not sealed: %s has no RSA key"},
 	UnsealedNeedless: {"unsealed-needless", "not sealed: DMARC did not fail, and the signature of %s is still " +
 		"valid at the next hop"},
-	UnsealedInvalid:   {"unsealed-invalid", "not sealed: %v"},
+	UnsealedInvalid: {"unsealed-invalid", "not sealed: %v"},
 
 	CutShort: {"cut-short", "%s"},
 	NextHop:  {"next-hop", "%s"},
-	Failed:   {"failed", "%v"},
+
+	Failed:           {"failed", "%v"},
+	UnknownError:     {"unknown-error", "temporary failure"},
+	DeadlineExceeded: {"deadline-exceeded", "deadline exceeded"},
+	NoSpace:          {"no-space", "no space left for the message"},
+	DNSFailed:        {"dns-failed", "DNS look-up failed, trying again later"},
+	ConfigInvalid:    {"config-invalid", "configuration error"},
+	SecretsUnusable:  {"secrets-unusable", "SRS secrets cannot be used"},
+	KeyUnusable:      {"key-unusable", "DKIM key cannot be used"},
+	AddressesUnknown: {"addresses-unknown", "the outbound addresses of this server are unknown"},
+	TableFailed:      {"table-failed", "look-up of local domains failed"},
+	Looping:          {"looping", "mail loop: %s lacks -o content_filter=, or the mode was changed"},
+	StdoutTarget:     {"stdout-target", `target "stdout:" is for trials by hand, not for master.cf`},
+	Forsaken:         {"forsaken", "the process that started postmend has ended"},
+	MessageEmpty:     {"message-empty", "empty message on standard input"},
+	MessageCut:       {"message-cut", "message is incomplete: input ended after %v octets"},
+	FromLine:         {"from-line", "message starts with a From_ line: remove F from flags= in master.cf"},
+	NoRecipient:      {"no-recipient", "no recipient on the command line"},
+	RecipientEmpty:   {"recipient-empty", "recipient %v is empty"},
+
+	SenderInvalid:    {"sender-invalid", "sender address is not valid in SMTP"},
+	RecipientInvalid: {"recipient-invalid", "recipient address is not valid in SMTP"},
+	SRSMalformed:     {"srs-malformed", "malformed SRS address"},
+	SRSForged:        {"srs-forged", "SRS address is invalid or has expired"},
+	SRSExpired:       {"srs-expired", "SRS address has expired"},
+	HeaderTooLong:    {"header-unverified", "the message header is too long to verify its author"},
+	WouldPass: {"would-pass",
+		"unauthenticated From: %s; relaying it from this host would make it pass DMARC"},
+	OwnDomainForged: {"own-domain-forged",
+		"unauthenticated mail claims %s, a domain of this server, in From:"},
+	DMARCFailed: {"dmarc-failed", "this message does not pass DMARC, and the policy of %s is %s"},
+
+	NextHopReplied: {"next-hop-replied", "next hop replied at %s: %s"},
+	NextHopAddress: {"next-hop-address", "an address is not valid in SMTP (%s)"},
+	NextHopFailed:  {"next-hop-failed", "next hop failed at %s"},
 }
 
 // Causes gives all causes.
 func Causes() []Cause {
 	var list []Cause
-	for c := range causeCount {
+	for c := SRSValid; c < causeCount; c++ {
 		list = append(list, c)
 	}
 	return list
@@ -150,11 +263,21 @@ func (c Cause) Code() string { return causes[c].code }
 // Reason is a cause, and its text about one message.
 type Reason struct {
 	Cause Cause
-	Text  string
+	// Why is the reason for the cause, if it has a name of its own. Its text is part of Text.
+	Why  Cause
+	Text string
 }
 
-// about gives the cause's text about one message.
-func (c Cause) about(args ...any) Reason { return Reason{c, fmt.Sprintf(causes[c].format, args...)} }
+// about gives the cause's text about one message. A Reason among the arguments is why.
+func (c Cause) about(args ...any) Reason {
+	reason := Reason{Cause: c, Text: fmt.Sprintf(causes[c].format, args...)}
+	for _, arg := range args {
+		if why, ok := arg.(Reason); ok {
+			reason.Why = why.Cause
+		}
+	}
+	return reason
+}
 
 func (r Reason) String() string { return r.Text }
 

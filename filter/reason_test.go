@@ -15,6 +15,22 @@ func TestEachCauseHasATextThatFormats(t *testing.T) {
 		if text := cause.about(about...).Text; text == "" || strings.Contains(text, "%!") {
 			t.Errorf("%s: %q", cause.Code(), text)
 		}
+		// RFC 3463 section 2: the class of a code says whether the sender gets a bounce.
+		f := cause.Failure(nil, about...)
+		if f.Code != "" && strings.HasPrefix(f.Code, "4.") != f.Temporary() {
+			t.Errorf("%s: temporary %t, code %s", cause.Code(), f.Temporary(), f.Code)
+		}
+	}
+}
+
+// The codes tell programs why a signature does not survive, not only that From: was rewritten.
+func TestTheReasonForAReasonIsLoggedAsACode(t *testing.T) {
+	d := Delivery{Class: Forwarded}
+	d.because(FromRewritten, KeyTesting.about(), "a.example", "reject")
+	log := newLogLine(&Envelope{QueueID: "4F1A2B3C4D"})
+	log.planned(Plan{Deliveries: []Delivery{d}}, facts{})
+	if line := log.String(); !strings.Contains(line, ` why=from-rewritten,key-testing notes="From: rewritten: the key`) {
+		t.Error(line)
 	}
 }
 
@@ -22,9 +38,9 @@ func TestEachCauseHasATextThatFormats(t *testing.T) {
 func TestTheCauseOfAFailureComesFirst(t *testing.T) {
 	log := newLogLine(&Envelope{QueueID: "4F1A2B3C4D"})
 	log.planned(Plan{Deliveries: []Delivery{{Class: Forwarded, Reasons: []Reason{SenderRewritten.about()}}}}, facts{})
-	log.finish(&Failure{Kind: Temporary, Reason: "connection refused"})
+	log.finish(NextHopFailed.Failure(nil, "connect"))
 	line := log.String()
-	if !strings.Contains(line, ` why=failed,sender-rewritten notes="connection refused`) {
+	if !strings.Contains(line, ` why=failed,next-hop-failed,sender-rewritten notes="next hop failed at connect`) {
 		t.Error(line)
 	}
 }

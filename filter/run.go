@@ -56,11 +56,11 @@ func New(config *Config, options Options) (*Filter, error) {
 	out, outErr := parseOutbound(config.OutboundAddresses, config.Hostname)
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
 	if err := errors.Join(localErr, forceErr, forbidErr, outErr, onlyErr); err != nil {
-		return nil, configFailure(err)
+		return nil, ConfigInvalid.Failure(err)
 	}
 	target, err := reinject.ParseTarget(config.Reinject.Target)
 	if err != nil {
-		return nil, configFailure(fmt.Errorf("reinject: %w", err))
+		return nil, ConfigInvalid.Failure(fmt.Errorf("reinject: %w", err))
 	}
 	reinjector, err := reinject.New(reinject.Options{
 		Target:           config.Reinject.Target,
@@ -72,7 +72,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		Stdout:           options.Stdout,
 	})
 	if err != nil {
-		return nil, configFailure(fmt.Errorf("reinject: %w", err))
+		return nil, ConfigInvalid.Failure(fmt.Errorf("reinject: %w", err))
 	}
 	f := &Filter{config: config, outbound: out, target: target, reinjector: reinjector, commit: options.Commit, now: options.Now}
 	if f.now == nil {
@@ -268,7 +268,7 @@ func (f *Filter) read(stdin io.Reader, fromPostfix bool, hashBody func(dkim.Head
 // checks before the hand-over that our caller still runs.
 func checkWhole(m *message.Message, fromPostfix bool) error {
 	if m.Size() == 0 {
-		return &Failure{Reason: message.ErrEmpty.Error()}
+		return MessageEmpty.Failure(nil)
 	}
 	if !fromPostfix {
 		return nil
@@ -278,10 +278,10 @@ func checkWhole(m *message.Message, fromPostfix bool) error {
 	case err != nil:
 		return err
 	case last != '\n':
-		return &Failure{Reason: fmt.Sprintf("message is incomplete: input ended after %d octets", m.Size())}
+		return MessageCut.Failure(nil, m.Size())
 	case m.HasFromLine():
 		// Fields that we add would stand above this line, so that the header would become part of the body.
-		return &Failure{Kind: Configuration, Reason: "message starts with a From_ line: remove F from flags= in master.cf"}
+		return FromLine.Failure(nil)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func (f *Filter) sign(leaving *message.Content, d Delivery, known facts, log *Lo
 		if d.SignAs != f.config.ARC.Domain || keys == nil {
 			var err error
 			if keys, err = f.loadKeys(d.SignAs); err != nil {
-				return keyUnusable(err)
+				return KeyUnusable.Failure(err)
 			}
 		}
 		if err := leaving.Sign(keys, f.now()); err != nil {
@@ -53,10 +53,6 @@ func (f *Filter) seal(leaving *message.Content, known facts, log *LogLine) error
 	log.sealed(known.sealing.key)
 	leaving.Prepend(set...)
 	return nil
-}
-
-func keyUnusable(err error) *Failure {
-	return &Failure{Kind: Configuration, Reason: "DKIM key cannot be used, see the mail log", Err: err}
 }
 
 // sealingKey is the key for ARC. RFC 8617 knows only RSA.

@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -16,45 +15,44 @@ var droppedFields = [...]string{"bcc", "content-length", "resent-bcc", "return-p
 
 // survivor gives the domain of a signature that is aligned with From:, valid now, and still valid at the next
 // hop; or why there is none.
-func (p *policy) survivor(msg facts) (domain, why string) {
-	why = "no DKIM signature aligned with From: is valid"
+func (p *policy) survivor(msg facts) (domain string, why Reason) {
+	why = NoneAligned.about()
 	for _, signature := range alignedSignatures(msg.proven.Results) {
-		if obstacle := msg.breaks(signature); obstacle != "" {
+		if obstacle := msg.breaks(signature); obstacle.Cause != 0 {
 			why = obstacle
 			continue
 		}
-		return signature.Domain, ""
+		return signature.Domain, Reason{}
 	}
 	return "", why
 }
 
-// breaks says why a signature that is valid now may fail at the next hop; "" if it will not.
-func (f facts) breaks(signature dkim.Verification) string {
+// breaks says why a signature that is valid now may fail at the next hop; the zero Reason if it will not.
+func (f facts) breaks(signature dkim.Verification) Reason {
 	switch {
 	case f.longestLine > message.MaxLine:
-		return fmt.Sprintf("Postfix will fold a line of %d octets, which breaks signatures",
-			f.longestLine)
+		return LongLine.about(f.longestLine)
 	case signature.Testing: // RFC 6376 section 3.6.1
-		return "the key of its signature is in testing mode, so receivers treat the mail as unsigned"
+		return KeyTesting.about()
 	case signature.SeveralRecords: // RFC 6376 section 3.6.2.2
-		return "the key of its signature has several DNS records, and a receiver may use another one"
+		return KeyAmbiguous.about()
 	case strings.HasPrefix(signature.Algorithm, "ed25519"):
-		return "its only signature is ed25519, which many receivers do not know"
+		return Ed25519Only.about()
 	case len(signature.SignedNames) == 0:
-		return "the trusted Authentication-Results do not say which DKIM-Signature is valid"
+		return CoverageUnknown.about()
 	case f.proven.strayCR:
-		return "a line contains a bare CR, which Postfix replaces by a blank" // cleanup_replace_stray_cr_lf
+		return BareCR.about() // cleanup_replace_stray_cr_lf
 	case f.occurrences[sealField] > 0 && names(signature, sealField) > 0:
-		return "its signature covers an X-Postmend-Arrival field, which postmend removes"
+		return SealCovered.about()
 	case f.claimed > 0 && names(signature, "authentication-results") > 0:
-		return "its signature covers an Authentication-Results field that falsely claims to be ours"
+		return ResultsCovered.about()
 	}
 	for _, name := range droppedFields {
 		if f.occurrences[name] > 0 && names(signature, name) > 0 {
-			return fmt.Sprintf("its signature covers a %s field, which Postfix removes", name)
+			return DroppedCovered.about(name)
 		}
 	}
-	return ""
+	return Reason{}
 }
 
 // alignedSignatures are those by which DMARC passed.

@@ -30,7 +30,7 @@ type transit struct {
 
 // wantTransit is the failure of a plan that depends on transit before it was looked up. It never leaves the
 // package.
-var wantTransit = &Failure{Kind: Temporary, Reason: "SPF of this host was not looked up"}
+var wantTransit = &Failure{Reason: "SPF of this host was not looked up"}
 
 // askTransit asks SPF about this host and a sender. It has time of its own, as much as all other look-ups
 // together, so that a forger's name that never answers cannot use it up. It comes after them, and only if the
@@ -79,11 +79,7 @@ func homeless(err error) *Failure {
 	if _, isDNS := errors.AsType[*net.DNSError](err); isDNS {
 		return dnsTrouble("addresses of this host: " + err.Error())
 	}
-	return &Failure{
-		Kind:   Configuration,
-		Reason: "the outbound addresses of this server are unknown, see the mail log",
-		Err:    fmt.Errorf("%w: set outbound_addresses", err),
-	}
+	return AddressesUnknown.Failure(fmt.Errorf("%w: set outbound_addresses", err))
 }
 
 // outbound is where mail leaves from, as other hosts see it.

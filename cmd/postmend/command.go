@@ -78,7 +78,7 @@ func (inv *invocation) mayBePiped(cmd *cobra.Command) bool {
 
 // told is the text of an error for a person. Only filter and lookup have a log, so it includes the cause.
 func (inv *invocation) told(err error) string {
-	text := strings.Replace(firstLine(err.Error()), ", see the mail log", "", 1)
+	text := firstLine(err.Error())
 	var missing *fs.PathError
 	if errors.As(err, &missing) && errors.Is(err, fs.ErrNotExist) && missing.Path == inv.configFile {
 		text += "; -c FILE names another, postmend setup --prepare makes one"

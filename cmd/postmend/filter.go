@@ -178,7 +178,7 @@ func (r *filterRun) runPipeline(ctx context.Context) (line *filter.LogLine, err 
 // deadline.
 func (r *filterRun) commit() (context.Context, error) {
 	if isForsaken(parent, os.Getppid(), r.env.QueueID, r.stdout) {
-		return nil, forsaken
+		return nil, filter.Forsaken.Failure(nil)
 	}
 	return r.allow(postfix.LongestRun(time.Duration(r.config.Limits.Deadline)), "waiting for the next hop to take the message"), nil
 }
@@ -193,7 +193,7 @@ func (r *filterRun) refuseStdout() error {
 	if !toStdout(r.config) || r.env.QueueID == "" || !isSameFile(r.stdout, r.stderr) {
 		return nil
 	}
-	return &filter.Failure{Kind: filter.Configuration, Reason: `target "stdout:" is for trials by hand, not for master.cf`}
+	return filter.StdoutTarget.Failure(nil)
 }
 
 // toStdout tells whether standard output carries the message.
@@ -233,7 +233,7 @@ func (r *filterRun) conclude(line *filter.LogLine, err error) int {
 		return postfix.Delivered.Write(lines, "", line.Summary())
 	}
 	failure := filter.AsFailure(err)
-	return outcomeOf(err).Write(lines, failure.Code, failure.Reason)
+	return outcomeOf(err).Write(lines, failure.Code, failure.Status())
 }
 
 // internalError is a fault in our own code: a panic that was caught.

@@ -7,19 +7,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"postmend/filter"
 )
 
 // parent is the process that started us, read before anything that takes time. If it ends, we get another
 // one.
 var parent = os.Getppid()
 
-// forsaken is the failure if our caller has ended: Postfix keeps the mail and will start us again, and
+// isForsaken tells whether our caller is gone. Then Postfix keeps the mail and will start us again, and
 // standard input may have been cut short.
-var forsaken = &filter.Failure{Reason: "the process that started postmend has ended"}
-
-// isForsaken tells whether our caller is gone.
 //
 // It may have ended before we read its number, so that process 1 has taken its place. pipe(8) is never
 // process 1, even if master(8) is; by hand, in a container, the caller can be. If another process adopts
