@@ -43,7 +43,8 @@ var layers = map[string][]string{
 	"postfix/maillog/present": {"filter/domain", "postfix", "postfix/maillog", "postfix/maillog/refusal",
 		"postfix/maillog/tally"},
 
-	"cmd/postmend/manual": nil,
+	"cmd/postmend/manual":  nil,
+	"cmd/postmend/oneproc": nil,
 	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn/dnstest", "filter/authn/spf",
 		"filter/domain/publicsuffix", "filter/message", "postfix", "postfix/wholefile"},
 }

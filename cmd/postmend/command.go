@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"postmend/cmd/postmend/oneproc"
 	"postmend/filter"
 	"postmend/postfix"
 )
@@ -36,6 +37,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if inv.filterDirectly(args) {
 		return *inv.status
 	}
+	oneproc.Leave()
 	root := inv.commands()
 	if slices.Equal(args, []string{"--version"}) { // not a flag: among other arguments it would exit with 0, and mail would be lost
 		args = []string{"version"}
