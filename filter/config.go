@@ -123,9 +123,12 @@ type LimitsConfig struct {
 	SpoolDir    string   `toml:"spool_dir"`    // default: the system's temporary directory
 }
 
+// DefaultLogSocket is where messages go before the configuration is read, too.
+const DefaultLogSocket = "/dev/log"
+
 // LogConfig is the section [log].
 type LogConfig struct {
-	Socket string `toml:"socket"` // syslog's Unix-domain socket; default /dev/log
+	Socket string `toml:"socket"` // syslog's Unix-domain socket; default DefaultLogSocket
 }
 
 // LoadConfig reads and checks a configuration file. An unknown key is an error that names the key and its

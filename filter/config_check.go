@@ -36,7 +36,7 @@ func (c *Config) complete(dir string) error {
 	setDefault(&c.Limits.DNSDeadline, Duration(10*time.Second))
 	setDefault(&c.Limits.DNSPatience, Duration(time.Hour))
 	setDefault(&c.Limits.MemorySpool, Size(1<<20))
-	setDefault(&c.Log.Socket, "/dev/log")
+	setDefault(&c.Log.Socket, DefaultLogSocket)
 	setDefault(&c.DMARC.MungeFrom, "when-needed")
 	setDefault(&c.DMARC.OnDMARCFail, "forward")
 	setDefault(&c.DMARC.OnOwnDomainForgery, "policy")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"postmend/tests/judge"
 	"postmend/tests/mta"
 	"postmend/tests/receiver"
 )
@@ -82,11 +83,11 @@ func (w *world) collect(outcomes []*outcome) {
 // judge asks the judges: as the forwarder is asked, and as the receiver is.
 func (w *world) judge(outcomes []*outcome) {
 	w.t.Helper()
-	var arrivals, departures []receiver.Arrival
+	var arrivals, departures []judge.Arrival
 	for _, o := range outcomes {
-		arrivals = append(arrivals, receiver.Arrival{Address: o.address, HELO: o.helo, Sender: o.from, Content: o.content})
+		arrivals = append(arrivals, judge.Arrival{Address: o.address, HELO: o.helo, Sender: o.from, Content: o.content})
 		for _, got := range o.came {
-			departures = append(departures, receiver.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
+			departures = append(departures, judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
 		}
 	}
 	left := receiver.DMARC(w.t, w.zone.String(), departures)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"postmend/tests/judge"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
 	"postmend/tests/receiver"
@@ -176,10 +177,10 @@ func (w *world) publishRedirects() {
 			}
 		}
 	}
-	var arrivals []receiver.Arrival
+	var arrivals []judge.Arrival
 	for _, l := range w.letters {
 		arrivals = append(arrivals,
-			receiver.Arrival{Address: l.address, HELO: l.helo, Sender: l.from, Content: l.content})
+			judge.Arrival{Address: l.address, HELO: l.helo, Sender: l.from, Content: l.content})
 	}
 	for n, e := range receiver.DMARC(w.t, w.zone.String(), arrivals) {
 		w.letters[n].arrived = e
@@ -211,7 +212,7 @@ func (w *world) send(mailbox string) []result {
 		}
 	}
 	results := make([]result, len(w.letters))
-	var departures []receiver.Arrival
+	var departures []judge.Arrival
 	var numbers []int
 	for _, got := range w.remote.Messages()[before:] {
 		found := token.FindSubmatch(got.Content)
@@ -225,7 +226,7 @@ func (w *world) send(mailbox string) []result {
 		fmt.Sscan(string(found[1]), &n)
 		numbers = append(numbers, n)
 		departures = append(departures,
-			receiver.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
+			judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
 	}
 	if len(departures) == 0 {
 		w.t.Fatalf("by %s nothing came", mailbox)

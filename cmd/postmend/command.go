@@ -91,7 +91,7 @@ func (inv *invocation) told(err error) string {
 // logFailure is for lookup, where nobody reads standard error: spawn(8) gets the exit status, and Postfix,
 // whose connection is closed, defers.
 func logFailure(err error) int {
-	syslog{socket: "/dev/log"}.write(severityOf(err), "NOQUEUE: "+firstLine(err.Error()))
+	syslog{socket: filter.DefaultLogSocket}.write(severityOf(err), "NOQUEUE: "+firstLine(err.Error()))
 	return outcomeOf(err).Exit()
 }
 

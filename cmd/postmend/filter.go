@@ -121,7 +121,7 @@ const loading = time.Minute
 // filter runs the pipeline on one message, and makes sure that there is a status line in time, whatever
 // happens.
 func (inv *invocation) filter(env *filter.Envelope) {
-	r := &filterRun{invocation: inv, env: env, log: syslog{socket: "/dev/log"}, guard: &guard{start: time.Now()}}
+	r := &filterRun{invocation: inv, env: env, log: syslog{socket: filter.DefaultLogSocket}, guard: &guard{start: time.Now()}}
 	if isTerminal(inv.stderr) {
 		r.log.also = inv.stderr
 	}

@@ -187,7 +187,7 @@ func (t *srsTable) refresh() error {
 		return nil
 	}
 	t.filter = nil
-	t.log = syslog{socket: "/dev/log", also: t.also}
+	t.log = syslog{socket: filter.DefaultLogSocket, also: t.also}
 	t.files = []string{t.configFile}
 	seen := statAll(t.files)
 	config, err := filter.LoadConfig(t.configFile)

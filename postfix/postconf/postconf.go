@@ -108,12 +108,6 @@ func (c *Config) Expanded() (*Config, error) {
 	return c.expanded, nil
 }
 
-// MapTypes are the types of look-up tables that this Postfix knows.
-func (c *Config) MapTypes() ([]string, error) {
-	text, err := c.postconf("-m")
-	return strings.Fields(text), err
-}
-
 // Lookup asks a table such as "hash:/etc/postfix/virtual" for a key, through postmap(1). Paths that are not
 // absolute start from the queue directory, as they do for Postfix's daemons. A table that cannot be asked
 // is an error.

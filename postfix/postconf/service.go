@@ -35,24 +35,6 @@ func (s Service) Port() string {
 	return strconv.Itoa(number)
 }
 
-// Attribute gives the value of an attribute of pipe(8) or spawn(8): "user", "flags", "argv". As the last
-// one, argv takes the rest.
-func (s Service) Attribute(name string) (value string, found bool) {
-	for rest := s.Arguments; rest != ""; {
-		word, after := nextWord(rest)
-		key, value, assigned := strings.Cut(word, "=")
-		if key == "argv" && assigned {
-			value = strings.TrimPrefix(rest, "argv=")
-			after = ""
-		}
-		if assigned && key == name {
-			return value, true
-		}
-		rest = after
-	}
-	return "", false
-}
-
 // Services are the entries of master.cf, in their order.
 func (c *Config) Services() []Service { return c.services }
 

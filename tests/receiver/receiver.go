@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"golang.org/x/net/publicsuffix"
+
 	"postmend/dkim"
 	"postmend/tests/judge"
 	"postmend/tests/peer"
@@ -18,14 +19,6 @@ import (
 
 //go:embed spf.py
 var pyspf string
-
-// Arrival is a message as the server that takes it sees it.
-type Arrival struct {
-	Address string // of the client
-	HELO    string
-	Sender  string // MAIL FROM without brackets; "" is the null sender
-	Content []byte // CRLF line ends
-}
 
 // Signature is a DKIM-Signature, and dkimpy's verdict on it.
 type Signature struct {
@@ -49,7 +42,7 @@ func (e Evaluation) Passed() bool { return e.Policy != "" && (e.AlignedSPF || le
 
 // DMARC evaluates arrivals as most receivers do (RFC 7489: organisational domains by the public suffix list), on SPF results of
 // pyspf and DKIM results of dkimpy. The zone is in dnstest's form; of names with several TXT records, these see the last.
-func DMARC(t testing.TB, zone string, arrivals []Arrival) []Evaluation {
+func DMARC(t testing.TB, zone string, arrivals []judge.Arrival) []Evaluation {
 	t.Helper()
 	records := map[string]string{}
 	for line := range strings.Lines(zone) {
@@ -73,7 +66,7 @@ func DMARC(t testing.TB, zone string, arrivals []Arrival) []Evaluation {
 }
 
 // SPF is pyspf's result for each arrival, in RFC 8601's words.
-func SPF(t testing.TB, zone string, arrivals []Arrival) []string {
+func SPF(t testing.TB, zone string, arrivals []judge.Arrival) []string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "zone")
 	if err := os.WriteFile(path, []byte(zone), 0o644); err != nil {
@@ -132,7 +125,7 @@ func signatures(t testing.TB, header dkim.Header, verdicts []string) (list []Sig
 }
 
 // align finds the policy (RFC 7489 section 6.6.3) and what is aligned under it.
-func (e *Evaluation) align(records map[string]string, arrival Arrival) {
+func (e *Evaluation) align(records map[string]string, arrival judge.Arrival) {
 	if e.Author == "" {
 		return
 	}
