@@ -4,24 +4,36 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 export CGO_ENABLED = 0
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-.PHONY: build install uninstall test test-bookworm test-trixie peers check race fuzz hostile differential soak bench clean
+PACKAGING = $(GO) run -tags packaging -ldflags "-X main.version=$(VERSION)" ./cmd/postmend
+
+.PHONY: all build man install uninstall test test-bookworm test-trixie peers check race fuzz hostile differential soak bench clean
+
+all: build man
 
 build:
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
 
+# From the commands' help and from docs/.
+man:
+	@rm -rf bin/man
+	$(PACKAGING) man bin/man
+
 # What `make` has built. The program by rename: Postfix must never start one that is half written.
 PREFIX ?= /usr/local
 install:
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man8"
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man5" "$(DESTDIR)$(PREFIX)/share/man/man8"
 	install -m 0755 bin/postmend "$(DESTDIR)$(PREFIX)/bin/.postmend.new"
 	mv -f "$(DESTDIR)$(PREFIX)/bin/.postmend.new" "$(DESTDIR)$(PREFIX)/bin/postmend"
-	install -m 0644 docs/man/postmend.8 "$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8"
+	install -m 0644 bin/man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
+	install -m 0644 bin/man/*.8 "$(DESTDIR)$(PREFIX)/share/man/man8/"
 
-# The program and the man page; configuration, keys and account stay (docs/postfix.md, "Leaving"). Not while Postfix names the program.
+# The program and the man pages; configuration, keys and account stay (docs/postfix.md, "Leaving"). Not while Postfix names the program.
 uninstall:
 	@! grep -qs "^[^#]*$(PREFIX)/bin/postmend" /etc/postfix/master.cf || { echo 'First: postmend setup --undo'; exit 1; }
-	rm -f "$(DESTDIR)$(PREFIX)/bin/postmend" "$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/postmend" "$(DESTDIR)$(PREFIX)/share/man/man5/postmend.toml.5" \
+		"$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8" "$(DESTDIR)$(PREFIX)/share/man/man8/"postmend-*.8
 
 # Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included. The tests with Postfix wait more
 # than they compute, so more of them run at once than there are processors.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"postmend/cmd/postmend/manual"
 	"postmend/dkim"
 	"postmend/filter/authn/dnstest"
 	"postmend/postfix"
@@ -372,24 +373,44 @@ func TestAFailureBehindAWrapKeepsItsOutcome(t *testing.T) {
 	}
 }
 
-func TestTheManPageNamesEveryCommandAndFlag(t *testing.T) {
-	page, err := os.ReadFile("../../docs/man/postmend.8")
+func TestTheManPagesNameEveryCommandAndFlag(t *testing.T) {
+	root := (&invocation{}).commands()
+	pages, err := manual.Program{Version: "1"}.Pages(root, os.DirFS("../../docs"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var visit func(*cobra.Command)
-	visit = func(cmd *cobra.Command) {
-		if !strings.Contains(string(page), cmd.Name()) {
-			t.Errorf("the man page lacks the command %s", cmd.CommandPath())
+	text := map[string]string{}
+	for _, page := range pages {
+		text[page.File] = strings.ReplaceAll(page.Text, `\-`, "-")
+	}
+	var visit func(*cobra.Command, string)
+	visit = func(cmd *cobra.Command, page string) {
+		if !strings.Contains(text[page], cmd.CommandPath()) {
+			t.Errorf("%s lacks the command %s", page, cmd.CommandPath())
 		}
 		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
-			if !strings.Contains(string(page), "-"+flag.Name) {
-				t.Errorf("the man page lacks --%s of %s", flag.Name, cmd.CommandPath())
+			if !strings.Contains(text[page], `\fB--`+flag.Name+`\fP`) {
+				t.Errorf("%s lacks --%s of %s", page, flag.Name, cmd.CommandPath())
 			}
 		})
 		for _, sub := range cmd.Commands() {
-			visit(sub)
+			visit(sub, page)
 		}
 	}
-	visit((&invocation{}).commands())
+	for _, cmd := range root.Commands() {
+		visit(cmd, "postmend-"+cmd.Name()+".8")
+		if !strings.Contains(text["postmend.8"], "postmend-"+cmd.Name()+`\fP(8)`) {
+			t.Errorf("postmend.8 lacks %s", cmd.Name())
+		}
+	}
+	fragments, err := filepath.Glob("../../docs/man/*.md")
+	if err != nil || len(fragments) == 0 {
+		t.Fatal("docs/man is empty", err)
+	}
+	for _, file := range fragments {
+		name := strings.TrimSuffix(filepath.Base(file), ".md")
+		if found, _, err := root.Find([]string{name}); name != root.Name() && (err != nil || found == root) {
+			t.Errorf("docs/man/%s.md belongs to no command", name)
+		}
+	}
 }

@@ -29,6 +29,7 @@ func (inv *invocation) dkimGenkeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "genkey --domain DOMAIN --selector SELECTOR [--file FILE]",
 		Short:   "Make a private key and print the DNS record to publish",
+		Long:    `Makes a private key and prints the DNS record to publish. A file that exists is never overwritten.`,
 		Example: `  postmend dkim genkey --domain example.org --selector 2026a`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {

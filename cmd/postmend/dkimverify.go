@@ -25,7 +25,9 @@ func (inv *invocation) dkimVerifyCommand() *cobra.Command {
 		Use:   "verify [--resolver HOST:PORT]",
 		Short: "Verify the DKIM signatures of the message on standard input",
 		Long: `Prints a line for each signature, from top to bottom: the result in RFC 8601's words, d=, s=, a=, and why it is not a
-pass. The exit status is 0 if a signature passes, 75 if none does and DNS did not answer for one of them, else 1.`,
+pass. The exit status is 0 if a signature passes, 75 if none does and DNS did not answer for one of them, else 1.
+
+The DNS server is the one that --resolver or the configuration names, otherwise the system's.`,
 		Example: `  postmend dkim verify < message`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {

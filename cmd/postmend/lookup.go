@@ -36,7 +36,10 @@ addresses of this server, and senders whose SRS form would be too long: Postfix 
 answers with the original sender of a valid SRS address of this server, and "not found" for anything else.
 
 While the configuration or a secret cannot be used, the answer is "try later", and the mail log has the reason.
-Changes of these files take effect with the next query.`,
+Changes of these files take effect with the next query.
+
+A connection that was idle for 30 minutes is closed. spawn(8) ends each connection after its time limit
+(command_time_limit, 1000s); Postfix then opens a new one and asks again.`,
 		Example: `  postmap -q 'SRS0=vmyz=2W=example.net=alice@srs.example.org' tcp:127.0.0.1:10002`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			serve := map[string]server{"tcp": postfix.ServeTCP, "socketmap": postfix.ServeSocketmap}[protocol]

@@ -19,7 +19,7 @@ func (inv *invocation) srsCommand() *cobra.Command {
 	}
 	parent.AddCommand(
 		inv.srsDirection("forward", "Print the SRS form of each address", (*srs.Rewriter).Forward),
-		inv.srsDirection("reverse", "Print the original address of each SRS address; forged and expired ones are errors", (*srs.Rewriter).Reverse),
+		inv.srsDirection("reverse", "Print the original address of each SRS address; a forged, expired or malformed one is an error (exit status 67)", (*srs.Rewriter).Reverse),
 	)
 	return parent
 }

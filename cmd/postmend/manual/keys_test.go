@@ -5,8 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"postmend/cmd/postmend/manual"
 	"postmend/filter"
@@ -142,4 +145,55 @@ func shown(value reflect.Value) any {
 		return value.Elem()
 	}
 	return value
+}
+
+func TestTheManPageHasTheSameKeysAndDefaults(t *testing.T) {
+	seen := inManPage(t)
+	for name, key := range documented(t) {
+		if value, found := seen[name]; !found {
+			t.Errorf("postmend.toml(5) lacks %s", name)
+		} else if value != strings.ReplaceAll(key.Default, "`", "") {
+			t.Errorf("postmend.toml(5): the default of %s is %q, in docs/configuration.md %q", name, value, key.Default)
+		}
+	}
+	code := map[string]reflect.Value{}
+	known(reflect.ValueOf(*load(t, "")), "", code)
+	for name := range code {
+		if _, found := seen[name]; !found {
+			t.Errorf("postmend.toml(5) lacks %s of filter.Config", name)
+		}
+	}
+}
+
+// inManPage are the keys and defaults that a reader of postmend.toml(5) sees.
+func inManPage(t *testing.T) map[string]string {
+	t.Helper()
+	pages, err := manual.Program{Version: "1"}.Pages(&cobra.Command{Use: "postmend"}, os.DirFS("../../../docs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(pages, func(p manual.Page) bool { return p.File == "postmend.toml.5" })
+	markup := strings.NewReplacer(`\fB`, "", `\fI`, "", `\fP`, "", `\-`, "-", `\e`, `\`, `\&`, "", `\(dq`, `"`)
+	seen, section, before := map[string]string{}, "", ""
+	var tags []string
+	for line := range strings.Lines(pages[i].Text) {
+		text := strings.TrimSpace(markup.Replace(line))
+		_, title, bracketed := strings.Cut(text, "[")
+		switch value, isDefault := strings.CutPrefix(text, "Default: "); {
+		case strings.HasPrefix(line, ".S") && bracketed:
+			title, _, _ = strings.Cut(strings.ToLower(title), "]")
+			section = strings.TrimPrefix(title, "[") + "."
+		case before == ".TP":
+			tags = strings.Split(text, ", ")
+			for _, name := range tags {
+				seen[section+name] = ""
+			}
+		case isDefault:
+			for _, name := range tags {
+				seen[section+name] = value
+			}
+		}
+		before = text
+	}
+	return seen
 }
