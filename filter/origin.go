@@ -123,8 +123,9 @@ func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
 	if err != nil {
 		return o, err
 	}
-	header := m.FoldedHeader()
-	if o.seal, err = keys.Find(header); err != nil {
+	content := arrival.Content{Header: m.FoldedHeader()}
+	content.Author, _ = m.Mailbox()
+	if o.seal, err = keys.Find(content); err != nil {
 		o.doubt = OriginUnknown.about()
 		return o, nil
 	}
@@ -132,11 +133,10 @@ func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
 		o.seal = nil // another author, of a program here, as lists have it
 		return o, nil
 	}
-	body, err := m.FoldedBody()
-	if err != nil {
+	if content.Body, err = m.FoldedBody(); err != nil {
 		return o, err
 	}
-	o.renewable = o.seal.Fits(arrival.Content{Header: header, Body: body})
+	o.renewable = o.seal.Fits(content)
 	isCurrent := o.seal.Current(f.now(), time.Duration(f.config.Arrival.MaxAge))
 	o.intact = o.renewable && isCurrent
 	switch when := o.seal.Time.UTC().Format(time.RFC3339); {
@@ -282,8 +282,9 @@ func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *
 	if err != nil {
 		return nil, err
 	}
-	body, err := m.FoldedBody()
-	if err != nil {
+	content := arrival.Content{Header: m.FoldedHeader()}
+	content.Author, _ = m.Mailbox()
+	if content.Body, err = m.FoldedBody(); err != nil {
 		return nil, err
 	}
 	var from arrival.Origin
@@ -292,11 +293,11 @@ func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *
 	} else {
 		ip, _ := env.clientIP()
 		from = arrival.Origin{Time: f.now(), Client: ip, Name: env.ClientName, Protocol: env.ClientProtocol,
-			HELO: env.HELO, Sender: &env.Sender, StableAuthor: m.HasStableAuthor()}
+			HELO: env.HELO, Sender: &env.Sender}
 	}
 	from.Recipient, from.Original = "", ""
 	if len(d.Recipients) == 1 { // one recipient must not learn of the other's alias
 		from.Recipient, from.Original = d.Recipients[0].Address, d.Recipients[0].Original
 	}
-	return keys.Seal(from, arrival.Content{Header: m.FoldedHeader(), Body: body}), nil
+	return keys.Seal(from, content), nil
 }

@@ -19,7 +19,7 @@ var layers = map[string][]string{
 	"filter/domain":              {"filter/domain/publicsuffix"},
 	"filter/message/author":      {"dkim", "filter/domain"},
 	"filter/message":             {"dkim", "filter/domain", "filter/message/author"},
-	"filter/arrival":             {"dkim", "filter/message"},
+	"filter/arrival":             {"dkim", "filter/message/author"},
 	"filter/authn/dns":           nil,
 	"filter/authn/spf":           nil,
 	"filter/authn/dnstest":       nil,

@@ -3,18 +3,21 @@
 //
 //	X-Postmend-Arrival: v=1; t=1764331327; i=192.0.2.1; n=mail.example.com; p=ESMTP;
 //		e=mail.example.com; f=alice@example.com; r=bob@example.org; o=info@example.org;
-//		sa=1; hf=…; hh=…; bh=…; b=…
+//		x=to; ha=…; hh=…; bh=…; b=…
 //
 // The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11).
-// hf is the SHA-256 of the From: fields, hh that of To, Cc, Subject, Date, Message-ID, In-Reply-To and
-// Reply-To, where an absent field counts too, bh that of the body; all in their relaxed forms (section
-// 3.4), so that folds, blanks and line ends do not matter. b is an HMAC-SHA-256 over all other tags.
-// sa=1 says that From: had one author, in a form that no mail system rewrites.
+// Hashes are SHA-256: ha of the one author that From: names, without regard to quotes; hf of the From:
+// fields, where they name no such author; hh of To, Cc, Subject, Date, Message-ID, In-Reply-To and Reply-To,
+// where an absent field counts too; bh of the body. Fields and body are in their relaxed forms (section 3.4),
+// so that folds, blanks and line ends do not matter. x lists the fields that hh leaves out: address fields
+// that Postfix writes anew when a program here submits the message again ("To: bob", for one).
+// w=1 says that the message was not from outside. b is an HMAC-SHA-256 over all other tags.
+//
 // Long lines are the caller's concern: it gives header and body as smtp(8) and lmtp(8) would fold them
 // on the way to a mailbox.
 //
-// A seal proves origin, never authority: it tells that a message came from outside, and from which
-// client. What follows from that is the caller's decision.
+// A seal proves origin, never authority: it tells whether a message came from outside, and from which client.
+// What follows from that is the caller's decision.
 package arrival
 
 import (
@@ -26,9 +29,11 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"postmend/dkim"
+	"postmend/filter/message/author"
 )
 
 // FieldName is the name of the field.
@@ -45,10 +50,8 @@ type Origin struct {
 	Sender    *string    // reverse-path; "" is the null sender, nil is not known; at most 320 octets
 	Recipient string     // as it is delivered; "" if there are several; at most 320 octets
 	Original  string     // before aliases; "" is not known; at most 320 octets
-
-	// StableAuthor is set if From: had one author, in a form that no mail system rewrites. Where it has another
-	// one later, a program here wrote it.
-	StableAuthor bool
+	// Own is set if the message was not from outside: a user who logged in, or a trusted host, brought it.
+	Own bool
 }
 
 const (
@@ -78,6 +81,8 @@ func DeriveKeys(secrets [][]byte) (Keys, error) {
 // Content is what a seal covers of a message.
 type Content struct {
 	Header dkim.Header
+	// Author is From: as author.Fields.Mailbox gives it; "" if From: has no such form.
+	Author string
 	// Body is the closed body in relaxed form. One that cannot be hashed without doubt, with a CR within
 	// a line, fits no seal.
 	Body *dkim.BodyHash
@@ -86,6 +91,9 @@ type Content struct {
 // Seal makes the field. There is at least one key.
 func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	tags := tags{{"v", "1"}, {"t", strconv.FormatInt(origin.Time.Unix(), 10)}}
+	if origin.Own {
+		tags = append(tags, tag{"w", "1"})
+	}
 	put := func(name, value string, limit int) {
 		if value != "" && len(value) <= limit {
 			tags = append(tags, tag{name, encode(value)})
@@ -100,14 +108,16 @@ func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	if origin.Sender != nil && len(*origin.Sender) <= maxAddress {
 		tags = append(tags, tag{"f", encode(*origin.Sender)})
 	}
-	if origin.StableAuthor {
-		put("sa", "1", 1)
-	}
 	put("r", origin.Recipient, maxAddress)
 	put("o", origin.Original, maxAddress)
-	tags = append(tags,
-		tag{"hf", hashOf(content.Header, authorFields)},
-		tag{"hh", hashOf(content.Header, otherFields)})
+	rewritten := rewrittenFields(content.Header)
+	put("x", strings.Join(rewritten, ":"), maxName)
+	if content.Author != "" {
+		tags = append(tags, tag{"ha", hashOfAuthor(content.Author)})
+	} else {
+		tags = append(tags, tag{"hf", hashOf(content.Header, authorFields)})
+	}
+	tags = append(tags, tag{"hh", hashOf(content.Header, covered(rewritten))})
 	if sum, err := content.Body.Sum(); err == nil {
 		tags = append(tags, tag{"bh", base64.StdEncoding.EncodeToString(sum[:])})
 	}
@@ -120,18 +130,23 @@ type Sealed struct {
 	Origin
 	// AuthorChanged is set if From: is not what was sealed.
 	AuthorChanged bool
+	// StableAuthor is set if what was sealed is the one author of From:, which no mail system rewrites. If the
+	// message has another one, a program here wrote it.
+	StableAuthor bool
 
-	header, body string // hashes
+	rewritten    []string // fields that are not covered
+	header, body string   // hashes
 }
 
 // ErrInvalid says that a message has a field of the seal's name that is not a seal of these keys, or several.
 // Programs on this host write none: such a message has been elsewhere.
 var ErrInvalid = errors.New("invalid " + FieldName)
 
-// Find gives the seal of a message; nil if it has no such field. The error is ErrInvalid.
-func (k Keys) Find(header dkim.Header) (*Sealed, error) {
+// Find gives the seal of a message, of which it needs no body; nil if it has no such field. The error is
+// ErrInvalid.
+func (k Keys) Find(content Content) (*Sealed, error) {
 	var field dkim.Field
-	for _, f := range header {
+	for _, f := range content.Header {
 		if !f.Is(FieldName) {
 			continue
 		}
@@ -151,8 +166,13 @@ func (k Keys) Find(header dkim.Header) (*Sealed, error) {
 	if !ok {
 		return nil, ErrInvalid
 	}
-	from, _ := tags.value("hf")
-	sealed.AuthorChanged = from != hashOf(header, authorFields)
+	if author, stable := tags.value("ha"); stable {
+		sealed.StableAuthor = true
+		sealed.AuthorChanged = content.Author == "" || author != hashOfAuthor(content.Author)
+	} else {
+		from, _ := tags.value("hf")
+		sealed.AuthorChanged = from != hashOf(content.Header, authorFields)
+	}
 	return sealed, nil
 }
 
@@ -174,7 +194,7 @@ func (s *Sealed) Fits(content Content) bool {
 		return false
 	}
 	for _, added := range [][]string{nil, {"message-id"}, {"date"}, {"message-id", "date"}} {
-		if header, ok := without(content.Header, added); ok && s.header == hashOf(header, otherFields) {
+		if header, ok := without(content.Header, added); ok && s.header == hashOf(header, covered(s.rewritten)) {
 			return true
 		}
 	}
@@ -207,6 +227,27 @@ var (
 	authorFields = []string{"from"}
 	otherFields  = []string{"to", "cc", "subject", "date", "message-id", "in-reply-to", "reply-to"}
 )
+
+// covered are the fields that hh covers.
+func covered(rewritten []string) []string {
+	return slices.DeleteFunc(slices.Clone(otherFields), func(name string) bool { return slices.Contains(rewritten, name) })
+}
+
+// rewrittenFields are those that change when a program here submits the message again.
+func rewrittenFields(header dkim.Header) (names []string) {
+	for _, name := range []string{"to", "cc", "reply-to"} {
+		changes := func(f dkim.Field) bool { return f.Is(name) && !author.IsKept(f.Value()) }
+		if slices.ContainsFunc(header, changes) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func hashOfAuthor(mailbox string) string {
+	sum := sha256.Sum256([]byte(mailbox))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
 
 // hashOf is the base64 of the SHA-256 over the fields with the given lower-case names, in their relaxed
 // forms: name by name, of each name from top to bottom, and a line with the bare name where there is

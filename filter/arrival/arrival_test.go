@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postmend/dkim"
+	"postmend/filter/message/author"
 )
 
 const message = `Received: from mail.example.com by mx.example.org; Sat, 28 Nov 2026 12:00:00 +0000
@@ -48,8 +49,8 @@ func keys(t testing.TB, secrets ...string) Keys {
 }
 
 // find gives the seal that holds for the author as well.
-func find(k Keys, header dkim.Header) *Sealed {
-	found, err := k.Find(header)
+func find(k Keys, content Content) *Sealed {
+	found, err := k.Find(content)
 	if err != nil || found == nil || found.AuthorChanged {
 		return nil
 	}
@@ -62,7 +63,8 @@ func contentOf(text string) Content {
 	rest := strings.TrimPrefix(strings.TrimPrefix(text[n:], "\r"), "\n")
 	body.Write([]byte(rest))
 	body.Close()
-	return Content{header, body}
+	mailbox, _ := author.Find(header, nil).Mailbox()
+	return Content{header, mailbox, body}
 }
 
 // seal puts a seal on top.
@@ -77,7 +79,7 @@ func TestASealTellsWhatWasKnownAtArrival(t *testing.T) {
 	v4 := netip.MustParseAddr("192.0.2.1")
 	for _, o := range []Origin{origin, {Time: arrived, Sender: &null}, {Time: arrived}, {Time: arrived, Client: v4}} {
 		text := seal(t, k, o, message)
-		found := find(k, contentOf(text).Header)
+		found := find(k, contentOf(text))
 		if found == nil {
 			t.Fatalf("no seal in\n%s", text)
 		}
@@ -105,7 +107,7 @@ func TestATextBeyondItsLimitIsNotWrittenDown(t *testing.T) {
 	if len(field) > 500 {
 		t.Fatalf("%d octets", len(field))
 	}
-	found := find(k, append(dkim.Header{field}, contentOf(message).Header...))
+	found := find(k, contentOf(string(field)+message))
 	if found == nil || found.Sender != nil || found.HELO != "" {
 		t.Errorf("got %+v: a sender that was not written down is not known", found)
 	}
@@ -130,7 +132,7 @@ func TestFoldsBlanksAndLineEndsDoNotMatter(t *testing.T) {
 		},
 	} {
 		content := contentOf(change(sealed))
-		if found := find(k, content.Header); found == nil || !found.Fits(content) {
+		if found := find(k, content); found == nil || !found.Fits(content) {
 			t.Errorf("%s: %+v", name, found)
 		}
 	}
@@ -152,7 +154,7 @@ func TestWhatIsCoveredCannotBeChanged(t *testing.T) {
 		"other signature": {"Good morning,\n\n", "Good morning,\n"},
 	} {
 		content := contentOf(strings.Replace(sealed, change[0], change[1], 1))
-		if found := find(k, content.Header); found == nil || found.Fits(content) {
+		if found := find(k, content); found == nil || found.Fits(content) {
 			t.Errorf("%s: %+v, want a seal that does not fit", name, found)
 		}
 	}
@@ -187,14 +189,14 @@ func TestNoSealCountsThatIsNotOursForThisAuthor(t *testing.T) {
 		if text == sealed {
 			t.Fatalf("%s changes nothing", name)
 		}
-		if found := find(k, contentOf(text).Header); found != nil {
+		if found := find(k, contentOf(text)); found != nil {
 			t.Errorf("%s: %+v", name, found)
 		}
 	}
-	if find(keys(t, "new", "s"), contentOf(sealed).Header) == nil {
+	if find(keys(t, "new", "s"), contentOf(sealed)) == nil {
 		t.Error("after a new secret was put above the old one, a seal of the old one does not count")
 	}
-	if find(Keys{}, contentOf(sealed).Header) != nil {
+	if find(Keys{}, contentOf(sealed)) != nil {
 		t.Error("without any key, a seal counts")
 	}
 }
@@ -227,7 +229,7 @@ func TestAnyChangedOctetIsNoticed(t *testing.T) {
 			continue // field names may be in any case
 		}
 		content := contentOf(string(changed))
-		if found := find(k, content.Header); found != nil && found.Fits(content) {
+		if found := find(k, content); found != nil && found.Fits(content) {
 			t.Errorf("octet %d, %q for %q, is not noticed", at, changed[at], sealed[at])
 		}
 	}
@@ -263,7 +265,7 @@ func TestNoWordCanBeChanged(t *testing.T) {
 		changed := strings.Join(words, "")
 		isSame := strings.Join(strings.Fields(before), " ") == strings.Join(strings.Fields(changed), " ")
 		content := contentOf(top + changed)
-		if found := find(k, content.Header); found != nil && found.Fits(content) && !isSame {
+		if found := find(k, content); found != nil && found.Fits(content) && !isSame {
 			t.Fatalf("changed from\n%s\nto\n%s", before, changed)
 		}
 
@@ -272,7 +274,7 @@ func TestNoWordCanBeChanged(t *testing.T) {
 		spaced = strings.Replace(spaced, "\t \r\n\t \r\n", "\r\n\r\n", 1) // the end of the header
 		spaced = strings.Replace(spaced, " \n \n", "\n\n", 1)
 		content = contentOf(top + spaced)
-		if found := find(k, content.Header); found == nil || !found.Fits(content) {
+		if found := find(k, content); found == nil || !found.Fits(content) {
 			t.Fatalf("does not fit:\n%q", spaced)
 		}
 	}
@@ -288,7 +290,7 @@ func TestWhatTheMailSystemAddsDoesNotMatter(t *testing.T) {
 	for added, want := range map[string]bool{id: true, date: true, id + date: true, id + id: false, "To: x\n": false,
 		"Reply-To: x@example.net\n": false, id + "Cc: x\n": false} {
 		content := contentOf(added + sealed)
-		if found := find(k, content.Header); found == nil || found.Fits(content) != want {
+		if found := find(k, content); found == nil || found.Fits(content) != want {
 			t.Errorf("with %q added it fits: %t", added, !want)
 		}
 	}
@@ -300,7 +302,7 @@ func FuzzFind(f *testing.F) {
 	f.Add([]byte(FieldName + ": v=1; t=1; hf=x; hh=y; b=AAAA\nFrom: a@b.example\n\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		content := contentOf(string(text))
-		if found := find(k, content.Header); found != nil {
+		if found := find(k, content); found != nil {
 			found.Fits(content)
 			tags, _, ok := parse(dkim.Field(content.Header[indexOfField(content.Header)]).Value())
 			if again, _ := tags.sealed(); !ok || again == nil {

@@ -120,8 +120,10 @@ func (t tags) sealed() (s *Sealed, ok bool) {
 		return decoded
 	}
 	s.Name, s.Protocol, s.HELO, s.Recipient, s.Original = text("n"), text("p"), text("e"), text("r"), text("o")
-	stable, _ := t.value("sa")
-	s.StableAuthor = stable == "1"
+	s.Own = text("w") == "1"
+	if x := text("x"); x != "" {
+		s.rewritten = strings.Split(x, ":")
+	}
 	if _, known := t.value("f"); known {
 		sender := text("f")
 		s.Sender = &sender

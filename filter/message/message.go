@@ -17,8 +17,8 @@ func (m *Message) Authors() []string {
 	return m.authors
 }
 
-// HasStableAuthor tells whether From: has one author in a form that no mail system rewrites.
-func (m *Message) HasStableAuthor() bool { return m.from.IsStable() }
+// Mailbox is the one author in a form that no mail system on the way rewrites, see author.Fields.
+func (m *Message) Mailbox() (mailbox string, ok bool) { return m.from.Mailbox() }
 
 // MayName tells whether some receiver could take a domain for the author's that is not among Authors, because From: is
 // not plain.

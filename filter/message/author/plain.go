@@ -1,13 +1,11 @@
 package author
 
 import (
-	"net/mail"
 	"strings"
 	"unicode"
 
 	"golang.org/x/net/idna"
 
-	"postmend/dkim"
 	"postmend/filter/domain"
 )
 
@@ -161,20 +159,4 @@ func isASCII(s string) bool {
 
 func indexControl(s string) int {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
-}
-
-// IsStable tells whether the fields are one plain address that Postfix's cleanup(8) leaves as it is when the message
-// is submitted again: with a domain of several labels, and no route in the local part. What it rewrites, "boss",
-// "boss@example.org." and "boss%example.org" among it, has another author afterwards.
-func (f Fields) IsStable() bool {
-	if len(f) != 1 {
-		return false
-	}
-	names, plain := plainDomains(f[0])
-	address, err := mail.ParseAddress(dkim.Unfold([]byte(f[0])))
-	if !plain || len(names) != 1 || err != nil {
-		return false
-	}
-	local, host, _ := strings.Cut(address.Address, "@")
-	return isDotAtom(local) && !strings.ContainsAny(local, "%!") && strings.EqualFold(host, names[0])
 }
