@@ -30,6 +30,7 @@ var layers = map[string][]string{
 		"filter/domain", "filter/message", "filter/message/author"},
 
 	"postfix":           nil,
+	"postfix/milter":    nil,
 	"postfix/wholefile": nil,
 	"postfix/postconf":  nil,
 	"postfix/layout":    {"postfix/postconf", "reinject"},
