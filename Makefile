@@ -8,7 +8,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
 PACKAGING = $(GO) run -tags packaging -ldflags "-X main.version=$(VERSION)" ./cmd/postmend
 
-.PHONY: all build man install uninstall test test-bookworm test-trixie peers check race fuzz hostile differential soak bench clean
+.PHONY: all build man sbom install uninstall test test-bookworm test-trixie peers check race fuzz hostile differential soak bench clean
 
 all: build man
 
@@ -19,6 +19,10 @@ build:
 man:
 	@rm -rf bin/man
 	$(PACKAGING) man bin/man
+
+# What the program is made of, with licences: SPDX 2.3 in JSON.
+sbom: build
+	$(PACKAGING) sbom bin/postmend >bin/postmend.spdx.json
 
 # What `make` has built. The program by rename: Postfix must never start one that is half written.
 PREFIX ?= /usr/local

@@ -46,6 +46,7 @@ var layers = map[string][]string{
 
 	"cmd/postmend/manual":  nil,
 	"cmd/postmend/oneproc": nil,
+	"cmd/postmend/sbom":    nil,
 	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn/dnstest", "filter/authn/spf",
 		"filter/domain/publicsuffix", "filter/message", "postfix", "postfix/wholefile"},
 }

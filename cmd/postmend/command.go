@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -18,9 +17,6 @@ import (
 	"postmend/filter"
 	"postmend/postfix"
 )
-
-// version is set by the Makefile at link time.
-var version = ""
 
 // invocation is what a command works with; only run turns its result into an exit status.
 type invocation struct {
@@ -163,22 +159,6 @@ Try it without Postfix and without a configuration:  postmend demo`,
 
 func (inv *invocation) configFlag(flags *pflag.FlagSet) {
 	flags.StringVarP(&inv.configFile, "config", "c", filter.DefaultConfigFile, "configuration file")
-}
-
-func (inv *invocation) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  noArguments,
-		RunE: func(*cobra.Command, []string) error {
-			v := version
-			if info, ok := debug.ReadBuildInfo(); ok && v == "" {
-				v = info.Main.Version
-			}
-			_, err := fmt.Fprintln(inv.stdout, "postmend", v)
-			return err
-		},
-	}
 }
 
 func noArguments(_ *cobra.Command, args []string) error {

@@ -414,3 +414,15 @@ func TestTheManPagesNameEveryCommandAndFlag(t *testing.T) {
 		}
 	}
 }
+
+func TestVersionVerboseListsWhatTheProgramIsMadeOf(t *testing.T) {
+	var out, errs bytes.Buffer
+	if exit := run([]string{"version", "--verbose"}, strings.NewReader(""), &out, &errs); exit != 0 {
+		t.Fatalf("exit %d, %s", exit, errs.String())
+	}
+	for _, want := range []string{`(?m)^postmend `, `(?m)^std +\S+ +BSD-3-Clause$`, `(?m)^publicsuffix.org/list .* MPL-2.0$`} {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
+			t.Errorf("no line %s in\n%s", want, out.String())
+		}
+	}
+}

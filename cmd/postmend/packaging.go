@@ -3,23 +3,34 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"postmend/cmd/postmend/manual"
+	"postmend/cmd/postmend/sbom"
 )
 
-// A build with this tag is a tool for the Makefile, in the top folder: `man DIR` writes the man pages.
+// A build with this tag is a tool of the Makefile. It runs in the top folder.
 func init() {
-	var err error
-	switch {
-	case len(os.Args) == 3 && os.Args[1] == "man":
-		err = writePages(os.Args[2])
-	default:
-		err = fmt.Errorf("usage: man DIR")
+	err := errors.New("usage: man DIR | sbom PROGRAM | copyright PROGRAM")
+	if len(os.Args) == 3 {
+		switch os.Args[1] {
+		case "man":
+			err = writePages(os.Args[2])
+		case "sbom":
+			err = printDocument(os.Args[2])
+		case "copyright":
+			err = printCopyright(os.Args[2])
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "packaging:", err)
@@ -29,7 +40,11 @@ func init() {
 }
 
 func writePages(dir string) error {
-	pages, err := manual.Program{Version: version, Date: sourceDate()}.Pages((&invocation{}).commands(), os.DirFS("docs"))
+	date := time.Time{}
+	if os.Getenv("SOURCE_DATE_EPOCH") != "" {
+		date = sourceDate()
+	}
+	pages, err := manual.Program{Version: version, Date: date}.Pages((&invocation{}).commands(), os.DirFS("docs"))
 	if err != nil {
 		return err
 	}
@@ -44,11 +59,76 @@ func writePages(dir string) error {
 	return nil
 }
 
-// sourceDate is SOURCE_DATE_EPOCH, which makes builds reproducible. Without it there is no date.
+// sourceDate is SOURCE_DATE_EPOCH, which makes builds reproducible, else now.
 func sourceDate() time.Time {
 	seconds, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64)
 	if err != nil {
-		return time.Time{}
+		return time.Now()
 	}
 	return time.Unix(seconds, 0)
+}
+
+func printDocument(program string) error {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	content, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	namespace := fmt.Sprintf("https://spdx.org/spdxdocs/postmend-%x", sha256.Sum256(content))
+	document, err := sbom.Document(info, version, namespace, sourceDate())
+	if err == nil {
+		fmt.Printf("%s\n", document)
+	}
+	return err
+}
+
+// printCopyright prints our licence and those of what is in the program, for a package. Debian has the long
+// ones already.
+func printCopyright(program string) error {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	ours, err := os.ReadFile("LICENSE")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s\nThe program also contains:\n", ours)
+	for _, c := range sbom.Components(info) {
+		fmt.Printf("\n%s %s, %s\n\n", c.Name, c.Version, c.License)
+		text, err := licenseText(c)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Name, err)
+		}
+		for line := range strings.Lines(text) {
+			fmt.Print(strings.TrimRight("  "+line, " \n"), "\n")
+		}
+	}
+	return nil
+}
+
+func licenseText(c sbom.Component) (string, error) {
+	switch c.License {
+	case "Apache-2.0", "MPL-2.0":
+		return "On Debian systems, the licence is in /usr/share/common-licenses/" + c.License + ".\n", nil
+	}
+	where := []string{"env", "GOROOT"}
+	if c.Sum != "" {
+		where = []string{"list", "-m", "-f", "{{.Dir}}", c.Name}
+	}
+	folder, err := exec.Command("go", where...).Output()
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"LICENSE", "COPYING", "License"} {
+		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(folder)), name))
+		if err == nil {
+			text, _, _ = bytes.Cut(text, []byte("\n-------------------------------------------------------------------------\nGPL v2.0:"))
+			return string(bytes.TrimSpace(text)) + "\n", nil
+		}
+	}
+	return "", errors.New("no licence text")
 }
