@@ -4,11 +4,13 @@
 //	user@host  →  SRS0=HHHH=TT=host=user@srs-domain
 //	SRS0…@fwd  →  SRS1=HHHH=fwd=…@srs-domain          (… keeps its own separator, hence often "==")
 //
+// For senders that have no SRS form there are aliases, see alias.go; package store keeps their senders.
+//
 // HHHH is a keyed hash that only we can make, TT the day of the rewriting. No RFC describes the scheme; the
 // addresses are those of libsrs2 and PostSRSd, the few differences stand in postsrsd_test.go. Addresses are
 // written as in SMTP commands (RFC 5321 section 4.1.2, RFC 6531), that is, with the quotes where a local part
-// needs them. Which senders are rewritten is the caller's decision, as is what becomes of one that is too
-// long.
+// needs them. Which senders are rewritten is the caller's decision, as is whether one that is too long gets an
+// alias.
 //
 // # What a hash proves
 //
@@ -180,6 +182,9 @@ func (r *Rewriter) Forward(address string) (string, error) {
 	if r.Owns(address) {
 		return address, nil
 	}
+	if host == aliasHost {
+		return "", fault(ErrMalformed, address) // its SRS form would be an alias
+	}
 	rewritten := quote(r.forward(local, host))
 	if len(rewritten) > maxLocalPart {
 		return "", fmt.Errorf("%w: %d octets before the @, at most %d are allowed",
@@ -211,9 +216,13 @@ func (r *Rewriter) guarded(first, rest string) string {
 // Reverse verifies an SRS address of ours and gives the address that it was made from: the original sender's
 // for SRS0, the first forwarder's SRS0 address for SRS1. Where we are the first forwarder ourselves that one
 // is reversed too, so what comes back never has the form of an SRS address of ours.
-func (r *Rewriter) Reverse(address string) (string, error) {
+// Of an alias it only verifies hash and day: its error is ErrUnknown.
+func (r *Rewriter) Reverse(address string) (string, error) { return r.ReverseStored(address, nil) }
+
+// ReverseStored is Reverse, and gives the sender of an alias, too. An error of find comes back as it is.
+func (r *Rewriter) ReverseStored(address string, find Find) (string, error) {
 	for {
-		original, err := r.reverse(address)
+		original, err := r.reverse(address, find)
 		if err != nil || !r.Owns(original) {
 			return original, err
 		}
@@ -221,7 +230,7 @@ func (r *Rewriter) Reverse(address string) (string, error) {
 	}
 }
 
-func (r *Rewriter) reverse(address string) (string, error) {
+func (r *Rewriter) reverse(address string, find Find) (string, error) {
 	local, _, err := split(address)
 	if err != nil {
 		return "", err
@@ -238,6 +247,9 @@ func (r *Rewriter) reverse(address string) (string, error) {
 	hash, stamp, host, user, ok := parseSRS0(local)
 	if !ok {
 		return "", fault(ErrMalformed, address)
+	}
+	if host == aliasHost {
+		return r.reverseAlias(address, hash, stamp, user, find)
 	}
 	age, ok := age(stamp, r.now())
 	if !ok {
