@@ -5,7 +5,7 @@ set -eu
 packages='postfix postsrsd opendkim opendkim-tools python3 python3-dkim python3-nacl python3-spf python3-authres
 libmail-dkim-perl libnet-dns-perl swaks openssl procps acl gcc libc6-dev
 python3-prometheus-client python3-html5lib systemd-journal-remote xz-utils zstd bzip2
-python3-authheaders dovecot-core dovecot-lmtpd dovecot-sieve procmail libmailtools-perl libemail-address-xs-perl rspamd'
+python3-authheaders dovecot-core dovecot-lmtpd dovecot-sieve procmail libmailtools-perl libemail-address-xs-perl rspamd redis-server'
 
 missing=
 for package in $packages; do
