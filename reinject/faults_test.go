@@ -22,7 +22,7 @@ func TestEveryFaultAtEveryStageIsATemporaryErrorOfThatStage(t *testing.T) {
 			for _, fault := range []string{"451 4.7.1 not now", "550 5.7.0 not welcome", "421 bye", "250-a\r\n251 b", "199 what", "drop", "garbage",
 				"endless line", "endless reply"} {
 				t.Run(fmt.Sprintf("pipelining %v/%s/%.20s", offers != nil, stage[1], fault), func(t *testing.T) {
-					s := (&scripted{offers: offers, answer: func(_ int, verb string) string { return map[string]string{stage[0]: fault}[verb] }}).start(t)
+					s := (&scripted{offers: offers, answer: replies{stage[0]: fault}.to}).start(t)
 					results, err := s.target(t, Options{}).Send(guarded(t), stranger, nil, simple())
 					e, ok := errors.AsType[*Error](err)
 					if !ok || e.Stage != stage[1] || !e.Temporary() {
@@ -47,7 +47,7 @@ func TestASilentServerIsLeftWhenTheContextEnds(t *testing.T) {
 	for _, stage := range stages {
 		t.Run(stage[1], func(t *testing.T) {
 			// Without PIPELINING, the reply that is missing is the only one outstanding.
-			s := (&scripted{answer: func(_ int, verb string) string { return map[string]string{stage[0]: "stall"}[verb] }}).start(t)
+			s := (&scripted{answer: replies{stage[0]: "stall"}.to}).start(t)
 			ctx, cancel := context.WithCancelCause(guarded(t))
 			enough := errors.New("enough waited")
 			go func() {
@@ -63,7 +63,7 @@ func TestASilentServerIsLeftWhenTheContextEnds(t *testing.T) {
 		})
 	}
 	t.Run("deadline", func(t *testing.T) {
-		s := (&scripted{answer: func(_ int, verb string) string { return map[string]string{"MAIL": "stall"}[verb] }}).start(t)
+		s := (&scripted{answer: replies{"MAIL": "stall"}.to}).start(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		if _, err := s.target(t, Options{}).Send(ctx, stranger, nil, simple()); !errors.Is(err, context.DeadlineExceeded) {
@@ -86,7 +86,7 @@ func TestTheReplyToTheDotIsAwaitedUnderTheContextOfCommit(t *testing.T) {
 		t.Errorf("got %+v, %v, want the hand-over to outlive its first context", results, err)
 	}
 
-	s = (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string { return map[string]string{".": "stall"}[verb] }}).start(t)
+	s = (&scripted{offers: postfixOffers, answer: replies{".": "stall"}.to}).start(t)
 	later, giveUp := context.WithCancelCause(guarded(t))
 	enough := errors.New("enough waited")
 	go func() {
@@ -233,7 +233,7 @@ func TestOnlyWhatIsAboutThisMessageIsPermanent(t *testing.T) {
 		{"greeting", "552 5.3.4 nonsense", true},
 	} {
 		t.Run(tc.stage+" "+tc.answer, func(t *testing.T) {
-			s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string { return map[string]string{tc.stage: tc.answer}[verb] }}).start(t)
+			s := (&scripted{offers: postfixOffers, answer: replies{tc.stage: tc.answer}.to}).start(t)
 			_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple())
 			wrapped := fmt.Errorf("handing over: %w", err)
 			var e interface{ Temporary() bool }
@@ -272,7 +272,7 @@ func TestARefusalOfOneRecipientAmongSeveralIsNeverPermanent(t *testing.T) {
 func TestOnly250ToTheFinalDotIsSuccess(t *testing.T) {
 	for _, answer := range []string{"221 2.0.0 bye", "220 hello", "235 2.7.0 welcome", "251 2.1.5 elsewhere", "252 2.5.0 perhaps"} {
 		t.Run(answer, func(t *testing.T) {
-			s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string { return map[string]string{".": answer}[verb] }}).start(t)
+			s := (&scripted{offers: postfixOffers, answer: replies{".": answer}.to}).start(t)
 			_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple())
 			if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "end of data" || !e.Temporary() {
 				t.Errorf("got %v, want a temporary error at the end of data", err)
@@ -282,9 +282,7 @@ func TestOnly250ToTheFinalDotIsSuccess(t *testing.T) {
 }
 
 func TestAnErrorCarriesCodesWordsAndWhereItHappened(t *testing.T) {
-	s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string {
-		return map[string]string{"RCPT": "550-5.1.1 <bob@example.net>:\x1b[2J no\r\n550 5.1.1 such user " + strings.Repeat("y", 1000)}[verb]
-	}}).start(t)
+	s := (&scripted{offers: postfixOffers, answer: replies{"RCPT": "550-5.1.1 <bob@example.net>:\x1b[2J no\r\n550 5.1.1 such user " + strings.Repeat("y", 1000)}.to}).start(t)
 	_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple())
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Code != 550 || e.Enhanced != "5.1.1" || e.Address != "bob@example.net" || e.Target != "smtp://"+s.address ||

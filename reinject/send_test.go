@@ -122,9 +122,8 @@ func TestDATAWaitsForTheRepliesToSeveralRecipients(t *testing.T) {
 }
 
 func TestALoneRecipientRefusedMeansNoContentEvenAfter354(t *testing.T) {
-	s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string {
-		return map[string]string{"RCPT": "451 4.2.1 later"}[verb] // DATA is answered with 354 all the same
-	}}).start(t)
+	// DATA is answered with 354 all the same.
+	s := (&scripted{offers: postfixOffers, answer: replies{"RCPT": "451 4.2.1 later"}.to}).start(t)
 	if _, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple()); err == nil {
 		t.Error("no error")
 	}
@@ -273,9 +272,7 @@ func TestAfterTheDotsEachTransactionHasItsOwnResultAndATemporaryErrorCounts(t *t
 }
 
 func TestARefusedXFORWARDIsAWarningAndTheMessageGoesOn(t *testing.T) {
-	s := (&scripted{offers: postfixOffers, answer: func(_ int, verb string) string {
-		return map[string]string{"XFORWARD": "501 5.5.4 Bad NAME syntax"}[verb]
-	}}).start(t)
+	s := (&scripted{offers: postfixOffers, answer: replies{"XFORWARD": "501 5.5.4 Bad NAME syntax"}.to}).start(t)
 	results, err := s.target(t, Options{}).Send(guarded(t), stranger, nil, simple())
 	if err != nil || len(results) != 1 || results[0].QueueID == "" || len(results[0].Warnings) != 2 ||
 		!strings.Contains(results[0].Warnings[0], "501 5.5.4 Bad NAME syntax") {

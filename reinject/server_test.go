@@ -79,6 +79,11 @@ func (s *scripted) start(t *testing.T) *scripted {
 	return s
 }
 
+// replies are a server's answers that differ from the usual ones, by the verb, or by "." for the end of data.
+type replies map[string]string
+
+func (r replies) to(_ int, verb string) string { return r[verb] }
+
 func (s *scripted) target(t *testing.T, options Options) *Reinjector {
 	t.Helper()
 	if options.Target == "" {

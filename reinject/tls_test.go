@@ -78,14 +78,10 @@ func TestEncryptionThatIsRequiredIsHadOrNothingIsSent(t *testing.T) {
 		stage  string
 	}{
 		{"not offered", &scripted{}, "?starttls=required", "STARTTLS"},
-		{"refused", &scripted{offers: []string{"STARTTLS"}, tls: config, answer: func(_ int, verb string) string {
-			return map[string]string{"STARTTLS": "454 4.7.0 not available"}[verb]
-		}}, "?starttls=required", "STARTTLS"},
+		{"refused", &scripted{offers: []string{"STARTTLS"}, tls: config, answer: replies{"STARTTLS": "454 4.7.0 not available"}.to}, "?starttls=required", "STARTTLS"},
 		{"unknown authority", &scripted{offers: []string{"STARTTLS"}, tls: config}, "?starttls=required", "TLS"},
 		// Octets after the reply and before the handshake would be read as if they had come encrypted.
-		{"reply injected", &scripted{offers: []string{"STARTTLS"}, tls: config, answer: func(_ int, verb string) string {
-			return map[string]string{"STARTTLS": "220 go\r\n250-evil\r\n250 XFORWARD NAME"}[verb]
-		}}, "?starttls=required", "STARTTLS"},
+		{"reply injected", &scripted{offers: []string{"STARTTLS"}, tls: config, answer: replies{"STARTTLS": "220 go\r\n250-evil\r\n250 XFORWARD NAME"}.to}, "?starttls=required", "STARTTLS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := tc.server.start(t)
@@ -118,7 +114,7 @@ func TestOpportunisticEncryptionThatFailsIsDoneWithoutAndSaidSo(t *testing.T) {
 	_, config := authority(t)
 	old := config.Clone()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS10
-	refuse := func(_ int, verb string) string { return map[string]string{"STARTTLS": "454 4.7.0 not available"}[verb] }
+	refuse := replies{"STARTTLS": "454 4.7.0 not available"}.to
 	for name, server := range map[string]*scripted{
 		"TLS 1.0 alone":    {offers: []string{"STARTTLS"}, tls: old},
 		"STARTTLS refused": {offers: []string{"STARTTLS"}, tls: config, answer: refuse},
@@ -183,9 +179,7 @@ func TestALongInitialResponseWaitsForTheChallenge(t *testing.T) {
 	// RFC 4954 section 4 keeps AUTH with its initial response within the 512 octets of a command line.
 	long := strings.Repeat("p", 600)
 	response := base64.StdEncoding.EncodeToString([]byte("\x00alice\x00" + long))
-	s := (&scripted{offers: []string{"AUTH PLAIN"}, answer: func(_ int, verb string) string {
-		return map[string]string{"AUTH": "334 ", response: "235 2.7.0 welcome"}[verb]
-	}}).start(t)
+	s := (&scripted{offers: []string{"AUTH PLAIN"}, answer: replies{"AUTH": "334 ", response: "235 2.7.0 welcome"}.to}).start(t)
 	target := s.target(t, Options{User: "alice", Password: password(long)})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err != nil {
 		t.Fatal(err)
@@ -199,7 +193,7 @@ func TestNoErrorTellsThePassword(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte("\x00alice\x00" + secret))
 	for _, answer := range []string{"535 5.7.8 no: " + encoded, "454 4.7.0 " + secret, "garbage " + secret + " " + encoded, "334 !" + secret,
 		"334 " + base64.StdEncoding.EncodeToString([]byte(secret))} {
-		s := (&scripted{offers: []string{"AUTH PLAIN"}, answer: func(_ int, verb string) string { return map[string]string{"AUTH": answer}[verb] }}).start(t)
+		s := (&scripted{offers: []string{"AUTH PLAIN"}, answer: replies{"AUTH": answer}.to}).start(t)
 		target := s.target(t, Options{User: "alice", Password: password(secret)})
 		_, err := target.Send(guarded(t), Client{}, nil, simple())
 		e, ok := errors.AsType[*Error](err)
