@@ -95,7 +95,8 @@ func NewBodyHash(c Canonicalization) *BodyHash { return newBodyHash(c, nil) }
 // newBodyHash is given the lengths that l= tags name, in any order.
 func newBodyHash(c Canonicalization, limits []int64) *BodyHash {
 	slices.Sort(limits)
-	h := &BodyHash{digests: digests{running: sha256.New(), limits: slices.Compact(limits), limited: map[int64][sha256.Size]byte{}}}
+	limited := map[int64][sha256.Size]byte{}
+	h := &BodyHash{digests: digests{running: sha256.New(), limits: slices.Compact(limits), limited: limited}}
 	if c == Simple {
 		simple := &simpleBody{relaxedBody{w: &h.digests}}
 		h.form, h.seen = simple, &simple.relaxedBody
@@ -122,7 +123,8 @@ func (h *BodyHash) Close() error {
 // signed.
 func (h *BodyHash) Sum() ([sha256.Size]byte, error) {
 	if h.seen.hasBareCR {
-		return [sha256.Size]byte{}, fmt.Errorf("%w: the body contains a bare CR, which verifiers interpret differently", ErrUnsignable)
+		const problem = "the body contains a bare CR, which verifiers interpret differently"
+		return [sha256.Size]byte{}, fmt.Errorf("%w: %s", ErrUnsignable, problem)
 	}
 	return h.digests.whole(), nil
 }

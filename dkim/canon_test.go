@@ -94,8 +94,11 @@ func relaxedByTheBook(body string) string {
 }
 
 // bodies are seeds. Some are longer than the pieces that are hashed at once.
-var bodies = []string{"", "a \t b\r\r\n\n\nc\n \n", " \r\n", "a", "\t\n\n.", strings.Repeat("x y\n\n", 100), strings.Repeat(".\n", canonBuffer),
-	strings.Repeat("\n", 2*canonBuffer) + "x", strings.Repeat(strings.Repeat("x", 61)+"\n"+strings.Repeat("y", 62)+"\r\n", 1000), strings.Repeat("z", 2*canonBuffer)}
+var bodies = []string{"", "a \t b\r\r\n\n\nc\n \n", " \r\n", "a", "\t\n\n.", strings.Repeat("x y\n\n", 100),
+	strings.Repeat(".\n", canonBuffer),
+	strings.Repeat("\n", 2*canonBuffer) + "x",
+	strings.Repeat(strings.Repeat("x", 61)+"\n"+strings.Repeat("y", 62)+"\r\n", 1000),
+	strings.Repeat("z", 2*canonBuffer)}
 
 var (
 	bareCR  = regexp.MustCompile(`\r+([^\r\n]|$)`)
@@ -138,7 +141,8 @@ func FuzzSimpleBody(f *testing.F) {
 			t.Fatal(err)
 		}
 		if want := simpleByTheBook(lineEnd.ReplaceAllString(string(body), "\r\n")); out.String() != want {
-			t.Errorf("%.100q in pieces of %d gave %.100q, want %.100q", body, int(piece)+1, out.String(), want)
+			t.Errorf("%.100q in pieces of %d gave %.100q, want %.100q", body, int(piece)+1,
+				out.String(), want)
 		}
 		if w.hasBareCR {
 			t.Errorf("a bare CR was seen in %.100q", body)
@@ -147,7 +151,8 @@ func FuzzSimpleBody(f *testing.F) {
 }
 
 func BenchmarkCanonicalize50MB(b *testing.B) {
-	body := bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog, 0123456789 times.  \r\n"), 50<<20/66)
+	body := bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog, 0123456789 times.  \r\n"),
+		50<<20/66)
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
 		w := &relaxedBody{w: discard{}}

@@ -51,7 +51,8 @@ func (f Field) Value() []byte { return f[bytes.IndexByte(f, ':')+1:] }
 
 // Unfold joins the lines of a field's value, or of its beginning (RFC 5322 section 2.2.3).
 func Unfold(value []byte) string {
-	return string(bytes.TrimSpace(bytes.ReplaceAll(bytes.ReplaceAll(value, []byte("\r"), nil), []byte("\n"), nil)))
+	value = bytes.ReplaceAll(bytes.ReplaceAll(value, []byte("\r"), nil), []byte("\n"), nil)
+	return string(bytes.TrimSpace(value))
 }
 
 // HasBareCR finds a CR that does not belong to a line end, which verifiers read in different ways.
@@ -74,7 +75,8 @@ type Header []Field
 // a line that is neither a field nor the continuation of one. A line ends with LF; CRs directly before it
 // belong to the line end.
 func SplitHeader(raw []byte) (header Header, n int) {
-	count := 0 // first, because fields of three octets would else take many times their size while the list grows
+	// Counted first: for fields of three octets, a list that grows would take many times their size.
+	count := 0
 	for end := fieldEnd(raw, 0); end > 0; end = fieldEnd(raw, n) {
 		n = end
 		count++

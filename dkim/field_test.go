@@ -15,7 +15,8 @@ func TestTheHeaderEndsWherePostfixEndsIt(t *testing.T) {
 		{"an empty line ends it", "A: 1\nB: 2\n\nbody\n", []string{"A: 1\n", "B: 2\n"}, "\nbody\n"},
 		{"an empty line may have CRs", "A: 1\r\n\r\r\nbody", []string{"A: 1\r\n"}, "\r\r\nbody"},
 		{"a line that is no field ends it", "A: 1\nno field\nB: 2\n", []string{"A: 1\n"}, "no field\nB: 2\n"},
-		{"a continuation belongs to its field", "A: 1\n\t2\n  3\nB: 4\n", []string{"A: 1\n\t2\n  3\n", "B: 4\n"}, ""},
+		{"a continuation belongs to its field", "A: 1\n\t2\n  3\nB: 4\n",
+			[]string{"A: 1\n\t2\n  3\n", "B: 4\n"}, ""},
 		{"a line of blanks is a continuation", "A: 1\n \nB: 2\n", []string{"A: 1\n \n", "B: 2\n"}, ""},
 		{"what starts with a blank is body", " A: 1\nB: 2\n", nil, " A: 1\nB: 2\n"},
 		{"blanks before the colon are allowed", "A \t: 1\n\n", []string{"A \t: 1\n"}, "\n"},
@@ -24,8 +25,10 @@ func TestTheHeaderEndsWherePostfixEndsIt(t *testing.T) {
 		{"a name is ASCII", "\xc3\xa4: 1\n", nil, "\xc3\xa4: 1\n"},
 		{"a name has no control characters", "A\x7f: 1\n", nil, "A\x7f: 1\n"},
 		{"a name has no CR", "A\r: 1\n", nil, "A\r: 1\n"},
-		{"a name may have odd characters", "!#$%&'*+-/=?^_`{|}~(),<>@[]\\\".: 1\n", []string{"!#$%&'*+-/=?^_`{|}~(),<>@[]\\\".: 1\n"}, ""},
-		{"a From_ line is no field", "From a@example.org Thu Jan\nA: 1\n", nil, "From a@example.org Thu Jan\nA: 1\n"},
+		{"a name may have odd characters", "!#$%&'*+-/=?^_`{|}~(),<>@[]\\\".: 1\n",
+			[]string{"!#$%&'*+-/=?^_`{|}~(),<>@[]\\\".: 1\n"}, ""},
+		{"a From_ line is no field", "From a@example.org Thu Jan\nA: 1\n", nil,
+			"From a@example.org Thu Jan\nA: 1\n"},
 		{"the last line may lack its end", "A: 1\nB: 2", []string{"A: 1\n", "B: 2"}, ""},
 		{"a CR alone ends no line", "A: 1\rB: 2\n\n", []string{"A: 1\rB: 2\n"}, "\n"},
 		{"an empty value is a value", "A:\n\n", []string{"A:\n"}, "\n"},
@@ -68,7 +71,8 @@ func TestAskingForANameAllocatesNothing(t *testing.T) {
 }
 
 func FuzzSplitHeader(f *testing.F) {
-	for _, seed := range []string{"A: 1\n b\n\nbody", "A: 1\r\r\nB \t:\r\n\r\n", " x", "A:\n \n\t\n:", "a\r: b\n\r"} {
+	for _, seed := range []string{"A: 1\n b\n\nbody", "A: 1\r\r\nB \t:\r\n\r\n", " x", "A:\n \n\t\n:",
+		"a\r: b\n\r"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -53,7 +53,8 @@ func LoadKey(domain, selector, path string) (*Key, error) {
 		return nil, fmt.Errorf("DKIM key %s: domain %q is not a domain name", path, domain)
 	}
 	if !isDomainName(selector) || !isDomainName(key.RecordName()) {
-		return nil, fmt.Errorf("DKIM key %s: selector %q is not one or more labels of a domain name", path, selector)
+		return nil, fmt.Errorf("DKIM key %s: selector %q is not one or more labels of a domain name",
+			path, selector)
 	}
 	text, err := ReadPrivateFile(path)
 	if err != nil {
@@ -71,7 +72,8 @@ func isDomainName(s string) bool {
 		return false
 	}
 	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		if label == "" || len(label) > 63 ||
+			strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
 			return false
 		}
 	}
@@ -96,9 +98,11 @@ func ReadPrivateFile(path string) ([]byte, error) {
 	case !mode.IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	case mode.Perm()&0o027 != 0:
-		return nil, fmt.Errorf("%s is open to other accounts (mode %#o); run: chmod g-w,o= %s", path, mode.Perm(), path)
+		return nil, fmt.Errorf("%s is open to other accounts (mode %#o); run: chmod g-w,o= %[1]s",
+			path, mode.Perm())
 	case info.Size() > maxKeyFile:
-		return nil, fmt.Errorf("%s is too large for a secret (%d octets, at most %d)", path, info.Size(), maxKeyFile)
+		return nil, fmt.Errorf("%s is too large for a secret (%d octets, at most %d)",
+			path, info.Size(), maxKeyFile)
 	}
 	if err := checkFolders(path); err != nil {
 		return nil, err
@@ -119,8 +123,8 @@ func checkFolders(path string) error {
 			return err
 		}
 		if mode := info.Mode().Perm(); mode&0o002 != 0 {
-			return fmt.Errorf("other accounts can replace %s, because its folder is writable for them (mode %#o); "+
-				"move it to a folder of its own, or run: chmod o-w %s",
+			return fmt.Errorf("other accounts can replace %s, because its folder is writable for them "+
+				"(mode %#o); move it to a folder of its own, or run: chmod o-w %s",
 				path, mode, folder)
 		}
 	}
@@ -143,7 +147,8 @@ func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 	case block.Type == "PRIVATE KEY":
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	case strings.HasSuffix(block.Type, "PRIVATE KEY"):
-		return nil, fmt.Errorf("it contains %.40q; only RSA and ed25519 keys, in PKCS#1 or PKCS#8, can sign mail", block.Type)
+		return nil, fmt.Errorf("it contains %.40q; only RSA and ed25519 keys, in PKCS#1 or PKCS#8, can "+
+			"sign mail", block.Type)
 	default:
 		return nil, fmt.Errorf("it contains %.40q, not a private key", block.Type)
 	}
@@ -153,8 +158,8 @@ func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 	switch key := key.(type) {
 	case *rsa.PrivateKey:
 		if bits := key.N.BitLen(); bits < minRSABits {
-			return nil, fmt.Errorf("it is an RSA key of %d bits, which verifiers reject (RFC 8301 section 3.2); "+
-				"make one of 2048 bits with: postmend dkim genkey", bits)
+			return nil, fmt.Errorf("it is an RSA key of %d bits, which verifiers reject (RFC 8301 "+
+				"section 3.2); make one of 2048 bits with: postmend dkim genkey", bits)
 		}
 		return key, nil
 	case ed25519.PrivateKey:

@@ -62,13 +62,16 @@ func openssl(t testing.TB, args ...string) []byte {
 // RFC 8463 appendix A.2.
 func TestTheEd25519KeyOfRFC8463IsPublishedAsThere(t *testing.T) {
 	seed, _ := base64.StdEncoding.DecodeString("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
-	der := append([]byte("\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"), seed...) // RFC 8410 section 7
-	key, err := LoadKey("football.example.com", "brisbane", keyFile(t, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	// RFC 8410 section 7
+	der := append([]byte("\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"), seed...)
+	key, err := LoadKey("football.example.com", "brisbane",
+		keyFile(t, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	record, err := key.Record()
-	if want := "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="; err != nil || record != want {
+	if want := "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="; err != nil ||
+		record != want {
 		t.Errorf("%s, %v, want %s", record, err, want)
 	}
 	if want := "brisbane._domainkey.football.example.com"; key.RecordName() != want {
@@ -83,7 +86,8 @@ func TestKeysMadeByOpenSSLAreReadAndPublishedAsOpenSSLDoes(t *testing.T) {
 	openssl(t, "rsa", "-traditional", "-in", path("pkcs8"), "-out", path("pkcs1"))
 	openssl(t, "genrsa", "-out", path("1024"), "1024")
 	openssl(t, "genpkey", "-algorithm", "ed25519", "-out", path("ed25519"))
-	for name, prefix := range map[string]int{"pkcs8": 0, "pkcs1": 0, "1024": 0, "ed25519": 12} { // ed25519: 32 octets after the algorithm
+	// ed25519: 32 octets after the algorithm
+	for name, prefix := range map[string]int{"pkcs8": 0, "pkcs1": 0, "1024": 0, "ed25519": 12} {
 		os.Chmod(path(name), 0o600)
 		key, err := LoadKey("example.org", "s", path(name))
 		if err != nil {
@@ -150,9 +154,10 @@ func TestAKeyThatOthersMayReadOrReplaceIsRefused(t *testing.T) {
 		mend         string // in the error; "" if the key is to be accepted
 	}{
 		{0o600, 0o755, ""}, {0o640, 0o755, ""}, {0o400, 0o700, ""}, {0o440, 0o775, ""},
-		{0o644, 0o755, "chmod g-w,o= "}, {0o604, 0o755, "chmod g-w,o= "}, {0o602, 0o755, "chmod g-w,o= "}, {0o601, 0o755, "chmod g-w,o= "},
-		{0o620, 0o755, "chmod g-w,o= "}, {0o660, 0o755, "chmod g-w,o= "},
-		{0o600, 0o777, "chmod o-w "}, {0o600, 0o777 | fs.ModeSticky, "chmod o-w "}, {0o600, 0o703, "chmod o-w "},
+		{0o644, 0o755, "chmod g-w,o= "}, {0o604, 0o755, "chmod g-w,o= "}, {0o602, 0o755, "chmod g-w,o= "},
+		{0o601, 0o755, "chmod g-w,o= "}, {0o620, 0o755, "chmod g-w,o= "}, {0o660, 0o755, "chmod g-w,o= "},
+		{0o600, 0o777, "chmod o-w "}, {0o600, 0o777 | fs.ModeSticky, "chmod o-w "},
+		{0o600, 0o703, "chmod o-w "},
 	} {
 		path := keyFile(t, text)
 		if err := errors.Join(os.Chmod(path, c.file), os.Chmod(filepath.Dir(path), c.folder)); err != nil {
@@ -162,7 +167,8 @@ func TestAKeyThatOthersMayReadOrReplaceIsRefused(t *testing.T) {
 		switch {
 		case c.mend == "" && err != nil:
 			t.Errorf("file %v in folder %v: %v", c.file, c.folder, err)
-		case c.mend != "" && (err == nil || !strings.Contains(err.Error(), c.mend) || !strings.Contains(err.Error(), path)):
+		case c.mend != "" &&
+			(err == nil || !strings.Contains(err.Error(), c.mend) || !strings.Contains(err.Error(), path)):
 			t.Errorf("file %v in folder %v: %v, want a hint to %q", c.file, c.folder, err, c.mend)
 		}
 	}
@@ -193,7 +199,8 @@ func TestWhatIsNoUsableKeyIsRefusedWithTheReason(t *testing.T) {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	openssl(t, "genrsa", "-out", path("rsa"), "2048")
 	openssl(t, "pkey", "-in", path("rsa"), "-aes128", "-passout", "pass:x", "-out", path("encrypted"))
-	openssl(t, "rsa", "-in", path("rsa"), "-traditional", "-aes128", "-passout", "pass:x", "-out", path("encrypted1"))
+	openssl(t, "rsa", "-in", path("rsa"), "-traditional", "-aes128", "-passout", "pass:x", "-out",
+		path("encrypted1"))
 	openssl(t, "pkey", "-in", path("rsa"), "-pubout", "-out", path("public"))
 	openssl(t, "req", "-x509", "-new", "-key", path("rsa"), "-subj", "/CN=x", "-out", path("certificate"))
 	openssl(t, "genpkey", "-algorithm", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path("ec"))
@@ -209,7 +216,8 @@ func TestWhatIsNoUsableKeyIsRefusedWithTheReason(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("weak", pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(weak)}))
+	write("weak", pem.EncodeToMemory(
+		&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(weak)}))
 	write("damaged", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")}))
 	write("empty", nil)
 	write("large", make([]byte, 64<<10+1))
@@ -218,18 +226,22 @@ func TestWhatIsNoUsableKeyIsRefusedWithTheReason(t *testing.T) {
 	}
 	for name, reason := range map[string]string{
 		"encrypted": "openssl pkey -in", "encrypted1": "openssl pkey -in", "public": "not a private key",
-		"certificate": "not a private key", "ec": "only RSA and ed25519", "ec1": "only RSA and ed25519", "weak": "1023 bits",
-		"damaged": "damaged", "empty": "genkey", "large": "too large", "folder": "not a regular file", "pipe": "not a regular file",
+		"certificate": "not a private key", "ec": "only RSA and ed25519", "ec1": "only RSA and ed25519",
+		"weak":    "1023 bits",
+		"damaged": "damaged", "empty": "genkey", "large": "too large", "folder": "not a regular file",
+		"pipe": "not a regular file",
 	} {
 		if name != "pipe" && name != "folder" {
 			os.Chmod(path(name), 0o600)
 		}
 		_, err := LoadKey("example.org", "s", path(name))
-		if err == nil || !strings.Contains(err.Error(), reason) || !strings.Contains(err.Error(), path(name)) {
+		if err == nil || !strings.Contains(err.Error(), reason) ||
+			!strings.Contains(err.Error(), path(name)) {
 			t.Errorf("%s: %v, want %q", name, err, reason)
 		}
 	}
-	if _, err := LoadKey("example.org", "s", path("missing")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path("missing")) {
+	if _, err := LoadKey("example.org", "s", path("missing")); !errors.Is(err, fs.ErrNotExist) ||
+		!strings.Contains(err.Error(), path("missing")) {
 		t.Errorf("missing: %v", err)
 	}
 }
@@ -240,19 +252,21 @@ func TestTheNamesOfAKeyAreDomainNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := keyFile(t, text)
-	for _, good := range [][2]string{{"example.org", "a"}, {"EXAMPLE.org", "2026._a-b"}, {"xn--bcher-kva.example", "s1.eu"}} {
+	for _, good := range [][2]string{{"example.org", "a"}, {"EXAMPLE.org", "2026._a-b"},
+		{"xn--bcher-kva.example", "s1.eu"}} {
 		if _, err := LoadKey(good[0], good[1], path); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
 	for _, bad := range []string{
-		"", ".", "$myhostname", "example org", "example.org.", ".example.org", "a..b", "b\u00fccher.example", "a;b", "a\r\nb", "a\x00b",
-		strings.Repeat("a", 64), strings.Repeat("a.", 127) + "aa",
+		"", ".", "$myhostname", "example org", "example.org.", ".example.org", "a..b", "b\u00fccher.example",
+		"a;b", "a\r\nb", "a\x00b", strings.Repeat("a", 64), strings.Repeat("a.", 127) + "aa",
 	} {
 		if _, err := LoadKey(bad, "s", path); err == nil || strings.ContainsAny(err.Error(), "\r\n\x00") {
 			t.Errorf("domain %q: %v", bad, err)
 		}
-		if _, err := LoadKey("example.org", bad, path); err == nil || strings.ContainsAny(err.Error(), "\r\n\x00") {
+		if _, err := LoadKey("example.org", bad, path); err == nil ||
+			strings.ContainsAny(err.Error(), "\r\n\x00") {
 			t.Errorf("selector %q: %v", bad, err)
 		}
 	}

@@ -89,7 +89,8 @@ func (r sampler) field(name string) string {
 // from makes one that OpenDKIM understands: it wants an address.
 func (r sampler) from() string {
 	blank := func() string { return r.pick("", " ", "\t", "  \t ", "\r\n ", "\r\n \t") }
-	return r.name("From") + ":" + blank() + r.pick("", "Alice", `"Alice,  B."`, "=?utf-8?q?=C3=84?=", "\xc3\x84 \xff") + blank() +
+	return r.name("From") + ":" + blank() + r.pick("", "Alice", `"Alice,  B."`, "=?utf-8?q?=C3=84?=",
+		"\xc3\x84 \xff") + blank() +
 		"<a@example.org>" + blank() + "\r\n"
 }
 
@@ -104,8 +105,10 @@ func (r sampler) name(name string) string {
 func (r sampler) value() string {
 	value := r.pick("", " ", "\t", "  \t ", "\r\n ", "\r\n\t")
 	for range 1 + r.IntN(6) {
-		value += r.pick("<a@example.org>", "word", "=?utf-8?q?w=C3=B6rt?=", "w\xc3\xb6rt", "\xff\xfe\xa0", "a:b;c=d", `"quoted  blanks"`, ".", "b=x;bh=y",
-			strings.Repeat("long", 60)) + r.pick(" ", "  ", "\t", " \t ", "\r\n ", "\r\n\t\t", " \r\n  ", "\r\n \r\n ", ",")
+		value += r.pick("<a@example.org>", "word", "=?utf-8?q?w=C3=B6rt?=", "w\xc3\xb6rt", "\xff\xfe\xa0",
+			"a:b;c=d", `"quoted  blanks"`, ".", "b=x;bh=y",
+			strings.Repeat("long", 60)) + r.pick(" ", "  ", "\t", " \t ", "\r\n ", "\r\n\t\t", " \r\n  ",
+			"\r\n \r\n ", ",")
 	}
 	return value
 }
@@ -113,8 +116,10 @@ func (r sampler) value() string {
 func (r sampler) header() string {
 	lines := []string{r.from()}
 	for _, name := range []string{
-		"To", "Subject", "Date", "Message-ID", "Reply-To", "Cc", "MIME-Version", "Content-Type", "Content-Transfer-Encoding", "In-Reply-To",
-		"References", "Sender", "List-Id", "List-Unsubscribe", "List-Unsubscribe-Post", "Resent-From", "Received", "X-Spam-Status", "Autocrypt",
+		"To", "Subject", "Date", "Message-ID", "Reply-To", "Cc", "MIME-Version", "Content-Type",
+		"Content-Transfer-Encoding", "In-Reply-To",
+		"References", "Sender", "List-Id", "List-Unsubscribe", "List-Unsubscribe-Post", "Resent-From",
+		"Received", "X-Spam-Status", "Autocrypt",
 	} {
 		for range []int{0, 1, 1, 1, 1, 2}[r.IntN(6)] {
 			lines = append(lines, r.field(name))
@@ -130,8 +135,8 @@ func (r sampler) header() string {
 func (r sampler) body() string {
 	var body strings.Builder
 	for range r.IntN(30) {
-		body.WriteString(r.pick("word", "w\xc3\xb6rt\xff", "", ".", "..", "...", " indented", "\ttab", "a  b \t c", "From x", "-- ", "a=3D",
-			strings.Repeat("\r\n", 40), strings.Repeat("long ", 300)))
+		body.WriteString(r.pick("word", "w\xc3\xb6rt\xff", "", ".", "..", "...", " indented", "\ttab",
+			"a  b \t c", "From x", "-- ", "a=3D", strings.Repeat("\r\n", 40), strings.Repeat("long ", 300)))
 		body.WriteString(r.pick("", "", " ", "\t", "  \t ") + "\r\n")
 	}
 	body.WriteString(r.pick("", "no line end", "\r\n\r\n\r\n", " \r\n\t\r\n"))
@@ -143,7 +148,8 @@ func signSample(t *testing.T, r sampler, why, header, body string, keys []*Key) 
 	t.Helper()
 	arrived, arrivedBody := header, body
 	if r.IntN(2) == 0 {
-		arrived, arrivedBody = strings.ReplaceAll(header, "\r\n", "\n"), strings.ReplaceAll(body, "\r\n", "\n")
+		arrived, arrivedBody = strings.ReplaceAll(header, "\r\n", "\n"),
+			strings.ReplaceAll(body, "\r\n", "\n")
 	}
 	signatures, err := sign(t, arrived, arrivedBody, keys...)
 	if err != nil {
@@ -209,7 +215,8 @@ func samples(t *testing.T, keySets [][]*Key) []sample {
 	add("a long line", from, strings.Repeat("0123456789abcdef ", 1<<20/17)+"\r\n")
 	add("a long run of empty lines", from, "a"+strings.Repeat("\r\n", 1<<16)+"b\r\n")
 	add("a body of several pieces", from, strings.Repeat("word \t word\r\n\r\n", 1<<13))
-	add("a folded field of many lines", from+"To: a\r\n"+strings.Repeat(" <b@example.net>,\r\n", 2000), "x\r\n")
+	add("a folded field of many lines",
+		from+"To: a\r\n"+strings.Repeat(" <b@example.net>,\r\n", 2000), "x\r\n")
 	add("no blank after the colon", "From:a@example.org\r\nSubject:x\r\nTo:b@example.net\r\n", "x\r\n")
 	for n := range 190 {
 		r.odd = n%10 == 0
@@ -231,11 +238,17 @@ func TestOtherPeoplesVerifiersAcceptOurSignaturesAndNoChange(t *testing.T) {
 		verdicts[i] = msgauth(t, s.wire, s.keys)
 	}
 	t.Run("go-msgauth", func(t *testing.T) { compare(t, list, verdicts, onSignatures) })
-	t.Run("Mail-DKIM", func(t *testing.T) { compare(t, list, judge.New(t, records, wires(list)).MailDKIM(), onSignatures) })
+	t.Run("Mail-DKIM", func(t *testing.T) {
+		compare(t, list, judge.New(t, records, wires(list)).MailDKIM(), onSignatures)
+	})
 
 	list = slices.DeleteFunc(list, func(s sample) bool { return s.odd })
-	t.Run("dkimpy", func(t *testing.T) { compare(t, list, judge.New(t, records, wires(list)).DKIMPy(), onSignatures) })
-	t.Run("OpenDKIM", func(t *testing.T) { compare(t, list, judge.New(t, records, wires(list)).OpenDKIM(), onMessages) })
+	t.Run("dkimpy", func(t *testing.T) {
+		compare(t, list, judge.New(t, records, wires(list)).DKIMPy(), onSignatures)
+	})
+	t.Run("OpenDKIM", func(t *testing.T) {
+		compare(t, list, judge.New(t, records, wires(list)).OpenDKIM(), onMessages)
+	})
 }
 
 func wires(list []sample) [][]byte {
@@ -268,7 +281,8 @@ func compare(t *testing.T, list []sample, verdicts judge.Verdicts, perMessage bo
 			}
 			known++
 			if verdict != s.verdict {
-				t.Errorf("%s: signature %d by %s: %s, want %s\n%.2000q", s.why, n, s.keys[n].Selector, verdict, s.verdict, s.wire)
+				t.Errorf("%s: signature %d by %s: %s, want %s\n%.2000q", s.why, n, s.keys[n].Selector,
+					verdict, s.verdict, s.wire)
 			}
 		}
 	}

@@ -72,7 +72,8 @@ func TestAPublishedKeyIsComparedAsAKey(t *testing.T) {
 // Erratum 3017 of RFC 6376: the key without the wrapper that names its type is in use, too.
 func TestAPublishedKeyMayBeWrittenInPKCS1(t *testing.T) {
 	key := generated(t, "rsa2048")
-	record := "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(key.private.Public().(*rsa.PublicKey)))
+	record := "v=DKIM1; p=" +
+		base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(key.private.Public().(*rsa.PublicKey)))
 	if _, err := key.Published([]string{record}); err != nil {
 		t.Error(err)
 	}

@@ -31,10 +31,10 @@ var signedFields = []struct {
 	{"content-transfer-encoding", ifPresent}, {"in-reply-to", ifPresent}, {"references", ifPresent},
 	{"openpgp", ifPresent}, {"autocrypt", ifPresent},
 	// A mailing list behind us adds these: they are signed as they are, and may be added to.
-	{"sender", never}, {"list-id", never}, {"list-help", never}, {"list-unsubscribe", never}, {"list-unsubscribe-post", never},
-	{"list-subscribe", never}, {"list-post", never}, {"list-owner", never}, {"list-archive", never},
-	{"resent-date", never}, {"resent-from", never}, {"resent-sender", never}, {"resent-to", never}, {"resent-cc", never},
-	{"resent-message-id", never},
+	{"sender", never}, {"list-id", never}, {"list-help", never}, {"list-unsubscribe", never},
+	{"list-unsubscribe-post", never}, {"list-subscribe", never}, {"list-post", never}, {"list-owner", never},
+	{"list-archive", never}, {"resent-date", never}, {"resent-from", never}, {"resent-sender", never},
+	{"resent-to", never}, {"resent-cc", never}, {"resent-message-id", never},
 }
 
 // oversigning lists a field once more than it occurs, so that a later hop cannot add another one (RFC 6376
@@ -89,7 +89,8 @@ func SignedNames(header Header, also ...string) ([]string, error) {
 			continue
 		}
 		if field.HasBareCR() {
-			return nil, fmt.Errorf("%w: the field %s: contains a bare CR, which verifiers interpret differently", ErrUnsignable, name)
+			return nil, fmt.Errorf("%w: the field %s: contains a bare CR, which verifiers interpret "+
+				"differently", ErrUnsignable, name)
 		}
 		if length += len(name) + 1; length > maxNameList {
 			return nil, fmt.Errorf("%w: too many header fields", ErrUnsignable)
@@ -174,8 +175,9 @@ func (k *Key) IsRSA() bool {
 // without b=.
 func (k *Key) MessageTags(bodyHash [sha256.Size]byte, names []string, now time.Time) []Tag {
 	return []Tag{
-		{"a", k.Algorithm()}, {"c", "relaxed/relaxed"}, {"d", k.Domain}, {"s", k.Selector}, {"t", strconv.FormatInt(now.Unix(), 10)},
-		{"h", strings.Join(names, ":")}, {"bh", base64.StdEncoding.EncodeToString(bodyHash[:])},
+		{"a", k.Algorithm()}, {"c", "relaxed/relaxed"}, {"d", k.Domain}, {"s", k.Selector},
+		{"t", strconv.FormatInt(now.Unix(), 10)}, {"h", strings.Join(names, ":")},
+		{"bh", base64.StdEncoding.EncodeToString(bodyHash[:])},
 	}
 }
 

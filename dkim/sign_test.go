@@ -59,10 +59,12 @@ func tagOf(t testing.TB, f Field, name string) string {
 func TestTheBodyHashesOfTheRFCs(t *testing.T) {
 	key := newKey(t, "ed25519", "s")
 	for body, want := range map[string]string{
-		"Hi.\n\nWe lost the game.  Are you hungry yet?\n\nJoe.\n": "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=",
+		"Hi.\n\nWe lost the game.  Are you hungry yet?\n" +
+			"\nJoe.\n": "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=",
 		"":              "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
 		"\r\n \r\n\t\n": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
-		"Hi.\r\n\r\nWe lost the game. Are you hungry yet?\t\r\r\n\r\nJoe.\r\n\r\n": "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=",
+		"Hi.\r\n\r\nWe lost the game. Are you hungry yet?\t\r\r\n\r\n" +
+			"Joe.\r\n\r\n": "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=",
 	} {
 		fields, err := sign(t, "From: a@example.org\n", body, key)
 		if err != nil {
@@ -75,7 +77,8 @@ func TestTheBodyHashesOfTheRFCs(t *testing.T) {
 }
 
 func TestASignatureSaysWhoSignedWhatAndHow(t *testing.T) {
-	fields, err := sign(t, "From: a@example.org\n", "x\n", newKey(t, "", "2026a"), newKey(t, "ed25519", "2026e"))
+	fields, err := sign(t, "From: a@example.org\n", "x\n", newKey(t, "", "2026a"),
+		newKey(t, "ed25519", "2026e"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,9 @@ func TestASignatureSaysWhoSignedWhatAndHow(t *testing.T) {
 				t.Errorf("signature %d: %s=%s, want %s", i, name, got, value)
 			}
 		}
-		if again, n := SplitHeader(fields[i]); len(again) != 1 || n != len(fields[i]) || bytes.Count(fields[i], []byte("\n")) != bytes.Count(fields[i], []byte("\r\n")) {
+		again, n := SplitHeader(fields[i])
+		if len(again) != 1 || n != len(fields[i]) ||
+			bytes.Count(fields[i], []byte("\n")) != bytes.Count(fields[i], []byte("\r\n")) {
 			t.Errorf("%q is not one field with CRLF", fields[i])
 		}
 	}
@@ -106,17 +111,25 @@ func TestFieldsAreSignedAndProtectedAgainstAdditions(t *testing.T) {
 	always := "from reply-to subject to cc"
 	for _, c := range []struct{ why, header, want string }{
 		{"these are protected even where there are none", "From: a@example.org\n", "from " + always},
-		{"each instance is listed", "From: a@example.org\nSUBJECT: 1\nSubject : 2\n", "from subject subject " + always},
+		{"each instance is listed", "From: a@example.org\nSUBJECT: 1\nSubject : 2\n",
+			"from subject subject " + always},
 		{"these are protected where there is one",
-			"Date: x\nMessage-ID: x\nMIME-Version: x\nContent-Type: x\nContent-Transfer-Encoding: x\nIn-Reply-To: x\nReferences: x\nOpenPGP: x\nAutocrypt: x\nFrom: x\n",
-			"from " + always + strings.Repeat(" date message-id mime-version content-type content-transfer-encoding in-reply-to references openpgp autocrypt", 2)},
+			"Date: x\nMessage-ID: x\nMIME-Version: x\nContent-Type: x\nContent-Transfer-Encoding: x\n" +
+				"In-Reply-To: x\nReferences: x\nOpenPGP: x\nAutocrypt: x\nFrom: x\n",
+			"from " + always + strings.Repeat(" date message-id mime-version content-type "+
+				"content-transfer-encoding in-reply-to references openpgp autocrypt", 2)},
 		{"lists behind us may add these",
-			"From: x\nSender: x\nList-Id: x\nList-Help: x\nList-Unsubscribe: x\nList-Unsubscribe-Post: x\nList-Subscribe: x\nList-Post: x\nList-Owner: x\nList-Archive: x\n",
-			"from " + always + " sender list-id list-help list-unsubscribe list-unsubscribe-post list-subscribe list-post list-owner list-archive"},
+			"From: x\nSender: x\nList-Id: x\nList-Help: x\nList-Unsubscribe: x\nList-Unsubscribe-Post: x\n" +
+				"List-Subscribe: x\nList-Post: x\nList-Owner: x\nList-Archive: x\n",
+			"from " + always + " sender list-id list-help list-unsubscribe list-unsubscribe-post " +
+				"list-subscribe list-post list-owner list-archive"},
 		{"who resends may do it again",
-			"From: x\nResent-Date: x\nResent-From: x\nResent-Sender: x\nResent-To: x\nResent-Cc: x\nResent-Message-ID: x\n",
-			"from " + always + " resent-date resent-from resent-sender resent-to resent-cc resent-message-id"},
-		{"trace and what later hops change is not signed", "From: x\nReceived: x\nReturn-Path: x\nDKIM-Signature: x\nARC-Seal: x\nX-Spam: x\nAuthentication-Results: x\nBcc: x\nComments: x\n",
+			"From: x\nResent-Date: x\nResent-From: x\nResent-Sender: x\nResent-To: x\nResent-Cc: x\n" +
+				"Resent-Message-ID: x\n",
+			"from " + always + " resent-date resent-from resent-sender resent-to resent-cc " +
+				"resent-message-id"},
+		{"trace and what later hops change is not signed", "From: x\nReceived: x\nReturn-Path: x\n" +
+			"DKIM-Signature: x\nARC-Seal: x\nX-Spam: x\nAuthentication-Results: x\nBcc: x\nComments: x\n",
 			"from " + always},
 	} {
 		fields, err := sign(t, c.header, "x\n", key)
@@ -189,7 +202,8 @@ func TestNoLineOfASignatureIsTooLong(t *testing.T) {
 		}
 		signed++
 		for line := range strings.SplitSeq(string(fields[0]), "\r\n") {
-			if len(strings.ReplaceAll(line, "\t", "        ")) > 78 && !strings.HasPrefix(line, "\td=") && !strings.HasPrefix(line, "\ts=") {
+			if len(strings.ReplaceAll(line, "\t", "        ")) > 78 && !strings.HasPrefix(line, "\td=") &&
+				!strings.HasPrefix(line, "\ts=") {
 				t.Errorf("%d fields: a line of %d octets", n, len(line))
 			}
 		}
@@ -239,8 +253,10 @@ var emptyLine = regexp.MustCompile(`^(\r*\n)?`)
 
 func BenchmarkSign10kB(b *testing.B) {
 	key := newKey(b, "rsa2048", "s")
-	header := Header{Field("From: a@example.org\r\n"), Field("To: b@example.net\r\n"), Field("Subject: x\r\n"), Field("Date: x\r\n"), Field("Message-ID: <x@y>\r\n")}
-	body := bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog, 0123456789 times.  \r\n"), 10000/66)
+	header := Header{Field("From: a@example.org\r\n"), Field("To: b@example.net\r\n"),
+		Field("Subject: x\r\n"), Field("Date: x\r\n"), Field("Message-ID: <x@y>\r\n")}
+	body := bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog, 0123456789 times.  \r\n"),
+		10000/66)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -257,7 +273,8 @@ func BenchmarkSign10kB(b *testing.B) {
 func BenchmarkSign50MB(b *testing.B) {
 	key := newKey(b, "rsa2048", "s")
 	header := Header{Field("From: a@example.org\r\n")}
-	body := bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog, 0123456789 times.  \r\n"), 50<<20/66)
+	body := bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog, 0123456789 times.  \r\n"),
+		50<<20/66)
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
 		s, err := NewSigner(header, []*Key{key})

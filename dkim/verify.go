@@ -17,11 +17,11 @@ type Status string
 const (
 	None      Status = "none"      // the message has no signature; no Verification says so
 	Pass      Status = "pass"      // the signature is good, and its key was usable
-	Fail      Status = "fail"      // the signature or the body hash did not verify, it expired, or its key was revoked
+	Fail      Status = "fail"      // wrong signature or body hash, expired, or its key was revoked
 	Policy    Status = "policy"    // the key is shorter or longer than we accept
 	Neutral   Status = "neutral"   // verifiers read the signed text in different ways, so nothing can be said
 	TempError Status = "temperror" // the key could not be looked up now
-	PermError Status = "permerror" // the signature or the key record cannot be used, or there is no key record
+	PermError Status = "permerror" // the signature or the key record cannot be used or is missing
 )
 
 // Canonicalization is how header or body are read before they are hashed (RFC 6376 section 3.4).
@@ -48,7 +48,7 @@ type VerifyOptions struct {
 const (
 	defaultMaxSignatures = 10
 	clockSkew            = 24 * time.Hour // that t= may be ahead of our clock
-	maxCost              = 100            // of all signatures together, see Signature.Cost: ten keys of 4096 bits
+	maxCost              = 100            // of all signatures, see Signature.Cost: ten keys of 4096 bits
 )
 
 // Verification is the verdict on one signature. What could not be read of it is left empty; its texts are
@@ -59,7 +59,7 @@ type Verification struct {
 
 	Domain    string           `json:"domain"`    // d=, a domain name as it is written
 	Selector  string           `json:"selector"`  // s=
-	Identity  string           `json:"identity"`  // i=, in its quoted-printable form; by default "@" and the domain
+	Identity  string           `json:"identity"`  // i=, quoted-printable; by default "@" and the domain
 	Algorithm string           `json:"algorithm"` // a=
 	Header    Canonicalization `json:"header_canonicalization"`
 	Body      Canonicalization `json:"body_canonicalization"`
@@ -67,7 +67,7 @@ type Verification struct {
 
 	SignedNames []string `json:"signed_names"`       // h= in lower case, a name as often as it is listed
 	Limited     bool     `json:"limited,omitempty"`  // l= is there: text may have been added to the body
-	Testing     bool     `json:"testing,omitempty"`  // the key has t=y: the domain asks to treat the message as unsigned, pass or not
+	Testing     bool     `json:"testing,omitempty"`  // the key has t=y: receivers treat the mail as unsigned
 	KeyBits     int      `json:"key_bits,omitempty"` // 256 for ed25519; 0 if no key was needed or found
 
 	// SeveralRecords is set if the key's name has more than one TXT record. What then holds is not defined

@@ -68,11 +68,15 @@ func mutations() []mutation {
 		{"blanks in a word of a field", "mark one two", "ma rk one two", inNoCase},
 		{"a field left out", "Reply-To: mark one two\r\n", "", inNoCase},
 		{"a field that is not signed", "X-Unsigned: 1", "X-Other: 3\r\nX-Unsigned: 1", inAnyCase},
-		{"fields that are not signed in another order", "X-Unsigned: 1\r\nX-Unsigned: 2", "X-Unsigned: 2\r\nX-Unsigned: 1", inAnyCase},
-		{"a fold less in the signature", "DKIM-Signature: v=1;", "DKIM-Signature: v=1; \r\n\t", ifRelaxedHeader},
+		{"fields that are not signed in another order", "X-Unsigned: 1\r\nX-Unsigned: 2",
+			"X-Unsigned: 2\r\nX-Unsigned: 1", inAnyCase},
+		{"a fold less in the signature", "DKIM-Signature: v=1;", "DKIM-Signature: v=1; \r\n\t",
+			ifRelaxedHeader},
 		{"the signature changed", " s=20", " n=x; s=20", inNoCase},
-		{"a second From: on top", "DKIM-Signature:", "From: mallory@example.net\r\nDKIM-Signature:", func(s signed) bool { return !s.oversigned }},
-		{"a second From: at the end", "X-Unsigned: 1", "From: mallory@example.net\r\nX-Unsigned: 1", inNoCase},
+		{"a second From: on top", "DKIM-Signature:", "From: mallory@example.net\r\nDKIM-Signature:",
+			func(s signed) bool { return !s.oversigned }},
+		{"a second From: at the end", "X-Unsigned: 1",
+			"From: mallory@example.net\r\nX-Unsigned: 1", inNoCase},
 		{"more blanks in the body", "mark three  four", "mark three \t four ", ifRelaxedBody},
 		{"blanks within a word of the body", "mark three", "mark thr ee", inNoCase},
 		{"a word in the body", "mark three", "mark Three", inNoCase},
@@ -142,7 +146,8 @@ func (c *corpus) ours() {
 func (c *corpus) others(n int) {
 	header, body, names := corpusMessage(c.r)
 	forms := []Canonicalization{Simple, Relaxed}
-	how := signed{"go-msgauth", c.keys[[]string{"2026a", "2026a", "2026e"}[n%3]], forms[n%2], forms[n/2%2], n%5 < 2, false}
+	how := signed{"go-msgauth", c.keys[[]string{"2026a", "2026a", "2026e"}[n%3]], forms[n%2], forms[n/2%2],
+		n%5 < 2, false}
 	if how.oversigned {
 		names = append(names, "from", "reply-to", "subject")
 	}
@@ -152,7 +157,8 @@ func (c *corpus) others(n int) {
 		var out bytes.Buffer
 		err := dkim.Sign(&out, strings.NewReader(message), &dkim.SignOptions{
 			Domain: "example.org", Selector: how.key.Selector, Signer: how.key.private, HeaderKeys: names,
-			HeaderCanonicalization: dkim.Canonicalization(how.header), BodyCanonicalization: dkim.Canonicalization(how.body),
+			HeaderCanonicalization: dkim.Canonicalization(how.header),
+			BodyCanonicalization:   dkim.Canonicalization(how.body),
 		})
 		if err != nil {
 			c.t.Fatal(err)
@@ -193,10 +199,11 @@ func (c *corpus) runDKIMPy() {
 	for _, j := range c.jobs {
 		write(fmt.Sprint(j.message), []byte(c.messages[j.message]))
 		limit := map[bool]string{true: "l", false: "-"}[j.how.limit]
-		fmt.Fprintf(&list, "%s\t%s\t%s\t%s/%s\t%s\t%s\n", path(j.message), j.how.key.Selector, keyFiles[j.how.key.Selector],
-			j.how.header, j.how.body, limit, strings.Join(j.names, ":"))
+		fmt.Fprintf(&list, "%s\t%s\t%s\t%s/%s\t%s\t%s\n", path(j.message), j.how.key.Selector,
+			keyFiles[j.how.key.Selector], j.how.header, j.how.body, limit, strings.Join(j.names, ":"))
 	}
-	out, err := exec.Command(peer.Need(c.t, "python3"), "testdata/sign.py", write("jobs", []byte(list.String()))).CombinedOutput()
+	out, err := exec.Command(peer.Need(c.t, "python3"), "testdata/sign.py",
+		write("jobs", []byte(list.String()))).CombinedOutput()
 	if err != nil {
 		c.t.Fatalf("dkimpy: %v\n%s", err, out)
 	}
@@ -225,8 +232,10 @@ func (c *corpus) verdicts() []verdict {
 	inside, end := mutations(), atTheEnd()
 	for i, message := range c.messages {
 		// Each message unchanged, with a change at its end, and with two others.
-		for _, m := range []mutation{inside[0], inside[1+i%(len(inside)-1)], inside[1+(i*7+3)%(len(inside)-1)], end[i%len(end)]} {
-			v := verdict{message: message + m.to, made: c.made[i], second: strings.HasPrefix(m.name, "a second From:"), mutated: m.name}
+		for _, m := range []mutation{inside[0], inside[1+i%(len(inside)-1)],
+			inside[1+(i*7+3)%(len(inside)-1)], end[i%len(end)]} {
+			v := verdict{message: message + m.to, made: c.made[i],
+				second: strings.HasPrefix(m.name, "a second From:"), mutated: m.name}
 			if m.from != "" {
 				if !strings.Contains(message, m.from) {
 					continue // a signer that writes its field in another way
@@ -263,14 +272,16 @@ func TestOthersAgreeOnGeneratedMessages(t *testing.T) {
 	var messages [][]byte
 	for _, v := range list {
 		messages = append(messages, []byte(v.message))
-		if got := passes(verifyMessage(t, v.message, VerifyOptions{Resolver: records})); !slices.Equal(got, v.want) {
+		got := passes(verifyMessage(t, v.message, VerifyOptions{Resolver: records}))
+		if !slices.Equal(got, v.want) {
 			t.Errorf("%s: %q, want %q\n%.3000q", v.why, got, v.want, v.message)
 		}
 	}
 	t.Logf("%d messages", len(list))
 	bench := judge.New(t, records, messages)
 	for name, verdicts := range map[string]judge.Verdicts{
-		"dkimpy": bench.DKIMPy(), "Mail::DKIM": bench.MailDKIM(), "OpenDKIM": bench.OpenDKIM(), "go-msgauth": goMsgauth(t, records, messages),
+		"dkimpy": bench.DKIMPy(), "Mail::DKIM": bench.MailDKIM(), "OpenDKIM": bench.OpenDKIM(),
+		"go-msgauth": goMsgauth(t, records, messages),
 	} {
 		for i, v := range list {
 			compareVerdict(t, name, v, verdicts[i])

@@ -60,16 +60,19 @@ func statuses(list []Verification) string {
 	return strings.Join(words, ", ")
 }
 
-const rfcRSA = "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4j" +
-	"YfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB"
+const rfcRSA = "v=DKIM1; k=rsa; " +
+	"p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYckcQ2QIDAQAB"
 
 // RFC 6376 appendix A and RFC 8463 appendix A, with the keys that are published there.
 func TestTheMessagesOfTheRFCsVerify(t *testing.T) {
 	records := zone{
 		"brisbane._domainkey.example.com": rfcRSA,
-		"test._domainkey.football.example.com": "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutAC" +
-			"DfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB",
-		"brisbane._domainkey.football.example.com": "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+		"test._domainkey.football.example.com": "v=DKIM1; k=rsa; " +
+			"p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J1" +
+			"6JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2Ee" +
+			"C3Ip3G+2kryOTIKT+l/K4w3QIDAQAB",
+		"brisbane._domainkey.football.example.com": "v=DKIM1; k=ed25519; " +
+			"p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
 	}
 	for file, want := range map[string]string{"rfc6376.eml": "pass", "rfc8463.eml": "pass, pass"} {
 		text, err := os.ReadFile("testdata/" + file)
@@ -87,13 +90,16 @@ func TestTheMessagesOfTheRFCsVerify(t *testing.T) {
 
 func TestAVerificationTellsWhatTheSignatureSays(t *testing.T) {
 	by, records := ruleKeys(t)
-	message := by.sign(t, with("s=testing", "c=relaxed/simple", "i=Joe@mail.example.org", "h=From : To:to", "l=3"), ruleHeader, ruleBody)
+	message := by.sign(t, with("s=testing", "c=relaxed/simple", "i=Joe@mail.example.org", "h=From : To:to",
+		"l=3"), ruleHeader, ruleBody)
 	got := verifyMessage(t, message, VerifyOptions{Resolver: records})[0]
 	text := got.Signature
 	got.Signature = ""
 	want := Verification{
-		Status: Pass, Domain: "example.org", Selector: "testing", Identity: "Joe@mail.example.org", Algorithm: "rsa-sha256",
-		Header: Relaxed, Body: Simple, SignedNames: []string{"from", "to", "to"}, Limited: true, Testing: true, KeyBits: 2048,
+		Status: Pass, Domain: "example.org", Selector: "testing", Identity: "Joe@mail.example.org",
+		Algorithm: "rsa-sha256",
+		Header:    Relaxed, Body: Simple, SignedNames: []string{"from", "to", "to"}, Limited: true,
+		Testing: true, KeyBits: 2048,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -102,10 +108,13 @@ func TestAVerificationTellsWhatTheSignatureSays(t *testing.T) {
 		t.Errorf("b=%s", text)
 	}
 	message = by.sign(t, with("a=ed25519-sha256", "s=ed"), ruleHeader, ruleBody)
-	if got := verifyMessage(t, message, VerifyOptions{Resolver: records})[0]; got.Identity != "@example.org" || got.KeyBits != 256 || got.Limited || got.Testing {
+	if got := verifyMessage(t, message,
+		VerifyOptions{Resolver: records})[0]; got.Identity != "@example.org" || got.KeyBits != 256 ||
+		got.Limited || got.Testing {
 		t.Errorf("%+v", got)
 	}
-	if list := verifyMessage(t, ruleHeader+"\r\n"+ruleBody, VerifyOptions{Resolver: records}); len(list) != 0 {
+	list := verifyMessage(t, ruleHeader+"\r\n"+ruleBody, VerifyOptions{Resolver: records})
+	if len(list) != 0 {
 		t.Errorf("without signature: %v", list)
 	}
 }
@@ -115,7 +124,9 @@ func TestAMessageWithoutBodyIsVerified(t *testing.T) {
 	for _, forms := range []string{"c=relaxed/relaxed", "c=simple/simple"} {
 		message := by.sign(t, with(forms), ruleHeader, "")
 		for _, end := range []string{"\r\n", "", "\r\n\r\n"} {
-			if got := statuses(verifyMessage(t, strings.TrimSuffix(message, "\r\n")+end, VerifyOptions{Resolver: records})); got != "pass" {
+			got := statuses(verifyMessage(t, strings.TrimSuffix(message, "\r\n")+end,
+				VerifyOptions{Resolver: records}))
+			if got != "pass" {
 				t.Errorf("%s, then %q: %s", forms, end, got)
 			}
 		}
@@ -142,18 +153,21 @@ func (c *counting) LookupTXT(ctx context.Context, name string) ([]string, error)
 func TestKeysAreLookedUpSideBySideAndOnce(t *testing.T) {
 	by, records := ruleKeys(t)
 	message := ruleHeader + "\r\n" + ruleBody
-	for _, tags := range []string{with(), with("s=missing"), with("d=Example.ORG"), with("s=RSA"), with("s=both"), with("bh=AAAA", "s=star"), with("-v", "s=bare")} {
+	for _, tags := range []string{with(), with("s=missing"), with("d=Example.ORG"), with("s=RSA"),
+		with("s=both"), with("bh=AAAA", "s=star"), with("-v", "s=bare")} {
 		signature, _, _ := strings.Cut(by.sign(t, tags, ruleHeader, ruleBody), "From:")
 		message = signature + message
 	}
 	r := &counting{zone: records}
 	r.all.Add(3) // Verify hangs unless it asks for all three before it has an answer
 	got := statuses(verifyMessage(t, message, VerifyOptions{Resolver: r}))
-	if want := "permerror v= is not 1, fail body hash did not verify, pass, pass, pass, permerror no key record, pass"; got != want {
+	if want := "permerror v= is not 1, fail body hash did not verify, pass, pass, pass, permerror no key " +
+		"record, pass"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	slices.Sort(r.asked)
-	if want := []string{"both._domainkey.example.org.", "missing._domainkey.example.org.", "rsa._domainkey.example.org."}; !slices.Equal(r.asked, want) {
+	if want := []string{"both._domainkey.example.org.", "missing._domainkey.example.org.",
+		"rsa._domainkey.example.org."}; !slices.Equal(r.asked, want) {
 		t.Errorf("asked for %q, want %q", r.asked, want)
 	}
 }
@@ -187,10 +201,12 @@ func TestEveryErrorOfDNSButNotFoundIsTemporary(t *testing.T) {
 		{errors.New("odd"), "temperror key look-up failed"},
 		{context.DeadlineExceeded, "temperror key look-up failed"},
 		{&net.DNSError{Err: "i/o timeout", IsTimeout: true}, "temperror key look-up failed"},
-		{fmt.Errorf("wrapped: %w", &net.DNSError{Err: "no such host", IsNotFound: true}), "permerror no key record"},
+		{fmt.Errorf("wrapped: %w", &net.DNSError{Err: "no such host", IsNotFound: true}),
+			"permerror no key record"},
 		{nil, "permerror no key record"},
 	} {
-		if got := statuses(verifyMessage(t, message, VerifyOptions{Resolver: failing{c.err}})); got != c.want {
+		got := statuses(verifyMessage(t, message, VerifyOptions{Resolver: failing{c.err}}))
+		if got != c.want {
 			t.Errorf("%v: %s, want %s", c.err, got, c.want)
 		}
 	}
@@ -214,7 +230,8 @@ func TestOfSeveralRecordsTheFirstUsableCounts(t *testing.T) {
 		{"too many", strings.Repeat("hello\n", 10) + key, "permerror key record: not a tag list"},
 		{"too long", "v=DKIM1; n=" + strings.Repeat("x", 8<<10) + key, "permerror key record is too long"},
 	} {
-		if got := statuses(verifyMessage(t, message, VerifyOptions{Resolver: zone{name: c.text}})); got != c.want {
+		got := statuses(verifyMessage(t, message, VerifyOptions{Resolver: zone{name: c.text}}))
+		if got != c.want {
 			t.Errorf("%s: %s, want %s", c.why, got, c.want)
 		}
 	}
@@ -226,7 +243,8 @@ func TestAVerdictByOneOfSeveralRecordsSaysSo(t *testing.T) {
 	message := by.sign(t, with("s=rsa"), ruleHeader, ruleBody)
 	const name = "rsa._domainkey.example.org"
 	key, other := records[name], records["other._domainkey.example.org"]
-	for text, want := range map[string]bool{key: false, key + "\n" + other: true, "v=spf1 -all\n" + key: true, "v=DKIM1; p=\n" + key: true} {
+	for text, want := range map[string]bool{key: false, key + "\n" + other: true, "v=spf1 -all\n" + key: true,
+		"v=DKIM1; p=\n" + key: true} {
 		list := verifyMessage(t, message, VerifyOptions{Resolver: zone{name: text}})
 		if len(list) != 1 || list[0].Status != Pass || list[0].SeveralRecords != want {
 			t.Errorf("%.60q: %+v, want several records %t", text, list, want)
@@ -237,13 +255,16 @@ func TestAVerdictByOneOfSeveralRecordsSaysSo(t *testing.T) {
 func TestOnlySoManySignaturesCountFromTheTop(t *testing.T) {
 	by, records := ruleKeys(t)
 	good := by.sign(t, with(), ruleHeader, ruleBody)
-	for _, c := range []struct{ above, limit, want int }{{9, 0, 10}, {10, 0, 10}, {500, 0, 10}, {2, 3, 3}, {3, 3, 3}, {0, 1, 1}} {
-		list := verifyMessage(t, strings.Repeat("DKIM-Signature: v=1\r\n", c.above)+good, VerifyOptions{Resolver: records, MaxSignatures: c.limit})
+	for _, c := range []struct{ above, limit, want int }{{9, 0, 10}, {10, 0, 10}, {500, 0, 10}, {2, 3, 3},
+		{3, 3, 3}, {0, 1, 1}} {
+		list := verifyMessage(t, strings.Repeat("DKIM-Signature: v=1\r\n", c.above)+good,
+			VerifyOptions{Resolver: records, MaxSignatures: c.limit})
 		limit := c.limit
 		if limit == 0 {
 			limit = 10
 		}
-		if hasGood := len(list) > 0 && list[len(list)-1].Status == Pass; len(list) != c.want || hasGood != (c.above < limit) {
+		hasGood := len(list) > 0 && list[len(list)-1].Status == Pass
+		if len(list) != c.want || hasGood != (c.above < limit) {
 			t.Errorf("%+v: %d verdicts, the good one among them: %t", c, len(list), hasGood)
 		}
 	}
@@ -258,7 +279,9 @@ func TestASignatureMaySignOthers(t *testing.T) {
 		t.Error(got)
 	}
 	message = strings.Replace(message, "h=from:to:subject;", "h=from:to:subject ;", 1)
-	if got := statuses(verifyMessage(t, message, VerifyOptions{Resolver: records})); got != "fail signature did not verify, fail signature did not verify" {
+	if got := statuses(verifyMessage(t, message,
+		VerifyOptions{Resolver: records})); got != "fail signature did not verify, fail signature did "+
+		"not verify" {
 		t.Errorf("with a changed signature below: %s", got)
 	}
 }
@@ -270,15 +293,19 @@ func TestHostileMessagesCostLinearTime(t *testing.T) {
 	names := "h=from" + strings.Repeat(":x", 999)
 	for _, c := range []struct{ why, tags, header, body string }{
 		{"many fields and names", with(names), "From: a\r\n" + strings.Repeat("X: 1\r\n", 200000), "x\r\n"},
-		{"a field of many lines", with("h=from:x"), "From: a\r\nX: 1\r\n" + strings.Repeat(" x\r\n", 500000), "x\r\n"},
-		{"a field of many lines, simple", with("h=from:x", "c=simple/simple"), "From: a\r\nX: 1\r\n" + strings.Repeat(" x\r\n", 500000), "x\r\n"},
+		{"a field of many lines", with("h=from:x"),
+			"From: a\r\nX: 1\r\n" + strings.Repeat(" x\r\n", 500000), "x\r\n"},
+		{"a field of many lines, simple", with("h=from:x", "c=simple/simple"),
+			"From: a\r\nX: 1\r\n" + strings.Repeat(" x\r\n", 500000), "x\r\n"},
 		{"a long name", with(), "From: a\r\n" + strings.Repeat("x", 5<<20) + ": 1\r\n", "x\r\n"},
-		{"line ends before text", with("c=simple/simple"), ruleHeader, strings.Repeat("\r\n", 5<<20) + "x\r\n"},
+		{"line ends before text", with("c=simple/simple"), ruleHeader,
+			strings.Repeat("\r\n", 5<<20) + "x\r\n"},
 		{"blanks before text", with(), ruleHeader, strings.Repeat(" ", 10<<20) + "x\r\n"},
 		{"a long line", with("c=simple/simple"), ruleHeader, strings.Repeat("x", 10<<20) + "\r\n"},
 	} {
 		signature, _, _ := strings.Cut(by.sign(t, c.tags, "From: a\r\n", "x\r\n"), "From:")
-		got := statuses(verifyMessage(t, strings.Repeat(signature, 3)+c.header+"\r\n"+c.body, VerifyOptions{Resolver: records}))
+		got := statuses(verifyMessage(t, strings.Repeat(signature, 3)+c.header+"\r\n"+c.body,
+			VerifyOptions{Resolver: records}))
 		if strings.Contains(got, "temperror") {
 			t.Errorf("%s: %s", c.why, got)
 		}
@@ -291,7 +318,8 @@ func TestHostileMessagesCostLinearTime(t *testing.T) {
 		"a long l=":                  with("l=" + strings.Repeat("1", 1<<20)),
 		"a long i=":                  with("i=" + strings.Repeat("x@", 1<<20) + "example.org"),
 	} {
-		for _, v := range verifyMessage(t, strings.Repeat("DKIM-Signature: "+tags+"\r\n", 3)+ruleHeader+"\r\n"+ruleBody, VerifyOptions{Resolver: records}) {
+		for _, v := range verifyMessage(t, strings.Repeat("DKIM-Signature: "+tags+"\r\n", 3)+ruleHeader+
+			"\r\n"+ruleBody, VerifyOptions{Resolver: records}) {
 			if v.Status == Pass || len(fmt.Sprint(v)) > 5000 {
 				t.Errorf("%s: %s, %.200v", why, v.Status, v)
 			}
@@ -366,8 +394,10 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("in pieces %v, at once %v", list, again)
 		}
 		for _, v := range list {
-			for _, text := range append(v.SignedNames, v.Reason, v.Domain, v.Selector, v.Identity, v.Algorithm, v.Signature) {
-				if len(text) > 2000 || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			for _, text := range append(v.SignedNames, v.Reason, v.Domain, v.Selector, v.Identity,
+				v.Algorithm, v.Signature) {
+				if len(text) > 2000 ||
+					strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 					t.Errorf("%q is not fit to print", text)
 				}
 			}

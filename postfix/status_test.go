@@ -30,13 +30,15 @@ func TestEveryOutcomeHasTheExitStatusAndCodeOfTheContract(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		if exit := row.outcome.Write(&out, "", "text"); exit != row.exit || out.String() != row.line {
-			t.Errorf("outcome %d: exit %d, line %q; want %d, %q", row.outcome, exit, out.String(), row.exit, row.line)
+			t.Errorf("outcome %d: exit %d, line %q; want %d, %q", row.outcome, exit, out.String(),
+				row.exit, row.line)
 		}
 	}
 }
 
 func TestACodeOfAnotherClassNeverWins(t *testing.T) {
-	for _, code := range []string{"5.0.0", "2.0.0", "4", "4.", "4.3", "x.y.z", "4.3.0.1", "4.3.\r", "44.3.0"} {
+	for _, code := range []string{"5.0.0", "2.0.0", "4", "4.", "4.3", "x.y.z", "4.3.0.1",
+		"4.3.\r", "44.3.0"} {
 		var out bytes.Buffer
 		Deferred.Write(&out, code, "text")
 		if out.String() != "4.3.0 text\n" {
@@ -54,7 +56,8 @@ func TestTheLineIsOneLineUnderAHundredCharacters(t *testing.T) {
 		var out bytes.Buffer
 		Deferred.Write(&out, "", text)
 		line := out.String()
-		if len(line) >= 100 || strings.Count(line, "\n") != 1 || !strings.HasPrefix(line, "4.3.0 ") || strings.ContainsAny(line, "\r\x00\x1b") {
+		if len(line) >= 100 || strings.Count(line, "\n") != 1 || !strings.HasPrefix(line, "4.3.0 ") ||
+			strings.ContainsAny(line, "\r\x00\x1b") {
 			t.Errorf("text %q gave %q", text, line)
 		}
 	}

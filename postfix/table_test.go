@@ -32,8 +32,10 @@ func conversation(t *testing.T, serve serveFunc, questions string) (string, erro
 	var out bytes.Buffer
 	err := serve(strings.NewReader(questions), &out, echo)
 	var slowly bytes.Buffer
-	if again := serve(iotest.OneByteReader(strings.NewReader(questions)), &slowly, echo); slowly.String() != out.String() || !errors.Is(again, err) {
-		t.Errorf("octet by octet, %.200q is answered %q, %v; at once %q, %v", questions, slowly.String(), again, out.String(), err)
+	again := serve(iotest.OneByteReader(strings.NewReader(questions)), &slowly, echo)
+	if slowly.String() != out.String() || !errors.Is(again, err) {
+		t.Errorf("octet by octet, %.200q is answered %q, %v; at once %q, %v", questions, slowly.String(),
+			again, out.String(), err)
 	}
 	return out.String(), err
 }
@@ -86,17 +88,22 @@ func TestASocketmapAnswersInItsProtocol(t *testing.T) {
 	}{
 		{"", "", false},
 		{"11:reverse a@b,", "8:OK <a@b>,", false},
-		{netstrings("any a@b", "x c", "x D@e"), netstrings("OK <a@b>", "NOTFOUND no address", "OK <D@e>"), false},
+		{netstrings("any a@b", "x c", "x D@e"),
+			netstrings("OK <a@b>", "NOTFOUND no address", "OK <D@e>"), false},
 		{netstrings("x a b%20\n\xc3\xbc\x00@c"), netstrings("OK <a b%20\n\xc3\xbc\x00@c>"), false},
 		{netstrings("x x@trouble.example"), netstrings("TEMP some trouble"), false},
-		{netstrings("x x@empty.example", "x "), netstrings("NOTFOUND no value", "NOTFOUND no address"), false},
-		{netstrings("", "x", " a@b", "x a@b"), netstrings("PERM not a request of socketmap_table(5)", "PERM not a request of socketmap_table(5)",
-			"PERM not a request of socketmap_table(5)", "OK <a@b>"), false},
+		{netstrings("x x@empty.example", "x "),
+			netstrings("NOTFOUND no value", "NOTFOUND no address"), false},
+		{netstrings("", "x", " a@b", "x a@b"),
+			netstrings("PERM not a request of socketmap_table(5)", "PERM not a request of socketmap_table(5)",
+				"PERM not a request of socketmap_table(5)", "OK <a@b>"), false},
 		{netstrings("x a@b") + "5:x a@", netstrings("OK <a@b>", "TEMP request cut short"), false},
 		{"5", netstrings("TEMP request cut short"), false},
 		{"5:x a@b", netstrings("TEMP request cut short"), false},
-		{"4096:x " + strings.Repeat("y", 4094) + "," + netstrings("x a@b"), netstrings("NOTFOUND no address", "OK <a@b>"), false},
-		{netstrings("x "+strings.Repeat("y@", 1e6), "x a@b"), netstrings("NOTFOUND key too long", "OK <a@b>"), false},
+		{"4096:x " + strings.Repeat("y", 4094) + "," + netstrings("x a@b"),
+			netstrings("NOTFOUND no address", "OK <a@b>"), false},
+		{netstrings("x "+strings.Repeat("y@", 1e6), "x a@b"),
+			netstrings("NOTFOUND key too long", "OK <a@b>"), false},
 		{"999999999:x", netstrings("TEMP request cut short"), false},
 		{netstrings("x a@b") + "5:x a@b;" + netstrings("x a@b"), netstrings("OK <a@b>") + malformed, true},
 		{":x,", malformed, true},
@@ -149,7 +156,8 @@ func TestAnAnswerThatCannotBeSentEndsTheTable(t *testing.T) {
 		serve    serveFunc
 		question string
 	}{{ServeTCP, "get a@b\n"}, {ServeSocketmap, "5:x a@b,"}} {
-		endless := io.MultiReader(strings.NewReader(strings.Repeat(c.question, 10000)), iotest.ErrReader(errors.New("asked on")))
+		endless := io.MultiReader(strings.NewReader(strings.Repeat(c.question, 10000)),
+			iotest.ErrReader(errors.New("asked on")))
 		if err := c.serve(endless, answers, echo); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("%v", err)
 		}
@@ -158,7 +166,8 @@ func TestAnAnswerThatCannotBeSentEndsTheTable(t *testing.T) {
 
 // FuzzServeTCP checks, against tcp_table(5), that there is an answer to each line, and that it is one.
 func FuzzServeTCP(f *testing.F) {
-	for _, seed := range []string{"get a@b\nget c%20@d\n", "put x y\nget %\n\n", "get " + strings.Repeat("%41", 1400) + "\nget a@b"} {
+	for _, seed := range []string{"get a@b\nget c%20@d\n", "put x y\nget %\n\n",
+		"get " + strings.Repeat("%41", 1400) + "\nget a@b"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, questions []byte) {
@@ -176,8 +185,10 @@ func FuzzServeTCP(f *testing.F) {
 		}
 		for _, line := range lines[:asked] {
 			code, text, ok := strings.Cut(line, " ")
-			if value, err := url.PathUnescape(text); !ok || err != nil || len(line) >= 4096 || code == "200" && !strings.Contains(value, "@") ||
-				code != "200" && code != "400" && code != "500" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			if value, err := url.PathUnescape(text); !ok || err != nil || len(line) >= 4096 ||
+				code == "200" && !strings.Contains(value, "@") ||
+				code != "200" && code != "400" && code != "500" ||
+				strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
 				t.Fatalf("%q is answered %q", questions, line)
 			}
 		}
@@ -186,7 +197,8 @@ func FuzzServeTCP(f *testing.F) {
 
 // FuzzServeSocketmap checks that all that comes back are netstrings of socketmap_table(5).
 func FuzzServeSocketmap(f *testing.F) {
-	for _, seed := range []string{"5:x a@b,5:y c@d,", "0:,1:x,2:x ,", "00005:x a@b,4:x", "5000:x", "5:x a@b;"} {
+	for _, seed := range []string{"5:x a@b,5:y c@d,", "0:,1:x,2:x ,", "00005:x a@b,4:x", "5000:x",
+		"5:x a@b;"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, questions []byte) {

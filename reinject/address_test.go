@@ -43,7 +43,8 @@ func TestAddressesAreQuotedWhereSMTPWantsItAndLeftAloneElsewhere(t *testing.T) {
 // FuzzMailbox takes the standard library's parser as a stranger: what it reads must be the address that was
 // meant.
 func FuzzMailbox(f *testing.F) {
-	for _, s := range []string{"bob@example.net", `"a b"@example.net`, `a"\@b@example.net`, "a>\r\nDATA@b", "ü@ü", "x", `"\"`, "a@[1]"} {
+	for _, s := range []string{"bob@example.net", `"a b"@example.net`, `a"\@b@example.net`, "a>\r\nDATA@b",
+		"ü@ü", "x", `"\"`, "a@[1]"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, address string) {
@@ -51,14 +52,16 @@ func FuzzMailbox(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if strings.ContainsAny(got, "\r\n\x00") || utf8.ValidString(got) != utf8.ValidString(address) || len(got) > 2*maxAddress+2 {
+		if strings.ContainsAny(got, "\r\n\x00") || utf8.ValidString(got) != utf8.ValidString(address) ||
+			len(got) > 2*maxAddress+2 {
 			t.Fatalf("%q becomes %q", address, got)
 		}
 		if again, err := mailbox(got); err == nil && again != got {
 			t.Fatalf("%q becomes %q, and that becomes %q", address, got, again)
 		}
 		local, domain, hasDomain := splitAddress(got)
-		if !hasDomain || !utf8.ValidString(got) || strings.Trim(domain, "abcdefghijklmnopqrstuvwxyz") != "" || local == `""` {
+		if !hasDomain || !utf8.ValidString(got) || strings.Trim(domain, "abcdefghijklmnopqrstuvwxyz") != "" ||
+			local == `""` {
 			return // beyond what net/mail takes
 		}
 		meant := got
@@ -81,7 +84,8 @@ func TestXtextEncodesWhatRFC3461SaysAndNothingElse(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	// RFC 6533 section 3: HEXPOINT has two to six digits, none of them a leading zero beyond two.
-	if got, want := utf8xtext("a+b=c\\d e"+"\u00e9\u0416\u4f60\U0001f600"), `a\x{2B}b\x{3D}c\x{5C}d\x{20}e\x{E9}\x{416}\x{4F60}\x{1F600}`; got != want {
+	if got, want := utf8xtext("a+b=c\\d e"+"\u00e9\u0416\u4f60\U0001f600"),
+		`a\x{2B}b\x{3D}c\x{5C}d\x{20}e\x{E9}\x{416}\x{4F60}\x{1F600}`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -96,19 +100,25 @@ func TestXFORWARDTellsWhatTheServerAskedForWithinItsLimits(t *testing.T) {
 		want      []string
 	}{
 		{"nothing announced", stranger, "", nil},
-		{"only what was announced", stranger, "ADDR HELO UNHEARD-OF", []string{"XFORWARD ADDR=192.0.2.1", "XFORWARD HELO=helo.example.com"}},
+		{"only what was announced", stranger, "ADDR HELO UNHEARD-OF",
+			[]string{"XFORWARD ADDR=192.0.2.1", "XFORWARD HELO=helo.example.com"}},
 		{"nothing known", Client{Name: "unknown"}, all, []string{
 			"XFORWARD NAME=[UNAVAILABLE] ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE]",
 			"XFORWARD PROTO=[UNAVAILABLE] HELO=[UNAVAILABLE] IDENT=[UNAVAILABLE] SOURCE=REMOTE"}},
-		{"local submission", Client{Local: true, Ident: "ID"}, "IDENT SOURCE", []string{"XFORWARD IDENT=ID SOURCE=LOCAL"}},
-		{"IPv6 as pipe(8) writes it", Client{Address: "IPv6:2001:DB8::1"}, "ADDR", []string{"XFORWARD ADDR=IPV6:2001:db8::1"}},
+		{"local submission", Client{Local: true, Ident: "ID"}, "IDENT SOURCE",
+			[]string{"XFORWARD IDENT=ID SOURCE=LOCAL"}},
+		{"IPv6 as pipe(8) writes it", Client{Address: "IPv6:2001:DB8::1"}, "ADDR",
+			[]string{"XFORWARD ADDR=IPV6:2001:db8::1"}},
 		{"IPv6 plain", Client{Address: "2001:db8::1"}, "ADDR", []string{"XFORWARD ADDR=IPV6:2001:db8::1"}},
-		{"IPv4 within IPv6", Client{Address: "::ffff:192.0.2.1"}, "ADDR", []string{"XFORWARD ADDR=192.0.2.1"}},
+		{"IPv4 within IPv6", Client{Address: "::ffff:192.0.2.1"}, "ADDR",
+			[]string{"XFORWARD ADDR=192.0.2.1"}},
 		{"zone", Client{Address: "fe80::1%eth0"}, "ADDR", []string{"XFORWARD ADDR=IPV6:fe80::1"}},
 		{"what is no address or port", Client{Address: "1.2.3.4\r\nRSET", Port: "70000"}, "ADDR PORT",
 			[]string{"XFORWARD ADDR=[UNAVAILABLE] PORT=[UNAVAILABLE]"}},
-		{"hostile HELO", Client{HELO: "a b\r\nDATA=+"}, "HELO", []string{"XFORWARD HELO=a+20b+0D+0ADATA+3D+2B"}},
-		{"value too long", Client{HELO: long + "x", Name: long}, "NAME HELO", []string{"XFORWARD NAME=" + long, "XFORWARD HELO=[UNAVAILABLE]"}},
+		{"hostile HELO", Client{HELO: "a b\r\nDATA=+"}, "HELO",
+			[]string{"XFORWARD HELO=a+20b+0D+0ADATA+3D+2B"}},
+		{"value too long", Client{HELO: long + "x", Name: long}, "NAME HELO",
+			[]string{"XFORWARD NAME=" + long, "XFORWARD HELO=[UNAVAILABLE]"}},
 		{"line too long", Client{Protocol: long, HELO: long, Ident: "ID"}, "PROTO HELO IDENT",
 			[]string{"XFORWARD PROTO=" + long, "XFORWARD HELO=" + long + " IDENT=ID"}},
 	} {

@@ -35,8 +35,8 @@ func (s *session) authenticate() error {
 		mechanism = sasl.NewLoginClient(s.target.user, password)
 	default:
 		return &Error{Stage: stageAUTH,
-			Err: fmt.Errorf("the server offers %q, but neither PLAIN nor LOGIN; some servers offer them only after STARTTLS",
-				printable(s.offered["AUTH"]))}
+			Err: fmt.Errorf("the server offers %q, but neither PLAIN nor LOGIN; some servers offer them "+
+				"only after STARTTLS", printable(s.offered["AUTH"]))}
 	}
 	s.mute = true
 	if err := discreet(s.converse(mechanism)); err != nil {

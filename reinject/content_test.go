@@ -63,7 +63,8 @@ func TestContentOnTheWire(t *testing.T) {
 
 // FuzzContent takes the standard library's reader of dot-encoded text as a stranger.
 func FuzzContent(f *testing.F) {
-	for _, s := range []string{"", ".", "..\n", "a\r\n.\r\nb", "\r\r\n", "\r.\r\n", "a\n\r", "\x00\n.\x00", "a\n.\n.\n"} {
+	for _, s := range []string{"", ".", "..\n", "a\r\n.\r\nb", "\r\r\n", "\r.\r\n", "a\n\r", "\x00\n.\x00",
+		"a\n.\n.\n"} {
 		f.Add([]byte(s), 3)
 	}
 	f.Fuzz(func(t *testing.T, message []byte, piece int) {
@@ -84,8 +85,8 @@ func FuzzContent(f *testing.F) {
 }
 
 func BenchmarkContent(b *testing.B) {
-	for name, line := range map[string]string{"lines of 72": string(bytes.Repeat([]byte("x"), 71)) + "\n", "empty lines": "\n", "dots": ".\n",
-		"bare CRs": "\r\r\r\r\r\r\r\r"} {
+	for name, line := range map[string]string{"lines of 72": string(bytes.Repeat([]byte("x"), 71)) + "\n",
+		"empty lines": "\n", "dots": ".\n", "bare CRs": "\r\r\r\r\r\r\r\r"} {
 		b.Run(name, func(b *testing.B) {
 			message := bytes.Repeat([]byte(line), 1<<20/len(line))
 			out := bufio.NewWriterSize(io.Discard, outBuffer)

@@ -27,14 +27,16 @@ func check(tx Transaction) (checked, error) {
 	if tx.Sender != "" {
 		var err error
 		if ready.sender, err = mailbox(tx.Sender); err != nil {
-			return checked{}, &Error{Stage: stageMAIL, Address: printable(tx.Sender), Unsendable: true, Err: err}
+			return checked{}, &Error{Stage: stageMAIL, Address: printable(tx.Sender),
+				Unsendable: true, Err: err}
 		}
 	}
 	ready.needsUTF8 = ready.needsUTF8 || !isASCII(ready.sender)
 	for _, r := range tx.Recipients {
 		recipient, err := mailbox(r.Address)
 		if err != nil {
-			return checked{}, &Error{Stage: stageRCPT, Address: printable(r.Address), Unsendable: true, Err: err}
+			return checked{}, &Error{Stage: stageRCPT, Address: printable(r.Address),
+				Unsendable: true, Err: err}
 		}
 		ready.recipients = append(ready.recipients, recipient)
 		ready.needsUTF8 = ready.needsUTF8 || !isASCII(recipient)
@@ -44,7 +46,8 @@ func check(tx Transaction) (checked, error) {
 
 // isUTF8 tells whether RFC 6531 allows the addresses: it knows no other character set.
 func (tx *checked) isUTF8() bool {
-	return utf8.ValidString(tx.sender) && !slices.ContainsFunc(tx.recipients, func(r string) bool { return !utf8.ValidString(r) })
+	isOdd := func(address string) bool { return !utf8.ValidString(address) }
+	return !isOdd(tx.sender) && !slices.ContainsFunc(tx.recipients, isOdd)
 }
 
 // command is one line for the server, and what its reply means.
@@ -58,7 +61,9 @@ type command struct {
 
 // envelope is all commands from MAIL to the last RCPT for a server with these extensions, which is on this
 // host or not.
-func (tx *checked) envelope(offered map[string]string, onHost bool) (commands []command, warnings []string, err error) {
+func (tx *checked) envelope(
+	offered map[string]string, onHost bool,
+) (commands []command, warnings []string, err error) {
 	offers := func(keyword string) bool { _, found := offered[keyword]; return found }
 
 	mail := "MAIL FROM:<" + tx.sender + ">"
@@ -69,7 +74,8 @@ func (tx *checked) envelope(offered map[string]string, onHost bool) (commands []
 		if offers("8BITMIME") {
 			mail += " BODY=8BITMIME"
 		} else {
-			warnings = append(warnings, "the server does not offer 8BITMIME; 8-bit content goes there as it is")
+			warnings = append(warnings,
+				"the server does not offer 8BITMIME; 8-bit content goes there as it is")
 		}
 	}
 	switch {
@@ -79,12 +85,15 @@ func (tx *checked) envelope(offered map[string]string, onHost bool) (commands []
 	case onHost:
 		// A Postfix with smtputf8_enable = no carries 8-bit addresses as they are, in any character set,
 		// and its listener takes them from us so.
-		warnings = append(warnings, "8-bit addresses or header fields go to the server as they are, without SMTPUTF8")
+		warnings = append(warnings,
+			"8-bit addresses or header fields go to the server as they are, without SMTPUTF8")
 	case !tx.isUTF8():
-		return nil, nil, &Error{Stage: stageMAIL, Address: printable(tx.sender), Err: errors.New("an address is neither ASCII nor UTF-8")}
+		return nil, nil, &Error{Stage: stageMAIL, Address: printable(tx.sender),
+			Err: errors.New("an address is neither ASCII nor UTF-8")}
 	default:
 		return nil, nil, &Error{Stage: stageMAIL, Address: printable(tx.sender),
-			Err: errors.New("the message needs SMTPUTF8, which the server does not offer; Postfix does with smtputf8_enable = yes")}
+			Err: errors.New("the message needs SMTPUTF8, which the server does not offer; Postfix does " +
+				"with smtputf8_enable = yes")}
 	}
 	if offers("DSN") {
 		mail += envelopeID(tx.EnvelopeID)

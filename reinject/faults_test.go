@@ -14,14 +14,16 @@ import (
 )
 
 // stages are the verbs of the scripted server with the stage that an Error names them by.
-var stages = [][2]string{{"greeting", "greeting"}, {"EHLO", "EHLO"}, {"MAIL", "MAIL"}, {"RCPT", "RCPT"}, {"DATA", "DATA"}, {".", "end of data"}}
+var stages = [][2]string{{"greeting", "greeting"}, {"EHLO", "EHLO"}, {"MAIL", "MAIL"}, {"RCPT", "RCPT"},
+	{"DATA", "DATA"}, {".", "end of data"}}
 
 func TestEveryFaultAtEveryStageIsATemporaryErrorOfThatStage(t *testing.T) {
 	for _, offers := range [][]string{postfixOffers, nil} {
 		for _, stage := range stages {
-			for _, fault := range []string{"451 4.7.1 not now", "550 5.7.0 not welcome", "421 bye", "250-a\r\n251 b", "199 what", "drop", "garbage",
-				"endless line", "endless reply"} {
-				t.Run(fmt.Sprintf("pipelining %v/%s/%.20s", offers != nil, stage[1], fault), func(t *testing.T) {
+			for _, fault := range []string{"451 4.7.1 not now", "550 5.7.0 not welcome", "421 bye",
+				"250-a\r\n251 b", "199 what", "drop", "garbage", "endless line", "endless reply"} {
+				t.Run(fmt.Sprintf("pipelining %v/%s/%.20s", offers != nil, stage[1],
+					fault), func(t *testing.T) {
 					s := (&scripted{offers: offers, answer: replies{stage[0]: fault}.to}).start(t)
 					results, err := s.target(t, Options{}).Send(guarded(t), stranger, nil, simple())
 					e, ok := errors.AsType[*Error](err)
@@ -31,7 +33,8 @@ func TestEveryFaultAtEveryStageIsATemporaryErrorOfThatStage(t *testing.T) {
 					if len(results) > 0 && results[0].QueueID != "" {
 						t.Errorf("got a queue id: %+v", results)
 					}
-					if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) || len(err.Error()) > 500 {
+					if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r > '~' }) ||
+						len(err.Error()) > 500 {
 						t.Errorf("the error is not one short line of printable ASCII: %q", err)
 					}
 					if d := s.heard(t, 1)[0]; d.dot != (stage[0] == ".") {
@@ -56,7 +59,8 @@ func TestASilentServerIsLeftWhenTheContextEnds(t *testing.T) {
 			}()
 			_, err := s.target(t, Options{}).Send(ctx, stranger, nil, simple())
 			e, ok := errors.AsType[*Error](err)
-			early := ok && stage[0] == "greeting" && e.Stage == "connect" // the server may accept before we know that we are connected
+			// the server may accept before we know that we are connected
+			early := ok && stage[0] == "greeting" && e.Stage == "connect"
 			if !ok || e.Stage != stage[1] && !early || !errors.Is(err, enough) || !e.Temporary() {
 				t.Errorf("got %v, want the context's cause at %s", err, stage[1])
 			}
@@ -66,7 +70,8 @@ func TestASilentServerIsLeftWhenTheContextEnds(t *testing.T) {
 		s := (&scripted{answer: replies{"MAIL": "stall"}.to}).start(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := s.target(t, Options{}).Send(ctx, stranger, nil, simple()); !errors.Is(err, context.DeadlineExceeded) {
+		_, err := s.target(t, Options{}).Send(ctx, stranger, nil, simple())
+		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want the deadline", err)
 		}
 	})
@@ -82,7 +87,8 @@ func TestTheReplyToTheDotIsAwaitedUnderTheContextOfCommit(t *testing.T) {
 		return ""
 	}}).start(t)
 	commit := func() (context.Context, error) { return guarded(t), nil }
-	if results, err := s.target(t, Options{}).Send(first, stranger, commit, twoTransactions()); err != nil || results[1].QueueID == "" {
+	if results, err := s.target(t, Options{}).Send(first, stranger, commit, twoTransactions()); err != nil ||
+		results[1].QueueID == "" {
 		t.Errorf("got %+v, %v, want the hand-over to outlive its first context", results, err)
 	}
 
@@ -104,7 +110,8 @@ func TestAContextThatEndsDuringCommitKeepsTheDotBack(t *testing.T) {
 	s := (&scripted{offers: postfixOffers}).start(t)
 	first, cancel := context.WithCancel(guarded(t))
 	commit := func() (context.Context, error) { cancel(); return guarded(t), nil }
-	if _, err := s.target(t, Options{}).Send(first, stranger, commit, simple()); !errors.Is(err, context.Canceled) {
+	_, err := s.target(t, Options{}).Send(first, stranger, commit, simple())
+	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if d := s.heard(t, 1)[0]; d.dot {
@@ -158,7 +165,8 @@ func rude(t *testing.T, after func(net.Conn)) *Reinjector {
 }
 
 func TestAServerThatGoesAwayDuringTheContentIsATemporaryError(t *testing.T) {
-	for name, last := range map[string]string{"silently": "354 go on\r\n", "with 421": "354 go on\r\n421 4.3.2 shutting down\r\n"} {
+	for name, last := range map[string]string{"silently": "354 go on\r\n",
+		"with 421": "354 go on\r\n421 4.3.2 shutting down\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			target := rude(t, func(conn net.Conn) { fmt.Fprint(conn, last) })
 			txs := simple()
@@ -183,7 +191,8 @@ func TestAServerThatStopsReadingIsLeftWhenTheContextEnds(t *testing.T) {
 	txs[0].Content = endless{}
 	_, err := target.Send(ctx, Client{}, nil, txs)
 	close(left)
-	if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "content" || !errors.Is(err, context.DeadlineExceeded) {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Stage != "content" || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline in the content", err)
 	}
 }
@@ -195,13 +204,15 @@ func TestNobodyListeningIsATemporaryErrorThatNamesTheAddress(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	for name, where := range map[string]string{"smtp://" + address: address, "unix:" + t.TempDir() + "/none": "/none"} {
+	for name, where := range map[string]string{"smtp://" + address: address,
+		"unix:" + t.TempDir() + "/none": "/none"} {
 		target, err := New(Options{Target: name})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = target.Send(guarded(t), Client{}, nil, simple())
-		if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "connect" || !e.Temporary() || !strings.Contains(err.Error(), where) {
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Stage != "connect" || !e.Temporary() || !strings.Contains(err.Error(), where) {
 			t.Errorf("got %v, want a temporary error that names %s", err, where)
 		}
 	}
@@ -226,7 +237,8 @@ func TestOnlyWhatIsAboutThisMessageIsPermanent(t *testing.T) {
 		{"MAIL", "550 5.7.1 not you", true},
 		{".", "550 no enhanced code", true},
 		{".", "550 5.7.10 encryption needed", true},
-		{".", "552 4.3.4 too large", true}, // RFC 2034 section 4: a class that contradicts the reply is no enhanced code
+		// RFC 2034 section 4: a class that contradicts the reply is no enhanced code
+		{".", "552 4.3.4 too large", true},
 		{".", "452 4.3.1 Insufficient system storage", true},
 		{".", "550 5.1.1 no such user", true},
 		{"EHLO", "554 5.6.0 nonsense", true},
@@ -248,8 +260,9 @@ func TestARefusalOfOneRecipientAmongSeveralIsNeverPermanent(t *testing.T) {
 	one, other := Recipient{Address: "bob@example.net"}, Recipient{Address: "carol@example.net"}
 	for _, answer := range []string{"553 5.6.7 needs SMTPUTF8", "552 5.3.4 too large for this mailbox"} {
 		for name, txs := range map[string][]Transaction{
-			"in a transaction":          {{Recipients: []Recipient{one, other}, Content: message(hello)}},
-			"in another transaction":    {{Recipients: []Recipient{one}, Content: message(hello)}, {Recipients: []Recipient{other}, Content: message(hello)}},
+			"in a transaction": {{Recipients: []Recipient{one, other}, Content: message(hello)}},
+			"in another transaction": {{Recipients: []Recipient{one}, Content: message(hello)},
+				{Recipients: []Recipient{other}, Content: message(hello)}},
 			"with nobody else about it": {{Recipients: []Recipient{other}, Content: message(hello)}},
 		} {
 			t.Run(name+"/"+answer, func(t *testing.T) {
@@ -260,7 +273,8 @@ func TestARefusalOfOneRecipientAmongSeveralIsNeverPermanent(t *testing.T) {
 					return ""
 				}}).start(t)
 				_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, txs)
-				if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "RCPT" || e.Temporary() != (name != "with nobody else about it") {
+				e, ok := errors.AsType[*Error](err)
+				if !ok || e.Stage != "RCPT" || e.Temporary() != (name != "with nobody else about it") {
 					t.Errorf("got %v", err)
 				}
 			})
@@ -270,7 +284,8 @@ func TestARefusalOfOneRecipientAmongSeveralIsNeverPermanent(t *testing.T) {
 
 // RFC 5321 section 4.3.2 has one reply to the final dot that is success.
 func TestOnly250ToTheFinalDotIsSuccess(t *testing.T) {
-	for _, answer := range []string{"221 2.0.0 bye", "220 hello", "235 2.7.0 welcome", "251 2.1.5 elsewhere", "252 2.5.0 perhaps"} {
+	for _, answer := range []string{"221 2.0.0 bye", "220 hello", "235 2.7.0 welcome", "251 2.1.5 elsewhere",
+		"252 2.5.0 perhaps"} {
 		t.Run(answer, func(t *testing.T) {
 			s := (&scripted{offers: postfixOffers, answer: replies{".": answer}.to}).start(t)
 			_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple())
@@ -282,19 +297,22 @@ func TestOnly250ToTheFinalDotIsSuccess(t *testing.T) {
 }
 
 func TestAnErrorCarriesCodesWordsAndWhereItHappened(t *testing.T) {
-	s := (&scripted{offers: postfixOffers, answer: replies{"RCPT": "550-5.1.1 <bob@example.net>:\x1b[2J no\r\n550 5.1.1 such user " + strings.Repeat("y", 1000)}.to}).start(t)
+	s := (&scripted{offers: postfixOffers, answer: replies{"RCPT": "550-5.1.1 <bob@example.net>:\x1b[2J " +
+		"no\r\n550 5.1.1 such user " + strings.Repeat("y", 1000)}.to}).start(t)
 	_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, simple())
 	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Code != 550 || e.Enhanced != "5.1.1" || e.Address != "bob@example.net" || e.Target != "smtp://"+s.address ||
+	if !ok || e.Code != 550 || e.Enhanced != "5.1.1" || e.Address != "bob@example.net" ||
+		e.Target != "smtp://"+s.address ||
 		!strings.HasPrefix(e.Text, "<bob@example.net>:?[2J no such user yyy") || len(e.Text) > 200 {
 		t.Errorf("got %#v", err)
 	}
 }
 
 func TestAddressesThatCouldSayMoreThanThemselvesAreNotSent(t *testing.T) {
-	hostile := []string{"a\r\nRCPT TO:<x@y>@example.net", "a@example.net\nDATA", "a\x00b@example.net", "a\x7f@example.net", "a\u0085b@example.net",
-		"a\u2028b@example.net", strings.Repeat("a", 990) + "@example.net", "a@", "@example.net", "a@b c", "a@b>c", "a@<b",
-		"a@b\"c", "a@[1.2.3.4", "a@[1.2.3.4]>", "a@[]", "a@b(c)"}
+	hostile := []string{"a\r\nRCPT TO:<x@y>@example.net", "a@example.net\nDATA", "a\x00b@example.net",
+		"a\x7f@example.net", "a\u0085b@example.net",
+		"a\u2028b@example.net", strings.Repeat("a", 990) + "@example.net", "a@", "@example.net", "a@b c",
+		"a@b>c", "a@<b", "a@b\"c", "a@[1.2.3.4", "a@[1.2.3.4]>", "a@[]", "a@b(c)"}
 	for _, address := range hostile {
 		t.Run(fmt.Sprintf("%.30q", address), func(t *testing.T) {
 			s := (&scripted{offers: postfixOffers}).start(t)
@@ -304,11 +322,14 @@ func TestAddressesThatCouldSayMoreThanThemselvesAreNotSent(t *testing.T) {
 			}{
 				{Transaction{Sender: address, Recipients: []Recipient{{Address: "bob@example.net"}}}, false},
 				{Transaction{Recipients: []Recipient{{Address: address}}}, false},
-				{Transaction{Recipients: []Recipient{{Address: "bob@example.net"}, {Address: address}}}, true},
+				{Transaction{Recipients: []Recipient{{Address: "bob@example.net"}, {Address: address}}},
+					true},
 			} {
 				tc.tx.Content = message(hello)
 				_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, []Transaction{tc.tx})
-				if e, ok := errors.AsType[*Error](err); !ok || !e.Unsendable || e.Temporary() != tc.temporary || strings.ContainsAny(err.Error(), "\r\n\x00") {
+				e, ok := errors.AsType[*Error](err)
+				if !ok || !e.Unsendable || e.Temporary() != tc.temporary ||
+					strings.ContainsAny(err.Error(), "\r\n\x00") {
 					t.Errorf("got %v, want an error on one line, temporary %v", err, tc.temporary)
 				}
 			}
@@ -340,7 +361,10 @@ func TestHostileParametersAreLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range s.heard(t, 2) {
-		if slices.ContainsFunc(d.commands, func(c string) bool { return strings.Contains(c, "ENVID") || strings.Contains(c, "ORCPT") }) {
+		if slices.ContainsFunc(d.commands, func(c string) bool {
+			return strings.Contains(c, "ENVID") ||
+				strings.Contains(c, "ORCPT")
+		}) {
 			t.Errorf("heard %q", d.commands)
 		}
 	}
@@ -358,10 +382,13 @@ func TestTheZeroOptionsMeanTheUsualListener(t *testing.T) {
 
 func TestTheListenerHearsAnotherNameThanServersElsewhere(t *testing.T) {
 	for name, want := range map[string]string{
-		"smtp://127.0.0.1:10026": "postmend.mx.example.org", "smtp://[::1]:10026": "postmend.mx.example.org", "smtp://localhost:10026": "postmend.mx.example.org",
-		"unix:/run/listener": "postmend.mx.example.org", "smtp://192.0.2.1:25": "mx.example.org", "smtps://mail.example.net:465": "mx.example.org",
+		"smtp://127.0.0.1:10026": "postmend.mx.example.org", "smtp://[::1]:10026": "postmend.mx.example.org",
+		"smtp://localhost:10026": "postmend.mx.example.org",
+		"unix:/run/listener":     "postmend.mx.example.org", "smtp://192.0.2.1:25": "mx.example.org",
+		"smtps://mail.example.net:465": "mx.example.org",
 	} {
-		target, err := New(Options{Target: name, HELOName: "mx.example.org", ListenerHELOName: "postmend.mx.example.org"})
+		target, err := New(Options{Target: name, HELOName: "mx.example.org",
+			ListenerHELOName: "postmend.mx.example.org"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -83,7 +83,8 @@ func startMailroom(t *testing.T, network string, prepare func(*smtp.Server)) (*m
 	}
 	room := &mailroom{}
 	server := smtp.NewServer(room)
-	server.Domain, server.EnableSMTPUTF8, server.EnableDSN, server.MaxLineLength = "mail.example.net", true, true, 8<<20
+	server.Domain, server.EnableSMTPUTF8, server.EnableDSN, server.MaxLineLength = "mail.example.net",
+		true, true, 8<<20
 	prepare(server)
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
@@ -93,30 +94,37 @@ func startMailroom(t *testing.T, network string, prepare func(*smtp.Server)) (*m
 func TestGoSMTPUnderstandsEnvelopeParametersAndAuthentication(t *testing.T) {
 	pool, config := authority(t)
 	room, address := startMailroom(t, "tcp", func(s *smtp.Server) { s.TLSConfig = config })
-	target, err := New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: pool, User: "alice", Password: password(secret)})
+	target, err := New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: pool,
+		User: "alice", Password: password(secret)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = target.Send(guarded(t), stranger, nil, []Transaction{{
-		Sender: "a b@example.com", EnvelopeID: "id+1=2", EightBit: true, UTF8: true, Size: 5, Content: message("hello"),
-		Recipients: []Recipient{{Address: "bob@example.net", Original: "alias+x@example.org"}, {Address: "jörg@example.net", Original: "jö+rg@example.org"}},
+		Sender: "a b@example.com", EnvelopeID: "id+1=2", EightBit: true, UTF8: true, Size: 5,
+		Content: message("hello"),
+		Recipients: []Recipient{{Address: "bob@example.net", Original: "alias+x@example.org"},
+			{Address: "jörg@example.net", Original: "jö+rg@example.org"}},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := room.got[0]
-	if got.user != "alice" || got.from != "a b@example.com" || got.mail.EnvelopeID != "id+1=2" || got.mail.Body != smtp.Body8BitMIME ||
+	if got.user != "alice" || got.from != "a b@example.com" || got.mail.EnvelopeID != "id+1=2" ||
+		got.mail.Body != smtp.Body8BitMIME ||
 		!got.mail.UTF8 || got.mail.Size != 5 {
 		t.Errorf("MAIL was understood as %+v", got)
 	}
-	if got.to[0] != "bob@example.net" || got.rcpt[0].OriginalRecipientType != smtp.DSNAddressTypeRFC822 || got.rcpt[0].OriginalRecipient != "alias+x@example.org" {
+	if got.to[0] != "bob@example.net" || got.rcpt[0].OriginalRecipientType != smtp.DSNAddressTypeRFC822 ||
+		got.rcpt[0].OriginalRecipient != "alias+x@example.org" {
 		t.Errorf("first RCPT was understood as %s %+v", got.to[0], got.rcpt[0])
 	}
-	if got.to[1] != "jörg@example.net" || got.rcpt[1].OriginalRecipientType != smtp.DSNAddressTypeUTF8 || got.rcpt[1].OriginalRecipient != "jö+rg@example.org" {
+	if got.to[1] != "jörg@example.net" || got.rcpt[1].OriginalRecipientType != smtp.DSNAddressTypeUTF8 ||
+		got.rcpt[1].OriginalRecipient != "jö+rg@example.org" {
 		t.Errorf("second RCPT was understood as %s %+v", got.to[1], got.rcpt[1])
 	}
 
-	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: pool, User: "alice", Password: password("wrong")})
+	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: pool, User: "alice",
+		Password: password("wrong")})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err == nil || !err.(*Error).Temporary() {
 		t.Errorf("wrong password: got %v", err)
 	}
@@ -138,8 +146,10 @@ func TestGoSMTPReadsTheOctetsThatWereSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		megabyte := strings.Repeat("x", 1<<20)
-		for _, m := range []string{"", "\n", ".\n", ".", "..\n.\n...\n", "a\n.\nb\n", megabyte + "\n." + megabyte + "\n", "\x00a\x00\n", "a\rb\r\rc\n", "\r.\n",
-			"no end", "8-bit \xff\xfe\n", strings.Repeat(".\n", 1<<16), strings.Repeat("\n", 1<<16), strings.Repeat("\r", 1<<18) + "a\n"} {
+		for _, m := range []string{"", "\n", ".\n", ".", "..\n.\n...\n", "a\n.\nb\n",
+			megabyte + "\n." + megabyte + "\n", "\x00a\x00\n", "a\rb\r\rc\n", "\r.\n",
+			"no end", "8-bit \xff\xfe\n", strings.Repeat(".\n", 1<<16), strings.Repeat("\n", 1<<16),
+			strings.Repeat("\r", 1<<18) + "a\n"} {
 			room.got = nil
 			txs := simple()
 			txs[0].Content = message(m)
@@ -148,7 +158,8 @@ func TestGoSMTPReadsTheOctetsThatWereSent(t *testing.T) {
 			}
 			want := bytes.ReplaceAll(asPostfixReads([]byte(m)), lf, crlf)
 			if got := room.got[0].content; !bytes.Equal(got, want) {
-				t.Errorf("%s: %.20q (%d octets) is read as %.20q (%d octets)", network, m, len(want), got, len(got))
+				t.Errorf("%s: %.20q (%d octets) is read as %.20q (%d octets)", network, m, len(want),
+					got, len(got))
 			}
 		}
 	}
@@ -231,8 +242,10 @@ func TestSMTPSinkTakesMessagesOverTCPAndUnixSockets(t *testing.T) {
 				}
 				all.Write(text)
 			}
-			for _, want := range []string{"X-Helo-Args: mx.example.org\n", "X-Mail-Args: <alice@example.com>\n", "X-Rcpt-Args: <bob@example.net>\n",
-				"\nSubject: hello\n\nhello\n", "X-Mail-Args: <>\n", "X-Rcpt-Args: <carol@example.net>\n", "\nsecond\n"} {
+			for _, want := range []string{"X-Helo-Args: mx.example.org\n",
+				"X-Mail-Args: <alice@example.com>\n", "X-Rcpt-Args: <bob@example.net>\n",
+				"\nSubject: hello\n\nhello\n", "X-Mail-Args: <>\n", "X-Rcpt-Args: <carol@example.net>\n",
+				"\nsecond\n"} {
 				if !strings.Contains(all.String(), want) {
 					t.Errorf("%d files lack %q:\n%s", len(files), want, all.String())
 				}

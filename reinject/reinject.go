@@ -26,8 +26,10 @@ import (
 type Options struct {
 	// Target is one of
 	//
-	//	smtp://HOST:PORT            STARTTLS never for localhost and loopback addresses; else required if User is set, else opportunistic
-	//	smtp://HOST:PORT?starttls=  never, opportunistic (RFC 7435: encrypted where that can be had, unverified) or required (verified)
+	//	smtp://HOST:PORT            STARTTLS never for localhost and loopback addresses, otherwise
+	//	                            required if User is set, or opportunistic
+	//	smtp://HOST:PORT?starttls=  never; opportunistic (RFC 7435: encrypted if the server offers it,
+	//	                            not verified); required (encrypted and verified)
 	//	smtps://HOST:PORT           TLS from the first octet, verified
 	//	unix:/PATH                  SMTP on a Unix-domain socket
 	//	sendmail:/PATH              the program, run with -G -i -f SENDER -- RECIPIENT...
@@ -147,7 +149,9 @@ type Result struct {
 // All of it is bounded by ctx, and after commit by its context, and by nothing else. The transactions
 // occupy as many processes of the server at the same time: an smtpd limited to fewer than all filters
 // together may ask for makes them wait for one another until ctx ends.
-func (r *Reinjector) Send(ctx context.Context, client Client, commit Commit, txs []Transaction) ([]Result, error) {
+func (r *Reinjector) Send(
+	ctx context.Context, client Client, commit Commit, txs []Transaction,
+) ([]Result, error) {
 	if commit == nil {
 		commit = func() (context.Context, error) { return ctx, nil }
 	}

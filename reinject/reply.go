@@ -137,7 +137,8 @@ func (r reply) extensions() map[string]string {
 	offered := map[string]string{}
 	for _, line := range r.lines[1:] {
 		// "AUTH=" is how servers before RFC 2554 wrote it, and what some write beside the right one.
-		keyword, parameters, _ := strings.Cut(strings.Replace(strings.ToUpper(line), "AUTH=", "AUTH ", 1), " ")
+		line = strings.Replace(strings.ToUpper(line), "AUTH=", "AUTH ", 1)
+		keyword, parameters, _ := strings.Cut(line, " ")
 		if earlier := offered[keyword]; earlier != "" {
 			parameters = earlier + " " + parameters
 		}

@@ -30,12 +30,14 @@ func TestQueueIDIsTakenOnlyWhereItLooksLikeOne(t *testing.T) {
 }
 
 func TestExtensionsAreReadHoweverTheyAreWritten(t *testing.T) {
-	r, err := parseReply("250-mail.example.net PIPELINING\r\n250-Size 1000\r\n250-AUTH=LOGIN\r\n250-auth PLAIN\r\n250\r\n")
+	r, err := parseReply(
+		"250-mail.example.net PIPELINING\r\n250-Size 1000\r\n250-AUTH=LOGIN\r\n250-auth PLAIN\r\n250\r\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := r.extensions()
-	if _, found := got["PIPELINING"]; found || got["SIZE"] != "1000" || strings.Join(strings.Fields(got["AUTH"]), " ") != "LOGIN PLAIN" {
+	_, found := got["PIPELINING"]
+	if found || got["SIZE"] != "1000" || strings.Join(strings.Fields(got["AUTH"]), " ") != "LOGIN PLAIN" {
 		t.Errorf("got %q; the first line is the server's name", got)
 	}
 }
@@ -43,8 +45,9 @@ func TestExtensionsAreReadHoweverTheyAreWritten(t *testing.T) {
 // FuzzReadReply compares with the standard library's reader wherever that one understands a reply within
 // our bounds.
 func FuzzReadReply(f *testing.F) {
-	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "250-a\r\n251 b\r\n", "250\r\n", "25", "\x00\r\n", "250-\r\n250\r\n",
-		"554-5.7.1 a\n554 5.7.1 b\n", strings.Repeat("250-x\r\n", 101), "250 " + strings.Repeat("x", 3000)} {
+	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "250-a\r\n251 b\r\n", "250\r\n", "25",
+		"\x00\r\n", "250-\r\n250\r\n", "554-5.7.1 a\n554 5.7.1 b\n", strings.Repeat("250-x\r\n", 101),
+		"250 " + strings.Repeat("x", 3000)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -56,7 +59,8 @@ func FuzzReadReply(f *testing.F) {
 			t.Fatalf("got code %d in %d lines", r.code, len(r.lines))
 		}
 		e := r.refusal(stageRCPT)
-		if strings.ContainsFunc(e.Error(), func(r rune) bool { return r < ' ' || r > '~' }) || len(e.Text) > maxText {
+		if strings.ContainsFunc(e.Error(), func(r rune) bool { return r < ' ' || r > '~' }) ||
+			len(e.Text) > maxText {
 			t.Fatalf("unfit for a log: %q", e.Error())
 		}
 		r.queueID()

@@ -18,20 +18,22 @@ func message(s string) io.WriterTo { return bytes.NewBufferString(s) }
 const hello = "Subject: hello\n\nhello\n"
 
 // postfixOffers is what Debian's Postfix 3.7 says to an authorized XFORWARD host.
-var postfixOffers = []string{"PIPELINING", "SIZE 10240000", "VRFY", "ETRN", "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING",
-	"XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT"}
+var postfixOffers = []string{"PIPELINING", "SIZE 10240000", "VRFY", "ETRN", "ENHANCEDSTATUSCODES", "8BITMIME",
+	"DSN", "SMTPUTF8", "CHUNKING", "XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT"}
 
-var stranger = Client{Name: "client.example.com", Address: "192.0.2.1", Port: "40001", Protocol: "ESMTP", HELO: "helo.example.com",
-	Ident: "4F1Zz01"}
+var stranger = Client{Name: "client.example.com", Address: "192.0.2.1", Port: "40001", Protocol: "ESMTP",
+	HELO: "helo.example.com", Ident: "4F1Zz01"}
 
 func simple() []Transaction {
-	return []Transaction{{Sender: "alice@example.com", Recipients: []Recipient{{Address: "bob@example.net"}}, Content: message(hello)}}
+	return []Transaction{{Sender: "alice@example.com", Recipients: []Recipient{{Address: "bob@example.net"}},
+		Content: message(hello)}}
 }
 
 func assertCommands(t *testing.T, d *dialogue, want ...string) {
 	t.Helper()
 	if !slices.Equal(d.commands, want) {
-		t.Errorf("the server heard\n\t%s\nwant\n\t%s", strings.Join(d.commands, "\n\t"), strings.Join(want, "\n\t"))
+		t.Errorf("the server heard\n\t%s\nwant\n\t%s", strings.Join(d.commands, "\n\t"),
+			strings.Join(want, "\n\t"))
 	}
 }
 
@@ -67,15 +69,16 @@ func TestAMessageForPostfixGoesOutWithAllItCanTake(t *testing.T) {
 func TestAServerWithoutExtensionsIsSpokenToOneCommandAtATime(t *testing.T) {
 	s := (&scripted{}).start(t)
 	txs := simple()
-	txs[0].EightBit, txs[0].Size, txs[0].EnvelopeID, txs[0].Recipients[0].Original = true, 23, "id", "alias@example.org"
+	txs[0].EightBit, txs[0].Size, txs[0].EnvelopeID, txs[0].Recipients[0].Original = true, 23, "id",
+		"alias@example.org"
 	txs[0].Recipients = append(txs[0].Recipients, Recipient{Address: "carol@example.net"})
 	results, err := s.target(t, Options{}).Send(guarded(t), stranger, nil, txs)
 	if err != nil || len(results[0].Warnings) != 1 || !strings.Contains(results[0].Warnings[0], "8BITMIME") {
 		t.Fatalf("got %+v, %v, want a warning about 8BITMIME", results, err)
 	}
 	d := s.heard(t, 1)[0]
-	assertCommands(t, d, "EHLO mx.example.org", "MAIL FROM:<alice@example.com>", "RCPT TO:<bob@example.net>", "RCPT TO:<carol@example.net>",
-		"DATA", "QUIT")
+	assertCommands(t, d, "EHLO mx.example.org", "MAIL FROM:<alice@example.com>", "RCPT TO:<bob@example.net>",
+		"RCPT TO:<carol@example.net>", "DATA", "QUIT")
 	if d.pipelined {
 		t.Error("commands were pipelined, which the server had not offered (RFC 2920 section 3.1)")
 	}
@@ -111,8 +114,10 @@ func TestDATAWaitsForTheRepliesToSeveralRecipients(t *testing.T) {
 			}
 			_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, txs)
 			e, ok := errors.AsType[*Error](err)
-			if !ok || e.Stage != "RCPT" || e.Code != 550 || e.Address != txs[0].Recipients[refused].Address || !e.Temporary() {
-				t.Errorf("got %v, want a temporary error at RCPT of %s", err, txs[0].Recipients[refused].Address)
+			if !ok || e.Stage != "RCPT" || e.Code != 550 || e.Address != txs[0].Recipients[refused].Address ||
+				!e.Temporary() {
+				t.Errorf("got %v, want a temporary error at RCPT of %s", err,
+					txs[0].Recipients[refused].Address)
 			}
 			if d := s.heard(t, 1)[0]; slices.Contains(d.commands, "DATA") || d.content != "" {
 				t.Errorf("heard %q and content %q, want no DATA", d.commands, d.content)
@@ -133,7 +138,8 @@ func TestALoneRecipientRefusedMeansNoContentEvenAfter354(t *testing.T) {
 }
 
 func twoTransactions() []Transaction {
-	return append(simple(), Transaction{Recipients: []Recipient{{Address: "carol@example.net"}}, Content: message("second\n")})
+	return append(simple(), Transaction{Recipients: []Recipient{{Address: "carol@example.net"}},
+		Content: message("second\n")})
 }
 
 func TestFinalDotsWaitUntilAllTransactionsWereAcceptedAndTheCallerAgrees(t *testing.T) {
@@ -146,7 +152,8 @@ func TestFinalDotsWaitUntilAllTransactionsWereAcceptedAndTheCallerAgrees(t *test
 				return ""
 			}}).start(t)
 			asked := false
-			results, err := s.target(t, Options{}).Send(guarded(t), Client{}, func() (context.Context, error) { asked = true; return t.Context(), nil }, twoTransactions())
+			results, err := s.target(t, Options{}).Send(guarded(t), Client{},
+				func() (context.Context, error) { asked = true; return t.Context(), nil }, twoTransactions())
 			if err == nil || results != nil || asked {
 				t.Errorf("got %+v, %v, asked %v; want an error before the question", results, err, asked)
 			}
@@ -160,7 +167,10 @@ func TestFinalDotsWaitUntilAllTransactionsWereAcceptedAndTheCallerAgrees(t *test
 	t.Run("caller disagrees", func(t *testing.T) {
 		s := (&scripted{offers: postfixOffers}).start(t)
 		no := errors.New("no")
-		if _, err := s.target(t, Options{}).Send(guarded(t), Client{}, func() (context.Context, error) { return nil, no }, twoTransactions()); err != no {
+		_, err := s.target(t, Options{}).Send(guarded(t), Client{}, func() (context.Context, error) {
+			return nil, no
+		}, twoTransactions())
+		if err != no {
 			t.Errorf("got %v, want the caller's own error", err)
 		}
 		for i, d := range s.heard(t, 2) {
@@ -175,7 +185,8 @@ func TestFinalDotsWaitUntilAllTransactionsWereAcceptedAndTheCallerAgrees(t *test
 		broken := errors.New("disk trouble")
 		txs[1].Content = brokenContent{broken}
 		_, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, txs)
-		if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "content" || !errors.Is(err, broken) || !e.Temporary() {
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Stage != "content" || !errors.Is(err, broken) || !e.Temporary() {
 			t.Errorf("got %v, want the content's own error, temporary", err)
 		}
 		for i, d := range s.heard(t, 2) {
@@ -196,7 +207,8 @@ func (b brokenContent) WriteTo(w io.Writer) (int64, error) {
 func TestAServerThatGivesUpWhileOthersArePreparedStopsAllDots(t *testing.T) {
 	for _, tc := range []struct{ after354, wantText string }{
 		{"421 4.3.2 shutting down", "shutting down"},
-		{"250 2.0.0 Ok: queued as EARLY", ""}, // taken for the reply to the dot, it would report a message that may yet be lost
+		// taken for the reply to the dot, it would report a message that may yet be lost
+		{"250 2.0.0 Ok: queued as EARLY", ""},
 	} {
 		t.Run(tc.after354, func(t *testing.T) {
 			s := (&scripted{offers: postfixOffers, answer: func(session int, verb string) string {
@@ -259,7 +271,8 @@ func TestAfterTheDotsEachTransactionHasItsOwnResultAndATemporaryErrorCounts(t *t
 			if !ok || e.Stage != "end of data" || e.Temporary() != tc.temporary {
 				t.Errorf("got %v, want an error at the end of data, temporary %v", err, tc.temporary)
 			}
-			if len(results) != 2 || results[0].QueueID != tc.wantIDs[0] || results[1].QueueID != tc.wantIDs[1] {
+			if len(results) != 2 || results[0].QueueID != tc.wantIDs[0] ||
+				results[1].QueueID != tc.wantIDs[1] {
 				t.Errorf("got %+v, want queue ids %q", results, tc.wantIDs)
 			}
 			for i, d := range s.heard(t, 2) {
@@ -272,7 +285,8 @@ func TestAfterTheDotsEachTransactionHasItsOwnResultAndATemporaryErrorCounts(t *t
 }
 
 func TestARefusedXFORWARDIsAWarningAndTheMessageGoesOn(t *testing.T) {
-	s := (&scripted{offers: postfixOffers, answer: replies{"XFORWARD": "501 5.5.4 Bad NAME syntax"}.to}).start(t)
+	s := (&scripted{offers: postfixOffers,
+		answer: replies{"XFORWARD": "501 5.5.4 Bad NAME syntax"}.to}).start(t)
 	results, err := s.target(t, Options{}).Send(guarded(t), stranger, nil, simple())
 	if err != nil || len(results) != 1 || results[0].QueueID == "" || len(results[0].Warnings) != 2 ||
 		!strings.Contains(results[0].Warnings[0], "501 5.5.4 Bad NAME syntax") {
@@ -292,7 +306,8 @@ func TestSMTPUTF8IsAskedForWhereAnAddressNeedsItAndMissedWhereItIsNotOffered(t *
 	}
 	commands := strings.Join(s.heard(t, 1)[0].commands, "\n")
 	// RFC 6533 section 3: utf-8-addr-xtext.
-	for _, want := range []string{"MAIL FROM:<alice@example.com> SMTPUTF8\n", `RCPT TO:<jörg@example.net> ORCPT=utf-8;j\x{F6}\x{2B}\x{5C}@example.org` + "\n"} {
+	for _, want := range []string{"MAIL FROM:<alice@example.com> SMTPUTF8\n",
+		`RCPT TO:<jörg@example.net> ORCPT=utf-8;j\x{F6}\x{2B}\x{5C}@example.org` + "\n"} {
 		if !strings.Contains(commands, want) {
 			t.Errorf("heard\n%s\nwant %q", commands, want)
 		}
@@ -302,7 +317,8 @@ func TestSMTPUTF8IsAskedForWhereAnAddressNeedsItAndMissedWhereItIsNotOffered(t *
 		t.Fatal(err)
 	}
 	_, _, err = tx.envelope(map[string]string{"PIPELINING": ""}, false)
-	if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "MAIL" || !e.Temporary() || !strings.Contains(err.Error(), "SMTPUTF8") {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Stage != "MAIL" || !e.Temporary() || !strings.Contains(err.Error(), "SMTPUTF8") {
 		t.Errorf("got %v, want a temporary error that names SMTPUTF8", err)
 	}
 }
@@ -319,15 +335,18 @@ func TestA8BitAddressGoesToTheListenerAsItIsWhereSMTPUTF8IsNotOfferedOrOfNoUse(t
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := (&scripted{offers: tc.offers}).start(t)
-			txs := []Transaction{{Sender: tc.address, Recipients: []Recipient{{Address: tc.address}}, Content: message(hello)}}
+			txs := []Transaction{{Sender: tc.address, Recipients: []Recipient{{Address: tc.address}},
+				Content: message(hello)}}
 			results, err := s.target(t, Options{}).Send(guarded(t), Client{}, nil, txs)
 			if err != nil || len(results[0].Warnings) != 1 {
 				t.Errorf("got %+v, %v, want a hand-over with a warning", results, err)
 			}
-			assertCommands(t, s.heard(t, 1)[0], "EHLO mx.example.org", "MAIL FROM:<"+tc.address+">", "RCPT TO:<"+tc.address+">", "DATA", "QUIT")
+			assertCommands(t, s.heard(t, 1)[0], "EHLO mx.example.org", "MAIL FROM:<"+tc.address+">",
+				"RCPT TO:<"+tc.address+">", "DATA", "QUIT")
 		})
 	}
-	tx, err := check(Transaction{Sender: "j\xf6rg@example.net", Recipients: []Recipient{{Address: "bob@example.net"}}, Content: message(hello)})
+	tx, err := check(Transaction{Sender: "j\xf6rg@example.net",
+		Recipients: []Recipient{{Address: "bob@example.net"}}, Content: message(hello)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,8 @@ func (t *sendmailTarget) run(ctx context.Context, tx *checked, content *os.File)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return &Error{Stage: stageSendmail, Text: printable(bytes.ReplaceAll(output.kept, lf, []byte(" "))), Err: err}
+	return &Error{Stage: stageSendmail,
+		Text: printable(bytes.ReplaceAll(output.kept, lf, []byte(" "))), Err: err}
 }
 
 // cappedBuffer keeps the first 4 KiB and takes the rest without complaint, so that the writer does not die
@@ -113,14 +114,16 @@ type stdoutTarget struct{ out io.Writer }
 
 func (t *stdoutTarget) send(_ context.Context, _ Client, commit Commit, txs []checked) ([]Result, error) {
 	if t.out == nil {
-		return nil, &Error{Stage: stageStdout, Err: errors.New("no stream to write to; this target is for trials by hand")}
+		return nil, &Error{Stage: stageStdout,
+			Err: errors.New("no stream to write to; this target is for trials by hand")}
 	}
 	if _, err := commit(); err != nil {
 		return nil, err
 	}
 	for i := range txs {
 		if _, err := txs[i].Content.WriteTo(t.out); err != nil {
-			return make([]Result, len(txs)), &Error{Stage: stageStdout, Err: fmt.Errorf("transaction %d: %w", i+1, err)}
+			return make([]Result, len(txs)),
+				&Error{Stage: stageStdout, Err: fmt.Errorf("transaction %d: %w", i+1, err)}
 		}
 	}
 	return make([]Result, len(txs)), nil

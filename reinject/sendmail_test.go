@@ -35,14 +35,18 @@ func TestSendmailIsRunWithTheEnvelopeInArgvAndTheOctetsAsTheyAre(t *testing.T) {
 	target := program(t, `printf '%s\n' "$@" >>argv; cat >>stdin`)
 	octets := "Subject: x\n\n.\nbare\rCR and \x00\r\nno end"
 	results, err := target.Send(guarded(t), stranger, nil, []Transaction{
-		{Recipients: []Recipient{{Address: "-oQ/tmp@example.net"}, {Address: "a, b@example.net"}}, Content: message(octets)},
-		{Sender: "alice@example.com", Recipients: []Recipient{{Address: "bob@example.net"}}, Content: message("2")},
+		{Recipients: []Recipient{{Address: "-oQ/tmp@example.net"}, {Address: "a, b@example.net"}},
+			Content: message(octets)},
+		{Sender: "alice@example.com", Recipients: []Recipient{{Address: "bob@example.net"}},
+			Content: message("2")},
 	})
 	if err != nil || len(results) != 2 {
 		t.Fatalf("got %+v, %v", results, err)
 	}
 	argv, _ := os.ReadFile(target.beside("argv"))
-	if want := "-G\n-i\n-f\n<>\n--\n-oQ/tmp@example.net\n\"a, b\"@example.net\n-G\n-i\n-f\nalice@example.com\n--\nbob@example.net\n"; string(argv) != want {
+	want :=
+		"-G\n-i\n-f\n<>\n--\n-oQ/tmp@example.net\n\"a, b\"@example.net\n-G\n-i\n-f\nalice@example.com\n--\nbob@example.net\n"
+	if string(argv) != want {
 		t.Errorf("argv %q, want %q", argv, want)
 	}
 	if stdin, _ := os.ReadFile(target.beside("stdin")); string(stdin) != octets+"2" {
@@ -63,12 +67,15 @@ func TestEveryEndOfSendmailButSuccessIsTemporary(t *testing.T) {
 		"i=0; while [ $i -lt 5000 ]; do echo xxxxxxxx; i=$((i+1)); done; exit 1": "xxxxxxxx",
 	} {
 		_, err := program(t, script).Send(guarded(t), Client{}, nil, simple())
-		if e, ok := errors.AsType[*Error](err); !ok || e.Stage != "sendmail" || !e.Temporary() || !strings.Contains(err.Error(), want) || len(e.Text) > 200 {
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Stage != "sendmail" || !e.Temporary() || !strings.Contains(err.Error(), want) ||
+			len(e.Text) > 200 {
 			t.Errorf("%q: got %v, want a temporary error that says %q", script, err, want)
 		}
 	}
 	target, _ := New(Options{Target: "sendmail:" + t.TempDir() + "/none"})
-	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err == nil || !strings.Contains(err.Error(), "none") {
+	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err == nil ||
+		!strings.Contains(err.Error(), "none") {
 		t.Errorf("got %v, want an error that names the program", err)
 	}
 }
@@ -76,7 +83,8 @@ func TestEveryEndOfSendmailButSuccessIsTemporary(t *testing.T) {
 func TestOutputOfSendmailIsKeptUpToItsBound(t *testing.T) {
 	var b cappedBuffer
 	// As os/exec copies it.
-	if n, err := io.Copy(&b, io.LimitReader(rand.Reader, 1<<20)); n != 1<<20 || err != nil || len(b.kept) != maxOutput {
+	n, err := io.Copy(&b, io.LimitReader(rand.Reader, 1<<20))
+	if n != 1<<20 || err != nil || len(b.kept) != maxOutput {
 		t.Errorf("took %d octets, %v, and kept %d, want %d", n, err, len(b.kept), maxOutput)
 	}
 }
@@ -84,12 +92,14 @@ func TestOutputOfSendmailIsKeptUpToItsBound(t *testing.T) {
 func TestSendmailIsNotRunIfTheCallerDisagreesOrContentCannotBeHadWhole(t *testing.T) {
 	target := program(t, "touch started")
 	no := errors.New("no")
-	if _, err := target.Send(guarded(t), Client{}, func() (context.Context, error) { return nil, no }, simple()); err != no {
+	if _, err := target.Send(guarded(t), Client{}, func() (context.Context, error) { return nil, no },
+		simple()); err != no {
 		t.Errorf("got %v", err)
 	}
 	txs := twoTransactions()
 	txs[1].Content = brokenContent{errors.New("disk trouble")}
-	if _, err := target.Send(guarded(t), Client{}, nil, txs); err == nil || !strings.Contains(err.Error(), "disk trouble") {
+	if _, err := target.Send(guarded(t), Client{}, nil, txs); err == nil ||
+		!strings.Contains(err.Error(), "disk trouble") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(target.beside("started")); err == nil {
@@ -131,7 +141,8 @@ func TestSendmailIsWaitedForUnderTheContextOfCommit(t *testing.T) {
 	first, cancel := context.WithCancel(guarded(t))
 	ended := make(chan error, 1)
 	go func() {
-		_, err := target.Send(first, Client{}, func() (context.Context, error) { return guarded(t), nil }, simple())
+		_, err := target.Send(first, Client{},
+			func() (context.Context, error) { return guarded(t), nil }, simple())
 		ended <- err
 	}()
 	waitFor(t, target.beside("ready"))
@@ -150,7 +161,8 @@ func TestStdoutGetsTheOctetsAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := target.Send(guarded(t), stranger, nil, twoTransactions()); err != nil || out.String() != hello+"second\n" {
+	if _, err := target.Send(guarded(t), stranger, nil, twoTransactions()); err != nil ||
+		out.String() != hello+"second\n" {
 		t.Errorf("got %q, %v", out.String(), err)
 	}
 	target, _ = New(Options{Target: "stdout:"})

@@ -184,7 +184,8 @@ func (s *scripted) serve(conn net.Conn, d *dialogue) {
 		d.pipelined = d.pipelined || w.Reader.Buffered() > 0 && verb != "QUIT"
 		switch verb {
 		case "EHLO":
-			if !reply(verb, "250-"+strings.Join(append([]string{"mail.example.net"}, s.offers...), "\r\n250-")+"\r\n250 HELP") {
+			if !reply(verb, "250-"+strings.Join(append([]string{"mail.example.net"}, s.offers...),
+				"\r\n250-")+"\r\n250 HELP") {
 				return
 			}
 		case "STARTTLS":

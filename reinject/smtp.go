@@ -20,7 +20,9 @@ type smtpTarget struct {
 	helo       string
 }
 
-func (t *smtpTarget) send(ctx context.Context, client Client, commit Commit, txs []checked) ([]Result, error) {
+func (t *smtpTarget) send(
+	ctx context.Context, client Client, commit Commit, txs []checked,
+) ([]Result, error) {
 	var sessions []*session
 	defer func() {
 		for _, s := range sessions {

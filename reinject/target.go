@@ -40,7 +40,8 @@ const targetForms = "smtp://HOST:PORT, smtps://HOST:PORT, unix:/PATH, sendmail:/
 // ParseTarget reads one of the forms of Options.Target. Its error never repeats a password.
 func ParseTarget(name string) (Target, error) {
 	if strings.Contains(name, "@") {
-		return Target{}, errors.New("target contains an @: user and password do not belong in it, set user and password_file")
+		return Target{}, errors.New(
+			"target contains an @: user and password do not belong in it, set user and password_file")
 	}
 	scheme, rest, _ := strings.Cut(name, ":")
 	t := Target{Scheme: Scheme(scheme)}
@@ -65,7 +66,8 @@ func (t *Target) parseAuthority(name, rest string) error {
 	authority, query, hasQuery := strings.Cut(rest, "?")
 	host, port, err := net.SplitHostPort(authority)
 	number, portErr := strconv.ParseUint(port, 10, 16)
-	if !slashes || err != nil || host == "" || portErr != nil || number == 0 || strings.Trim(host, hostCharacters) != "" {
+	if !slashes || err != nil || host == "" || portErr != nil || number == 0 ||
+		strings.Trim(host, hostCharacters) != "" {
 		return fmt.Errorf("target %q: expected %s://HOST:PORT, an IPv6 address as [::1]:PORT", name, t.Scheme)
 	}
 	t.Host, t.Port = host, uint16(number)
@@ -120,7 +122,8 @@ const (
 	immediate
 )
 
-var starttlsModes = map[string]encryption{"never": plaintext, "opportunistic": opportunistic, "required": required}
+var starttlsModes = map[string]encryption{"never": plaintext, "opportunistic": opportunistic,
+	"required": required}
 
 func (t Target) smtp(name string, o Options) (carrier, error) {
 	s := smtpTarget{network: "tcp", address: t.Address(), host: t.Host, encryption: immediate}
@@ -169,7 +172,8 @@ func newSMTP(s smtpTarget, name string, o Options) (carrier, error) {
 		s.helo = "localhost"
 	}
 	if len(s.helo) > 255 || strings.ContainsFunc(s.helo, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, fmt.Errorf("host name %+.100q cannot be sent in EHLO: it must be printable ASCII without blanks", s.helo)
+		return nil, fmt.Errorf(
+			"host name %+.100q cannot be sent in EHLO: it must be printable ASCII without blanks", s.helo)
 	}
 	s.user, s.password, s.rootCAs = o.User, o.Password, o.RootCAs
 	if strings.ContainsRune(s.user, 0) {

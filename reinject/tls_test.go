@@ -26,8 +26,10 @@ func authority(t *testing.T) (*x509.CertPool, *tls.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
+		NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:  time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -56,15 +58,16 @@ func TestSTARTTLSIsFollowedByASecondEHLOWhoseOffersCount(t *testing.T) {
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err != nil {
 		t.Fatal(err)
 	}
-	assertCommands(t, s.heard(t, 1)[0], "EHLO mx.example.org", "STARTTLS", "EHLO mx.example.org", "MAIL FROM:<alice@example.com>",
-		"RCPT TO:<bob@example.net>", "DATA", "QUIT")
+	assertCommands(t, s.heard(t, 1)[0], "EHLO mx.example.org", "STARTTLS", "EHLO mx.example.org",
+		"MAIL FROM:<alice@example.com>", "RCPT TO:<bob@example.net>", "DATA", "QUIT")
 }
 
 func TestSMTPSIsEncryptedFromTheFirstOctet(t *testing.T) {
 	pool, config := authority(t)
 	s := (&scripted{offers: postfixOffers, tls: config, immediate: true}).start(t)
 	target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: pool})
-	if results, err := target.Send(guarded(t), Client{}, nil, simple()); err != nil || results[0].QueueID != "4F1Zz0" {
+	results, err := target.Send(guarded(t), Client{}, nil, simple())
+	if err != nil || results[0].QueueID != "4F1Zz0" {
 		t.Errorf("got %+v, %v", results, err)
 	}
 }
@@ -78,18 +81,24 @@ func TestEncryptionThatIsRequiredIsHadOrNothingIsSent(t *testing.T) {
 		stage  string
 	}{
 		{"not offered", &scripted{}, "?starttls=required", "STARTTLS"},
-		{"refused", &scripted{offers: []string{"STARTTLS"}, tls: config, answer: replies{"STARTTLS": "454 4.7.0 not available"}.to}, "?starttls=required", "STARTTLS"},
-		{"unknown authority", &scripted{offers: []string{"STARTTLS"}, tls: config}, "?starttls=required", "TLS"},
+		{"refused", &scripted{offers: []string{"STARTTLS"}, tls: config,
+			answer: replies{"STARTTLS": "454 4.7.0 not available"}.to}, "?starttls=required", "STARTTLS"},
+		{"unknown authority", &scripted{offers: []string{"STARTTLS"}, tls: config},
+			"?starttls=required", "TLS"},
 		// Octets after the reply and before the handshake would be read as if they had come encrypted.
-		{"reply injected", &scripted{offers: []string{"STARTTLS"}, tls: config, answer: replies{"STARTTLS": "220 go\r\n250-evil\r\n250 XFORWARD NAME"}.to}, "?starttls=required", "STARTTLS"},
+		{"reply injected", &scripted{offers: []string{"STARTTLS"}, tls: config,
+			answer: replies{"STARTTLS": "220 go\r\n250-evil\r\n250 XFORWARD NAME"}.to},
+			"?starttls=required", "STARTTLS"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := tc.server.start(t)
-			_, err := s.target(t, Options{Target: "smtp://" + s.address + tc.query}).Send(guarded(t), Client{}, nil, simple())
+			_, err := s.target(t, Options{Target: "smtp://" + s.address + tc.query}).Send(guarded(t),
+				Client{}, nil, simple())
 			if e, ok := errors.AsType[*Error](err); !ok || e.Stage != tc.stage || !e.Temporary() {
 				t.Errorf("got %v, want a temporary error at %s", err, tc.stage)
 			}
-			if d := s.heard(t, 1)[0]; slices.ContainsFunc(d.commands, func(c string) bool { return strings.HasPrefix(c, "MAIL") }) {
+			d := s.heard(t, 1)[0]
+			if slices.ContainsFunc(d.commands, func(c string) bool { return strings.HasPrefix(c, "MAIL") }) {
 				t.Errorf("heard %q", d.commands)
 			}
 		})
@@ -100,7 +109,8 @@ func TestOpportunisticEncryptionTakesWhatItGets(t *testing.T) {
 	_, config := authority(t)
 	for _, offers := range [][]string{{"STARTTLS"}, nil} {
 		s := (&scripted{offers: offers, tls: config}).start(t)
-		_, err := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=opportunistic"}).Send(guarded(t), Client{}, nil, simple())
+		_, err := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=opportunistic"}).Send(
+			guarded(t), Client{}, nil, simple())
 		if err != nil {
 			t.Errorf("offers %q: %v", offers, err)
 		}
@@ -121,17 +131,23 @@ func TestOpportunisticEncryptionThatFailsIsDoneWithoutAndSaidSo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := server.start(t)
-			results, err := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=opportunistic"}).Send(guarded(t), Client{}, nil, simple())
-			if err != nil || len(results[0].Warnings) != 1 || !strings.HasPrefix(results[0].Warnings[0], "sent in clear text") {
+			results, err := s.target(t,
+				Options{Target: "smtp://" + s.address + "?starttls=opportunistic"}).Send(guarded(t), Client{},
+				nil, simple())
+			if err != nil || len(results[0].Warnings) != 1 ||
+				!strings.HasPrefix(results[0].Warnings[0], "sent in clear text") {
 				t.Fatalf("got %+v, %v, want a hand-over with a warning", results, err)
 			}
 			d := s.heard(t, 2)
 			if d[0].dot {
 				t.Error("the message was sent twice")
 			}
-			assertCommands(t, d[1], "EHLO mx.example.org", "MAIL FROM:<alice@example.com>", "RCPT TO:<bob@example.net>", "DATA", "QUIT")
+			assertCommands(t, d[1], "EHLO mx.example.org", "MAIL FROM:<alice@example.com>",
+				"RCPT TO:<bob@example.net>", "DATA", "QUIT")
 
-			withUser := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=opportunistic", User: "alice", Password: password(secret)})
+			withUser := s.target(t,
+				Options{Target: "smtp://" + s.address + "?starttls=opportunistic", User: "alice",
+					Password: password(secret)})
 			if _, err := withUser.Send(guarded(t), Client{}, nil, simple()); err == nil {
 				t.Error("a password was sent after the encryption had failed")
 			}
@@ -150,16 +166,18 @@ func TestAUTHUsesPLAINAndLOGINWhereThatIsAll(t *testing.T) {
 		"HELP":                 nil,
 	} {
 		t.Run(offered, func(t *testing.T) {
-			s := (&scripted{offers: []string{offered}, tls: config, immediate: true, answer: func(_ int, verb string) string {
-				switch {
-				case verb == "AUTH" && len(dialogue) > 1:
-					return "334 UGFzc3dvcmQ6" // Password:
-				case len(dialogue) > 1 && verb == dialogue[1], verb == "AUTH":
-					return "235 2.7.0 welcome"
-				}
-				return ""
-			}}).start(t)
-			target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: pool, User: "alice", Password: password(secret)})
+			s := (&scripted{offers: []string{offered}, tls: config, immediate: true,
+				answer: func(_ int, verb string) string {
+					switch {
+					case verb == "AUTH" && len(dialogue) > 1:
+						return "334 UGFzc3dvcmQ6" // Password:
+					case len(dialogue) > 1 && verb == dialogue[1], verb == "AUTH":
+						return "235 2.7.0 welcome"
+					}
+					return ""
+				}}).start(t)
+			target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: pool, User: "alice",
+				Password: password(secret)})
 			_, err := target.Send(guarded(t), Client{}, nil, simple())
 			heard := s.heard(t, 1)[0].commands
 			if dialogue == nil {
@@ -179,7 +197,8 @@ func TestALongInitialResponseWaitsForTheChallenge(t *testing.T) {
 	// RFC 4954 section 4 keeps AUTH with its initial response within the 512 octets of a command line.
 	long := strings.Repeat("p", 600)
 	response := base64.StdEncoding.EncodeToString([]byte("\x00alice\x00" + long))
-	s := (&scripted{offers: []string{"AUTH PLAIN"}, answer: replies{"AUTH": "334 ", response: "235 2.7.0 welcome"}.to}).start(t)
+	s := (&scripted{offers: []string{"AUTH PLAIN"},
+		answer: replies{"AUTH": "334 ", response: "235 2.7.0 welcome"}.to}).start(t)
 	target := s.target(t, Options{User: "alice", Password: password(long)})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err != nil {
 		t.Fatal(err)
@@ -191,7 +210,8 @@ func TestALongInitialResponseWaitsForTheChallenge(t *testing.T) {
 
 func TestNoErrorTellsThePassword(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte("\x00alice\x00" + secret))
-	for _, answer := range []string{"535 5.7.8 no: " + encoded, "454 4.7.0 " + secret, "garbage " + secret + " " + encoded, "334 !" + secret,
+	for _, answer := range []string{"535 5.7.8 no: " + encoded, "454 4.7.0 " + secret,
+		"garbage " + secret + " " + encoded, "334 !" + secret,
 		"334 " + base64.StdEncoding.EncodeToString([]byte(secret))} {
 		s := (&scripted{offers: []string{"AUTH PLAIN"}, answer: replies{"AUTH": answer}.to}).start(t)
 		target := s.target(t, Options{User: "alice", Password: password(secret)})
@@ -200,7 +220,8 @@ func TestNoErrorTellsThePassword(t *testing.T) {
 		if !ok || e.Stage != "AUTH" || !e.Temporary() {
 			t.Fatalf("got %v, want a temporary error at AUTH", err)
 		}
-		for _, word := range []string{"s3cr3t", encoded[4:12], base64.StdEncoding.EncodeToString([]byte(secret))[:8]} {
+		for _, word := range []string{"s3cr3t", encoded[4:12],
+			base64.StdEncoding.EncodeToString([]byte(secret))[:8]} {
 			if strings.Contains(err.Error(), word) || strings.Contains(e.Text, word) {
 				t.Errorf("after %q the error is %q", answer, err)
 			}
@@ -209,9 +230,11 @@ func TestNoErrorTellsThePassword(t *testing.T) {
 }
 
 func TestAPasswordNeverLeavesTheHostInClearText(t *testing.T) {
-	for _, target := range []string{"smtp://mail.example.org:587?starttls=never", "smtp://mail.example.org:587?starttls=opportunistic",
-		"smtp://192.0.2.1:587?starttls=never", "smtp://localhost.example.org:25?starttls=never"} {
-		if _, err := New(Options{Target: target, User: "alice", Password: password(secret)}); err == nil || !strings.Contains(err.Error(), "starttls=required") {
+	for _, target := range []string{"smtp://mail.example.org:587?starttls=never",
+		"smtp://mail.example.org:587?starttls=opportunistic", "smtp://192.0.2.1:587?starttls=never",
+		"smtp://localhost.example.org:25?starttls=never"} {
+		if _, err := New(Options{Target: target, User: "alice", Password: password(secret)}); err == nil ||
+			!strings.Contains(err.Error(), "starttls=required") {
 			t.Errorf("%s with a user: got %v", target, err)
 		}
 	}
@@ -219,15 +242,16 @@ func TestAPasswordNeverLeavesTheHostInClearText(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
-	s := &session{target: &smtpTarget{user: "alice", password: password(secret)}, ctx: context.Background(), dialled: ours,
-		offered: map[string]string{"AUTH": "PLAIN"}}
+	s := &session{target: &smtpTarget{user: "alice", password: password(secret)}, ctx: context.Background(),
+		dialled: ours, offered: map[string]string{"AUTH": "PLAIN"}}
 	s.use(ours)
 	if err := s.authenticate(); !errors.Is(err, errClearText) {
 		t.Errorf("a connection of unknown nature: got %v", err)
 	}
 	for address, within := range map[net.Addr]bool{
-		&net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}: true, &net.TCPAddr{IP: net.IPv6loopback}: true, &net.UnixAddr{Name: "/s"}: true,
-		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}: false, &net.TCPAddr{IP: net.ParseIP("fe80::1")}: false} {
+		&net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}: true, &net.TCPAddr{IP: net.IPv6loopback}: true,
+		&net.UnixAddr{Name: "/s"}: true, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}: false,
+		&net.TCPAddr{IP: net.ParseIP("fe80::1")}: false} {
 		if withinHost(address) != within {
 			t.Errorf("%v within this host: %v", address, !within)
 		}
@@ -236,15 +260,24 @@ func TestAPasswordNeverLeavesTheHostInClearText(t *testing.T) {
 
 func TestTargetsAreUnderstoodOrRefusedWithWhatIsAllowed(t *testing.T) {
 	for target, want := range map[string]smtpTarget{
-		"smtp://127.0.0.1:10026":                           {network: "tcp", address: "127.0.0.1:10026", host: "127.0.0.1"},
-		"smtp://[::1]:25":                                  {network: "tcp", address: "[::1]:25", host: "::1"},
-		"smtp://localhost:25":                              {network: "tcp", address: "localhost:25", host: "localhost"},
-		"smtp://mail.example.org:25":                       {network: "tcp", address: "mail.example.org:25", host: "mail.example.org", encryption: opportunistic},
-		"smtp://mail.example.org:25?starttls=never":        {network: "tcp", address: "mail.example.org:25", host: "mail.example.org"},
-		"smtp://127.0.0.1:587?starttls=required":           {network: "tcp", address: "127.0.0.1:587", host: "127.0.0.1", encryption: required},
-		"smtp://mail.example.org:2?starttls=opportunistic": {network: "tcp", address: "mail.example.org:2", host: "mail.example.org", encryption: opportunistic},
-		"smtps://mail.example.org:465":                     {network: "tcp", address: "mail.example.org:465", host: "mail.example.org", encryption: immediate},
-		"unix:/var/spool/postfix/private/reinject":         {network: "unix", address: "/var/spool/postfix/private/reinject"},
+		"smtp://127.0.0.1:10026": {network: "tcp", address: "127.0.0.1:10026",
+			host: "127.0.0.1"},
+		"smtp://[::1]:25": {network: "tcp", address: "[::1]:25",
+			host: "::1"},
+		"smtp://localhost:25": {network: "tcp", address: "localhost:25",
+			host: "localhost"},
+		"smtp://mail.example.org:25": {network: "tcp", address: "mail.example.org:25",
+			host: "mail.example.org", encryption: opportunistic},
+		"smtp://mail.example.org:25?starttls=never": {network: "tcp", address: "mail.example.org:25",
+			host: "mail.example.org"},
+		"smtp://127.0.0.1:587?starttls=required": {network: "tcp", address: "127.0.0.1:587",
+			host: "127.0.0.1", encryption: required},
+		"smtp://mail.example.org:2?starttls=opportunistic": {network: "tcp", address: "mail.example.org:2",
+			host: "mail.example.org", encryption: opportunistic},
+		"smtps://mail.example.org:465": {network: "tcp", address: "mail.example.org:465",
+			host: "mail.example.org", encryption: immediate},
+		"unix:/var/spool/postfix/private/reinject": {network: "unix",
+			address: "/var/spool/postfix/private/reinject"},
 	} {
 		want.helo = "mx.example.org"
 		got, err := New(Options{Target: target, HELOName: "mx.example.org"})
@@ -252,7 +285,8 @@ func TestTargetsAreUnderstoodOrRefusedWithWhatIsAllowed(t *testing.T) {
 			t.Errorf("%s: got %+v, %v, want %+v", target, got, err, want)
 		}
 	}
-	if got, err := New(Options{Target: "smtp://mail.example.org:587", User: "u", Password: password("p")}); err != nil ||
+	if got, err := New(Options{Target: "smtp://mail.example.org:587", User: "u",
+		Password: password("p")}); err != nil ||
 		got.carrier.(*smtpTarget).encryption != required {
 		t.Errorf("with a user, starttls must default to required: %+v, %v", got, err)
 	}
@@ -283,8 +317,9 @@ func TestTargetsAreUnderstoodOrRefusedWithWhatIsAllowed(t *testing.T) {
 			t.Errorf("%s: got %v, want an error that says %q", target, err, want)
 		}
 	}
-	for _, o := range []Options{{User: "u"}, {Password: password("p")}, {HELOName: "a b"}, {HELOName: "a\r\nMAIL"}, {HELOName: "bücher"},
-		{User: "a\x00b", Password: password("p")}, {Target: "stdout:", User: "u", Password: password("p")}} {
+	for _, o := range []Options{{User: "u"}, {Password: password("p")}, {HELOName: "a b"},
+		{HELOName: "a\r\nMAIL"}, {HELOName: "bücher"}, {User: "a\x00b", Password: password("p")},
+		{Target: "stdout:", User: "u", Password: password("p")}} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v: no error", o)
 		}

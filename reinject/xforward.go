@@ -24,7 +24,8 @@ func (c Client) xforward(offered map[string]string) []command {
 	}
 	lines := [][][2]string{
 		{{"NAME", known(c.Name)}, {"ADDR", xforwardAddress(c.Address)}, {"PORT", xforwardPort(c.Port)}},
-		{{"PROTO", known(c.Protocol)}, {"HELO", known(c.HELO)}, {"IDENT", known(c.Ident)}, {"SOURCE", source}},
+		{{"PROTO", known(c.Protocol)}, {"HELO", known(c.HELO)}, {"IDENT", known(c.Ident)},
+			{"SOURCE", source}},
 	}
 	announced := strings.Fields(offered["XFORWARD"])
 	var commands []command

@@ -14,10 +14,11 @@ import (
 	"postmend/tests/mta"
 )
 
-const listMail = "From: Alice <alice@sender.example>\r\nTo: alias@example.org\r\nSubject: hello\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n" +
-	"Message-ID: <1@sender.example>\r\n\r\nGood morning.\r\n"
+const listMail = "From: Alice <alice@sender.example>\r\nTo: alias@example.org\r\nSubject: hello\r\n" +
+	"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\n\r\nGood morning.\r\n"
 
-// TestAnARCChainLeavesLongerOrAsBrokenAsItCame: what leaves is judged by dkimpy and Mail::DKIM, which also built the chains that arrive.
+// TestAnARCChainLeavesLongerOrAsBrokenAsItCame: what leaves is judged by dkimpy and Mail::DKIM, which also
+// built the chains that arrive.
 func TestAnARCChainLeavesLongerOrAsBrokenAsItCame(t *testing.T) {
 	t.Parallel()
 	f := start(t, "")
@@ -55,7 +56,8 @@ func TestAnARCChainLeavesLongerOrAsBrokenAsItCame(t *testing.T) {
 		{"a chain with a hole", strings.Replace(two, "ARC-Seal: i=1", "X-Seal: i=1", 1), "fail", 3, "fail"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"}, XClient: stranger, Content: []byte(c.arrives)})
+			mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"},
+				XClient: stranger, Content: []byte(c.arrives)})
 			left := f.remote.Wait(n + 1)[n].Content
 			if !bytes.HasSuffix(left, []byte(c.arrives)) {
 				t.Errorf("what arrived was changed:\n%s", left)
@@ -65,8 +67,10 @@ func TestAnARCChainLeavesLongerOrAsBrokenAsItCame(t *testing.T) {
 					t.Errorf("%s says %s, want %s", judge, got, c.status)
 				}
 			}
-			newest := regexp.MustCompile(fmt.Sprintf(`(?s)\nARC-Seal: i=%d;.*?cv=(\w+)`, c.sets)).FindSubmatch(append([]byte("\n"), left...))
-			if newest == nil || string(newest[1]) != c.cv || bytes.Contains(left, fmt.Appendf(nil, "ARC-Seal: i=%d;", c.sets+1)) {
+			newest := regexp.MustCompile(fmt.Sprintf(`(?s)\nARC-Seal: i=%d;.*?cv=(\w+)`,
+				c.sets)).FindSubmatch(append([]byte("\n"), left...))
+			if newest == nil || string(newest[1]) != c.cv ||
+				bytes.Contains(left, fmt.Appendf(nil, "ARC-Seal: i=%d;", c.sets+1)) {
 				t.Errorf("want %d sets, and cv=%s in the newest", c.sets, c.cv)
 			}
 			if t.Failed() {

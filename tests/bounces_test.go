@@ -24,7 +24,8 @@ type ports struct{ forward, reverse string }
 // addTCPTables adds the lines of docs/postfix.md in place of PostSRSd to master.cf.
 func (f *forwarder) addTCPTables(master *string) ports {
 	p := ports{mta.FreePort(f.t), mta.FreePort(f.t)}
-	*master += "\n" + strings.NewReplacer(":10001", ":"+p.forward, ":10002", ":"+p.reverse).Replace(f.private(documented(f.t, "master.cf postsrsd")))
+	*master += "\n" + strings.NewReplacer(":10001", ":"+p.forward, ":10002",
+		":"+p.reverse).Replace(f.private(documented(f.t, "master.cf postsrsd")))
 	return p
 }
 
@@ -63,17 +64,21 @@ func bouncesComeHome(t *testing.T, f *forwarder) {
 	for n, sender := range []string{"Alice@sender.example", `"a b"@sender.example`} {
 		came, shown := 3*n, strings.ReplaceAll(sender, `"`, "") // the sink shows paths without their quotes
 		message := func(subject string) []byte {
-			return []byte("From: mailer@sender.example\nTo: x@example.net\nSubject: " + subject + "\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + subject + "@sender.example>\n\ntext\n")
+			return []byte("From: mailer@sender.example\nTo: x@example.net\nSubject: " + subject + "\nDate: " +
+				"Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + subject + "@sender.example>\n\ntext\n")
 		}
 		// The next hop refuses: Postfix's own bounce goes to the original sender.
-		mta.Submit(t, f.smtp, mta.Mail{From: sender, To: []string{"alias@example.org"}, XClient: stranger, Content: message("refused")})
+		mta.Submit(t, f.smtp, mta.Mail{From: sender, To: []string{"alias@example.org"}, XClient: stranger,
+			Content: message("refused")})
 		bounce := f.remote.Wait(came + 1)[came]
-		if bounce.From != "" || bounce.To[0] != shown || !bytes.Contains(bounce.Content, []byte("550 5.7.1 refused by the sink")) {
+		if bounce.From != "" || bounce.To[0] != shown ||
+			!bytes.Contains(bounce.Content, []byte("550 5.7.1 refused by the sink")) {
 			t.Errorf("the bounce came from %q to %q:\n%.2000s", bounce.From, bounce.To, bounce.Content)
 		}
 
 		// The next hop takes the message and bounces it later, to the sender that it saw.
-		mta.Submit(t, f.smtp, mta.Mail{From: sender, To: []string{"other@example.org"}, XClient: stranger, Content: message("taken")})
+		mta.Submit(t, f.smtp, mta.Mail{From: sender, To: []string{"other@example.org"}, XClient: stranger,
+			Content: message("taken")})
 		seen := f.remote.Wait(came + 2)[came+1].From
 		if !strings.HasSuffix(seen, "@"+srsDomain) {
 			t.Fatalf("the next hop saw the sender %q", seen)
@@ -84,8 +89,10 @@ func bouncesComeHome(t *testing.T, f *forwarder) {
 		report := message("bounced")
 		mta.Submit(t, f.smtp, mta.Mail{To: []string{seen}, XClient: stranger, Content: report})
 		home := f.remote.Wait(came + 3)[came+2]
-		if home.From != "" || home.To[0] != shown || !bytes.HasSuffix(home.Content, bytes.ReplaceAll(report, []byte("\n"), []byte("\r\n"))) ||
-			bytes.Contains(home.Content, []byte("DKIM-Signature")) || bytes.Contains(home.Content, []byte("Authentication-Results")) {
+		if home.From != "" || home.To[0] != shown ||
+			!bytes.HasSuffix(home.Content, bytes.ReplaceAll(report, []byte("\n"), []byte("\r\n"))) ||
+			bytes.Contains(home.Content, []byte("DKIM-Signature")) ||
+			bytes.Contains(home.Content, []byte("Authentication-Results")) {
 			t.Errorf("the bounce to %s came from %q to %q:\n%s", seen, home.From, home.To, home.Content)
 		}
 	}
@@ -139,7 +146,8 @@ func (f *forwarder) expectAtRCPT(address, pattern string) {
 	conn.SetDeadline(time.Now().Add(mta.Patience))
 	in := bufio.NewReader(conn)
 	last := ""
-	for _, command := range []string{"", "XCLIENT " + stranger + "\r\n", "HELO mail.sender.example\r\n", "MAIL FROM:<>\r\n", "RCPT TO:<" + address + ">\r\n"} {
+	for _, command := range []string{"", "XCLIENT " + stranger + "\r\n", "HELO mail.sender.example\r\n",
+		"MAIL FROM:<>\r\n", "RCPT TO:<" + address + ">\r\n"} {
 		_, err := conn.Write([]byte(command))
 		f.check(err)
 		last, err = in.ReadString('\n')
@@ -178,13 +186,15 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 	f := startChanged(t, "", func(f *forwarder, _, master *string) { p = f.addTCPTables(master) })
 	ours := func(direction string, keys []string) map[string]string {
 		t.Helper()
-		table := map[string]string{"forward": "tcp:127.0.0.1:" + p.forward, "reverse": "tcp:127.0.0.1:" + p.reverse}[direction]
+		table := map[string]string{"forward": "tcp:127.0.0.1:" + p.forward,
+			"reverse": "tcp:127.0.0.1:" + p.reverse}[direction]
 		return f.postmap(table, keys)
 	}
 	daemon := startPostSRSd(t, filepath.Join(f.Dir, "secrets"))
 
-	senders := []string{"uwe@example.org", "SRS0=abcd=AA=a.example=b@c.example", "SRS1=abcd=a.example==AA=b@c.example",
-		"srs0+abcd=AA=a.example=b@c.example", "nobody", "a+b@c.example", "SRS@c.example"}
+	senders := []string{"uwe@example.org", "SRS0=abcd=AA=a.example=b@c.example",
+		"SRS1=abcd=a.example==AA=b@c.example", "srs0+abcd=AA=a.example=b@c.example", "nobody",
+		"a+b@c.example", "SRS@c.example"}
 	for n := range 300 {
 		senders = append(senders, fmt.Sprintf("user%d@host%d.example", n, n%7))
 	}
@@ -198,7 +208,8 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 		got, want := ours("forward", senders), f.postmap("tcp:127.0.0.1:"+daemon.forward, senders)
 		addresses = nil
 		for _, sender := range senders {
-			if srs1.ReplaceAllString(inItsAlphabet(got[sender]), "SRS1=") != srs1.ReplaceAllString(want[sender], "SRS1=") {
+			if srs1.ReplaceAllString(inItsAlphabet(got[sender]), "SRS1=") != srs1.ReplaceAllString(
+				want[sender], "SRS1=") {
 				t.Errorf("forward %q: we say %q, PostSRSd %q", sender, got[sender], want[sender])
 			}
 			if want[sender] != "" {
@@ -209,8 +220,10 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 	if len(addresses) < 300 {
 		t.Fatalf("PostSRSd made %d addresses", len(addresses))
 	}
-	addresses = append(addresses, forge(addresses[0]), strings.ToLower(addresses[1]), strings.ToUpper(addresses[2]), "SRS0=x@srs.example.org", "uwe@example.org",
-		"postmaster@srs.example.org", "nobody", inItsAlphabet(srsAddress("a@b.example", time.Now().AddDate(0, 0, -23))),
+	addresses = append(addresses, forge(addresses[0]), strings.ToLower(addresses[1]),
+		strings.ToUpper(addresses[2]), "SRS0=x@srs.example.org", "uwe@example.org",
+		"postmaster@srs.example.org", "nobody",
+		inItsAlphabet(srsAddress("a@b.example", time.Now().AddDate(0, 0, -23))),
 		inItsAlphabet(srsAddress("a@b.example", time.Now().AddDate(0, 0, -20))))
 	got, want := ours("reverse", addresses), f.postmap("tcp:127.0.0.1:"+daemon.reverse, addresses)
 	for _, address := range addresses {
@@ -232,7 +245,8 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 	if home := ours("reverse", back); len(found) != len(many) || len(home) != len(many) {
 		t.Errorf("of %d addresses %d were rewritten, and %d came back", len(many), len(found), len(home))
 	}
-	if home := f.postmap("socketmap:unix:"+f.Dir+".spool/private/postmend-reverse:reverse", back); len(home) != len(many) {
+	if home := f.postmap("socketmap:unix:"+f.Dir+".spool/private/postmend-reverse:reverse",
+		back); len(home) != len(many) {
 		t.Errorf("of %d addresses %d came back by socketmap", len(many), len(home))
 	}
 	answersAhead(t, p)
@@ -260,7 +274,8 @@ func answersAhead(t *testing.T, p ports) {
 	for answers.Scan() {
 		counts[answers.Text()]++
 	}
-	if counts["200 alice@sender.example"] != requests || counts["500 not%20an%20SRS%20address%20of%20this%20server"] != requests || len(counts) != 2 {
+	if counts["200 alice@sender.example"] != requests ||
+		counts["500 not%20an%20SRS%20address%20of%20this%20server"] != requests || len(counts) != 2 {
 		t.Errorf("answers: %v, %v", counts, answers.Err())
 	}
 }

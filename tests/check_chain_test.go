@@ -15,7 +15,8 @@ func TestCheckFindsAPatternInFrontOfOurTable(t *testing.T) {
 	t.Parallel()
 	h := setUp(t)
 	const ours = "socketmap:unix:private/postmend-reverse:reverse"
-	h.shell(`echo '/@/ catch@example.org' > "$DIR/all"; pc -X recipient_canonical_maps; pc -e virtual_alias_domains=srs.example.org
+	h.shell(
+		`echo '/@/ catch@example.org' > "$DIR/all"; pc -X recipient_canonical_maps; pc -e virtual_alias_domains=srs.example.org
 		pc -e "virtual_alias_maps=regexp:$DIR/all, ` + ours + `"`)
 	wrong := h.check("--no-dns")
 	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Error ||
@@ -32,7 +33,8 @@ func TestCheckFindsAPatternInFrontOfOurTable(t *testing.T) {
 		!strings.Contains(wrong[0].What, "forged") {
 		t.Errorf("behind it takes what is forged: %+v", wrong)
 	}
-	h.shell(`printf 'if !/@srs\\.example\\.org$/\n/@/ catch@example.org\nendif\n/^postmaster@/ catch@example.org\n' > "$DIR/all"`)
+	h.shell(
+		`printf 'if !/@srs\\.example\\.org$/\n/@/ catch@example.org\nendif\n/^postmaster@/ catch@example.org\n' > "$DIR/all"`)
 	if wrong = h.check("--no-dns"); wrong != nil {
 		t.Errorf("the SRS domain left out: %+v", wrong)
 	}

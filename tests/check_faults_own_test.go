@@ -83,11 +83,16 @@ var routeFaults = []misconfiguration{
 	{name: "a service's content_filter that master.cf lacks",
 		script: `pc -P smtp/inet/content_filter=nosuch:`, finding: "transport-missing",
 		says: "no service nosuch"},
-	{name: "an alias that leads to another host", script: `printf 'bob: bob@remote.example\nalice: bob\ncarol: carol@example.org, "|/bin/cat"\n' > "$DIR/aliases"
-		pc -e "alias_maps=hash:$DIR/aliases"; postalias -c "$DIR" "hash:$DIR/aliases"`, finding: "alias-forwards", says: "the alias bob to bob@remote.example;", byHand: true},
-	{name: "a .forward that leads to another host", script: `mkdir "$DIR/home"; printf '\\dave, dave@remote.example\n' > "$DIR/home/.forward"
-		echo "dave:x:4321:4321::$DIR/home:/bin/sh" >> "$ETC/passwd"`, finding: "alias-forwards", says: "home/.forward to dave@remote.example;", byHand: true, ownEtc: true},
-	{name: "a table that the filter may not read", script: `printf 'x.example.org x\n' > "$DIR/virtual"; postmap -c "$DIR" "hash:$DIR/virtual"; chmod 600 "$DIR/virtual" "$DIR/virtual.db"
+	{name: "an alias that leads to another host",
+		script: `printf 'bob: bob@remote.example\nalice: bob\ncarol: carol@example.org, "|/bin/cat"\n' > "$DIR/aliases"
+		pc -e "alias_maps=hash:$DIR/aliases"; postalias -c "$DIR" "hash:$DIR/aliases"`,
+		finding: "alias-forwards", says: "the alias bob to bob@remote.example;", byHand: true},
+	{name: "a .forward that leads to another host",
+		script: `mkdir "$DIR/home"; printf '\\dave, dave@remote.example\n' > "$DIR/home/.forward"
+		echo "dave:x:4321:4321::$DIR/home:/bin/sh" >> "$ETC/passwd"`, finding: "alias-forwards",
+		says: "home/.forward to dave@remote.example;", byHand: true, ownEtc: true},
+	{name: "a table that the filter may not read",
+		script: `printf 'x.example.org x\n' > "$DIR/virtual"; postmap -c "$DIR" "hash:$DIR/virtual"; chmod 600 "$DIR/virtual" "$DIR/virtual.db"
 		pc -e "virtual_mailbox_domains=hash:$DIR/virtual"; c "1i local_domains_maps = [\"hash:$DIR/virtual\"]"`, finding: "local-domains-maps", says: "postmend-test cannot ask hash:"},
 	{name: "both ways in", script: `pc -e default_transport=postmend:`, finding: "route", says: "twice"},
 	{name: "port 25 without filter", script: `pc -P smtp/inet/content_filter=`,
@@ -111,8 +116,8 @@ var routeFaults = []misconfiguration{
 	{name: "the listener beside the default target", script: `m 's/^127.0.0.1:10026/127.0.0.1:10036/'`,
 		finding: "listener", says: "127.0.0.1:10036/inet"},
 	{name: "a local domain that Postfix lost",
-		script: `c 's/^local_domains.*/local_domains = ["example.org", "example.net"]/'`, finding: "local-domains-class",
-		says: "example.net", byHand: true},
+		script:  `c 's/^local_domains.*/local_domains = ["example.org", "example.net"]/'`,
+		finding: "local-domains-class", says: "example.net", byHand: true},
 	{name: "long lines folded", script: `pc -e smtp_line_length_limit=512`, finding: "line-length",
 		says: "512"},
 	{name: "8BITMIME not used", script: `pc -e 'smtp_discard_ehlo_keywords=8bitmime, chunking'`,
@@ -127,8 +132,10 @@ var routeFaults = []misconfiguration{
 		finding: "local-domains", says: "example.org"},
 	{name: "a network that Postfix relays for", script: `pc -e 'mynetworks=127.0.0.0/8, 198.51.100.0/24'`,
 		finding: "networks", says: "not in trusted_networks: 198.51.100.0/24"},
-	{name: "networks in a file and in a table", script: `echo '198.51.100.0/24' > "$DIR/networks"; printf '203.0.113.7 x\n[2001:db8::]/32 x\n' > "$DIR/more"
-		pc -e "mynetworks=127.0.0.0/8, $DIR/networks, cidr:$DIR/more"`, finding: "networks", says: "198.51.100.0/24, 203.0.113.7/32, 2001:db8::/32"},
+	{name: "networks in a file and in a table",
+		script: `echo '198.51.100.0/24' > "$DIR/networks"; printf '203.0.113.7 x\n[2001:db8::]/32 x\n' > "$DIR/more"
+		pc -e "mynetworks=127.0.0.0/8, $DIR/networks, cidr:$DIR/more"`, finding: "networks",
+		says: "198.51.100.0/24, 203.0.113.7/32, 2001:db8::/32"},
 	{name: "a network that is trusted, and may not relay",
 		script: `c '1i trusted_networks = ["127.0.0.0/8", "10.0.0.0/8"]'`, finding: "networks",
 		says: "not in mynetworks of main.cf: 10.0.0.0/8", byHand: true},

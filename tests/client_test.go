@@ -32,7 +32,8 @@ func TestAClientWhoseAddressIsNotKnownIsAStranger(t *testing.T) {
 	}
 	for n, signed := range []bool{false, true} {
 		if got := bytes.Contains(came[n].Content, []byte("d=example.org")); got != signed {
-			t.Errorf("message %d, from %s: signed %t, want %t\n%s", n, came[n].From, got, signed, came[n].Content)
+			t.Errorf("message %d, from %s: signed %t, want %t\n%s", n, came[n].From, got, signed,
+				came[n].Content)
 		}
 	}
 }

@@ -37,26 +37,27 @@ type route struct {
 
 func routes() []route {
 	return []route{
-		{"alias to a remote mailbox", "alice@sender.example", []string{"alias@example.org"}, stranger, "alice@sender.example",
+		{"alias to a remote mailbox", "alice@sender.example", []string{"alias@example.org"}, stranger,
+			"alice@sender.example", []string{"remote@example.com"}, "srs", true},
+		{"local mailbox", "alice@sender.example", []string{"box@example.org"}, stranger,
+			"alice@sender.example", []string{"box@example.org"}, "", false},
+		{"alias and mailbox", "alice@sender.example", []string{"alias@example.org", "box@example.org"},
+			stranger, "alice@sender.example", []string{"remote@example.com", "box@example.org"}, "srs", true},
+		{"two aliases", "bob@sender.example", []string{"alias@example.org", "other@example.org"}, stranger,
+			"bob@sender.example", []string{"remote@example.com", "other@example.net"}, "srs", true},
+		{"own user to a remote mailbox", "box@example.org", []string{"friend@example.net"}, "",
+			"box@example.org", []string{"friend@example.net"}, "box@example.org", true},
+		{"bounce through an alias", "", []string{"alias@example.org"}, stranger,
+			"mailer-daemon@sender.example", []string{"remote@example.com"}, "", true},
+		{"bounce to an SRS address of ours", "", []string{srsAddress("carol@origin.example", time.Now())},
+			stranger, "mailer-daemon@sender.example", []string{"carol@origin.example"}, "", false},
+		{"already rewritten by another forwarder", "SRS0=abcd=AA=origin.example=carol@sender.example",
+			[]string{"alias@example.org"}, stranger, "carol@origin.example",
 			[]string{"remote@example.com"}, "srs", true},
-		{"local mailbox", "alice@sender.example", []string{"box@example.org"}, stranger, "alice@sender.example",
-			[]string{"box@example.org"}, "", false},
-		{"alias and mailbox", "alice@sender.example", []string{"alias@example.org", "box@example.org"}, stranger, "alice@sender.example",
-			[]string{"remote@example.com", "box@example.org"}, "srs", true},
-		{"two aliases", "bob@sender.example", []string{"alias@example.org", "other@example.org"}, stranger, "bob@sender.example",
-			[]string{"remote@example.com", "other@example.net"}, "srs", true},
-		{"own user to a remote mailbox", "box@example.org", []string{"friend@example.net"}, "", "box@example.org",
-			[]string{"friend@example.net"}, "box@example.org", true},
-		{"bounce through an alias", "", []string{"alias@example.org"}, stranger, "mailer-daemon@sender.example",
-			[]string{"remote@example.com"}, "", true},
-		{"bounce to an SRS address of ours", "", []string{srsAddress("carol@origin.example", time.Now())}, stranger, "mailer-daemon@sender.example",
-			[]string{"carol@origin.example"}, "", false},
-		{"already rewritten by another forwarder", "SRS0=abcd=AA=origin.example=carol@sender.example", []string{"alias@example.org"}, stranger, "carol@origin.example",
-			[]string{"remote@example.com"}, "srs", true},
-		{"sender of a local domain from outside", "box@example.org", []string{"alias@example.org"}, stranger, "alice@sender.example",
-			[]string{"remote@example.com"}, "box@example.org", true},
-		{"forged From: of our own domain", "alice@sender.example", []string{"alias@example.org"}, stranger, "boss@example.org",
-			[]string{"remote@example.com"}, "alice@sender.example", false},
+		{"sender of a local domain from outside", "box@example.org", []string{"alias@example.org"}, stranger,
+			"alice@sender.example", []string{"remote@example.com"}, "box@example.org", true},
+		{"forged From: of our own domain", "alice@sender.example", []string{"alias@example.org"}, stranger,
+			"boss@example.org", []string{"remote@example.com"}, "alice@sender.example", false},
 	}
 }
 
@@ -103,18 +104,20 @@ func bodies(random *rand.Rand) map[string]string {
 		attachment.WriteString(base64.StdEncoding.EncodeToString([]byte(letters(54))) + "\n")
 	}
 	return map[string]string{
-		"plain":             "Hello,\n\nthis is " + letters(20) + ".\n",
-		"empty":             "",
-		"one empty line":    "\n",
-		"dots":              ".\n..\n...\n.x\nx.\n.\n",
-		"8-bit":             "Grüße aus München, \xe9\xff " + letters(30) + "\n",
-		"blanks":            "trailing  \t \n\t leading\n \n\n\t\n" + letters(5) + "  " + letters(5) + "\n\n\n\n",
+		"plain":          "Hello,\n\nthis is " + letters(20) + ".\n",
+		"empty":          "",
+		"one empty line": "\n",
+		"dots":           ".\n..\n...\n.x\nx.\n.\n",
+		"8-bit":          "Grüße aus München, \xe9\xff " + letters(30) + "\n",
+		"blanks": "trailing  \t \n\t leading\n \n\n\t\n" + letters(5) + "  " +
+			letters(5) + "\n\n\n\n",
 		"long line":         letters(5000) + "\nshort\n",
 		"1 MB line":         letters(1<<20) + "\n",
 		"From line":         "From here on\n>From there\n",
 		"larger than spool": attachment.String(),
 		"looks like header": "Subject: not a header\nDKIM-Signature: v=1\n\ntext\n",
-		"multipart":         "--b\nContent-Type: text/plain\n\ntext\n--b\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n<p>ü</p>\n--b--\n",
+		"multipart": "--b\nContent-Type: text/plain\n\ntext\n--b\n" +
+			"Content-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\n<p>ü</p>\n--b--\n",
 	}
 }
 
@@ -141,9 +144,12 @@ func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
 				body = "no more of the large ones\n"
 			}
 			token := fmt.Sprintf("%d-%s", n, strings.ReplaceAll(kind, " ", "-"))
-			header := fmt.Sprintf("From: %s\nTo: somebody@example.org\nSubject: %s =?utf-8?q?=C3=BC?=\n folded\tover\n  lines\n"+
-				"Date: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <%s@sender.example>\nX-Token: %s\n", r.author, kind, token, token)
-			mta.Submit(t, f.smtp, mta.Mail{From: r.from, To: r.to, XClient: r.xclient, Content: []byte(header + "\n" + body)})
+			header := fmt.Sprintf("From: %s\nTo: somebody@example.org\nSubject: %s =?utf-8?q?=C3=BC?=\n "+
+				"folded\tover\n  lines\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n"+
+				"Message-ID: <%s@sender.example>\nX-Token: %s\n",
+				r.author, kind, token, token)
+			mta.Submit(t, f.smtp,
+				mta.Mail{From: r.from, To: r.to, XClient: r.xclient, Content: []byte(header + "\n" + body)})
 			expected[token] = &expectation{r, header, body, map[string]int{}}
 			for _, to := range r.want {
 				if strings.HasSuffix(to, "@example.org") {
@@ -161,7 +167,8 @@ func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
 	f.waitEmptyQueue()
 	local, remote := f.local.Messages(), f.remote.Messages()
 	if len(local) != wantLocal || len(remote) != wantRemote {
-		t.Errorf("%d local and %d remote messages arrived, want %d and %d", len(local), len(remote), wantLocal, wantRemote)
+		t.Errorf("%d local and %d remote messages arrived, want %d and %d", len(local), len(remote),
+			wantLocal, wantRemote)
 	}
 	token := regexp.MustCompile(`(?m)^X-Token: (\S+)\r$`)
 	for _, got := range append(append([]mta.Received{}, local...), remote...) {
@@ -177,15 +184,18 @@ func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
 
 		wantTail := strings.ReplaceAll(e.header+"\n"+e.body, "\n", "\r\n")
 		if e.route.signed && e.route.xclient == "" {
-			wantTail = string(asTransported([]byte(wantTail))) // folded before our own signature, the only one
+			// folded before our own signature, the only one
+			wantTail = string(asTransported([]byte(wantTail)))
 		}
 		if !bytes.HasSuffix(got.Content, []byte(wantTail)) {
 			t.Errorf("%s: header or body was changed", name)
 		}
 		added := string(bytes.TrimSuffix(got.Content, []byte(wantTail)))
 		if isLocal {
-			if got.From != e.route.from || strings.Contains(added, "DKIM-Signature") || strings.Contains(added, "X-Forwarded") {
-				t.Errorf("%s: mail for a local mailbox was touched: sender %q, added %q", name, got.From, added)
+			if got.From != e.route.from || strings.Contains(added, "DKIM-Signature") ||
+				strings.Contains(added, "X-Forwarded") {
+				t.Errorf("%s: mail for a local mailbox was touched: sender %q, added %q", name,
+					got.From, added)
 			}
 			continue
 		}
@@ -216,16 +226,19 @@ func (f *forwarder) judge(messages []mta.Received) {
 	f.t.Helper()
 	var signed [][]byte
 	for _, m := range messages {
-		if bytes.HasPrefix(m.Content, []byte("Received:")) && bytes.Contains(m.Content, []byte("\r\nDKIM-Signature: v=1; a=")) {
+		if bytes.HasPrefix(m.Content, []byte("Received:")) &&
+			bytes.Contains(m.Content, []byte("\r\nDKIM-Signature: v=1; a=")) {
 			signed = append(signed, m.Content)
 		}
 	}
 	bench := judge.New(f.t, f.records(), signed)
-	for name, verdicts := range map[string]judge.Verdicts{"dkimpy": bench.DKIMPy(), "Mail::DKIM": bench.MailDKIM(), "OpenDKIM": bench.OpenDKIM()} {
+	for name, verdicts := range map[string]judge.Verdicts{"dkimpy": bench.DKIMPy(),
+		"Mail::DKIM": bench.MailDKIM(), "OpenDKIM": bench.OpenDKIM()} {
 		passed := 0
 		for n, verdict := range verdicts {
 			if len(verdict) == 0 || slices.Contains(verdict, "fail") {
-				f.t.Errorf("%s on a message of %d octets: %q\n%.600s", name, len(signed[n]), verdict, signed[n])
+				f.t.Errorf("%s on a message of %d octets: %q\n%.600s", name, len(signed[n]),
+					verdict, signed[n])
 			}
 			if slices.Contains(verdict, "pass") {
 				passed++
@@ -242,7 +255,8 @@ func (f *forwarder) records() map[string]string {
 	f.t.Helper()
 	records := map[string]string{}
 	for _, selector := range []string{"rsa", "ed"} {
-		key, err := dkim.LoadKey("example.org", selector, filepath.Join(filepath.Dir(f.config), selector+".pem"))
+		key, err := dkim.LoadKey("example.org", selector,
+			filepath.Join(filepath.Dir(f.config), selector+".pem"))
 		f.check(err)
 		records[key.RecordName()], err = key.Record()
 		f.check(err)

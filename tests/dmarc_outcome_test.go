@@ -39,7 +39,8 @@ func (w *world) deliver() {
 	log := w.Log()
 	for n, l := range w.letters {
 		outcomes[n] = &outcome{letter: l, refused: strings.Count(log, ids[n]+": to=") > 0 &&
-			len(regexp.MustCompile(ids[n]+`: to=.* dsn=5\.7\.1, status=bounced`).FindAllString(log, -1)) == len(l.to)}
+			len(regexp.MustCompile(ids[n]+`: to=.* dsn=5\.7\.1, status=bounced`).FindAllString(log,
+				-1)) == len(l.to)}
 	}
 	w.collect(outcomes)
 	w.judge(outcomes)
@@ -51,7 +52,8 @@ func (w *world) deliver() {
 	for _, least := range []struct {
 		what string
 		n    int
-	}{{"passed on arrival", 100}, {"did not pass on arrival", 100}, {"From: rewritten", 20}, {"signature survived", 60}, {"refused", 10}} {
+	}{{"passed on arrival", 100}, {"did not pass on arrival", 100}, {"From: rewritten", 20},
+		{"signature survived", 60}, {"refused", 10}} {
 		if total[least.what] < least.n {
 			w.t.Errorf("%s: only %d, too few to show anything", least.what, total[least.what])
 		}
@@ -85,9 +87,11 @@ func (w *world) judge(outcomes []*outcome) {
 	w.t.Helper()
 	var arrivals, departures []judge.Arrival
 	for _, o := range outcomes {
-		arrivals = append(arrivals, judge.Arrival{Address: o.address, HELO: o.helo, Sender: o.from, Content: o.content})
+		arrivals = append(arrivals,
+			judge.Arrival{Address: o.address, HELO: o.helo, Sender: o.from, Content: o.content})
 		for _, got := range o.came {
-			departures = append(departures, judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
+			departures = append(departures,
+				judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
 		}
 	}
 	left := receiver.DMARC(w.t, w.zone.String(), departures)
@@ -102,8 +106,8 @@ func (w *world) judge(outcomes []*outcome) {
 func (o *outcome) check(w *world, total map[string]int) {
 	fail := func(format string, args ...any) {
 		w.t.Helper()
-		w.t.Errorf("%s: %s\nfrom <%s>, client %s, HELO %s\non arrival: %+v\nat the receiver: %+v\n%.1500s", o.name, fmt.Sprintf(format, args...),
-			o.from, o.address, o.helo, o.arrived, o.left, o.content)
+		w.t.Errorf("%s: %s\nfrom <%s>, client %s, HELO %s\non arrival: %+v\nat the receiver: %+v\n%.1500s",
+			o.name, fmt.Sprintf(format, args...), o.from, o.address, o.helo, o.arrived, o.left, o.content)
 		for _, got := range o.came {
 			w.t.Logf("came from <%s> to %q:\n%.2500s", got.From, got.To, got.Content)
 		}
@@ -120,7 +124,8 @@ func (o *outcome) check(w *world, total map[string]int) {
 		fail("%d messages and %d bounces came, want %d and none", len(o.came), len(o.bounces), len(o.to))
 	}
 	for n, got := range o.came {
-		want := map[string]string{"alias@example.org": "remote@example.com", "other@example.org": "other@example.net"}
+		want := map[string]string{"alias@example.org": "remote@example.com",
+			"other@example.org": "other@example.net"}
 		if len(got.To) != 1 || want[o.to[0]] != got.To[0] && (len(o.to) == 1 || want[o.to[1]] != got.To[0]) {
 			fail("came to %q", got.To)
 		}
@@ -129,11 +134,14 @@ func (o *outcome) check(w *world, total map[string]int) {
 }
 
 // checkArrived is for what came to the receiver.
-func (o *outcome) checkArrived(w *world, got mta.Received, left receiver.Evaluation, total map[string]int, fail func(string, ...any)) {
+func (o *outcome) checkArrived(w *world, got mta.Received, left receiver.Evaluation, total map[string]int,
+	fail func(string, ...any)) {
 	sent := asTransported(o.content)
 	untouched, folded := bytes.HasSuffix(got.Content, sent), len(sent) > len(o.content)
 	strict := o.arrived.Policy == "quarantine" || o.arrived.Policy == "reject"
-	survived := !folded && slices.ContainsFunc(o.arrived.Aligned, func(s receiver.Signature) bool { return s.Algorithm == "rsa-sha256" })
+	survived := !folded && slices.ContainsFunc(o.arrived.Aligned, func(s receiver.Signature) bool {
+		return s.Algorithm == "rsa-sha256"
+	})
 	munges := strict || w.always
 	if !untouched {
 		total["From: rewritten"]++
@@ -189,18 +197,20 @@ func asTransported(content []byte) []byte {
 
 // isOurs tells whether the domain that a letter claims is aligned with our signing or SRS domain.
 func (o *outcome) isOurs() bool {
-	return o.domain == "example.org" || strings.HasSuffix(o.domain, ".example.org") || strings.HasSuffix("."+o.domain, ".fwd.example")
+	return o.domain == "example.org" || strings.HasSuffix(o.domain, ".example.org") ||
+		strings.HasSuffix("."+o.domain, ".fwd.example")
 }
 
 func (o *outcome) mustRefuse(w *world) bool {
 	return o.isOurs() && (o.policy == "quarantine" || o.policy == "reject")
 }
 
-// checkRefusal: on purpose only, for forgeries of our own domains that ask for it or that would pass merely by being sent from
-// here; and its sender hears of it.
+// checkRefusal: on purpose only, for forgeries of our own domains that ask for it or that would pass merely
+// by being sent from here; and its sender hears of it.
 func (o *outcome) checkRefusal(w *world, fail func(string, ...any)) {
 	sender := o.from[strings.LastIndexByte(o.from, '@')+1:]
-	vouched := sender == "" || sender == "example.org" || strings.HasSuffix(sender, ".example.org") || strings.HasSuffix("."+sender, ".fwd.example")
+	vouched := sender == "" || sender == "example.org" || strings.HasSuffix(sender, ".example.org") ||
+		strings.HasSuffix("."+sender, ".fwd.example")
 	if o.arrived.Passed() || !o.isOurs() || !o.mustRefuse(w) && !vouched {
 		fail("refused without a reason")
 	}
@@ -213,7 +223,8 @@ func (o *outcome) checkRefusal(w *world, fail func(string, ...any)) {
 	}
 }
 
-// home is where a bounce arrives: an SRS address leads to the original sender, and nobody else lives in the SRS domain that Postfix has.
+// home is where a bounce arrives: an SRS address leads to the original sender, and nobody else lives in the
+// SRS domain that Postfix has.
 func (o *outcome) home(w *world) string {
 	switch {
 	case strings.HasPrefix(o.from, "SRS0=") && strings.HasSuffix(o.from, "@"+w.srsDomain):

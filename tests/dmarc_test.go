@@ -66,18 +66,21 @@ type letter struct {
 	arrived receiver.Evaluation
 }
 
-// TestDMARCPassesAtAStrictReceiverForAllWhoPassedAndForNobodyElse: what arrived and what was sent on is judged by dkimpy and pyspf.
+// TestDMARCPassesAtAStrictReceiverForAllWhoPassedAndForNobodyElse: what arrived and what was sent on is
+// judged by dkimpy and pyspf.
 func TestDMARCPassesAtAStrictReceiverForAllWhoPassedAndForNobodyElse(t *testing.T) {
 	t.Parallel()
 	for _, w := range []*world{
 		{name: "own domains reject", srsDomain: srsDomain, policy: "reject"},
 		{name: "own domains do not mind", srsDomain: srsDomain, policy: "none"},
-		{name: "SRS domain elsewhere, From: always rewritten", srsDomain: "srs.fwd.example", policy: "none", always: true},
+		{name: "SRS domain elsewhere, From: always rewritten", srsDomain: "srs.fwd.example", policy: "none",
+			always: true},
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			w.forwarder = startChanged(t, "", func(_ *forwarder, main, _ *string) {
-				*main = strings.Replace(*main, "smtp_line_length_limit = 0", "", 1) // smtp(8) folds by default
+				// smtp(8) folds by default
+				*main = strings.Replace(*main, "smtp_line_length_limit = 0", "", 1)
 			})
 			w.configure(`domain = "`+srsDomain+`"`, `domain = "`+w.srsDomain+`"`)
 			if w.always {
@@ -186,10 +189,13 @@ func (w *world) write() {
 		w.newKeys(domain)
 		w.publish("%s TXT v=spf1 ip4:%s -all\nmail.%[1]s TXT v=spf1 ip4:%[2]s -all", domain, address)
 	}
-	w.publish("%s A %s\n%[1]s TXT v=spf1 a -all\n%[3]s TXT v=spf1 ip4:%[2]s -all", ourHELO, ourAddress, w.srsDomain)
+	w.publish("%s A %s\n%[1]s TXT v=spf1 a -all\n%[3]s TXT v=spf1 ip4:%[2]s -all", ourHELO,
+		ourAddress, w.srsDomain)
 	w.publish("_dmarc.lax.example.org TXT v=DMARC1; p=none")
-	victims := []origin{origins[0], origins[2], origins[7], origins[8], own, {domain: "lax.example.org", policy: "none"},
-		{domain: "sub.example.org", policy: w.policy}, {domain: ourHELO, policy: w.policy}, {domain: w.srsDomain, policy: w.policy}}
+	victims := []origin{origins[0], origins[2], origins[7], origins[8], own,
+		{domain: "lax.example.org", policy: "none"},
+		{domain: "sub.example.org", policy: w.policy}, {domain: ourHELO, policy: w.policy},
+		{domain: w.srsDomain, policy: w.policy}}
 	if w.srsDomain != srsDomain {
 		w.publish("_dmarc.fwd.example TXT v=DMARC1; p=%s", w.policy)
 		victims = append(victims, origin{domain: "fwd.example", policy: w.policy})
@@ -201,15 +207,18 @@ func (w *world) write() {
 		}
 	}
 	for _, o := range victims {
-		for _, way := range append(forgeries, way{"sender in our SRS domain", "boss@D", "x@" + w.srsDomain, away, "", nil},
-			way{"SRS sender of ours", "boss@D", strings.Replace(srsAddress("x@none.example", time.Now()), srsDomain, w.srsDomain, 1), away, "", nil}) {
+		for _, way := range append(forgeries,
+			way{"sender in our SRS domain", "boss@D", "x@" + w.srsDomain, away, "", nil},
+			way{"SRS sender of ours", "boss@D",
+				strings.Replace(srsAddress("x@none.example", time.Now()), srsDomain, w.srsDomain, 1),
+				away, "", nil}) {
 			w.add(way, o, true)
 		}
 	}
 }
 
-// way is how a message of a domain D is sent. Steps are signatures ("d= selector form") and changes, in their order. An address of
-// "" is the domain's own server, a HELO of "" is mail.D.
+// way is how a message of a domain D is sent. Steps are signatures ("d= selector form") and changes, in
+// their order. An address of "" is the domain's own server, a HELO of "" is mail.D.
 type way struct {
 	name, author, sender, address, helo string
 	steps                               []string
@@ -223,20 +232,26 @@ var genuine = []way{
 	{"signed by RSA and ed25519", "alice@D", "alice@D", "", "", []string{"D ed relaxed", "D rsa relaxed"}},
 	{"ed25519 only", "alice@D", "alice@D", "", "", []string{"D ed relaxed"}},
 	{"ed25519 only, SPF broken", "alice@D", "alice@D", away, "", []string{"D ed simple"}},
-	{"a broken and a good signature", "alice@D", "alice@D", away, "", []string{"D rsa relaxed", "footer", "D rsa simple"}},
-	{"a good signature below a broken one", "alice@D", "alice@D", away, "", []string{"D rsa relaxed", "stolen D"}},
+	{"a broken and a good signature", "alice@D", "alice@D", away, "",
+		[]string{"D rsa relaxed", "footer", "D rsa simple"}},
+	{"a good signature below a broken one", "alice@D", "alice@D", away, "",
+		[]string{"D rsa relaxed", "stolen D"}},
 	{"SPF only", "\"Smith, A. (sales)\" <alice@D>", "alice@D", "", "", nil},
 	{"SPF only, encoded name", "=?utf-8?q?J=C3=BCrgen?=\r\n <alice@D>", "alice@D", "", "", nil},
 	{"SPF only, null sender", "mailer-daemon@D", "", "", "", nil},
 	{"broken signature, SPF", "alice@D", "alice@D", "", "", []string{"D rsa relaxed", "footer"}},
 	{"signed by a provider, SPF", "alice@D", "alice@D", "", "", []string{"esp.example rsa relaxed"}},
-	{"signed by both, provider above", "alice@D", "bounces@esp.example", provider, "", []string{"D rsa relaxed", "esp.example rsa relaxed"}},
-	{"signed by a provider only", "alice@D", "bounces@esp.example", provider, "", []string{"esp.example rsa relaxed"}},
-	{"subdomain, signed by parent", "alice@news.D", "bounces@esp.example", provider, "", []string{"D rsa relaxed"}},
+	{"signed by both, provider above", "alice@D", "bounces@esp.example", provider, "",
+		[]string{"D rsa relaxed", "esp.example rsa relaxed"}},
+	{"signed by a provider only", "alice@D", "bounces@esp.example", provider, "",
+		[]string{"esp.example rsa relaxed"}},
+	{"subdomain, signed by parent", "alice@news.D", "bounces@esp.example", provider, "",
+		[]string{"D rsa relaxed"}},
 	{"subdomain, signed by itself", "alice@news.D", "alice@news.D", away, "", []string{"news.D rsa relaxed"}},
 	{"subdomain, SPF of parent", "alice@news.D", "bounces@D", "", "", nil},
 	{"parent, SPF of subdomain", "alice@D", "bounces@news.D", "", "", nil},
-	{"parent, signed by subdomain", "alice@D", "bounces@esp.example", provider, "", []string{"news.D rsa simple"}},
+	{"parent, signed by subdomain", "alice@D", "bounces@esp.example", provider, "",
+		[]string{"news.D rsa simple"}},
 	{"signature that forbids further fields", "alice@D", "alice@D", away, "", []string{"D rsa oversigned"}},
 }
 
@@ -244,7 +259,8 @@ var forgeries = []way{
 	{"nothing at all", "boss@D", "x@nowhere.example", away, "", nil},
 	{"sender of the same domain", "boss@D", "boss@D", away, "", nil},
 	{"SPF of another domain", "boss@D", "x@attacker.example", attacker, "", nil},
-	{"signature of another domain", "boss@D", "x@attacker.example", attacker, "", []string{"attacker.example rsa relaxed"}},
+	{"signature of another domain", "boss@D", "x@attacker.example", attacker, "",
+		[]string{"attacker.example rsa relaxed"}},
 	{"signature of another key", "boss@D", "x@attacker.example", attacker, "", []string{"stolen D"}},
 	{"broken signature", "boss@D", "x@attacker.example", attacker, "", []string{"rsa-of D", "footer"}},
 	{"null sender", "boss@D", "", attacker, "mail.attacker.example", nil},
@@ -253,19 +269,25 @@ var forgeries = []way{
 	{"sender below the forwarder's domain", "boss@D", "x@lax.example.org", attacker, "", nil},
 	{"sender is the forwarder's name", "boss@D", "x@" + ourHELO, attacker, ourHELO, nil},
 	{"odd writing", "\"x@attacker.example\"\r\n <BOSS@UPPER> (of D)", "box@example.org", attacker, "", nil},
-	{"a comment before the domain", "boss@(attacker.example)D", "x@attacker.example", attacker, "", []string{"attacker.example rsa relaxed"}},
-	{"blanks around the dots", "boss@ DOTS", "x@attacker.example", attacker, "", []string{"attacker.example rsa relaxed"}},
-	{"two authors", "boss@D, x@attacker.example", "x@attacker.example", attacker, "", []string{"attacker.example rsa relaxed"}},
-	{"two From: fields", "boss@D\r\nFrom: x@attacker.example", "", attacker, ourHELO, []string{"attacker.example rsa relaxed"}},
+	{"a comment before the domain", "boss@(attacker.example)D", "x@attacker.example", attacker, "",
+		[]string{"attacker.example rsa relaxed"}},
+	{"blanks around the dots", "boss@ DOTS", "x@attacker.example", attacker, "",
+		[]string{"attacker.example rsa relaxed"}},
+	{"two authors", "boss@D, x@attacker.example", "x@attacker.example", attacker, "",
+		[]string{"attacker.example rsa relaxed"}},
+	{"two From: fields", "boss@D\r\nFrom: x@attacker.example", "", attacker, ourHELO,
+		[]string{"attacker.example rsa relaxed"}},
 }
 
 // add writes a letter.
 func (w *world) add(way way, o origin, forged bool) {
 	w.t.Helper()
 	n := len(w.letters)
-	fill := strings.NewReplacer("UPPER", strings.ToUpper(o.domain), "DOTS", strings.ReplaceAll(o.domain, ".", " . "), ")D", ")"+o.domain, "@D", "@"+o.domain, "news.D", "news."+o.domain, "of D", "of "+o.domain).Replace
-	l := &letter{name: o.domain + ": " + way.name, domain: o.domain, policy: o.policy, forged: forged, from: fill(way.sender),
-		to: []string{"alias@example.org"}, address: way.address, helo: way.helo}
+	fill := strings.NewReplacer("UPPER", strings.ToUpper(o.domain), "DOTS",
+		strings.ReplaceAll(o.domain, ".", " . "), ")D", ")"+o.domain, "@D", "@"+o.domain, "news.D",
+		"news."+o.domain, "of D", "of "+o.domain).Replace
+	l := &letter{name: o.domain + ": " + way.name, domain: o.domain, policy: o.policy, forged: forged,
+		from: fill(way.sender), to: []string{"alias@example.org"}, address: way.address, helo: way.helo}
 	switch {
 	case n%7 == 0:
 		l.to = append(l.to, "other@example.org")
@@ -278,13 +300,15 @@ func (w *world) add(way way, o origin, forged bool) {
 	if l.helo == "" {
 		l.helo = "mail." + o.domain
 	}
-	bodies := []string{"Hello.\r\n", "", "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n \r\n.\r\nFrom here\r\n\r\n\r\n", strings.Repeat("0123456789abcdef", 50) + "\r\n",
+	bodies := []string{"Hello.\r\n", "", "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n \r\n.\r\nFrom here\r\n\r\n\r\n",
+		strings.Repeat("0123456789abcdef", 50) + "\r\n",
 		"long\r\n" + strings.Repeat("0123456789abcde ", 200) + "\r\n"}
 	if w.body != "" {
 		bodies = []string{w.body}
 	}
 	l.content = fmt.Appendf(nil, "From: %s\r\nTo:  alias@example.org\r\nSubject: number %d,\r\n\tfolded \r\n"+
-		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%d@%s>\r\nX-Token: %d\r\n\r\n%s", fill(way.author), n, n, o.domain, n, bodies[n%len(bodies)])
+		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%d@%s>\r\nX-Token: %d\r\n\r\n%s",
+		fill(way.author), n, n, o.domain, n, bodies[n%len(bodies)])
 	for _, step := range way.steps {
 		l.content = w.step(strings.ReplaceAll(step, "D", o.domain), l.content)
 	}
@@ -311,7 +335,8 @@ func (w *world) step(step string, content []byte) []byte {
 		HeaderKeys: []string{"From", "To", "Subject", "Date", "Message-ID"}}
 	switch words[2] {
 	case "oversigned":
-		options.HeaderKeys = append(options.HeaderKeys, "From", "Reply-To", "Authentication-Results", "X-Forwarded-To")
+		options.HeaderKeys = append(options.HeaderKeys, "From", "Reply-To", "Authentication-Results",
+			"X-Forwarded-To")
 		fallthrough
 	case "relaxed":
 		options.HeaderCanonicalization, options.BodyCanonicalization = "relaxed", "relaxed"
@@ -321,7 +346,8 @@ func (w *world) step(step string, content []byte) []byte {
 	return signed.Bytes()
 }
 
-// submit hands the letter to the smtpd at address, as its client, and gives the queue id. The EHLO after XCLIENT is what counts.
+// submit hands the letter to the smtpd at address, as its client, and gives the queue id. The EHLO after
+// XCLIENT is what counts.
 func (l *letter) submit(address string) (id string, err error) {
 	c, err := textproto.Dial("tcp", address)
 	if err != nil {

@@ -27,8 +27,8 @@ type fault struct {
 	want string
 }
 
-// TestNoFaultLosesOrBouncesMail goes through the exit table and the faults one by one: Postfix must keep the message, and deliver it
-// once the fault is mended.
+// TestNoFaultLosesOrBouncesMail goes through the exit table and the faults one by one: Postfix must keep
+// the message, and deliver it once the fault is mended.
 func TestNoFaultLosesOrBouncesMail(t *testing.T) {
 	t.Parallel()
 	port := mta.FreePort(t)
@@ -42,8 +42,9 @@ func TestNoFaultLosesOrBouncesMail(t *testing.T) {
 			mark := f.Mark()
 			fault.arm()
 			token := fmt.Sprintf("fault-%d", n)
-			id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"}, XClient: stranger,
-				Content: faultMessage(token)})
+			id := mta.Submit(t, f.smtp,
+				mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"}, XClient: stranger,
+					Content: faultMessage(token)})
 			if fault.during != nil {
 				fault.during()
 			}
@@ -57,10 +58,13 @@ func TestNoFaultLosesOrBouncesMail(t *testing.T) {
 			f.remote.Wait(before + 1)
 			f.waitEmptyQueue()
 			got := f.remote.Messages()
-			if len(got) != before+1 || !bytes.Contains(got[before].Content, []byte("X-Token: "+token+"\r\n")) {
+			if len(got) != before+1 ||
+				!bytes.Contains(got[before].Content, []byte("X-Token: "+token+"\r\n")) {
 				t.Errorf("after the fault was mended, %d messages came instead of this one", len(got)-before)
-			} else if !bytes.HasSuffix(got[before].Content, bytes.ReplaceAll(faultMessage(token), []byte("\n"), []byte("\r\n"))) {
-				t.Errorf("the message was changed on the way: %d octets came, starting\n%.900s", len(got[before].Content), got[before].Content)
+			} else if !bytes.HasSuffix(got[before].Content,
+				bytes.ReplaceAll(faultMessage(token), []byte("\n"), []byte("\r\n"))) {
+				t.Errorf("the message was changed on the way: %d octets came, starting\n%.900s",
+					len(got[before].Content), got[before].Content)
 			}
 		})
 	}
@@ -76,13 +80,15 @@ func TestNoFaultLosesOrBouncesMail(t *testing.T) {
 	}
 }
 
-// withoutReverseTable is for faults of the filter: they would be the table's as well, as soon as Postfix starts it anew, and then smtpd(8)
-// takes no mail.
+// withoutReverseTable is for faults of the filter: they would be the table's as well, as soon as Postfix
+// starts it anew, and then smtpd(8) takes no mail.
 func withoutReverseTable(f *forwarder, main, _ *string) { replace(f.t, main, reverseLine, "") }
 
-// faultMessage is large enough to fill the pipe: whoever ends before reading it all makes Postfix write into a closed pipe.
+// faultMessage is large enough to fill the pipe: whoever ends before reading it all makes Postfix write
+// into a closed pipe.
 func faultMessage(token string) []byte {
-	return []byte("From: alice@sender.example\nSubject: fault\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + token + "@sender.example>\n" +
+	return []byte("From: alice@sender.example\nSubject: fault\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
+		"Message-ID: <" + token + "@sender.example>\n" +
 		"X-Token: " + token + "\n\n" + strings.Repeat("line of the body\n", 150000))
 }
 
@@ -99,7 +105,9 @@ func (f *forwarder) faults(flaky *flakyListener) []fault {
 	good := writeConfig(string(config))
 	impatient := writeConfig(strings.Replace(string(config), `deadline = "50s"`, `deadline = "2s"`, 1))
 	rename := func(from, to string) func() { return func() { f.check(os.Rename(file(from), file(to))) } }
-	chmod := func(name string, mode os.FileMode) func() { return func() { f.check(os.Chmod(file(name), mode)) } }
+	chmod := func(name string, mode os.FileMode) func() {
+		return func() { f.check(os.Chmod(file(name), mode)) }
+	}
 	// program puts a script in postmend's place, which is moved aside.
 	program := func(script string) func() {
 		return func() {
@@ -112,53 +120,84 @@ func (f *forwarder) faults(flaky *flakyListener) []fault {
 	restore := rename("postmend.real", "postmend")
 
 	faults := []fault{
-		{name: "no configuration", arm: rename("postmend.toml", "away"), mend: rename("away", "postmend.toml"), want: `3\.5, status=deferred`},
-		{name: "unreadable configuration", arm: chmod("postmend.toml", 0), mend: chmod("postmend.toml", 0o644), want: `3\.5, status=deferred`},
-		{name: "unknown key in the configuration", arm: writeConfig("mumble = 1\n" + string(config)), mend: good, want: `3\.5, status=deferred`},
-		{name: "no DKIM key", arm: rename("rsa.pem", "away"), mend: rename("away", "rsa.pem"), want: `3\.5, status=deferred`},
-		{name: "DKIM key that we may not read", arm: chmod("rsa.pem", 0), mend: chmod("rsa.pem", 0o600), want: `3\.5, status=deferred`},
-		{name: "DKIM key that others may read", arm: chmod("rsa.pem", 0o644), mend: chmod("rsa.pem", 0o600), want: `3\.5, status=deferred`},
-		{name: "SRS secrets that others may read", arm: chmod("secrets", 0o644), mend: chmod("secrets", 0o600), want: `3\.5, status=deferred`},
+		{name: "no configuration", arm: rename("postmend.toml", "away"),
+			mend: rename("away", "postmend.toml"), want: `3\.5, status=deferred`},
+		{name: "unreadable configuration", arm: chmod("postmend.toml", 0),
+			mend: chmod("postmend.toml", 0o644), want: `3\.5, status=deferred`},
+		{name: "unknown key in the configuration", arm: writeConfig("mumble = 1\n" + string(config)),
+			mend: good, want: `3\.5, status=deferred`},
+		{name: "no DKIM key", arm: rename("rsa.pem", "away"), mend: rename("away", "rsa.pem"),
+			want: `3\.5, status=deferred`},
+		{name: "DKIM key that we may not read", arm: chmod("rsa.pem", 0), mend: chmod("rsa.pem", 0o600),
+			want: `3\.5, status=deferred`},
+		{name: "DKIM key that others may read", arm: chmod("rsa.pem", 0o644), mend: chmod("rsa.pem", 0o600),
+			want: `3\.5, status=deferred`},
+		{name: "SRS secrets that others may read", arm: chmod("secrets", 0o644),
+			mend: chmod("secrets", 0o600), want: `3\.5, status=deferred`},
 		{name: "folder for the spool is missing", mend: good, want: `3\.\d, status=deferred`,
-			arm: writeConfig(strings.Replace(string(config), "[limits]", "[limits]\nspool_dir = \""+file("missing")+"\"", 1))},
-		{name: "spool full", mend: func() { f.check(syscall.Unmount(file("tiny"), 0)); good() }, want: `3\.1, status=deferred`,
-			arm: func() {
+			arm: writeConfig(strings.Replace(string(config), "[limits]",
+				"[limits]\nspool_dir = \""+file("missing")+"\"", 1))},
+		{name: "spool full", mend: func() { f.check(syscall.Unmount(file("tiny"), 0)); good() },
+			want: `3\.1, status=deferred`, arm: func() {
 				f.check(os.MkdirAll(file("tiny"), 0o755))
 				f.check(syscall.Mount("tmpfs", file("tiny"), "tmpfs", 0, "size=64k,mode=1777"))
-				writeConfig(strings.Replace(string(config), "[limits]", "[limits]\nspool_dir = \""+file("tiny")+"\"", 1))()
+				writeConfig(strings.Replace(string(config), "[limits]",
+					"[limits]\nspool_dir = \""+file("tiny")+"\"", 1))()
 			}},
-		{name: "a word that argv does not know", arm: program(`shift; exec POSTMEND filter --mumble "$@"`), mend: restore, want: `3\.5, status=deferred`},
-		{name: "no command in argv", arm: program(`exec POSTMEND`), mend: restore, want: `3\.5, status=deferred`},
-		{name: "help asked for in argv", arm: program(`exec POSTMEND filter --help "$@"`), mend: restore, want: `3\.5, status=deferred`},
-		{name: "program missing", arm: rename("postmend", "postmend.real"), mend: restore, want: `3\.\d, status=deferred`},
-		{name: "program not executable", arm: chmod("postmend", 0o644), mend: chmod("postmend", 0o755), want: `3\.\d, status=deferred`},
-		{name: "no memory for the runtime", arm: program(`ulimit -v 40000; exec POSTMEND "$@"`), mend: restore, want: `3\.0, status=deferred`},
-		{name: "panic", arm: func() { rename("postmend", "postmend.real")(); build(f.t, f.program, "-tags=faultinjection") }, mend: restore,
+		{name: "a word that argv does not know", arm: program(`shift; exec POSTMEND filter --mumble "$@"`),
+			mend: restore, want: `3\.5, status=deferred`},
+		{name: "no command in argv", arm: program(`exec POSTMEND`), mend: restore,
+			want: `3\.5, status=deferred`},
+		{name: "help asked for in argv", arm: program(`exec POSTMEND filter --help "$@"`), mend: restore,
+			want: `3\.5, status=deferred`},
+		{name: "program missing", arm: rename("postmend", "postmend.real"), mend: restore,
+			want: `3\.\d, status=deferred`},
+		{name: "program not executable", arm: chmod("postmend", 0o644), mend: chmod("postmend", 0o755),
+			want: `3\.\d, status=deferred`},
+		{name: "no memory for the runtime", arm: program(`ulimit -v 40000; exec POSTMEND "$@"`),
+			mend: restore, want: `3\.0, status=deferred`},
+		{name: "panic", arm: func() {
+			rename("postmend", "postmend.real")()
+			build(f.t, f.program, "-tags=faultinjection")
+		}, mend: restore,
 			want: `3\.0, status=deferred.*internal error`},
 		{name: "panic in another goroutine", arm: func() {
 			rename("postmend", "postmend.real")()
 			build(f.t, f.program, "-tags=faultinjection", "-ldflags=-X main.injected=goroutine")
 		}, mend: restore, want: `3\.0, status=deferred`},
-		{name: "standard input cut short", arm: program(`(head -c 500; printf x) | exec POSTMEND "$@"`), mend: restore, want: `3\.0, status=deferred.*incomplete`},
-		// Closed where there is a failure to report: a hand-over that cannot be reported is still a hand-over.
-		{name: "standard output closed", arm: func() { program(`exec POSTMEND "$@" >&-`)(); flaky.arm("MAIL", "451 4.3.0 not now") },
+		{name: "standard input cut short", arm: program(`(head -c 500; printf x) | exec POSTMEND "$@"`),
+			mend: restore, want: `3\.0, status=deferred.*incomplete`},
+		// Closed where there is a failure to report: a hand-over that cannot be reported is still a
+		// hand-over.
+		{name: "standard output closed", arm: func() {
+			program(`exec POSTMEND "$@" >&-`)()
+			flaky.arm("MAIL", "451 4.3.0 not now")
+		},
 			mend: func() { restore(); flaky.mend() }, want: `3\.0, status=deferred`},
-		{name: "listener is down", arm: writeConfig(strings.Replace(string(config), flaky.address, "127.0.0.1:"+mta.FreePort(f.t), 1)), mend: good,
+		{name: "listener is down",
+			arm: writeConfig(strings.Replace(string(config), flaky.address, "127.0.0.1:"+mta.FreePort(f.t),
+				1)), mend: good,
 			want: `4\.1, status=deferred`},
-		{name: "SIGKILL", arm: func() { flaky.arm("DATA", "stall") }, during: func() { <-flaky.connected; f.kill() }, mend: flaky.mend,
+		{name: "SIGKILL", arm: func() { flaky.arm("DATA", "stall") }, during: func() {
+			<-flaky.connected
+			f.kill()
+		}, mend: flaky.mend,
 			want: `3\.0, status=deferred.*signal 9`},
 	}
 	for _, stage := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
 		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop"} {
-			faults = append(faults, fault{name: "listener at " + stage + ": " + answer, arm: func() { flaky.arm(stage, answer) }, mend: flaky.mend,
+			faults = append(faults, fault{name: "listener at " + stage + ": " + answer, arm: func() {
+				flaky.arm(stage, answer)
+			}, mend: flaky.mend,
 				want: `\d\.\d+, status=deferred`})
 		}
 		if stage == "." {
 			continue // that reply is waited for longer than tests wait
 		}
-		faults = append(faults, fault{name: "listener at " + stage + ": stall", want: `\d\.\d+, status=deferred`,
-			arm:  func() { impatient(); flaky.arm(stage, "stall") },
-			mend: func() { flaky.mend(); good() }})
+		faults = append(faults,
+			fault{name: "listener at " + stage + ": stall", want: `\d\.\d+, status=deferred`,
+				arm:  func() { impatient(); flaky.arm(stage, "stall") },
+				mend: func() { flaky.mend(); good() }})
 	}
 	return faults
 }
@@ -196,18 +235,23 @@ func TestWhatIsRefusedOnPurposeGoesBackToItsSender(t *testing.T) {
 	f := startChanged(t, "smtp://"+flakyAddress, func(_ *forwarder, main, _ *string) {
 		// Without the table that refuses forged addresses at RCPT, the filter does.
 		replace(t, main, reverseLine, "")
-		replace(t, main, "virtual_alias_domains = $virtual_alias_maps, "+srsDomain, "relay_domains = "+srsDomain)
+		replace(t, main, "virtual_alias_domains = $virtual_alias_maps, "+srsDomain,
+			"relay_domains = "+srsDomain)
 	})
 	flaky := startFlakyListener(t, flakyAddress, func() string { return f.listener })
 	valid := srsAddress("carol@origin.example", time.Now())
 	for _, refusal := range []struct {
 		name, to, answer, want string
 	}{
-		{"forged SRS address", strings.Replace(valid, "=origin.", "=0rigin.", 1), "", `5\.1\.1, status=bounced`},
-		{"expired SRS address", srsAddress("carol@origin.example", time.Now().AddDate(0, 0, -30)), "", `5\.1\.1, status=bounced`},
+		{"forged SRS address", strings.Replace(valid, "=origin.", "=0rigin.", 1), "",
+			`5\.1\.1, status=bounced`},
+		{"expired SRS address", srsAddress("carol@origin.example", time.Now().AddDate(0, 0, -30)), "",
+			`5\.1\.1, status=bounced`},
 		{"malformed SRS address", "SRS0=x@" + srsDomain, "", `5\.1\.1, status=bounced`},
-		{"content that the next hop refuses", "alias@example.org", "550 5.7.1 message content rejected", `5\.7\.1, status=bounced`},
-		{"format that the next hop refuses", "alias@example.org", "554 5.6.0 message format error", `5\.6\.0, status=bounced`},
+		{"content that the next hop refuses", "alias@example.org", "550 5.7.1 message content rejected",
+			`5\.7\.1, status=bounced`},
+		{"format that the next hop refuses", "alias@example.org", "554 5.6.0 message format error",
+			`5\.6\.0, status=bounced`},
 		{"too many hops", "alias@example.org", "554 5.4.0 Error: too many hops", `5\.4\.0, status=bounced`},
 	} {
 		t.Run(refusal.name, func(t *testing.T) {
@@ -217,14 +261,16 @@ func TestWhatIsRefusedOnPurposeGoesBackToItsSender(t *testing.T) {
 				defer flaky.mend()
 			}
 			before := len(f.remote.Messages())
-			id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{refusal.to}, XClient: stranger,
-				Content: []byte("From: alice@sender.example\nSubject: x\n\nx\n")})
+			id := mta.Submit(t, f.smtp,
+				mta.Mail{From: "alice@sender.example", To: []string{refusal.to}, XClient: stranger,
+					Content: []byte("From: alice@sender.example\nSubject: x\n\nx\n")})
 			outcome := f.WaitLog(mark, id+`: to=<.* dsn=(.*)`)[1]
 			if !regexp.MustCompile("^" + refusal.want).MatchString(outcome) {
 				t.Errorf("Postfix logged %q, want %s", outcome, refusal.want)
 			}
 			got := f.remote.Wait(before + 1)[before]
-			if got.From != "" || got.To[0] != "alice@sender.example" || !bytes.Contains(got.Content, []byte("Undelivered")) {
+			if got.From != "" || got.To[0] != "alice@sender.example" ||
+				!bytes.Contains(got.Content, []byte("Undelivered")) {
 				t.Errorf("the sender got mail from %q to %q instead of a bounce", got.From, got.To)
 			}
 		})

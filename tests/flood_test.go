@@ -31,8 +31,8 @@ func TestAFloodWhoseDNSIsDeadDoesNotKeepLocalMailWaiting(t *testing.T) {
 	t.Cleanup(func() { hole.Close() })
 	f.configure(f.dns.Addr(), hole.LocalAddr().String())
 	send := func(to string, n int) string {
-		content := fmt.Appendf(nil, "From: a%d@sender.example\nSubject: x\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n"+
-			"Message-ID: <%d@sender.example>\n\nHello.\n", n, n)
+		content := fmt.Appendf(nil, "From: a%d@sender.example\nSubject: x\n"+
+			"Date: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <%d@sender.example>\n\nHello.\n", n, n)
 		return mta.Submit(t, f.smtp,
 			mta.Mail{From: "alice@sender.example", To: []string{to}, XClient: stranger, Content: content})
 	}

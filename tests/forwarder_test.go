@@ -19,8 +19,9 @@ import (
 	"postmend/tests/mta"
 )
 
-// forwarder is the host under test: a Postfix with postmend as content filter, as docs/postfix.md sets it up. It is at home in
-// example.org, whose mailboxes are the local sink; everything else leaves for the remote sink.
+// forwarder is the host under test: a Postfix with postmend as content filter, as docs/postfix.md sets it
+// up. It is at home in example.org, whose mailboxes are the local sink; everything else leaves for the
+// remote sink.
 type forwarder struct {
 	*mta.Instance
 	t             testing.TB
@@ -37,8 +38,8 @@ const (
 	srsDomain = "srs.example.org"
 )
 
-// start builds postmend, and sets a forwarder up from the lines in docs/postfix.md. Target is where postmend hands messages to; "" is
-// the listener.
+// start builds postmend, and sets a forwarder up from the lines in docs/postfix.md. Target is where
+// postmend hands messages to; "" is the listener.
 func start(t testing.TB, target string) *forwarder {
 	t.Helper()
 	return startChanged(t, target, func(*forwarder, *string, *string) {})
@@ -77,7 +78,9 @@ smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 message_size_limit = 100000000
 smtp_line_length_limit = 0
 `
-	replace(t, &main, "virtual_alias_maps =", "virtual_alias_maps = inline:{ alias@example.org=remote@example.com, other@example.org=other@example.net },")
+	replace(t, &main, "virtual_alias_maps =",
+		"virtual_alias_maps = inline:{ alias@example.org=remote@example.com, "+
+			"other@example.org=other@example.net },")
 	change(f, &main, &master)
 	f.Instance = mta.Start(t, dir, main, master)
 	return f
@@ -165,7 +168,8 @@ func build(t testing.TB, path string, flags ...string) {
 	key := strings.Join(flags, " ")
 	if built[key] == nil {
 		made := filepath.Join(t.TempDir(), "postmend")
-		cmd := exec.Command("go", append(append([]string{"build", "-trimpath"}, flags...), "-o", made, "postmend/cmd/postmend")...)
+		cmd := exec.Command("go", append(append([]string{"build", "-trimpath"}, flags...), "-o", made,
+			"postmend/cmd/postmend")...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v\n%s", err, out)
@@ -179,8 +183,8 @@ func build(t testing.TB, path string, flags ...string) {
 	writeProgram(t, path, built[key])
 }
 
-// writeProgram writes a file that is to be run. No process is started meanwhile: it would inherit the open file, and the kernel runs none
-// that somebody may write to.
+// writeProgram writes a file that is to be run. No process is started meanwhile: it would inherit the open
+// file, and the kernel runs none that somebody may write to.
 func writeProgram(t testing.TB, path string, content []byte) {
 	t.Helper()
 	syscall.ForkLock.RLock()
@@ -193,7 +197,8 @@ func writeProgram(t testing.TB, path string, content []byte) {
 // rsaKeyPEM is every forwarder's, since it takes long to make one.
 var rsaKeyPEM = sync.OnceValues(func() ([]byte, error) { return dkim.GenerateKey("rsa2048") })
 
-// documented gives the code block of this kind in docs/postfix.md, so that what operators copy is what is tested.
+// documented gives the code block of this kind in docs/postfix.md, so that what operators copy is what is
+// tested.
 func documented(t testing.TB, kind string) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/postfix.md")

@@ -57,7 +57,9 @@ func TestEveryDomainThatAReaderTakesForTheAuthorsIsOneOfOurs(t *testing.T) {
 			}
 		}
 		if len(lines) > 0 {
-			missed = append(missed, fmt.Sprintf("%q\n  we see %q\n%s", messages[n], ours[n], strings.Join(slices.Compact(lines), "\n")))
+			missed = append(missed,
+				fmt.Sprintf("%q\n  we see %q\n%s", messages[n], ours[n],
+					strings.Join(slices.Compact(lines), "\n")))
 		}
 	}
 	slices.SortStableFunc(missed, func(a, b string) int { return len(a) - len(b) })
@@ -65,7 +67,8 @@ func TestEveryDomainThatAReaderTakesForTheAuthorsIsOneOfOurs(t *testing.T) {
 		t.Error(text)
 	}
 	if len(missed) > 0 {
-		t.Errorf("of %d messages (SEED=%d), %d have readings that are not in our set", len(messages), seed, len(missed))
+		t.Errorf("of %d messages (SEED=%d), %d have readings that are not in our set", len(messages),
+			seed, len(missed))
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"postmend/tests/mta"
 )
 
-// hiddenAuthors are From: fields, and what stands beside them, from which some reader takes boss@example.org for the author, though their
-// sender is attacker.example. tests/testdata/from has more.
+// hiddenAuthors are From: fields, and what stands beside them, from which some reader takes
+// boss@example.org for the author, though their sender is attacker.example. tests/testdata/from has more.
 var hiddenAuthors = []string{
 	"From: <\"boss@example.org>\"@attacker.example>\r\n",
 	"From: Mallory (hi (there) <boss@example.org> ) <a@attacker.example>\r\n",
@@ -42,8 +42,8 @@ var hiddenAuthors = []string{
 	"From: boss@example.o<x>rg, a@attacker.example\r\n",
 }
 
-// TestNobodysVerifierPassesAForgeryThatCameThroughUs: each forgery comes by SMTP, and once more straight to the filter, since Postfix
-// itself takes the edge off some.
+// TestNobodysVerifierPassesAForgeryThatCameThroughUs: each forgery comes by SMTP, and once more straight to
+// the filter, since Postfix itself takes the edge off some.
 func TestNobodysVerifierPassesAForgeryThatCameThroughUs(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []string{"reject", "none"} {
@@ -57,7 +57,8 @@ func TestNobodysVerifierPassesAForgeryThatCameThroughUs(t *testing.T) {
 			}
 			// These show that the judges can see a pass, of ours and of somebody else.
 			w.addControl("Boss <boss@example.org>", "boss@example.org", "127.0.0.1", "")
-			w.addControl("\"boss@example.org\" <alice@reject.example>", "alice@reject.example", "192.0.2.1", "reject.example rsa relaxed")
+			w.addControl("\"boss@example.org\" <alice@reject.example>", "alice@reject.example", "192.0.2.1",
+				"reject.example rsa relaxed")
 			w.sendAll()
 			w.judgeForgeries()
 		})
@@ -66,15 +67,20 @@ func TestNobodysVerifierPassesAForgeryThatCameThroughUs(t *testing.T) {
 
 func (w *world) forge(fields string) {
 	n := len(w.letters)
-	w.letters = append(w.letters, &letter{name: strconv.Quote(fields), forged: true, from: "x@attacker.example", to: []string{"alias@example.org"},
-		address: attacker, helo: "mail.attacker.example", content: fmt.Appendf(nil, "%sTo: alias@example.org\r\nX-Token: %d\r\n\r\nHello.\r\n", fields, n)})
+	w.letters = append(w.letters,
+		&letter{name: strconv.Quote(fields), forged: true, from: "x@attacker.example",
+			to: []string{"alias@example.org"}, address: attacker, helo: "mail.attacker.example",
+			content: fmt.Appendf(nil, "%sTo: alias@example.org\r\nX-Token: %d\r\n\r\nHello.\r\n", fields, n)})
 }
 
 func (w *world) addControl(author, sender, address, step string) {
 	w.t.Helper()
 	n := len(w.letters)
-	l := &letter{name: author, from: sender, domain: sender[strings.IndexByte(sender, '@')+1:], to: []string{"remote@example.com"}, address: address, helo: "mail.reject.example",
-		content: fmt.Appendf(nil, "From: %s\r\nTo: remote@example.com\r\nSubject: hello\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%d@x.example>\r\nX-Token: %d\r\n\r\nHello.\r\n", author, n, n)}
+	l := &letter{name: author, from: sender, domain: sender[strings.IndexByte(sender, '@')+1:],
+		to: []string{"remote@example.com"}, address: address, helo: "mail.reject.example",
+		content: fmt.Appendf(nil, "From: %s\r\nTo: remote@example.com\r\nSubject: hello\r\n"+
+			"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%d@x.example>\r\nX-Token: %d\r\n\r\n"+
+			"Hello.\r\n", author, n, n)}
 	if step != "" {
 		l.to = []string{"alias@example.org"}
 		l.content = w.step(step, l.content)
@@ -93,8 +99,10 @@ func (w *world) sendAll() {
 		if !l.forged {
 			continue
 		}
-		cmd := exec.Command(w.program, "filter", "-c", w.config, "-f", l.from, fmt.Sprintf("--queue-id=ABC%d", n), "--client-address="+l.address,
-			"--client-name=unknown", "--client-protocol=ESMTP", "--helo="+l.helo, "--original-recipient=alias@example.org", "--", "remote@example.com")
+		cmd := exec.Command(w.program, "filter", "-c", w.config, "-f", l.from,
+			fmt.Sprintf("--queue-id=ABC%d", n), "--client-address="+l.address,
+			"--client-name=unknown", "--client-protocol=ESMTP", "--helo="+l.helo,
+			"--original-recipient=alias@example.org", "--", "remote@example.com")
 		cmd.Stdin = bytes.NewReader(bytes.ReplaceAll(l.content, []byte("\r\n"), []byte("\n")))
 		if out, err := cmd.CombinedOutput(); err != nil && !bytes.HasPrefix(out, []byte("5.7.1 ")) {
 			w.t.Errorf("%s, straight to the filter: %v: %s", l.name, err, out)
@@ -122,7 +130,8 @@ func (w *world) judgeForgeries() {
 		}
 		n, _ := strconv.Atoi(string(found[1]))
 		of = append(of, w.letters[n])
-		arrivals = append(arrivals, judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
+		arrivals = append(arrivals,
+			judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: got.From, Content: got.Content})
 	}
 	for name, domains := range judge.DMARC(w.t, w.zone.String(), arrivals) {
 		for n, domain := range domains {

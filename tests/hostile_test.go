@@ -55,7 +55,8 @@ const (
 )
 
 func signatureOf(canonicalization, more string) string {
-	return "DKIM-Signature: v=1; a=rsa-sha256; c=" + canonicalization + "; d=sender.example;" + more + signatureTail
+	return "DKIM-Signature: v=1; a=rsa-sha256; c=" + canonicalization + "; d=sender.example;" + more +
+		signatureTail
 }
 
 func hostileBodies() []hostile {
@@ -78,7 +79,9 @@ func hostileBodies() []hostile {
 		"nested multiparts":           numbered("--b%d\nContent-Type: multipart/mixed; boundary=b%d\n\n"),
 		"what looks like a signature": numbered(signatureOf("simple/simple", "")),
 	} {
-		list = append(list, hostile{name: "body: " + name, header: func(int) string { return signed + hostileAuthor }, body: fill})
+		list = append(list, hostile{name: "body: " + name, header: func(int) string {
+			return signed + hostileAuthor
+		}, body: fill})
 	}
 	return list
 }
@@ -93,33 +96,56 @@ func hostileHeaders() []hostile {
 		"many fields":                          within(hostileAuthor, numbered("X-%d: y\n"), ""),
 		"many fields of a name that is signed": within(hostileAuthor, repeat("Subject: y\n"), ""),
 		"many fields without value":            within(hostileAuthor, repeat("a:\n"), ""),
-		"many fields that may be ours":         within(hostileAuthor, numbered("Authentication-Results: mx.example.org; spf=pass (%d\n"), ""),
-		"results with open comments":           within(hostileAuthor+"Authentication-Results: ", repeat("("), "\n"),
-		"results with many results":            within(hostileAuthor+"Authentication-Results: mx.example.org", numbered("; spf=pass smtp.x=%d"), "\n"),
-		"many Received":                        within(hostileAuthor, numbered("Received: from a by b; %d\n"), ""),
-		"Received of one line":                 within("Received: ", repeat("; "), "\n"+hostileAuthor),
-		"many signatures":                      within("", numbered(strings.ReplaceAll(signatureOf("relaxed/simple", ""), "sender.example", "s%d.sender.example")), hostileAuthor),
-		"signatures with l= out of range":      within("", numbered(signatureOf("simple/relaxed", " l=99999999999999999999999%d;")), hostileAuthor),
-		"signature with a long h=":             within("DKIM-Signature: v=1; a=rsa-sha256; d=sender.example; s=a; bh=AAAA; b=AAAA; h=from:", names, "\n"+hostileAuthor),
-		"signature with many tags":             within("DKIM-Signature: v=1", numbered("; t%d=x"), "\n"+hostileAuthor),
-		"signature with a long b=":             within("DKIM-Signature: v=1; a=rsa-sha256; d=sender.example; s=a; h=from; bh=AAAA; b=", repeat("A"), "\n"+hostileAuthor),
-		"signature with a folded b=":           within("DKIM-Signature: v=1; a=rsa-sha256; d=sender.example; s=a; h=from; bh=AAAA; b=", repeat("A\n "), "A\n"+hostileAuthor),
-		"ten signatures over many fields": within(numbered(strings.Replace(signatureOf("relaxed/relaxed", ""), "from:subject", "from"+strings.Repeat(":x", 900), 1))(20000),
+		"many fields that may be ours": within(hostileAuthor,
+			numbered("Authentication-Results: mx.example.org; spf=pass (%d\n"), ""),
+		"results with open comments": within(hostileAuthor+"Authentication-Results: ",
+			repeat("("), "\n"),
+		"results with many results": within(hostileAuthor+"Authentication-Results: mx.example.org",
+			numbered("; spf=pass smtp.x=%d"), "\n"),
+		"many Received": within(hostileAuthor,
+			numbered("Received: from a by b; %d\n"), ""),
+		"Received of one line": within("Received: ", repeat("; "), "\n"+hostileAuthor),
+		"many signatures": within("",
+			numbered(strings.ReplaceAll(signatureOf("relaxed/simple", ""), "sender.example",
+				"s%d.sender.example")), hostileAuthor),
+		"signatures with l= out of range": within("",
+			numbered(signatureOf("simple/relaxed", " l=99999999999999999999999%d;")), hostileAuthor),
+		"signature with a long h=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
+			"d=sender.example; s=a; bh=AAAA; b=AAAA; h=from:", names, "\n"+hostileAuthor),
+		"signature with many tags": within("DKIM-Signature: v=1", numbered("; t%d=x"),
+			"\n"+hostileAuthor),
+		"signature with a long b=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
+			"d=sender.example; s=a; h=from; bh=AAAA; b=", repeat("A"), "\n"+hostileAuthor),
+		"signature with a folded b=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
+			"d=sender.example; s=a; h=from; bh=AAAA; b=", repeat("A\n "), "A\n"+hostileAuthor),
+		"ten signatures over many fields": within(
+			numbered(strings.Replace(signatureOf("relaxed/relaxed", ""), "from:subject",
+				"from"+strings.Repeat(":x", 900), 1))(20000),
 			repeat("X: y\n"), hostileAuthor),
-		"many ARC sets": within("", numbered("ARC-Seal: i=%d; a=rsa-sha256; cv=pass; d=sender.example; s=a; t=1700000000; b=AAAA\n"+
-			"ARC-Message-Signature: i=%d; a=rsa-sha256; c=relaxed/relaxed; d=sender.example; s=a; h=from; bh=AAAA; b=AAAA\n"+
-			"ARC-Authentication-Results: i=%d; mx.sender.example; dmarc=pass\n"), hostileAuthor),
-		"ARC sets of one instance": within("", repeat("ARC-Seal: i=1; a=rsa-sha256; cv=none; d=sender.example; s=a; b=AAAA\n"+
-			"ARC-Message-Signature: i=1; a=rsa-sha256; d=sender.example; s=a; h=from; bh=AAAA; b=AAAA\nARC-Authentication-Results: i=1; x\n"), hostileAuthor),
-		"From: of many addresses":         within("From: ", repeat("a@b.co,"), "c@b.co\n"),
-		"From: of many domains":           within("From: ", numbered("a@b%d.example,"), "c@b.co\n"),
-		"From: of many names":             within("From: ", repeat("=?utf-8?q?a_b?= <a@sender.example>,"), "a@sender.example\n"),
-		"From: with a long name":          within("From: ", repeat("a "), "<alice@sender.example>\n"),
-		"From: with many encoded words":   within("From: ", repeat("=?utf-8?b?w7w=?= "), "<alice@sender.example>\n"),
-		"From: with open encoded words":   within("From: ", repeat("=?utf-8?q?"), " <alice@sender.example>\n"),
-		"From: with an encoded word":      within("From: =?iso-2022-jp?b?", repeat("GyRC"), "?= <alice@sender.example>\n"),
-		"From: with deep comments":        within("From: ", repeat("("), " <alice@sender.example>\n"),
-		"From: with closed comments":      within("From: ", func(n int) string { return repeat("(")(n/2) + repeat(")")(n/2) }, " <alice@sender.example>\n"),
+		"many ARC sets": within("", numbered("ARC-Seal: i=%d; a=rsa-sha256; cv=pass; d=sender.example; "+
+			"s=a; t=1700000000; b=AAAA\nARC-Message-Signature: i=%d; a=rsa-sha256; c=relaxed/relaxed; "+
+			"d=sender.example; s=a; h=from; bh=AAAA; b=AAAA\nARC-Authentication-Results: i=%d; "+
+			"mx.sender.example; dmarc=pass\n"),
+			hostileAuthor),
+		"ARC sets of one instance": within("",
+			repeat("ARC-Seal: i=1; a=rsa-sha256; cv=none; d=sender.example; s=a; b=AAAA\n"+
+				"ARC-Message-Signature: i=1; a=rsa-sha256; d=sender.example; s=a; h=from; bh=AAAA; b=AAAA\n"+
+				"ARC-Authentication-Results: i=1; x\n"), hostileAuthor),
+		"From: of many addresses": within("From: ", repeat("a@b.co,"), "c@b.co\n"),
+		"From: of many domains":   within("From: ", numbered("a@b%d.example,"), "c@b.co\n"),
+		"From: of many names": within("From: ", repeat("=?utf-8?q?a_b?= <a@sender.example>,"),
+			"a@sender.example\n"),
+		"From: with a long name": within("From: ", repeat("a "), "<alice@sender.example>\n"),
+		"From: with many encoded words": within("From: ", repeat("=?utf-8?b?w7w=?= "),
+			"<alice@sender.example>\n"),
+		"From: with open encoded words": within("From: ", repeat("=?utf-8?q?"),
+			" <alice@sender.example>\n"),
+		"From: with an encoded word": within("From: =?iso-2022-jp?b?", repeat("GyRC"),
+			"?= <alice@sender.example>\n"),
+		"From: with deep comments": within("From: ", repeat("("), " <alice@sender.example>\n"),
+		"From: with closed comments": within("From: ", func(n int) string {
+			return repeat("(")(n/2) + repeat(")")(n/2)
+		}, " <alice@sender.example>\n"),
 		"From: with many comments":        within("From: ", repeat("(x)"), " <alice@sender.example>\n"),
 		"From: with open quotes":          within("From: ", repeat(`"\`), " <alice@sender.example>\n"),
 		"From: with a long quoted string": within(`From: "`, repeat(`\"`), `" <alice@sender.example>`+"\n"),
@@ -130,15 +156,21 @@ func hostileHeaders() []hostile {
 		"From: with many @":               within("From: ", repeat("a@"), "sender.example\n"),
 		"From: with domain literals":      within("From: a@", repeat("["), "\n"),
 		"From: folded":                    within("From: ", repeat("\n a"), "\n <alice@sender.example>\n"),
-		"From: read in every way":         within("From: ", func(n int) string { return repeat("a@b.c(\\\u00e9\"<\x01 =?utf-8?b?Y?= ")(min(n, 8000)) }, "\n"),
-		"From: behind CRs":                within(hostileAuthor+"X-A: ", repeat("b\rFrom: a@b.example"), "\n"),
-		"CRs in a field":                  within(hostileAuthor+"X-A: ", repeat("\rx:"), "\n"),
-		"From: behind the header":         within(hostileAuthor+"no colon\n", repeat("From: a@b.example\nno colon\n"), ""),
-		"many From:":                      within("", repeat(hostileAuthor), ""),
-		"many From: of many domains":      within("", numbered("From: alice@a%d.sender.example\n"), ""),
-		"From: of a long domain":          within("From: alice@", repeat("a."), "sender.example\n"),
+		"From: read in every way": within("From: ", func(n int) string {
+			return repeat("a@b.c(\\\u00e9\"<\x01 =?utf-8?b?Y?= ")(min(n, 8000))
+		}, "\n"),
+		"From: behind CRs": within(hostileAuthor+"X-A: ",
+			repeat("b\rFrom: a@b.example"), "\n"),
+		"CRs in a field": within(hostileAuthor+"X-A: ", repeat("\rx:"), "\n"),
+		"From: behind the header": within(hostileAuthor+"no colon\n",
+			repeat("From: a@b.example\nno colon\n"), ""),
+		"many From:":                 within("", repeat(hostileAuthor), ""),
+		"many From: of many domains": within("", numbered("From: alice@a%d.sender.example\n"), ""),
+		"From: of a long domain":     within("From: alice@", repeat("a."), "sender.example\n"),
 	} {
-		list = append(list, hostile{name: "header: " + name, header: fill, body: func(int) string { return "\nbody\n" }})
+		list = append(list, hostile{name: "header: " + name, header: fill, body: func(int) string {
+			return "\nbody\n"
+		}})
 	}
 	return list
 }
@@ -151,15 +183,17 @@ func hostileEnvelopes() []hostile {
 		"local ones":     "bob%d@example.org\n",
 	} {
 		list = append(list, hostile{
-			name: "envelope: " + name, header: func(int) string { return hostileAuthor }, body: func(int) string { return "\nbody\n" },
-			recipients: func(n int) []string { return strings.Fields(numbered(format)(n)) },
+			name: "envelope: " + name, header: func(int) string { return hostileAuthor },
+			body: func(int) string { return "\nbody\n" }, recipients: func(n int) []string {
+				return strings.Fields(numbered(format)(n))
+			},
 		})
 	}
 	return list
 }
 
-// hostileDNS is where the hostile messages come from: their author passes DMARC by SPF, so that all of the work is done;
-// and the address that this host sends from.
+// hostileDNS is where the hostile messages come from: their author passes DMARC by SPF, so that all of the
+// work is done; and the address that this host sends from.
 const hostileDNS = `sender.example TXT v=spf1 ip4:192.0.2.25 -all
 _dmarc.sender.example TXT v=DMARC1; p=reject
 b.co TXT v=spf1 ip4:192.0.2.25 -all
@@ -175,8 +209,9 @@ type sizes struct {
 
 const factor = 4
 
-// TestNoMessageCostsMoreThanItsSize: CPU time, as the kernel counts it for the process, grows linearly and stays within four times a
-// plain message's of the same size; memory is flat, and DNS is not asked more than a bounded number of questions.
+// TestNoMessageCostsMoreThanItsSize: CPU time, as the kernel counts it for the process, grows linearly and
+// stays within four times a plain message's of the same size; memory is flat, and DNS is not asked more
+// than a bounded number of questions.
 func TestNoMessageCostsMoreThanItsSize(t *testing.T) {
 	lab := newLab(t)
 	kinds := []sizes{{hostileBodies(), 500_000}, {hostileHeaders(), 120_000}, {hostileEnvelopes(), 5_000}}
@@ -188,7 +223,9 @@ func TestNoMessageCostsMoreThanItsSize(t *testing.T) {
 		for _, shape := range kind.shapes {
 			t.Run(shape.name, func(t *testing.T) { lab.examine(t, shape, kind.small) })
 			if full && shape.recipients == nil {
-				t.Run(shape.name+", verified", func(t *testing.T) { lab.verifying().examine(t, shape, kind.small) })
+				t.Run(shape.name+", verified", func(t *testing.T) {
+					lab.verifying().examine(t, shape, kind.small)
+				})
 			}
 		}
 	}
@@ -215,7 +252,8 @@ const (
 )
 
 func newLab(t *testing.T) *lab {
-	l := &lab{dir: mta.Folder(t), command: "filter", header: hostileAuthor, plain: map[int]cost{}, meter: newMeter(t)}
+	l := &lab{dir: mta.Folder(t), command: "filter", header: hostileAuthor, plain: map[int]cost{},
+		meter: newMeter(t)}
 	var err error
 	if l.dns, err = dnstest.Start(hostileDNS); err != nil {
 		t.Fatal(err)
@@ -228,10 +266,12 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// verifying is the lab for verify, whose work is a part of filter's. A message without a signature would leave it none.
+// verifying is the lab for verify, whose work is a part of filter's. A message without a signature would
+// leave it none.
 func (l *lab) verifying() *lab {
 	v := *l
-	v.command, v.plain, v.header = "verify", map[int]cost{}, numbered(signatureOf("relaxed/relaxed", ""))(1)+hostileAuthor
+	v.command, v.plain, v.header = "verify", map[int]cost{},
+		numbered(signatureOf("relaxed/relaxed", ""))(1)+hostileAuthor
 	return &v
 }
 
@@ -262,7 +302,8 @@ func startNullSink(t *testing.T) string {
 	}
 }
 
-// examine looks at a shape at two sizes. A figure that is too high is taken again: other processes only ever add to it.
+// examine looks at a shape at two sizes. A figure that is too high is taken again: other processes only
+// ever add to it.
 func (l *lab) examine(t *testing.T, shape hostile, small int) {
 	asked := len(l.dns.Queries())
 	least := map[int]cost{}
@@ -288,21 +329,26 @@ func (l *lab) examine(t *testing.T, shape hostile, small int) {
 func (l *lab) judge(t *testing.T, small, large cost, size int) (complaints []string) {
 	plain, known := l.plain[size]
 	if !known || large.cpu > maxTimes*plain.cpu+slack {
-		c := l.run(t, hostile{header: func(int) string { return l.header }, body: within("\n", repeat("All work and no play makes Jack a dull boy.\n"), "")}, size)
+		c := l.run(t, hostile{header: func(int) string { return l.header },
+			body: within("\n", repeat("All work and no play makes Jack a dull boy.\n"), "")}, size)
 		if !known || c.cpu < plain.cpu {
 			plain = c
 			l.plain[size] = c
 		}
 	}
-	complain := func(format string, args ...any) { complaints = append(complaints, fmt.Sprintf(format, args...)) }
+	complain := func(format string, args ...any) {
+		complaints = append(complaints, fmt.Sprintf(format, args...))
+	}
 	if large.cpu > factor*small.cpu+slack {
 		complain("CPU grows from %.0f to %.0f ms where the size grows %d times", small.cpu, large.cpu, factor)
 	}
 	if large.cpu > maxTimes*plain.cpu+slack {
-		complain("CPU is %.0f ms at %d octets, a plain message of that size costs %.0f ms", large.cpu, size, plain.cpu)
+		complain("CPU is %.0f ms at %d octets, a plain message of that size costs %.0f ms", large.cpu,
+			size, plain.cpu)
 	}
 	if large.memory > maxMemory {
-		complain("memory is %.1f MB at %d octets, %.1f MB at a quarter of it; a plain message has %.1f MB", large.memory, size, small.memory, plain.memory)
+		complain("memory is %.1f MB at %d octets, %.1f MB at a quarter of it; a plain message has %.1f MB",
+			large.memory, size, small.memory, plain.memory)
 	}
 	return complaints
 }
@@ -318,7 +364,8 @@ func (l *lab) run(t *testing.T, shape hostile, size int) cost {
 	if err := os.WriteFile(input, []byte(header+body), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := fmt.Sprintf("exec %s %s -c %s -f alice@sender.example --client-address=192.0.2.25 --helo=mail.sender.example",
+	command := fmt.Sprintf(
+		"exec %s %s -c %s -f alice@sender.example --client-address=192.0.2.25 --helo=mail.sender.example",
 		l.program, l.command, l.config)
 	switch {
 	case shape.recipients != nil:
@@ -329,7 +376,8 @@ func (l *lab) run(t *testing.T, shape hostile, size int) cost {
 	return l.meter.run(t, input, command)
 }
 
-// meter is the path of a launcher in C: the peak memory that the kernel reports for a process includes that of whoever started it.
+// meter is the path of a launcher in C: the peak memory that the kernel reports for a process includes that
+// of whoever started it.
 type meter string
 
 func newMeter(t *testing.T) meter {

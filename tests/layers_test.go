@@ -37,11 +37,13 @@ var layers = map[string][]string{
 	"postfix/layout":    {"postfix/postconf", "reinject"},
 	"postfix/setup": {"dkim", "filter", "filter/domain", "filter/domain/publicsuffix", "reinject",
 		"postfix/layout", "postfix/postconf", "postfix/wholefile"},
-	"postfix/check": {"dkim", "filter", "filter/authn", "filter/authn/dns", "filter/authn/spf", "filter/confine",
-		"filter/domain", "reinject", "postfix", "postfix/layout", "postfix/postconf", "postfix/setup"},
+	"postfix/check": {"dkim", "filter", "filter/authn", "filter/authn/dns", "filter/authn/spf",
+		"filter/confine", "filter/domain", "reinject", "postfix", "postfix/layout", "postfix/postconf",
+		"postfix/setup"},
 	"postfix/maillog/refusal": {"postfix"},
 	"postfix/maillog":         {"filter", "postfix"},
-	"postfix/maillog/tally":   {"filter", "filter/domain/publicsuffix", "postfix/maillog", "postfix/maillog/refusal"},
+	"postfix/maillog/tally": {"filter", "filter/domain/publicsuffix", "postfix/maillog",
+		"postfix/maillog/refusal"},
 	"postfix/maillog/present": {"filter/domain", "postfix", "postfix/maillog", "postfix/maillog/refusal",
 		"postfix/maillog/tally"},
 
@@ -75,7 +77,8 @@ func TestNoPackageImportsUpwards(t *testing.T) {
 			other, ours := strings.CutPrefix(imported, module)
 			switch {
 			case !ours:
-			case strings.HasPrefix(other, "tests"), name != "cmd/postmend" && !slices.Contains(allowed, other):
+			case strings.HasPrefix(other, "tests"), name != "cmd/postmend" &&
+				!slices.Contains(allowed, other):
 				t.Errorf("%s imports %s", name, other)
 			}
 		}

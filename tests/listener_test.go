@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// flakyListener stands between postmend and the re-injection listener. Healthy, it passes octets on; with a fault armed, it
-// answers one stage of the dialogue wrongly instead.
+// flakyListener stands between postmend and the re-injection listener. Healthy, it passes octets on; with a
+// fault armed, it answers one stage of the dialogue wrongly instead.
 type flakyListener struct {
 	address string
 
@@ -27,7 +27,8 @@ type flakyListener struct {
 
 func startFlakyListener(t testing.TB, address string, real func() string) *flakyListener {
 	t.Helper()
-	l := &flakyListener{address: address, real: real, connected: make(chan struct{}, 1000), release: make(chan struct{})}
+	l := &flakyListener{address: address, real: real, connected: make(chan struct{}, 1000),
+		release: make(chan struct{})}
 	l.up(t)
 	t.Cleanup(func() {
 		l.mend()
@@ -64,8 +65,9 @@ func (l *flakyListener) down() {
 	l.listener.Close()
 }
 
-// arm makes the listener give answer at a stage: greeting, EHLO, MAIL, RCPT, DATA, or "." for the end of data. At the stage "queued" the
-// answer is always to stall, after the listener behind has taken the message.
+// arm makes the listener give answer at a stage: greeting, EHLO, MAIL, RCPT, DATA, or "." for the end of
+// data. At the stage "queued" the answer is always to stall, after the listener behind has taken the
+// message.
 func (l *flakyListener) arm(stage, answer string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +127,8 @@ func (l *flakyListener) serve(conn net.Conn, real string) {
 			return
 		}
 		verb, _, _ := strings.Cut(strings.ToUpper(strings.TrimSpace(line)), " ")
-		usual := map[string]string{"EHLO": "250-listener\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT",
+		usual := map[string]string{"EHLO": "250-listener\r\n250-PIPELINING\r\n250-8BITMIME\r\n" +
+			"250 XFORWARD NAME ADDR PROTO HELO SOURCE PORT IDENT",
 			"DATA": "354 go on"}[verb]
 		if usual == "" {
 			usual = "250 2.0.0 ok"

@@ -62,8 +62,8 @@ func TestSetupOnMainCfOfOthers(t *testing.T) {
 			defer func() { <-places }()
 			ctx, cancel := context.WithTimeout(t.Context(), 3*mta.Patience)
 			defer cancel()
-			child := exec.CommandContext(ctx, "unshare", "--fork", "--pid", "--kill-child", "--mount-proc", "--net", "--mount",
-				os.Args[0], "-test.run=^TestSetupOnMainCfOfOthers$", "-test.timeout=2m")
+			child := exec.CommandContext(ctx, "unshare", "--fork", "--pid", "--kill-child", "--mount-proc",
+				"--net", "--mount", os.Args[0], "-test.run=^TestSetupOnMainCfOfOthers$", "-test.timeout=2m")
 			child.Env = append(os.Environ(), "MAINCF_CASE="+path, "POSTMEND="+program)
 			if out, err := child.CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s", path, err, out)
@@ -113,7 +113,8 @@ func runMainCf(t *testing.T, path string) {
 	sink := mta.StartSink(t)
 	sink.Refuse("reject@example.com")
 	c.install(t, sink.Port)
-	h := &plainHost{t: t, Instance: &mta.Instance{Dir: "/etc/postfix"}, program: os.Getenv("POSTMEND"), sink: sink, smtp: "127.0.0.1:25"}
+	h := &plainHost{t: t, Instance: &mta.Instance{Dir: "/etc/postfix"}, program: os.Getenv("POSTMEND"),
+		sink: sink, smtp: "127.0.0.1:25"}
 	if at := c.want["smtp"]; at != "" {
 		h.smtp = at
 	}
@@ -132,20 +133,23 @@ func runMainCf(t *testing.T, path string) {
 			t.Fatalf("before setup, %s: %s", local, reply)
 		}
 	}
-	out, err := exec.Command(h.program, append([]string{"setup", "--apply"}, strings.Fields(c.want["args"])...)...).CombinedOutput()
+	out, err := exec.Command(h.program,
+		append([]string{"setup", "--apply"}, strings.Fields(c.want["args"])...)...).CombinedOutput()
 	if refused := c.want["refused"]; refused != "" {
 		if err == nil || !strings.Contains(string(out), refused) || h.bytes() != before {
 			t.Errorf("want a refusal because of %q: %v\n%s", refused, err, out)
 		}
 		return
 	}
-	if err != nil || !strings.Contains(string(out), c.want["says"]) || !strings.Contains(string(out), "answers correctly") {
+	if err != nil || !strings.Contains(string(out), c.want["says"]) ||
+		!strings.Contains(string(out), "answers correctly") {
 		t.Fatalf("setup: %v\n%s", err, out)
 	}
 	peer.Age(t, h.Dir)
 	c.passes(t, h)
 	peer.Age(t, h.Dir)
-	if out, err := exec.Command(h.program, "setup", "--undo").CombinedOutput(); err != nil || h.bytes() != before {
+	if out, err := exec.Command(h.program, "setup", "--undo").CombinedOutput(); err != nil ||
+		h.bytes() != before {
 		t.Errorf("undo: %v\n%s\n%s\nbefore:\n%s", err, out, h.bytes(), before)
 	}
 	if local == "" {
@@ -162,7 +166,8 @@ func (c mainCf) passes(t *testing.T, h *plainHost) {
 	forward := c.want["forward"]
 	if forward == "" {
 		id := mta.Submit(t, h.smtp, mta.Mail{From: "alice@sender.example", To: []string{"remote@example.com"},
-			Content: []byte("From: alice@sender.example\nSubject: test\nMessage-ID: <1@sender.example>\n\ntext\n")})
+			Content: []byte("From: alice@sender.example\nSubject: test\nMessage-ID: <1@sender.example>\n" +
+				"\ntext\n")})
 		if id == "" {
 			t.Error("no queue id")
 		}
@@ -198,15 +203,18 @@ func (c mainCf) install(t *testing.T, sinkPort string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"/etc/aliases": "postmaster: root\nteam: remote@example.com\n", "/etc/mailname": "example.org\n"}
+	files := map[string]string{"/etc/aliases": "postmaster: root\nteam: remote@example.com\n",
+		"/etc/mailname": "example.org\n"}
 	for path, text := range c.files {
 		files[path] = text
 	}
-	files["/etc/postfix/main.cf"] = c.files["main.cf"] + "\n# the test's own\nsmtpd_authorized_xclient_hosts = 127.0.0.0/8\n"
+	files["/etc/postfix/main.cf"] = c.files["main.cf"] +
+		"\n# the test's own\nsmtpd_authorized_xclient_hosts = 127.0.0.0/8\n"
 	if !strings.Contains(c.files["main.cf"], "relayhost = ") {
 		files["/etc/postfix/main.cf"] += "relayhost = [127.0.0.1]:SINK\n"
 	}
-	files["/etc/postfix/master.cf"] = withoutEntries(string(master), c.files["master.cf"]) + c.files["master.cf"]
+	files["/etc/postfix/master.cf"] = withoutEntries(string(master), c.files["master.cf"]) +
+		c.files["master.cf"]
 	delete(files, "main.cf")
 	delete(files, "master.cf")
 	for path, text := range files {
@@ -218,17 +226,20 @@ func (c mainCf) install(t *testing.T, sinkPort string) {
 			}
 			return "texthash:" + table
 		})
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755),
+			os.WriteFile(path, []byte(text), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if strings.Contains(files["/etc/postfix/main.cf"], "/etc/postfix/tls.pem") {
-		shell(t, `openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mx.example.org -keyout /tmp/key.$$ -out /tmp/cert.$$ 2>&1
+		shell(t,
+			`openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mx.example.org -keyout /tmp/key.$$ -out /tmp/cert.$$ 2>&1
 			cat /tmp/key.$$ /tmp/cert.$$ > /etc/postfix/tls.pem; rm /tmp/key.$$ /tmp/cert.$$`)
 	}
 	shell(t, "postalias hash:/etc/aliases") // the default of alias_maps
 	made := map[string]bool{}
-	for _, name := range indexed.FindAllString(files["/etc/postfix/main.cf"]+files["/etc/postfix/master.cf"], -1) {
+	for _, name := range indexed.FindAllString(files["/etc/postfix/main.cf"]+
+		files["/etc/postfix/master.cf"], -1) {
 		_, table, _ := strings.Cut(name, ":")
 		if _, err := os.Stat(table); err != nil || made[name] {
 			continue

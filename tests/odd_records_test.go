@@ -74,12 +74,13 @@ var oddSPF = []string{
 // oddDMARC are TXT records at _dmarc of a domain that no receiver should apply, and some do.
 var oddDMARC = []string{
 	`v=DMARC1\; p=reject`, "v=DMARC1; p=reject; sp=bogus", "v=DMARC1 p=reject", "v=DMARC1; p=bogus",
-	"v=dmarc1; p=reject", "v=DMARC1,p=reject", "v=DMARC1:p=reject", "p=reject; v=DMARC1", `"v=DMARC1; p=reject"`,
-	" v=DMARC1; p=reject", "v=DMARC1", "v=DMARC1;p=", "V=DMARC1; p=reject", "v=DMARC12; p=reject",
-	"v=DMARC1; p=reject\nv=DMARC1; p=none", "v=DMARC1; p=reject\nv=dmarc1; p=none", "v=DMARC1; p=reject; np=bogus",
-	"v=DMARC1; p=bogus; p=reject", "v=DMARC1; adkim=x; p=reject", "v=DMARC1; ; p=reject", "v=DMARC1;=; p=reject",
-	"v=DMARC1; p=reject;;", "v=DMARC1p=reject", "v=DMARC1/p=reject", "v=DMARC1; p = reject ; fo",
-	"v=DMARC1; p:reject", "v=DMARC 1; p=reject", "v = DMARC1; p=reject",
+	"v=dmarc1; p=reject", "v=DMARC1,p=reject", "v=DMARC1:p=reject", "p=reject; v=DMARC1",
+	`"v=DMARC1; p=reject"`, " v=DMARC1; p=reject", "v=DMARC1", "v=DMARC1;p=", "V=DMARC1; p=reject",
+	"v=DMARC12; p=reject", "v=DMARC1; p=reject\nv=DMARC1; p=none", "v=DMARC1; p=reject\nv=dmarc1; p=none",
+	"v=DMARC1; p=reject; np=bogus", "v=DMARC1; p=bogus; p=reject", "v=DMARC1; adkim=x; p=reject",
+	"v=DMARC1; ; p=reject",
+	"v=DMARC1;=; p=reject", "v=DMARC1; p=reject;;", "v=DMARC1p=reject", "v=DMARC1/p=reject",
+	"v=DMARC1; p = reject ; fo", "v=DMARC1; p:reject", "v=DMARC 1; p=reject", "v = DMARC1; p=reject",
 }
 
 // oddDomains publishes a domain dN.example for each of the records. Its owner would not have it that we send.
@@ -89,7 +90,8 @@ type oddDomains struct {
 }
 
 func (o *oddDomains) add(record, lines string) {
-	o.zone.WriteString(strings.NewReplacer("@", o.name(len(o.what)), "HOST", ourAddress).Replace(lines) + "\n")
+	o.zone.WriteString(strings.NewReplacer("@", o.name(len(o.what)), "HOST",
+		ourAddress).Replace(lines) + "\n")
 	o.what = append(o.what, record)
 }
 
@@ -97,7 +99,8 @@ func (o *oddDomains) name(n int) string { return fmt.Sprintf("d%d.example", n) }
 
 func (o *oddDomains) forgery(n int) []byte {
 	return fmt.Appendf(nil, "From: Boss <boss@%s>\r\nTo: alias@example.org\r\nSubject: x\r\n"+
-		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%[2]d@x.example>\r\nX-Token: %[2]d\r\n\r\nHello.\r\n", o.name(n), n)
+		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <%[2]d@x.example>\r\nX-Token: %[2]d\r\n\r\n"+
+		"Hello.\r\n", o.name(n), n)
 }
 
 func newOddDomains() *oddDomains {
@@ -106,20 +109,23 @@ func newOddDomains() *oddDomains {
 		o.add(record, record+"\n_dmarc.@ TXT v=DMARC1; p=reject")
 	}
 	for _, records := range oddDMARC {
-		o.add(records, "@ TXT v=spf1 ip4:HOST -all\n_dmarc.@ TXT "+strings.ReplaceAll(records, "\n", "\n_dmarc.@ TXT "))
+		o.add(records, "@ TXT v=spf1 ip4:HOST -all\n_dmarc.@ TXT "+
+			strings.ReplaceAll(records, "\n", "\n_dmarc.@ TXT "))
 	}
 	return o
 }
 
-// TestWhatAnyJudgePassesIsTakenForAPass: of a message that this host sends with the author's domain as its sender.
+// TestWhatAnyJudgePassesIsTakenForAPass: of a message that this host sends with the author's domain as its
+// sender.
 func TestWhatAnyJudgePassesIsTakenForAPass(t *testing.T) {
 	t.Parallel()
 	o := newOddDomains()
 	o.zone.WriteString(ourHELO + " A " + ourAddress + "\n")
 	var arrivals []judge.Arrival
 	for n := range o.what {
-		arrivals = append(arrivals, judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: "boss@" + o.name(n),
-			Content: o.forgery(n)})
+		arrivals = append(arrivals,
+			judge.Arrival{Address: ourAddress, HELO: ourHELO, Sender: "boss@" + o.name(n),
+				Content: o.forgery(n)})
 	}
 	verdicts := judge.DMARC(t, o.zone.String(), arrivals)
 	server, err := dnstest.Start(o.zone.String())
@@ -132,7 +138,8 @@ func TestWhatAnyJudgePassesIsTakenForAPass(t *testing.T) {
 		resolver := authn.New(server.Addr())
 		network := netip.MustParsePrefix(ourAddress + "/32")
 		could := authn.CouldPassSPF(t.Context(), resolver, network, ourHELO, arrival.Sender)
-		policy := authn.EvaluateDMARC(t.Context(), resolver, []string{o.name(n)}, authn.SPF{Status: authn.None}, nil)
+		policy := authn.EvaluateDMARC(t.Context(), resolver, []string{o.name(n)},
+			authn.SPF{Status: authn.None}, nil)
 		for name, domains := range verdicts {
 			if domains[n] == "" {
 				continue
@@ -147,11 +154,13 @@ func TestWhatAnyJudgePassesIsTakenForAPass(t *testing.T) {
 		}
 	}
 	if passes < len(arrivals) {
-		t.Errorf("the judges pass %d of %d domains: they do not see what this test is about", passes, len(arrivals))
+		t.Errorf("the judges pass %d of %d domains: they do not see what this test is about", passes,
+			len(arrivals))
 	}
 }
 
-// TestNobodysVerifierPassesAForgeryOfADomainWithOddRecords: the forgery has the author's domain as its sender.
+// TestNobodysVerifierPassesAForgeryOfADomainWithOddRecords: the forgery has the author's domain as its
+// sender.
 func TestNobodysVerifierPassesAForgeryOfADomainWithOddRecords(t *testing.T) {
 	t.Parallel()
 	w := &world{forwarder: start(t, ""), name: "odd records", srsDomain: srsDomain, policy: "reject"}
@@ -166,7 +175,8 @@ func TestNobodysVerifierPassesAForgeryOfADomainWithOddRecords(t *testing.T) {
 	}
 	// That the judges can see a pass by SPF, and one by a signature.
 	w.addControl("Boss <boss@example.org>", "boss@example.org", "127.0.0.1", "")
-	w.addControl("Alice <alice@reject.example>", "alice@reject.example", "192.0.2.1", "reject.example rsa relaxed")
+	w.addControl("Alice <alice@reject.example>", "alice@reject.example", "192.0.2.1",
+		"reject.example rsa relaxed")
 	w.sendAll()
 	w.judgeForgeries()
 }

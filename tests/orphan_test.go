@@ -12,8 +12,9 @@ import (
 	"postmend/tests/mta"
 )
 
-// TestACopyThatPipeDidNotLiveToFinishIsNotSent: pipe(8) dies before postmend has begun, and what it wrote until then looks whole. Postfix has the message
-// still, so whatever is handed over would be a second, truncated one.
+// TestACopyThatPipeDidNotLiveToFinishIsNotSent: pipe(8) dies before postmend has begun, and what it wrote
+// until then looks whole. Postfix has the message still, so whatever is handed over would be a second,
+// truncated one.
 func TestACopyThatPipeDidNotLiveToFinishIsNotSent(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]string{
@@ -33,12 +34,15 @@ func TestACopyThatPipeDidNotLiveToFinishIsNotSent(t *testing.T) {
 				chownNobody(t, file(name))
 			}
 			f.check(os.Link(f.program, file("real")))
-			writeProgram(t, file("script"), []byte("#!/bin/sh\nbody=$(head -c 500)\necho $PPID >"+file("caller")+"\nread line <"+file("killed")+"\n"+
-				strings.ReplaceAll(start, "POSTMEND", file("real"))+"\n"))
+			writeProgram(t, file("script"),
+				[]byte("#!/bin/sh\nbody=$(head -c 500)\necho $PPID >"+file("caller")+"\nread line <"+
+					file("killed")+"\n"+
+					strings.ReplaceAll(start, "POSTMEND", file("real"))+"\n"))
 			f.check(os.Link(f.program, file("good")))
 			f.check(os.Rename(file("script"), f.program))
-			id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"}, XClient: stranger,
-				Content: faultMessage("orphan")})
+			id := mta.Submit(t, f.smtp,
+				mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"}, XClient: stranger,
+					Content: faultMessage("orphan")})
 			caller, err := os.ReadFile(file("caller"))
 			f.check(err)
 			pid, err := strconv.Atoi(strings.TrimSpace(string(caller)))
@@ -54,7 +58,8 @@ func TestACopyThatPipeDidNotLiveToFinishIsNotSent(t *testing.T) {
 			f.remote.Wait(1)
 			f.waitEmptyQueue()
 			got := f.remote.Messages()
-			if len(got) != 1 || !bytes.HasSuffix(got[0].Content, bytes.ReplaceAll(faultMessage("orphan"), []byte("\n"), []byte("\r\n"))) {
+			if len(got) != 1 || !bytes.HasSuffix(got[0].Content,
+				bytes.ReplaceAll(faultMessage("orphan"), []byte("\n"), []byte("\r\n"))) {
 				t.Errorf("%d messages came, the first of %d octets", len(got), len(got[0].Content))
 			}
 		})

@@ -16,7 +16,8 @@ func startPostSRSd(t *testing.T, secrets string) ports {
 	t.Helper()
 	program := peer.Need(t, "postsrsd")
 	p := ports{mta.FreePort(t), mta.FreePort(t)}
-	daemon := exec.Command(program, "-4", "-s"+secrets, "-d"+srsDomain, "-Xexample.org", "-f"+p.forward, "-r"+p.reverse)
+	daemon := exec.Command(program, "-4", "-s"+secrets, "-d"+srsDomain, "-Xexample.org", "-f"+p.forward,
+		"-r"+p.reverse)
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,8 @@ func startPostSRSd(t *testing.T, secrets string) ports {
 		<-ended
 	})
 	for _, port := range []string{p.forward, p.reverse} {
-		for conn, err := net.Dial("tcp4", "127.0.0.1:"+port); ; conn, err = net.Dial("tcp4", "127.0.0.1:"+port) {
+		for conn, err := net.Dial("tcp4", "127.0.0.1:"+port); ; conn, err = net.Dial("tcp4",
+			"127.0.0.1:"+port) {
 			if err == nil {
 				conn.Close()
 				break

@@ -38,7 +38,8 @@ with smtplib.SMTP("127.0.0.1", int(port)) as smtp:
 // all are held against.
 var redirects = []string{
 	"alias@example.org", "box@sieve.example.org", "box@smtp.example.org", "box@recipient.example.org",
-	peer.Account + "@procmail.example.org", "box@keep.example.org", "box@footer.example.org", "box@munge.example.org",
+	peer.Account + "@procmail.example.org", "box@keep.example.org", "box@footer.example.org",
+	"box@munge.example.org",
 }
 
 // redirecting sets up a forwarder with all redirects: Sieve's redirect by sendmail(1), by SMTP and with
@@ -76,7 +77,8 @@ mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
 		*main = strings.Replace(*main, "virtual_mailbox_domains = example.org\n", "", 1)
 		*main = strings.Replace(*main, "mydestination =\n", "", 1)
 		for _, kind := range []string{"keep", "footer", "munge"} {
-			*master += fmt.Sprintf("%s unix - n n - - pipe flags=q user=%s null_sender= argv=%s %s %s box@%s.example.org\n",
+			*master += fmt.Sprintf(
+				"%s unix - n n - - pipe flags=q user=%s null_sender= argv=%s %s %s box@%s.example.org\n",
 				kind, peer.Account, list, kind, port, kind)
 		}
 	})
@@ -89,7 +91,8 @@ mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
 func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 	t.Parallel()
 	peer.NeedAccount(t)
-	w := &world{srsDomain: srsDomain, policy: "reject", body: "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n.\r\nFrom here\r\n\r\n"}
+	w := &world{srsDomain: srsDomain, policy: "reject",
+		body: "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n.\r\nFrom here\r\n\r\n"}
 	w.forwarder = &forwarder{t: t}
 	w.redirecting()
 	w.publishRedirects()
@@ -103,8 +106,8 @@ func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 		for _, route := range redirects {
 			got := results[route][n]
 			complain := func(text string) {
-				t.Errorf("%s, to %s: %s\non arrival %+v\ngot %+v\nby the alias %+v\n%s", l.name, route, text, l.arrived,
-					got.Evaluation, alias.Evaluation, got.content)
+				t.Errorf("%s, to %s: %s\non arrival %+v\ngot %+v\nby the alias %+v\n%s", l.name, route,
+					text, l.arrived, got.Evaluation, alias.Evaluation, got.content)
 			}
 			changes := strings.Contains(route, "footer") || strings.Contains(route, "munge")
 			switch {
@@ -139,7 +142,8 @@ func (w *world) publishRedirects() {
 	w.keys = map[string]crypto.Signer{}
 	strict := origin{"reject.example", "p=reject", "reject", "192.0.2.1"}
 	own := origin{"example.org", "p=reject", "reject", "192.0.2.200"}
-	for _, o := range []origin{strict, {"quarantine.example", "p=quarantine", "quarantine", "192.0.2.2"}, own} {
+	for _, o := range []origin{strict,
+		{"quarantine.example", "p=quarantine", "quarantine", "192.0.2.2"}, own} {
 		w.publish("_dmarc.%s TXT v=DMARC1; %s", o.domain, o.dmarc)
 		for _, host := range []string{"", "news.", "mail."} {
 			also := ""
@@ -157,7 +161,8 @@ func (w *world) publishRedirects() {
 		w.newKeys(domain)
 		w.publish("%s TXT v=spf1 ip4:%s -all\nmail.%[1]s TXT v=spf1 ip4:%[2]s -all", domain, address)
 	}
-	w.publish("%s A %s\n%[1]s TXT v=spf1 a -all\n%[3]s TXT v=spf1 ip4:%[2]s -all", ourHELO, ourAddress, w.srsDomain)
+	w.publish("%s A %s\n%[1]s TXT v=spf1 a -all\n%[3]s TXT v=spf1 ip4:%[2]s -all", ourHELO,
+		ourAddress, w.srsDomain)
 	for _, box := range redirects {
 		if domain := box[strings.IndexByte(box, '@')+1:]; domain != "example.org" {
 			w.publish("%s TXT v=spf1 ip4:%s -all", domain, ourAddress)

@@ -9,14 +9,15 @@ import (
 	"postmend/tests/mta"
 )
 
-// TestReportTellsWhatLocalProgramsSendOn: an alias of local(8), which no content filter sees, and a redirect as Sieve makes it,
-// with a stranger's sender from this host. Both are forwards and stand in the tables, with advice that fits.
+// TestReportTellsWhatLocalProgramsSendOn: an alias of local(8), which no content filter sees, and a
+// redirect as Sieve makes it, with a stranger's sender from this host. Both are forwards and stand in the
+// tables, with advice that fits.
 func TestReportTellsWhatLocalProgramsSendOn(t *testing.T) {
 	t.Parallel()
 	f := start(t, "")
 	refuser := startRefuser(t)
-	f.postconf("relayhost=[127.0.0.1]:"+refuser.port, "mydestination=local.example", "local_recipient_maps=", "mailbox_size_limit=0",
-		"alias_maps=inline:{ team=gmail-dmarc@mail.example.com }")
+	f.postconf("relayhost=[127.0.0.1]:"+refuser.port, "mydestination=local.example", "local_recipient_maps=",
+		"mailbox_size_limit=0", "alias_maps=inline:{ team=gmail-dmarc@mail.example.com }")
 	f.configure(`local_domains = ["example.org"]`, `local_domains = ["example.org", "local.example"]`)
 	own := f.syslog()
 	submit := func(from, to, xclient string) {
@@ -35,6 +36,7 @@ func TestReportTellsWhatLocalProgramsSendOn(t *testing.T) {
 	if c := got.Kinds["forwarded"]; c.Refused != 2 || got.Kinds["outgoing"].Refused != 0 {
 		t.Errorf("%+v", got.Kinds)
 	}
-	wantRows(t, "sender domains", got.Domains, "redirect.example 0 0 1 content=1", "sender.example 0 0 1 dmarc=1")
+	wantRows(t, "sender domains", got.Domains, "redirect.example 0 0 1 content=1",
+		"sender.example 0 0 1 dmarc=1")
 	wantAdvice(t, got, "sender.example", "alias(5) and .forward files pass no content filter")
 }

@@ -16,7 +16,8 @@ import (
 	"postmend/tests/peer"
 )
 
-// TestReportReadsALargeLogInLittleMemory: MAILLOG_MB=1024 makes it a gigabyte, and the log tells how it compares with zgrep.
+// TestReportReadsALargeLogInLittleMemory: MAILLOG_MB=1024 makes it a gigabyte, and the log tells how it
+// compares with zgrep.
 func TestReportReadsALargeLogInLittleMemory(t *testing.T) {
 	megabytes := 24
 	if size := os.Getenv("MAILLOG_MB"); size != "" {
@@ -35,12 +36,14 @@ func TestReportReadsALargeLogInLittleMemory(t *testing.T) {
 	for range 3 { // the least of each; processor time, since other tests run beside
 		// Through cat: for /dev/null, grep stops at the first line.
 		theirs = least(theirs, meter.run(t, log, peer.Need(t, "zgrep")+" -c status= "+log+" | cat"))
-		ours = least(ours, meter.run(t, "/dev/null", fmt.Sprintf("exec %s report --json --html %s/page.html %s", program, dir, log)))
+		ours = least(ours, meter.run(t, "/dev/null", fmt.Sprintf("exec %s report --json --html "+
+			"%s/page.html %s", program, dir, log)))
 	}
 	if ours.memory >= 100 {
 		t.Errorf("%d MB of log took %.0f MB of memory", megabytes, ours.memory)
 	}
-	t.Logf("%d MB: %.0f ms, %.1f times the processor time of zgrep -c status=, %.0f MB of memory", megabytes, ours.cpu, ours.cpu/theirs.cpu, ours.memory)
+	t.Logf("%d MB: %.0f ms, %.1f times the processor time of zgrep -c status=, %.0f MB of memory", megabytes,
+		ours.cpu, ours.cpu/theirs.cpu, ours.memory)
 
 	out, err := exec.Command(program, "report", "--json", log).Output()
 	if err != nil {
@@ -50,7 +53,9 @@ func TestReportReadsALargeLogInLittleMemory(t *testing.T) {
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatal(err)
 	}
-	if c := got.Kinds["forwarded"]; c.Delivered != 4*copies || c.Refused != 16*copies || c.Deferred != copies || got.Log.Notices != 16*copies {
+	c := got.Kinds["forwarded"]
+	if c.Delivered != 4*copies || c.Refused != 16*copies || c.Deferred != copies ||
+		got.Log.Notices != 16*copies {
 		t.Errorf("forwarded %+v, %+v; want %d times what one log has", c, got.Log, copies)
 	}
 }
@@ -62,7 +67,8 @@ func least(a, b cost) cost {
 	return a
 }
 
-// writeLargeLog repeats the log of a forwarder, each time with other queue ids and at a later time, and gives how often.
+// writeLargeLog repeats the log of a forwarder, each time with other queue ids and at a later time, and
+// gives how often.
 func writeLargeLog(t *testing.T, path string, size int64) (copies int) {
 	t.Helper()
 	text, err := os.ReadFile("../postfix/maillog/testdata/forwarder.log")
@@ -70,7 +76,8 @@ func writeLargeLog(t *testing.T, path string, size int64) (copies int) {
 		t.Fatal(err)
 	}
 	ids := map[string]bool{}
-	for _, found := range regexp.MustCompile(`\]: ([0-9A-F]{9,12}): `).FindAllStringSubmatch(string(text), -1) {
+	for _, found := range regexp.MustCompile(`\]: ([0-9A-F]{9,12}): `).FindAllStringSubmatch(
+		string(text), -1) {
 		ids[found[1]] = true
 	}
 	id := regexp.MustCompile(`\b[0-9A-F]{9,12}\b`)
@@ -91,9 +98,11 @@ func writeLargeLog(t *testing.T, path string, size int64) (copies int) {
 	defer file.Close()
 	w := bufio.NewWriterSize(file, 1<<20)
 	for written := int64(0); written < size; copies++ {
-		now := time.Now().Add(-240 * time.Hour).Add(time.Duration(copies) * 40 * time.Second).Format(time.Stamp)
+		now := time.Now().Add(-240 * time.Hour).Add(
+			time.Duration(copies) * 40 * time.Second).Format(time.Stamp)
 		// The stamps are within the copy the same: a copy is some seconds of a log.
-		n, err := w.WriteString(stamp.ReplaceAllLiteralString(strings.Join(pieces, fmt.Sprintf("%05X", copies)), now))
+		n, err := w.WriteString(
+			stamp.ReplaceAllLiteralString(strings.Join(pieces, fmt.Sprintf("%05X", copies)), now))
 		if err != nil {
 			t.Fatal(err)
 		}

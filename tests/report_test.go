@@ -87,11 +87,14 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	t.Parallel()
 	f := start(t, "")
 	refuser := startRefuser(t)
-	f.postconf("relayhost=[127.0.0.1]:"+refuser.port, "virtual_alias_maps=inline:{ "+reportAliases()+" }", "smtpd_recipient_limit=100")
-	f.configure("[reinject]", "[dmarc]\nmunge_from = \"never\"\nforce_munge = [\"munged.example\"]\n[reinject]")
-	f.check(f.dns.Add("_dmarc.kept.example TXT v=DMARC1; p=reject\nkept.example TXT v=spf1 ip4:192.0.2.25 -all\n" +
-		"_dmarc.munged.example TXT v=DMARC1; p=reject\nmunged.example TXT v=spf1 ip4:192.0.2.25 -all\n" +
-		"_dmarc.failed.example TXT v=DMARC1; p=reject\nfailed.example TXT v=spf1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\n"))
+	f.postconf("relayhost=[127.0.0.1]:"+refuser.port, "virtual_alias_maps=inline:{ "+reportAliases()+" }",
+		"smtpd_recipient_limit=100")
+	f.configure("[reinject]",
+		"[dmarc]\nmunge_from = \"never\"\nforce_munge = [\"munged.example\"]\n[reinject]")
+	f.check(f.dns.Add("_dmarc.kept.example TXT v=DMARC1; p=reject\n" +
+		"kept.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.munged.example TXT v=DMARC1; p=reject\n" +
+		"munged.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.failed.example TXT v=DMARC1; p=reject\n" +
+		"failed.example TXT v=spf1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\n"))
 	own := f.syslog()
 
 	f.submitForReport()
@@ -117,7 +120,8 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	f.check(json.Unmarshal(f.report(append(args, path)...), &got))
 
 	wantCounts(t, got)
-	if n := strings.Count(string(log), "/pipe["); got.Filter.Runs == 0 || got.Filter.Runs > n || got.Filter.Median <= 0 || got.Program.Runs == 0 {
+	n := strings.Count(string(log), "/pipe[")
+	if got.Filter.Runs == 0 || got.Filter.Runs > n || got.Filter.Median <= 0 || got.Program.Runs == 0 {
 		t.Errorf("filter %+v, postmend %+v, %d lines of pipe(8)", got.Filter, got.Program, n)
 	}
 
@@ -125,7 +129,8 @@ func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) 
 	f.checkMetrics(files["prometheus"])
 	f.checkPage(files["html"])
 	text := string(f.report(path))
-	if strings.ContainsRune(text, '\x1b') || !strings.Contains(text, "forwarded") || !strings.Contains(text, "computer says no") {
+	if strings.ContainsRune(text, '\x1b') || !strings.Contains(text, "forwarded") ||
+		!strings.Contains(text, "computer says no") {
 		t.Errorf("the report for people:\n%s", text)
 	}
 }
@@ -190,13 +195,15 @@ func wantCounts(t *testing.T, got reportData) {
 		"<> 1 0 1 mailbox=1", "attacker.example 0 0 1 own=1", "failed.example 0 0 1 dmarc=1",
 		"kept.example 0 0 2 dmarc=2", "munged.example 0 0 1 dmarc=1", "origin.example 0 0 1 mailbox=1",
 		"other.example 0 0 4 full=1 other=1 ptr-tls=1 reputation=1", "quoted.example 0 0 1 content=1",
-		"sender.example 3 1 2 content=1 mailbox=1 server=1", "silent.example 0 0 3 dkim=1 spf=1 unauthenticated=1")
+		"sender.example 3 1 2 content=1 mailbox=1 server=1",
+		"silent.example 0 0 3 dkim=1 spf=1 unauthenticated=1")
 	wantRows(t, "receivers", got.Receivers, "example.net 3 0 0", "this host 0 0 1 own=1",
-		"example.com 1 1 16 content=2 dkim=1 dmarc=4 full=1 mailbox=3 other=1 ptr-tls=1 reputation=1 server=1 spf=1 "+
-			"unauthenticated=1")
+		"example.com 1 1 16 content=2 dkim=1 dmarc=4 full=1 mailbox=3 other=1 ptr-tls=1 reputation=1 "+
+			"server=1 spf=1 unauthenticated=1")
 	wantRows(t, "aliases", got.Aliases,
-		"blocked@example.org 0 0 1 reputation=1", "busy@example.org 0 1 0 server=1", "dkim@example.org 0 0 1 dkim=1",
-		"full@example.org 0 0 1 full=1", "gmail-dmarc@example.org 0 0 3 dmarc=3", "grey@example.org 1 0 0",
+		"blocked@example.org 0 0 1 reputation=1", "busy@example.org 0 1 0 server=1",
+		"dkim@example.org 0 0 1 dkim=1", "full@example.org 0 0 1 full=1",
+		"gmail-dmarc@example.org 0 0 3 dmarc=3", "grey@example.org 1 0 0",
 		"microsoft-dmarc@example.org 0 0 1 dmarc=1", "neither@example.org 0 0 1 unauthenticated=1",
 		"nobody@example.org 0 0 3 mailbox=3", "odd@example.org 0 0 1 other=1", "ok@example.org 3 0 1 own=1",
 		"ptr@example.org 0 0 1 ptr-tls=1", "spam@example.org 0 0 2 content=2", "spf@example.org 0 0 1 spf=1")
@@ -217,8 +224,8 @@ func wantAdvice(t *testing.T, got reportData, domain, want string) {
 	t.Errorf("%s: no advice says %q: %+v", domain, want, got.Advice)
 }
 
-// checkStrictDomains: the list has the one domain for which rewriting From: would have helped, [dmarc] takes it, and a second report
-// adds nothing and takes nothing away.
+// checkStrictDomains: the list has the one domain for which rewriting From: would have helped, [dmarc]
+// takes it, and a second report adds nothing and takes nothing away.
 func (f *forwarder) checkStrictDomains(list, log string) {
 	f.t.Helper()
 	text, err := os.ReadFile(list)
@@ -240,10 +247,11 @@ func (f *forwarder) checkStrictDomains(list, log string) {
 		f.t.Errorf("after another report the list is %q", again)
 	}
 	f.configure("force_munge = [\"munged.example\"]", "force_munge_file = \""+list+"\"")
-	cmd := exec.Command(f.program, "explain", "-c", f.config, "-f", "a@kept.example", "--client-address", "192.0.2.25",
-		"--original-recipient", "alias@example.org", "--", "b@mail.example.com")
+	cmd := exec.Command(f.program, "explain", "-c", f.config, "-f", "a@kept.example", "--client-address",
+		"192.0.2.25", "--original-recipient", "alias@example.org", "--", "b@mail.example.com")
 	cmd.Stdin = strings.NewReader("From: a@kept.example\n\nHello.\n")
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "From: rewritten: the configuration requires it") {
+	if out, err := cmd.CombinedOutput(); err != nil ||
+		!strings.Contains(string(out), "From: rewritten: the configuration requires it") {
 		f.t.Errorf("with the list as force_munge_file: %v\n%s", err, out)
 	}
 }
@@ -272,7 +280,8 @@ for family in text_string_to_metric_families(open(sys.argv[1]).read()):
 	}
 }
 
-// checkPage: html5lib finds no error in the page, which refers to nothing outside itself and shows what a log says as text only.
+// checkPage: html5lib finds no error in the page, which refers to nothing outside itself and shows what a
+// log says as text only.
 func (f *forwarder) checkPage(path string) {
 	f.t.Helper()
 	out := f.python(`
@@ -289,7 +298,8 @@ for element in tree.iter():
         print("text:", element.text)
 print("domains:", [row[0].text for row in tree.iter("{http://www.w3.org/1999/xhtml}tr") if row[0].text])
 `, path)
-	if strings.Contains(out, "refers:") || strings.Contains(out, "has:") || !strings.Contains(out, "'kept.example'") || !strings.Contains(out, "'<>'") {
+	if strings.Contains(out, "refers:") || strings.Contains(out, "has:") ||
+		!strings.Contains(out, "'kept.example'") || !strings.Contains(out, "'<>'") {
 		f.t.Errorf("the page: %s", out)
 	}
 }
@@ -315,7 +325,8 @@ func wantRows(t *testing.T, what string, got rows, want ...string) {
 // postconf changes main.cf of the running Postfix.
 func (f *forwarder) postconf(settings ...string) {
 	f.t.Helper()
-	for _, args := range [][]string{append([]string{"postconf", "-c", f.Dir, "-e"}, settings...), {"postfix", "-c", f.Dir, "reload"}} {
+	for _, args := range [][]string{append([]string{"postconf", "-c", f.Dir, "-e"}, settings...),
+		{"postfix", "-c", f.Dir, "reload"}} {
 		peer.Age(f.t, f.Dir)
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			f.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
@@ -334,8 +345,8 @@ func (f *forwarder) waitQueue(n int) {
 	}
 }
 
-// withOwnLines gives the mail log with postmend's lines in it, as a syslog daemon would have put them: each before the line of pipe(8) that
-// tells how the run ended.
+// withOwnLines gives the mail log with postmend's lines in it, as a syslog daemon would have put them: each
+// before the line of pipe(8) that tells how the run ended.
 func (f *forwarder) withOwnLines(own <-chan string) []byte {
 	f.t.Helper()
 	host, err := os.Hostname()

@@ -37,9 +37,11 @@ func (h *plainHost) bytes() string {
 func TestPostfixAnswersAfterSetupWhereTheSRSDomainHasAClass(t *testing.T) {
 	const local = "local_recipient_maps = proxy:unix:passwd.byname $alias_maps\n"
 	for name, row := range map[string]struct{ main, domain string }{
-		"in mydestination":           {"mydestination = example.org, srs.example.org\n" + local, "srs.example.org"},
-		"the local domain itself":    {"mydestination = example.org, localhost\n" + local, "example.org"},
-		"in virtual_mailbox_domains": {"virtual_mailbox_domains = srs.example.org\nvirtual_mailbox_maps = inline:{ bob@srs.example.org=bob }\n" + local, "srs.example.org"},
+		"in mydestination": {"mydestination = example.org, srs.example.org\n" + local,
+			"srs.example.org"},
+		"the local domain itself": {"mydestination = example.org, localhost\n" + local, "example.org"},
+		"in virtual_mailbox_domains": {"virtual_mailbox_domains = srs.example.org\n" +
+			"virtual_mailbox_maps = inline:{ bob@srs.example.org=bob }\n" + local, "srs.example.org"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := startPlainHost(t, row.main)
@@ -52,7 +54,8 @@ func TestPostfixAnswersAfterSetupWhereTheSRSDomainHasAClass(t *testing.T) {
 					t.Errorf("%s: %s", address, reply)
 				}
 			}
-			if reply := h.rcpt(strings.Replace(valid, "alice", "bob", 1)); !strings.HasPrefix(reply, "550 5.1.1") {
+			if reply := h.rcpt(strings.Replace(valid, "alice", "bob", 1)); !strings.HasPrefix(reply,
+				"550 5.1.1") {
 				t.Errorf("forged: %s", reply)
 			}
 			h.setup("--undo")
@@ -65,7 +68,8 @@ func TestPostfixAnswersAfterSetupWhereTheSRSDomainHasAClass(t *testing.T) {
 
 // A rule of the operator's that nobody could foresee: setup finds out by asking.
 func TestSetupGoesBackWherePostfixDoesNotAnswerAsItShould(t *testing.T) {
-	h := startPlainHost(t, "smtpd_recipient_restrictions = check_recipient_access regexp:{{/^SRS/ REJECT no SRS}}\n")
+	h := startPlainHost(t,
+		"smtpd_recipient_restrictions = check_recipient_access regexp:{{/^SRS/ REJECT no SRS}}\n")
 	h.knowSecret()
 	before := h.bytes()
 	said := h.setupFails("--apply")

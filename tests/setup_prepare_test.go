@@ -21,7 +21,8 @@ func TestPrepareLeavesPostfixAlone(t *testing.T) {
 	peer.Age(t, h.Dir)
 	before := h.files()
 	shown := h.setup()
-	if h.files() != before || !strings.Contains(shown, "Nothing has been changed") || !strings.Contains(shown, "setup --prepare") {
+	if h.files() != before || !strings.Contains(shown, "Nothing has been changed") ||
+		!strings.Contains(shown, "setup --prepare") {
 		t.Errorf("without a flag:\n%s", shown)
 	}
 	if lines := strings.Count(shown[:strings.Index(shown, "Note")], "\n"); lines > 12 {
@@ -33,7 +34,8 @@ func TestPrepareLeavesPostfixAlone(t *testing.T) {
 	if h.bytes() != main {
 		t.Errorf("Postfix was changed:\n%s", h.bytes())
 	}
-	for _, want := range []string{"._domainkey.example.org. IN TXT", "postmend check", "setup --apply", `mx.example.org. IN TXT "v=spf1 a -all"`} {
+	for _, want := range []string{"._domainkey.example.org. IN TXT", "postmend check", "setup --apply",
+		`mx.example.org. IN TXT "v=spf1 a -all"`} {
 		if !strings.Contains(prepared, want) {
 			t.Errorf("no %s in\n%s", want, prepared)
 		}

@@ -29,16 +29,20 @@ func instancesAreApart(t *testing.T, program string) {
 	first, second := restingHost(t, program, "", ""), restingHost(t, program, "", "")
 	first.setup("--apply")
 	untouched := second.configuration()
-	apply := []string{"setup", "--apply", "--postfix-dir", second.Dir, "--root-dir", first.root, "--user", peer.Account}
-	if out, err := second.runAs(first.Dir, apply...); err == nil || !strings.Contains(out, first.Dir) || !strings.Contains(out, "-c ") || second.configuration() != untouched {
+	apply := []string{"setup", "--apply", "--postfix-dir", second.Dir, "--root-dir", first.root, "--user",
+		peer.Account}
+	if out, err := second.runAs(first.Dir, apply...); err == nil || !strings.Contains(out, first.Dir) ||
+		!strings.Contains(out, "-c ") || second.configuration() != untouched {
 		t.Errorf("the listener of the first instance is taken: %v\n%s", err, out)
 	}
 
 	listener := regexp.MustCompile(`127\.0\.0\.1:100\d\d `)
 	address := strings.TrimSpace(listener.FindString(first.configuration()))
 	mine := filepath.Join(first.root, "etc/postmend/postmend.toml")
-	out, err := second.runAs(first.Dir, "check", "--no-dns", "--json", "--postfix-dir", second.Dir, "-c", mine)
-	if !strings.Contains(out, `"instances"`) || !strings.Contains(out, first.Dir) || strings.Contains(out, "postconf") {
+	out, err := second.runAs(first.Dir, "check", "--no-dns", "--json", "--postfix-dir",
+		second.Dir, "-c", mine)
+	if !strings.Contains(out, `"instances"`) || !strings.Contains(out, first.Dir) ||
+		strings.Contains(out, "postconf") {
 		t.Errorf("check does not notice: %v\n%s", err, out)
 	}
 
@@ -53,7 +57,8 @@ func instancesAreApart(t *testing.T, program string) {
 func domainsInTablesGetKeys(t *testing.T, program string) {
 	h := restingHost(t, program, "virtual_alias_maps = texthash:/TABLE\n", "")
 	table := filepath.Join(h.Dir, "virtual")
-	h.must(os.WriteFile(table, []byte("hosted.example.net anything\ninfo@hosted.example.net bob@example.com\n"), 0o644))
+	h.must(os.WriteFile(table, []byte("hosted.example.net anything\n"+
+		"info@hosted.example.net bob@example.com\n"), 0o644))
 	main := filepath.Join(h.Dir, "main.cf")
 	text, err := os.ReadFile(main)
 	h.must(err)
@@ -63,7 +68,8 @@ func domainsInTablesGetKeys(t *testing.T, program string) {
 		t.Errorf("no key for a domain in a table:\n%s", out)
 	}
 	h.must(os.WriteFile(table, []byte("hosted.example.net anything\nnew.example.com anything\n"), 0o644))
-	if out := h.setup("--apply"); !strings.Contains(out, "Nothing to do") || !strings.Contains(out, "Note: new.example.com has no DKIM key") {
+	if out := h.setup("--apply"); !strings.Contains(out, "Nothing to do") ||
+		!strings.Contains(out, "Note: new.example.com has no DKIM key") {
 		t.Errorf("a new domain is not told:\n%s", out)
 	}
 }

@@ -35,7 +35,8 @@ type plainHost struct {
 func startPlainHost(t *testing.T, more string) *plainHost {
 	t.Helper()
 	dir := mta.Folder(t)
-	h := &plainHost{t: t, program: filepath.Join(dir, "postmend"), root: filepath.Join(dir, "root"), sink: mta.StartSink(t)}
+	h := &plainHost{t: t, program: filepath.Join(dir, "postmend"), root: filepath.Join(dir, "root"),
+		sink: mta.StartSink(t)}
 	h.smtp = net.JoinHostPort("127.0.0.1", mta.FreePort(t))
 	build(t, h.program)
 	h.must(os.MkdirAll(filepath.Join(dir, "root"), 0o755))
@@ -56,7 +57,8 @@ smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
   -o smtpd_authorized_xclient_hosts=127.0.0.0/8
 `)
 	// As in Debian's master.cf. The reload of setup makes it known.
-	out, err := exec.Command("postconf", "-c", dir, "-F", "cleanup/unix/chroot=y", "rewrite/unix/chroot=y").CombinedOutput()
+	out, err := exec.Command("postconf", "-c", dir, "-F", "cleanup/unix/chroot=y",
+		"rewrite/unix/chroot=y").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -74,7 +76,8 @@ func (h *plainHost) must(err error) {
 func (h *plainHost) setup(args ...string) string {
 	h.t.Helper()
 	peer.Age(h.t, h.Dir)
-	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account}, args...)
+	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account},
+		args...)
 	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("postmend %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -86,7 +89,8 @@ func (h *plainHost) setup(args ...string) string {
 func (h *plainHost) setupFails(args ...string) string {
 	h.t.Helper()
 	peer.Age(h.t, h.Dir)
-	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account}, args...)
+	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account},
+		args...)
 	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if err == nil {
 		h.t.Errorf("postmend %s: no error\n%s", strings.Join(args, " "), out)
@@ -110,7 +114,8 @@ func (h *plainHost) configuration() string {
 // files gives the content, mode and owner of all that setup may write.
 func (h *plainHost) files() string {
 	h.t.Helper()
-	out, err := exec.Command("sh", "-c", `cd "$1" && find main.cf master.cf *.json root -printf '%p %m %u %T@\n' | sort; find main.cf master.cf *.json root -type f -exec cksum {} + | sort`,
+	out, err := exec.Command("sh", "-c",
+		`cd "$1" && find main.cf master.cf *.json root -printf '%p %m %u %T@\n' | sort; find main.cf master.cf *.json root -type f -exec cksum {} + | sort`,
 		"sh", h.Dir).CombinedOutput()
 	if err != nil && len(out) == 0 {
 		h.t.Fatal(err)
@@ -127,7 +132,8 @@ func (h *plainHost) tell() {
 	path := filepath.Join(h.root, "etc/postmend/postmend.toml")
 	text, err := os.ReadFile(path)
 	h.must(err)
-	added := fmt.Sprintf("resolver = %q\n%s\n[log]\nsocket = %q\n", dns.Addr(), text, filepath.Join(h.Dir, "devlog"))
+	added := fmt.Sprintf("resolver = %q\n%s\n[log]\nsocket = %q\n", dns.Addr(), text,
+		filepath.Join(h.Dir, "devlog"))
 	h.must(os.WriteFile(path, []byte(added), 0o644))
 }
 
@@ -138,8 +144,10 @@ func (h *plainHost) send(from, to string) {
 
 func (h *plainHost) sendAs(author, from, to string) {
 	h.t.Helper()
-	content := "From: " + author + "\nTo: somebody@example.org\nSubject: test\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\ntext\n"
-	mta.Submit(h.t, h.smtp, mta.Mail{From: from, To: []string{to}, XClient: stranger, Content: []byte(content)})
+	content := "From: " + author +
+		"\nTo: somebody@example.org\nSubject: test\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\ntext\n"
+	mta.Submit(h.t, h.smtp,
+		mta.Mail{From: from, To: []string{to}, XClient: stranger, Content: []byte(content)})
 }
 
 // rcpt is what a stranger is told who has a bounce for an address.
@@ -151,7 +159,8 @@ func (h *plainHost) rcpt(address string) string {
 	conn.SetDeadline(time.Now().Add(mta.Patience))
 	replies := bufio.NewReader(conn)
 	var last string
-	for _, command := range []string{"", "EHLO client.example.net", "XCLIENT " + stranger, "EHLO client.example.net", "MAIL FROM:<>", "RCPT TO:<" + address + ">"} {
+	for _, command := range []string{"", "EHLO client.example.net", "XCLIENT " + stranger,
+		"EHLO client.example.net", "MAIL FROM:<>", "RCPT TO:<" + address + ">"} {
 		if command != "" {
 			fmt.Fprintf(conn, "%s\r\n", command)
 		}
@@ -203,7 +212,8 @@ func (h *plainHost) returnsHome(srs string) {
 		"no SRS address":      "postmaster-general@srs.example.org",
 		"of another's domain": "SRS0=abcd=AA=sender.example=alice@elsewhere.example",
 	} {
-		if reply := h.rcpt(address); !strings.HasPrefix(reply, "55") || name != "of another's domain" && !strings.HasPrefix(reply, "550 5.1.1") {
+		if reply := h.rcpt(address); !strings.HasPrefix(reply, "55") || name != "of another's domain" &&
+			!strings.HasPrefix(reply, "550 5.1.1") {
 			h.t.Errorf("%s: %s", name, reply)
 		}
 	}
@@ -288,10 +298,12 @@ func TestSetupInTransportModeMendsForwardsOfLocalToo(t *testing.T) {
 func restingHost(t *testing.T, program, main, master string) *plainHost {
 	t.Helper()
 	dir := mta.Folder(t)
-	h := &plainHost{t: t, program: program, root: filepath.Join(dir, "root"), Instance: &mta.Instance{Dir: dir}}
+	h := &plainHost{t: t, program: program, root: filepath.Join(dir, "root"),
+		Instance: &mta.Instance{Dir: dir}}
 	h.must(os.MkdirAll(h.root, 0o755))
 	added := map[string]string{
-		"main.cf":   "\nmyhostname = mx.example.org\nmydestination = $myhostname, example.org, localhost\nalias_maps =\nalias_database =\n" + main,
+		"main.cf": "\nmyhostname = mx.example.org\nmydestination = $myhostname, example.org, localhost\n" +
+			"alias_maps =\nalias_database =\n" + main,
 		"master.cf": master,
 	}
 	for to, from := range map[string]string{"main.cf": "main.cf.debian", "master.cf": "master.cf.dist"} {
@@ -336,11 +348,13 @@ func printedCommandsDoWhatApplyDoes(t *testing.T, program string) {
 			}
 			// As text to be pasted, both in the script and in what it prints.
 			for _, text := range []string{script, string(out)} {
-				if !regexp.MustCompile(`(?m)^srs\.example\.org\. IN MX 10 mx\.example\.org\.$`).MatchString(text) {
+				if !regexp.MustCompile(
+					`(?m)^srs\.example\.org\. IN MX 10 mx\.example\.org\.$`).MatchString(text) {
 					t.Errorf("no record in\n%s", text)
 				}
 			}
-			if !regexp.MustCompile(`(?m)^\w+\._domainkey\.example\.org\. IN TXT `).Match(out) || !strings.Contains(script, "# From here on, the commands change Postfix") {
+			if !regexp.MustCompile(`(?m)^\w+\._domainkey\.example\.org\. IN TXT `).Match(out) ||
+				!strings.Contains(script, "# From here on, the commands change Postfix") {
 				t.Errorf("%s\n%s", script, out)
 			}
 		},
@@ -413,7 +427,8 @@ func unreadableTablesAreTold(t *testing.T, program string) {
 	h.must(err)
 	h.must(os.WriteFile(main, bytes.Replace(text, []byte("/ROOT-ONLY"), []byte(table), 1), 0o644))
 	before := h.configuration()
-	out, err := exec.Command(h.program, "setup", "--apply", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account).CombinedOutput()
+	out, err := exec.Command(h.program, "setup", "--apply", "--postfix-dir", h.Dir, "--root-dir", h.root,
+		"--user", peer.Account).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), table) || !strings.Contains(string(out), "setfacl") {
 		t.Errorf("%v:\n%s", err, out)
 	}
@@ -430,14 +445,18 @@ func unreadableTablesAreTold(t *testing.T, program string) {
 }
 
 func takenPortIsLeftAlone(t *testing.T, program string) {
-	h := restingHost(t, program, "mynetworks = 127.0.0.1 10.0.0.0/8, [2001:db8::]/32\n", "127.0.0.1:10026 inet n - n - - smtpd\n")
+	h := restingHost(t, program, "mynetworks = 127.0.0.1 10.0.0.0/8, [2001:db8::]/32\n",
+		"127.0.0.1:10026 inet n - n - - smtpd\n")
 	h.setup("--apply")
 	config, err := os.ReadFile(filepath.Join(h.root, "etc/postmend/postmend.toml"))
 	h.must(err)
-	if want := "trusted_networks = [\n  \"127.0.0.0/8\",\n  \"::1/128\",\n  \"10.0.0.0/8\",\n  \"2001:db8::/32\",\n]"; !strings.Contains(string(config), want) {
+	want :=
+		"trusted_networks = [\n  \"127.0.0.0/8\",\n  \"::1/128\",\n  \"10.0.0.0/8\",\n  \"2001:db8::/32\",\n]"
+	if !strings.Contains(string(config), want) {
 		t.Errorf("not in it: %s\n%s", want, config)
 	}
-	if got := h.configuration(); !regexp.MustCompile(`(?m)^127\.0\.0\.1:10026 inet.* smtpd$`).MatchString(got) ||
+	got := h.configuration()
+	if !regexp.MustCompile(`(?m)^127\.0\.0\.1:10026 inet.* smtpd$`).MatchString(got) ||
 		strings.Count(got, "syslog_name=postfix/reinject") != 1 {
 		t.Error(got)
 	}

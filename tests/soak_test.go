@@ -35,9 +35,10 @@ type soak struct {
 
 type soaked struct{ id, token string }
 
-// TestASoakOfFaultsLosesAndBouncesNothing: filter processes are killed at random, the listener goes down, stalls and refuses, the spool is
-// full, DNS is slow and fails, keys are away, the clock jumps a month. In the end every message has come, none has bounced, and more than one copy of a
-// message came only where a process was killed after the listener had taken it.
+// TestASoakOfFaultsLosesAndBouncesNothing: filter processes are killed at random, the listener goes down,
+// stalls and refuses, the spool is full, DNS is slow and fails, keys are away, the clock jumps a month. In
+// the end every message has come, none has bounced, and more than one copy of a message came only where a
+// process was killed after the listener had taken it.
 func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
 	t.Parallel()
 	messages := 150
@@ -67,13 +68,15 @@ func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
 
 func newSoak(t *testing.T) *soak {
 	address := net.JoinHostPort("127.0.0.1", mta.FreePort(t))
-	s := &soak{forwarder: startChanged(t, "smtp://"+address, withoutReverseTable), random: rand.New(rand.NewPCG(7, 7))}
+	s := &soak{forwarder: startChanged(t, "smtp://"+address, withoutReverseTable),
+		random: rand.New(rand.NewPCG(7, 7))}
 	s.flaky = startFlakyListener(t, address, func() string { return s.listener })
 	s.tiny = filepath.Join(s.Dir, "tiny")
 	s.check(os.Mkdir(s.tiny, 0o755))
 	s.check(syscall.Mount("tmpfs", s.tiny, "tmpfs", 0, "size=8m,mode=1777"))
 	t.Cleanup(func() { s.check(syscall.Unmount(s.tiny, 0)) })
-	s.configure(`deadline = "50s"`, "deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+s.tiny+"\"")
+	s.configure(`deadline = "50s"`,
+		"deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+s.tiny+"\"")
 	s.check(s.dns.Add(`sender.example TXT v=spf1 ip4:192.0.2.25 -all
 _dmarc.sender.example TXT v=DMARC1; p=reject
 slow.example DROP
@@ -82,7 +85,8 @@ lame.example SERVFAIL
 _dmarc.lame.example SERVFAIL
 liar.example TXT v=spf1 include:liar.example redirect=liar.example
 _dmarc.liar.example TXT v=DMARC1; p=reject; p=none`))
-	s.postfix("postconf", "-e", "queue_run_delay=2s", "minimal_backoff_time=1s", "maximal_backoff_time=4s", "transport_retry_time=1s", "enable_long_queue_ids=yes")
+	s.postfix("postconf", "-e", "queue_run_delay=2s", "minimal_backoff_time=1s", "maximal_backoff_time=4s",
+		"transport_retry_time=1s", "enable_long_queue_ids=yes")
 	peer.Age(t, s.Dir)
 	s.postfix("postfix", "reload")
 	return s
@@ -91,7 +95,8 @@ _dmarc.liar.example TXT v=DMARC1; p=reject; p=none`))
 // postfix runs one of Postfix's commands on this instance.
 func (s *soak) postfix(command string, args ...string) {
 	s.t.Helper()
-	if out, err := exec.Command(command, append([]string{"-c", s.Dir}, args...)...).CombinedOutput(); err != nil {
+	out, err := exec.Command(command, append([]string{"-c", s.Dir}, args...)...).CombinedOutput()
+	if err != nil {
 		s.t.Fatalf("%s %q: %v\n%s", command, args, err, out)
 	}
 }
@@ -99,15 +104,18 @@ func (s *soak) postfix(command string, args ...string) {
 // submit sends the next message: small ones mostly, some that need the spool.
 func (s *soak) submit() (id string) {
 	token := fmt.Sprintf("soak-%d", len(s.sent))
-	domains := []string{"sender.example", "sender.example", "sender.example", "slow.example", "lame.example", "liar.example"}
+	domains := []string{"sender.example", "sender.example", "sender.example", "slow.example", "lame.example",
+		"liar.example"}
 	author := "alice@" + domains[s.random.IntN(len(domains))]
 	lines := 20
 	if s.random.IntN(12) == 0 {
 		lines = 120_000
 	}
-	content := "From: " + author + "\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + token + "@sender.example>\nX-Token: " + token +
+	content := "From: " + author + "\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" +
+		token + "@sender.example>\nX-Token: " + token +
 		"\n\n" + strings.Repeat("line of the body\n", lines)
-	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: []string{"alias@example.org"}, XClient: stranger, Content: []byte(content)})
+	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: []string{"alias@example.org"}, XClient: stranger,
+		Content: []byte(content)})
 	s.sent = append(s.sent, soaked{id, token})
 	return id
 }
@@ -116,7 +124,9 @@ func (s *soak) faults() []fault {
 	nothing := func() {}
 	away := func(name string) fault {
 		path := filepath.Join(filepath.Dir(s.config), name)
-		return fault{name: name, arm: func() { s.check(os.Rename(path, path+".away")) }, mend: func() { s.check(os.Rename(path+".away", path)) }}
+		return fault{name: name, arm: func() { s.check(os.Rename(path, path+".away")) }, mend: func() {
+			s.check(os.Rename(path+".away", path))
+		}}
 	}
 	filler := filepath.Join(s.tiny, "filler")
 	faults := []fault{
@@ -135,21 +145,25 @@ func (s *soak) faults() []fault {
 	for _, jump := range []string{"+720h", "-720h"} {
 		wrong := s.program + jump
 		build(s.t, wrong, "-tags=faultinjection", "-ldflags=-X main.injected=clock"+jump)
-		swap := func() { s.check(unix.Renameat2(unix.AT_FDCWD, wrong, unix.AT_FDCWD, s.program, unix.RENAME_EXCHANGE)) }
+		swap := func() {
+			s.check(unix.Renameat2(unix.AT_FDCWD, wrong, unix.AT_FDCWD, s.program, unix.RENAME_EXCHANGE))
+		}
 		faults = append(faults, fault{name: "clock " + jump, arm: swap, mend: swap})
 	}
 	for range 6 { // as often as not
 		faults = append(faults,
 			fault{name: "killed at random", arm: nothing, during: func() { s.killSome(3) }, mend: nothing},
-			fault{name: "killed after the final dot", arm: func() { s.flaky.arm("queued", "stall") }, during: func() { <-s.flaky.connected; s.killSome(20) },
-				mend: s.flaky.mend})
+			fault{name: "killed after the final dot", arm: func() { s.flaky.arm("queued", "stall") },
+				during: func() { <-s.flaky.connected; s.killSome(20) }, mend: s.flaky.mend})
 	}
 	for _, stage := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
 		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop"} {
-			faults = append(faults, fault{name: stage + ": " + answer, arm: func() { s.flaky.arm(stage, answer) }, mend: s.flaky.mend})
+			faults = append(faults, fault{name: stage + ": " + answer, arm: func() {
+				s.flaky.arm(stage, answer)
+			}, mend: s.flaky.mend})
 		}
-		faults = append(faults, fault{name: stage + ": stall", arm: func() { s.flaky.arm(stage, "stall") }, during: func() { <-s.flaky.connected; s.killSome(1) },
-			mend: s.flaky.mend})
+		faults = append(faults, fault{name: stage + ": stall", arm: func() { s.flaky.arm(stage, "stall") },
+			during: func() { <-s.flaky.connected; s.killSome(1) }, mend: s.flaky.mend})
 	}
 	return faults
 }
@@ -173,8 +187,9 @@ func (s *soak) killSome(most int) {
 	}
 }
 
-// flush has everything delivered that is still in the queue. The queue manager passes over a message that is still being
-// delivered, and one may be deferred again: so it is asked anew as soon as something has happened to one of them.
+// flush has everything delivered that is still in the queue. The queue manager passes over a message that
+// is still being delivered, and one may be deferred again: so it is asked anew as soon as something has
+// happened to one of them.
 func (s *soak) flush() {
 	s.t.Helper()
 	for started := time.Now(); ; {
@@ -187,7 +202,8 @@ func (s *soak) flush() {
 			s.t.Fatalf("still in the queue: %v", queue)
 		}
 		s.postfix("postqueue", "-f")
-		s.WaitLog(mark, "(?:"+strings.Join(slices.Collect(maps.Keys(queue)), "|")+"): (?:removed|to=<|skipped)")
+		s.WaitLog(mark, "(?:"+strings.Join(slices.Collect(maps.Keys(queue)), "|")+
+			"): (?:removed|to=<|skipped)")
 	}
 }
 
@@ -210,7 +226,8 @@ func (s *soak) account() {
 	}
 	taken := map[string]int{} // by the listener behind: begun is not enough, it has to be in the queue
 	queued := countLines(log, `qmgr\[\d+\]: (\w+): from=<`)
-	for _, found := range regexp.MustCompile(`: (\w+): client=\S+, orig_queue_id=(\w+)`).FindAllStringSubmatch(log, -1) {
+	for _, found := range regexp.MustCompile(
+		`: (\w+): client=\S+, orig_queue_id=(\w+)`).FindAllStringSubmatch(log, -1) {
 		if queued[found[1]] > 0 {
 			taken[found[2]]++
 		}
@@ -222,14 +239,16 @@ func (s *soak) account() {
 		case n == 0:
 			s.t.Errorf("%s (%s) is lost", m.token, m.id)
 		case n-1 > killed[m.id]:
-			s.t.Errorf("%s (%s) came %d times, its filter was killed %d times", m.token, m.id, n, killed[m.id])
+			s.t.Errorf("%s (%s) came %d times, its filter was killed %d times", m.token, m.id, n,
+				killed[m.id])
 		case n != taken[m.id]:
 			s.t.Errorf("%s (%s) came %d times, the listener took it %d times", m.token, m.id, n, taken[m.id])
 		default:
 			duplicates += n - 1
 		}
 	}
-	s.t.Logf("%d messages, %d deferrals, %d kills, %d duplicates, each by a kill after the final dot", len(s.sent), strings.Count(log, "status=deferred"), s.kills, duplicates)
+	s.t.Logf("%d messages, %d deferrals, %d kills, %d duplicates, each by a kill after the final dot",
+		len(s.sent), strings.Count(log, "status=deferred"), s.kills, duplicates)
 }
 
 func countLines(log, pattern string) map[string]int {

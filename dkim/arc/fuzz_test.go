@@ -26,8 +26,10 @@ func FuzzVerify(f *testing.F) {
 	}
 	one := seal(f, letter, "none", key)
 	two := seal(f, one, "pass", key)
-	for _, seed := range []string{letter, one, two, strings.Replace(two, "i=1", "i=3", 1), strings.Replace(two, "cv=pass", "cv=fail", 1), seal(f, two, "fail", key),
-		"ARC-Seal: i=1; cv=none\nARC-Message-Signature: i=1; h=from:arc-seal\nARC-Authentication-Results: i=1;\n\nx"} {
+	for _, seed := range []string{letter, one, two, strings.Replace(two, "i=1", "i=3", 1),
+		strings.Replace(two, "cv=pass", "cv=fail", 1), seal(f, two, "fail", key),
+		"ARC-Seal: i=1; cv=none\nARC-Message-Signature: i=1; h=from:arc-seal\n" +
+			"ARC-Authentication-Results: i=1;\n\nx"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -43,10 +45,13 @@ func FuzzVerify(f *testing.F) {
 		default:
 			t.Errorf("%+v", result)
 		}
-		if hasARC != (result.Status != dkim.None) || (result.Status == dkim.Pass) != (result.Reason == "") && hasARC {
+		if hasARC != (result.Status != dkim.None) ||
+			(result.Status == dkim.Pass) != (result.Reason == "") && hasARC {
 			t.Errorf("ARC fields: %t, %+v", hasARC, result)
 		}
-		set, err := chain.Seal(header, hashed(body), Sealing{Key: key, Results: "mx.example.org; none", Intact: result.Status == dkim.Pass, Now: time.Now()})
+		set, err := chain.Seal(header, hashed(body),
+			Sealing{Key: key, Results: "mx.example.org; none", Intact: result.Status == dkim.Pass,
+				Now: time.Now()})
 		if err != nil {
 			if !errors.Is(err, dkim.ErrUnsignable) {
 				t.Error(err)
@@ -58,7 +63,9 @@ func FuzzVerify(f *testing.F) {
 		}
 		// What was sealed passes if it did before; else it is marked as broken.
 		again, sealed := verify(t, joined(append(set, header...))+"\r\n"+body, anyName(record))
-		if whole := result.Status != dkim.Fail; whole != (sealed.Status == dkim.Pass) || whole == (again.Obstacle() != "") && again.highest < maxInstance {
+		whole := result.Status != dkim.Fail
+		if whole != (sealed.Status == dkim.Pass) || whole == (again.Obstacle() != "") &&
+			again.highest < maxInstance {
 			t.Errorf("%+v, sealed: %+v", result, sealed)
 		}
 	})
@@ -69,7 +76,8 @@ func FuzzRead(f *testing.F) {
 	key, _ := readVectors(f, "sign.json")[0].key(f)
 	header, _ := split(seal(f, seal(f, letter, "none", key), "pass", key))
 	f.Add([]byte(joined(header)))
-	f.Add([]byte("ARC-Authentication-Results: i = 01 ; x\nARC-Seal: i=51\nARC-Message-Signature: i=\n 2; i=3\n"))
+	f.Add([]byte("ARC-Authentication-Results: i = 01 ; x\nARC-Seal: i=51\n" +
+		"ARC-Message-Signature: i=\n 2; i=3\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		header, _ := dkim.SplitHeader(raw)
 		chain := Read(header)

@@ -63,7 +63,8 @@ func seal(t testing.TB, message, status string, key *dkim.Key) string {
 		t.Fatal(err)
 	}
 	header = append(signed, header...)
-	set, err := chain.Seal(header, hashed(body), Sealing{Key: key, Results: key.Domain + "; arc=" + status, Intact: status == "pass", Now: time.Now()})
+	set, err := chain.Seal(header, hashed(body),
+		Sealing{Key: key, Results: key.Domain + "; arc=" + status, Intact: status == "pass", Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +124,8 @@ func threeHops(t *testing.T) []hop {
 	return hops
 }
 
-const letter = "Received: from a by b; Mon, 2 Nov 2026 10:00:00 +0000\r\nFrom: Alice <a@sender.example>\r\nTo: b@example.net,\r\n\tc@example.net\r\n" +
-	"Subject: hello\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\nMIME-Version: 1.0\r\n\r\nGood  morning. \r\n\r\n\r\nAlice\r\n\r\n"
+const letter = "Received: from a by b; Mon, 2 Nov 2026 10:00:00 +0000\r\nFrom: Alice <a@sender.example>\r\n" +
+	"To: b@example.net,\r\n\tc@example.net\r\nSubject: hello\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\nMIME-Version: 1.0\r\n\r\nGood  morning. \r\n\r\n\r\nAlice\r\n\r\n"
 
 // The ways in which a chain breaks after it was sealed: RFC 8617 section 5.2.
 var breaks = []struct{ why, old, new string }{

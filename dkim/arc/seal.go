@@ -59,8 +59,9 @@ func (c *Chain) Seal(header dkim.Header, body *dkim.BodyHash, s Sealing) (dkim.H
 	chain.Write(results.AppendRelaxed(nil))
 	chain.Write(message.AppendRelaxed(nil))
 	seal, err := s.signField("ARC-Seal", []dkim.Tag{
-		instance, {Name: "a", Value: s.Key.Algorithm()}, {Name: "cv", Value: cv}, {Name: "d", Value: s.Key.Domain},
-		{Name: "s", Value: s.Key.Selector}, {Name: "t", Value: strconv.FormatInt(s.Now.Unix(), 10)},
+		instance, {Name: "a", Value: s.Key.Algorithm()}, {Name: "cv", Value: cv},
+		{Name: "d", Value: s.Key.Domain}, {Name: "s", Value: s.Key.Selector},
+		{Name: "t", Value: strconv.FormatInt(s.Now.Unix(), 10)},
 	}, chain)
 	if err != nil {
 		return nil, err

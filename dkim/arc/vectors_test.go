@@ -106,7 +106,8 @@ func verify(t testing.TB, message string, resolver dkim.Resolver) (*Chain, Resul
 
 // differences are the vectors that have another result here, and why.
 var differences = map[string]string{
-	"ams_fields_h_empty": "RFC 8617 section 4.1.2 takes over DKIM's rules, by which From: has to be signed (RFC 6376 section 5.4); this h= has nothing in it",
+	"ams_fields_h_empty": "RFC 8617 section 4.1.2 takes over DKIM's rules, by which From: has to be signed " +
+		"(RFC 6376 section 5.4); this h= has nothing in it",
 }
 
 func TestTheValidationVectorsHaveTheirResults(t *testing.T) {
@@ -118,7 +119,8 @@ func TestTheValidationVectorsHaveTheirResults(t *testing.T) {
 			_, result := verify(t, v.Message, s.Records)
 			good := strings.EqualFold(string(result.Status), v.CV) || v.CV == "" && result.Status != dkim.Pass
 			if why, known := differences[name]; good == known {
-				t.Errorf("%s (%s): %s (%s), want %s; known difference: %t %s", name, v.Description, result.Status, result.Reason, v.CV, known, why)
+				t.Errorf("%s (%s): %s (%s), want %s; known difference: %t %s", name, v.Description,
+					result.Status, result.Reason, v.CV, known, why)
 			}
 		}
 	}
@@ -197,8 +199,10 @@ func TestTheSigningVectorsAreMet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			set, err := chain.Seal(header, hashed(body), Sealing{Key: key, Results: gathered(header, v.ServerID), Intact: result.Status == dkim.Pass,
-				Now: time.Unix(seconds, 0), names: strings.Split(v.SigHeaders, ":"), signField: plainField(t, private)})
+			set, err := chain.Seal(header, hashed(body),
+				Sealing{Key: key, Results: gathered(header, v.ServerID), Intact: result.Status == dkim.Pass,
+					Now: time.Unix(seconds, 0), names: strings.Split(v.SigHeaders, ":"),
+					signField: plainField(t, private)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -210,7 +214,8 @@ func TestTheSigningVectorsAreMet(t *testing.T) {
 					}
 				}
 			}
-			if got := strings.Join(strings.Fields(string(set[2].Value())), ""); got != strings.Join(strings.Fields(v.AAR), "") {
+			if got := strings.Join(strings.Fields(string(set[2].Value())),
+				""); got != strings.Join(strings.Fields(v.AAR), "") {
 				t.Errorf("%s: %s, want %s", name, got, v.AAR)
 			}
 		}

@@ -62,17 +62,26 @@ func TestTheStateOfAChain(t *testing.T) {
 		{"every message signature holds", three, "", dkim.Pass, "", "0", 2},
 		{"the first does not", chainOf(t, "2", a, a, b), "", dkim.Pass, "", "2", 2},
 		{"only the newest does", chainOf(t, "23", a, a, b), "", dkim.Pass, "", "3", 2},
-		{"the body changed: no key is asked for", replaced("Good  morning", "Good evening"), "", dkim.Fail, "message signature 3: body hash did not verify", "", 0},
-		{"a hole: no key is asked for", replaced("ARC-Seal: i=2;", "X-Seal: i=2;"), "", dkim.Fail, "set 2 is not whole", "", 0},
+		{"the body changed: no key is asked for", replaced("Good  morning", "Good evening"), "", dkim.Fail,
+			"message signature 3: body hash did not verify", "", 0},
+		{"a hole: no key is asked for", replaced("ARC-Seal: i=2;", "X-Seal: i=2;"), "", dkim.Fail,
+			"set 2 is not whole", "", 0},
 		{"a seal twice", "ARC-Seal: i=2; cv=pass\r\n" + three, "", dkim.Fail, "two ARC-Seal with i=2", "", 0},
-		{"the first seal says pass", replaced("cv=none", "cv=pass"), "", dkim.Fail, "seal 1: cv= is not none", "", 0},
-		{"the newest seal says fail", replaced("i=3; a=rsa-sha256; cv=pass", "i=3; a=rsa-sha256; cv=fail"), "", dkim.Fail, "the newest seal says cv=fail", "", 0},
-		{"a CR within a line", replaced("arc=none", "arc\r=none"), "", dkim.Fail, "ARC-Authentication-Results with a CR within a line", "", 0},
-		{"what the first hop found was changed", replaced("arc=none", "arc=fail"), "", dkim.Fail, "seal 3: signature did not verify", "", 2},
-		{"the newest message signature covers ARC-Seal", replaced("h=from:from", "h=arc-seal:from:from"), "", dkim.Fail, "message signature 3: it covers ARC-Seal", "", 0},
-		{"a key that does not exist", chainOf(t, "", a, gone), "", dkim.Fail, "message signature 2: no key record", "", 2},
+		{"the first seal says pass", replaced("cv=none", "cv=pass"), "", dkim.Fail,
+			"seal 1: cv= is not none", "", 0},
+		{"the newest seal says fail", replaced("i=3; a=rsa-sha256; cv=pass", "i=3; a=rsa-sha256; cv=fail"),
+			"", dkim.Fail, "the newest seal says cv=fail", "", 0},
+		{"a CR within a line", replaced("arc=none", "arc\r=none"), "", dkim.Fail,
+			"ARC-Authentication-Results with a CR within a line", "", 0},
+		{"what the first hop found was changed", replaced("arc=none", "arc=fail"), "", dkim.Fail,
+			"seal 3: signature did not verify", "", 2},
+		{"the newest message signature covers ARC-Seal", replaced("h=from:from", "h=arc-seal:from:from"), "",
+			dkim.Fail, "message signature 3: it covers ARC-Seal", "", 0},
+		{"a key that does not exist", chainOf(t, "", a, gone), "", dkim.Fail,
+			"message signature 2: no key record", "", 2},
 		{"a key that cannot be had now", three, "a.", dkim.TempError, "seal 1: key look-up failed", "", 2},
-		{"what fails for good beside it", strings.Replace(three, "arc=none", "arc=fail", 1), "a.", dkim.Fail, "seal 3: signature did not verify", "", 2},
+		{"what fails for good beside it", strings.Replace(three, "arc=none", "arc=fail", 1), "a.", dkim.Fail,
+			"seal 3: signature did not verify", "", 2},
 	} {
 		dns := &asked{zone: records, silent: c.silent}
 		_, got := verify(t, c.message, dns)
@@ -80,8 +89,10 @@ func TestTheStateOfAChain(t *testing.T) {
 		if got.OldestPass != nil {
 			oldest = fmt.Sprint(*got.OldestPass)
 		}
-		if got.Status != c.status || got.Reason != c.reason || oldest != c.oldest || len(dns.names) != c.lookups {
-			t.Errorf("%s: %s (%s), oldest-pass %q, asked for %q", c.why, got.Status, got.Reason, oldest, dns.names)
+		if got.Status != c.status || got.Reason != c.reason || oldest != c.oldest ||
+			len(dns.names) != c.lookups {
+			t.Errorf("%s: %s (%s), oldest-pass %q, asked for %q", c.why, got.Status, got.Reason,
+				oldest, dns.names)
 		}
 	}
 }
@@ -104,24 +115,29 @@ func TestAChainEndsAt50Sets(t *testing.T) {
 		t.Errorf("50 sets: %s (%s), obstacle %q", result.Status, result.Reason, chain.Obstacle())
 	}
 	header, _ := split(full)
-	if _, err := chain.Seal(header, hashed(""), Sealing{Key: key, Now: time.Now()}); !errors.Is(err, dkim.ErrUnsignable) {
+	_, err := chain.Seal(header, hashed(""), Sealing{Key: key, Now: time.Now()})
+	if !errors.Is(err, dkim.ErrUnsignable) {
 		t.Errorf("a set was added to 50: %v", err)
 	}
-	for why, more := range map[string]string{"instance 51": "ARC-Seal: i=51; cv=pass\r\n", "one field more": "ARC-Seal: i=1; cv=pass\r\n"} {
-		if chain, result := verify(t, more+full, records); result.Status != dkim.Fail || chain.Obstacle() == "" {
+	for why, more := range map[string]string{"instance 51": "ARC-Seal: i=51; cv=pass\r\n",
+		"one field more": "ARC-Seal: i=1; cv=pass\r\n"} {
+		if chain, result := verify(t, more+full, records); result.Status != dkim.Fail ||
+			chain.Obstacle() == "" {
 			t.Errorf("%s: %s, obstacle %q", why, result.Status, chain.Obstacle())
 		}
 	}
 }
 
 func TestInstancesAreReadAsTheRFCWritesThem(t *testing.T) {
-	for text, want := range map[string]int{"1": 1, "50": 50, "51": 51, "01": 1, "0": 0, "": 0, "001": 0, "+1": 0, "-1": 0, "1 2": 0, "1a": 0, "\xb2": 0} {
+	for text, want := range map[string]int{"1": 1, "50": 50, "51": 51, "01": 1, "0": 0, "": 0, "001": 0,
+		"+1": 0, "-1": 0, "1 2": 0, "1a": 0, "\xb2": 0} {
 		if got := parseInstance(text); got != want {
 			t.Errorf("i=%s: %d, want %d", text, got, want)
 		}
 	}
 	for field, want := range map[string]string{
-		" i=1; x": "1", "\r\n\ti = 2\r\n ; x": "2", "i=3;": "3", " i=4": "", " x; i=5;": "", " I=6; x": "", "": "", " i; x": "",
+		" i=1; x": "1", "\r\n\ti = 2\r\n ; x": "2", "i=3;": "3", " i=4": "", " x; i=5;": "", " I=6; x": "",
+		"": "", " i; x": "",
 	} {
 		if got := resultsInstance(dkim.Field("ARC-Authentication-Results:" + field)); got != want {
 			t.Errorf("%q: %q, want %q", field, got, want)
@@ -133,7 +149,8 @@ func TestInstancesAreReadAsTheRFCWritesThem(t *testing.T) {
 func TestOlderSignaturesAreLeftAloneIfTheyCostMuch(t *testing.T) {
 	key, _ := newKey(t, "example.org", "s")
 	records := publish(t, key)
-	message := strings.Replace(letter, "Subject: ", "Subject: "+strings.Repeat(strings.Repeat("x", 70)+"\r\n ", 600<<10/73), 1)
+	message := strings.Replace(letter, "Subject: ",
+		"Subject: "+strings.Repeat(strings.Repeat("x", 70)+"\r\n ", 600<<10/73), 1)
 	status := "none"
 	for range 5 {
 		message, status = seal(t, message, status, key), "pass"

@@ -16,7 +16,7 @@ type Status string
 // when the same message is checked again later.
 const (
 	None      Status = "none"      // nothing to check: no signature, no record, nobody to ask
-	Neutral   Status = "neutral"   // the domain makes no claim (SPF), or the signature could not be processed (DKIM)
+	Neutral   Status = "neutral"   // no claim of the domain (SPF), or an unusable signature (DKIM)
 	Pass      Status = "pass"      // proved
 	Fail      Status = "fail"      // checked, and not proved
 	SoftFail  Status = "softfail"  // SPF: probably not authorised

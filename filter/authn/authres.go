@@ -117,8 +117,8 @@ func chainResult(a ARC) Result {
 func signatureResult(v dkim.Verification) Result {
 	r := Result{Method: "dkim", Status: Status(v.Status), Reason: v.Reason}
 	for _, p := range []Prop{
-		{"header", "d", v.Domain}, {"header", "i", v.Identity}, {"header", "s", v.Selector}, {"header", "a", v.Algorithm},
-		{"header", "b", v.Signature[:min(len(v.Signature), 8)]},
+		{"header", "d", v.Domain}, {"header", "i", v.Identity}, {"header", "s", v.Selector},
+		{"header", "a", v.Algorithm}, {"header", "b", v.Signature[:min(len(v.Signature), 8)]},
 	} {
 		if p.Value != "" {
 			r.Props = append(r.Props, p)
@@ -263,9 +263,10 @@ func trustedSPF(r Result) SPF {
 // trustedSignature leaves the domain empty if only header.i is told, as by Gmail: d= may be any domain above
 // that of i=.
 func trustedSignature(r Result) dkim.Verification {
-	v := dkim.Verification{Status: dkim.Status(word(r.Status)), Reason: printable(r.Reason, 100), Domain: domain.Name(r.Prop("header.d")),
-		Identity: printable(r.Prop("header.i"), maxValue), Selector: printable(r.Prop("header.s"), 253),
-		Algorithm: printable(r.Prop("header.a"), 40), Signature: printable(r.Prop("header.b"), 1000)}
+	v := dkim.Verification{Status: dkim.Status(word(r.Status)), Reason: printable(r.Reason, 100),
+		Domain: domain.Name(r.Prop("header.d")), Identity: printable(r.Prop("header.i"), maxValue),
+		Selector: printable(r.Prop("header.s"), 253), Algorithm: printable(r.Prop("header.a"), 40),
+		Signature: printable(r.Prop("header.b"), 1000)}
 	return v
 }
 
@@ -280,7 +281,8 @@ func trustedChain(r Result) ARC {
 		return a
 	}
 	a.RemoteIP, _ = netip.ParseAddr(r.Prop("smtp.remote-ip"))
-	if oldest, err := strconv.Atoi(r.Prop("header.oldest-pass")); err == nil && oldest >= 0 && a.Status == dkim.Pass {
+	oldest, err := strconv.Atoi(r.Prop("header.oldest-pass"))
+	if err == nil && oldest >= 0 && a.Status == dkim.Pass {
 		a.OldestPass = &oldest
 	}
 	return a

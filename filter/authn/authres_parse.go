@@ -158,7 +158,8 @@ func (s *strictScanner) id() string {
 	if id == "" {
 		before := s.rest
 		id = s.quoted()
-		s.failed = s.failed || strings.ContainsFunc(before[:len(before)-len(s.rest)], func(r rune) bool { return r == '\\' || r >= 0x80 })
+		isOdd := func(r rune) bool { return r == '\\' || r >= 0x80 }
+		s.failed = s.failed || strings.ContainsFunc(before[:len(before)-len(s.rest)], isOdd)
 	}
 	s.failed = s.failed || s.rest != "" && strings.IndexByte(" \t(;", s.rest[0]) < 0
 	return id
@@ -230,8 +231,9 @@ func (s *strictScanner) property(r *Result) {
 	}
 	s.must('=')
 	p.Value = s.value()
+	isSame := func(other Prop) bool { return other.Type == p.Type && other.Name == p.Name }
 	switch {
-	case hasType && (len(r.Props) >= maxProps || slices.ContainsFunc(r.Props, func(o Prop) bool { return o.Type == p.Type && o.Name == p.Name })):
+	case hasType && (len(r.Props) >= maxProps || slices.ContainsFunc(r.Props, isSame)):
 		s.failed = true
 	case hasType:
 		r.Props = append(r.Props, p)
@@ -259,7 +261,10 @@ func withoutContradictions(results []Result) []Result {
 			about[i] = "arc"
 		case "dkim":
 			if r.Prop("header.b") != "" {
-				about[i] = strings.Join([]string{"dkim", r.Prop("header.d"), r.Prop("header.i"), r.Prop("header.s"), r.Prop("header.a"), r.Prop("header.b")}, " ")
+				about[i] = "dkim"
+				for _, name := range [...]string{"d", "i", "s", "a", "b"} {
+					about[i] += " " + r.Prop("header."+name)
+				}
 			}
 		}
 		if before, ok := said[about[i]]; ok && before != says {

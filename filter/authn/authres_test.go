@@ -17,9 +17,11 @@ import (
 var checked = Results{
 	SPF: SPF{Status: Pass, Identity: "mailfrom", Domain: "bounces.example.org"},
 	DKIM: []dkim.Verification{
-		{Status: dkim.Pass, Domain: "example.org", Identity: "@example.org", Selector: "2026a", Algorithm: "rsa-sha256", Signature: "abc/+d=efgh"},
-		{Status: dkim.Fail, Reason: "body hash did not verify", Domain: "provider.example", Identity: "alice@provider.example",
-			Selector: "s1", Algorithm: "ed25519-sha256", Signature: "ABCDEFGHIJ"},
+		{Status: dkim.Pass, Domain: "example.org", Identity: "@example.org", Selector: "2026a",
+			Algorithm: "rsa-sha256", Signature: "abc/+d=efgh"},
+		{Status: dkim.Fail, Reason: "body hash did not verify", Domain: "provider.example",
+			Identity: "alice@provider.example", Selector: "s1", Algorithm: "ed25519-sha256",
+			Signature: "ABCDEFGHIJ"},
 	},
 	DMARC: DMARC{Status: Pass, Domain: "example.org", Policy: PolicyReject},
 	ARC:   ARC{arc.Result{Status: dkim.Pass, OldestPass: new(int)}, netip.MustParseAddr("2001:db8::1")},
@@ -31,16 +33,20 @@ func TestFormat(t *testing.T) {
 		want    string
 	}{
 		{checked, "mx.example.net;\r\n\tspf=pass smtp.mailfrom=bounces.example.org;\r\n" +
-			"\tdkim=pass header.d=example.org header.i=@example.org header.s=2026a\r\n\theader.a=rsa-sha256 header.b=\"abc/+d=e\";\r\n" +
-			"\tdkim=fail reason=\"body hash did not verify\" header.d=provider.example\r\n" +
-			"\theader.i=alice@provider.example header.s=s1 header.a=ed25519-sha256\r\n\theader.b=ABCDEFGH;\r\n" +
-			"\tdmarc=pass header.from=example.org policy.dmarc=reject;\r\n" +
-			"\tarc=pass header.oldest-pass=0 smtp.remote-ip=\"2001:db8::1\""},
+			"\tdkim=pass header.d=example.org header.i=@example.org " +
+			"header.s=2026a\r\n\theader.a=rsa-sha256 header.b=\"abc/+d=e\";\r\n\tdkim=fail reason=\"body " +
+			"hash did not verify\" header.d=provider.example\r\n\theader.i=alice@provider.example " +
+			"header.s=s1 header.a=ed25519-sha256\r\n\theader.b=ABCDEFGH;\r\n\tdmarc=pass " +
+			"header.from=example.org policy.dmarc=reject;\r\n\tarc=pass header.oldest-pass=0 " +
+			"smtp.remote-ip=\"2001:db8::1\""},
 		{Results{}, "mx.example.net; none"},
-		{Results{SPF: SPF{Status: None, Identity: "helo", Domain: "mx.example.com", Reason: "no record"}, DMARC: DMARC{Status: None, Domain: "example.com"},
-			ARC: ARC{arc.Result{Status: dkim.Fail, Reason: "set 1 is not whole"}, netip.MustParseAddr("192.0.2.1")}},
-			"mx.example.net;\r\n\tspf=none smtp.helo=mx.example.com;\r\n\tdkim=none;\r\n\tdmarc=none header.from=example.com;\r\n" +
-				"\tarc=fail reason=\"set 1 is not whole\" smtp.remote-ip=192.0.2.1"},
+		{Results{SPF: SPF{Status: None, Identity: "helo", Domain: "mx.example.com", Reason: "no record"},
+			DMARC: DMARC{Status: None, Domain: "example.com"},
+			ARC: ARC{arc.Result{Status: dkim.Fail, Reason: "set 1 is not whole"},
+				netip.MustParseAddr("192.0.2.1")}},
+			"mx.example.net;\r\n\tspf=none smtp.helo=mx.example.com;\r\n\tdkim=none;\r\n\tdmarc=none " +
+				"header.from=example.com;\r\n\tarc=fail reason=\"set 1 is not whole\" " +
+				"smtp.remote-ip=192.0.2.1"},
 	} {
 		if got := Format("mx.example.net", c.results); got != c.want {
 			t.Errorf("got\n%s\nwant\n%s", got, c.want)
@@ -115,7 +121,8 @@ func TestForgedFieldsAreRecognised(t *testing.T) {
 			t.Errorf("%q: %v", field, got)
 		}
 	}
-	if !ClaimsToBe([]byte("("+strings.Repeat("x", 2*maxField)+") mx.example.org; spf=pass"), "mx.example.org") {
+	if !ClaimsToBe([]byte("("+strings.Repeat("x", 2*maxField)+") mx.example.org; spf=pass"),
+		"mx.example.org") {
 		t.Error("a long comment hides the name")
 	}
 	if !ClaimsToBe([]byte("XN--BCHER-KVA.example; none"), "bücher.example") {
@@ -124,9 +131,10 @@ func TestForgedFieldsAreRecognised(t *testing.T) {
 }
 
 func TestTrustedFieldsBecomeResults(t *testing.T) {
-	a, err := Parse([]byte("mx; spf=hardfail smtp.helo=h.example; spf=pass smtp.mailfrom=<Alice@Example.org>; spf=fail smtp.helo=h.example;" +
-		" dkim=none; dkim=pass header.i=@Sub.example.org; dkim=bestguess header.d=x.example; dmarc=bestguesspass header.from=Example.org policy.dmarc=Quarantine;" +
-		" arc=temperror smtp.remote-ip=192.0.2.1"))
+	a, err := Parse([]byte("mx; spf=hardfail smtp.helo=h.example; spf=pass " +
+		"smtp.mailfrom=<Alice@Example.org>; spf=fail smtp.helo=h.example; dkim=none; dkim=pass " +
+		"header.i=@Sub.example.org; dkim=bestguess header.d=x.example; dmarc=bestguesspass " +
+		"header.from=Example.org policy.dmarc=Quarantine; arc=temperror smtp.remote-ip=192.0.2.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +142,8 @@ func TestTrustedFieldsBecomeResults(t *testing.T) {
 	if r.SPF != (SPF{Status: Pass, Identity: "mailfrom", Domain: "example.org"}) {
 		t.Errorf("%+v", r.SPF)
 	}
-	if len(r.DKIM) != 1 || r.DKIM[0].Domain != "" || r.DKIM[0].Identity != "@Sub.example.org" || r.DKIM[0].Status != dkim.Pass {
+	if len(r.DKIM) != 1 || r.DKIM[0].Domain != "" || r.DKIM[0].Identity != "@Sub.example.org" ||
+		r.DKIM[0].Status != dkim.Pass {
 		t.Errorf("%+v", r.DKIM)
 	}
 	if r.ARC.Status != "" {
@@ -148,21 +157,24 @@ func TestTrustedFieldsBecomeResults(t *testing.T) {
 // hostile results have in every text what could lead out of its place.
 func hostile(s string) (string, Results) {
 	return s, Results{
-		SPF:   SPF{Status: Status(s), Identity: s, Domain: s, Reason: s},
-		DKIM:  []dkim.Verification{{Status: dkim.Status(s), Reason: s, Domain: s, Selector: s, Identity: s, Algorithm: s, Signature: s}},
+		SPF: SPF{Status: Status(s), Identity: s, Domain: s, Reason: s},
+		DKIM: []dkim.Verification{{Status: dkim.Status(s), Reason: s, Domain: s, Selector: s, Identity: s,
+			Algorithm: s, Signature: s}},
 		DMARC: DMARC{Status: Status(s), Domain: s, Policy: Policy(s), Reason: s},
 		ARC:   ARC{Result: arc.Result{Status: dkim.Status(s), Reason: s}},
 	}
 }
 
-var outbreaks = []string{"a\r\nBcc: x@example.org\r\n\r\n", "a; dmarc=pass", `a" b; dmarc=pass "`, `\`, `a\" ; x=y`, "a\x00b", "a (b", "a)b", "é\xff",
-	strings.Repeat("x ", 3000), "", " ", "=", "@", "a@b@c", "none", "a@[192.0.2.1]"}
+var outbreaks = []string{"a\r\nBcc: x@example.org\r\n\r\n", "a; dmarc=pass", `a" b; dmarc=pass "`, `\`,
+	`a\" ; x=y`, "a\x00b", "a (b", "a)b", "é\xff", strings.Repeat("x ", 3000), "", " ", "=", "@", "a@b@c",
+	"none", "a@[192.0.2.1]"}
 
 // wellFormed checks what a field's value must be, whatever went in.
 func wellFormed(t *testing.T, id, value string, results int) {
 	t.Helper()
 	for i, line := range strings.Split(value, "\r\n") {
-		if strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }) || len(line) > 998 || i > 0 && strings.Trim(line, " \t") == "" ||
+		if strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }) ||
+			len(line) > 998 || i > 0 && strings.Trim(line, " \t") == "" ||
 			i > 0 && line[0] != '\t' {
 			t.Errorf("line %d: %q", i, line)
 		}
@@ -217,9 +229,13 @@ func TestOthersReadWhatIsWritten(t *testing.T) {
 	}
 	values := []string{Format("mx.example.net", checked), Format("mx.example.net", Results{})}
 	want := []string{"", "mx.example.net"}
-	for _, s := range []string{"a; dmarc=pass", `a" b; dmarc=pass "`, `a\b`, "a (b", "a@b@c", "=", "x y@example.org"} {
-		values = append(values, Format("mx.example.net", Results{SPF: SPF{Status: Fail, Identity: "mailfrom", Domain: s, Reason: s}}))
-		asIs := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) // python3-authres leaves quoted pairs quoted
+	for _, s := range []string{"a; dmarc=pass", `a" b; dmarc=pass "`, `a\b`, "a (b", "a@b@c", "=",
+		"x y@example.org"} {
+		values = append(values,
+			Format("mx.example.net",
+				Results{SPF: SPF{Status: Fail, Identity: "mailfrom", Domain: s, Reason: s}}))
+		// python3-authres leaves quoted pairs quoted
+		asIs := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)
 		want = append(want, fmt.Sprintf("mx.example.net spf=fail(%s) smtp.mailfrom=%s dkim=none", asIs, asIs))
 	}
 	a, err := Parse([]byte(values[0]))

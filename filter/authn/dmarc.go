@@ -22,11 +22,11 @@ type DMARC struct {
 	Status Status `json:"status"`           // None, Pass, Fail, TempError, PermError
 	Domain string `json:"domain,omitempty"` // the author domain; "" if there is not exactly one
 
-	Policy     Policy `json:"policy,omitempty"`      // after sp=, np= and t=y; "" if DMARC does not apply, or where the policy could not be found out
+	Policy     Policy `json:"policy,omitempty"`      // after sp=, np= and t=y; "" if none applies or is known
 	PolicyName string `json:"policy_name,omitempty"` // the name of its record, such as _dmarc.example.org
 
-	AlignedBy []string `json:"aligned_by,omitempty"` // the identifiers that make it pass: "spf", "dkim d=example.org"
-	Pending   []string `json:"pending,omitempty"`    // those that would, if DNS had answered about them
+	AlignedBy []string `json:"aligned_by,omitempty"` // what makes it pass: "spf", "dkim d=example.org"
+	Pending   []string `json:"pending,omitempty"`    // what might, but DNS did not answer about it
 
 	// Odd is set if Status is None although something is published that other receivers could take for a
 	// DMARC record of Domain's.
@@ -36,7 +36,7 @@ type DMARC struct {
 	Reason         string `json:"reason,omitempty"`         // why it is not Pass, in a few printable words
 
 	organisations []string // the organisational domains of all authors whose policy was looked up
-	unknown       []string // domains above an author's that DNS did not answer for: the organisational domain could be one of them
+	unknown       []string // domains above an author's that may be organisational: DNS did not answer
 }
 
 // Aligns tells whether a domain is below the organisational domain, by the tree walk, of an author domain, be
@@ -66,7 +66,9 @@ const (
 // several domains (the first four) the strictest policy. TempError is for answers missing in DNS that could
 // change Status or Policy, and for these only: a message that passes by one identifier passes, whatever
 // became of the others.
-func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, signatures []dkim.Verification) DMARC {
+func EvaluateDMARC(
+	ctx context.Context, r *Resolver, authors []string, spf SPF, signatures []dkim.Verification,
+) DMARC {
 	domains, areNames := authorDomains(authors)
 	all := DMARC{Status: PermError}
 	switch {
@@ -81,7 +83,8 @@ func EvaluateDMARC(ctx context.Context, r *Resolver, authors []string, spf SPF, 
 	}
 	for _, domain := range domains[:min(len(domains), MaxAuthors)] {
 		d := evaluate(ctx, r, domain, nil)
-		all.organisations, all.unknown = append(all.organisations, d.organisations...), append(all.unknown, d.unknown...)
+		all.organisations = append(all.organisations, d.organisations...)
+		all.unknown = append(all.unknown, d.unknown...)
 		if d.Status == TempError {
 			all.Status, all.Reason = TempError, d.Reason
 		}
@@ -155,7 +158,8 @@ type lookups struct {
 }
 
 func newLookups() *lookups {
-	return &lookups{view: view{records: map[string]*Record{}}, failed: map[string]error{}, odd: map[string]bool{}}
+	known := view{records: map[string]*Record{}}
+	return &lookups{view: known, failed: map[string]error{}, odd: map[string]bool{}}
 }
 
 // evaluate evaluates DMARC for one author domain.

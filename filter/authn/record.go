@@ -60,7 +60,8 @@ func ParseRecord(text string) (Record, bool) {
 		text = text[:maxRecord]
 	}
 	version, rest, _ := strings.Cut(text, ";")
-	if name, value, ok := cutTag(version); !ok || name != "v" || value != "DMARC1" || strings.IndexAny(version, " \t") == 0 {
+	name, value, ok := cutTag(version)
+	if !ok || name != "v" || value != "DMARC1" || strings.IndexAny(version, " \t") == 0 {
 		return Record{}, false
 	}
 	r := Record{Policy: PolicyNone} // without p=, section 4.7
@@ -126,7 +127,8 @@ func parsePolicy(value string) Policy {
 func hasURI(list string) bool {
 	for uri := range strings.SplitSeq(list, ",") {
 		scheme, rest, ok := strings.Cut(strings.Trim(uri, " \t"), ":")
-		if ok && rest != "" && scheme != "" && strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz0123456789+-.") == "" {
+		if ok && rest != "" && scheme != "" &&
+			strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz0123456789+-.") == "" {
 			return true
 		}
 	}

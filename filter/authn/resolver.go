@@ -186,7 +186,8 @@ func (r *Resolver) ask(ctx context.Context, kind dnsmessage.Type, name string) *
 			select {
 			case <-a.done: // what is known stays known after the deadline
 			default:
-				return &answer{err: &net.DNSError{Err: ctx.Err().Error(), UnwrapErr: ctx.Err(), Name: name, IsTemporary: true}}
+				return &answer{err: &net.DNSError{Err: ctx.Err().Error(), UnwrapErr: ctx.Err(), Name: name,
+					IsTemporary: true}}
 			}
 		}
 		if !a.abandoned || ctx.Err() != nil {

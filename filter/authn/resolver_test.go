@@ -31,7 +31,8 @@ func TestEachQuestionIsAskedOnce(t *testing.T) {
 	for i := range 20 {
 		asking.Go(func() {
 			name := []string{"example.org", "Example.ORG."}[i%2]
-			if texts, err := r.LookupTXT(t.Context(), name); err != nil || !slices.Equal(texts, []string{"one"}) {
+			if texts, err := r.LookupTXT(t.Context(), name); err != nil ||
+				!slices.Equal(texts, []string{"one"}) {
 				t.Errorf("%q, %v", texts, err)
 			}
 			if _, err := r.LookupTXT(t.Context(), "gone.example.org"); !isNotFound(err) {
@@ -43,7 +44,8 @@ func TestEachQuestionIsAskedOnce(t *testing.T) {
 	r.LookupMX(t.Context(), "example.org")
 	queries := s.Queries()
 	slices.Sort(queries)
-	if want := []string{"example.org. MX", "example.org. TXT", "gone.example.org. TXT"}; !slices.Equal(queries, want) || r.Count() != 3 {
+	want := []string{"example.org. MX", "example.org. TXT", "gone.example.org. TXT"}
+	if !slices.Equal(queries, want) || r.Count() != 3 {
 		t.Errorf("%q, count %d", queries, r.Count())
 	}
 }
@@ -54,8 +56,8 @@ func TestOnlyNXDOMAINMeansThatANameDoesNotExist(t *testing.T) {
 		"alias.example.org CNAME gone.example.org") // RFC 6604 section 3: the code is of the end of the chain
 	r := New(s.Addr())
 	for name, want := range map[string]bool{
-		"a.b.example.org": true, "b.example.org": true, "long.example.org": true, "x.example.org": false, "x.a.b.example.org": false,
-		"alias.example.org": false,
+		"a.b.example.org": true, "b.example.org": true, "long.example.org": true, "x.example.org": false,
+		"x.a.b.example.org": false, "alias.example.org": false,
 	} {
 		if got, err := r.Exists(t.Context(), name); got != want || err != nil {
 			t.Errorf("%s: %v, %v, want %v", name, got, err, want)
@@ -69,7 +71,8 @@ func TestOnlyNXDOMAINMeansThatANameDoesNotExist(t *testing.T) {
 // RFC 7208 section 2.6.6: whatever is neither "no error" nor "no such name" is transient.
 func TestFailuresAreTemporary(t *testing.T) {
 	s := serve(t, "broken.example SERVFAIL")
-	for name, r := range map[string]*Resolver{"broken.example": New(s.Addr()), "refused.example": New("127.0.0.1:1")} {
+	for name, r := range map[string]*Resolver{"broken.example": New(s.Addr()),
+		"refused.example": New("127.0.0.1:1")} {
 		_, err := r.LookupTXT(t.Context(), name)
 		var failure *net.DNSError
 		if !errors.As(err, &failure) || !failure.Temporary() || failure.IsNotFound {
@@ -84,7 +87,8 @@ func TestLookupsAreLimited(t *testing.T) {
 	for i := range maxLookups + 10 {
 		_, err := r.LookupTXT(t.Context(), fmt.Sprintf("%d.example.org", i))
 		var failure *net.DNSError
-		if beyond := i >= maxLookups; errors.Is(err, ErrTooManyLookups) != beyond || !errors.As(err, &failure) || failure.Temporary() {
+		beyond := i >= maxLookups
+		if errors.Is(err, ErrTooManyLookups) != beyond || !errors.As(err, &failure) || failure.Temporary() {
 			t.Fatalf("look-up %d: %v", i, err)
 		}
 	}
@@ -130,7 +134,8 @@ func TestWaitingEndsWithTheContext(t *testing.T) {
 func TestNamesThatAreNoneAreNotAsked(t *testing.T) {
 	s := serve(t, "")
 	r := New(s.Addr())
-	for _, name := range []string{"", ".", "a..b", strings.Repeat("a.", 140) + "b", strings.Repeat("a", 64) + ".org"} {
+	for _, name := range []string{"", ".", "a..b", strings.Repeat("a.", 140) + "b",
+		strings.Repeat("a", 64) + ".org"} {
 		if _, err := r.LookupTXT(t.Context(), name); !isNotFound(err) {
 			t.Errorf("%.80q: %v", name, err)
 		}
@@ -140,12 +145,13 @@ func TestNamesThatAreNoneAreNotAsked(t *testing.T) {
 	}
 }
 
-// RFC 7208 section 7.3 makes names of whatever stands before the @; RFC 2181 section 11 lets a name have any octets.
+// RFC 7208 section 7.3 makes names of whatever stands before the @; RFC 2181 section 11 lets a name have
+// any octets.
 func TestEveryNameThatDNSAllowsIsAsked(t *testing.T) {
 	for _, name := range []string{
-		"strong+bad._spf.example.org", "a=b.example.org", "x!#$%&'*/?^`{|}~y.example.org", "b\xfc\xc4cher.example.org", "bücher.example.org",
-		"-a-.example.org", "_.example.org", "1.2.3.4", "localhost", strings.Repeat("a.", 126) + "b",
-		strings.Repeat("a", 63) + ".example.org",
+		"strong+bad._spf.example.org", "a=b.example.org", "x!#$%&'*/?^`{|}~y.example.org",
+		"b\xfc\xc4cher.example.org", "bücher.example.org", "-a-.example.org", "_.example.org", "1.2.3.4",
+		"localhost", strings.Repeat("a.", 126) + "b", strings.Repeat("a", 63) + ".example.org",
 	} {
 		s := serve(t, name+" A 192.0.2.1")
 		ips, err := New(s.Addr()).LookupNetIP(t.Context(), "ip4", name)
@@ -159,7 +165,8 @@ func TestEveryNameThatDNSAllowsIsAsked(t *testing.T) {
 func TestTheHostsFileIsNotRead(t *testing.T) {
 	s := serve(t, "localhost A 192.0.2.10\nlocalhost AAAA 2001:db8::10")
 	found, err := New(s.Addr()).LookupIPAddr(t.Context(), "localhost")
-	if len(found) != 2 || found[0].String() != "192.0.2.10" || found[1].String() != "2001:db8::10" || err != nil {
+	if len(found) != 2 || found[0].String() != "192.0.2.10" ||
+		found[1].String() != "2001:db8::10" || err != nil {
 		t.Errorf("%v, %v", found, err)
 	}
 	if found, err := New(serve(t, "").Addr()).LookupIPAddr(t.Context(), "localhost"); !isNotFound(err) {

@@ -12,8 +12,8 @@ import (
 // SPF is the result for the MAIL FROM identity (RFC 7208 section 2.4), the only one that counts for DMARC.
 type SPF struct {
 	Status   Status `json:"status"`
-	Identity string `json:"identity"`         // "mailfrom", or "helo" for the null sender, whose identity is postmaster@ the HELO name
-	Domain   string `json:"domain,omitempty"` // the identity's, in lower case; "" if it has none that can be checked
+	Identity string `json:"identity"`         // "mailfrom"; or "helo", for the null sender
+	Domain   string `json:"domain,omitempty"` // the identity's, in lower case; "" if there is no valid one
 	Reason   string `json:"reason,omitempty"` // why, in a few printable words; may be ""
 }
 
@@ -22,7 +22,8 @@ func checkSPF(ctx context.Context, r *Resolver, req Request) SPF {
 	if !strings.Contains(name, ".") { // RFC 7208 section 4.3
 		name = ""
 	}
-	found := spf.Check(ctx, r, spf.Query{IP: req.ClientIP, HELO: req.HELO, Local: local, Domain: name, Refused: ErrTooManyLookups})
+	found := spf.Check(ctx, r, spf.Query{IP: req.ClientIP, HELO: req.HELO, Local: local, Domain: name,
+		Refused: ErrTooManyLookups})
 	return SPF{Status: Status(found.Status), Identity: identity, Domain: name, Reason: found.Reason}
 }
 

@@ -42,7 +42,8 @@ func TestSPF(t *testing.T) {
 		why                  string
 	}{
 		{"192.0.2.1", "mail.example.org", "alice@example.org", Pass, "mailfrom", "example.org", ""},
-		{"::ffff:192.0.2.1", "", "alice@Example.ORG", Pass, "mailfrom", "example.org", "an IPv4 address is one, however it is written"},
+		{"::ffff:192.0.2.1", "", "alice@Example.ORG", Pass, "mailfrom", "example.org",
+			"an IPv4 address is one, however it is written"},
 		{"2001:db8::1", "", "alice@example.org", Pass, "mailfrom", "example.org", ""},
 		{"198.51.100.1", "", "alice@example.org", Fail, "mailfrom", "example.org", ""},
 		{"198.51.100.1", "", "alice@soft.example.org", SoftFail, "mailfrom", "soft.example.org", ""},
@@ -51,18 +52,23 @@ func TestSPF(t *testing.T) {
 		{"198.51.100.1", "", "alice@gone.example.org", None, "mailfrom", "gone.example.org", "4.3"},
 		{"198.51.100.1", "", "alice@two.example.org", PermError, "mailfrom", "two.example.org", "4.5"},
 		{"198.51.100.1", "", "alice@broken.example.org", PermError, "mailfrom", "broken.example.org", "4.6"},
-		{"198.51.100.1", "", "alice@loop.example.org", PermError, "mailfrom", "loop.example.org", "4.6.4: ten look-ups"},
-		{"198.51.100.1", "", "alice@void.example.org", PermError, "mailfrom", "void.example.org", "4.6.4: two void look-ups"},
+		{"198.51.100.1", "", "alice@loop.example.org", PermError, "mailfrom", "loop.example.org",
+			"4.6.4: ten look-ups"},
+		{"198.51.100.1", "", "alice@void.example.org", PermError, "mailfrom", "void.example.org",
+			"4.6.4: two void look-ups"},
 		{"192.0.2.1", "", "alice@include.example.org", Pass, "mailfrom", "include.example.org", ""},
 		{"192.0.2.1", "", "alice@fail.example.org", TempError, "mailfrom", "fail.example.org", "4.4"},
 		{"192.0.2.1", "", "alice@tempinc.example.org", TempError, "mailfrom", "tempinc.example.org", "5.2"},
 		{"192.0.2.1", "", "alice@local.example.org", Pass, "mailfrom", "local.example.org", "7.2"},
-		{"192.0.2.1", "", "alice+lists@local.example.org", Pass, "mailfrom", "local.example.org", "7.3: whatever is in the local part"},
-		{"192.0.2.1", "", "btv1==0123456789==alice@local.example.org", Pass, "mailfrom", "local.example.org", "7.3"},
+		{"192.0.2.1", "", "alice+lists@local.example.org", Pass, "mailfrom", "local.example.org",
+			"7.3: whatever is in the local part"},
+		{"192.0.2.1", "", "btv1==0123456789==alice@local.example.org", Pass, "mailfrom",
+			"local.example.org", "7.3"},
 		{"192.0.2.1", "", "al!c#e'/x@local.example.org", Pass, "mailfrom", "local.example.org", "7.3"},
 		{"192.0.2.1", "", "mallory+lists@local.example.org", Fail, "mailfrom", "local.example.org", "7.3"},
 		{"192.0.2.1", "", "mallory@local.example.org", Fail, "mailfrom", "local.example.org", "7.2"},
-		{"192.0.2.1", "", "@local.example.org", Pass, "mailfrom", "local.example.org", "4.3: postmaster if there is no local part"},
+		{"192.0.2.1", "", "@local.example.org", Pass, "mailfrom", "local.example.org",
+			"4.3: postmaster if there is no local part"},
 		{"192.0.2.1", "", `"a@b"@example.org`, Pass, "mailfrom", "example.org", "the last @ counts"},
 		{"192.0.2.1", "", "alice@Bücher.example", Pass, "mailfrom", "xn--bcher-kva.example", "4.3: A-labels"},
 		{"192.0.2.7", "mail.example.org", "", Pass, "helo", "mail.example.org", "2.4: the null sender"},
@@ -80,7 +86,9 @@ func TestSPF(t *testing.T) {
 		if got.Status != c.want || got.Identity != c.identity || got.Domain != c.domain {
 			t.Errorf("%s %q %q (%s): %+v", c.client, c.helo, c.sender, c.why, got)
 		}
-		if strings.Contains(got.Reason, "127.0.0.1") || strings.ContainsFunc(got.Reason, func(r rune) bool { return r < ' ' || r > '~' }) || len(got.Reason) > 100 {
+		if strings.Contains(got.Reason, "127.0.0.1") ||
+			strings.ContainsFunc(got.Reason, func(r rune) bool { return r < ' ' || r > '~' }) ||
+			len(got.Reason) > 100 {
 			t.Errorf("reason %q", got.Reason)
 		}
 	}
@@ -88,14 +96,19 @@ func TestSPF(t *testing.T) {
 
 // What a client says ends up in names that are asked for, by macros.
 func TestSPFOfHostileClients(t *testing.T) {
-	s := serve(t, "helo.example.org TXT v=spf1 exists:%{h}.x.example.org a:%{H} exists:%{L}.x.example.org -all\nmail.x.example.org A 127.0.0.2")
-	for _, text := range []string{"", " ", "mail\r\nx", "\x00", "b\u00fccher", strings.Repeat("a", 100000), strings.Repeat("a.", 50000), "..", "[192.0.2.1]", "%{h}"} {
-		got := checkSPF(t.Context(), New(s.Addr()), Request{ClientIP: netip.MustParseAddr("192.0.2.1"), HELO: text, Sender: text + "@helo.example.org"})
+	s := serve(t, "helo.example.org TXT v=spf1 exists:%{h}.x.example.org a:%{H} exists:%{L}.x.example.org "+
+		"-all\nmail.x.example.org A 127.0.0.2")
+	for _, text := range []string{"", " ", "mail\r\nx", "\x00", "b\u00fccher", strings.Repeat("a", 100000),
+		strings.Repeat("a.", 50000), "..", "[192.0.2.1]", "%{h}"} {
+		got := checkSPF(t.Context(), New(s.Addr()),
+			Request{ClientIP: netip.MustParseAddr("192.0.2.1"), HELO: text,
+				Sender: text + "@helo.example.org"})
 		if got.Status != PermError { // three look-ups that find nothing, or macros that are too long
 			t.Errorf("%.20q: %+v", text, got)
 		}
 	}
-	got := checkSPF(t.Context(), New(s.Addr()), Request{ClientIP: netip.MustParseAddr("192.0.2.1"), HELO: "mail", Sender: "alice@helo.example.org"})
+	got := checkSPF(t.Context(), New(s.Addr()),
+		Request{ClientIP: netip.MustParseAddr("192.0.2.1"), HELO: "mail", Sender: "alice@helo.example.org"})
 	if got.Status != Pass || got.Reason != "matched exists" {
 		t.Errorf("%+v", got)
 	}
@@ -134,8 +147,9 @@ broken.example.org SERVFAIL
 		}
 	}
 	queries := slices.Compact(slices.Sorted(slices.Values(s.Queries())))
-	if want := []string{"broken.example.org. A", "example.org. A", "example.org. AAAA", "four.example.org. AAAA", "gone.example.org. A",
-		"mapped.example.org. AAAA"}; !slices.Equal(queries, want) || r.Count() != 6 {
+	if want := []string{"broken.example.org. A", "example.org. A", "example.org. AAAA",
+		"four.example.org. AAAA", "gone.example.org. A", "mapped.example.org. AAAA"}; !slices.Equal(queries,
+		want) || r.Count() != 6 {
 		t.Errorf("%q, count %d", queries, r.Count())
 	}
 }
@@ -151,13 +165,15 @@ func TestSPFWithoutTimeIsTemporary(t *testing.T) {
 }
 
 func TestTooManyLookupsAreNoTemporaryError(t *testing.T) {
-	s := serve(t, "a.example.org TXT v=spf1 a:x.example.org -all\nmx.example.org TXT v=spf1 mx:x.example.org -all\n"+
-		"ptr.example.org TXT v=spf1 ptr -all\nexists.example.org TXT v=spf1 exists:x.example.org -all\n"+
-		"include.example.org TXT v=spf1 include:x.example.org -all\n")
+	s := serve(t, "a.example.org TXT v=spf1 a:x.example.org -all\n"+
+		"mx.example.org TXT v=spf1 mx:x.example.org -all\nptr.example.org TXT v=spf1 ptr -all\n"+
+		"exists.example.org TXT v=spf1 exists:x.example.org -all\ninclude.example.org TXT v=spf1 "+
+		"include:x.example.org -all\n")
 	for _, name := range []string{"a", "mx", "ptr", "exists", "include"} {
 		r := New(s.Addr())
 		r.count = maxLookups - 1
-		got := checkSPF(t.Context(), r, Request{ClientIP: netip.MustParseAddr("192.0.2.1"), Sender: "alice@" + name + ".example.org"})
+		got := checkSPF(t.Context(), r,
+			Request{ClientIP: netip.MustParseAddr("192.0.2.1"), Sender: "alice@" + name + ".example.org"})
 		if got.Status != PermError || got.Reason != "too many look-ups" {
 			t.Errorf("%s: %+v", name, got)
 		}

@@ -50,10 +50,12 @@ func NeedsOf(target reinject.Target, resolver, spoolDir string, asksTables bool)
 }
 
 const (
-	spooling = landlock.AccessFSSet(ll.AccessFSWriteFile | ll.AccessFSMakeReg | ll.AccessFSRemoveFile | ll.AccessFSTruncate)
+	spooling = landlock.AccessFSSet(
+		ll.AccessFSWriteFile | ll.AccessFSMakeReg | ll.AccessFSRemoveFile | ll.AccessFSTruncate)
 	// forbidden is all of ABI 3 but reading.
-	forbidden = spooling | ll.AccessFSExecute | ll.AccessFSRemoveDir | ll.AccessFSMakeChar | ll.AccessFSMakeDir | ll.AccessFSMakeSock |
-		ll.AccessFSMakeFifo | ll.AccessFSMakeBlock | ll.AccessFSMakeSym | ll.AccessFSRefer
+	forbidden = spooling | ll.AccessFSExecute | ll.AccessFSRemoveDir | ll.AccessFSMakeChar |
+		ll.AccessFSMakeDir | ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeBlock |
+		ll.AccessFSMakeSym | ll.AccessFSRefer
 	overTCP = landlock.AccessNetSet(ll.AccessNetBindTCP | ll.AccessNetConnectTCP)
 )
 
@@ -74,7 +76,8 @@ func (n Needs) String() string {
 	for i, port := range n.TCPPorts {
 		ports[i] = strconv.Itoa(int(port))
 	}
-	return fmt.Sprintf("writes to %s alone, executes nothing, connects by TCP to port %s alone, of any host", n.SpoolDir, strings.Join(ports, ", "))
+	return fmt.Sprintf("writes to %s alone, executes nothing, connects by TCP to port %s alone, of any host",
+		n.SpoolDir, strings.Join(ports, ", "))
 }
 
 // AtOnce tells whether the kernel can confine all threads at once (Linux 7.0). Before it could, every

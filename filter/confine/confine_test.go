@@ -35,7 +35,8 @@ func TestWhatIsNotNeededIsTaken(t *testing.T) {
 		ports = append(ports, port)
 	}
 	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	child.Env = append(os.Environ(), "POSTMEND_TEST_CONFINED="+t.TempDir(), "POSTMEND_TEST_PORTS="+strings.Join(ports, " "))
+	child.Env = append(os.Environ(), "POSTMEND_TEST_CONFINED="+t.TempDir(),
+		"POSTMEND_TEST_PORTS="+strings.Join(ports, " "))
 	if out, err := child.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -61,7 +62,9 @@ func confined(t *testing.T, dir, ports string) {
 	failed := make(chan error)
 	const askers = 20
 	for range askers {
-		go func() { failed <- errors.Join(canWork(spool, secret, allowed), cannotStray(other, secret, forbidden)) }()
+		go func() {
+			failed <- errors.Join(canWork(spool, secret, allowed), cannotStray(other, secret, forbidden))
+		}()
 	}
 	for range askers {
 		if err := <-failed; err != nil {
@@ -114,9 +117,13 @@ func TestTheNeedsFollowFromTheConfiguration(t *testing.T) {
 		asksTables       bool
 		want             string // "" if nothing can be taken
 	}{
-		{"smtp://127.0.0.1:10026", "", false, "writes to /spool alone, executes nothing, connects by TCP to port 53, 10026 alone, of any host"},
-		{"smtp://host:587?starttls=required", "[::1]:5353", false, "writes to /spool alone, executes nothing, connects by TCP to port 53, 587, 5353 alone, of any host"},
-		{"unix:/var/spool/postfix/public/mended", "127.0.0.1:53", false, "writes to /spool alone, executes nothing, connects by TCP to port 53 alone, of any host"},
+		{"smtp://127.0.0.1:10026", "", false, "writes to /spool alone, executes nothing, connects by TCP " +
+			"to port 53, 10026 alone, of any host"},
+		{"smtp://host:587?starttls=required", "[::1]:5353", false,
+			"writes to /spool alone, executes nothing, connects by TCP to port 53, 587, 5353 alone, of " +
+				"any host"},
+		{"unix:/var/spool/postfix/public/mended", "127.0.0.1:53", false,
+			"writes to /spool alone, executes nothing, connects by TCP to port 53 alone, of any host"},
 		{"sendmail:/usr/sbin/sendmail", "", false, ""},
 		{"smtp://127.0.0.1:10026", "", true, ""},
 	} {

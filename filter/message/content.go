@@ -60,8 +60,8 @@ func (c *Content) WriteTo(w io.Writer) (int64, error) {
 	return n + rest, err
 }
 
-// top is the header with the added fields, and the empty line if the message lacks it: cleanup(8) would add it anyway, but a
-// body that starts with a blank would be taken for the continuation of a field of ours.
+// top is the header with the added fields, and the empty line if the message lacks it: cleanup(8) would add
+// it anyway, but a body that starts with a blank would be taken for the continuation of a field of ours.
 func (c *Content) top() []byte {
 	m := c.message
 	eol := m.lineEnd()

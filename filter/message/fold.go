@@ -7,10 +7,12 @@ import (
 	"postmend/dkim"
 )
 
-// MaxLine is what Postfix's smtp client lets pass, in octets without the line end; it breaks longer lines (smtp_line_length_limit).
+// MaxLine is what Postfix's smtp client lets pass, in octets without the line end; it breaks longer lines
+// (smtp_line_length_limit).
 const MaxLine = 998
 
-// lineFolder breaks long lines exactly as smtp(8) would on the way, by a line end and a blank, so that what is signed is what arrives.
+// lineFolder breaks long lines exactly as smtp(8) would on the way, by a line end and a blank, so that what
+// is signed is what arrives.
 type lineFolder struct {
 	w      io.Writer
 	eol    []byte

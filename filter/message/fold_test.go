@@ -51,7 +51,8 @@ func FuzzLineFolder(f *testing.F) {
 	f.Add(strings.Repeat("x", 2000)+"\n", 7)
 	f.Add(strings.Repeat("x", 998)+"\r\n"+strings.Repeat(" ", 999), 998)
 	f.Fuzz(func(t *testing.T, text string, piece int) {
-		text = strings.ReplaceAll(text, "\r", "") // one within a line is of no line end, and pipe(8) ends lines with LF
+		// one within a line is of no line end, and pipe(8) ends lines with LF
+		text = strings.ReplaceAll(text, "\r", "")
 		text += strings.Repeat(text, min(20, 5000/(len(text)+1)))
 		if got, want := folded(t, text, "\n", piece), foldedBySMTP(text, "\n"); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

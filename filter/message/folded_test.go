@@ -44,15 +44,18 @@ func TestABodyHashedWhileItIsReadIsThatOfTheBodyAsDelivered(t *testing.T) {
 	random := rand.New(rand.NewPCG(15, 15))
 	long := strings.Repeat("long word ", 300) + "\n"
 	for name, body := range map[string]string{
-		"empty":                     "",
-		"short":                     "Hello.\n",
-		"blanks":                    "a \t b  \n\n\n",
-		"long lines":                "a\n" + long + "b\n" + long,
-		"just not long":             strings.Repeat("x", MaxLine) + "\n" + strings.Repeat("y", MaxLine+1) + "\n",
-		"large":                     strings.Repeat("All work and no play.\n", 150_000),
-		"large, a long line within": strings.Repeat("All work.\n", 150_000) + long + strings.Repeat("No play.\n", 100_000),
-		"one large line":            strings.Repeat("x", 3<<20) + "\n",
-		"with CRLF":                 strings.Repeat("All work and no play.\r\n", 100_000) + strings.Replace(long, "\n", "\r\n", 1),
+		"empty":      "",
+		"short":      "Hello.\n",
+		"blanks":     "a \t b  \n\n\n",
+		"long lines": "a\n" + long + "b\n" + long,
+		"just not long": strings.Repeat("x", MaxLine) + "\n" +
+			strings.Repeat("y", MaxLine+1) + "\n",
+		"large": strings.Repeat("All work and no play.\n", 150_000),
+		"large, a long line within": strings.Repeat("All work.\n", 150_000) + long +
+			strings.Repeat("No play.\n", 100_000),
+		"one large line": strings.Repeat("x", 3<<20) + "\n",
+		"with CRLF": strings.Repeat("All work and no play.\r\n", 100_000) +
+			strings.Replace(long, "\n", "\r\n", 1),
 	} {
 		header := "From: a@b.example\nSubject: x\n\n"
 		want := dkim.NewBodyHash(dkim.Relaxed)

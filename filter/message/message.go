@@ -1,5 +1,5 @@
-// Package message is what a message is: read to its end with flat memory, its fields, the domains of its authors, what its
-// Received: fields tell, and how it leaves, octet for octet where nobody changed it.
+// Package message is what a message is: read to its end with flat memory, its fields, the domains of its
+// authors, what its Received: fields tell, and how it leaves, octet for octet where nobody changed it.
 package message
 
 import (
@@ -20,12 +20,12 @@ func (m *Message) Authors() []string {
 // Mailbox is the one author in a form that no mail system on the way rewrites, see author.Fields.
 func (m *Message) Mailbox() (mailbox string, ok bool) { return m.from.Mailbox() }
 
-// MayName tells whether some receiver could take a domain for the author's that is not among Authors, because From: is
-// not plain.
+// MayName tells whether some receiver could take a domain for the author's that is not among Authors,
+// because From: is not plain.
 func (m *Message) MayName(name string) bool { return m.from.MayName(name) }
 
-// CameWithUTF8 tells whether the client asked for SMTPUTF8: then the Received: field that Postfix put on top says so
-// (RFC 6531 section 4.3).
+// CameWithUTF8 tells whether the client asked for SMTPUTF8: then the Received: field that Postfix put on
+// top says so (RFC 6531 section 4.3).
 func (m *Message) CameWithUTF8() bool {
 	return strings.Contains(m.Received(0), "with UTF8SMTP")
 }
@@ -33,7 +33,8 @@ func (m *Message) CameWithUTF8() bool {
 // maxReceived is more than a Received: field of Postfix's has, in octets.
 const maxReceived = 8 << 10
 
-// Received is the value of the nth Received: field from the top, unfolded; "" if there are not so many. The topmost is the newest.
+// Received is the value of the nth Received: field from the top, unfolded; "" if there are not so many. The
+// topmost is the newest.
 func (m *Message) Received(n int) string {
 	header := m.Header
 	if m.Oversized {

@@ -33,20 +33,22 @@ func TestAuthorDomainsAreThoseThatAReceiverCouldSee(t *testing.T) {
 		"From: a@b.example (comment c@d.example)\n":      {"b.example"},
 		"From: group: a@b.example, c@d.example;\n":       {"b.example", "d.example"},
 		"From: Alice <a@b.example\n":                     {"b.example"},
-		"From: boss@example.org <a@b.example>\n":         {"example.org", "b.example"}, // not valid; receivers differ
-		"From: <a@b.example> <boss@example.org>\n":       {"b.example", "example.org", "b.exampleboss"},
-		"From: a@ example.org\n":                         {"example.org"},
-		"From: a@example.org.\n":                         {"example.org"},
-		"From: a@bücher.example\n":                       {"xn--bcher-kva.example"},
-		"From: nobody\n":                                 nil,
-		"From:\n":                                        nil,
-		"Subject: none\n":                                nil,
-		"X-From: a@b.example\n":                          nil,
-		"From: a@b.example\r\n x@c.example\r\n":          {"b.example", "c.example", "b.examplex"},
-		"From: undisclosed:;\n":                          nil,
-		"From: a@[192.0.2.1]\n":                          {"[192.0.2.1]", "192.0.2.1"},
-		"From: \"a\\\"b\" <x@\"example.org\">\n":         {"example.org"},
-		// What readers make of these differs: comments, blanks and what cannot be seen are skipped by some (RFC 5322 sections 3.4.1, 4.4).
+		// not valid; receivers differ
+		"From: boss@example.org <a@b.example>\n":   {"example.org", "b.example"},
+		"From: <a@b.example> <boss@example.org>\n": {"b.example", "example.org", "b.exampleboss"},
+		"From: a@ example.org\n":                   {"example.org"},
+		"From: a@example.org.\n":                   {"example.org"},
+		"From: a@bücher.example\n":                 {"xn--bcher-kva.example"},
+		"From: nobody\n":                           nil,
+		"From:\n":                                  nil,
+		"Subject: none\n":                          nil,
+		"X-From: a@b.example\n":                    nil,
+		"From: a@b.example\r\n x@c.example\r\n":    {"b.example", "c.example", "b.examplex"},
+		"From: undisclosed:;\n":                    nil,
+		"From: a@[192.0.2.1]\n":                    {"[192.0.2.1]", "192.0.2.1"},
+		"From: \"a\\\"b\" <x@\"example.org\">\n":   {"example.org"},
+		// What readers make of these differs: comments, blanks and what cannot be seen are skipped by some
+		// (RFC 5322 sections 3.4.1, 4.4).
 		"From: boss@example(c).org\n":                {"example.org"},
 		"From: boss@(z) example.org\n":               {"example.org"},
 		"From: Boss <boss@(b.example)example.org>\n": {"b.example", "example.org"},
@@ -55,21 +57,27 @@ func TestAuthorDomainsAreThoseThatAReceiverCouldSee(t *testing.T) {
 		"From: boss@example. org\n":                  {"example.org"},
 		"From: boss @ example\n . org\n":             {"example.org"},
 		"From: boss@exam\x00ple.org\n":               {"ple.org", "example.org"},
-		"From: boss@\u00a0example.org x\n": {"?example.org", "xn--example-lha.org", "?example.orgx", "xn--example-lha.orgx", "example.org",
-			"example.orgx"},
-		"From: boss@\xe9example.org\n":                                 {"xn--example-ze14b.org", "?example.org", "example.org"},
-		"From: boss@example..org\n":                                    {"example..org", "example.org"},
-		"From: boss@example.org\r\rX: y\n":                             {"example.org", "example.orgx"},
-		"From: boss＠example.org\n":                                     {"example.org"},
-		"From: boss@[example.org]\n":                                   {"example.org"},
-		"From: boss@=?utf-8?b?ZXhhbXBsZS5vcmc=?=\n":                    {"example.org"},
-		"From: =?utf-8?q?boss=40example=2Eorg?=\n":                     {"example.org"},
-		"From: Boss <boss@example.org。>\n":                             {"example.org", "example.xn--org-bz3b"}, // not all know this dot
-		"From: Boss <boss@example.org\uff0e>\n":                        {"example.org", "example.xn--org-w16s"},
-		"From: Foo, Inc. <news@b.example>\n":                           {"b.example"}, // not valid, and clear to all
-		"From: news@b.example <news@b.example>\n":                      {"b.example"},
-		"From: Dr. A.B. <a@b.example>, x.y@d.example z\n":              {"b.example", "d.example", "d.examplez"},
-		"From: a@b.example, boss@example.org <mallory@evil.example>\n": {"b.example", "example.org", "evil.example"},
+		"From: boss@\u00a0example.org x\n": {"?example.org", "xn--example-lha.org", "?example.orgx",
+			"xn--example-lha.orgx", "example.org", "example.orgx"},
+		"From: boss@\xe9example.org\n": {"xn--example-ze14b.org",
+			"?example.org", "example.org"},
+		"From: boss@example..org\n":                 {"example..org", "example.org"},
+		"From: boss@example.org\r\rX: y\n":          {"example.org", "example.orgx"},
+		"From: boss＠example.org\n":                  {"example.org"},
+		"From: boss@[example.org]\n":                {"example.org"},
+		"From: boss@=?utf-8?b?ZXhhbXBsZS5vcmc=?=\n": {"example.org"},
+		"From: =?utf-8?q?boss=40example=2Eorg?=\n":  {"example.org"},
+		// not all know this dot
+		"From: Boss <boss@example.org。>\n": {"example.org", "example.xn--org-bz3b"},
+		"From: Boss <boss@example.org\uff0e>\n": {"example.org",
+			"example.xn--org-w16s"},
+		// not valid, and clear to all
+		"From: Foo, Inc. <news@b.example>\n":      {"b.example"},
+		"From: news@b.example <news@b.example>\n": {"b.example"},
+		"From: Dr. A.B. <a@b.example>, x.y@d.example z\n": {"b.example", "d.example",
+			"d.examplez"},
+		"From: a@b.example, boss@example.org <mallory@evil.example>\n": {"b.example", "example.org",
+			"evil.example"},
 	} {
 		if got := spooled(t, from+"\nbody\n").Authors(); !slices.Equal(got, want) {
 			t.Errorf("%q: %q, want %q", from, got, want)
@@ -77,7 +85,8 @@ func TestAuthorDomainsAreThoseThatAReceiverCouldSee(t *testing.T) {
 	}
 }
 
-// TestWhatReadersDisagreeOnIsReadInEveryWay has the forms that were found by comparing readers (tests/from_differential_test.go).
+// TestWhatReadersDisagreeOnIsReadInEveryWay has the forms that were found by comparing readers
+// (tests/from_differential_test.go).
 func TestWhatReadersDisagreeOnIsReadInEveryWay(t *testing.T) {
 	for header, domain := range map[string]string{
 		"From: <\"ceo@fwd.test>\"@evil.example>\n":                              "fwd.test",
@@ -139,23 +148,35 @@ func TestWhatReadersDisagreeOnIsReadInEveryWay(t *testing.T) {
 // What all readers agree on is proved by what proves it: real mail has these forms.
 func TestOrdinaryFromFieldsHaveOneDomain(t *testing.T) {
 	for _, from := range []string{
-		"a@b.example", " a@b.example ", "<a@b.example>", "Alice <a@b.example>", "\"Alice\" <a@b.example>", "\"Alice\"<a@b.example>",
-		"\"Smith, Alice\" <a@b.example>", "Alice\n Smith\n\t<a@b.example>", "\"Alice \\\"Al\\\" Smith\" <a@b.example>", "Alice \"Al\" Smith <a@b.example>",
-		"\"bob@other.example\" <a@b.example>", "\"bob@other.example via List\" <a@b.example>", "\"'bob@other.example' via List\" <a@b.example>",
-		"\"Bob <bob@other.example>\" <a@b.example>", "\"Bob (bob@other.example)\" <a@b.example>", "\"@\" <a@b.example>",
-		"=?utf-8?q?M=C3=BCller?= <a@b.example>", "=?utf-8?q?M=C3=BCller,_Inc.?= <a@b.example>", "=?utf-8?q?x=40other.example?= <a@b.example>",
-		"=?utf-8?b?Ym9iQG90aGVyLmV4YW1wbGU=?= <a@b.example>", "=?utf-8?q?A:_x=40other.example?= <a@b.example>", "\"=?utf-8?q?x=40other.example?=\" <a@b.example>",
-		"=?utf-8?q?M=C3=BC?=\n =?utf-8?q?ller?= <a@b.example>", "Müller <a@b.example>", "M\xfcller <a@b.example>", "Alice\u00a0Smith\u2026 <a@b.example>",
-		"a@b.example (Alice)", "a@b.example (bob@other.example)", "Alice (Sales) <a@b.example>", "Alice (bob@other.example) <a@b.example>", "<a@b.example> (Alice)",
-		"a@b.example(Alice)", "a.b+c=d@b.example", "\"a b\"@b.example", "Dr. A.B. <a@b.example>", "O'Brien, Inc. <a@b.example>", "[List] Alice <a@b.example>",
-		"a@b.example <a@b.example>", "<a@b.example", "Alice <a@b.example>;", "a@b.example,", "Team: a@b.example, c@b.example;", "a@b.example, Carol <c@b.example>",
+		"a@b.example", " a@b.example ", "<a@b.example>", "Alice <a@b.example>", "\"Alice\" <a@b.example>",
+		"\"Alice\"<a@b.example>",
+		"\"Smith, Alice\" <a@b.example>", "Alice\n Smith\n\t<a@b.example>",
+		"\"Alice \\\"Al\\\" Smith\" <a@b.example>", "Alice \"Al\" Smith <a@b.example>",
+		"\"bob@other.example\" <a@b.example>", "\"bob@other.example via List\" <a@b.example>",
+		"\"'bob@other.example' via List\" <a@b.example>",
+		"\"Bob <bob@other.example>\" <a@b.example>", "\"Bob (bob@other.example)\" <a@b.example>",
+		"\"@\" <a@b.example>",
+		"=?utf-8?q?M=C3=BCller?= <a@b.example>", "=?utf-8?q?M=C3=BCller,_Inc.?= <a@b.example>",
+		"=?utf-8?q?x=40other.example?= <a@b.example>",
+		"=?utf-8?b?Ym9iQG90aGVyLmV4YW1wbGU=?= <a@b.example>",
+		"=?utf-8?q?A:_x=40other.example?= <a@b.example>", "\"=?utf-8?q?x=40other.example?=\" <a@b.example>",
+		"=?utf-8?q?M=C3=BC?=\n =?utf-8?q?ller?= <a@b.example>", "Müller <a@b.example>",
+		"M\xfcller <a@b.example>", "Alice\u00a0Smith\u2026 <a@b.example>",
+		"a@b.example (Alice)", "a@b.example (bob@other.example)", "Alice (Sales) <a@b.example>",
+		"Alice (bob@other.example) <a@b.example>", "<a@b.example> (Alice)",
+		"a@b.example(Alice)", "a.b+c=d@b.example", "\"a b\"@b.example", "Dr. A.B. <a@b.example>",
+		"O'Brien, Inc. <a@b.example>", "[List] Alice <a@b.example>",
+		"a@b.example <a@b.example>", "<a@b.example", "Alice <a@b.example>;", "a@b.example,",
+		"Team: a@b.example, c@b.example;", "a@b.example, Carol <c@b.example>",
 		"Alice (Sales (EU)) <a@b.example>", "Alice <a @ b.example>", "a@(c)b.example", "Alice <a@b.example >",
 	} {
-		if got := spooled(t, "From: "+from+"\n\nFrom: ceo@fwd.test\n").Authors(); !slices.Equal(got, []string{"b.example"}) {
+		if got := spooled(t, "From: "+from+"\n\nFrom: ceo@fwd.test\n").Authors(); !slices.Equal(got,
+			[]string{"b.example"}) {
 			t.Errorf("%q: %q", from, got)
 		}
 	}
-	for from, want := range map[string]string{"a@bücher.example": "xn--bcher-kva.example", "Alice <a@mail.bücher.example>": "mail.xn--bcher-kva.example", "a@B.Example.": "b.example"} {
+	for from, want := range map[string]string{"a@bücher.example": "xn--bcher-kva.example",
+		"Alice <a@mail.bücher.example>": "mail.xn--bcher-kva.example", "a@B.Example.": "b.example"} {
 		if got := spooled(t, "From: "+from+"\n\nbody\n").Authors(); !slices.Equal(got, []string{want}) {
 			t.Errorf("%q: %q", from, got)
 		}
@@ -176,13 +197,15 @@ var shapes = map[string]string{
 	"NUL":                            "From: a@b.example\nSubject: a\x00b\n\nbo\x00dy\n",
 	"8-bit":                          "From: a@b.example\nSubject: \xfc\n\nbod\xff\n",
 	"dots":                           "From: a@b.example\n\n.\n..\n.\n",
-	"long line":                      "From: a@b.example\nSubject: " + strings.Repeat("x", 1<<20-100) + "\n\n" + strings.Repeat("y", 1<<20) + "\n",
-	"no final line end":              "From: a@b.example\n\nbody",
-	"empty name":                     ": value\n\nbody\n",
-	"blank lines":                    "From: a@b.example\n\n\n\n\n",
-	"many fields":                    strings.Repeat("X: y\n", 20000) + "\nbody\n",
-	"field over 80000 lines":         "Subject: x\n" + strings.Repeat(" y\n", 80000) + "From: a@b.example\n\nbody\n",
-	"larger than memory":             "From: a@b.example\n\n" + strings.Repeat("0123456789abcdef\n", 200000),
+	"long line": "From: a@b.example\nSubject: " + strings.Repeat("x", 1<<20-100) +
+		"\n\n" + strings.Repeat("y", 1<<20) + "\n",
+	"no final line end": "From: a@b.example\n\nbody",
+	"empty name":        ": value\n\nbody\n",
+	"blank lines":       "From: a@b.example\n\n\n\n\n",
+	"many fields":       strings.Repeat("X: y\n", 20000) + "\nbody\n",
+	"field over 80000 lines": "Subject: x\n" + strings.Repeat(" y\n", 80000) +
+		"From: a@b.example\n\nbody\n",
+	"larger than memory": "From: a@b.example\n\n" + strings.Repeat("0123456789abcdef\n", 200000),
 }
 
 func TestAMessageThatIsNotMendedLeavesOctetForOctet(t *testing.T) {
@@ -233,7 +256,8 @@ func spooledBody(t *testing.T, body []byte) string {
 
 func TestAMessageIsSpooledHoweverItComes(t *testing.T) {
 	for name, text := range shapes {
-		for kind, reader := range map[string]io.Reader{"halves": iotest.HalfReader(strings.NewReader(text)), "data with error": iotest.DataErrReader(strings.NewReader(text))} {
+		for kind, reader := range map[string]io.Reader{"halves": iotest.HalfReader(strings.NewReader(text)),
+			"data with error": iotest.DataErrReader(strings.NewReader(text))} {
 			m, err := Read(reader, Options{Dir: t.TempDir()})
 			if err != nil {
 				t.Errorf("%s, %s: %v", name, kind, err)
@@ -269,12 +293,18 @@ func TestTheSpoolFileHasNoName(t *testing.T) {
 
 func TestAHeaderOfMoreThanAMegabyteIsNotRead(t *testing.T) {
 	for text, oversized := range map[string]bool{
-		"Subject: " + strings.Repeat("x", maxHeader-110) + "\n\nbody\n":                                           false,
-		"Subject: " + strings.Repeat("x", maxHeader-10) + "\n\nbody\n":                                            true,
-		"Subject: " + strings.Repeat("x", 3*maxHeader) + "\n\nbody\n":                                             true,
-		strings.Repeat(strings.Repeat("A", 100)+": b\n", maxHeader/100) + "From: a@b.example\n\nbody\n":           true, // cut within a name
-		"Subject: " + strings.Repeat("x", maxHeader-11) + "\n\n" + strings.Repeat("body\n", maxHeader):            false,
-		"Subject: " + strings.Repeat("x", maxHeader-100) + "\n\n" + strings.Repeat("one line ", maxHeader) + "\n": false,
+		"Subject: " + strings.Repeat("x", maxHeader-110) +
+			"\n\nbody\n": false,
+		"Subject: " + strings.Repeat("x", maxHeader-10) +
+			"\n\nbody\n": true,
+		"Subject: " + strings.Repeat("x", 3*maxHeader) +
+			"\n\nbody\n": true,
+		// cut within a name
+		strings.Repeat(strings.Repeat("A", 100)+": b\n", maxHeader/100) + "From: a@b.example\n\nbody\n": true,
+		"Subject: " + strings.Repeat("x", maxHeader-11) + "\n\n" +
+			strings.Repeat("body\n", maxHeader): false,
+		"Subject: " + strings.Repeat("x", maxHeader-100) + "\n\n" +
+			strings.Repeat("one line ", maxHeader) + "\n": false,
 	} {
 		n := len(text)
 		m := spooled(t, text)

@@ -13,19 +13,20 @@ import (
 	"postmend/filter/message/author"
 )
 
-// maxHeader bounds the header, in octets. Real ones are a hundred times shorter; a longer one is not read, and such a message is
-// forwarded as it came.
+// maxHeader bounds the header, in octets. Real ones are a hundred times shorter; a longer one is not read,
+// and such a message is forwarded as it came.
 const maxHeader = 1 << 20
 
 // maxFields bounds its fields: those of three octets would take many times their size.
 const maxFields = 100_000
 
-// Message is one message, read to its end. What does not fit into memory waits in a file that has no name any more.
+// Message is one message, read to its end. What does not fit into memory waits in a file that has no name
+// any more.
 type Message struct {
 	// Header is the message's header as it stands; nil if Oversized.
 	Header dkim.Header
-	// Oversized is set if the header does not end within 1 MiB, has more than 100,000 fields, or has too much in From: fields:
-	// more than 64 KiB, or 8 KiB that can be read in several ways.
+	// Oversized is set if the header does not end within 1 MiB, has more than 100,000 fields, or has too
+	// much in From: fields: more than 64 KiB, or 8 KiB that can be read in several ways.
 	Oversized bool
 	// EightBit is set if an octet has its high bit set.
 	EightBit bool
@@ -45,12 +46,12 @@ type Message struct {
 
 // Options are how a message is read. The zero value is right where nothing is known of it.
 type Options struct {
-	// Memory is how many octets stay in memory, at least 1 MiB: a header always does. The rest goes to a file in
-	// Dir, "" is the system's temporary directory.
+	// Memory is how many octets stay in memory, at least 1 MiB: a header always does. The rest goes to a
+	// file in Dir, "" is the system's temporary directory.
 	Memory int64
 	Dir    string
-	// HashBody tells by the header whether FoldedBody will be asked for: then the body is hashed while it is read,
-	// and not read again for it. Nil is never.
+	// HashBody tells by the header whether FoldedBody will be asked for: then the body is hashed while it
+	// is read, and not read again for it. Nil is never.
 	HashBody func(header dkim.Header) bool
 }
 
@@ -78,7 +79,8 @@ func Read(r io.Reader, options Options) (*Message, error) {
 		hash.close(m)
 	}
 	m.from = author.Find(header, prefix[n:])
-	isCut := m.size > int64(len(prefix)) && bytes.IndexByte(prefix[n:], '\n') < 0 // within a line that may be another field
+	// Cut within a line that may be another field.
+	isCut := m.size > int64(len(prefix)) && bytes.IndexByte(prefix[n:], '\n') < 0
 	if isCut || len(header) > maxFields || m.from.TooLong() {
 		m.Oversized, m.from, m.relaxed, m.folded = true, nil, nil, nil
 	} else {
@@ -150,12 +152,14 @@ func unnamedFile(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// scan notes what the next octets tell of the message. CRs belong to line ends, but for oddities that do not matter here.
+// scan notes what the next octets tell of the message. CRs belong to line ends, but for oddities that do
+// not matter here.
 func (m *Message) scan(b []byte) {
 	m.EightBit = m.EightBit || hasEightBit(b)
 	for len(b) > 0 {
 		if m.line == 0 {
-			// No line is the longest that ends within the room of the longest so far: of millions of short ones, few are looked at.
+			// No line is the longest that ends within the room of the longest so far: of millions of short
+			// ones, few are looked at.
 			if end := bytes.LastIndexByte(b[:min(len(b), m.LongestLine+1)], '\n'); end >= 0 {
 				b = b[end+1:]
 				continue
@@ -200,8 +204,8 @@ func (m *Message) LastOctet() (byte, error) {
 	return last[0], err
 }
 
-// HasFromLine tells whether the message starts with the From_ line of an mbox file. In a header field, a colon
-// follows the blanks (RFC 5322 section 4.5).
+// HasFromLine tells whether the message starts with the From_ line of an mbox file. In a header field, a
+// colon follows the blanks (RFC 5322 section 4.5).
 func (m *Message) HasFromLine() bool {
 	rest, found := bytes.CutPrefix(m.head, []byte("From "))
 	return found && !bytes.HasPrefix(bytes.TrimLeft(rest, " \t"), []byte(":"))
@@ -235,7 +239,8 @@ func (m *Message) WriteBody(w io.Writer) error {
 	return err
 }
 
-// RelaxedBody is the closed body in relaxed form, hashed once: to sign, it is the same for all deliveries, and verifying may have done it.
+// RelaxedBody is the closed body in relaxed form, hashed once: to sign, it is the same for all deliveries,
+// and verifying may have done it.
 func (m *Message) RelaxedBody() (*dkim.BodyHash, error) {
 	if m.relaxed == nil {
 		body := dkim.NewBodyHash(dkim.Relaxed)

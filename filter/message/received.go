@@ -8,13 +8,15 @@ import (
 	"postmend/dkim"
 )
 
-// OwnPart is the part of a header that was written on this host, as far as Received: fields tell: all above the newest one that is not this
-// host's own. The fields that the message came with from the last host stand in it, too, below our own Received: field.
+// OwnPart is the part of a header that was written on this host, as far as Received: fields tell: all above
+// the newest one that is not this host's own. The fields that the message came with from the last host
+// stand in it, too, below our own Received: field.
 //
-// The newest Received: field is Postfix's, which put it on top when it took the message in. The one below is ours as well only if the message
-// came from this host itself, by the address that Postfix saw, and if it says that a host of our name wrote it: so it is after
-// another filter (amavis), and after Sieve sent the message on. A stranger can write our name into a field, but not reach us from our own
-// address; so the chain ends with the field for the message's arrival at the latest.
+// The newest Received: field is Postfix's, which put it on top when it took the message in. The one below
+// is ours as well only if the message came from this host itself, by the address that Postfix saw, and if
+// it says that a host of our name wrote it: so it is after another filter (amavis), and after Sieve sent
+// the message on. A stranger can write our name into a field, but not reach us from our own address; so the
+// chain ends with the field for the message's arrival at the latest.
 func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) dkim.Header {
 	var newer hop // the Received: field above
 	var names []string
@@ -33,8 +35,8 @@ func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 	return header
 }
 
-// IsLocal tells whether no other host has had a message, as far as Received: fields tell: each is of a program on this
-// host, and names one as where the message came from.
+// IsLocal tells whether no other host has had a message, as far as Received: fields tell: each is of a
+// program on this host, and names one as where the message came from.
 func IsLocal(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) bool {
 	names := []string{hostname, "localhost"}
 	newest := true
@@ -57,8 +59,9 @@ func IsLocal(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 	return true
 }
 
-// parseOrigin reads a Received: field as Postfix writes it for what it got from no client, by sendmail(1) or from its
-// own bounce(8): by NAME (Postfix, from userid UID) id …, by NAME (Postfix) id …. In another form, by is "".
+// parseOrigin reads a Received: field as Postfix writes it for what it got from no client, by sendmail(1)
+// or from its own bounce(8): by NAME (Postfix, from userid UID) id …, by NAME (Postfix) id …. In another
+// form, by is "".
 func parseOrigin(received string) hop {
 	word, rest := firstWord(received)
 	by, rest := firstWord(rest)
@@ -81,7 +84,7 @@ func isOneOf(name string, names []string) bool {
 type hop struct {
 	from    string     // what the client called itself
 	address netip.Addr // of the client, as the server saw it
-	isBare  bool       // there is nothing beside from: as Dovecot writes it for a client on a Unix-domain socket
+	isBare  bool       // nothing but from: what Dovecot writes for a client on a Unix-domain socket
 	by      string
 }
 
@@ -107,8 +110,8 @@ func IsThisHost(ip netip.Addr, addresses func() ([]net.Addr, error)) bool {
 	return false
 }
 
-// parseHop reads a Received: field as Postfix, Dovecot and amavis write it: from NAME (NAME [ADDRESS]) (…) by NAME. It is not ok for
-// another form, such as that of a message that a program brought to sendmail(1).
+// parseHop reads a Received: field as Postfix, Dovecot and amavis write it: from NAME (NAME [ADDRESS]) (…)
+// by NAME. It is not ok for another form, such as that of a message that a program brought to sendmail(1).
 func parseHop(received string) (h hop, ok bool) {
 	word, rest := firstWord(received)
 	if !strings.EqualFold(word, "from") {

@@ -147,7 +147,8 @@ const CleanupLine = cleanup + " unix n - n - 0 cleanup -o message_size_limit=0"
 var ListenerOptions = []Parameter{
 	{"syslog_name", ListenerLog},
 	{"content_filter", ""},
-	{"receive_override_options", "no_unknown_recipient_checks,no_header_body_checks,no_milters,no_address_mappings"},
+	{"receive_override_options",
+		"no_unknown_recipient_checks,no_header_body_checks,no_milters,no_address_mappings"},
 	{"smtpd_milters", ""},
 	{"smtpd_helo_restrictions", ""},
 	{"smtpd_client_restrictions", ""},

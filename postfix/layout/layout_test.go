@@ -23,10 +23,12 @@ func TestTheDocumentationShowsTheLayout(t *testing.T) {
 		p.ReverseLine(),
 	}
 	if got := entries(block(t, string(page), "master.cf")); !slices.Equal(got, words(want)) {
-		t.Errorf("docs/postfix.md has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(words(want), "\n"))
+		t.Errorf("docs/postfix.md has\n%s\nwant\n%s", strings.Join(got, "\n"),
+			strings.Join(words(want), "\n"))
 	}
 	main := "\n" + block(t, string(page), "main.cf")
-	for _, parameter := range append(slices.Clone(Limits), Parameter{"content_filter", ContentFilter}, Parameter{"recipient_canonical_maps", ReverseMap}) {
+	for _, parameter := range append(slices.Clone(Limits), Parameter{"content_filter", ContentFilter},
+		Parameter{"recipient_canonical_maps", ReverseMap}) {
 		if !strings.Contains(main, "\n"+parameter.Name+" = "+parameter.Value+"\n") {
 			t.Errorf("docs/postfix.md lacks %s = %s", parameter.Name, parameter.Value)
 		}

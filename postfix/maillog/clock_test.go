@@ -12,13 +12,15 @@ func TestStampsOfEveryFormMeanTheSameTime(t *testing.T) {
 	for _, stamp := range []string{
 		"Nov 25 00:48:17", "Nov 25 00:48:17.123456", // syslog, journalctl -o short and short-precise
 		"2026-11-25T00:48:17.123456+01:00", "2026-11-24T23:48:17Z", // rsyslog
-		"2026-11-25T00:48:17+0100", "2026-11-25T00:48:17+01", "2026-11-24T18:48:17.5-05:00", // journalctl -o short-iso
+		// journalctl -o short-iso
+		"2026-11-25T00:48:17+0100", "2026-11-25T00:48:17+01", "2026-11-24T18:48:17.5-05:00",
 		"2026-11-25 00:48:17",
 	} {
 		c := clock{latest: latest, zone: zone}
 		at, rest, ok := c.read([]byte(stamp + " mx postfix/qmgr[1]: x"))
 		if !ok || at != want || string(rest) != "mx postfix/qmgr[1]: x" {
-			t.Errorf("%q: %v %v, rest %q; want %v", stamp, time.Unix(at, 0).In(zone), ok, rest, time.Unix(want, 0).In(zone))
+			t.Errorf("%q: %v %v, rest %q; want %v", stamp, time.Unix(at, 0).In(zone), ok, rest,
+				time.Unix(want, 0).In(zone))
 		}
 	}
 }
@@ -29,18 +31,24 @@ func TestTheYearOfAClassicStampIsFoundOverNewYear(t *testing.T) {
 		stamps []string
 		want   []string
 	}{
-		{"2027-01-03", []string{"Dec 30 23:00:00", "Dec 31 23:59:59", "Jan  1 00:00:00", "Dec 31 23:59:59", "Jan  2 10:00:00"},
+		{"2027-01-03", []string{"Dec 30 23:00:00", "Dec 31 23:59:59", "Jan  1 00:00:00", "Dec 31 23:59:59",
+			"Jan  2 10:00:00"},
 			[]string{"2026-12-30", "2026-12-31", "2027-01-01", "2026-12-31", "2027-01-02"}},
 		{"2026-11-25", []string{"Nov 24 10:00:00"}, []string{"2026-11-24"}},
 		{"2026-11-25", []string{"Nov 30 10:00:00"}, []string{"2025-11-30"}},
 		{"2026-11-25", []string{"Feb 29 10:00:00"}, []string{"2024-02-29"}},
-		{"2026-10-20", []string{"Feb  2 10:00:00", "Oct  3 10:00:00", "Oct 19 10:00:00"}, []string{"2026-02-02", "2026-10-03", "2026-10-19"}},
+		{"2026-10-20", []string{"Feb  2 10:00:00", "Oct  3 10:00:00", "Oct 19 10:00:00"},
+			[]string{"2026-02-02", "2026-10-03", "2026-10-19"}},
 		{"2026-05-20", []string{"Oct 30 10:00:00", "May 19 10:00:00"}, []string{"2025-10-30", "2026-05-19"}},
-		{"2026-12-30", []string{"Dec 31 23:00:00", "Jan  1 00:00:00", "Dec 31 23:59:59", "Jan  1 01:00:00", "Dec 29 10:00:00"},
+		{"2026-12-30", []string{"Dec 31 23:00:00", "Jan  1 00:00:00", "Dec 31 23:59:59", "Jan  1 01:00:00",
+			"Dec 29 10:00:00"},
 			[]string{"2025-12-31", "2026-01-01", "2025-12-31", "2026-01-01", "2025-12-29"}},
-		{"2026-12-30", []string{"Dec 31 23:00:00", "Jan  1 00:00:00", "Dec 20 10:00:00"}, []string{"2025-12-31", "2026-01-01", "2026-12-20"}},
-		{"2026-11-25", []string{"Nov 20 10:00:00", "Sep  1 10:00:00", "Oct  1 10:00:00"}, []string{"2026-11-20", "2026-09-01", "2026-10-01"}},
-		{"2024-03-02", []string{"Dec 31 10:00:00", "Feb 29 10:00:00", "Mar  1 10:00:00"}, []string{"2023-12-31", "2024-02-29", "2024-03-01"}},
+		{"2026-12-30", []string{"Dec 31 23:00:00", "Jan  1 00:00:00", "Dec 20 10:00:00"},
+			[]string{"2025-12-31", "2026-01-01", "2026-12-20"}},
+		{"2026-11-25", []string{"Nov 20 10:00:00", "Sep  1 10:00:00", "Oct  1 10:00:00"},
+			[]string{"2026-11-20", "2026-09-01", "2026-10-01"}},
+		{"2024-03-02", []string{"Dec 31 10:00:00", "Feb 29 10:00:00", "Mar  1 10:00:00"},
+			[]string{"2023-12-31", "2024-02-29", "2024-03-01"}},
 		{"2025-06-01", []string{"Jan  5 10:00:00", "May 31 23:00:00"}, []string{"2025-01-05", "2025-05-31"}},
 	} {
 		latest, _ := time.Parse(time.DateOnly, c.latest)
@@ -55,8 +63,10 @@ func TestTheYearOfAClassicStampIsFoundOverNewYear(t *testing.T) {
 }
 
 func TestWhatIsNoStampIsNoLine(t *testing.T) {
-	for _, line := range []string{"", "-- Journal begins at Mon 2026-11-23 --", "Nov 25 00:48:1", "Nov 25 0a:48:17 mx x", "Foo 25 00:48:17 mx x",
-		"2026-11-25T00:48:17+zz mx x", "2026-11-25T00:48:17+01:00:00 mx x", "2026-11-25Tab:48:17Z mx x", "Nov 25 00:48:17.123", "99999999999999999999999"} {
+	for _, line := range []string{"", "-- Journal begins at Mon 2026-11-23 --", "Nov 25 00:48:1",
+		"Nov 25 0a:48:17 mx x", "Foo 25 00:48:17 mx x",
+		"2026-11-25T00:48:17+zz mx x", "2026-11-25T00:48:17+01:00:00 mx x", "2026-11-25Tab:48:17Z mx x",
+		"Nov 25 00:48:17.123", "99999999999999999999999"} {
 		c := clock{latest: time.Now(), zone: time.UTC}
 		if at, _, ok := c.read([]byte(line)); ok {
 			t.Errorf("%q is taken for %d", line, at)

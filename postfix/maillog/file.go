@@ -123,7 +123,8 @@ func DefaultFiles(dir string, follow bool) (logs, unreadable []string) {
 		found, _ := filepath.Glob(path + "*")
 		for _, log := range found {
 			switch rest := log[len(path):]; {
-			case follow && rest != "", strings.Trim(strings.TrimSuffix(rest, Ending(log)), ".-0123456789") != "":
+			case follow && rest != "",
+				strings.Trim(strings.TrimSuffix(rest, Ending(log)), ".-0123456789") != "":
 			case Unreadable(log) != "":
 				unreadable = append(unreadable, log)
 			default:

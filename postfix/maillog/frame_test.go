@@ -77,7 +77,8 @@ func inOctets(name, text string) string {
 // forms are the ways in which other programs write a line, by name.
 func forms(t testing.TB) map[string]func(logged) string {
 	list := map[string]func(logged) string{}
-	for _, add := range []func(testing.TB, map[string]func(logged) string){syslogForms, journalForms, containerForms} {
+	for _, add := range []func(testing.TB, map[string]func(logged) string){syslogForms, journalForms,
+		containerForms} {
 		add(t, list)
 	}
 	return list
@@ -102,16 +103,21 @@ func syslogForms(_ testing.TB, list map[string]func(logged) string) {
 	}
 	list["RFC 5424, syslog-ng"] = rfc5424("", "<22>1 %s %s %s %s - - \ufeff%s")
 	list["RFC 5424, structured data"] = rfc5424("", `<22>1 %s %s %s %s - [a@1 b="x] \"y\\"][c d="e"] %s`)
-	list["RFC 5424, rsyslog"] = rfc5424("postfix", "<22>1 %s %s %s %s - - %s") // its APP-NAME ends at the slash
+	// its APP-NAME ends at the slash
+	list["RFC 5424, rsyslog"] = rfc5424("postfix", "<22>1 %s %s %s %s - - %s")
 }
 
 func containerForms(t testing.TB, list map[string]func(logged) string) {
 	stamp := func(l logged) string { return l.at.Format(time.RFC3339Nano) }
 	list["docker compose"] = plain(time.Stamp, "mail-1  | %s %s %s: %s")
 	list["docker compose, coloured"] = plain(time.Stamp, "\x1b[36mmail_1  |\x1b[0m %s %s %s: %s")
-	list["docker compose with time stamps"] = func(l logged) string { return "mail-1 | " + stamp(l) + " " + l.classic() }
+	list["docker compose with time stamps"] = func(l logged) string {
+		return "mail-1 | " + stamp(l) + " " + l.classic()
+	}
 	list["docker logs with time stamps"] = func(l logged) string { return stamp(l) + " " + l.classic() }
-	list["docker logs, no stamp within"] = func(l logged) string { return stamp(l) + " " + l.tag + ": " + l.text }
+	list["docker logs, no stamp within"] = func(l logged) string {
+		return stamp(l) + " " + l.tag + ": " + l.text
+	}
 	list["CRI"] = func(l logged) string { return stamp(l) + " stdout F " + l.classic() }
 	list["CRI, with parts"] = func(l logged) string {
 		return stamp(l) + " stderr P <22>1 - mx x - - - \n" + stamp(l) + " stderr F " + l.classic()
@@ -137,8 +143,10 @@ func journalForms(t testing.TB, list map[string]func(logged) string) {
 	}
 	object := func(before, after string, message func(logged) any) func(logged) string {
 		return func(l logged) string {
-			return before + encoded(t, map[string]any{"__CURSOR": "s=1", "__REALTIME_TIMESTAMP": fmt.Sprint(l.micro()),
-				"_PID": l.pid(), "SYSLOG_IDENTIFIER": l.app(), "MESSAGE": message(l), "PRIORITY": "6"}) + after
+			return before + encoded(t,
+				map[string]any{"__CURSOR": "s=1", "__REALTIME_TIMESTAMP": fmt.Sprint(l.micro()),
+					"_PID": l.pid(), "SYSLOG_IDENTIFIER": l.app(), "MESSAGE": message(l), "PRIORITY": "6"}) +
+				after
 		}
 	}
 	text := func(l logged) any { return l.text }
@@ -185,7 +193,8 @@ func TestALogIsReadTheSameInEveryForm(t *testing.T) {
 		}
 		got, stats := outcomesOfLog(t, log.String())
 		if !slices.Equal(got, want) {
-			t.Errorf("%s: %d outcomes, want %d; the log begins\n%.200q", name, len(got), len(want), log.String())
+			t.Errorf("%s: %d outcomes, want %d; the log begins\n%.200q", name, len(got), len(want),
+				log.String())
 		}
 		stats.Lines = wantStats.Lines
 		if stats != wantStats {
@@ -215,7 +224,8 @@ func TestTheTimeOfTheOuterFrameCounts(t *testing.T) {
 
 func TestCompressedLogsAreRead(t *testing.T) {
 	log := realLog(t)
-	for ending, program := range map[string]string{".gz": "gzip", ".xz": "xz", ".zst": "zstd", ".bz2": "bzip2"} {
+	for ending, program := range map[string]string{".gz": "gzip", ".xz": "xz", ".zst": "zstd",
+		".bz2": "bzip2"} {
 		cmd := exec.Command(peer.Need(t, program), "-c")
 		cmd.Stdin = bytes.NewReader(log)
 		packed, err := cmd.Output()

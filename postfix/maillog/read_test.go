@@ -50,7 +50,9 @@ func TestRotatedFilesAreReadInTheOrderOfWhatIsInThem(t *testing.T) {
 		io.Copy(&all, r)
 		r.Close()
 	}
-	if want := "2026-11-23T00:00:00Z mx first\n-- Journal begins --\nNov 24 00:00:00 mx second\nNov 25 00:00:00 mx third\n"; all.String() != want {
+	want :=
+		"2026-11-23T00:00:00Z mx first\n-- Journal begins --\nNov 24 00:00:00 mx second\nNov 25 00:00:00 mx third\n"
+	if all.String() != want {
 		t.Errorf("%q, want %q", all.String(), want)
 	}
 }
@@ -65,7 +67,8 @@ func TestWhatCannotBeReadSaysWhatToDo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "apt-get install xz-utils") {
 		t.Errorf("xz: %v", err)
 	}
-	if _, err := Files([]string{t.TempDir()}, time.UTC); err == nil || !strings.Contains(err.Error(), "is a directory") {
+	if _, err := Files([]string{t.TempDir()}, time.UTC); err == nil ||
+		!strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("directory: %v", err)
 	}
 }

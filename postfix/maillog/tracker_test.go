@@ -79,7 +79,8 @@ var followed = []struct {
 			postfix/smtpd[1]: 4F1A2B3C4E: client=mail.sender.example[192.0.2.1]
 			postfix/qmgr[3]: 4F1A2B3C4E: from=<srs0+vmyz=2W=other.example=carol@fwd.example.org>, size=512, nrcpt=1 (queue active)
 			postfix/smtp[4]: 4F1A2B3C4E: to=<bob@gmail.example>, relay=mx.gmail.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (250 ok)`,
-		[]string{"forwarded delivered: <alice@sender.example> to <bob@gmail.example>", "forwarded delivered: <carol@other.example> to <bob@gmail.example>"}},
+		[]string{"forwarded delivered: <alice@sender.example> to <bob@gmail.example>", "forwarded " +
+			"delivered: <carol@other.example> to <bob@gmail.example>"}},
 	{"put off twice, then delivered", `
 			postfix/pickup[1]: 4F1A2B3C4D: uid=0 from=<root>
 			postfix/qmgr[3]: 4F1A2B3C4D: from=<root@example.org>, size=512, nrcpt=1 (queue active)
@@ -98,7 +99,9 @@ var followed = []struct {
 			postfix/qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, status=expired, returned to sender
 			postfix/bounce[5]: 4F1A2B3C4D: sender non-delivery notification: 4F1A2B3C4E
 			postfix/qmgr[3]: 4F1A2B3C4D: removed`,
-		[]string{"forwarded delivered: <alice@sender.example> to <carol@c.example> by <info@example.org>", "forwarded refused: <alice@sender.example> to <bob@b.example> by <info@example.org> after 1 expired"}},
+		[]string{"forwarded delivered: <alice@sender.example> to <carol@c.example> by <info@example.org>",
+			"forwarded refused: <alice@sender.example> to <bob@b.example> by <info@example.org> after " +
+				"1 expired"}},
 	{"another filter, which speaks SMTP on loopback", `
 			postfix/smtpd[1]: 4F1A2B3C4D: client=mail.sender.example[192.0.2.1]
 			postfix/qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, size=512, nrcpt=1 (queue active)
@@ -145,7 +148,8 @@ var followed = []struct {
 			postfix/qmgr[3]: 4F1A2B3C4D: from=<"x>, size=1 \"y"@sender.example>, size=512, nrcpt=1 (queue active)
 			postfix/smtp[4]: 4F1A2B3C4D: to=<bob@b.example>, orig_to=<"a>, relay=x, dsn=2.0.0, status=sent (\"q"@example.org>, relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.1.1, status=bounced (no status=sent (really))
 			postfix/qmgr[3]: 4F1A2B3C4D: removed`,
-		[]string{`forwarded refused: <"x>, size=1 \"y"@sender.example> to <bob@b.example> by <"a>, relay=x, dsn=2.0.0, status=sent (\"q"@example.org>`}},
+		[]string{
+			`forwarded refused: <"x>, size=1 \"y"@sender.example> to <bob@b.example> by <"a>, relay=x, dsn=2.0.0, status=sent (\"q"@example.org>`}},
 	{"ids are used again, and a probe of an address is no mail", `
 			postfix/smtpd[1]: 4F1A2B3C4D: client=mail.sender.example[192.0.2.1]
 			postfix/qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, size=512, nrcpt=1 (queue active)
@@ -158,7 +162,8 @@ var followed = []struct {
 			postfix/qmgr[3]: 4F1A2B3C99: from=<double-bounce@mx.example.org>, size=300, nrcpt=1 (queue active)
 			postfix/smtp[4]: 4F1A2B3C99: to=<bob@b.example>, relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.1.1, status=undeliverable (no such user)
 			postfix/qmgr[3]: 4F1A2B3C99: removed`,
-		[]string{"local delivered: <alice@sender.example> to <box@example.org>", "local refused: <carol@other.example> to <box@example.org>"}},
+		[]string{"local delivered: <alice@sender.example> to <box@example.org>", "local refused: " +
+			"<carol@other.example> to <box@example.org>"}},
 	{"thrown away by postmend, as configured", `
 			postfix/smtpd[1]: 4F1A2B3C4D: client=mail.sender.example[192.0.2.1]
 			postfix/qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, size=512, nrcpt=1 (queue active)
@@ -176,7 +181,8 @@ var followed = []struct {
 func TestMessagesAreFollowedToTheirEnd(t *testing.T) {
 	for _, c := range followed {
 		if got, stats := outcomesOf(t, c.log); !slices.Equal(got, c.want) || stats.Lost != 0 {
-			t.Errorf("%s:\n%s\nwant\n%s\n%+v", c.name, strings.Join(got, "\n"), strings.Join(c.want, "\n"), stats)
+			t.Errorf("%s:\n%s\nwant\n%s\n%+v", c.name, strings.Join(got, "\n"),
+				strings.Join(c.want, "\n"), stats)
 		}
 	}
 }
@@ -187,8 +193,9 @@ func TestALogIsReadTheSameWhateverPiecesItComesIn(t *testing.T) {
 	if len(want) < 20 {
 		t.Fatalf("only %d outcomes", len(want))
 	}
-	for _, log := range []string{string(log), strings.ReplaceAll(string(log), "\n", "\r\n"), strings.TrimSuffix(string(log), "\n"),
-		strings.Repeat("x", 3*bufferSize) + "\n" + string(log), string(log) + strings.Repeat("x", 3*bufferSize)} {
+	for _, log := range []string{string(log), strings.ReplaceAll(string(log), "\n", "\r\n"),
+		strings.TrimSuffix(string(log), "\n"), strings.Repeat("x", 3*bufferSize) + "\n" + string(log),
+		string(log) + strings.Repeat("x", 3*bufferSize)} {
 		tracker := NewTracker(time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), time.UTC)
 		var got []string
 		tracker.Outcome = func(o *Outcome) { got = append(got, tell(o)) }
@@ -224,9 +231,13 @@ func TestMemoryStaysFlatWhenMessagesHaveNoEnd(t *testing.T) {
 	const messages = 300_000
 	reason := strings.Repeat("x", 2000)
 	for n := range messages {
-		tracker.Line(fmt.Appendf(nil, "Nov 25 00:48:17 mx postfix/smtpd[1]: %X: client=x[192.0.2.1]", 0xA000000+n))
-		tracker.Line(fmt.Appendf(nil, "Nov 25 00:48:17 mx postfix/qmgr[1]: %X: from=<a@%d.example>, size=1, nrcpt=1 (queue active)", 0xA000000+n, n))
-		tracker.Line(fmt.Appendf(nil, "Nov 25 00:48:17 mx postfix/smtp[1]: %X: to=<b@%d.example>, relay=r%[2]d[1.2.3.4]:25, delay=1, delays=0/0/0/0, dsn=4.0.0, status=deferred (%s)", 0xA000000+n, n, reason))
+		tracker.Line(fmt.Appendf(nil, "Nov 25 00:48:17 mx postfix/smtpd[1]: %X: client=x[192.0.2.1]",
+			0xA000000+n))
+		tracker.Line(fmt.Appendf(nil, "Nov 25 00:48:17 mx postfix/qmgr[1]: %X: from=<a@%d.example>, "+
+			"size=1, nrcpt=1 (queue active)", 0xA000000+n, n))
+		tracker.Line(fmt.Appendf(nil, "Nov 25 00:48:17 mx postfix/smtp[1]: %X: to=<b@%d.example>, "+
+			"relay=r%[2]d[1.2.3.4]:25, delay=1, delays=0/0/0/0, dsn=4.0.0, status=deferred (%s)",
+			0xA000000+n, n, reason))
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -236,7 +247,8 @@ func TestMemoryStaysFlatWhenMessagesHaveNoEnd(t *testing.T) {
 	kept := len(tracker.known)
 	tracker.Close()
 	if counted != messages || tracker.Stats.Evicted != int64(messages-kept) {
-		t.Errorf("%d of %d were counted, %d before their end, of %d", counted, messages, tracker.Stats.Evicted, messages-kept)
+		t.Errorf("%d of %d were counted, %d before their end, of %d", counted, messages,
+			tracker.Stats.Evicted, messages-kept)
 	}
 }
 
@@ -247,7 +259,8 @@ func FuzzTracker(f *testing.F) {
 	for n := 0; n+40 < len(lines); n += 40 {
 		f.Add(strings.Join(lines[n:n+40], ""))
 	}
-	f.Add("Nov 25 00:48:17 mx postfix/smtpd[1]: AAAAAA: client=x[1], orig_queue_id=BBBBBB\nNov 25 00:48:17 mx postfix/smtpd[1]: BBBBBB: client=x[1], orig_queue_id=AAAAAA\n")
+	f.Add("Nov 25 00:48:17 mx postfix/smtpd[1]: AAAAAA: client=x[1], orig_queue_id=BBBBBB\n" +
+		"Nov 25 00:48:17 mx postfix/smtpd[1]: BBBBBB: client=x[1], orig_queue_id=AAAAAA\n")
 	f.Fuzz(func(t *testing.T, log string) {
 		tracker := NewTracker(time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), time.UTC)
 		counted := 0
@@ -274,9 +287,11 @@ func FuzzTracker(f *testing.F) {
 func TestALogThatGrowsOverNewYearKeepsItsYears(t *testing.T) {
 	tracker := NewTracker(time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC), time.UTC)
 	tracker.Outcome = func(*Outcome) {}
-	for _, day := range []time.Time{time.Date(2026, 11, 26, 1, 0, 0, 0, time.UTC), time.Date(2026, 12, 31, 1, 0, 0, 0, time.UTC), time.Date(2027, 1, 1, 1, 0, 0, 0, time.UTC)} {
+	for _, day := range []time.Time{time.Date(2026, 11, 26, 1, 0, 0, 0, time.UTC),
+		time.Date(2026, 12, 31, 1, 0, 0, 0, time.UTC), time.Date(2027, 1, 1, 1, 0, 0, 0, time.UTC)} {
 		tracker.Until(day)
-		tracker.Line([]byte(day.Format(time.Stamp) + " mx postfix/qmgr[3]: 4F1A2B3C4D: from=<a@b.example>, size=512, nrcpt=1 (queue active)"))
+		tracker.Line([]byte(day.Format(time.Stamp) + " mx postfix/qmgr[3]: 4F1A2B3C4D: from=<a@b.example>, " +
+			"size=512, nrcpt=1 (queue active)"))
 		if tracker.Stats.Last != day.Unix() {
 			t.Errorf("%v is taken for %v", day, time.Unix(tracker.Stats.Last, 0).UTC())
 		}
@@ -294,12 +309,19 @@ func TestARefusalIsToldOnceWhenItsAliasIsKnown(t *testing.T) {
 	}{
 		{"smtpd[1]: 4F1A2B3C4D: client=mail.sender.example[192.0.2.1]", 0},
 		{"qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, size=512, nrcpt=2 (queue active)", 0},
-		{"smtpd[1]: 4F1A2B3C4E: client=mail.sender.example[192.0.2.1], orig_queue_id=4F1A2B3C4D, orig_client=mail.sender.example[192.0.2.1]", 0},
+		{"smtpd[1]: 4F1A2B3C4E: client=mail.sender.example[192.0.2.1], orig_queue_id=4F1A2B3C4D, " +
+			"orig_client=mail.sender.example[192.0.2.1]", 0},
 		{"qmgr[3]: 4F1A2B3C4E: from=<alice@sender.example>, size=812, nrcpt=2 (queue active)", 0},
-		{"smtp[4]: 4F1A2B3C4E: to=<bob@b.example>, relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.1.1, status=bounced (host said: 550 no)", 0},
-		{"pipe[5]: 4F1A2B3C4D: to=<bob@b.example>, orig_to=<info@example.org>, relay=postmend, delay=1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 queued as 4F1A2B3C4E))", 1},
-		{"pipe[5]: 4F1A2B3C4D: to=<carol@c.example>, orig_to=<sales@example.org>, relay=postmend, delay=1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 queued as 4F1A2B3C4E))", 1},
-		{"smtp[4]: 4F1A2B3C4E: to=<carol@c.example>, relay=mx.c.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.1.1, status=bounced (host said: 550 no)", 2},
+		{"smtp[4]: 4F1A2B3C4E: to=<bob@b.example>, relay=mx.b.example[192.0.2.9]:25, delay=1, " +
+			"delays=0.1/0/0/0, dsn=5.1.1, status=bounced (host said: 550 no)", 0},
+		{"pipe[5]: 4F1A2B3C4D: to=<bob@b.example>, orig_to=<info@example.org>, relay=postmend, delay=1, " +
+			"delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 queued as " +
+			"4F1A2B3C4E))", 1},
+		{"pipe[5]: 4F1A2B3C4D: to=<carol@c.example>, orig_to=<sales@example.org>, relay=postmend, delay=1, " +
+			"delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 queued as " +
+			"4F1A2B3C4E))", 1},
+		{"smtp[4]: 4F1A2B3C4E: to=<carol@c.example>, relay=mx.c.example[192.0.2.9]:25, delay=1, " +
+			"delays=0.1/0/0/0, dsn=5.1.1, status=bounced (host said: 550 no)", 2},
 		{"qmgr[3]: 4F1A2B3C4E: removed", 2},
 	} {
 		tracker.Line([]byte("Nov 25 00:48:17 mx postfix/" + step.line))
@@ -307,7 +329,8 @@ func TestARefusalIsToldOnceWhenItsAliasIsKnown(t *testing.T) {
 			t.Fatalf("after %q: %q", step.line, told)
 		}
 	}
-	for n, want := range []string{"to <bob@b.example> by <info@example.org>", "to <carol@c.example> by <sales@example.org>"} {
+	for n, want := range []string{"to <bob@b.example> by <info@example.org>",
+		"to <carol@c.example> by <sales@example.org>"} {
 		if !strings.HasSuffix(told[n], want) {
 			t.Errorf("told %q, want %q", told[n], want)
 		}

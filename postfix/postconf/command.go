@@ -20,7 +20,8 @@ func (c Command) String() string {
 
 // quote makes a word of a POSIX shell.
 func quote(word string) string {
-	plain := word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@%+,") == ""
+	plain := word != "" &&
+		strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@%+,") == ""
 	if plain {
 		return word
 	}
@@ -84,8 +85,8 @@ func (c *Config) command(program string, args ...string) Command {
 	return append(Command{program}, c.withDir(args)...)
 }
 
-// RequeueCommand has Postfix queue all its mail anew. Held mail stays held: without names of queues, postsuper(1)
-// would release it.
+// RequeueCommand has Postfix queue all its mail anew. Held mail stays held: without names of queues,
+// postsuper(1) would release it.
 func (c *Config) RequeueCommand() Command {
 	return c.command("postsuper", "-r", "ALL", "incoming", "active", "deferred")
 }

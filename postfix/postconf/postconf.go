@@ -167,7 +167,8 @@ func (c *Config) postmap(ctx context.Context, stdin string, args ...string) (str
 	var exit *exec.ExitError
 	// Exit status 1 means "not found", or that the table failed: then, and not with mere warnings, the word
 	// is "fatal".
-	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1 || bytes.Contains(stderr.Bytes(), []byte("fatal: "))) {
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1 ||
+		bytes.Contains(stderr.Bytes(), []byte("fatal: "))) {
 		return "", failure(cmd.Args, err, stderr.Bytes())
 	}
 	return stdout.String(), nil
@@ -211,7 +212,8 @@ func failure(args []string, err error, stderr []byte) error {
 		return fmt.Errorf("%w: is Postfix installed, and its programs' folder (/usr/sbin) in PATH?", err)
 	}
 	lines := strings.Split(strings.TrimSpace(string(stderr)), "\n")
-	if i := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, "fatal: ") }); i >= 0 {
+	i := slices.IndexFunc(lines, func(line string) bool { return strings.Contains(line, "fatal: ") })
+	if i >= 0 {
 		lines = lines[i:]
 	}
 	return fmt.Errorf("%s: %w: %s", Command(args), err, lines[0])

@@ -60,7 +60,9 @@ func TestServicesHaveColumnsOptionsAndArguments(t *testing.T) {
 	if !found || s.Program != "pipe" || s.Unprivileged != "n" || s.ProcessLimit != "20" {
 		t.Fatalf("%+v", s)
 	}
-	if want := map[string]string{"pipe_delivery_status_filter": `regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$$1}}`}; !reflect.DeepEqual(s.Options, want) {
+	if want := map[string]string{
+		"pipe_delivery_status_filter": `regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$$1}}`}; !reflect.DeepEqual(
+		s.Options, want) {
 		t.Errorf("options %q", s.Options)
 	}
 	const attributes = "flags=q user=postmend null_sender= argv=/usr/local/bin/postmend filter -f ${sender} -- ${recipient}"
@@ -68,7 +70,8 @@ func TestServicesHaveColumnsOptionsAndArguments(t *testing.T) {
 		t.Errorf("arguments %q", s.Arguments)
 	}
 	listener, _ := c.Service("[::1]:10026/inet")
-	if want := map[string]string{"content_filter": "", "mynetworks": "127.0.0.0/8"}; !reflect.DeepEqual(listener.Options, want) || listener.Arguments != "" {
+	if want := map[string]string{"content_filter": "", "mynetworks": "127.0.0.0/8"}; !reflect.DeepEqual(
+		listener.Options, want) || listener.Arguments != "" {
 		t.Errorf("listener: %+v", listener)
 	}
 }
@@ -82,7 +85,8 @@ func TestAnExpandedConfigurationHasNoNamesLeft(t *testing.T) {
 	if got := expanded.Get("mydestination"); got != "mx.example.org, localhost" {
 		t.Errorf("mydestination: %q", got)
 	}
-	if s, _ := expanded.Service("postmend/unix"); s.Options["pipe_delivery_status_filter"] != `regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$1}}` {
+	s, _ := expanded.Service("postmend/unix")
+	if s.Options["pipe_delivery_status_filter"] != `regexp:{{/^5(\.[35]\.[0-9]+ .*)/ 4$1}}` {
 		t.Errorf("options %q", s.Options)
 	}
 }
@@ -109,7 +113,8 @@ func TestTablesAnswerYesNoOrAnError(t *testing.T) {
 func TestATableIsAskedForManyKeysAtOnce(t *testing.T) {
 	c := open(t, "queue_directory = /\nalias_maps =\nalias_maps = # it warns of the second\n")
 	values, err := c.Lookups(t.Context(), "regexp:{{/^5 (.*)/ 4 $1}}", []string{"5 a b", "6 c", "5 d"})
-	if want := map[string]string{"5 a b": "4 a b", "5 d": "4 d"}; !reflect.DeepEqual(values, want) || err != nil {
+	want := map[string]string{"5 a b": "4 a b", "5 d": "4 d"}
+	if !reflect.DeepEqual(values, want) || err != nil {
 		t.Errorf("%q, %v", values, err)
 	}
 	if _, err := c.Lookups(t.Context(), "nosuchtype:/x", []string{"a"}); err == nil {
@@ -144,14 +149,16 @@ func TestCommandsChangeTheConfigurationAndReadTheSameInAShell(t *testing.T) {
 	listener, _ := c.Service("[::1]:10026/inet")
 	spawn, added := c.Service("new/unix")
 	_, kept := c.Service("relay/unix")
-	if smtp.Options["content_filter"] != "x:y" || smtp.Chroot != "n" || len(listener.Options) != 1 || !added || spawn.Program != "spawn" || kept {
+	if smtp.Options["content_filter"] != "x:y" || smtp.Chroot != "n" || len(listener.Options) != 1 ||
+		!added || spawn.Program != "spawn" || kept {
 		t.Errorf("master.cf: %+v", c.services)
 	}
 }
 
 func TestTheOtherInstancesOfAHostAreFound(t *testing.T) {
 	second, third := open(t, ""), open(t, "")
-	own := open(t, "multi_instance_directories = "+second.Dir+"\nalternate_config_directories = "+third.Dir+", /nonexistent\n")
+	own := open(t, "multi_instance_directories = "+second.Dir+"\nalternate_config_directories = "+third.Dir+
+		", /nonexistent\n")
 	t.Setenv("MAIL_CONFIG", own.Dir)
 	for _, row := range []struct {
 		of   *Config
@@ -194,7 +201,8 @@ func TestKeysOfATableAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := c.Keys(t.Context(), "texthash:"+table)
-	if want := []string{"a.example", "b.example", "c@a.example"}; !reflect.DeepEqual(got, want) || err != nil {
+	want := []string{"a.example", "b.example", "c@a.example"}
+	if !reflect.DeepEqual(got, want) || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
 	for _, table := range []string{"texthash:/nonexistent", "regexp:" + table, "socketmap:unix:x:y"} {

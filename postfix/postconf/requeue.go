@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Requeue has Postfix queue anew what has arrived since a time: such messages keep the content_filter that they
-// arrived under, which may be gone. Held mail stays held.
+// Requeue has Postfix queue anew what has arrived since a time: such messages keep the content_filter that
+// they arrived under, which may be gone. Held mail stays held.
 func (c *Config) Requeue(since time.Time) error {
 	list := c.command("postqueue", "-j") // Postfix 3.1
 	out, err := exec.Command(list[0], list[1:]...).Output()

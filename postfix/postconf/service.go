@@ -77,7 +77,8 @@ func (c *Config) parseServices(entries, options string) ([]Service, error) {
 func parseService(line string) (Service, error) {
 	s := Service{Line: line, Options: map[string]string{}}
 	rest := line
-	for _, column := range []*string{&s.Name, &s.Type, &s.Private, &s.Unprivileged, &s.Chroot, &s.Wakeup, &s.ProcessLimit, &s.Program} {
+	for _, column := range []*string{&s.Name, &s.Type, &s.Private, &s.Unprivileged, &s.Chroot, &s.Wakeup,
+		&s.ProcessLimit, &s.Program} {
 		if *column, rest = nextWord(rest); *column == "" {
 			return s, fmt.Errorf("entry %q has fewer than eight columns", line)
 		}

@@ -1,5 +1,5 @@
-// Package wholefile writes files so that nobody ever sees half of one: under another name in the same folder first, then by
-// rename or link.
+// Package wholefile writes files so that nobody ever sees half of one: under another name in the same
+// folder first, then by rename or link.
 package wholefile
 
 import (
@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options say how a file is written. The zero value makes a file that only its owner may read, which is the account that runs us.
+// Options say how a file is written. The zero value makes a file that only its owner may read, which is the
+// account that runs us.
 type Options struct {
 	Mode fs.FileMode // 0 means 0600
 	// Owner, if not nil, is the file's user and group; -1 leaves one as it is.
@@ -70,7 +71,8 @@ func Create(path string, content []byte) error {
 	return Write(path, Options{New: true}, Content(content))
 }
 
-// Replace writes a file whose mode stays, 0644 if it is new. Where path is a symbolic link, the file behind it is replaced.
+// Replace writes a file whose mode stays, 0644 if it is new. Where path is a symbolic link, the file behind
+// it is replaced.
 func Replace(path string, write func(io.Writer) error) error {
 	path, err := behindLink(path)
 	if err != nil {
@@ -86,8 +88,9 @@ func Replace(path string, write func(io.Writer) error) error {
 	return Write(path, o, write)
 }
 
-// behindLink gives the file behind a symbolic link; without a link, path itself. The kernel follows the link, because it
-// refuses one that a stranger has put into a folder like /tmp (protected_symlinks, proc_sys_fs(5)).
+// behindLink gives the file behind a symbolic link; without a link, path itself. The kernel follows the
+// link, because it refuses one that a stranger has put into a folder like /tmp (protected_symlinks,
+// proc_sys_fs(5)).
 func behindLink(path string) (string, error) {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode()&fs.ModeSymlink == 0 {

@@ -17,13 +17,16 @@ func New(seed uint64) Generator { return Generator{rand.New(rand.NewPCG(seed, 53
 var (
 	domains = []string{"fwd.test", "evil.example", "other.example", "mail.fwd.test"}
 	locals  = []string{"ceo", "a", "first.last", "x+y"}
-	words   = []string{"Boss", "Mallory", "Dr.", "O'Brien", "via", "Inc.", "=?utf-8?q?M=C3=BCller?=", "=?utf-8?b?Y2VvQGZ3ZC50ZXN0?=",
-		"=?utf-8?q?ceo=40fwd.test?=", "M\u00fcller", "M\xfcller", "-", "1.0"}
+	words   = []string{"Boss", "Mallory", "Dr.", "O'Brien", "via", "Inc.", "=?utf-8?q?M=C3=BCller?=",
+		"=?utf-8?b?Y2VvQGZ3ZC50ZXN0?=", "=?utf-8?q?ceo=40fwd.test?=", "M\u00fcller", "M\xfcller", "-", "1.0"}
 	blanks = []string{" ", "  ", "\t", "\n ", "\n\t", " \n "}
 	// junk is what a change puts somewhere.
-	junk = []string{`"`, `"`, `\`, "(", ")", "<", ">", ",", ";", ":", "@", ".", "[", "]", " ", "\n ", "\r", "\r\r", "\x00", "\x0b", "\x0c", "\x1b", "\x7f",
-		"\xe9", "\xc2", "\u2026", "\u3000", "\u2003", "\u200b", "\u00ad", "\u00a0", "\u2028", "\u0085", "\ufeff", "\uff20", "\u3002", "\uff0e", "\u00e9", "=?utf-8?q?", "?=",
-		"%", "!", "=", "'", "`", "&", "|", "ceo@fwd.test", "<ceo@fwd.test>", "(ceo@fwd.test)", `"ceo@fwd.test"`, "x:", "@fwd.test", "fwd.test"}
+	junk = []string{`"`, `"`, `\`, "(", ")", "<", ">", ",", ";", ":", "@", ".", "[", "]", " ", "\n ", "\r",
+		"\r\r", "\x00", "\x0b", "\x0c", "\x1b", "\x7f",
+		"\xe9", "\xc2", "\u2026", "\u3000", "\u2003", "\u200b", "\u00ad", "\u00a0", "\u2028", "\u0085",
+		"\ufeff", "\uff20", "\u3002", "\uff0e", "\u00e9", "=?utf-8?q?", "?=",
+		"%", "!", "=", "'", "`", "&", "|", "ceo@fwd.test", "<ceo@fwd.test>", "(ceo@fwd.test)",
+		`"ceo@fwd.test"`, "x:", "@fwd.test", "fwd.test"}
 )
 
 func pick(g Generator, list []string) string { return list[g.IntN(len(list))] }
@@ -202,8 +205,10 @@ func (g Generator) Value() string { return g.change(g.list()) }
 func (g Generator) field() string {
 	name := "From:"
 	if g.IntN(8) == 0 {
-		name = pick(g, []string{"from:", "FROM:", "From :", "From\t:", "From \t :", "From:\n", "Resent-From:", "Sender:", "X-From:", "From\u00a0:",
-			"From\x0b:", "From\x00:", "From\r:", "\u00a0From:", " From:", "Fro\nm:", "From", "\uff26rom:", "\rFrom:", "\r From:"})
+		name = pick(g, []string{"from:", "FROM:", "From :", "From\t:", "From \t :", "From:\n", "Resent-From:",
+			"Sender:", "X-From:", "From\u00a0:",
+			"From\x0b:", "From\x00:", "From\r:", "\u00a0From:", " From:", "Fro\nm:", "From", "\uff26rom:",
+			"\rFrom:", "\r From:"})
 	}
 	return name + pick(g, []string{" ", " ", " ", "", "\n ", "\t"}) + g.Value() + "\n"
 }
@@ -218,8 +223,10 @@ func (g Generator) Message() []byte {
 		header = append(header, g.field())
 	}
 	for range g.IntN(8) / 6 {
-		odd := pick(g, []string{"X-A: b\r", "X-A: b\r\r", "X-A: b\n\r", "X-A: b\r\n", "no colon\n", " \n", "\r\n", "\t\n", ":\n", "X-A: b\x0b", "X-A: b\x0c", "X-A: b\u0085", "X-A: b\u2028",
-			"X-A: b\x00", "X-A: b\x00\n", "X\x00Y: b\n", "X Y: b\n", ">From a\n", "From a@evil.example Mon Nov  2 10:00:00 2026\n", "\n"})
+		odd := pick(g, []string{"X-A: b\r", "X-A: b\r\r", "X-A: b\n\r", "X-A: b\r\n", "no colon\n", " \n",
+			"\r\n", "\t\n", ":\n", "X-A: b\x0b", "X-A: b\x0c", "X-A: b\u0085", "X-A: b\u2028",
+			"X-A: b\x00", "X-A: b\x00\n", "X\x00Y: b\n", "X Y: b\n", ">From a\n",
+			"From a@evil.example Mon Nov  2 10:00:00 2026\n", "\n"})
 		at := g.IntN(len(header) + 1)
 		if at == 0 && strings.TrimSpace(odd) == "" {
 			at = len(header) // each hop puts a field on top: no header starts with an empty line

@@ -50,9 +50,12 @@ func programs(t testing.TB) []program {
 	t.Helper()
 	script := func(name string) string { return Script(t, name) }
 	return []program{
-		{[]string{peer.NeedAnywhere(t, "node"), script("reader.js")}, []string{"mailauth", "nodemailer 8", "nodemailer 6"}},
-		{[]string{peer.Need(t, "python3"), script("reader.py")}, []string{"Python email compat32", "Python email", "authheaders"}},
-		{[]string{peer.Need(t, "perl"), script("reader.pl")}, []string{"Email::Address::XS", "Mail::Address"}},
+		{[]string{peer.NeedAnywhere(t, "node"), script("reader.js")},
+			[]string{"mailauth", "nodemailer 8", "nodemailer 6"}},
+		{[]string{peer.Need(t, "python3"), script("reader.py")},
+			[]string{"Python email compat32", "Python email", "authheaders"}},
+		{[]string{peer.Need(t, "perl"), script("reader.pl")},
+			[]string{"Email::Address::XS", "Mail::Address"}},
 		{[]string{peer.Need(t, "rspamadm"), "lua", "-b", script("reader.lua")}, []string{"rspamd"}},
 	}
 }

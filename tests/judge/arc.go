@@ -99,7 +99,8 @@ func (s *Sealer) Verify(message []byte) string {
 	return answer
 }
 
-// Seal adds a set to a message with CRLF line ends. The status is that of the chain when it arrived, the key a PEM file.
+// Seal adds a set to a message with CRLF line ends. The status is that of the chain when it arrived, the
+// key a PEM file.
 func (s *Sealer) Seal(message []byte, status, domain, selector, key string) []byte {
 	s.t.Helper()
 	server := fmt.Sprintf("mx%d.%s", s.count, domain) // another one each time: both gather all that one says

@@ -32,8 +32,9 @@ type Arrival struct {
 	Content []byte // CRLF line ends
 }
 
-// DMARC is what mailauth, authheaders and rspamd make of arrivals, each with its own SPF, DKIM and From:, by the judge's name: for
-// each arrival the domain for which DMARC passes, "" if it does not. The zone is in dnstest's form.
+// DMARC is what mailauth, authheaders and rspamd make of arrivals, each with its own SPF, DKIM and From:,
+// by the judge's name: for each arrival the domain for which DMARC passes, "" if it does not. The zone is
+// in dnstest's form.
 func DMARC(t testing.TB, zone string, arrivals []Arrival) map[string][]string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "zone")
@@ -41,7 +42,8 @@ func DMARC(t testing.TB, zone string, arrivals []Arrival) map[string][]string {
 		t.Fatal(err)
 	}
 	return map[string][]string{
-		"mailauth":    passed(t, exec.Command(peer.NeedAnywhere(t, "node"), fromreaders.Script(t, "verify.js"), path), arrivals),
+		"mailauth": passed(t,
+			exec.Command(peer.NeedAnywhere(t, "node"), fromreaders.Script(t, "verify.js"), path), arrivals),
 		"authheaders": passed(t, exec.Command(peer.Need(t, "python3"), "-c", authHeaders, path), arrivals),
 		"rspamd":      rspamd(t, zone, arrivals),
 	}
@@ -52,8 +54,8 @@ func passed(t testing.TB, cmd *exec.Cmd, arrivals []Arrival) []string {
 	t.Helper()
 	var input bytes.Buffer
 	for _, a := range arrivals {
-		json.NewEncoder(&input).Encode(map[string]string{"address": a.Address, "helo": a.HELO, "sender": a.Sender,
-			"message": base64.StdEncoding.EncodeToString(a.Content)})
+		json.NewEncoder(&input).Encode(map[string]string{"address": a.Address, "helo": a.HELO,
+			"sender": a.Sender, "message": base64.StdEncoding.EncodeToString(a.Content)})
 	}
 	cmd.Stdin, cmd.Stderr = &input, os.Stderr
 	out, err := cmd.Output()

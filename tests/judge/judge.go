@@ -1,4 +1,5 @@
-// Package judge asks verifiers that nobody here wrote for their verdict on DKIM signatures: dkimpy, Mail::DKIM and OpenDKIM.
+// Package judge asks verifiers that nobody here wrote for their verdict on DKIM signatures: dkimpy,
+// Mail::DKIM and OpenDKIM.
 package judge
 
 import (
@@ -23,8 +24,8 @@ var dkimpy string
 //go:embed maildkim.pl
 var mailDKIM string
 
-// Verdicts are what one judge says of the signatures of each message, from the top one down: "pass", "fail", or "unknown" for
-// an algorithm that the judge does not know.
+// Verdicts are what one judge says of the signatures of each message, from the top one down: "pass",
+// "fail", or "unknown" for an algorithm that the judge does not know.
 type Verdicts [][]string
 
 // Bench is a folder of messages, and the records that a judge may see.
@@ -57,7 +58,8 @@ func (b *Bench) write(path, text string) {
 // DKIMPy is dkimpy's verdict.
 func (b *Bench) DKIMPy() Verdicts {
 	b.t.Helper()
-	return b.run(exec.Command(peer.Need(b.t, "python3"), append([]string{"-c", dkimpy, b.recordFile("\t")}, b.files...)...))
+	return b.run(exec.Command(peer.Need(b.t, "python3"),
+		append([]string{"-c", dkimpy, b.recordFile("\t")}, b.files...)...))
 }
 
 // MailDKIM is the verdict of Perl's Mail::DKIM.
@@ -118,9 +120,11 @@ func (b *Bench) OpenDKIM() Verdicts {
 	out, _ := cmd.CombinedOutput() // its status is that of the last message
 	verdicts := make(Verdicts, len(b.files))
 	for n, file := range b.files {
-		verdict := regexp.MustCompile(`(?m)^opendkim: ` + regexp.QuoteMeta(file) + `: verification .* (succeeded|failed)`).FindSubmatch(out)
+		verdict := regexp.MustCompile(`(?m)^opendkim: ` + regexp.QuoteMeta(file) +
+			`: verification .* (succeeded|failed)`).FindSubmatch(out)
 		if verdict != nil {
-			verdicts[n] = []string{map[string]string{"succeeded": "pass", "failed": "fail"}[string(verdict[1])]}
+			verdicts[n] = []string{
+				map[string]string{"succeeded": "pass", "failed": "fail"}[string(verdict[1])]}
 		}
 	}
 	return verdicts

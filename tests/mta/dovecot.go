@@ -165,5 +165,6 @@ func (d Dovecot) config(t testing.TB, program, dir string) string {
 		return name + " = " + value
 	}
 	text += set("sendmail_path", d.Sendmail) + "\n" + set("submission_host", d.Submission) + "\n"
-	return strings.NewReplacer("{dir}", dir, "{envelope}", set("sieve_redirect_envelope_from", d.EnvelopeFrom)).Replace(text)
+	return strings.NewReplacer("{dir}", dir, "{envelope}",
+		set("sieve_redirect_envelope_from", d.EnvelopeFrom)).Replace(text)
 }

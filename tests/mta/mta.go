@@ -1,4 +1,5 @@
-// Package mta starts private Postfix instances for tests: each in a folder of its own, on loopback, on high ports, beside no other.
+// Package mta starts private Postfix instances for tests: each in a folder of its own, on loopback, on high
+// ports, beside no other.
 package mta
 
 import (
@@ -25,7 +26,8 @@ import (
 	"postmend/tests/peer"
 )
 
-// Patience is how long a test waits for something that must happen. It only ends tests that have failed already.
+// Patience is how long a test waits for something that must happen. It only ends tests that have failed
+// already.
 const Patience = 60 * time.Second
 
 // Instance is a running Postfix.
@@ -39,8 +41,8 @@ type Instance struct {
 	ended   bool
 }
 
-// baseMain is what makes a Postfix private and quiet; the caller's lines come after it and win. The queue is beside the folder: postfix(1)
-// warns of each file in it that is not root's.
+// baseMain is what makes a Postfix private and quiet; the caller's lines come after it and win. The queue
+// is beside the folder: postfix(1) warns of each file in it that is not root's.
 const baseMain = `
 compatibility_level = 3.6
 queue_directory = {dir}.spool
@@ -86,8 +88,8 @@ anvil     unix - - n - 1 anvil
 scache    unix - - n - 1 scache
 `
 
-// Start makes a folder, writes main.cf and master.cf from the base and the given lines, in which {dir} stands for the folder, and
-// starts Postfix. The test's end stops it; a failed test shows its log.
+// Start makes a folder, writes main.cf and master.cf from the base and the given lines, in which {dir}
+// stands for the folder, and starts Postfix. The test's end stops it; a failed test shows its log.
 func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 	t.Helper()
 	peer.NeedRoot(t)
@@ -107,8 +109,8 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 	return i
 }
 
-// Merge puts lines of main.cf in place of those that set the same parameters: Postfix warns of a parameter that is set twice, and
-// its programs wait until that is logged, which before it runs is for ever.
+// Merge puts lines of main.cf in place of those that set the same parameters: Postfix warns of a parameter
+// that is set twice, and its programs wait until that is logged, which before it runs is for ever.
 func Merge(lines, more string) string {
 	var merged strings.Builder
 	for line := range strings.Lines(lines) {
@@ -137,8 +139,8 @@ func Configure(t testing.TB, dir, mainLines, masterLines string) {
 	i.write("master.cf", strings.ReplaceAll(baseMaster+masterLines, "{dir}", dir))
 }
 
-// Folder makes a folder that daemons running as another user can reach, unlike testing's own, with a path short enough for
-// Unix-domain sockets.
+// Folder makes a folder that daemons running as another user can reach, unlike testing's own, with a path
+// short enough for Unix-domain sockets.
 func Folder(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pm")
@@ -152,8 +154,9 @@ func Folder(t testing.TB) string {
 	return dir
 }
 
-// FreePort gives a TCP port of loopback that is the test's until it ends. It is not one of those that the kernel hands out by itself, and
-// the UDP port of the same number keeps other tests off, in whatever process they run.
+// FreePort gives a TCP port of loopback that is the test's until it ends. It is not one of those that the
+// kernel hands out by itself, and the UDP port of the same number keeps other tests off, in whatever
+// process they run.
 func FreePort(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
@@ -183,8 +186,8 @@ func (i *Instance) must(err error) {
 	}
 }
 
-// stop ends Postfix as postfix(1) does, by a signal to master(8), but waits for its end without asking Postfix's programs: those log, and where
-// postlogd(8) is gone already they wait for it for ever.
+// stop ends Postfix as postfix(1) does, by a signal to master(8), but waits for its end without asking
+// Postfix's programs: those log, and where postlogd(8) is gone already they wait for it for ever.
 func (i *Instance) stop() {
 	i.t.Helper()
 	text, err := os.ReadFile(i.Dir + ".spool/pid/master.pid")
@@ -275,7 +278,8 @@ func (i *Instance) Log() string {
 func (i *Instance) read() string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return strings.Join(slices.DeleteFunc(slices.Clone(i.lines), func(line string) bool { return line == upToHere }), "\n")
+	isMark := func(line string) bool { return line == upToHere }
+	return strings.Join(slices.DeleteFunc(slices.Clone(i.lines), isMark), "\n")
 }
 
 // Mark is a place in the log.
@@ -329,8 +333,9 @@ func (i *Instance) Queue() map[string]string {
 	return queue
 }
 
-// Retry makes Postfix try a deferred message again at once. The queue manager logs a deferral before it has put the
-// message aside, and passes over one that it has not, or that pipe(8) has not closed yet: that has to be waited for.
+// Retry makes Postfix try a deferred message again at once. The queue manager logs a deferral before it has
+// put the message aside, and passes over one that it has not, or that pipe(8) has not closed yet: that has
+// to be waited for.
 func (i *Instance) Retry(id string) {
 	i.t.Helper()
 	for outcome := ""; outcome != "from="; {

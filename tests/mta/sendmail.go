@@ -58,7 +58,8 @@ func SendmailFor(t testing.TB, dir, domain string) string {
 				if err != nil {
 					return
 				}
-				arguments := append([]string{"-C", dir}, strings.Split(strings.TrimSuffix(line, "\n"), "\x00")...)
+				arguments := append([]string{"-C", dir},
+					strings.Split(strings.TrimSuffix(line, "\n"), "\x00")...)
 				cmd := exec.Command(sendmail, arguments...)
 				cmd.Stdin = message
 				err = cmd.Run()

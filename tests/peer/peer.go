@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Need returns the path of a program of Debian's, looked for in the system's folders rather than in PATH: a Python or
-// Perl installed elsewhere does not see Debian's modules. Where the program is missing the test is skipped, under
-// CI=true it fails; `make peers` installs them all.
+// Need returns the path of a program of Debian's, looked for in the system's folders rather than in PATH: a
+// Python or Perl installed elsewhere does not see Debian's modules. Where the program is missing the test
+// is skipped, under CI=true it fails; `make peers` installs them all.
 func Need(t testing.TB, name string) string {
 	t.Helper()
 	for _, dir := range []string{"/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"} {
@@ -42,7 +42,8 @@ func NeedRoot(t testing.TB) {
 	}
 }
 
-// Account is an account of nobody else's, which tests run postmend as where it judges accounts. tests/peers.sh makes it.
+// Account is an account of nobody else's, which tests run postmend as where it judges accounts.
+// tests/peers.sh makes it.
 const Account = "postmend-test"
 
 // NeedAccount ends a test that cannot run without Account.
@@ -53,8 +54,9 @@ func NeedAccount(t testing.TB) {
 	}
 }
 
-// Main runs a package's tests on a machine without a Postfix of its own, as far as Postfix's programs and ours see: what is
-// configured in /etc/postfix must not matter. A test that wants one names it by MAIL_CONFIG.
+// Main runs a package's tests on a machine without a Postfix of its own, as far as Postfix's programs and
+// ours see: what is configured in /etc/postfix must not matter. A test that wants one names it by
+// MAIL_CONFIG.
 func Main(m *testing.M) {
 	empty, err := os.MkdirTemp("", "no-postfix")
 	if err != nil {
@@ -66,7 +68,8 @@ func Main(m *testing.M) {
 	os.Exit(status)
 }
 
-// Missing skips the test for the given reason, or fails it under CI=true: there, no test passes by not running.
+// Missing skips the test for the given reason, or fails it under CI=true: there, no test passes by not
+// running.
 func Missing(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -75,8 +78,8 @@ func Missing(t testing.TB, reason string) {
 	t.Skip(reason)
 }
 
-// Age makes the main.cf in a folder look old: all programs of Postfix wait up to two seconds with one that was just written, since it may
-// still be in the making.
+// Age makes the main.cf in a folder look old: all programs of Postfix wait up to two seconds with one that
+// was just written, since it may still be in the making.
 func Age(t testing.TB, dir string) {
 	t.Helper()
 	past := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -1,4 +1,5 @@
-// Package receiver is a strict receiver made of other people's verifiers: pyspf and dkimpy, with DMARC (RFC 7489) on top.
+// Package receiver is a strict receiver made of other people's verifiers: pyspf and dkimpy, with DMARC (RFC
+// 7489) on top.
 package receiver
 
 import (
@@ -40,8 +41,9 @@ type Evaluation struct {
 // Passed is DMARC's result. Without a policy there is none.
 func (e Evaluation) Passed() bool { return e.Policy != "" && (e.AlignedSPF || len(e.Aligned) > 0) }
 
-// DMARC evaluates arrivals as most receivers do (RFC 7489: organisational domains by the public suffix list), on SPF results of
-// pyspf and DKIM results of dkimpy. The zone is in dnstest's form; of names with several TXT records, these see the last.
+// DMARC evaluates arrivals as most receivers do (RFC 7489: organisational domains by the public suffix
+// list), on SPF results of pyspf and DKIM results of dkimpy. The zone is in dnstest's form; of names with
+// several TXT records, these see the last.
 func DMARC(t testing.TB, zone string, arrivals []judge.Arrival) []Evaluation {
 	t.Helper()
 	records := map[string]string{}
@@ -58,7 +60,8 @@ func DMARC(t testing.TB, zone string, arrivals []judge.Arrival) []Evaluation {
 	evaluations := make([]Evaluation, len(arrivals))
 	for n, arrival := range arrivals {
 		header, _ := dkim.SplitHeader(arrival.Content)
-		e := Evaluation{Author: authorDomain(header), SPF: spf[n], Signatures: signatures(t, header, verdicts[n])}
+		e := Evaluation{Author: authorDomain(header), SPF: spf[n],
+			Signatures: signatures(t, header, verdicts[n])}
 		e.align(records, arrival)
 		evaluations[n] = e
 	}
@@ -89,7 +92,8 @@ func SPF(t testing.TB, zone string, arrivals []judge.Arrival) []string {
 	return results
 }
 
-// authorDomain is "" if From: has not exactly one address: there is nothing then that could be aligned (RFC 7489 section 6.6.1).
+// authorDomain is "" if From: has not exactly one address: there is nothing then that could be aligned (RFC
+// 7489 section 6.6.1).
 func authorDomain(header dkim.Header) string {
 	var values []string
 	for _, field := range header {
@@ -118,7 +122,8 @@ func signatures(t testing.TB, header dkim.Header, verdicts []string) (list []Sig
 			t.Fatalf("dkimpy: %d verdicts, and more signatures", len(verdicts))
 		}
 		said := tags(string(field.Value()))
-		s := Signature{Domain: strings.ToLower(said["d"]), Algorithm: said["a"], Passed: verdicts[len(list)] == "pass"}
+		s := Signature{Domain: strings.ToLower(said["d"]), Algorithm: said["a"],
+			Passed: verdicts[len(list)] == "pass"}
 		list = append(list, s)
 	}
 	return list

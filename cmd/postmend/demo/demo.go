@@ -1,5 +1,6 @@
-// Package demo plays all parts of forwarding in one process, to show what a strict receiver sees without and with
-// postmend: the sender, the forwarder, the receiver, and the DNS between them. It needs no Postfix and no network.
+// Package demo plays all parts of forwarding in one process, to show what a strict receiver sees without
+// and with postmend: the sender, the forwarder, the receiver, and the DNS between them. It needs no Postfix
+// and no network.
 package demo
 
 import (
@@ -48,11 +49,13 @@ your statement is ready.
 Alice
 `
 
-// ErrNoAuthor says that a message cannot be sent as its author: it is no message, or From: has no single address.
+// ErrNoAuthor says that a message cannot be sent as its author: it is no message, or From: has no single
+// address.
 var ErrNoAuthor = errors.New("this is not a message with one author")
 
-// Run sends a message twice, signed by its author and not, and writes to out what the receiver sees; verbose also
-// shows what leaves. Its sender is the message's author, with keys and DNS records made up for it.
+// Run sends a message twice, signed by its author and not, and writes to out what the receiver sees;
+// verbose also shows what leaves. Its sender is the message's author, with keys and DNS records made up for
+// it.
 func Run(out io.Writer, text []byte, verbose bool) error {
 	parsed, err := mail.ReadMessage(bytes.NewReader(text))
 	if err != nil {
@@ -69,7 +72,8 @@ func Run(out io.Writer, text []byte, verbose bool) error {
 		return err
 	}
 	defer w.close()
-	fmt.Fprintf(out, "%s sends a message to %s, which forwards it to %s.\n%s publishes DMARC with p=reject, and SPF for its own host alone.\n",
+	fmt.Fprintf(out, "%s sends a message to %s, which forwards it to %s.\n"+
+		"%s publishes DMARC with p=reject, and SPF for its own host alone.\n",
 		postfix.Printable(w.author), alias, recipient, postfix.Printable(w.authorDomain))
 
 	var signed bytes.Buffer
@@ -233,7 +237,8 @@ func printScene(out io.Writer, without, with *received) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "   A strict receiver sees\twithout postmend\twith postmend")
 	row := func(name string, value func(*received) string) {
-		fmt.Fprintf(table, "   %s\t%s\t%s\n", name, postfix.Printable(value(without)), postfix.Printable(value(with)))
+		fmt.Fprintf(table, "   %s\t%s\t%s\n", name, postfix.Printable(value(without)),
+			postfix.Printable(value(with)))
 	}
 	row("envelope sender", func(r *received) string { return "<" + r.sender + ">" })
 	row("From:", func(r *received) string { return r.from })
@@ -260,7 +265,8 @@ func printIndented(w io.Writer, message []byte) error {
 			_, err := fmt.Fprintln(w, "    ...")
 			return err
 		}
-		if _, err := fmt.Fprintln(w, "    "+postfix.Printable(strings.ReplaceAll(string(bytes.TrimRight(line, "\r\n")), "\t", " "))); err != nil {
+		text := strings.ReplaceAll(string(bytes.TrimRight(line, "\r\n")), "\t", " ")
+		if _, err := fmt.Fprintln(w, "    "+postfix.Printable(text)); err != nil {
 			return err
 		}
 	}

@@ -20,9 +20,9 @@ import (
 	"postmend/filter/domain/publicsuffix"
 )
 
-// strictReceiver is the demonstration's other side: an SMTP server that judges each message as a strict one would. It takes even what it
-// would refuse, so that both can be shown. DKIM and the DMARC record are read by other people's libraries, so that postmend is not the only
-// judge of what it signs.
+// strictReceiver is the demonstration's other side: an SMTP server that judges each message as a strict one
+// would. It takes even what it would refuse, so that both can be shown. DKIM and the DMARC record are read
+// by other people's libraries, so that postmend is not the only judge of what it signs.
 type strictReceiver struct {
 	address  string
 	server   *smtp.Server
@@ -104,7 +104,9 @@ func (s *receiverSession) Data(body io.Reader) error {
 	return nil
 }
 
-func (r *strictReceiver) judge(ctx context.Context, ip net.IP, helo, sender string, content []byte) *received {
+func (r *strictReceiver) judge(
+	ctx context.Context, ip net.IP, helo, sender string, content []byte,
+) *received {
 	m := &received{sender: sender, content: content}
 	m.spfDomain = sender[strings.LastIndexByte(sender, '@')+1:]
 	if sender == "" { // RFC 7208 section 2.4
@@ -120,7 +122,8 @@ func (r *strictReceiver) judge(ctx context.Context, ip net.IP, helo, sender stri
 	}
 
 	lookup := func(name string) ([]string, error) { return r.resolver.LookupTXT(ctx, name) }
-	verifications, err := msgauth.VerifyWithOptions(bytes.NewReader(content), &msgauth.VerifyOptions{LookupTXT: lookup, MaxVerifications: 10})
+	verifications, err := msgauth.VerifyWithOptions(bytes.NewReader(content),
+		&msgauth.VerifyOptions{LookupTXT: lookup, MaxVerifications: 10})
 	if err != nil && !errors.Is(err, msgauth.ErrTooManySignatures) {
 		m.dkim = append(m.dkim, "error")
 	}

@@ -26,8 +26,10 @@ import (
 
 // What the errors of Lookup wrap.
 var (
-	ErrNoSuchName    = errors.New("no such name")                // NXDOMAIN, as distinct from a name without such records
-	ErrServerFailure = errors.New("the server answers SERVFAIL") // that of the zone is silent, or its DNSSEC is broken
+	// ErrNoSuchName is NXDOMAIN; a name without records of the type wraps another error.
+	ErrNoSuchName = errors.New("no such name")
+	// ErrServerFailure means that the zone's servers are silent, or that its DNSSEC is broken.
+	ErrServerFailure = errors.New("the server answers SERVFAIL")
 )
 
 var (
@@ -62,7 +64,9 @@ func New(addr string) *Client {
 // An error is a *net.DNSError. With IsNotFound there is no such record, and the answer is final; it wraps
 // ErrNoSuchName if the name does not exist. A name that DNS has no form for has no records. Any other error
 // is temporary.
-func (c *Client) Lookup(ctx context.Context, name string, kind dnsmessage.Type) ([]dnsmessage.ResourceBody, error) {
+func (c *Client) Lookup(
+	ctx context.Context, name string, kind dnsmessage.Type,
+) ([]dnsmessage.ResourceBody, error) {
 	q, ok := question(name, kind)
 	if !ok {
 		return nil, failure(name, errNoSuchRecord)
@@ -77,7 +81,8 @@ func (c *Client) Lookup(ctx context.Context, name string, kind dnsmessage.Type) 
 				return nil, failure(name, ctx.Err())
 			}
 			var records []dnsmessage.ResourceBody
-			if records, err = c.ask(ctx, server, q); err == nil || err == ErrNoSuchName || err == errNoSuchRecord {
+			records, err = c.ask(ctx, server, q)
+			if err == nil || err == ErrNoSuchName || err == errNoSuchRecord {
 				return records, failure(name, err)
 			}
 		}
@@ -114,8 +119,8 @@ func failure(name string, err error) error {
 	}
 	isFinal := err == ErrNoSuchName || err == errNoSuchRecord
 	timeout, ok := errors.AsType[net.Error](err)
-	return &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, IsNotFound: isFinal, IsTemporary: !isFinal,
-		IsTimeout: ok && timeout.Timeout()}
+	return &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: name, IsNotFound: isFinal,
+		IsTemporary: !isFinal, IsTimeout: ok && timeout.Timeout()}
 }
 
 // rotated begins with any of the servers, as resolv.conf(5)'s option rotate has it.

@@ -71,10 +71,13 @@ func find(t *testing.T, c *Client, name string, kind dnsmessage.Type) string {
 
 func TestRecordsAreFound(t *testing.T) {
 	long := strings.Repeat("x", 3000)
-	c := New(serve(t, "example.org A 192.0.2.1\nexample.org A 192.0.2.2\nexample.org AAAA 2001:db8::1\nexample.org MX 10 mx.example.org\n"+
-		"example.org TXT v=spf1 -all\n_x.example.org TXT y\nlong.example.org TXT "+long+"\n1.2.0.192.in-addr.arpa PTR mx.example.org\n"+
-		"www.example.org CNAME web.example.org\nweb.example.org CNAME example.org\ndead.example.org CNAME gone.example.org\n"+
-		"round.example CNAME about.example\nabout.example CNAME round.example\nnomail.example MX 0 .\nbroken.example SERVFAIL"))
+	c := New(serve(t, "example.org A 192.0.2.1\nexample.org A 192.0.2.2\nexample.org AAAA 2001:db8::1\n"+
+		"example.org MX 10 mx.example.org\nexample.org TXT v=spf1 -all\n_x.example.org TXT y\n"+
+		"long.example.org TXT "+long+
+		"\n1.2.0.192.in-addr.arpa PTR mx.example.org\n"+
+		"www.example.org CNAME web.example.org\nweb.example.org CNAME example.org\n"+
+		"dead.example.org CNAME gone.example.org\nround.example CNAME about.example\n"+
+		"about.example CNAME round.example\nnomail.example MX 0 .\nbroken.example SERVFAIL"))
 	for _, w := range []struct {
 		name string
 		kind dnsmessage.Type
@@ -105,14 +108,16 @@ func TestRecordsAreFound(t *testing.T) {
 		t.Errorf("a record that needs TCP: %.100s", got)
 	}
 	c.overTCP = true
-	if got := find(t, c, "gone.example.org", dnsmessage.TypeTXT) + find(t, c, "example.org", dnsmessage.TypeTXT); got != "no name"+"v=spf1 -all" {
+	if got := find(t, c, "gone.example.org", dnsmessage.TypeTXT) +
+		find(t, c, "example.org", dnsmessage.TypeTXT); got != "no name"+"v=spf1 -all" {
 		t.Errorf("over TCP: %s", got)
 	}
 }
 
 func TestNamesWithoutAFormAreNotAsked(t *testing.T) {
 	c := ofServers("127.0.0.1:1") // where nobody listens
-	for _, name := range []string{"", ".", "a..b", "a.", ".a", strings.Repeat("a.", 127) + "a", strings.Repeat("a", 64) + ".org", "\x00..x"} {
+	for _, name := range []string{"", ".", "a..b", "a.", ".a", strings.Repeat("a.", 127) + "a",
+		strings.Repeat("a", 64) + ".org", "\x00..x"} {
 		if got := find(t, c, name, dnsmessage.TypeTXT); got != "no record" {
 			t.Errorf("%.80q: %s", name, got)
 		}
@@ -186,10 +191,13 @@ func listen(t *testing.T) (net.PacketConn, net.Listener) {
 // answer makes a reply to a query, with a text, after changes.
 func answer(query dnsmessage.Message, text string, change func(*dnsmessage.Message)) []byte {
 	q := query.Questions[0]
-	reply := dnsmessage.Message{Header: dnsmessage.Header{ID: query.ID, Response: true, RecursionAvailable: true}, Questions: query.Questions}
+	reply := dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: query.ID, Response: true, RecursionAvailable: true},
+		Questions: query.Questions}
 	if text != "" {
-		reply.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class},
-			Body: &dnsmessage.TXTResource{TXT: []string{text}}}}
+		reply.Answers = []dnsmessage.Resource{
+			{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class},
+				Body: &dnsmessage.TXTResource{TXT: []string{text}}}}
 	}
 	if change != nil {
 		change(&reply)
@@ -204,15 +212,20 @@ func answer(query dnsmessage.Message, text string, change func(*dnsmessage.Messa
 // RFC 5452 section 9.1. A client that took one of these for the reply would find another text, or none.
 func TestWhatIsNoReplyToTheQuestionIsPassedOver(t *testing.T) {
 	for why, forge := range map[string]func(*dnsmessage.Message){
-		"another id":   func(m *dnsmessage.Message) { m.ID++ },
-		"a query":      func(m *dnsmessage.Message) { m.Response = false },
-		"another name": func(m *dnsmessage.Message) { m.Questions = asked("other.example.", dnsmessage.TypeTXT) },
+		"another id": func(m *dnsmessage.Message) { m.ID++ },
+		"a query":    func(m *dnsmessage.Message) { m.Response = false },
+		"another name": func(m *dnsmessage.Message) {
+			m.Questions = asked("other.example.", dnsmessage.TypeTXT)
+		},
 		"another type": func(m *dnsmessage.Message) { m.Questions = asked("example.org.", dnsmessage.TypeA) },
 		"another class": func(m *dnsmessage.Message) {
-			m.Questions = []dnsmessage.Question{{Name: m.Questions[0].Name, Type: dnsmessage.TypeTXT, Class: 3}}
+			m.Questions = []dnsmessage.Question{
+				{Name: m.Questions[0].Name, Type: dnsmessage.TypeTXT, Class: 3}}
 		},
-		"no question":      func(m *dnsmessage.Message) { m.Questions = nil },
-		"two questions":    func(m *dnsmessage.Message) { m.Questions = append(slices.Clone(m.Questions), m.Questions...) },
+		"no question": func(m *dnsmessage.Message) { m.Questions = nil },
+		"two questions": func(m *dnsmessage.Message) {
+			m.Questions = append(slices.Clone(m.Questions), m.Questions...)
+		},
 		"a status request": func(m *dnsmessage.Message) { m.OpCode = 2 },
 	} {
 		server := script(t, func(query dnsmessage.Message) [][]byte {
@@ -223,7 +236,9 @@ func TestWhatIsNoReplyToTheQuestionIsPassedOver(t *testing.T) {
 		}
 	}
 	for _, garbage := range []string{"", "x", strings.Repeat("\xff", 600), strings.Repeat("\x00", 12)} {
-		server := script(t, func(query dnsmessage.Message) [][]byte { return [][]byte{[]byte(garbage), answer(query, "true", nil)} })
+		server := script(t, func(query dnsmessage.Message) [][]byte {
+			return [][]byte{[]byte(garbage), answer(query, "true", nil)}
+		})
 		if got := find(t, ofServers(server), "example.org", dnsmessage.TypeTXT); got != "true" {
 			t.Errorf("%.10q: %s", garbage, got)
 		}
@@ -231,14 +246,16 @@ func TestWhatIsNoReplyToTheQuestionIsPassedOver(t *testing.T) {
 }
 
 func asked(name string, kind dnsmessage.Type) []dnsmessage.Question {
-	return []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: kind, Class: dnsmessage.ClassINET}}
+	return []dnsmessage.Question{
+		{Name: dnsmessage.MustNewName(name), Type: kind, Class: dnsmessage.ClassINET}}
 }
 
 // Whoever can answer at all can say anything of the name that was asked for, but a record of another name
 // says nothing of it.
 func TestOnlyRecordsOfTheNameCount(t *testing.T) {
 	record := func(name string, body dnsmessage.ResourceBody) dnsmessage.Resource {
-		return dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName(name), Class: dnsmessage.ClassINET}, Body: body}
+		return dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName(name),
+			Class: dnsmessage.ClassINET}, Body: body}
 	}
 	text := func(s string) dnsmessage.ResourceBody { return &dnsmessage.TXTResource{TXT: []string{s}} }
 	alias := func(name string) dnsmessage.ResourceBody {
@@ -251,15 +268,21 @@ func TestOnlyRecordsOfTheNameCount(t *testing.T) {
 	}{
 		{"another name", []dnsmessage.Resource{record("other.example.", text("x"))}, "no record"},
 		{"case does not matter", []dnsmessage.Resource{record("EXAMPLE.Org.", text("x"))}, "x"},
-		{"an alias", []dnsmessage.Resource{record("example.org.", alias("a.example.")), record("A.example.", text("x"))}, "x"},
-		{"an alias, the other way round", []dnsmessage.Resource{record("b.example.", text("x")), record("a.example.", alias("b.example.")),
-			record("example.org.", alias("a.example."))}, "x"},
-		{"an alias, and a record of another name", []dnsmessage.Resource{record("example.org.", alias("a.example.")),
-			record("b.example.", text("x"))}, "no record"},
-		{"an alias, and a record beside it", []dnsmessage.Resource{record("example.org.", alias("a.example.")),
-			record("example.org.", text("x"))}, "no record"},
-		{"an alias of itself", []dnsmessage.Resource{record("example.org.", alias("example.org.")), record("example.org.", text("x"))}, "x"},
-		{"several strings", []dnsmessage.Resource{record("example.org.", &dnsmessage.TXTResource{TXT: []string{"a", "", "b\x00\xff"}})},
+		{"an alias", []dnsmessage.Resource{record("example.org.", alias("a.example.")),
+			record("A.example.", text("x"))}, "x"},
+		{"an alias, the other way round",
+			[]dnsmessage.Resource{record("b.example.", text("x")), record("a.example.", alias("b.example.")),
+				record("example.org.", alias("a.example."))}, "x"},
+		{"an alias, and a record of another name",
+			[]dnsmessage.Resource{record("example.org.", alias("a.example.")),
+				record("b.example.", text("x"))}, "no record"},
+		{"an alias, and a record beside it",
+			[]dnsmessage.Resource{record("example.org.", alias("a.example.")),
+				record("example.org.", text("x"))}, "no record"},
+		{"an alias of itself", []dnsmessage.Resource{record("example.org.", alias("example.org.")),
+			record("example.org.", text("x"))}, "x"},
+		{"several strings", []dnsmessage.Resource{
+			record("example.org.", &dnsmessage.TXTResource{TXT: []string{"a", "", "b\x00\xff"}})},
 			"a||b\x00\xff"},
 	} {
 		server := script(t, func(query dnsmessage.Message) [][]byte {
@@ -272,8 +295,8 @@ func TestOnlyRecordsOfTheNameCount(t *testing.T) {
 }
 
 func TestNamesOfHostsArePrintable(t *testing.T) {
-	c := New(serve(t, "example.org MX 10 a\x1b[2J.example\nexample.org MX 20 b.example\nexample.org MX 30 \xff.example\n"+
-		"1.2.0.192.in-addr.arpa PTR a\x07.example"))
+	c := New(serve(t, "example.org MX 10 a\x1b[2J.example\nexample.org MX 20 b.example\n"+
+		"example.org MX 30 \xff.example\n1.2.0.192.in-addr.arpa PTR a\x07.example"))
 	if got := find(t, c, "example.org", dnsmessage.TypeMX); got != "20 b.example." {
 		t.Errorf("MX: %q", got)
 	}
@@ -319,7 +342,9 @@ func TestAnotherServerIsAskedWhereOneHasNoAnswer(t *testing.T) {
 		"lame":                   func(m *dnsmessage.Message) { m.RecursionAvailable = false },
 		"truncated over TCP too": func(m *dnsmessage.Message) { m.Truncated = true },
 	} {
-		bad := script(t, func(query dnsmessage.Message) [][]byte { return [][]byte{answer(query, "", change)} })
+		bad := script(t, func(query dnsmessage.Message) [][]byte {
+			return [][]byte{answer(query, "", change)}
+		})
 		if got := find(t, ofServers(bad), "example.org", dnsmessage.TypeTXT); got != "trouble" {
 			t.Errorf("%s alone: %s", why, got)
 		}
@@ -416,7 +441,10 @@ func FuzzReply(f *testing.F) {
 	q := asked("example.org.", dnsmessage.TypeTXT)[0]
 	query := dnsmessage.Message{Header: dnsmessage.Header{ID: 7}, Questions: []dnsmessage.Question{q}}
 	f.Add(answer(query, "text", nil))
-	f.Add(answer(query, "", func(m *dnsmessage.Message) { m.RCode = dnsmessage.RCodeNameError; m.Additionals = withOPT(0) }))
+	f.Add(answer(query, "", func(m *dnsmessage.Message) {
+		m.RCode = dnsmessage.RCodeNameError
+		m.Additionals = withOPT(0)
+	}))
 	f.Add([]byte{0, 7, 0x80, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0xc0, 12})
 	f.Fuzz(func(t *testing.T, packed []byte) {
 		if r, ok := parseReply(packed, 7, q); ok {

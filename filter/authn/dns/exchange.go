@@ -16,7 +16,9 @@ const maxDatagram = 1232
 
 // ask puts a question to one server: over UDP, and again over TCP if the reply does not fit (RFC 7766
 // section 5).
-func (c *Client) ask(ctx context.Context, server string, q dnsmessage.Question) ([]dnsmessage.ResourceBody, error) {
+func (c *Client) ask(
+	ctx context.Context, server string, q dnsmessage.Question,
+) ([]dnsmessage.ResourceBody, error) {
 	query, err := pack(q)
 	if err != nil {
 		return nil, err
@@ -41,7 +43,8 @@ func (c *Client) ask(ctx context.Context, server string, q dnsmessage.Question) 
 func pack(q dnsmessage.Question) ([]byte, error) {
 	var id [2]byte
 	rand.Read(id[:])
-	b := dnsmessage.NewBuilder(make([]byte, 2, 512), dnsmessage.Header{ID: binary.BigEndian.Uint16(id[:]), RecursionDesired: true})
+	header := dnsmessage.Header{ID: binary.BigEndian.Uint16(id[:]), RecursionDesired: true}
+	b := dnsmessage.NewBuilder(make([]byte, 2, 512), header)
 	if err := b.StartQuestions(); err != nil {
 		return nil, err
 	}
@@ -67,7 +70,9 @@ func pack(q dnsmessage.Question) ([]byte, error) {
 }
 
 // exchange sends a query from a port of its own, which the system chooses at random, and waits for the reply.
-func (c *Client) exchange(ctx context.Context, network, server string, query []byte, q dnsmessage.Question) (*reply, error) {
+func (c *Client) exchange(
+	ctx context.Context, network, server string, query []byte, q dnsmessage.Question,
+) (*reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var dialer net.Dialer

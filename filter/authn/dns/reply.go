@@ -26,7 +26,8 @@ func parseReply(packed []byte, id uint16, q dnsmessage.Question) (*reply, bool) 
 		return nil, false
 	}
 	repeated, err := r.parser.Question()
-	if err != nil || repeated.Type != q.Type || repeated.Class != q.Class || !sameName(&repeated.Name, &q.Name) {
+	if err != nil || repeated.Type != q.Type || repeated.Class != q.Class ||
+		!sameName(&repeated.Name, &q.Name) {
 		return nil, false
 	}
 	return r, errors.Is(r.parser.SkipQuestion(), dnsmessage.ErrSectionDone)
@@ -92,7 +93,8 @@ func endOfChain(q dnsmessage.Question, answers []dnsmessage.Resource) (dnsmessag
 	for range maxAliases {
 		next := owner
 		for _, a := range answers {
-			if alias, ok := a.Body.(*dnsmessage.CNAMEResource); ok && q.Type != dnsmessage.TypeCNAME && sameName(&a.Header.Name, &owner) {
+			alias, ok := a.Body.(*dnsmessage.CNAMEResource)
+			if ok && q.Type != dnsmessage.TypeCNAME && sameName(&a.Header.Name, &owner) {
 				next = alias.CNAME
 				break
 			}

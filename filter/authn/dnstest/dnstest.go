@@ -1,7 +1,9 @@
-// Package dnstest serves a zone of made-up names on loopback, for tests and for the demonstration, as net/http/httptest does for HTTP.
+// Package dnstest serves a zone of made-up names on loopback, for tests and for the demonstration, as
+// net/http/httptest does for HTTP.
 //
-// It answers as an authoritative server does, over UDP and TCP (RFC 1035, RFC 6891 for the size of datagrams). It knows no zone
-// cuts, no wildcards and no DNSSEC, and sends no SOA record with a negative answer.
+// It answers as an authoritative server does, over UDP and TCP (RFC 1035, RFC 6891 for the size of
+// datagrams). It knows no zone cuts, no wildcards and no DNSSEC, and sends no SOA record with a negative
+// answer.
 package dnstest
 
 import (
@@ -17,8 +19,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// Server is a DNS server over UDP and TCP on one port of 127.0.0.1. Names without a record do not exist; names with records of
-// another type, or with names below them, exist and have none.
+// Server is a DNS server over UDP and TCP on one port of 127.0.0.1. Names without a record do not exist;
+// names with records of another type, or with names below them, exist and have none.
 type Server struct {
 	udp     net.PacketConn
 	tcp     net.Listener
@@ -36,7 +38,8 @@ type Server struct {
 //	name SERVFAIL        every question for the name fails
 //	name DROP            no question for the name is answered
 //
-// Names are absolute, with or without final dot; lines that start with # do not count. The error names the line that is wrong.
+// Names are absolute, with or without final dot; lines that start with # do not count. The error names the
+// line that is wrong.
 func Start(zoneText string) (*Server, error) {
 	s := &Server{zone: zone{}, conns: map[net.Conn]bool{}}
 	if err := s.zone.parse(zoneText); err != nil {
@@ -84,10 +87,11 @@ func (s *Server) Close() error {
 
 // Resolver asks this server alone.
 func (s *Server) Resolver() *net.Resolver {
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var dialer net.Dialer
 		return dialer.DialContext(ctx, network, s.Addr())
-	}}
+	}
+	return &net.Resolver{PreferGo: true, Dial: dial}
 }
 
 // Queries are the questions so far in their order, as "name. TYPE", the name in lower case.
@@ -186,7 +190,8 @@ func (s *Server) answer(packed []byte, network string) []byte {
 // maxDatagram is what we accept and send over UDP, in octets: what fits everywhere unfragmented.
 const maxDatagram = 1232
 
-// announcedSize is the size of datagrams that the client takes (RFC 6891 section 6.2.3): 512 octets if it does not tell.
+// announcedSize is the size of datagrams that the client takes (RFC 6891 section 6.2.3): 512 octets if it
+// does not tell.
 func announcedSize(question *dnsmessage.Message) (size int, hasEDNS bool) {
 	for _, r := range question.Additionals {
 		if r.Header.Type == dnsmessage.TypeOPT {
@@ -238,7 +243,9 @@ func (s *Server) resolve(reply *dnsmessage.Message) bool {
 }
 
 // answer adds the records of the type, or else the alias, which it gives back.
-func (n *node) answer(reply *dnsmessage.Message, owner dnsmessage.Name, kind dnsmessage.Type) *dnsmessage.CNAMEResource {
+func (n *node) answer(
+	reply *dnsmessage.Message, owner dnsmessage.Name, kind dnsmessage.Type,
+) *dnsmessage.CNAMEResource {
 	for _, body := range n.records {
 		alias, isAlias := body.(*dnsmessage.CNAMEResource)
 		if typeOf(body) != kind && !isAlias {

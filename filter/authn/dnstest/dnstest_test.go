@@ -26,38 +26,46 @@ func start(t *testing.T, zone string) *Server {
 
 func TestGosResolverReadsTheZone(t *testing.T) {
 	long := "v=DKIM1; p=" + strings.Repeat("A", 3000)
-	s := start(t, "# a comment\nexample.org A 192.0.2.1\nexample.org.\tAAAA\t2001:db8::1\nexample.org MX 10 mx.example.org\n"+
-		"example.org TXT v=spf1 -all\nexample.org TXT another\ns._domainkey.example.org TXT "+long+"\n"+
-		"www.example.org CNAME example.org\n1.2.0.192.in-addr.arpa PTR mx.example.org\nexample.org NS ns.example.org\n"+
-		"nomail.example.org MX 0 .\nbroken.example SERVFAIL\n")
+	s := start(t, "# a comment\nexample.org A 192.0.2.1\nexample.org.\tAAAA\t2001:db8::1\n"+
+		"example.org MX 10 mx.example.org\nexample.org TXT v=spf1 -all\nexample.org TXT another\n"+
+		"s._domainkey.example.org TXT "+long+"\n"+
+		"www.example.org CNAME example.org\n1.2.0.192.in-addr.arpa PTR mx.example.org\n"+
+		"example.org NS ns.example.org\nnomail.example.org MX 0 .\nbroken.example SERVFAIL\n")
 	r, ctx := s.Resolver(), context.Background()
 
-	if got, err := r.LookupTXT(ctx, "EXAMPLE.org."); err != nil || !slices.Equal(got, []string{"v=spf1 -all", "another"}) {
+	if got, err := r.LookupTXT(ctx, "EXAMPLE.org."); err != nil ||
+		!slices.Equal(got, []string{"v=spf1 -all", "another"}) {
 		t.Errorf("TXT: %q, %v", got, err)
 	}
-	if got, err := r.LookupTXT(ctx, "s._domainkey.example.org."); err != nil || !slices.Equal(got, []string{long}) {
+	if got, err := r.LookupTXT(ctx, "s._domainkey.example.org."); err != nil ||
+		!slices.Equal(got, []string{long}) {
 		t.Errorf("a TXT record that does not fit into a datagram: %d texts, %v", len(got), err)
 	}
-	if got, err := r.LookupHost(ctx, "www.example.org."); err != nil || !slices.Contains(got, "192.0.2.1") || !slices.Contains(got, "2001:db8::1") {
+	if got, err := r.LookupHost(ctx, "www.example.org."); err != nil || !slices.Contains(got, "192.0.2.1") ||
+		!slices.Contains(got, "2001:db8::1") {
 		t.Errorf("addresses through a CNAME: %q, %v", got, err)
 	}
 	if got, err := r.LookupCNAME(ctx, "www.example.org."); err != nil || got != "example.org." {
 		t.Errorf("CNAME: %q, %v", got, err)
 	}
-	if got, err := r.LookupMX(ctx, "example.org."); err != nil || len(got) != 1 || got[0].Host != "mx.example.org." || got[0].Pref != 10 {
+	if got, err := r.LookupMX(ctx, "example.org."); err != nil || len(got) != 1 ||
+		got[0].Host != "mx.example.org." || got[0].Pref != 10 {
 		t.Errorf("MX: %v, %v", got, err)
 	}
 	if got, err := r.LookupMX(ctx, "nomail.example.org."); err != nil || len(got) != 1 || got[0].Host != "." {
 		t.Errorf("a null MX: %v, %v", got, err)
 	}
-	if got, err := r.LookupNS(ctx, "example.org."); err != nil || len(got) != 1 || got[0].Host != "ns.example.org." {
+	if got, err := r.LookupNS(ctx, "example.org."); err != nil || len(got) != 1 ||
+		got[0].Host != "ns.example.org." {
 		t.Errorf("NS: %v, %v", got, err)
 	}
-	if got, err := r.LookupAddr(ctx, "192.0.2.1"); err != nil || !slices.Equal(got, []string{"mx.example.org."}) {
+	if got, err := r.LookupAddr(ctx, "192.0.2.1"); err != nil ||
+		!slices.Equal(got, []string{"mx.example.org."}) {
 		t.Errorf("PTR: %q, %v", got, err)
 	}
 	var failure *net.DNSError
-	if _, err := r.LookupTXT(ctx, "broken.example."); !errors.As(err, &failure) || !failure.IsTemporary || failure.IsNotFound {
+	if _, err := r.LookupTXT(ctx, "broken.example."); !errors.As(err, &failure) || !failure.IsTemporary ||
+		failure.IsNotFound {
 		t.Errorf("SERVFAIL: %v", err)
 	}
 	if _, err := r.LookupTXT(ctx, "nothing.example."); !errors.As(err, &failure) || !failure.IsNotFound {
@@ -79,16 +87,19 @@ func TestAddedLinesCount(t *testing.T) {
 	if err := s.Add("example.org TXT late"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Resolver().LookupTXT(context.Background(), "example.org."); err != nil || !slices.Equal(got, []string{"late"}) {
+	if got, err := s.Resolver().LookupTXT(context.Background(), "example.org."); err != nil ||
+		!slices.Equal(got, []string{"late"}) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
 
 func TestABadLineIsNamed(t *testing.T) {
 	for _, line := range []string{
-		"a.example A nonsense", "a.example A 2001:db8::1", "a.example AAAA 192.0.2.1", "a.example MX mx.example", "a.example MX 10",
-		"a.example CNAME", "a.example WAS x", "a.example", "a..example TXT x", strings.Repeat("a", 64) + ".example TXT x",
-		strings.Repeat("a.", 127) + "a TXT x", "a.example TXT " + strings.Repeat("x", 70000),
+		"a.example A nonsense", "a.example A 2001:db8::1", "a.example AAAA 192.0.2.1",
+		"a.example MX mx.example", "a.example MX 10",
+		"a.example CNAME", "a.example WAS x", "a.example", "a..example TXT x",
+		strings.Repeat("a", 64) + ".example TXT x", strings.Repeat("a.", 127) + "a TXT x",
+		"a.example TXT " + strings.Repeat("x", 70000),
 	} {
 		if _, err := Start("# fine\n" + line); err == nil || !strings.Contains(err.Error(), "line 2") {
 			t.Errorf("%.80q: %v", line, err)
@@ -96,7 +107,8 @@ func TestABadLineIsNamed(t *testing.T) {
 	}
 }
 
-// ask sends a question over UDP, announcing the given size of datagrams (0: no EDNS), and reads the answer to it.
+// ask sends a question over UDP, announcing the given size of datagrams (0: no EDNS), and reads the answer
+// to it.
 func ask(t *testing.T, conn net.Conn, id uint16, name string, size int) dnsmessage.Message {
 	t.Helper()
 	send(t, conn, id, name, size)
@@ -114,8 +126,9 @@ func ask(t *testing.T, conn net.Conn, id uint16, name string, size int) dnsmessa
 func send(t *testing.T, conn net.Conn, id uint16, name string, size int) {
 	t.Helper()
 	question := dnsmessage.Message{
-		Header:    dnsmessage.Header{ID: id},
-		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeTXT, Class: dnsmessage.ClassINET}},
+		Header: dnsmessage.Header{ID: id},
+		Questions: []dnsmessage.Question{
+			{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeTXT, Class: dnsmessage.ClassINET}},
 	}
 	if size > 0 {
 		var opt dnsmessage.ResourceHeader
@@ -160,9 +173,11 @@ func TestANameExistsIfItHasAnyRecordOrNamesBelow(t *testing.T) {
 	s := start(t, "a.b.example.org A 192.0.2.1\nalias.example.org CNAME gone.example.net")
 	conn := dial(t, s, "udp")
 	for name, want := range map[string]dnsmessage.RCode{
-		"a.b.example.org.": dnsmessage.RCodeSuccess, "b.example.org.": dnsmessage.RCodeSuccess, "A.B.Example.Org.": dnsmessage.RCodeSuccess,
-		"x.example.org.": dnsmessage.RCodeNameError, "c.a.b.example.org.": dnsmessage.RCodeNameError,
-		"alias.example.org.": dnsmessage.RCodeNameError, // RFC 6604 section 2: the code is of the end of the chain
+		"a.b.example.org.": dnsmessage.RCodeSuccess, "b.example.org.": dnsmessage.RCodeSuccess,
+		"A.B.Example.Org.": dnsmessage.RCodeSuccess, "x.example.org.": dnsmessage.RCodeNameError,
+		"c.a.b.example.org.": dnsmessage.RCodeNameError,
+		// RFC 6604 section 2: the code is of the end of the chain
+		"alias.example.org.": dnsmessage.RCodeNameError,
 	} {
 		if got := ask(t, conn, 1, name, 0); got.RCode != want {
 			t.Errorf("%s: %v, want %v", name, got.RCode, want)
@@ -171,7 +186,8 @@ func TestANameExistsIfItHasAnyRecordOrNamesBelow(t *testing.T) {
 }
 
 func TestAnAnswerThatDoesNotFitIsMarkedTruncated(t *testing.T) {
-	s := start(t, "medium.example TXT "+strings.Repeat("x", 800)+"\nlarge.example TXT "+strings.Repeat("x", 60000))
+	s := start(t, "medium.example TXT "+strings.Repeat("x", 800)+"\nlarge.example TXT "+
+		strings.Repeat("x", 60000))
 	conn := dial(t, s, "udp")
 	if got := ask(t, conn, 1, "medium.example.", 0); !got.Truncated || len(got.Answers) > 0 {
 		t.Errorf("without EDNS: truncated %v, %d answers", got.Truncated, len(got.Answers))

@@ -19,7 +19,8 @@ type node struct {
 	records   []dnsmessage.ResourceBody
 }
 
-// maxText bounds a TXT record, in octets, so that it fits into a message over TCP (65535) with its 255-octet strings and its name.
+// maxText bounds a TXT record, in octets, so that it fits into a message over TCP (65535) with its
+// 255-octet strings and its name.
 const maxText = 64000
 
 // parse adds the lines of a zone text.

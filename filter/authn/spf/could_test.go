@@ -19,17 +19,21 @@ func TestANetworkCouldPassIfAnyOfItsAddressesDoes(t *testing.T) {
 			terms := strings.Fields(more)
 			for range random.IntN(4) {
 				qualifier := "+-~?"[random.IntN(4)]
-				terms = append(terms, fmt.Sprintf("%cip4:192.0.2.%d/%d", qualifier, random.IntN(64), 27+random.IntN(6)))
+				terms = append(terms,
+					fmt.Sprintf("%cip4:192.0.2.%d/%d", qualifier, random.IntN(64), 27+random.IntN(6)))
 			}
 			random.Shuffle(len(terms), func(i, j int) { terms[i], terms[j] = terms[j], terms[i] })
 			return "v=spf1 " + strings.Join(terms, " ")
 		}
-		more := []string{"", "include:included.example", "-a:host.example", "a:host.example/30"}[random.IntN(4)]
+		more := []string{"", "include:included.example", "-a:host.example",
+			"a:host.example/30"}[random.IntN(4)]
 		z["domain.example"] = [][]string{{"TXT", record(more) + " -all"}}
 		z["included.example"] = [][]string{{"TXT", record("")}}
 		z["host.example"] = [][]string{{"A", fmt.Sprintf("192.0.2.%d", random.IntN(64))}}
-		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(random.IntN(64))}), 26+random.IntN(7)).Masked()
-		q, could, want := Query{Domain: "domain.example"}, CouldPass(t.Context(), z, Query{Domain: "domain.example"}, network), false
+		network := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(random.IntN(64))}),
+			26+random.IntN(7)).Masked()
+		q, could, want := Query{Domain: "domain.example"},
+			CouldPass(t.Context(), z, Query{Domain: "domain.example"}, network), false
 		for q.IP = network.Addr(); network.Contains(q.IP); q.IP = q.IP.Next() {
 			want = want || Check(t.Context(), z, q).Status == Pass
 		}
@@ -79,7 +83,8 @@ func TestWhatCouldPass(t *testing.T) {
 		{"six.example", "2001:db8:2::/48", Fail},
 		{"none.example", "192.0.2.0/24", Fail},
 	} {
-		if got := CouldPass(t.Context(), z, Query{Domain: c.domain}, netip.MustParsePrefix(c.network)); got.Status != c.want {
+		got := CouldPass(t.Context(), z, Query{Domain: c.domain}, netip.MustParsePrefix(c.network))
+		if got.Status != c.want {
 			t.Errorf("%s for %s: %v, want %s", c.domain, c.network, got, c.want)
 		}
 	}
@@ -142,7 +147,8 @@ func TestABrokenRecordCouldPassWhomItNames(t *testing.T) {
 		for host, want := range map[string]Status{"192.0.2.80": Pass, "198.51.100.9": Fail} {
 			z := parseZone(t, strings.NewReplacer("@", "domain.example", "HOST", host).Replace(text))
 			q := Query{Domain: "domain.example", HELO: "mx.example.org"}
-			if got := CouldPass(t.Context(), z, q, netip.MustParsePrefix("192.0.2.80/32")); got.Status != want {
+			got := CouldPass(t.Context(), z, q, netip.MustParsePrefix("192.0.2.80/32"))
+			if got.Status != want {
 				t.Errorf("%q with %s: %v, want %s", text, host, got, want)
 			}
 		}
@@ -168,15 +174,18 @@ func TestWhatNobodyCanReadCouldPass(t *testing.T) {
 		"@ TXT v=spf1 foo bar=baz 1 - + : = / %":                                                 Pass,
 		"@ TXT v=spf1 foo bar=baz 1 - + : = / .. a..b":                                           Fail,
 		"@ TXT verify=spf192.0.2.80":                                                             Fail,
-		"@ TXT ip4:192.0.2.80 is ours":                                                           Fail, // nothing says that it is about SPF
-		"@ TXT v=spf1 a:dead.example foo -all\ndead.example SERVFAIL":                            TempError,
-		"@ TXT v=spf1 foo:dead.example -all\ndead.example SERVFAIL":                              TempError,
-		"@ TXT v=spf1 ptr:example.net -all\n80.2.0.192.in-addr.arpa SERVFAIL":                    TempError,
-		"@ TXT v=spf1 ptr:example.net -all\n80.2.0.192.in-addr.arpa PTR a.example.net.":          Pass,
-		"@ TXT v=spf1 ptr:example.net -all\n80.2.0.192.in-addr.arpa PTR a.example.com.":          Fail,
+		// nothing says that it is about SPF
+		"@ TXT ip4:192.0.2.80 is ours":                                                  Fail,
+		"@ TXT v=spf1 a:dead.example foo -all\ndead.example SERVFAIL":                   TempError,
+		"@ TXT v=spf1 foo:dead.example -all\ndead.example SERVFAIL":                     TempError,
+		"@ TXT v=spf1 ptr:example.net -all\n80.2.0.192.in-addr.arpa SERVFAIL":           TempError,
+		"@ TXT v=spf1 ptr:example.net -all\n80.2.0.192.in-addr.arpa PTR a.example.net.": Pass,
+		"@ TXT v=spf1 ptr:example.net -all\n80.2.0.192.in-addr.arpa PTR a.example.com.": Fail,
 	} {
 		z := parseZone(t, strings.ReplaceAll(text, "@", "domain.example"))
-		if got := CouldPass(t.Context(), z, Query{Domain: "domain.example"}, netip.MustParsePrefix("192.0.2.80/32")); got.Status != want {
+		got := CouldPass(t.Context(), z, Query{Domain: "domain.example"},
+			netip.MustParsePrefix("192.0.2.80/32"))
+		if got.Status != want {
 			t.Errorf("%q: %v, want %s", text, got, want)
 		}
 	}
@@ -186,14 +195,16 @@ func TestWhatNobodyCanReadCouldPass(t *testing.T) {
 func TestAHostInTheSame64CouldPass(t *testing.T) {
 	z := parseZone(t, "domain.example TXT v=spf1 a -all\ndomain.example AAAA 2001:db8:1:1::1")
 	for network, want := range map[string]Status{"2001:db8:1:1::25/128": Pass, "2001:db8:1:2::25/128": Fail} {
-		if got := CouldPass(t.Context(), z, Query{Domain: "domain.example"}, netip.MustParsePrefix(network)); got.Status != want {
+		got := CouldPass(t.Context(), z, Query{Domain: "domain.example"}, netip.MustParsePrefix(network))
+		if got.Status != want {
 			t.Errorf("%s: %v, want %s", network, got, want)
 		}
 	}
 }
 
 func TestHostileRecordsCostNoMoreThanTheirLength(t *testing.T) {
-	for _, piece := range []string{"=", ":", "a", "a=", "1.", "0x", "::", "a.b:", "ip4:1.2.3.4/", "%{", "include:a.b,", " a.b:", " include:x.y", "-~"} {
+	for _, piece := range []string{"=", ":", "a", "a=", "1.", "0x", "::", "a.b:", "ip4:1.2.3.4/", "%{",
+		"include:a.b,", " a.b:", " include:x.y", "-~"} {
 		z := zone{"domain.example": [][]string{{"TXT", "v=spf1 " + strings.Repeat(piece, 65000/len(piece))}}}
 		CouldPass(t.Context(), z, Query{Domain: "domain.example"}, netip.MustParsePrefix("192.0.2.80/32"))
 	}

@@ -17,7 +17,7 @@ const (
 )
 
 const (
-	noAnswer       = problem("DNS did not answer") // a temperror; what failed would name the server that was asked, which is nobody's business
+	noAnswer       = problem("DNS did not answer") // temperror; a cause would name our DNS server
 	tooManyLookups = problem("too many look-ups")
 )
 

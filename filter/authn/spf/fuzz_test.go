@@ -60,7 +60,8 @@ func (w *whim) LookupTXT(_ context.Context, name string) ([]string, error) {
 func (w *whim) LookupMX(_ context.Context, name string) (list []*net.MX, err error) {
 	n, err := w.decide("MX", name)
 	for i := range n % 13 {
-		list = append(list, &net.MX{Host: []string{".", "mx.example.", "a..b.", fmt.Sprintf("mx%d.example.", i)}[n>>(4+i)%4]})
+		list = append(list, &net.MX{
+			Host: []string{".", "mx.example.", "a..b.", fmt.Sprintf("mx%d.example.", i)}[n>>(4+i)%4]})
 	}
 	return list, err
 }
@@ -71,7 +72,8 @@ func (w *whim) LookupNetIP(_ context.Context, network, host string) (list []neti
 	}
 	n, err := w.decide(network, host)
 	for i := range n % 4 {
-		list = append(list, []netip.Addr{w.client, w.client.Next(), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), {}}[n>>(4+4*i)%5])
+		list = append(list, []netip.Addr{w.client, w.client.Next(), netip.MustParseAddr("192.0.2.1"),
+			netip.MustParseAddr("2001:db8::1"), {}}[n>>(4+4*i)%5])
 	}
 	return list, err
 }
@@ -79,7 +81,8 @@ func (w *whim) LookupNetIP(_ context.Context, network, host string) (list []neti
 func (w *whim) LookupAddr(_ context.Context, addr string) (list []string, err error) {
 	n, err := w.decide("PTR", addr)
 	for i := range n % 13 {
-		list = append(list, []string{".", "a.example.org.", "mx.example.", fmt.Sprintf("mx%d.example.", i)}[n>>(4+i)%4])
+		list = append(list, []string{".", "a.example.org.", "mx.example.",
+			fmt.Sprintf("mx%d.example.", i)}[n>>(4+i)%4])
 	}
 	return list, err
 }
@@ -101,14 +104,16 @@ func addSeeds(f *testing.F) {
 			for _, records := range s.Zone {
 				for _, record := range records {
 					if record[0] == "TXT" {
-						f.Add(record[1], "v=spf1 include:%{d2} ptr a:%{h} mx redirect=%{o}", "mail.helo.test", "a-b", []byte{192, 0, 2, byte(n)}, n)
+						f.Add(record[1], "v=spf1 include:%{d2} ptr a:%{h} mx redirect=%{o}", "mail.helo.test",
+							"a-b", []byte{192, 0, 2, byte(n)}, n)
 						n++
 					}
 				}
 			}
 		}
 	}
-	f.Add("v=spf1 exists:%{pr-}.%{L3r+}.org mx ?all", "v=spf1 -all", "x y", "é", netip.MustParseAddr("2001:db8::1").AsSlice(), uint64(7))
+	f.Add("v=spf1 exists:%{pr-}.%{L3r+}.org mx ?all", "v=spf1 -all", "x y", "é",
+		netip.MustParseAddr("2001:db8::1").AsSlice(), uint64(7))
 }
 
 // FuzzCheck evaluates records under every sort of answer, and checks what holds of any evaluation.

@@ -42,7 +42,8 @@ func TestHostileRecordsCostLittle(t *testing.T) {
 		z := parseZone(t, "h.test TXT "+record)
 		for n := range 200 {
 			z["h.test"] = append(z["h.test"], []string{"MX", fmt.Sprintf("10 mx%d.test.", n)})
-			z["1.2.0.192.in-addr.arpa"] = append(z["1.2.0.192.in-addr.arpa"], []string{"PTR", fmt.Sprintf("mx%d.test.", n)})
+			z["1.2.0.192.in-addr.arpa"] = append(z["1.2.0.192.in-addr.arpa"],
+				[]string{"PTR", fmt.Sprintf("mx%d.test.", n)})
 		}
 		l := listener{Resolver: z}
 		var before, after runtime.MemStats
@@ -52,7 +53,8 @@ func TestHostileRecordsCostLittle(t *testing.T) {
 		took := time.Since(start)
 		runtime.ReadMemStats(&after)
 		allocated := after.TotalAlloc - before.TotalAlloc
-		t.Logf("%-20s %v, %d look-ups, %d KB, %v", name, took.Round(time.Microsecond), len(l.asked), allocated>>10, got)
+		t.Logf("%-20s %v, %d look-ups, %d KB, %v", name, took.Round(time.Microsecond), len(l.asked),
+			allocated>>10, got)
 		if len(l.asked) > 111 || allocated > 4<<20 || took > time.Second {
 			t.Errorf("%s: %v, %d look-ups, %d octets", name, took, len(l.asked), allocated)
 		}

@@ -37,7 +37,8 @@ type trial struct {
 func askLibrary(t testing.TB, trials ...trial) (list []verdict) {
 	for _, trial := range trials {
 		for _, a := range trial.Arrivals {
-			status, _ := library.CheckHostWithSender(net.ParseIP(a[0]), a[1], a[2], library.WithContext(t.Context()), library.WithResolver(trial.Zone))
+			status, _ := library.CheckHostWithSender(net.ParseIP(a[0]), a[1], a[2],
+				library.WithContext(t.Context()), library.WithResolver(trial.Zone))
 			list = append(list, verdict{status: Status(status)})
 		}
 	}
@@ -75,8 +76,10 @@ func askPySPF(t testing.TB, trials ...trial) (list []verdict) {
 	return list
 }
 
-var clients = []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.77", "198.51.100.7", "198.51.100.8", "198.51.100.200",
-	"203.0.113.5", "203.0.113.77", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8:1::7", "2001:db8:4000::1a", "2001:db8:ffff::1"}
+var clients = []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.77", "198.51.100.7",
+	"198.51.100.8", "198.51.100.200",
+	"203.0.113.5", "203.0.113.77", "::ffff:192.0.2.1", "2001:db8::1", "2001:db8:1::7", "2001:db8:4000::1a",
+	"2001:db8:ffff::1"}
 
 // The domains of the corpus where some version of a judge says something else, and why it is not us who are
 // wrong.
@@ -128,7 +131,8 @@ func (tr trial) ours(t testing.TB, a arrival) Result {
 }
 
 // compareCorpus takes any verdict of a judge where it may differ. It gives the domains where it did.
-func compareCorpus(t *testing.T, ask func(testing.TB, ...trial) []verdict, differs map[string]string) map[string]bool {
+func compareCorpus(t *testing.T, ask func(testing.TB, ...trial) []verdict,
+	differs map[string]string) map[string]bool {
 	tr := corpus(t)
 	differed := map[string]bool{}
 	verdicts := ask(t, tr)

@@ -53,7 +53,8 @@ func (a *author) write() zone {
 	for n := range domains {
 		name := fmt.Sprintf("d%d.test", n)
 		for range a.IntN(4) {
-			a.add(name, fmt.Sprintf("MX %d %s.", a.IntN(3)*10, fmt.Sprintf("h%d.test", exchanges+a.IntN(hosts-exchanges))))
+			a.add(name, fmt.Sprintf("MX %d %s.", a.IntN(3)*10,
+				fmt.Sprintf("h%d.test", exchanges+a.IntN(hosts-exchanges))))
 		}
 		if a.IntN(10) > 0 {
 			a.add(name, "TXT "+a.record(n))
@@ -68,7 +69,8 @@ func (a *author) write() zone {
 			// A name of its own, which does not fail: pyspf takes that for a temporary error.
 			name := fmt.Sprintf("client%d.%s", a.IntN(100), a.domain())
 			a.add(reverseName(address), "PTR "+name+".")
-			a.add(name, map[bool]string{true: "A ", false: "AAAA "}[address.Is4()]+a.pick(address.String(), address.Next().String()))
+			a.add(name, map[bool]string{true: "A ", false: "AAAA "}[address.Is4()]+
+				a.pick(address.String(), address.Next().String()))
 		}
 	}
 	return a.z
@@ -88,8 +90,8 @@ func (a *author) record(own int) string {
 		terms = append(terms, a.pick("exp=%{d}.why.test", "moo=%{l}%_", "x.y=", "ra=postmaster"))
 	}
 	if a.forPySPF && a.IntN(8) == 0 {
-		terms = append(terms, a.pick("a:/24", "ip4:192.0.2", "ip6:192.0.2.1", "exists:", "ptr:", "mx/33", "a//200", "a:x..", "foo",
-			"exists:%{d", "a:%", "=", "1a=b"))
+		terms = append(terms, a.pick("a:/24", "ip4:192.0.2", "ip6:192.0.2.1", "exists:", "ptr:", "mx/33",
+			"a//200", "a:x..", "foo", "exists:%{d", "a:%", "=", "1a=b"))
 	}
 	a.Shuffle(len(terms), func(i, j int) { terms[i], terms[j] = terms[j], terms[i] })
 	return strings.Join(append([]string{"v=spf1"}, terms...), strings.Repeat(" ", 1+a.IntN(2)))
@@ -99,7 +101,8 @@ func (a *author) mechanism(own int) string {
 	lengths := a.pick("", "", "", "/24", "//64", "/28//96", "/32//128", "/0//0")
 	switch a.IntN(9) {
 	case 0, 1:
-		other := (own + 1 + a.IntN(domains-1)) % domains // pyspf finds an include of the domain itself before it evaluates
+		// pyspf finds an include of the domain itself before it evaluates
+		other := (own + 1 + a.IntN(domains-1)) % domains
 		return fmt.Sprintf("include:d%d.test", other)
 	case 2:
 		return "a" + a.pick("", ":"+a.host(), ":"+a.host()+".", ":"+a.domain()) + lengths
@@ -122,9 +125,11 @@ func (a *author) mechanism(own int) string {
 func (a *author) macros() string {
 	var labels []string
 	for range 1 + a.IntN(3) {
-		letter, transformers := a.pick("s", "l", "o", "d", "i", "v", "h", "S", "L", "H"), a.pick("", "", "r", "1", "2r", "3", "127")
+		letter, transformers := a.pick("s", "l", "o", "d", "i", "v", "h", "S", "L", "H"),
+			a.pick("", "", "r", "1", "2r", "3", "127")
 		if lower := strings.ToLower(letter); lower == "l" || lower == "s" {
-			transformers += a.pick("", "-", "+-", ".-+,_=") // of others, pyspf joins the parts with what they were split at
+			// of others, pyspf joins the parts with what they were split at
+			transformers += a.pick("", "-", "+-", ".-+,_=")
 		}
 		labels = append(labels, "%{"+letter+transformers+"}"+a.pick("", "x", "%_", "%%", "%-"))
 	}
@@ -167,10 +172,13 @@ func compareRandom(t *testing.T, forPySPF bool, seeds int, tolerated ...string) 
 			counts[got.Status]++
 			switch {
 			case got.Status == said.status:
-			case slices.ContainsFunc(tolerated, func(text string) bool { return strings.Contains(said.text, text) }):
+			case slices.ContainsFunc(tolerated, func(text string) bool {
+				return strings.Contains(said.text, text)
+			}):
 				passed++
 			default:
-				t.Errorf("seed %d, %q: %+v, the judge says %v; %q", seed, arrival, got, said, tr.Zone[arrival.domain()])
+				t.Errorf("seed %d, %q: %+v, the judge says %v; %q", seed, arrival, got, said,
+					tr.Zone[arrival.domain()])
 			}
 		}
 	}

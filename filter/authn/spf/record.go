@@ -15,7 +15,8 @@ const version = "v=spf1"
 // pick finds the SPF record among a name's TXT records (section 4.5), and how many there are.
 func pick(texts []string) (record string, count int) {
 	for _, text := range texts {
-		if len(text) >= len(version) && strings.EqualFold(text[:len(version)], version) && (len(text) == len(version) || text[len(version)] == ' ') {
+		if len(text) >= len(version) && strings.EqualFold(text[:len(version)], version) &&
+			(len(text) == len(version) || text[len(version)] == ' ') {
 			record = text
 			count++
 		}
@@ -99,8 +100,8 @@ const (
 // The names of mechanisms, and the reason that is given where one matches.
 var (
 	mechanismNames = [...]string{"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"}
-	matchReasons   = [...]string{"matched all", "matched include", "matched a", "matched mx", "matched ptr", "matched ip4", "matched ip6",
-		"matched exists"}
+	matchReasons   = [...]string{"matched all", "matched include", "matched a", "matched mx", "matched ptr",
+		"matched ip4", "matched ip6", "matched exists"}
 )
 
 // directive is a mechanism with its qualifier (section 4.6.2).

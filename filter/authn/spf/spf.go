@@ -1,16 +1,18 @@
 // Package spf evaluates SPF (RFC 7208): whether a domain allows an address to send mail in its name.
 //
-// It is complete but for explanations: the syntax of exp= is checked, its text is never fetched. Which
-// identity to check, and what to do about the result, is the caller's concern. The package needs no work at
-// the start of a program, for postmend starts once for each message, and takes time and memory linear in
-// what DNS answers.
+// It is complete except for explanations: the syntax of exp= is checked, but its text is never fetched. The
+// caller decides which identity to check, and what to do about the result. The package does nothing when a
+// program starts, because postmend starts once for each message. Time and memory are linear in what DNS
+// answers.
 //
 // Where RFC 7208 leaves a choice:
-//   - Names that DNS has no form for, such as a..example.com, are not asked for: no match, as if there were none (section 4.8).
-//   - An a mechanism whose name has addresses, but none of the client's family, is no void look-up (section 4.6.4, a SHOULD). The limit is
-//     against abuse; taken by the letter, a record that names three IPv4 hosts is a permerror for every IPv6 client. The same goes for
-//     the addresses of MX and PTR names.
-//   - More than ten MX records are a permerror even if one of the first ten would match: their order is not the domain's to choose.
+//   - Names that are not valid in DNS, such as a..example.com, are not looked up: they do not match, as if
+//     they did not exist (section 4.8).
+//   - An a mechanism whose name has addresses, but none of the client's family, does not count as a void
+//     look-up (section 4.6.4, a SHOULD), nor does an MX or PTR name. Otherwise a record that names three IPv4
+//     hosts would be a permerror for every IPv6 client.
+//   - More than ten MX records are a permerror even if one of the first ten would match, because the domain
+//     cannot choose their order.
 package spf
 
 import (
@@ -37,7 +39,7 @@ const (
 // Result is what Check finds.
 type Result struct {
 	Status Status
-	Reason string // why, in a few words of our own: nothing in it comes from records, DNS servers or the client
+	Reason string // why, in words of ours: nothing in it comes from records, DNS servers or the client
 }
 
 // Query is what is to be checked.
@@ -47,15 +49,15 @@ type Query struct {
 	Local  string     // of the identity, before its @; "" means postmaster (section 4.3)
 	Domain string     // of the identity; internationalised ones in A-labels
 
-	// Refused is what errors of the resolver wrap that refuse a look-up, because too much was asked:
-	// PermError, for it would be asked again. May be nil.
+	// Refused is what the resolver's errors wrap if they refuse a look-up because there were too many. The
+	// result is PermError, because the next try would need as many. May be nil.
 	Refused error
 }
 
-// Resolver asks DNS, by methods that *net.Resolver has as well. It is given absolute names without final dot.
+// Resolver asks DNS, by methods that *net.Resolver has as well. Names are absolute, without a final dot.
 //
-// A *net.DNSError with IsNotFound, wrapped or not, means that there is no such record. Any other error is
-// temporary (RFC 7208 section 2.6.6), whatever it says of itself, but for Query.Refused.
+// A *net.DNSError with IsNotFound, wrapped or not, means that there is no such record. Any other error but
+// Query.Refused is temporary (RFC 7208 section 2.6.6), whatever its Temporary method says.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
@@ -63,7 +65,7 @@ type Resolver interface {
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
 }
 
-// Check evaluates check_host() of RFC 7208 section 4. It is done when ctx ends, if the resolver is.
+// Check evaluates check_host() of RFC 7208 section 4. If the resolver returns when ctx ends, so does Check.
 func Check(ctx context.Context, r Resolver, q Query) Result {
 	if !q.IP.IsValid() {
 		return Result{None, "client address not known"}
@@ -85,8 +87,8 @@ func newEvaluation(ctx context.Context, r Resolver, q Query) *evaluation {
 	return e
 }
 
-// isName takes what can be asked for in DNS (RFC 1035 section 2.3.4), whatever octets it is made of. It has
-// no final dot.
+// isName tells whether a name has a length that DNS allows (RFC 1035 section 2.3.4), whatever its octets. It
+// has no final dot.
 func isName(s string) bool {
 	if len(s) > maxName {
 		return false

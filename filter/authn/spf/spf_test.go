@@ -18,7 +18,8 @@ func expand(t testing.TB, z zone, ip, helo, spec string) string {
 		return err.Error()
 	}
 	q := Query{IP: netip.MustParseAddr(ip), HELO: helo, Local: "strong-bad", Domain: "email.example.com"}
-	e := evaluation{Query: q, ctx: t.Context(), resolver: z, network: map[bool]string{true: "ip4", false: "ip6"}[q.IP.Is4()]}
+	e := evaluation{Query: q, ctx: t.Context(), resolver: z,
+		network: map[bool]string{true: "ip4", false: "ip6"}[q.IP.Is4()]}
 	name, err := e.expand(spec, "email.example.com")
 	if err != nil {
 		return err.Error()
@@ -48,7 +49,8 @@ func TestTheExamplesOfSection7Expand(t *testing.T) {
 		{v4, "%{lr-}.lp.%{ir}.%{v}._spf.%{d2}", "bad.strong.lp.3.2.0.192.in-addr._spf.example.com"},
 		{v4, "%{ir}.%{v}.%{l1r-}.lp._spf.%{d2}", "3.2.0.192.in-addr.strong.lp._spf.example.com"},
 		{v4, "%{d2}.trusted-domains.example.net", "example.com.trusted-domains.example.net"},
-		{v6, "%{ir}.%{v}._spf.%{d2}", "1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6._spf.example.com"},
+		{v6, "%{ir}.%{v}._spf.%{d2}",
+			"1.0.b.c.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6._spf.example.com"},
 	} {
 		if got := expand(t, nil, c.ip, "", c.spec); got != c.want {
 			t.Errorf("%s: %q, want %q", c.spec, got, c.want)
@@ -62,7 +64,8 @@ func TestMacrosExpand(t *testing.T) {
 		{"Mail.Example", "%{h}", "Mail.Example", ""},
 		{"a b@c/~_", "%{H}", "a%20b%40c%2F~_", "7.3: escaped but what is unreserved"},
 		{"a-b+c,d/e_f=g", "%{h.-+,/_=}", "a.b.c.d.e.f.g", "7.1: every delimiter"},
-		{"a-b+c,d/e_f=g", "%{h2R=_}", "f.a-b+c,d/e", "7.3: reversed, then cut; R is r, for ABNF knows no case"},
+		{"a-b+c,d/e_f=g", "%{h2R=_}", "f.a-b+c,d/e",
+			"7.3: reversed, then cut; R is r, for ABNF knows no case"},
 		{"a-b.c", "%{h1-}", "b.c", "the dot is no delimiter if others are given"},
 		{"a..b", "%{hr}.x.example", "b..a.x.example", "7.3: parts may be empty"},
 		{".a", "%{h1r}", "", "the same"},
@@ -81,8 +84,8 @@ func TestMacrosExpand(t *testing.T) {
 			t.Errorf("%s of %q: %q, want %q (%s)", c.spec, c.helo, got, c.want, c.why)
 		}
 	}
-	for _, spec := range []string{"%{}", "%{", "%", "%{d", "%{0}", "%{d0}", "%{d00r}", "%{drr}", "%{r2}", "%{d!}", "%{d r}", "%{c}", "%{t}",
-		"%{R}", "%d", "a.%{x}.org"} {
+	for _, spec := range []string{"%{}", "%{", "%", "%{d", "%{0}", "%{d0}", "%{d00r}", "%{drr}", "%{r2}",
+		"%{d!}", "%{d r}", "%{c}", "%{t}", "%{R}", "%d", "a.%{x}.org"} {
 		if err := checkDomainSpec(spec); err == nil {
 			t.Errorf("%s is taken", spec)
 		}
@@ -90,12 +93,14 @@ func TestMacrosExpand(t *testing.T) {
 }
 
 func TestTheNameOfTheClientThatFitsBestIsTaken(t *testing.T) {
-	text := "3.2.0.192.in-addr.arpa PTR other.example.\n3.2.0.192.in-addr.arpa PTR mail.email.example.com.\nother.example A 192.0.2.3\n"
+	text :=
+		"3.2.0.192.in-addr.arpa PTR other.example.\n3.2.0.192.in-addr.arpa PTR mail.email.example.com.\nother.example A 192.0.2.3\n"
 	for _, c := range []struct{ more, want string }{
 		{"", "other.example"},
 		{"mail.email.example.com A 192.0.2.3", "mail.email.example.com"},
 		{"mail.email.example.com SERVFAIL", "other.example"},
-		{"mail.email.example.com A 192.0.2.3\n3.2.0.192.in-addr.arpa PTR EMAIL.example.com.\nemail.example.com A 192.0.2.3",
+		{"mail.email.example.com A 192.0.2.3\n3.2.0.192.in-addr.arpa PTR EMAIL.example.com.\n" +
+			"email.example.com A 192.0.2.3",
 			"EMAIL.example.com"},
 		{"other.example SERVFAIL", "other.example"},
 		{"other.example AAAA 2001:db8::1\nother.example CNAME other.example", "other.example"},
@@ -104,7 +109,8 @@ func TestTheNameOfTheClientThatFitsBestIsTaken(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.more, got, c.want)
 		}
 	}
-	for _, text := range []string{"", "3.2.0.192.in-addr.arpa SERVFAIL", "3.2.0.192.in-addr.arpa PTR x.example.\nx.example A 192.0.2.4",
+	for _, text := range []string{"", "3.2.0.192.in-addr.arpa SERVFAIL",
+		"3.2.0.192.in-addr.arpa PTR x.example.\nx.example A 192.0.2.4",
 		"3.2.0.192.in-addr.arpa PTR ."} {
 		if got := expand(t, parseZone(t, text), "192.0.2.3", "", "%{p}"); got != "unknown" {
 			t.Errorf("%s: %s", text, got)
@@ -127,11 +133,16 @@ twice.test TXT v=spf1 exists:%{p}.%{p}.test ptr -all
 		client, domain string
 		want           []string
 	}{
-		{"192.0.2.9", "a.test", []string{"TXT a.test", "ip4 a.test", "ip4 x.test", "MX a.test", "ip4 mx.a.test", "PTR 192.0.2.9", "ip4 mail.a.test"}},
-		{"2001:db8::9", "a.test", []string{"TXT a.test", "ip6 a.test", "ip4 x.test", "MX a.test", "ip6 mx.a.test", "PTR 2001:db8::9"}},
+		{"192.0.2.9", "a.test",
+			[]string{"TXT a.test", "ip4 a.test", "ip4 x.test", "MX a.test", "ip4 mx.a.test", "PTR 192.0.2.9",
+				"ip4 mail.a.test"}},
+		{"2001:db8::9", "a.test",
+			[]string{"TXT a.test", "ip6 a.test", "ip4 x.test", "MX a.test", "ip6 mx.a.test",
+				"PTR 2001:db8::9"}},
 		{"::ffff:192.0.2.1", "a.test", []string{"TXT a.test", "ip4 a.test"}},
 		{"192.0.2.9", "mx.test", []string{"TXT mx.test", "MX a.test", "ip4 mx.a.test"}},
-		{"192.0.2.9", "twice.test", []string{"TXT twice.test", "PTR 192.0.2.9", "ip4 mail.elsewhere.test", "ip4 mail.a.test", "ip4 unknown.unknown.test"}},
+		{"192.0.2.9", "twice.test", []string{"TXT twice.test", "PTR 192.0.2.9", "ip4 mail.elsewhere.test",
+			"ip4 mail.a.test", "ip4 unknown.unknown.test"}},
 	} {
 		l := listener{Resolver: z}
 		Check(t.Context(), &l, identify(c.client, "", "alice@"+c.domain))
@@ -211,7 +222,8 @@ func (r *refusing) LookupAddr(ctx context.Context, addr string) ([]string, error
 }
 
 func TestARefusedLookupIsAPermanentError(t *testing.T) {
-	z := parseZone(t, `all.test TXT v=spf1 a:four.test a:four.test a:four.test mx:mx.test ptr:names.test redirect=inner.test
+	z := parseZone(t,
+		`all.test TXT v=spf1 a:four.test a:four.test a:four.test mx:mx.test ptr:names.test redirect=inner.test
 inner.test TXT v=spf1 include:inmost.test -all
 inmost.test TXT v=spf1 exists:%{p}.known.test -all
 unknown.known.test A 127.0.0.2
@@ -243,9 +255,10 @@ mx.test MX 10 four.test.
 // which server it was.
 func TestAFailureIsTemporary(t *testing.T) {
 	tr := corpus(t)
-	for _, domain := range []string{"failing.test", "includesfailing.test", "afailing.test", "mxfailing.test", "exchangefailing.test",
-		"existsfailing.test", "redirectsfailing.test"} {
-		if got := tr.ours(t, arrival{"192.0.2.2", "", "alice@" + domain}); got != (Result{TempError, "DNS did not answer"}) {
+	for _, domain := range []string{"failing.test", "includesfailing.test", "afailing.test", "mxfailing.test",
+		"exchangefailing.test", "existsfailing.test", "redirectsfailing.test"} {
+		got := tr.ours(t, arrival{"192.0.2.2", "", "alice@" + domain})
+		if got != (Result{TempError, "DNS did not answer"}) {
 			t.Errorf("%s: %+v", domain, got)
 		}
 	}
@@ -253,9 +266,10 @@ func TestAFailureIsTemporary(t *testing.T) {
 
 func TestNothingToCheckIsNone(t *testing.T) {
 	z := parseZone(t, "com TXT v=spf1 +all\na.test TXT v=spf1 ip6:fe80::/10 +ip4:192.0.2.1 -all")
-	for domain, want := range map[string]Status{"": None, ".": None, "com": None, "com.": None, "a..test": None, ".a.test": None,
-		"a.test": Pass, "a.test.": Pass, "a.test..": None, strings.Repeat("a", 64) + ".test": None, "a." + strings.Repeat("a", 64): None,
-		strings.Repeat("a.", 125) + "test": None} {
+	for domain, want := range map[string]Status{"": None, ".": None, "com": None, "com.": None,
+		"a..test": None, ".a.test": None,
+		"a.test": Pass, "a.test.": Pass, "a.test..": None, strings.Repeat("a", 64) + ".test": None,
+		"a." + strings.Repeat("a", 64): None, strings.Repeat("a.", 125) + "test": None} {
 		l := listener{Resolver: z}
 		got := Check(t.Context(), &l, Query{IP: netip.MustParseAddr("192.0.2.1"), Domain: domain})
 		if got.Status != want || got.Status == None && len(l.asked) > 0 {
@@ -265,22 +279,26 @@ func TestNothingToCheckIsNone(t *testing.T) {
 	if got := Check(t.Context(), z, Query{Domain: "a.test"}); got.Status != None {
 		t.Errorf("without an address: %+v", got)
 	}
-	if got := Check(t.Context(), z, Query{IP: netip.MustParseAddr("fe80::1%eth0"), Domain: "a.test"}); got.Status != Pass {
+	if got := Check(t.Context(), z,
+		Query{IP: netip.MustParseAddr("fe80::1%eth0"), Domain: "a.test"}); got.Status != Pass {
 		t.Errorf("with a zone: %+v", got)
 	}
 }
 
 func TestErrorsOfSyntaxAreFound(t *testing.T) {
-	for _, terms := range []string{"x=\x01", "x=\x7f", "a:x.org\t", "ip6:fe80::1%eth0", "ip6:fe80::1%25", "a:x.com-", "a:x.-com",
-		"a:x.c_m", "ip4:192.0.2.1/", "ip4:", "ip4", "ip4/24", "a:/24", "mx:", "a/", "a//", "a/24/", "a/24///64", "a/024", "a//0128",
-		"include", "exists/24", "include:x.org/24", "ptr/24", "all:", "-", "+", "?x.org", "--all", "1x=y", "x y=z:%", "x=%{c}",
-		"exp=%{r}.x.org", "redirect=", "EXP=x", "Redirect=x.org REDIRECT=x.org"} {
+	for _, terms := range []string{"x=\x01", "x=\x7f", "a:x.org\t", "ip6:fe80::1%eth0", "ip6:fe80::1%25",
+		"a:x.com-", "a:x.-com",
+		"a:x.c_m", "ip4:192.0.2.1/", "ip4:", "ip4", "ip4/24", "a:/24", "mx:", "a/", "a//", "a/24/",
+		"a/24///64", "a/024", "a//0128",
+		"include", "exists/24", "include:x.org/24", "ptr/24", "all:", "-", "+", "?x.org", "--all", "1x=y",
+		"x y=z:%", "x=%{c}", "exp=%{r}.x.org", "redirect=", "EXP=x", "Redirect=x.org REDIRECT=x.org"} {
 		if _, err := parseRecord("v=spf1 ip4:192.0.2.1 " + terms); err == nil {
 			t.Errorf("%q is taken", terms)
 		}
 	}
-	for _, terms := range []string{"", "A/24//64", "Mx//0", "ptr:X.org.", "ip6:::ffff:192.0.2.1/96", "x.y-z_1=a:b/c%{d}%%", "a:%{d}/0",
-		"a:x/1.org/8", "a:1.a1", "a:x.1-1", "exists:%{l/}//x.org", "redirect=%{d}%-", "x= x=", "v=spf1", "a=b"} {
+	for _, terms := range []string{"", "A/24//64", "Mx//0", "ptr:X.org.", "ip6:::ffff:192.0.2.1/96",
+		"x.y-z_1=a:b/c%{d}%%", "a:%{d}/0", "a:x/1.org/8", "a:1.a1", "a:x.1-1", "exists:%{l/}//x.org",
+		"redirect=%{d}%-", "x= x=", "v=spf1", "a=b"} {
 		if _, err := parseRecord("v=spf1 " + terms); err != nil {
 			t.Errorf("%q: %v", terms, err)
 		}
@@ -296,9 +314,11 @@ func (h half) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 }
 
 func TestMXRecordsBesideMalformedOnesCount(t *testing.T) {
-	z := parseZone(t, "a.test TXT v=spf1 mx -all\na.test MX 10 mx.a.test.\nmx.a.test A 192.0.2.1\nnone.test TXT v=spf1 mx -all")
+	z := parseZone(t, "a.test TXT v=spf1 mx -all\na.test MX 10 mx.a.test.\nmx.a.test A 192.0.2.1\n"+
+		"none.test TXT v=spf1 mx -all")
 	for domain, want := range map[string]Status{"a.test": Pass, "none.test": TempError} {
-		if got := Check(t.Context(), half{z}, identify("192.0.2.1", "", "alice@"+domain)); got.Status != want {
+		got := Check(t.Context(), half{z}, identify("192.0.2.1", "", "alice@"+domain))
+		if got.Status != want {
 			t.Errorf("%s: %+v", domain, got)
 		}
 	}
@@ -313,10 +333,12 @@ unknown.known.test A 127.0.0.2
 a.test A 192.0.2.1
 `)
 	for n := range 10 {
-		z["1.2.0.192.in-addr.arpa"] = append(z["1.2.0.192.in-addr.arpa"], []string{"PTR", fmt.Sprintf("%d.other.test.", n)})
+		z["1.2.0.192.in-addr.arpa"] = append(z["1.2.0.192.in-addr.arpa"],
+			[]string{"PTR", fmt.Sprintf("%d.other.test.", n)})
 	}
 	z["1.2.0.192.in-addr.arpa"] = append(z["1.2.0.192.in-addr.arpa"], []string{"PTR", "a.test."})
-	for domain, want := range map[string]Status{"a.test": Fail, "nine.test": Pass, "ten.test": PermError} { // the look-up for %{p} is a tenth
+	// the look-up for %{p} is a tenth
+	for domain, want := range map[string]Status{"a.test": Fail, "nine.test": Pass, "ten.test": PermError} {
 		if got := Check(t.Context(), z, identify("192.0.2.1", "", "alice@"+domain)); got.Status != want {
 			t.Errorf("%s: %+v", domain, got)
 		}

@@ -58,7 +58,8 @@ func runSuite(t *testing.T, file string, want int) {
 			ran++
 			got := Check(t.Context(), s.Zone, identify(test.Host, test.HELO, test.MailFrom))
 			if !slices.Contains(test.Result, got.Status) {
-				t.Errorf("%s, %s (section %s; %s): %+v, want %v", s.Description, name, test.Spec, test.About, got, test.Result)
+				t.Errorf("%s, %s (section %s; %s): %+v, want %v", s.Description, name, test.Spec, test.About,
+					got, test.Result)
 			}
 		}
 	}

@@ -33,7 +33,8 @@ func parseZone(t testing.TB, text string) zone {
 
 func (z zone) find(name, kind string) ([]string, error) {
 	name = strings.TrimSuffix(name, ".") // which the library leaves
-	if kind == "A" && strings.HasSuffix(name, ".chance.test") && crc32.ChecksumIEEE([]byte(strings.ToLower(name)))&1 == 0 {
+	if kind == "A" && strings.HasSuffix(name, ".chance.test") &&
+		crc32.ChecksumIEEE([]byte(strings.ToLower(name)))&1 == 0 {
 		return []string{"127.0.0.2"}, nil
 	}
 	for range 8 { // links of a chain of aliases
@@ -53,7 +54,8 @@ func (z zone) find(name, kind string) ([]string, error) {
 		case len(values) > 0:
 			return values, nil
 		case fails:
-			return nil, &net.DNSError{Err: "i/o timeout", Name: name, Server: "192.0.2.53:53", IsTimeout: true}
+			return nil, &net.DNSError{Err: "i/o timeout", Name: name, Server: "192.0.2.53:53",
+				IsTimeout: true}
 		case alias == "":
 			return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 		}
@@ -113,7 +115,8 @@ func reverseName(address netip.Addr) string {
 		if address.Is4() {
 			name = strconv.Itoa(int(octet)) + "." + name
 		} else {
-			name = strconv.FormatInt(int64(octet&15), 16) + "." + strconv.FormatInt(int64(octet>>4), 16) + "." + name
+			name = strconv.FormatInt(int64(octet&15), 16) + "." + strconv.FormatInt(int64(octet>>4),
+				16) + "." + name
 		}
 	}
 	return name + map[bool]string{true: "in-addr.arpa", false: "ip6.arpa"}[address.Is4()]

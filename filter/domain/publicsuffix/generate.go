@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Writes rules.txt from the list that golang.org/x/net/publicsuffix is tested with, the only form of it there that can be read, and
-// testdata/version.
+// Writes rules.txt from the list that golang.org/x/net/publicsuffix is tested with, the only form of it
+// there that can be read, and testdata/version.
 package main
 
 import (

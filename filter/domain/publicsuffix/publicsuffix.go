@@ -1,7 +1,9 @@
-// Package publicsuffix tells under which names domains are registered, by the public suffix list (https://publicsuffix.org/list/).
+// Package publicsuffix tells under which names domains are registered, by the public suffix list
+// (https://publicsuffix.org/list/).
 //
-// The rules are those of golang.org/x/net/publicsuffix, in the version that go.mod names; a test compares the two. That package itself
-// is not used because it imports net/http, whose initialisation every message would pay for: the program starts once for each.
+// The rules are those of golang.org/x/net/publicsuffix, in the version that go.mod names; a test compares
+// the two. That package itself is not used because it imports net/http, whose initialisation every message
+// would pay for: the program starts once for each.
 package publicsuffix
 
 import (
@@ -9,7 +11,8 @@ import (
 	"strings"
 )
 
-// rules holds a rule a line, sorted by octets, as the list writes them: "co.uk", "*.ck", "!www.ck"; internationalised names as A-labels.
+// rules holds a rule a line, sorted by octets, as the list writes them: "co.uk", "*.ck", "!www.ck";
+// internationalised names as A-labels.
 //
 //go:generate go run generate.go
 //go:embed rules.txt
@@ -18,8 +21,8 @@ var rules string
 // maxLabels is the number of labels of the longest rule.
 const maxLabels = 7
 
-// PublicSuffix gives the public suffix of a domain, which is in lower case, of A-labels, and has no final dot. Where no rule is about it, that is
-// the last label, and listed is false.
+// PublicSuffix gives the public suffix of a domain, which is in lower case, of A-labels, and has no final
+// dot. Where no rule is about it, that is the last label, and listed is false.
 func PublicSuffix(domain string) (suffix string, listed bool) {
 	start := len(domain)
 	for range maxLabels {
@@ -42,8 +45,8 @@ func PublicSuffix(domain string) (suffix string, listed bool) {
 	}
 }
 
-// Registered gives the domain that was registered: the public suffix and one label more. It is false for a public suffix itself, and for what
-// has empty labels.
+// Registered gives the domain that was registered: the public suffix and one label more. It is false for a
+// public suffix itself, and for what has empty labels.
 func Registered(domain string) (string, bool) {
 	if domain == "" || domain[0] == '.' || strings.HasSuffix(domain, ".") || strings.Contains(domain, "..") {
 		return "", false

@@ -30,13 +30,15 @@ func TestExamplesOfTheList(t *testing.T) {
 		suffix, _ := PublicSuffix(c.domain)
 		registered, _ := Registered(c.domain)
 		if suffix != c.suffix || registered != c.registered {
-			t.Errorf("%s: suffix %q, registered %q; want %q, %q", c.domain, suffix, registered, c.suffix, c.registered)
+			t.Errorf("%s: suffix %q, registered %q; want %q, %q", c.domain, suffix, registered, c.suffix,
+				c.registered)
 		}
 	}
 }
 
 func TestOnlyAListedSuffixIsListed(t *testing.T) {
-	for domain, want := range map[string]bool{"mail.example.org": true, "localhost": false, "host.internal": false, "a.github.io": true} {
+	for domain, want := range map[string]bool{"mail.example.org": true, "localhost": false,
+		"host.internal": false, "a.github.io": true} {
 		if _, listed := PublicSuffix(domain); listed != want {
 			t.Errorf("%s: listed %v", domain, listed)
 		}
@@ -69,20 +71,23 @@ func TestTheRulesAreThoseOfTheLibrary(t *testing.T) {
 			t.Fatalf("%s has %d labels: raise maxLabels", rule, n)
 		}
 		rule = strings.TrimPrefix(strings.TrimPrefix(rule, "!"), "*.")
-		for _, domain := range []string{rule, "a." + rule, "b.a." + rule, "f.e.d.c.b.a." + rule, rule[strings.IndexByte(rule, '.')+1:], "x" + rule} {
+		for _, domain := range []string{rule, "a." + rule, "b.a." + rule, "f.e.d.c.b.a." + rule,
+			rule[strings.IndexByte(rule, '.')+1:], "x" + rule} {
 			suffix, _ := PublicSuffix(domain)
 			registered, _ := Registered(domain)
 			wantSuffix, _ := judge.PublicSuffix(domain)
 			wantRegistered, _ := judge.EffectiveTLDPlusOne(domain)
 			if suffix != wantSuffix || registered != wantRegistered {
-				t.Fatalf("%s: %q and %q, the library says %q and %q: go generate", domain, suffix, registered, wantSuffix, wantRegistered)
+				t.Fatalf("%s: %q and %q, the library says %q and %q: go generate", domain, suffix, registered,
+					wantSuffix, wantRegistered)
 			}
 		}
 	}
 }
 
 func FuzzPublicSuffix(f *testing.F) {
-	for _, seed := range []string{"a.b.co.uk", "www.ck", "..", "", "xn--fiqs8s", "a.\n.b", "*.ck", "!www.ck"} {
+	for _, seed := range []string{"a.b.co.uk", "www.ck", "..", "", "xn--fiqs8s", "a.\n.b",
+		"*.ck", "!www.ck"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, domain string) {
@@ -90,7 +95,8 @@ func FuzzPublicSuffix(f *testing.F) {
 		if !strings.HasSuffix(domain, suffix) {
 			t.Fatalf("%q is no suffix of %q", suffix, domain)
 		}
-		if registered, ok := Registered(domain); ok && (len(registered) <= len(suffix) || !strings.HasSuffix(domain, registered)) {
+		registered, ok := Registered(domain)
+		if ok && (len(registered) <= len(suffix) || !strings.HasSuffix(domain, registered)) {
 			t.Fatalf("%q registered, suffix %q, of %q", registered, suffix, domain)
 		}
 	})

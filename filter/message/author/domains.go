@@ -20,8 +20,9 @@ import (
 // comments, quotes, angle brackets, invisible and foreign characters are skipped by some readers, end an
 // address for others, and belong to it for a third kind.
 //
-// What cannot be a domain name, for a label that is too long or starts with a hyphen, counts as well: receivers
-// find the policy of the domain above it. Such a domain is in lower case, not canonical, and nothing proves it.
+// What cannot be a domain name, for a label that is too long or starts with a hyphen, counts as well:
+// receivers find the policy of the domain above it. Such a domain is in lower case, not canonical, and
+// nothing proves it.
 func (f Fields) Domains() []string {
 	var domains []string
 	seen := map[string]bool{}
@@ -117,8 +118,8 @@ func wideDomains(value string, add func(domain string)) {
 	steps := [...][]func(string) string{
 		{unfolded, closedAtFolds},
 		{asItIs, decodeLeniently, decodeApart},
-		{commentsApart, withoutComments, withoutUnescapedComments, withoutFlatComments, withoutTrimmedComments,
-			withoutInnerComments},
+		{commentsApart, withoutComments, withoutUnescapedComments, withoutFlatComments,
+			withoutTrimmedComments, withoutInnerComments},
 		{asItIs, dropNULs, dropInvalid, dropJunk},
 		{asItIs, separateSpaces, separateForeign, dropInvisible, dropForeign},
 	}
@@ -137,7 +138,8 @@ func wideDomains(value string, add func(domain string)) {
 		texts = read
 	}
 	gluedBlanks := gluedAcross("\"\\[]) \t")
-	glues := [...]func(string) string{gluedAtDots, gluedAcross("\"\\[])"), gluedAcross("<>\"\\[])"), gluedBlanks, gluedThroughout}
+	glues := [...]func(string) string{gluedAtDots, gluedAcross("\"\\[])"), gluedAcross("<>\"\\[])"),
+		gluedBlanks, gluedThroughout}
 	for _, text := range texts {
 		domainsBehindAt(text, add)
 		for _, glue := range glues {
@@ -182,7 +184,8 @@ func joinedDomains(value string, add func(domain string)) {
 					break
 				}
 				later = strings.TrimLeft(later[at+1:], blanks)
-				if second := later[:domainLen(later)]; second != "" && strings.IndexByte(first+second, '.') > 0 {
+				second := later[:domainLen(later)]
+				if second != "" && strings.IndexByte(first+second, '.') > 0 {
 					add(domain.Canonical(first + second))
 				}
 			}
@@ -247,8 +250,8 @@ func addWord(word string, add func(domain string)) {
 // maxDomainWord is more octets than any writing of a domain name of 253 characters takes.
 const maxDomainWord = 4 * 253
 
-// spellings gives what readers make of a domain in letters that are not ASCII: by UTS 46, with its transitional
-// mappings (ß is ss), and by Punycode alone (RFC 3492) after lower-casing, for which ẞ is ß.
+// spellings gives what readers make of a domain in letters that are not ASCII: by UTS 46, with its
+// transitional mappings (ß is ss), and by Punycode alone (RFC 3492) after lower-casing, for which ẞ is ß.
 func spellings(word string) []string {
 	if isASCII(word) {
 		return []string{domain.Canonical(word)}

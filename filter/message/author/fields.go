@@ -69,8 +69,8 @@ func appendPieces(values []string, field []byte) []string {
 	return values
 }
 
-// appendAfterCRs takes each CR for a line end. What stands behind the first such From: is also read as a whole,
-// since lines that start with a blank continue it.
+// appendAfterCRs takes each CR for a line end. What stands behind the first such From: is also read as a
+// whole, since lines that start with a blank continue it.
 func appendAfterCRs(values []string, field []byte) []string {
 	found := len(values)
 	for line := range bytes.SplitAfterSeq(field, []byte("\r")) {

@@ -78,7 +78,8 @@ func (a *authors) readList(value string) {
 	for {
 		t, ok := lx.next()
 		comment = cmp.Or(comment, lx.takeComment())
-		isRoute := angle >= 0 && len(mailbox) > angle+1 && mailbox[angle+1].kind == '@' // RFC 5322 section 4.4: <@hop,@hop:a@b>
+		// RFC 5322 section 4.4: <@hop,@hop:a@b>
+		isRoute := angle >= 0 && len(mailbox) > angle+1 && mailbox[angle+1].kind == '@'
 		switch {
 		case !ok:
 			a.add(mailbox, comment)

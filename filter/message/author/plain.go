@@ -48,8 +48,8 @@ func plainMailbox(s string) (domain, rest string, ok bool) {
 			return plainAddress(s, false)
 		case c == '=':
 			n = plainEncodedWord(s[i:])
-		case c == '\r' && !strings.HasPrefix(s[i+1:], "\n"), c < ' ' && strings.IndexByte(blanks, c) < 0, c == 0x7f,
-			strings.IndexByte(")>[]:;\\,", c) >= 0:
+		case c == '\r' && !strings.HasPrefix(s[i+1:], "\n"),
+			c < ' ' && strings.IndexByte(blanks, c) < 0, c == 0x7f, strings.IndexByte(")>[]:;\\,", c) >= 0:
 			return "", "", false
 		}
 		if n == 0 {
@@ -111,7 +111,8 @@ func plainAddress(s string, inAngle bool) (domain, rest string, ok bool) {
 	if !inAngle {
 		local = strings.TrimLeft(local, blanks)
 	}
-	if !ok || local == "" || strings.ContainsAny(local, specials) || strings.Contains(local, "=?") || !isVisibleASCII(local) {
+	if !ok || local == "" || strings.ContainsAny(local, specials) || strings.Contains(local, "=?") ||
+		!isVisibleASCII(local) {
 		return "", "", false
 	}
 	end := 0
@@ -140,8 +141,11 @@ func plainAddress(s string, inAngle bool) (domain, rest string, ok bool) {
 // plainDomain takes names with a dot; in those that are not ASCII, letters and digits only.
 func plainDomain(s string) (name string, ok bool) {
 	if !isASCII(s) {
-		isOdd := func(r rune) bool { return r >= 0x80 && !unicode.In(r, unicode.Letter, unicode.Mark, unicode.Digit) }
-		if _, err := idna.Lookup.ToASCII(s); err != nil || strings.ContainsFunc(s, isOdd) || len(spellings(s)) > 1 {
+		isOdd := func(r rune) bool {
+			return r >= 0x80 && !unicode.In(r, unicode.Letter, unicode.Mark, unicode.Digit)
+		}
+		if _, err := idna.Lookup.ToASCII(s); err != nil || strings.ContainsFunc(s, isOdd) ||
+			len(spellings(s)) > 1 {
 			return "", false
 		}
 	}

@@ -29,7 +29,10 @@ func TestWhateverArrivesTheNewFromFieldHoldsOurAddressAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, field := range inUTF8 { // Reply-To: alone may differ
-			if !field.Is("Reply-To") && !slices.ContainsFunc(out, func(other dkim.Field) bool { return string(other) == string(field) }) {
+			if !field.Is("Reply-To") &&
+				!slices.ContainsFunc(out, func(other dkim.Field) bool {
+					return string(other) == string(field)
+				}) {
 				t.Errorf("field %d with SMTPUTF8: %q", i, field)
 			}
 			checkReplyTo(t, field)
@@ -57,7 +60,8 @@ func (w fromWriter) list() string {
 	}
 	for w.IntN(3) == 0 { // what breaks it
 		at := w.IntN(len(text) + 1)
-		text = text[:at] + w.pick("\"", "(", ")", "<", ">", "@", ",", ":", "\\", "[", "=?", "?=", "\x00", "\x1b$", "\x1b(B", "\xf6", "…", "\u200b", "\r", "\r\n ", "\u3000") + text[at:]
+		text = text[:at] + w.pick("\"", "(", ")", "<", ">", "@", ",", ":", "\\", "[", "=?", "?=", "\x00",
+			"\x1b$", "\x1b(B", "\xf6", "…", "\u200b", "\r", "\r\n ", "\u3000") + text[at:]
 	}
 	return text
 }
@@ -65,15 +69,22 @@ func (w fromWriter) list() string {
 func (w fromWriter) mailbox() string {
 	var name []string
 	for range w.IntN(4) {
-		name = append(name, w.pick("Alice", "\"Smith, A.\"", "=?utf-8?q?J=C3=B6rg?=", "=?utf-8?b?SsO2cmc=?=", "boss@example.com", "\"boss@example.com\"",
-			"\"boss at example.com\"", "(boss@example.com)", "=?utf-8?q?boss=40example=2Ecom?=", "=?utf-8?q?=3Cboss=40example=2Ecom=3E?=", "boss\uff20example.com",
-			"\"boss @ example . com\"", "\"boss (at) example.com\"", "=?utf-16?b?AEoA9gByAGc=?=", "=?x?q?=F6?=", "\x1b$B;3ED\x1b(B", "J\xf6rg", "Jörg", "(c)", "\"\"",
+		name = append(name, w.pick("Alice", "\"Smith, A.\"", "=?utf-8?q?J=C3=B6rg?=", "=?utf-8?b?SsO2cmc=?=",
+			"boss@example.com", "\"boss@example.com\"",
+			"\"boss at example.com\"", "(boss@example.com)", "=?utf-8?q?boss=40example=2Ecom?=",
+			"=?utf-8?q?=3Cboss=40example=2Ecom=3E?=", "boss\uff20example.com",
+			"\"boss @ example . com\"", "\"boss (at) example.com\"", "=?utf-16?b?AEoA9gByAGc=?=",
+			"=?x?q?=F6?=", "\x1b$B;3ED\x1b(B", "J\xf6rg", "Jörg", "(c)", "\"\"",
 			strings.Repeat("x", 1200), "=?utf-8?q?boss?= @example.com", "boss@exam\u00adple.com", "at"))
 	}
-	address := w.pick("alice", "alice.b", "\"a b\"", "\"boss@example.com\"", "jörg", "=?utf-8?q?a?=", "a . b") + w.pick("@", "@", "@", " @ ", "@(c)") +
-		w.pick("bank.example", "BANK.example", "bank . example", "[192.0.2.1]", "bücher.example", "bank.example.")
-	address = w.pick("<"+address+">", "<"+address+">", address, "<<"+address+">>", "<@hop.example:"+address+">", "=?utf-8?q?=3Calice=40bank=2Eexample=3E?=", "<"+address, "<>")
-	return strings.Join(append(name, address), w.pick(" ", " ", "", "\r\n ")) + w.pick("", "", " (Alice)", " (boss@example.com)", " x")
+	address := w.pick("alice", "alice.b", "\"a b\"", "\"boss@example.com\"", "jörg", "=?utf-8?q?a?=",
+		"a . b") + w.pick("@", "@", "@", " @ ", "@(c)") +
+		w.pick("bank.example", "BANK.example", "bank . example", "[192.0.2.1]", "bücher.example",
+			"bank.example.")
+	address = w.pick("<"+address+">", "<"+address+">", address, "<<"+address+">>",
+		"<@hop.example:"+address+">", "=?utf-8?q?=3Calice=40bank=2Eexample=3E?=", "<"+address, "<>")
+	return strings.Join(append(name, address), w.pick(" ", " ", "", "\r\n ")) +
+		w.pick("", "", " (Alice)", " (boss@example.com)", " x")
 }
 
 // asItCame is what an X-Original-From: field says.
@@ -93,9 +104,12 @@ func asItCame(t *testing.T, field dkim.Field) string {
 
 func TestNothingOfTheOldFieldIsLost(t *testing.T) {
 	for _, value := range []string{
-		"Alice <alice@bank.example>", "Alice  B.   Carol <alice@bank.example>", "Jörg <j@bank.example>", "Jörg Müller <j@bank.example>", "J\xf6rg M\xfcller <j@bank.example>",
-		"jörg@bücher.example", "A\x00lice \x1b$B;3ED\x1b(B <a@bank.example>", "A\rlice <a@bank.example>", "Alice\u00a0B\u3000C\u0085 <a@bank.example>",
-		strings.Repeat("x", 1200) + " <a@bank.example>", "<a@bank.example> (" + strings.Repeat("ö", 500) + ")", strings.Repeat("𝕏", 400), "what? =0A <a@bank.example>",
+		"Alice <alice@bank.example>", "Alice  B.   Carol <alice@bank.example>", "Jörg <j@bank.example>",
+		"Jörg Müller <j@bank.example>", "J\xf6rg M\xfcller <j@bank.example>",
+		"jörg@bücher.example", "A\x00lice \x1b$B;3ED\x1b(B <a@bank.example>", "A\rlice <a@bank.example>",
+		"Alice\u00a0B\u3000C\u0085 <a@bank.example>",
+		strings.Repeat("x", 1200) + " <a@bank.example>", "<a@bank.example> (" + strings.Repeat("ö", 500) +
+			")", strings.Repeat("𝕏", 400), "what? =0A <a@bank.example>",
 		strings.Repeat("Alice <alice@bank.example>, ", 200) + "bob@bank.example", "???", "\xff\xfe", "a =?",
 	} {
 		in := header("From: " + value + "\r\n")
@@ -115,7 +129,9 @@ func TestEncodedWordsOfTheOldFieldStay(t *testing.T) {
 	const value = "=?utf-8?q?J=C3=B6rg?= Müller =?iso-8859-1?q?=E4?= ä <j@bank.example>"
 	out := rewritten(t, header("From: "+value+"\r\n"), alias)
 	field := out[len(out)-1]
-	if text := dkim.Unfold(field.Value()); !strings.HasPrefix(text, "=?utf-8?q?J=C3=B6rg?= ") || !strings.Contains(text, " =?iso-8859-1?q?=E4?= ") {
+	text := dkim.Unfold(field.Value())
+	if !strings.HasPrefix(text, "=?utf-8?q?J=C3=B6rg?= ") ||
+		!strings.Contains(text, " =?iso-8859-1?q?=E4?= ") {
 		t.Errorf("%q", field)
 	}
 	if got, want := asItCame(t, field), "Jörg Müller ä ä <j@bank.example>"; got != want {
@@ -127,7 +143,8 @@ func TestAFieldWithoutEndIsKeptUpToAWord(t *testing.T) {
 	value := strings.Repeat("Jörg <j@bank.example>, ", 2000)
 	out := rewritten(t, header("From: "+value+"\r\n"), alias)
 	got := asItCame(t, out[len(out)-1])
-	if kept, cut := strings.CutSuffix(got, " ..."); !cut || !strings.HasPrefix(value, kept) || len(kept) < maxOriginal-100 {
+	kept, cut := strings.CutSuffix(got, " ...")
+	if !cut || !strings.HasPrefix(value, kept) || len(kept) < maxOriginal-100 {
 		t.Errorf("%d octets, ending with %q", len(got), got[len(got)-40:])
 	}
 }

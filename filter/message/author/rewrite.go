@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	maxInput     = 64 << 10 // octets of all From: fields that are read; header_size_limit of cleanup(8) is 100 KiB a field
+	maxInput     = 64 << 10 // octets of all From: fields; a field has at most 100 KiB (header_size_limit)
 	maxNameRunes = 64       // of the old display name
 	maxReplyTo   = 5        // addresses in the Reply-To: we add
 	maxAddrSpec  = 64 + 1 + 255
@@ -80,7 +80,8 @@ func Rewrite(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, err 
 		if i == max(first, 0) {
 			out = append(out, fields...)
 		}
-		if !field.Is("From") && !(replies && field.Is("Reply-To")) { // there may be one alone (RFC 5322 section 3.6)
+		// RFC 5322 section 3.6 allows only one.
+		if !field.Is("From") && !(replies && field.Is("Reply-To")) {
 			out = append(out, field)
 		}
 	}
@@ -198,7 +199,8 @@ func foldWords(name string, words []string) dkim.Field {
 // ASCII.
 func phrase(name string) []string {
 	if isASCII(name) {
-		return []string{`"` + name + `"`} // a fold inside the quotes would be valid, but not all readers see the address then
+		// A fold inside the quotes would be valid, but some readers would not find the address.
+		return []string{`"` + name + `"`}
 	}
 	return encodedWords("utf-8", name, len("From: "))
 }
@@ -231,7 +233,8 @@ func qEncode(s []byte) string {
 		switch {
 		case c == ' ':
 			b.WriteByte('_')
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("!*+-/", c) >= 0:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			strings.IndexByte("!*+-/", c) >= 0:
 			b.WriteByte(c)
 		default:
 			fmt.Fprintf(&b, "=%02X", c)
@@ -320,7 +323,8 @@ func isIgnorable(r rune) bool {
 // replacement character.
 func isReadable(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool {
-		return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.So, r) && r != unicode.ReplacementChar
+		return unicode.IsLetter(r) || unicode.IsDigit(r) ||
+			unicode.Is(unicode.So, r) && r != unicode.ReplacementChar
 	}) >= 0
 }
 
@@ -330,8 +334,9 @@ func claimsAnother(name, own string) bool {
 	const dots = ".。．｡․"
 	before := ""
 	name = strings.NewReplacer(" . ", ".", " .", ".").Replace(name)
+	isMark := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 	for word := range strings.FieldsSeq(name) {
-		word = strings.TrimFunc(word, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+		word = strings.TrimFunc(word, isMark)
 		if word == "" {
 			continue
 		}

@@ -36,7 +36,8 @@ func TestTheNewFromFieldNamesTheOldAuthorAndHasOneAddress(t *testing.T) {
 	}
 }
 
-// pythonReads prints what the email package, its newer and its older parser, makes of each header of a JSON list.
+// pythonReads prints what the email package, its newer and its older parser, makes of each header of a JSON
+// list.
 const pythonReads = `
 import email, email.header, email.policy, email.utils, json, sys
 out = []
@@ -96,19 +97,22 @@ func TestPythonReadsTheSame(t *testing.T) {
 		if got.Fields != 1 || !slices.Equal(got.Addresses, []string{alias, alias}) || len(got.Defects) > 0 {
 			t.Errorf("%s: %+v", c.why, got)
 		}
-		// Python's newer parser shows the blank between two encoded words, which RFC 2047 section 6.2 says not to; its older one does not.
+		// Python's newer parser shows the blank between two encoded words, which RFC 2047 section 6.2 says
+		// not to; its older one does not.
 		want := c.name + " via example.org"
 		if got.OldName != want || len(got.Names) != 1 || noBlanks(got.Names[0]) != noBlanks(want) {
 			t.Errorf("%s: names are %q and %q, want %q", c.why, got.OldName, got.Names, want)
 		}
-		if want := strings.NewReplacer("kept", "x@shop.example", `"`, "").Replace(c.replyTo); got.ReplyTo != want {
+		if want := strings.NewReplacer("kept", "x@shop.example", `"`,
+			"").Replace(c.replyTo); got.ReplyTo != want {
 			t.Errorf("%s: Reply-To is %q, want %q", c.why, got.ReplyTo, want)
 		}
 	}
 }
 
 func TestWhatTheOldFieldsSaidIsKeptWhereTheFirstStood(t *testing.T) {
-	in := "Received: a\r\nFrom: =?utf-8?q?J=C3=B6rg?=\r\n\t<j@bank.example>\r\nSubject: x\r\nFrom: K\xf6ln\x00 <k@shop.example>\r\nTo: y@example.org\r\n"
+	in :=
+		"Received: a\r\nFrom: =?utf-8?q?J=C3=B6rg?=\r\n\t<j@bank.example>\r\nSubject: x\r\nFrom: K\xf6ln\x00 <k@shop.example>\r\nTo: y@example.org\r\n"
 	want := "Received: a\r\n" +
 		"From: =?utf-8?q?J=C3=B6rg_et_al=2E_via_example=2Eorg?= <alias@example.org>\r\n" +
 		"Reply-To: j@bank.example, k@shop.example\r\n" +
@@ -118,7 +122,8 @@ func TestWhatTheOldFieldsSaidIsKeptWhereTheFirstStood(t *testing.T) {
 	if got := joined(rewritten(t, header(in), alias)); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	if got, want := joined(rewritten(t, header("To: y@example.org\r\n"), alias)), "From: \"unknown sender via example.org\" <alias@example.org>\r\nTo: y@example.org\r\n"; got != want {
+	if got, want := joined(rewritten(t, header("To: y@example.org\r\n"), alias)),
+		"From: \"unknown sender via example.org\" <alias@example.org>\r\nTo: y@example.org\r\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -136,8 +141,10 @@ func TestTheNewAddressIsAnEnvelopeAddress(t *testing.T) {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
-	for _, in := range []string{"", "alias", "@example.org", "alias@", "a\r\nBcc: x@example.org", "a\x00@example.org", "a@exa mple.org",
-		"a@example.org> (x", "a@example.org, b@example.org>", "a@-x.example", "a@[x", strings.Repeat("x", 400) + "@example.org"} {
+	for _, in := range []string{"", "alias", "@example.org", "alias@", "a\r\nBcc: x@example.org",
+		"a\x00@example.org", "a@exa mple.org",
+		"a@example.org> (x", "a@example.org, b@example.org>", "a@-x.example", "a@[x",
+		strings.Repeat("x", 400) + "@example.org"} {
 		if out, err := Rewrite(nil, in, false); err == nil || errors.Is(err, ErrNotASCII) {
 			t.Errorf("%q: %q, %v", in, out, err)
 		}
@@ -151,31 +158,38 @@ func TestTheNewAddressIsAnEnvelopeAddress(t *testing.T) {
 
 // Quoted strings, routes and encoded words can be read as other addresses.
 func TestAnAddressThatCouldBeReadAsAnotherIsNeverTheNewAuthor(t *testing.T) {
-	for _, local := range []string{`"info+<ceo@bank.example>"`, `info+<ceo@bank.example>`, "a@b", `"ceo@bank.example"`, "odd local", `"odd local"`,
-		`"plain"`, "a..b", ".a", "a.", `a"b`, `x<y>`, "a,b", "a;b", "group:a", "(a)b", `a\b`, "[a]", "ceo%bank.example", "bank.example!ceo",
-		"=?utf-8?q?ceo=40bank.example?=", "a\tb", "a\u00a0b", "\uff20"} {
+	for _, local := range []string{`"info+<ceo@bank.example>"`, `info+<ceo@bank.example>`, "a@b",
+		`"ceo@bank.example"`, "odd local", `"odd local"`,
+		`"plain"`, "a..b", ".a", "a.", `a"b`, `x<y>`, "a,b", "a;b", "group:a", "(a)b", `a\b`, "[a]",
+		"ceo%bank.example", "bank.example!ceo", "=?utf-8?q?ceo=40bank.example?=", "a\tb",
+		"a\u00a0b", "\uff20"} {
 		if out, err := Rewrite(nil, local+"@example.org", false); err == nil {
 			t.Errorf("%q: %q", local, out)
 		}
 	}
-	for _, literal := range []string{"alias@[192.0.2.1]", "alias@[IPv6:2001:db8::1]"} { // nobody signs for these
+	// nobody signs for these
+	for _, literal := range []string{"alias@[192.0.2.1]", "alias@[IPv6:2001:db8::1]"} {
 		if out, err := Rewrite(nil, literal, false); err == nil {
 			t.Errorf("%q: %q", literal, out)
 		}
 	}
 }
 
-// The work is counted in allocations: twice the input, at most about twice as many; and none for what is beyond the limit.
+// The work is counted in allocations: twice the input, at most about twice as many; and none for what is
+// beyond the limit.
 func TestHugeFromFieldsCostNoMoreThanTheirSize(t *testing.T) {
 	from := func(repeat string, octets int) dkim.Header {
 		return dkim.Header{dkim.Field("From: " + strings.Repeat(repeat, octets/len(repeat)) + ",\r\n")}
 	}
 	for what, repeat := range map[string]string{
-		"addresses": "Alice <alice@bank.example>,", "comments": "(", "closed comments": "()", "quotes": `"\`, "escapes": `\"`, "angles": "<",
-		"encoded words": "=?utf-8?q?x?=", "broken encoded words": "=?a?q?x", "begun encoded words": "=?", "literals": "[", "8-bit": "ö",
-		"labels": "a@ö.", "groups": "a:", "blanks": " ", "ats": "@", "words": "a b ", "empty": ",", "quoted": `"a"`,
-		"character sets": "=?iso-8859-1?q?=E4?= =?utf-8?q?=E4?=",
-		"shifts":         "\x1b$", "shifted text": "\x1b$B!!\x1b(B ", "one address": "a@b.example ", "other addresses": "a@b.example b@b.example ", "dots": "a . ",
+		"addresses": "Alice <alice@bank.example>,", "comments": "(", "closed comments": "()", "quotes": `"\`,
+		"escapes": `\"`, "angles": "<",
+		"encoded words": "=?utf-8?q?x?=", "broken encoded words": "=?a?q?x", "begun encoded words": "=?",
+		"literals": "[", "8-bit": "ö",
+		"labels": "a@ö.", "groups": "a:", "blanks": " ", "ats": "@", "words": "a b ", "empty": ",",
+		"quoted": `"a"`, "character sets": "=?iso-8859-1?q?=E4?= =?utf-8?q?=E4?=",
+		"shifts": "\x1b$", "shifted text": "\x1b$B!!\x1b(B ", "one address": "a@b.example ",
+		"other addresses": "a@b.example b@b.example ", "dots": "a . ",
 		"encoded addresses": "=?utf-8?q?=3Ca=40b=2Eexample=3E,?= ", "words to encode": "ö a ",
 	} {
 		var count [3]float64
@@ -189,14 +203,16 @@ func TestHugeFromFieldsCostNoMoreThanTheirSize(t *testing.T) {
 			checkInvariants(t, in, rewritten(t, in, alias))
 		}
 		if count[1] > 2.2*count[0]+100 || count[2] > 1.2*count[1]+100 {
-			t.Errorf("%s: %v allocations for half of what is looked at, for all of it, for a huge field", what, count)
+			t.Errorf("%s: %v allocations for half of what is looked at, for all of it, for a huge field",
+				what, count)
 		}
 	}
 }
 
 func TestHalfAnAddressIsNeverAnswered(t *testing.T) {
 	pad := strings.Repeat("x", maxInput-len(" <alice@bank.exam"))
-	for _, from := range []string{"From:" + pad + " <alice@bank.example>\r\n", "From:a@shop.example," + pad[15:] + " <alice@bank.example>\r\n"} {
+	for _, from := range []string{"From:" + pad + " <alice@bank.example>\r\n",
+		"From:a@shop.example," + pad[15:] + " <alice@bank.example>\r\n"} {
 		in := header(from)
 		if got := replyToAdded(in, rewritten(t, in, alias)); strings.Contains(got, "alice") {
 			t.Errorf("Reply-To: %s", got)
@@ -244,14 +260,16 @@ func checkInvariants(t testing.TB, in, out dkim.Header) (name string) {
 	addsReplyTo := slices.ContainsFunc(out, func(f dkim.Field) bool { return f.Is("Reply-To") && isNew(f) })
 	for _, field := range in {
 		if addsReplyTo && field.Is("Reply-To") {
-			if list, err := netmail.ParseAddressList(dkim.Unfold(field.Value())); err == nil && len(list) > 0 {
+			list, err := netmail.ParseAddressList(dkim.Unfold(field.Value()))
+			if err == nil && len(list) > 0 {
 				t.Errorf("%q gave way", field)
 			}
 		} else if !field.Is("From") {
 			others = append(others, field)
 		}
 	}
-	if addsReplyTo && len(slices.DeleteFunc(slices.Clone(out), func(f dkim.Field) bool { return !f.Is("Reply-To") })) > 1 {
+	if addsReplyTo && len(
+		slices.DeleteFunc(slices.Clone(out), func(f dkim.Field) bool { return !f.Is("Reply-To") })) > 1 {
 		t.Error("several Reply-To: fields")
 	}
 	froms := 0
@@ -274,7 +292,8 @@ func checkInvariants(t testing.TB, in, out dkim.Header) (name string) {
 		t.Errorf("the name %q claims %s\n%q", name, claimed, joined(in))
 	}
 	if froms != 1 || len(kept) != len(others) {
-		t.Errorf("%d From: fields; %d of %d others kept in order\n%q", froms, len(kept), len(others), joined(out))
+		t.Errorf("%d From: fields; %d of %d others kept in order\n%q", froms, len(kept),
+			len(others), joined(out))
 	}
 	return name
 }
@@ -290,7 +309,8 @@ func otherAddress(in dkim.Header, name string) string {
 	name = strings.TrimSuffix(name, " via example.org")
 	for _, match := range addressLike.FindAllStringSubmatch(name, -1) {
 		claimed := domain.Canonical(match[1])
-		if len(old.list) == 0 || !strings.Contains(old.list[0].domain, claimed) && registered(claimed) != registered(old.list[0].domain) {
+		if len(old.list) == 0 || !strings.Contains(old.list[0].domain, claimed) &&
+			registered(claimed) != registered(old.list[0].domain) {
 			return match[0]
 		}
 	}
@@ -317,7 +337,8 @@ func readFrom(t testing.TB, field dkim.Field) string {
 	}
 	name := a[0].Name
 	again, _ := new(mime.WordDecoder).DecodeHeader(name)
-	if strings.ContainsAny(name, "@＠﹫<>\"\\\r\n\x00") || again != name || !strings.HasSuffix(name, " via example.org") {
+	if strings.ContainsAny(name, "@＠﹫<>\"\\\r\n\x00") || again != name ||
+		!strings.HasSuffix(name, " via example.org") {
 		t.Errorf("the name is %q, decoded again %q", name, again)
 	}
 	return name
@@ -328,12 +349,14 @@ func checkReplyTo(t testing.TB, field dkim.Field) {
 	if !field.Is("Reply-To") {
 		return
 	}
-	if list, err := netmail.ParseAddressList(dkim.Unfold(field.Value())); err != nil || len(list) == 0 || len(list) > 5 {
+	list, err := netmail.ParseAddressList(dkim.Unfold(field.Value()))
+	if err != nil || len(list) == 0 || len(list) > 5 {
 		t.Errorf("%q: %d addresses, %v", field, len(list), err)
 	}
 }
 
-// checkLines looks at a field of ours: printable ASCII in lines of at most 998 octets, each with something in it, folds of CRLF and a blank.
+// checkLines looks at a field of ours: printable ASCII in lines of at most 998 octets, each with something
+// in it, folds of CRLF and a blank.
 func checkLines(t testing.TB, field dkim.Field) {
 	t.Helper()
 	text, whole := strings.CutSuffix(string(field), "\r\n")
@@ -343,7 +366,8 @@ func checkLines(t testing.TB, field dkim.Field) {
 			strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("line %d of %q", i+1, field)
 		}
-		if strings.Contains(line, "=?utf-8?") && field.Is("From") && len(line) > 76 && !strings.Contains(line, "<") {
+		if strings.Contains(line, "=?utf-8?") && field.Is("From") && len(line) > 76 &&
+			!strings.Contains(line, "<") {
 			t.Errorf("line %d has %d characters, more than RFC 2047 allows: %q", i+1, len(line), field)
 		}
 	}

@@ -16,19 +16,19 @@ import (
 	"postmend/postfix/maillog/tally"
 )
 
-// hostile octets: C0, DEL, C1 as octets and in UTF-8, line separators, bidirectional overrides, what cannot be seen, and what
-// is not UTF-8.
+// hostile octets: C0, DEL, C1 as octets and in UTF-8, line separators, bidirectional overrides, what cannot
+// be seen, and what is not UTF-8.
 var hostile = []string{
 	"\x00", "\x01", "\x07", "\x08", "\x09", "\x0b", "\x0c", "\x0d", "\x1b[31m", "\x1b]0;title\x07", "\x7f",
-	"\x80", "\x85", "\x9b31m", "\x9d0;title\x9c", "\xff", "\xc3", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\x9b",
-	"\u0080", "\u0085", "\u009b31m", "\u009d0;t\u009c", "\u2028", "\u2029",
+	"\x80", "\x85", "\x9b31m", "\x9d0;title\x9c", "\xff", "\xc3", "\xed\xa0\x80",
+	"\xf4\x90\x80\x80", "\xc0\x9b", "\u0080", "\u0085", "\u009b31m", "\u009d0;t\u009c", "\u2028", "\u2029",
 	"\u202e", "\u202a", "\u2066", "\u2069", "\u200f", "\u061c",
 	"\u200b", "\u2060", "\ufeff", "\u00ad", "\U000e0041", "\ufff9", "\ue000",
 	`"`, `\`, "{}", "<script>", "&#27;", `\u001b`,
 }
 
-// hostileTemplate is the log of a message: H stands for the octets as they are, Q for the same in Go's escapes, of which they
-// must not come back, ID and NEXT for queue ids, REASON for what the receiver said.
+// hostileTemplate is the log of a message: H stands for the octets as they are, Q for the same in Go's
+// escapes, of which they must not come back, ID and NEXT for queue ids, REASON for what the receiver said.
 const hostileTemplate = `postfix/smtpd[1]: ID: client=xH[192.0.2.1]
 postfix/qmgr[1]: ID: from=<aH@sH.example>, size=1, nrcpt=1 (queue active)
 postfix/smtpd[1]: NEXT: client=x[127.0.0.1], orig_queue_id=ID
@@ -45,10 +45,13 @@ postfix/qmgr[1]: ID: removed
 // hostileLog has the same octets in every field that a presentation shows.
 func hostileLog(n int, h string) string {
 	var log strings.Builder
-	for k, reason := range []string{"host xH[1.2.3.4] said: 550 5.7.26 DMARC H no", "550 odd H", "550 H SPF fail"} {
+	for k, reason := range []string{"host xH[1.2.3.4] said: 550 5.7.26 DMARC H no", "550 odd H",
+		"550 H SPF fail"} {
 		quoted := strconv.QuoteToASCII(h)
-		text := strings.NewReplacer("ID", fmt.Sprintf("A%06X%dB", n, k), "NEXT", fmt.Sprintf("A%06X%dC", n, k),
-			"REASON", strings.ReplaceAll(reason, "H", h), "H", h, "Q", quoted[1:len(quoted)-1]).Replace(hostileTemplate)
+		text := strings.NewReplacer("ID", fmt.Sprintf("A%06X%dB", n, k), "NEXT",
+			fmt.Sprintf("A%06X%dC", n, k), "REASON", strings.ReplaceAll(reason, "H", h), "H", h, "Q",
+			quoted[1:len(quoted)-1]).Replace(
+			hostileTemplate)
 		for line := range strings.Lines(text) {
 			log.WriteString("Nov 25 00:48:17 mx" + strings.ReplaceAll(h, " ", "") + " " + line)
 		}

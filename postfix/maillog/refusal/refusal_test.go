@@ -117,8 +117,10 @@ func TestAnswersThatLookLikeAnotherClass(t *testing.T) {
 		{"reputation", "550 5.7.606 Access denied, banned sending IP [192.0.2.1]"},
 		{"reputation", "550 5.7.1 spam rate of your IP is too high"},
 		{"reputation", "550 This IP has sent too many messages this hour. IB504"},
-		{"reputation", "421-4.7.28 Gmail has detected an unusual rate of mail originating from your DKIM domain"},
-		{"reputation", "421-4.7.28 Gmail has detected an unusual rate of mail originating from your SPF domain"},
+		{"reputation", "421-4.7.28 Gmail has detected an unusual rate of mail originating from your " +
+			"DKIM domain"},
+		{"reputation", "421-4.7.28 Gmail has detected an unusual rate of mail originating from your " +
+			"SPF domain"},
 		{"auth-temporary", "450 4.4.0 <a@b.example> Temporary DMARC DNS lookup failure (G1E)"},
 		{"format", "550 5.7.1 Header error (G18)"},
 		{"unauthenticated", "550 Sender not accepted: SPF and DKIM both do not pass"},

@@ -56,19 +56,19 @@ type advice struct{ cause, text string }
 const (
 	deferredHere = "postmend could not process these messages yet; its log lines say why."
 
-	localForward = "postmend did not see these messages: alias(5) and .forward files pass no content filter. " +
-		"Use virtual_alias_maps instead, or postmend setup --mode transport."
+	localForward = "postmend did not see these messages: alias(5) and .forward files pass no content " +
+		"filter. Use virtual_alias_maps instead, or postmend setup --mode transport."
 
 	unseen = "postmend logged nothing about these messages: either its log lines are missing here, or such " +
 		"mail does not pass it. See: postmend check."
 
 	redirected = "A local program, such as Sieve, sent these messages on. postmend did not see what they " +
-		"proved on arrival, so From: stays, and only the author's signature can make them pass. An alias in " +
-		"virtual_alias_maps is better."
+		"proved on arrival, so From: stays, and only the author's signature can make them pass. An " +
+		"alias in virtual_alias_maps is better."
 
 	dmarcFailed = "The messages had failed DMARC when they arrived, and nothing can make them pass. Reject " +
-		"such mail before it is queued, by a DMARC milter such as OpenDMARC or rspamd. on_dmarc_fail = \"reject\" " +
-		"comes too late for that: Postfix then returns the message to a sender who may be forged."
+		"such mail before it is queued, by a DMARC milter such as OpenDMARC or rspamd. on_dmarc_fail = " +
+		"\"reject\" comes too late for that: Postfix then returns the message to a sender who may be forged."
 
 	forbidden = "From: was not rewritten, because [dmarc] forbid_munge lists these domains. Remove them."
 )
@@ -95,8 +95,8 @@ func adviceOn(o *maillog.Outcome, class refusal.Class) advice {
 func adviceOnSPF(r *maillog.Run) advice {
 	if r.Sender != "" {
 		domain := maillog.Domain(r.Sender)
-		return advice{"srs", fmt.Sprintf("The messages left with a sender in %s, whose SPF record has to allow "+
-			"this host. See: postmend check, or dig TXT %[1]s.", domain)}
+		return advice{"srs", fmt.Sprintf("The messages left with a sender in %s, whose SPF record has "+
+			"to allow this host. See: postmend check, or dig TXT %[1]s.", domain)}
 	}
 	cause, why := explain(r, senderCauses[:])
 	text := "The sender was not rewritten" + why + ", so SPF fails at the next hop."
@@ -105,8 +105,9 @@ func adviceOnSPF(r *maillog.Run) advice {
 
 func adviceOnDKIM(r *maillog.Run) advice {
 	if r.Signed != "" {
-		return advice{"signed", fmt.Sprintf("postmend signed as %s. Either that key is not published (postmend "+
-			"dkim record), or something between postmend and the receiver changes messages.", r.Signed)}
+		return advice{"signed", fmt.Sprintf("postmend signed as %s. Either that key is not published "+
+			"(postmend dkim record), or something between postmend and the receiver changes messages.",
+			r.Signed)}
 	}
 	cause, why := explain(r, unsignedCauses[:])
 	return advice{cmp.Or(cause, "unsigned"), "postmend did not sign these messages" + why + "."}
@@ -115,8 +116,8 @@ func adviceOnDKIM(r *maillog.Run) advice {
 func adviceOnDMARC(r *maillog.Run, otherwise string) advice {
 	switch {
 	case r.NewFrom != "":
-		return advice{"from-rewritten", fmt.Sprintf("From: was rewritten to an address in %s, and signed as %s. "+
-			"Check that the key is published, and that nothing changes messages after postmend.",
+		return advice{"from-rewritten", fmt.Sprintf("From: was rewritten to an address in %s, and signed as "+
+			"%s. Check that the key is published, and that nothing changes messages after postmend.",
 			maillog.Domain(r.NewFrom), cmp.Or(r.Signed, "nobody"))}
 	case r.Class == "outgoing" && r.Sender != "":
 		return advice{"redirected", redirected}
@@ -129,7 +130,8 @@ func adviceOnDMARC(r *maillog.Run, otherwise string) advice {
 		return advice{cmp.Or(cause, "from-stays"), "From: was not rewritten" + why +
 			". --strict-domains writes these domains for [dmarc] force_munge_file."}
 	case r.DMARC != "":
-		text := fmt.Sprintf("DMARC was %q when they arrived, so From: was not rewritten. %s", r.DMARC, otherwise)
+		text := fmt.Sprintf("DMARC was %q when they arrived, so From: was not rewritten. %s",
+			r.DMARC, otherwise)
 		return advice{"dmarc-" + r.DMARC, text}
 	}
 	return advice{}

@@ -165,7 +165,8 @@ const maxShown = 5
 func (t *Tally) advice() []Remedy {
 	var list []Remedy
 	keys := slices.SortedFunc(maps.Keys(t.remedies), func(a, b remedyKey) int {
-		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.cause, b.cause), cmp.Compare(a.text, b.text))
+		return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.cause, b.cause),
+			cmp.Compare(a.text, b.text))
 	})
 	for _, key := range keys {
 		r := t.remedies[key]

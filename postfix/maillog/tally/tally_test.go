@@ -24,8 +24,9 @@ func newTally(t testing.TB) *tally.Tally {
 }
 
 func refused(sender, recipient, reason string, at int64) *maillog.Outcome {
-	return &maillog.Outcome{At: at, Kind: maillog.Forwarded, Status: maillog.Refused, Sender: sender, Recipient: recipient, Alias: "x" + recipient,
-		Relay: "mx." + recipient[2:], Reason: reason, Run: &maillog.Run{HeaderFrom: sender[2:], DMARC: "pass"}}
+	return &maillog.Outcome{At: at, Kind: maillog.Forwarded, Status: maillog.Refused, Sender: sender,
+		Recipient: recipient, Alias: "x" + recipient, Relay: "mx." + recipient[2:], Reason: reason,
+		Run: &maillog.Run{HeaderFrom: sender[2:], DMARC: "pass"}}
 }
 
 // A spammer makes up domains without end; who is refused again and again must still be seen, nothing may
@@ -37,7 +38,8 @@ func TestTablesStayBoundedAndKeepWhoIsRefusedMost(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	const strangers, regular = 60_000, 5_000
 	for n := range strangers {
-		tl.Add(refused(fmt.Sprintf("a@%d.example", n), fmt.Sprintf("b@%d.test", n), fmt.Sprintf("550 5.7.26 DMARC %d", n), int64(n)*3600))
+		tl.Add(refused(fmt.Sprintf("a@%d.example", n), fmt.Sprintf("b@%d.test", n),
+			fmt.Sprintf("550 5.7.26 DMARC %d", n), int64(n)*3600))
 		if n%(strangers/regular) == 0 {
 			tl.Add(refused("a@regular.example", "b@gmail.test", "550 5.7.509 DMARC", int64(n)*3600))
 		}
@@ -48,13 +50,15 @@ func TestTablesStayBoundedAndKeepWhoIsRefusedMost(t *testing.T) {
 		t.Errorf("%d MB are kept", used>>20)
 	}
 	report := tl.Report(maillog.Stats{First: 1, Last: strangers * 3600}, 10)
-	for name, table := range map[string]tally.Table{"domains": report.Domains, "receivers": report.Receivers, "aliases": report.Aliases} {
+	for name, table := range map[string]tally.Table{"domains": report.Domains, "receivers": report.Receivers,
+		"aliases": report.Aliases} {
 		sum := table.Others.Refused
 		for _, row := range table.Rows {
 			sum += row.Refused
 		}
 		if len(table.Rows) != 10 || table.Rows[0].Refused != regular || sum != strangers+regular {
-			t.Errorf("%s: first %+v, %d in all; want %d and %d", name, table.Rows[0], sum, regular, strangers+regular)
+			t.Errorf("%s: first %+v, %d in all; want %d and %d", name, table.Rows[0], sum, regular,
+				strangers+regular)
 		}
 	}
 	var sum int64
@@ -89,13 +93,20 @@ func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 		{"From: left alone", "550 5.7.26 DMARC", because("pass", filter.FromSurvivor, filter.SenderRewritten),
 			"From: was not rewritten (the author's signature was expected to survive). --strict-domains"},
 		{"rewriting forbidden", "550 5.7.26 DMARC", because("pass", filter.FromForbidden), "Remove them"},
-		{"From: rewritten", "550 5.7.26 DMARC", &maillog.Run{DMARC: "pass", NewFrom: "info@example.org", Signed: "example.org/s"}, "From: was rewritten to an address in example.org, and signed as example.org/s"},
-		{"SRS", "550 SPF check failed", &maillog.Run{Sender: "SRS0=x=y=a.example=a@srs.example.org"}, "sender in srs.example.org, whose SPF record has to allow this host"},
-		{"no SRS", "550 SPF check failed", because("", filter.SenderWithoutSRS), "The sender was not rewritten (no [srs] is configured)"},
-		{"signed", "550 bad DKIM signature", &maillog.Run{Signed: "example.org/s"}, "postmend signed as example.org/s"},
-		{"not signed", "550 bad DKIM signature", because("pass", filter.UnsignedForbidden), "did not sign these messages (the author's signature forbids another one)"},
+		{"From: rewritten", "550 5.7.26 DMARC",
+			&maillog.Run{DMARC: "pass", NewFrom: "info@example.org", Signed: "example.org/s"},
+			"From: was rewritten to an address in example.org, and signed as example.org/s"},
+		{"SRS", "550 SPF check failed", &maillog.Run{Sender: "SRS0=x=y=a.example=a@srs.example.org"},
+			"sender in srs.example.org, whose SPF record has to allow this host"},
+		{"no SRS", "550 SPF check failed", because("", filter.SenderWithoutSRS),
+			"The sender was not rewritten (no [srs] is configured)"},
+		{"signed", "550 bad DKIM signature", &maillog.Run{Signed: "example.org/s"},
+			"postmend signed as example.org/s"},
+		{"not signed", "550 bad DKIM signature", because("pass", filter.UnsignedForbidden),
+			"did not sign these messages (the author's signature forbids another one)"},
 		{"a redirect of Sieve's", "550 5.7.26 DMARC",
-			&maillog.Run{Class: "outgoing", Sender: "SRS0=x=y=a.example=a@srs.example.org"}, "A local program, such as Sieve"},
+			&maillog.Run{Class: "outgoing", Sender: "SRS0=x=y=a.example=a@srs.example.org"},
+			"A local program, such as Sieve"},
 		{"reputation", "554 blocked using zen.spamhaus.org", nil, "block list"},
 	} {
 		tl := newTally(t)
@@ -125,12 +136,12 @@ func TestForwardsOfLocalAreToldApartFromThoseThatPostmendMissed(t *testing.T) {
 // silent are the causes that no advice goes by, beside those of mail that was not handed back: they do not
 // make a receiver refuse mail, or another key of the line has it.
 var silent = []filter.Cause{
-	filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere, filter.Requeued,
-	filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.SenderDoubtful,
-	filter.FailedDiscarded, filter.FromUnproved, filter.FromForced, filter.FromRewritten, filter.FromCandidate,
-	filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
-	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedNeedless, filter.UnsealedInvalid, filter.CutShort, filter.NextHop,
-	filter.OriginSealed, filter.ArrivalUnsealed,
+	filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere,
+	filter.Requeued, filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.SenderDoubtful,
+	filter.FailedDiscarded, filter.FromUnproved, filter.FromForced, filter.FromRewritten,
+	filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
+	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedNeedless, filter.UnsealedInvalid,
+	filter.CutShort, filter.NextHop, filter.OriginSealed, filter.ArrivalUnsealed,
 	filter.NoneAligned, filter.LongLine, filter.KeyTesting, filter.KeyAmbiguous, filter.Ed25519Only,
 	filter.CoverageUnknown, filter.BareCR, filter.SealCovered, filter.ResultsCovered, filter.DroppedCovered,
 }
@@ -144,7 +155,8 @@ func TestEachCauseHasACodeAndItsPlaceInTheReport(t *testing.T) {
 		}
 		codes[code] = true
 		told := false
-		for _, reason := range []string{"550 SPF check failed", "550 5.7.26 DMARC", "550 bad DKIM signature"} {
+		for _, reason := range []string{"550 SPF check failed", "550 5.7.26 DMARC",
+			"550 bad DKIM signature"} {
 			tl := newTally(t)
 			o := refused("a@a.example", "b@b.example", reason, time.Now().Unix())
 			o.Run = because("pass", cause)

@@ -1,5 +1,6 @@
-// Command bare is what a filter in Go costs before it has done anything of its own: it passes stdin on to SMTP and makes the calls of the
-// standard library that mending cannot do without, so many signatures and look-ups, and uses nothing of what they give.
+// Command bare is what a filter in Go costs before it has done anything of its own: it passes stdin on to
+// SMTP and makes the calls of the standard library that mending cannot do without, so many signatures and
+// look-ups, and uses nothing of what they give.
 //
 //	bare PORT SENDER RECIPIENT KEYFILE SIGNATURES RESOLVER [NAME...] < message
 package main
@@ -34,7 +35,8 @@ func main() {
 }
 
 func run(args []string) error {
-	port, sender, recipient, key, signatures, resolver, names := args[0], args[1], args[2], args[3], args[4], args[5], args[6:]
+	port, sender, recipient, key := args[0], args[1], args[2], args[3]
+	signatures, resolver, names := args[4], args[5], args[6:]
 	message, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return err

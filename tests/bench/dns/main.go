@@ -1,4 +1,5 @@
-// Command dns answers from the zone on standard input at once, for the benchmark: it prints its address and stays.
+// Command dns answers from the zone on standard input at once, for the benchmark: it prints its address and
+// stays.
 package main
 
 import (
