@@ -2,11 +2,9 @@ package filter
 
 import (
 	"cmp"
-	"errors"
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"postmend/dkim"
@@ -17,7 +15,7 @@ import (
 
 // Mail of our own side is not always written here: Sieve, procmail and lists send on mail from outside. The
 // seal of its arrival tells that, and the client. A seal proves origin, never authority: it can take the
-// rights of our own side away, but gives no rights that mail from outside would not have.
+// rights of our own side away, but gives no rights that the message did not arrive with.
 
 // origin is where a message of our own side came from, as far as this host can know.
 type origin struct {
@@ -161,18 +159,26 @@ func withoutSeals(header dkim.Header) dkim.Header {
 
 // writtenHere tells whether a message of our own side without a seal can have been written by whom it comes
 // from. A login proves that, and a trusted client on another host is responsible for its mail. A program on
-// this host may send on anybody's mail, unless its sender is of our side, or is null and no other host has
-// had the message.
+// this host may send on anybody's mail, unless its sender is of our side. Received: fields tell more: whether
+// no other host has had the message, or a user who logged in brought it; or that a program here fetched it.
 func (f *Filter) writtenHere(p *policy, env *Envelope, m *message.Message) bool {
-	switch {
-	case env.SASLUsername != "" || !isThisHost(env):
+	if env.SASLUsername != "" || !isThisHost(env) {
 		return true
-	case m.Oversized: // it had no seal on arrival either
-		return false
-	case env.Sender == "":
-		return message.IsLocal(m.Header, f.config.Hostname, net.InterfaceAddrs)
 	}
-	return !p.ownsSRS(env.Sender) && p.isOwnSide(domain.Of(env.Sender))
+	if m.Oversized { // it had no seal on arrival either
+		return false
+	}
+	switch message.PathOf(m.Header, f.config.Hostname, net.InterfaceAddrs) {
+	case message.ByUser:
+		return true
+	case message.Elsewhere:
+		return false
+	case message.NowhereElse:
+		if env.Sender == "" {
+			return true
+		}
+	}
+	return env.Sender != "" && !p.ownsSRS(env.Sender) && p.isOwnSide(domain.Of(env.Sender))
 }
 
 // isThisHost tells whether no client brought a message, or one on this host.
@@ -208,96 +214,4 @@ func (p *policy) wouldVouch(env *Envelope, m *message.Message) bool {
 		mayAlign := func(name string) bool { return name != "" && domain.MayAlign(author, name) }
 		return p.local.Has(author) || slices.ContainsFunc(ours, mayAlign)
 	})
-}
-
-// ArrivalSeal is what happens to X-Postmend-Arrival.
-type ArrivalSeal string
-
-// Without any of these the field stays as it is, or there is none.
-const (
-	SealAdded   ArrivalSeal = "added"   // for mail from outside; fields of that name that it brought are removed
-	SealRenewed ArrivalSeal = "renewed" // for a mailbox here that a program here sends it on to
-	SealRemoved ArrivalSeal = "removed"
-)
-
-// settleArrival plans for the seal of a delivery.
-func (p *policy) settleArrival(d *Delivery, env *Envelope, msg facts) {
-	switch hasSeal := msg.occurrences[sealField] > 0; {
-	case !p.sealsArrival:
-		return
-	case d.Class != Local:
-		if hasSeal {
-			d.Arrival = SealRemoved
-		}
-		return
-	case env.origin != nil || env.isOurs(p.trusted):
-		if env.origin != nil && env.origin.renewable {
-			d.Arrival = SealRenewed
-		}
-		return
-	case msg.unsealable == nil:
-		d.Arrival = SealAdded
-		return
-	case hasSeal:
-		d.Arrival = SealRemoved
-	}
-	d.because(ArrivalUnsealed, msg.unsealable)
-}
-
-var sealField = strings.ToLower(arrival.FieldName)
-
-var errNoHeader = errors.New("it has no header")
-
-// unsealable says why mail from outside that is delivered here gets no seal; nil if it does.
-func (f *Filter) unsealable(m *message.Message) error {
-	switch _, err := f.sealKeys(); {
-	case err != nil:
-		return err
-	case m.Oversized:
-		return message.ErrOversized
-	case len(m.Header) == 0:
-		return errNoHeader
-	}
-	return nil
-}
-
-// hashesBody tells whether the body of a message will be asked for, by its header, to make a seal or to read
-// one.
-func (f *Filter) hashesBody(p *policy, env *Envelope) func(dkim.Header) bool {
-	_, err := f.sealKeys()
-	switch {
-	case !f.config.Arrival.Seals() || err != nil:
-		return nil
-	case env.isOurs(p.trusted):
-		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
-	case !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) == Local }):
-		return nil
-	}
-	return func(dkim.Header) bool { return true }
-}
-
-// arrivalField makes the seal of a delivery.
-func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *origin) (dkim.Field, error) {
-	keys, err := f.sealKeys()
-	if err != nil {
-		return nil, err
-	}
-	content := arrival.Content{Header: m.FoldedHeader()}
-	content.Author, _ = m.Mailbox()
-	if content.Body, err = m.FoldedBody(); err != nil {
-		return nil, err
-	}
-	var from arrival.Origin
-	if d.Arrival == SealRenewed {
-		from = o.seal.Origin
-	} else {
-		ip, _ := env.clientIP()
-		from = arrival.Origin{Time: f.now(), Client: ip, Name: env.ClientName, Protocol: env.ClientProtocol,
-			HELO: env.HELO, Sender: &env.Sender}
-	}
-	from.Recipient, from.Original = "", ""
-	if len(d.Recipients) == 1 { // one recipient must not learn of the other's alias
-		from.Recipient, from.Original = d.Recipients[0].Address, d.Recipients[0].Original
-	}
-	return keys.Seal(from, content), nil
 }

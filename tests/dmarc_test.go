@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/textproto"
 	"os"
 	"path/filepath"
@@ -347,12 +348,15 @@ func (w *world) step(step string, content []byte) []byte {
 }
 
 // submit hands the letter to the smtpd at address, as its client, and gives the queue id. The EHLO after
-// XCLIENT is what counts.
+// XCLIENT is what counts. It comes from an address that is not Postfix's own: the fields of what does are
+// rewritten as those of a local program's mail, whatever XCLIENT says.
 func (l *letter) submit(address string) (id string, err error) {
-	c, err := textproto.Dial("tcp", address)
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	conn, err := dialer.Dial("tcp", address)
 	if err != nil {
 		return "", err
 	}
+	c := textproto.NewConn(conn)
 	defer c.Close()
 	command := func(code int, line string) (reply string) {
 		if err == nil && line != "" {

@@ -85,6 +85,14 @@ mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
 	w.configure(`local_domains = ["example.org"]`, `local_domains = ["example.org", ".example.org"]`)
 }
 
+// rewrittenAddresses are From: and further fields that Postfix writes anew when a program submits them again.
+var rewrittenAddresses = []string{
+	"<\"alice\"@D>", "Alice <@reject.example:alice@D>", "Alice <alice@D.>", "\"alice\"@D",
+	"alice@D\r\nCc: box", "alice@D\r\nCc: Box <\"box\"@example.org>", "alice@D\r\nCc: box@example.org., <carol>",
+	"alice@D\r\nCc: undisclosed-recipients:;", "alice@D\r\nCc: Undisclosed recipients:;", "alice@D\r\nCc: Smith, Box",
+	"alice@D\r\nReply-To: sales%reject.example", "alice@D\r\nReply-To: <>", "alice@D\r\nCc: <box@example.org",
+}
+
 // TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt: mail of each kind goes each way to a
 // strict receiver made of other people's verifiers. All that passed on arrival passes, and no forgery
 // does.
@@ -121,7 +129,7 @@ func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 				if !got.came {
 					complain("it did not come")
 				}
-			case !l.arrived.Passed() || !got.Passed():
+			case !l.arrived.Passed() && l.arrived.Author != "" || !got.Passed(): // this receiver reads only plain authors
 				complain("it does not pass")
 			default:
 				passed++
@@ -174,6 +182,9 @@ func (w *world) publishRedirects() {
 		if slices.Contains(chosen, way.name) {
 			w.add(way, strict, false)
 		}
+	}
+	for _, author := range rewrittenAddresses {
+		w.add(way{"SPF only, " + author, author, "alice@D", "", "", nil}, strict, false)
 	}
 	for _, o := range []origin{strict, own} {
 		for _, way := range forgeries {

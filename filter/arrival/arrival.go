@@ -11,12 +11,12 @@
 // where an absent field counts too; bh of the body. Fields and body are in their relaxed forms (section 3.4),
 // so that folds, blanks and line ends do not matter. x lists the fields that hh leaves out: address fields
 // that Postfix writes anew when a program here submits the message again ("To: bob", for one).
-// w=1 says that the message was not from outside. b is an HMAC-SHA-256 over all other tags.
+// b is an HMAC-SHA-256 over all other tags.
 //
 // Long lines are the caller's concern: it gives header and body as smtp(8) and lmtp(8) would fold them
 // on the way to a mailbox.
 //
-// A seal proves origin, never authority: it tells whether a message came from outside, and from which client.
+// A seal proves origin, never authority: it tells that a message came from outside, and from which client.
 // What follows from that is the caller's decision.
 package arrival
 
@@ -50,8 +50,6 @@ type Origin struct {
 	Sender    *string    // reverse-path; "" is the null sender, nil is not known; at most 320 octets
 	Recipient string     // as it is delivered; "" if there are several; at most 320 octets
 	Original  string     // before aliases; "" is not known; at most 320 octets
-	// Own is set if the message was not from outside: a user who logged in, or a trusted host, brought it.
-	Own bool
 }
 
 const (
@@ -91,9 +89,6 @@ type Content struct {
 // Seal makes the field. There is at least one key.
 func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	tags := tags{{"v", "1"}, {"t", strconv.FormatInt(origin.Time.Unix(), 10)}}
-	if origin.Own {
-		tags = append(tags, tag{"w", "1"})
-	}
 	put := func(name, value string, limit int) {
 		if value != "" && len(value) <= limit {
 			tags = append(tags, tag{name, encode(value)})

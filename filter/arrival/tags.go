@@ -120,7 +120,6 @@ func (t tags) sealed() (s *Sealed, ok bool) {
 		return decoded
 	}
 	s.Name, s.Protocol, s.HELO, s.Recipient, s.Original = text("n"), text("p"), text("e"), text("r"), text("o")
-	s.Own = text("w") == "1"
 	if x := text("x"); x != "" {
 		s.rewritten = strings.Split(x, ":")
 	}

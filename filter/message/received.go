@@ -35,42 +35,6 @@ func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 	return header
 }
 
-// IsLocal tells whether no other host has had a message, as far as Received: fields tell: each is of a
-// program on this host, and names one as where the message came from.
-func IsLocal(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) bool {
-	names := []string{hostname, "localhost"}
-	newest := true
-	for _, field := range header {
-		if !field.Is("Received") {
-			continue
-		}
-		text := dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)])
-		h, ok := parseHop(text)
-		if !ok {
-			h = parseOrigin(text)
-		}
-		if newest { // what Postfix calls itself
-			names, newest = append(names, h.by), false
-		}
-		if h.by == "" || !isOneOf(h.by, names) || ok && !h.isLocal(names, addresses) {
-			return false
-		}
-	}
-	return true
-}
-
-// parseOrigin reads a Received: field as Postfix writes it for what it got from no client, by sendmail(1)
-// or from its own bounce(8): by NAME (Postfix, from userid UID) id …, by NAME (Postfix) id …. In another
-// form, by is "".
-func parseOrigin(received string) hop {
-	word, rest := firstWord(received)
-	by, rest := firstWord(rest)
-	if _, _, ok := cutComment(rest); ok && strings.EqualFold(word, "by") {
-		return hop{by: by}
-	}
-	return hop{}
-}
-
 func isOneOf(name string, names []string) bool {
 	for _, n := range names {
 		if strings.EqualFold(name, n) {

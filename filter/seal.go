@@ -1,0 +1,103 @@
+package filter
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"postmend/dkim"
+	"postmend/filter/arrival"
+	"postmend/filter/message"
+)
+
+// ArrivalSeal is what happens to X-Postmend-Arrival.
+type ArrivalSeal string
+
+// Without any of these the field stays as it is, or there is none.
+const (
+	SealAdded   ArrivalSeal = "added"   // for mail from outside, whose own fields of that name are removed
+	SealRenewed ArrivalSeal = "renewed" // for a mailbox here that a program here sends it on to
+	SealRemoved ArrivalSeal = "removed"
+)
+
+// settleArrival plans for the seal of a delivery.
+func (p *policy) settleArrival(d *Delivery, env *Envelope, msg facts) {
+	switch hasSeal := msg.occurrences[sealField] > 0; {
+	case !p.sealsArrival:
+		return
+	case d.Class != Local:
+		if hasSeal {
+			d.Arrival = SealRemoved
+		}
+		return
+	case env.origin != nil || env.isOurs(p.trusted):
+		if env.origin != nil && env.origin.renewable {
+			d.Arrival = SealRenewed
+		}
+		return
+	case msg.unsealable == nil:
+		d.Arrival = SealAdded
+		return
+	case hasSeal:
+		d.Arrival = SealRemoved
+	}
+	d.because(ArrivalUnsealed, msg.unsealable)
+}
+
+var sealField = strings.ToLower(arrival.FieldName)
+
+var errNoHeader = errors.New("it has no header")
+
+// unsealable says why mail from outside that is delivered here gets no seal; nil if it does.
+func (f *Filter) unsealable(m *message.Message) error {
+	switch _, err := f.sealKeys(); {
+	case err != nil:
+		return err
+	case m.Oversized:
+		return message.ErrOversized
+	case len(m.Header) == 0:
+		return errNoHeader
+	}
+	return nil
+}
+
+// hashesBody tells whether the body of a message will be asked for, by its header, to make a seal or to read
+// one.
+func (f *Filter) hashesBody(p *policy, env *Envelope) func(dkim.Header) bool {
+	_, err := f.sealKeys()
+	switch {
+	case !f.config.Arrival.Seals() || err != nil:
+		return nil
+	case env.isOurs(p.trusted):
+		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
+	case !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) == Local }):
+		return nil
+	}
+	return func(dkim.Header) bool { return true }
+}
+
+// arrivalField makes the seal of a delivery.
+func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *origin) (dkim.Field, error) {
+	keys, err := f.sealKeys()
+	if err != nil {
+		return nil, err
+	}
+	content := arrival.Content{Header: m.FoldedHeader()}
+	content.Author, _ = m.Mailbox()
+	if content.Body, err = m.FoldedBody(); err != nil {
+		return nil, err
+	}
+	var from arrival.Origin
+	if d.Arrival == SealRenewed {
+		from = o.seal.Origin
+	} else {
+		ip, _ := env.clientIP()
+		from = arrival.Origin{Time: f.now(), Client: ip, Name: env.ClientName, Protocol: env.ClientProtocol,
+			HELO: env.HELO, Sender: &env.Sender}
+	}
+	from.Recipient, from.Original = "", ""
+	if len(d.Recipients) == 1 { // one recipient must not learn of the other's alias
+		from.Recipient, from.Original = d.Recipients[0].Address, d.Recipients[0].Original
+	}
+	return keys.Seal(from, content), nil
+}
