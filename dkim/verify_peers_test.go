@@ -141,7 +141,7 @@ var differences = map[string]map[string]string{
 func TestOthersFollowTheSameRulesOrTheDifferenceIsKnown(t *testing.T) {
 	by, records := ruleKeys(t)
 	var messages [][]byte
-	for _, r := range rules() {
+	for _, r := range rules {
 		messages = append(messages, []byte(r.message(t, by)))
 	}
 	bench := judge.New(t, records, messages)
@@ -150,7 +150,7 @@ func TestOthersFollowTheSameRulesOrTheDifferenceIsKnown(t *testing.T) {
 		"OpenDKIM": openDKIMOneByOne(t, records, messages), "go-msgauth": goMsgauth(t, records, messages),
 	} {
 		of := map[string]bool{}
-		for i, r := range rules() {
+		for i, r := range rules {
 			of[r.why] = true
 			ours := passes(verifyMessage(t, string(messages[i]),
 				VerifyOptions{Resolver: records, Now: func() time.Time { return now }}))

@@ -366,7 +366,7 @@ func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
 // Whatever a message and a key record hold, there is a verdict, and it can be printed.
 func FuzzVerify(f *testing.F) {
 	by, records := ruleKeys(f)
-	for _, r := range rules() {
+	for _, r := range rules {
 		message := r.message(f, by)
 		selector := regexp.MustCompile(`s=(\w+);`).FindStringSubmatch(message)
 		if selector != nil && len(message) < 2000 {

@@ -135,22 +135,18 @@ func newWire(conn net.Conn) wire {
 	return wire{bufio.NewReader(conn), bufio.NewWriter(conn)}
 }
 
-func (s *scripted) serve(conn net.Conn, d *dialogue) {
-	if s.immediate {
-		conn = tls.Server(conn, s.tls)
-	}
-	w := newWire(conn)
+// replier answers a session, and tells whether it goes on. The wire changes with STARTTLS.
+func (s *scripted) replier(d *dialogue, w *wire) func(verb, usual string) bool {
 	counted := map[string]int{}
 	held := false
-	// reply answers and tells whether the session goes on.
-	reply := func(verb, usual string) bool {
+	return func(verb, usual string) bool {
 		answer := usual
 		if s.answer != nil {
 			if told := s.answer(d.session, verb); told != "" {
 				answer = told
 			}
 		}
-		if !s.say(w, verb, answer) {
+		if !s.say(*w, verb, answer) {
 			return false
 		}
 		counted[verb]++
@@ -160,8 +156,16 @@ func (s *scripted) serve(conn net.Conn, d *dialogue) {
 		if n, found := s.holdsBack[verb]; found && counted[verb] >= n {
 			held = false
 		}
-		return held || w.Flush() == nil
+		return held || (*w).Flush() == nil
 	}
+}
+
+func (s *scripted) serve(conn net.Conn, d *dialogue) {
+	if s.immediate {
+		conn = tls.Server(conn, s.tls)
+	}
+	w := newWire(conn)
+	reply := s.replier(d, &w)
 	if !reply("greeting", "220 mail.example.net ESMTP") {
 		return
 	}

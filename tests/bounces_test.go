@@ -186,9 +186,8 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 	f := startChanged(t, "", func(f *forwarder, _, master *string) { p = f.addTCPTables(master) })
 	ours := func(direction string, keys []string) map[string]string {
 		t.Helper()
-		table := map[string]string{"forward": "tcp:127.0.0.1:" + p.forward,
-			"reverse": "tcp:127.0.0.1:" + p.reverse}[direction]
-		return f.postmap(table, keys)
+		port := map[string]string{"forward": p.forward, "reverse": p.reverse}[direction]
+		return f.postmap("tcp:127.0.0.1:"+port, keys)
 	}
 	daemon := startPostSRSd(t, filepath.Join(f.Dir, "secrets"))
 
@@ -208,8 +207,8 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 		got, want := ours("forward", senders), f.postmap("tcp:127.0.0.1:"+daemon.forward, senders)
 		addresses = nil
 		for _, sender := range senders {
-			if srs1.ReplaceAllString(inItsAlphabet(got[sender]), "SRS1=") != srs1.ReplaceAllString(
-				want[sender], "SRS1=") {
+			mine := srs1.ReplaceAllString(inItsAlphabet(got[sender]), "SRS1=")
+			if mine != srs1.ReplaceAllString(want[sender], "SRS1=") {
 				t.Errorf("forward %q: we say %q, PostSRSd %q", sender, got[sender], want[sender])
 			}
 			if want[sender] != "" {
@@ -245,8 +244,8 @@ func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 	if home := ours("reverse", back); len(found) != len(many) || len(home) != len(many) {
 		t.Errorf("of %d addresses %d were rewritten, and %d came back", len(many), len(found), len(home))
 	}
-	if home := f.postmap("socketmap:unix:"+f.Dir+".spool/private/postmend-reverse:reverse",
-		back); len(home) != len(many) {
+	home := f.postmap("socketmap:unix:"+f.Dir+".spool/private/postmend-reverse:reverse", back)
+	if len(home) != len(many) {
 		t.Errorf("of %d addresses %d came back by socketmap", len(many), len(home))
 	}
 	answersAhead(t, p)

@@ -124,12 +124,6 @@ func bodies(random *rand.Rand) map[string]string {
 func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
 	t.Parallel()
 	f := start(t, "")
-	type expectation struct {
-		route   route
-		header  string
-		body    string
-		arrived map[string]int
-	}
 	expected := map[string]*expectation{}
 	random := rand.New(rand.NewPCG(1, 2))
 	var wantLocal, wantRemote int
@@ -180,36 +174,7 @@ func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
 		e := expected[string(found[1])]
 		name := fmt.Sprintf("%s (%s)", e.route.name, found[1])
 		e.arrived[got.To[0]]++
-		isLocal := strings.HasSuffix(got.To[0], "@example.org")
-
-		wantTail := strings.ReplaceAll(e.header+"\n"+e.body, "\n", "\r\n")
-		if e.route.signed && e.route.xclient == "" {
-			// folded before our own signature, the only one
-			wantTail = string(asTransported([]byte(wantTail)))
-		}
-		if !bytes.HasSuffix(got.Content, []byte(wantTail)) {
-			t.Errorf("%s: header or body was changed", name)
-		}
-		added := string(bytes.TrimSuffix(got.Content, []byte(wantTail)))
-		if isLocal {
-			if got.From != e.route.from || strings.Contains(added, "DKIM-Signature") ||
-				strings.Contains(added, "X-Forwarded") {
-				t.Errorf("%s: mail for a local mailbox was touched: sender %q, added %q", name,
-					got.From, added)
-			}
-			continue
-		}
-		wantSender := []string{e.route.sender}
-		if e.route.sender == "srs" {
-			wantSender = wantSRS(e.route.from)
-		}
-		if !slices.Contains(wantSender, got.From) {
-			t.Errorf("%s: sender %q, want one of %q", name, got.From, wantSender)
-		}
-		signatures := strings.Count(added, "DKIM-Signature:")
-		if want := map[bool]int{true: 2, false: 0}[e.route.signed]; signatures != want {
-			t.Errorf("%s: %d signatures, want %d", name, signatures, want)
-		}
+		e.check(t, name, got)
 	}
 	for name, e := range expected {
 		for _, to := range e.route.want {
@@ -219,6 +184,49 @@ func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
 		}
 	}
 	f.judge(remote)
+}
+
+// expectation is a message that was sent, and where it arrived, how often.
+type expectation struct {
+	route   route
+	header  string
+	body    string
+	arrived map[string]int
+}
+
+// check compares what arrived with what was sent.
+func (e *expectation) check(t *testing.T, name string, got mta.Received) {
+	t.Helper()
+	isLocal := strings.HasSuffix(got.To[0], "@example.org")
+
+	wantTail := strings.ReplaceAll(e.header+"\n"+e.body, "\n", "\r\n")
+	if e.route.signed && e.route.xclient == "" {
+		// folded before our own signature, the only one
+		wantTail = string(asTransported([]byte(wantTail)))
+	}
+	if !bytes.HasSuffix(got.Content, []byte(wantTail)) {
+		t.Errorf("%s: header or body was changed", name)
+	}
+	added := string(bytes.TrimSuffix(got.Content, []byte(wantTail)))
+	if isLocal {
+		if got.From != e.route.from || strings.Contains(added, "DKIM-Signature") ||
+			strings.Contains(added, "X-Forwarded") {
+			t.Errorf("%s: mail for a local mailbox was touched: sender %q, added %q", name,
+				got.From, added)
+		}
+		return
+	}
+	wantSender := []string{e.route.sender}
+	if e.route.sender == "srs" {
+		wantSender = wantSRS(e.route.from)
+	}
+	if !slices.Contains(wantSender, got.From) {
+		t.Errorf("%s: sender %q, want one of %q", name, got.From, wantSender)
+	}
+	signatures := strings.Count(added, "DKIM-Signature:")
+	if want := map[bool]int{true: 2, false: 0}[e.route.signed]; signatures != want {
+		t.Errorf("%s: %d signatures, want %d", name, signatures, want)
+	}
 }
 
 // judge asks verifiers that nobody here wrote about every signature in the messages.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -93,111 +94,143 @@ func faultMessage(token string) []byte {
 }
 
 func (f *forwarder) faults(flaky *flakyListener) []fault {
-	dir := filepath.Dir(f.config)
-	file := func(name string) string { return filepath.Join(dir, name) }
+	return slices.Concat(f.faultsOfFiles(), f.faultsOfTheProgram(flaky), f.faultsOfTheListener(flaky))
+}
+
+// The steps that make faults, and mend them.
+
+func (f *forwarder) file(name string) string { return filepath.Join(filepath.Dir(f.config), name) }
+
+func (f *forwarder) rename(from, to string) func() {
+	return func() { f.check(os.Rename(f.file(from), f.file(to))) }
+}
+
+func (f *forwarder) chmod(name string, mode os.FileMode) func() {
+	return func() { f.check(os.Chmod(f.file(name), mode)) }
+}
+
+// reconfigure changes the configuration, and gives the step that restores it.
+func (f *forwarder) reconfigure(change func(config string) string) (arm, mend func()) {
 	config, err := os.ReadFile(f.config)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	writeConfig := func(text string) func() {
+	f.check(err)
+	write := func(text string) func() {
 		return func() { f.check(os.WriteFile(f.config, []byte(text), 0o644)) }
 	}
-	good := writeConfig(string(config))
-	impatient := writeConfig(strings.Replace(string(config), `deadline = "50s"`, `deadline = "2s"`, 1))
-	rename := func(from, to string) func() { return func() { f.check(os.Rename(file(from), file(to))) } }
-	chmod := func(name string, mode os.FileMode) func() {
-		return func() { f.check(os.Chmod(file(name), mode)) }
-	}
-	// program puts a script in postmend's place, which is moved aside.
-	program := func(script string) func() {
-		return func() {
-			rename("postmend", "postmend.real")()
-			script := "#!/bin/sh\n" + strings.ReplaceAll(script, "POSTMEND", file("postmend.real")) + "\n"
-			writeProgram(f.t, file("new"), []byte(script))
-			rename("new", "postmend")()
-		}
-	}
-	restore := rename("postmend.real", "postmend")
+	return write(change(string(config))), write(string(config))
+}
 
-	faults := []fault{
-		{name: "no configuration", arm: rename("postmend.toml", "away"),
-			mend: rename("away", "postmend.toml"), want: `3\.5, status=deferred`},
-		{name: "unreadable configuration", arm: chmod("postmend.toml", 0),
-			mend: chmod("postmend.toml", 0o644), want: `3\.5, status=deferred`},
-		{name: "unknown key in the configuration", arm: writeConfig("mumble = 1\n" + string(config)),
-			mend: good, want: `3\.5, status=deferred`},
-		{name: "no DKIM key", arm: rename("rsa.pem", "away"), mend: rename("away", "rsa.pem"),
-			want: `3\.5, status=deferred`},
-		{name: "DKIM key that we may not read", arm: chmod("rsa.pem", 0), mend: chmod("rsa.pem", 0o600),
-			want: `3\.5, status=deferred`},
-		{name: "DKIM key that others may read", arm: chmod("rsa.pem", 0o644), mend: chmod("rsa.pem", 0o600),
-			want: `3\.5, status=deferred`},
-		{name: "SRS secrets that others may read", arm: chmod("secrets", 0o644),
-			mend: chmod("secrets", 0o600), want: `3\.5, status=deferred`},
-		{name: "folder for the spool is missing", mend: good, want: `3\.\d, status=deferred`,
-			arm: writeConfig(strings.Replace(string(config), "[limits]",
-				"[limits]\nspool_dir = \""+file("missing")+"\"", 1))},
-		{name: "spool full", mend: func() { f.check(syscall.Unmount(file("tiny"), 0)); good() },
-			want: `3\.1, status=deferred`, arm: func() {
-				f.check(os.MkdirAll(file("tiny"), 0o755))
-				f.check(syscall.Mount("tmpfs", file("tiny"), "tmpfs", 0, "size=64k,mode=1777"))
-				writeConfig(strings.Replace(string(config), "[limits]",
-					"[limits]\nspool_dir = \""+file("tiny")+"\"", 1))()
-			}},
-		{name: "a word that argv does not know", arm: program(`shift; exec POSTMEND filter --mumble "$@"`),
-			mend: restore, want: `3\.5, status=deferred`},
-		{name: "no command in argv", arm: program(`exec POSTMEND`), mend: restore,
-			want: `3\.5, status=deferred`},
-		{name: "help asked for in argv", arm: program(`exec POSTMEND filter --help "$@"`), mend: restore,
-			want: `3\.5, status=deferred`},
-		{name: "program missing", arm: rename("postmend", "postmend.real"), mend: restore,
-			want: `3\.\d, status=deferred`},
-		{name: "program not executable", arm: chmod("postmend", 0o644), mend: chmod("postmend", 0o755),
-			want: `3\.\d, status=deferred`},
-		{name: "no memory for the runtime", arm: program(`ulimit -v 40000; exec POSTMEND "$@"`),
-			mend: restore, want: `3\.0, status=deferred`},
-		{name: "panic", arm: func() {
-			rename("postmend", "postmend.real")()
-			build(f.t, f.program, "-tags=faultinjection")
-		}, mend: restore,
-			want: `3\.0, status=deferred.*internal error`},
-		{name: "panic in another goroutine", arm: func() {
-			rename("postmend", "postmend.real")()
-			build(f.t, f.program, "-tags=faultinjection", "-ldflags=-X main.injected=goroutine")
-		}, mend: restore, want: `3\.0, status=deferred`},
-		{name: "standard input cut short", arm: program(`(head -c 500; printf x) | exec POSTMEND "$@"`),
-			mend: restore, want: `3\.0, status=deferred.*incomplete`},
+// replaced puts a script in postmend's place, which is moved aside.
+func (f *forwarder) replaced(script string) func() {
+	return func() {
+		f.rename("postmend", "postmend.real")()
+		script := "#!/bin/sh\n" + strings.ReplaceAll(script, "POSTMEND", f.file("postmend.real")) + "\n"
+		writeProgram(f.t, f.file("new"), []byte(script))
+		f.rename("new", "postmend")()
+	}
+}
+
+// faulty puts a postmend in its own place that was built to panic.
+func (f *forwarder) faulty(flags ...string) func() {
+	return func() {
+		f.rename("postmend", "postmend.real")()
+		build(f.t, f.program, append(flags, "-tags=faultinjection")...)
+	}
+}
+
+func (f *forwarder) faultsOfFiles() []fault {
+	const misconfigured = `3\.5, status=deferred`
+	unknownKey, good := f.reconfigure(func(config string) string { return "mumble = 1\n" + config })
+	spoolsIn := func(dir string) func() {
+		arm, _ := f.reconfigure(func(config string) string {
+			return strings.Replace(config, "[limits]", "[limits]\nspool_dir = \""+f.file(dir)+"\"", 1)
+		})
+		return arm
+	}
+	toTiny := spoolsIn("tiny")
+	return []fault{
+		{name: "no configuration", want: misconfigured,
+			arm: f.rename("postmend.toml", "away"), mend: f.rename("away", "postmend.toml")},
+		{name: "unreadable configuration", want: misconfigured,
+			arm: f.chmod("postmend.toml", 0), mend: f.chmod("postmend.toml", 0o644)},
+		{name: "unknown key in the configuration", want: misconfigured, arm: unknownKey, mend: good},
+		{name: "no DKIM key", want: misconfigured,
+			arm: f.rename("rsa.pem", "away"), mend: f.rename("away", "rsa.pem")},
+		{name: "DKIM key that we may not read", want: misconfigured,
+			arm: f.chmod("rsa.pem", 0), mend: f.chmod("rsa.pem", 0o600)},
+		{name: "DKIM key that others may read", want: misconfigured,
+			arm: f.chmod("rsa.pem", 0o644), mend: f.chmod("rsa.pem", 0o600)},
+		{name: "SRS secrets that others may read", want: misconfigured,
+			arm: f.chmod("secrets", 0o644), mend: f.chmod("secrets", 0o600)},
+		{name: "folder for the spool is missing", want: `3\.\d, status=deferred`,
+			arm: spoolsIn("missing"), mend: good},
+		{name: "spool full", want: `3\.1, status=deferred`,
+			arm: func() {
+				f.check(os.MkdirAll(f.file("tiny"), 0o755))
+				f.check(syscall.Mount("tmpfs", f.file("tiny"), "tmpfs", 0, "size=64k,mode=1777"))
+				toTiny()
+			},
+			mend: func() { f.check(syscall.Unmount(f.file("tiny"), 0)); good() }},
+	}
+}
+
+func (f *forwarder) faultsOfTheProgram(flaky *flakyListener) []fault {
+	restore := f.rename("postmend.real", "postmend")
+	return []fault{
+		{name: "a word that argv does not know", want: `3\.5, status=deferred`,
+			arm: f.replaced(`shift; exec POSTMEND filter --mumble "$@"`), mend: restore},
+		{name: "no command in argv", want: `3\.5, status=deferred`,
+			arm: f.replaced(`exec POSTMEND`), mend: restore},
+		{name: "help asked for in argv", want: `3\.5, status=deferred`,
+			arm: f.replaced(`exec POSTMEND filter --help "$@"`), mend: restore},
+		{name: "program missing", want: `3\.\d, status=deferred`,
+			arm: f.rename("postmend", "postmend.real"), mend: restore},
+		{name: "program not executable", want: `3\.\d, status=deferred`,
+			arm: f.chmod("postmend", 0o644), mend: f.chmod("postmend", 0o755)},
+		{name: "no memory for the runtime", want: `3\.0, status=deferred`,
+			arm: f.replaced(`ulimit -v 40000; exec POSTMEND "$@"`), mend: restore},
+		{name: "panic", want: `3\.0, status=deferred.*internal error`, arm: f.faulty(), mend: restore},
+		{name: "panic in another goroutine", want: `3\.0, status=deferred`,
+			arm: f.faulty("-ldflags=-X main.injected=goroutine"), mend: restore},
+		{name: "standard input cut short", want: `3\.0, status=deferred.*incomplete`,
+			arm: f.replaced(`(head -c 500; printf x) | exec POSTMEND "$@"`), mend: restore},
 		// Closed where there is a failure to report: a hand-over that cannot be reported is still a
 		// hand-over.
-		{name: "standard output closed", arm: func() {
-			program(`exec POSTMEND "$@" >&-`)()
-			flaky.arm("MAIL", "451 4.3.0 not now")
-		},
-			mend: func() { restore(); flaky.mend() }, want: `3\.0, status=deferred`},
-		{name: "listener is down",
-			arm: writeConfig(strings.Replace(string(config), flaky.address, "127.0.0.1:"+mta.FreePort(f.t),
-				1)), mend: good,
-			want: `4\.1, status=deferred`},
-		{name: "SIGKILL", arm: func() { flaky.arm("DATA", "stall") }, during: func() {
-			<-flaky.connected
-			f.kill()
-		}, mend: flaky.mend,
-			want: `3\.0, status=deferred.*signal 9`},
+		{name: "standard output closed", want: `3\.0, status=deferred`,
+			arm: func() {
+				f.replaced(`exec POSTMEND "$@" >&-`)()
+				flaky.arm("MAIL", "451 4.3.0 not now")
+			},
+			mend: func() { restore(); flaky.mend() }},
+		{name: "SIGKILL", want: `3\.0, status=deferred.*signal 9`,
+			arm:    func() { flaky.arm("DATA", "stall") },
+			during: func() { <-flaky.connected; f.kill() },
+			mend:   flaky.mend},
 	}
+}
+
+func (f *forwarder) faultsOfTheListener(flaky *flakyListener) []fault {
+	elsewhere, good := f.reconfigure(func(config string) string {
+		return strings.Replace(config, flaky.address, "127.0.0.1:"+mta.FreePort(f.t), 1)
+	})
+	impatient, _ := f.reconfigure(func(config string) string {
+		return strings.Replace(config, `deadline = "50s"`, `deadline = "2s"`, 1)
+	})
+	faults := []fault{{name: "listener is down", want: `4\.1, status=deferred`, arm: elsewhere, mend: good}}
 	for _, stage := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
 		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop"} {
-			faults = append(faults, fault{name: "listener at " + stage + ": " + answer, arm: func() {
-				flaky.arm(stage, answer)
-			}, mend: flaky.mend,
-				want: `\d\.\d+, status=deferred`})
+			faults = append(faults, fault{
+				name: "listener at " + stage + ": " + answer, want: `\d\.\d+, status=deferred`,
+				arm: func() { flaky.arm(stage, answer) }, mend: flaky.mend,
+			})
 		}
 		if stage == "." {
 			continue // that reply is waited for longer than tests wait
 		}
-		faults = append(faults,
-			fault{name: "listener at " + stage + ": stall", want: `\d\.\d+, status=deferred`,
-				arm:  func() { impatient(); flaky.arm(stage, "stall") },
-				mend: func() { flaky.mend(); good() }})
+		faults = append(faults, fault{
+			name: "listener at " + stage + ": stall", want: `\d\.\d+, status=deferred`,
+			arm:  func() { impatient(); flaky.arm(stage, "stall") },
+			mend: func() { flaky.mend(); good() },
+		})
 	}
 	return faults
 }

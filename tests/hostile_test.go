@@ -3,6 +3,7 @@ package tests
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -86,91 +87,100 @@ func hostileBodies() []hostile {
 	return list
 }
 
+// hostileFields are headers of any length, apart from hostile From: fields.
+var hostileFields = map[string]func(int) string{
+	"field folded over many lines":         within(hostileAuthor+"Subject: x", repeat("\n x"), "\n"),
+	"field of blank folds":                 within(hostileAuthor+"Subject: x", repeat("\n "), "\n"),
+	"field of one line":                    within(hostileAuthor+"Subject: ", repeat("x"), "\n"),
+	"many fields":                          within(hostileAuthor, numbered("X-%d: y\n"), ""),
+	"many fields of a name that is signed": within(hostileAuthor, repeat("Subject: y\n"), ""),
+	"many fields without value":            within(hostileAuthor, repeat("a:\n"), ""),
+	"many fields that may be ours": within(hostileAuthor,
+		numbered("Authentication-Results: mx.example.org; spf=pass (%d\n"), ""),
+	"results with open comments": within(hostileAuthor+"Authentication-Results: ",
+		repeat("("), "\n"),
+	"results with many results": within(hostileAuthor+"Authentication-Results: mx.example.org",
+		numbered("; spf=pass smtp.x=%d"), "\n"),
+	"many Received": within(hostileAuthor,
+		numbered("Received: from a by b; %d\n"), ""),
+	"Received of one line": within("Received: ", repeat("; "), "\n"+hostileAuthor),
+	"many signatures": within("",
+		numbered(strings.ReplaceAll(signatureOf("relaxed/simple", ""), "sender.example",
+			"s%d.sender.example")), hostileAuthor),
+	"signatures with l= out of range": within("",
+		numbered(signatureOf("simple/relaxed", " l=99999999999999999999999%d;")), hostileAuthor),
+	"signature with a long h=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
+		"d=sender.example; s=a; bh=AAAA; b=AAAA; h=from:", names, "\n"+hostileAuthor),
+	"signature with many tags": within("DKIM-Signature: v=1", numbered("; t%d=x"),
+		"\n"+hostileAuthor),
+	"signature with a long b=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
+		"d=sender.example; s=a; h=from; bh=AAAA; b=", repeat("A"), "\n"+hostileAuthor),
+	"signature with a folded b=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
+		"d=sender.example; s=a; h=from; bh=AAAA; b=", repeat("A\n "), "A\n"+hostileAuthor),
+	"ten signatures over many fields": within(
+		numbered(strings.Replace(signatureOf("relaxed/relaxed", ""), "from:subject",
+			"from"+strings.Repeat(":x", 900), 1))(20000),
+		repeat("X: y\n"), hostileAuthor),
+	"many ARC sets": within("", numbered("ARC-Seal: i=%d; a=rsa-sha256; cv=pass; d=sender.example; "+
+		"s=a; t=1700000000; b=AAAA\nARC-Message-Signature: i=%d; a=rsa-sha256; c=relaxed/relaxed; "+
+		"d=sender.example; s=a; h=from; bh=AAAA; b=AAAA\nARC-Authentication-Results: i=%d; "+
+		"mx.sender.example; dmarc=pass\n"),
+		hostileAuthor),
+	"ARC sets of one instance": within("",
+		repeat("ARC-Seal: i=1; a=rsa-sha256; cv=none; d=sender.example; s=a; b=AAAA\n"+
+			"ARC-Message-Signature: i=1; a=rsa-sha256; d=sender.example; s=a; h=from; bh=AAAA; b=AAAA\n"+
+			"ARC-Authentication-Results: i=1; x\n"), hostileAuthor),
+}
+
+// hostileFroms are headers whose From: is of any length, or stands where only some programs look for it.
+var hostileFroms = map[string]func(int) string{
+	"From: of many addresses": within("From: ", repeat("a@b.co,"), "c@b.co\n"),
+	"From: of many domains":   within("From: ", numbered("a@b%d.example,"), "c@b.co\n"),
+	"From: of many names": within("From: ", repeat("=?utf-8?q?a_b?= <a@sender.example>,"),
+		"a@sender.example\n"),
+	"From: with a long name": within("From: ", repeat("a "), "<alice@sender.example>\n"),
+	"From: with many encoded words": within("From: ", repeat("=?utf-8?b?w7w=?= "),
+		"<alice@sender.example>\n"),
+	"From: with open encoded words": within("From: ", repeat("=?utf-8?q?"),
+		" <alice@sender.example>\n"),
+	"From: with an encoded word": within("From: =?iso-2022-jp?b?", repeat("GyRC"),
+		"?= <alice@sender.example>\n"),
+	"From: with deep comments": within("From: ", repeat("("), " <alice@sender.example>\n"),
+	"From: with closed comments": within("From: ", func(n int) string {
+		return repeat("(")(n/2) + repeat(")")(n/2)
+	}, " <alice@sender.example>\n"),
+	"From: with many comments":        within("From: ", repeat("(x)"), " <alice@sender.example>\n"),
+	"From: with open quotes":          within("From: ", repeat(`"\`), " <alice@sender.example>\n"),
+	"From: with a long quoted string": within(`From: "`, repeat(`\"`), `" <alice@sender.example>`+"\n"),
+	"From: with open brackets":        within("From: ", repeat("<"), "alice@sender.example>\n"),
+	"From: with a route":              within("From: <", repeat("@a,"), ":alice@sender.example>\n"),
+	"From: with groups":               within("From: ", repeat("a:;"), "alice@sender.example\n"),
+	"From: with dots":                 within("From: ", repeat("a."), "@sender.example\n"),
+	"From: with many @":               within("From: ", repeat("a@"), "sender.example\n"),
+	"From: with domain literals":      within("From: a@", repeat("["), "\n"),
+	"From: folded":                    within("From: ", repeat("\n a"), "\n <alice@sender.example>\n"),
+	"From: read in every way": within("From: ", func(n int) string {
+		return repeat("a@b.c(\\\u00e9\"<\x01 =?utf-8?b?Y?= ")(min(n, 8000))
+	}, "\n"),
+	"From: behind CRs": within(hostileAuthor+"X-A: ",
+		repeat("b\rFrom: a@b.example"), "\n"),
+	"CRs in a field": within(hostileAuthor+"X-A: ", repeat("\rx:"), "\n"),
+	"From: behind the header": within(hostileAuthor+"no colon\n",
+		repeat("From: a@b.example\nno colon\n"), ""),
+	"many From:":                 within("", repeat(hostileAuthor), ""),
+	"many From: of many domains": within("", numbered("From: alice@a%d.sender.example\n"), ""),
+	"From: of a long domain":     within("From: alice@", repeat("a."), "sender.example\n"),
+}
+
+func names(size int) string { return strings.Repeat("x:", size/2) }
+
 func hostileHeaders() []hostile {
-	names := func(size int) string { return strings.Repeat("x:", size/2) }
+	headers := maps.Clone(hostileFields)
+	maps.Copy(headers, hostileFroms)
 	var list []hostile
-	for name, fill := range map[string]func(int) string{
-		"field folded over many lines":         within(hostileAuthor+"Subject: x", repeat("\n x"), "\n"),
-		"field of blank folds":                 within(hostileAuthor+"Subject: x", repeat("\n "), "\n"),
-		"field of one line":                    within(hostileAuthor+"Subject: ", repeat("x"), "\n"),
-		"many fields":                          within(hostileAuthor, numbered("X-%d: y\n"), ""),
-		"many fields of a name that is signed": within(hostileAuthor, repeat("Subject: y\n"), ""),
-		"many fields without value":            within(hostileAuthor, repeat("a:\n"), ""),
-		"many fields that may be ours": within(hostileAuthor,
-			numbered("Authentication-Results: mx.example.org; spf=pass (%d\n"), ""),
-		"results with open comments": within(hostileAuthor+"Authentication-Results: ",
-			repeat("("), "\n"),
-		"results with many results": within(hostileAuthor+"Authentication-Results: mx.example.org",
-			numbered("; spf=pass smtp.x=%d"), "\n"),
-		"many Received": within(hostileAuthor,
-			numbered("Received: from a by b; %d\n"), ""),
-		"Received of one line": within("Received: ", repeat("; "), "\n"+hostileAuthor),
-		"many signatures": within("",
-			numbered(strings.ReplaceAll(signatureOf("relaxed/simple", ""), "sender.example",
-				"s%d.sender.example")), hostileAuthor),
-		"signatures with l= out of range": within("",
-			numbered(signatureOf("simple/relaxed", " l=99999999999999999999999%d;")), hostileAuthor),
-		"signature with a long h=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
-			"d=sender.example; s=a; bh=AAAA; b=AAAA; h=from:", names, "\n"+hostileAuthor),
-		"signature with many tags": within("DKIM-Signature: v=1", numbered("; t%d=x"),
-			"\n"+hostileAuthor),
-		"signature with a long b=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
-			"d=sender.example; s=a; h=from; bh=AAAA; b=", repeat("A"), "\n"+hostileAuthor),
-		"signature with a folded b=": within("DKIM-Signature: v=1; a=rsa-sha256; "+
-			"d=sender.example; s=a; h=from; bh=AAAA; b=", repeat("A\n "), "A\n"+hostileAuthor),
-		"ten signatures over many fields": within(
-			numbered(strings.Replace(signatureOf("relaxed/relaxed", ""), "from:subject",
-				"from"+strings.Repeat(":x", 900), 1))(20000),
-			repeat("X: y\n"), hostileAuthor),
-		"many ARC sets": within("", numbered("ARC-Seal: i=%d; a=rsa-sha256; cv=pass; d=sender.example; "+
-			"s=a; t=1700000000; b=AAAA\nARC-Message-Signature: i=%d; a=rsa-sha256; c=relaxed/relaxed; "+
-			"d=sender.example; s=a; h=from; bh=AAAA; b=AAAA\nARC-Authentication-Results: i=%d; "+
-			"mx.sender.example; dmarc=pass\n"),
-			hostileAuthor),
-		"ARC sets of one instance": within("",
-			repeat("ARC-Seal: i=1; a=rsa-sha256; cv=none; d=sender.example; s=a; b=AAAA\n"+
-				"ARC-Message-Signature: i=1; a=rsa-sha256; d=sender.example; s=a; h=from; bh=AAAA; b=AAAA\n"+
-				"ARC-Authentication-Results: i=1; x\n"), hostileAuthor),
-		"From: of many addresses": within("From: ", repeat("a@b.co,"), "c@b.co\n"),
-		"From: of many domains":   within("From: ", numbered("a@b%d.example,"), "c@b.co\n"),
-		"From: of many names": within("From: ", repeat("=?utf-8?q?a_b?= <a@sender.example>,"),
-			"a@sender.example\n"),
-		"From: with a long name": within("From: ", repeat("a "), "<alice@sender.example>\n"),
-		"From: with many encoded words": within("From: ", repeat("=?utf-8?b?w7w=?= "),
-			"<alice@sender.example>\n"),
-		"From: with open encoded words": within("From: ", repeat("=?utf-8?q?"),
-			" <alice@sender.example>\n"),
-		"From: with an encoded word": within("From: =?iso-2022-jp?b?", repeat("GyRC"),
-			"?= <alice@sender.example>\n"),
-		"From: with deep comments": within("From: ", repeat("("), " <alice@sender.example>\n"),
-		"From: with closed comments": within("From: ", func(n int) string {
-			return repeat("(")(n/2) + repeat(")")(n/2)
-		}, " <alice@sender.example>\n"),
-		"From: with many comments":        within("From: ", repeat("(x)"), " <alice@sender.example>\n"),
-		"From: with open quotes":          within("From: ", repeat(`"\`), " <alice@sender.example>\n"),
-		"From: with a long quoted string": within(`From: "`, repeat(`\"`), `" <alice@sender.example>`+"\n"),
-		"From: with open brackets":        within("From: ", repeat("<"), "alice@sender.example>\n"),
-		"From: with a route":              within("From: <", repeat("@a,"), ":alice@sender.example>\n"),
-		"From: with groups":               within("From: ", repeat("a:;"), "alice@sender.example\n"),
-		"From: with dots":                 within("From: ", repeat("a."), "@sender.example\n"),
-		"From: with many @":               within("From: ", repeat("a@"), "sender.example\n"),
-		"From: with domain literals":      within("From: a@", repeat("["), "\n"),
-		"From: folded":                    within("From: ", repeat("\n a"), "\n <alice@sender.example>\n"),
-		"From: read in every way": within("From: ", func(n int) string {
-			return repeat("a@b.c(\\\u00e9\"<\x01 =?utf-8?b?Y?= ")(min(n, 8000))
-		}, "\n"),
-		"From: behind CRs": within(hostileAuthor+"X-A: ",
-			repeat("b\rFrom: a@b.example"), "\n"),
-		"CRs in a field": within(hostileAuthor+"X-A: ", repeat("\rx:"), "\n"),
-		"From: behind the header": within(hostileAuthor+"no colon\n",
-			repeat("From: a@b.example\nno colon\n"), ""),
-		"many From:":                 within("", repeat(hostileAuthor), ""),
-		"many From: of many domains": within("", numbered("From: alice@a%d.sender.example\n"), ""),
-		"From: of a long domain":     within("From: alice@", repeat("a."), "sender.example\n"),
-	} {
-		list = append(list, hostile{name: "header: " + name, header: fill, body: func(int) string {
-			return "\nbody\n"
-		}})
+	for name, fill := range headers {
+		body := func(int) string { return "\nbody\n" }
+		list = append(list, hostile{name: "header: " + name, header: fill, body: body})
 	}
 	return list
 }

@@ -138,124 +138,128 @@ const (
 	banks  = "_dmarc.bank.example TXT v=DMARC1; p=reject; psd=y\n_dmarc.giant.bank.example TXT v=DMARC1; p=quarantine\n"
 )
 
+// The policies, short for the table.
+const none, quarantine, reject = PolicyNone, PolicyQuarantine, PolicyReject
+
+var dmarcCases = []dmarcCase{
+	// Alignment: RFC 9989 appendix B.1.
+	{"B.1.1 example 1", plain, "example.com", "example.com", "", Pass, reject, "example.com", "spf"},
+	{"B.1.1 example 1, strict", strict, "example.com", "example.com", "", Pass, reject,
+		"example.com", "spf"},
+	{"B.1.1 example 2", plain, "example.com", "child.example.com", "", Pass, reject,
+		"example.com", "spf"},
+	{"B.1.1 example 2, strict", strict, "example.com", "child.example.com", "", Fail, reject,
+		"example.com", ""},
+	{"B.1.1 example 3", plain, "child.example.com", "example.net", "", Fail, reject, "example.com", ""},
+	{"B.1.2 example 1", plain, "example.com", "", "example.com", Pass, reject, "example.com",
+		"dkim d=example.com"},
+	{"B.1.2 example 2", plain, "child.example.com", "", "example.com", Pass, reject, "example.com",
+		"dkim d=example.com"},
+	{"B.1.2 example 2, strict", strict, "child.example.com", "", "example.com", Fail, reject,
+		"example.com", ""},
+	{"B.1.2 example 3", plain, "child.example.com", "", "example.net", Fail, reject, "example.com", ""},
+	{"case does not matter", plain, "Example.COM.", "EXAMPLE.com", "Child.Example.Com", Pass, reject,
+		"example.com", "spf, dkim d=child.example.com"},
+	{"adkim=s leaves SPF alone", "_dmarc.example.com TXT v=DMARC1; p=reject; adkim=s", "example.com",
+		"m.example.com", "m.example.com", Pass, reject, "example.com", "spf"},
+	{"aspf=s leaves DKIM alone", "_dmarc.example.com TXT v=DMARC1; p=reject; aspf=s", "example.com",
+		"m.example.com", "m.example.com", Pass, reject, "example.com", "dkim d=m.example.com"},
+	{"one of several signatures", plain, "example.com", "", "provider.net example.com other.example",
+		Pass, reject, "example.com", "dkim d=example.com"},
+	{"a name that only ends alike", plain, "example.com", "notexample.com", "notexample.com", Fail,
+		reject, "example.com", ""},
+	{"nothing passed", plain, "example.com", "", "", Fail, reject, "example.com", ""},
+	{"no record", "", "example.com", "example.com", "example.com", None, "", "", ""},
+
+	// Tree walks: appendix B.4.
+	{"B.4.1", plain + "_dmarc.signing.example.com TXT v=DMARC1; p=none", "example.com", "example.com",
+		"signing.example.com", Pass, reject, "example.com", "spf, dkim d=signing.example.com"},
+	{"B.4.2", plain + "_dmarc.signing.example.com TXT v=DMARC1; p=none",
+		"a.b.c.d.e.f.g.h.i.j.k.example.com", "example.com", "signing.example.com", Pass, reject,
+		"example.com", "spf, dkim d=signing.example.com"},
+	{"B.4.3", banks, "giant.bank.example", "mail.giant.bank.example", "mail.mega.bank.example", Pass,
+		quarantine, "giant.bank.example", "spf"},
+	{"B.4.3, a bank that publishes nothing", banks, "mega.bank.example", "", "mail.giant.bank.example",
+		Fail, reject, "bank.example", ""},
+
+	// Policy discovery: section 4.10.1.
+	{"sp= for subdomains", "_dmarc.example.com TXT v=DMARC1; p=none; sp=reject\n" +
+		"sub.example.com A 192.0.2.1", "sub.example.com", "", "",
+		Fail, reject, "example.com", ""},
+	{"sp= not for the domain itself", "_dmarc.example.com TXT v=DMARC1; p=none; sp=reject", "example.com",
+		"", "", Fail, none, "example.com", ""},
+	{"sp=none below p=reject", "_dmarc.example.com TXT v=DMARC1; p=reject; sp=none", "sub.example.com",
+		"", "", Fail, none, "example.com", ""},
+	{"the subdomain's own record first", plain + "_dmarc.sub.example.com TXT v=DMARC1; p=none",
+		"sub.example.com", "", "", Fail, none, "sub.example.com", ""},
+	{"a record between is not the organisation's: stricter by neither",
+		plain + "_dmarc.b.example.com TXT v=DMARC1; p=none; sp=none",
+		"a.b.example.com", "", "", Fail, reject, "example.com", ""},
+	{"np= for what does not exist", "_dmarc.example.com TXT v=DMARC1; p=none; np=reject",
+		"gone.example.com", "", "", Fail, reject, "example.com", ""},
+	{"np= not for what exists", "_dmarc.example.com TXT v=DMARC1; p=none; np=reject\n" +
+		"sub.example.com MX 10 mx.example.com", "sub.example.com",
+		"", "", Fail, none, "example.com", ""},
+	{"np= not for an empty non-terminal", "_dmarc.example.com TXT v=DMARC1; p=none; np=reject\n" +
+		"a.sub.example.com A 192.0.2.1", "sub.example.com",
+		"", "", Fail, none, "example.com", ""},
+	{"np= is unknown to the list: the stricter", "_dmarc.example.com TXT v=DMARC1; p=reject; np=none",
+		"gone.example.com", "", "", Fail, reject, "example.com", ""},
+	{"t=y: reject becomes quarantine", "_dmarc.example.com TXT v=DMARC1; p=reject; t=y", "example.com",
+		"", "", Fail, quarantine, "example.com", ""},
+	{"t=y: quarantine becomes none", "_dmarc.example.com TXT v=DMARC1; p=quarantine; t=y", "example.com",
+		"", "", Fail, none, "example.com", ""},
+	{"t=y lowers sp= as well", "_dmarc.example.com TXT v=DMARC1; p=none; sp=reject; t=y", "a.example.com",
+		"", "", Fail, quarantine, "example.com", ""},
+	{"several records are none", plain + plain, "example.com", "example.com", "", None, "", "", ""},
+	{"several records: the next one up", plain + "_dmarc.a.example.com TXT v=DMARC1; p=none\n" +
+		"_dmarc.a.example.com TXT v=DMARC1; p=none",
+		"a.example.com", "", "", Fail, reject, "example.com", ""},
+	{"another record beside it", plain + "_dmarc.example.com TXT v=spf1 -all", "example.com",
+		"example.com", "", Pass, reject, "example.com", "spf"},
+	{"no p=", "_dmarc.example.com TXT v=DMARC1; adkim=s", "example.com", "example.com", "", Pass, none,
+		"example.com", "spf"},
+	{"invalid p=, no reports", "_dmarc.example.com TXT v=DMARC1; p=x", "example.com", "example.com", "",
+		None, "", "", ""},
+	{"invalid p=, reports", "_dmarc.example.com TXT v=DMARC1; p=x; rua=mailto:a@example.com",
+		"example.com", "example.com", "", Pass, none, "example.com", "spf"},
+	{"a CNAME leads to the record", "_dmarc.example.com CNAME d.example.net\n" +
+		"d.example.net TXT v=DMARC1; p=reject", "example.com", "", "",
+		Fail, reject, "example.com", ""},
+
+	// Where the two ways disagree.
+	{"psd=n parts what the list joins", plain + "_dmarc.dept.example.com TXT v=DMARC1; p=reject; psd=n",
+		"dept.example.com", "", "example.com", Fail, reject, "dept.example.com", ""},
+	{"psd=n joins what is below it", plain + "_dmarc.dept.example.com TXT v=DMARC1; p=quarantine; psd=n",
+		"a.dept.example.com", "", "b.dept.example.com", Pass, reject, "example.com",
+		"dkim d=b.dept.example.com"},
+	{"the list parts what the walk joins", "_dmarc.co.uk TXT v=DMARC1; p=none\n" +
+		"_dmarc.a.co.uk TXT v=DMARC1; p=reject", "a.co.uk", "", "b.co.uk",
+		Fail, reject, "a.co.uk", ""},
+	{"a record that only the walk finds", "_dmarc.b.example.com TXT v=DMARC1; p=reject",
+		"a.b.example.com", "", "b.example.com", Pass, reject, "b.example.com", "dkim d=b.example.com"},
+	{"a policy that only the public suffix has", "_dmarc.bank.example TXT v=DMARC1; p=none; " +
+		"sp=reject; psd=y", "x.bank.example", "", "",
+		Fail, reject, "bank.example", ""},
+	{"below it, itself passes", "_dmarc.bank.example TXT v=DMARC1; p=none; sp=reject; psd=y",
+		"x.bank.example", "mail.x.bank.example", "", Pass, reject, "bank.example", "spf"},
+	{"no policy by the walk, one by the list", "_dmarc.c.d.e.f.g.example.com TXT v=DMARC1; p=x; psd=n\n" +
+		plain, "a.c.d.e.f.g.example.com", "",
+		"example.com", Pass, reject, "example.com", "dkim d=example.com"},
+
+	// From: that is not one domain.
+	{"no author domain", plain, "", "example.com", "", PermError, "", "", ""},
+	{"no domain name", plain, "exa mple.com", "example.com", "", PermError, "", "", ""},
+	{"the same domain twice", plain, "example.com,EXAMPLE.com", "example.com", "", Pass, reject,
+		"example.com", "spf"},
+	{"two domains: never pass, the stricter policy", plain + "_dmarc.example.net TXT v=DMARC1; p=none",
+		"example.net,example.com", "example.com", "example.net", PermError, reject, "example.com", ""},
+	{"internationalised", "_dmarc.xn--bcher-kva.example TXT v=DMARC1; p=reject", "Bücher.example",
+		"xn--bcher-kva.example", "", Pass, reject, "xn--bcher-kva.example", "spf"},
+}
+
 func TestDMARC(t *testing.T) {
-	none, quarantine, reject := PolicyNone, PolicyQuarantine, PolicyReject
-	for _, c := range []dmarcCase{
-		// Alignment: RFC 9989 appendix B.1.
-		{"B.1.1 example 1", plain, "example.com", "example.com", "", Pass, reject, "example.com", "spf"},
-		{"B.1.1 example 1, strict", strict, "example.com", "example.com", "", Pass, reject,
-			"example.com", "spf"},
-		{"B.1.1 example 2", plain, "example.com", "child.example.com", "", Pass, reject,
-			"example.com", "spf"},
-		{"B.1.1 example 2, strict", strict, "example.com", "child.example.com", "", Fail, reject,
-			"example.com", ""},
-		{"B.1.1 example 3", plain, "child.example.com", "example.net", "", Fail, reject, "example.com", ""},
-		{"B.1.2 example 1", plain, "example.com", "", "example.com", Pass, reject, "example.com",
-			"dkim d=example.com"},
-		{"B.1.2 example 2", plain, "child.example.com", "", "example.com", Pass, reject, "example.com",
-			"dkim d=example.com"},
-		{"B.1.2 example 2, strict", strict, "child.example.com", "", "example.com", Fail, reject,
-			"example.com", ""},
-		{"B.1.2 example 3", plain, "child.example.com", "", "example.net", Fail, reject, "example.com", ""},
-		{"case does not matter", plain, "Example.COM.", "EXAMPLE.com", "Child.Example.Com", Pass, reject,
-			"example.com", "spf, dkim d=child.example.com"},
-		{"adkim=s leaves SPF alone", "_dmarc.example.com TXT v=DMARC1; p=reject; adkim=s", "example.com",
-			"m.example.com", "m.example.com", Pass, reject, "example.com", "spf"},
-		{"aspf=s leaves DKIM alone", "_dmarc.example.com TXT v=DMARC1; p=reject; aspf=s", "example.com",
-			"m.example.com", "m.example.com", Pass, reject, "example.com", "dkim d=m.example.com"},
-		{"one of several signatures", plain, "example.com", "", "provider.net example.com other.example",
-			Pass, reject, "example.com", "dkim d=example.com"},
-		{"a name that only ends alike", plain, "example.com", "notexample.com", "notexample.com", Fail,
-			reject, "example.com", ""},
-		{"nothing passed", plain, "example.com", "", "", Fail, reject, "example.com", ""},
-		{"no record", "", "example.com", "example.com", "example.com", None, "", "", ""},
-
-		// Tree walks: appendix B.4.
-		{"B.4.1", plain + "_dmarc.signing.example.com TXT v=DMARC1; p=none", "example.com", "example.com",
-			"signing.example.com", Pass, reject, "example.com", "spf, dkim d=signing.example.com"},
-		{"B.4.2", plain + "_dmarc.signing.example.com TXT v=DMARC1; p=none",
-			"a.b.c.d.e.f.g.h.i.j.k.example.com", "example.com", "signing.example.com", Pass, reject,
-			"example.com", "spf, dkim d=signing.example.com"},
-		{"B.4.3", banks, "giant.bank.example", "mail.giant.bank.example", "mail.mega.bank.example", Pass,
-			quarantine, "giant.bank.example", "spf"},
-		{"B.4.3, a bank that publishes nothing", banks, "mega.bank.example", "", "mail.giant.bank.example",
-			Fail, reject, "bank.example", ""},
-
-		// Policy discovery: section 4.10.1.
-		{"sp= for subdomains", "_dmarc.example.com TXT v=DMARC1; p=none; sp=reject\n" +
-			"sub.example.com A 192.0.2.1", "sub.example.com", "", "",
-			Fail, reject, "example.com", ""},
-		{"sp= not for the domain itself", "_dmarc.example.com TXT v=DMARC1; p=none; sp=reject", "example.com",
-			"", "", Fail, none, "example.com", ""},
-		{"sp=none below p=reject", "_dmarc.example.com TXT v=DMARC1; p=reject; sp=none", "sub.example.com",
-			"", "", Fail, none, "example.com", ""},
-		{"the subdomain's own record first", plain + "_dmarc.sub.example.com TXT v=DMARC1; p=none",
-			"sub.example.com", "", "", Fail, none, "sub.example.com", ""},
-		{"a record between is not the organisation's: stricter by neither",
-			plain + "_dmarc.b.example.com TXT v=DMARC1; p=none; sp=none",
-			"a.b.example.com", "", "", Fail, reject, "example.com", ""},
-		{"np= for what does not exist", "_dmarc.example.com TXT v=DMARC1; p=none; np=reject",
-			"gone.example.com", "", "", Fail, reject, "example.com", ""},
-		{"np= not for what exists", "_dmarc.example.com TXT v=DMARC1; p=none; np=reject\n" +
-			"sub.example.com MX 10 mx.example.com", "sub.example.com",
-			"", "", Fail, none, "example.com", ""},
-		{"np= not for an empty non-terminal", "_dmarc.example.com TXT v=DMARC1; p=none; np=reject\n" +
-			"a.sub.example.com A 192.0.2.1", "sub.example.com",
-			"", "", Fail, none, "example.com", ""},
-		{"np= is unknown to the list: the stricter", "_dmarc.example.com TXT v=DMARC1; p=reject; np=none",
-			"gone.example.com", "", "", Fail, reject, "example.com", ""},
-		{"t=y: reject becomes quarantine", "_dmarc.example.com TXT v=DMARC1; p=reject; t=y", "example.com",
-			"", "", Fail, quarantine, "example.com", ""},
-		{"t=y: quarantine becomes none", "_dmarc.example.com TXT v=DMARC1; p=quarantine; t=y", "example.com",
-			"", "", Fail, none, "example.com", ""},
-		{"t=y lowers sp= as well", "_dmarc.example.com TXT v=DMARC1; p=none; sp=reject; t=y", "a.example.com",
-			"", "", Fail, quarantine, "example.com", ""},
-		{"several records are none", plain + plain, "example.com", "example.com", "", None, "", "", ""},
-		{"several records: the next one up", plain + "_dmarc.a.example.com TXT v=DMARC1; p=none\n" +
-			"_dmarc.a.example.com TXT v=DMARC1; p=none",
-			"a.example.com", "", "", Fail, reject, "example.com", ""},
-		{"another record beside it", plain + "_dmarc.example.com TXT v=spf1 -all", "example.com",
-			"example.com", "", Pass, reject, "example.com", "spf"},
-		{"no p=", "_dmarc.example.com TXT v=DMARC1; adkim=s", "example.com", "example.com", "", Pass, none,
-			"example.com", "spf"},
-		{"invalid p=, no reports", "_dmarc.example.com TXT v=DMARC1; p=x", "example.com", "example.com", "",
-			None, "", "", ""},
-		{"invalid p=, reports", "_dmarc.example.com TXT v=DMARC1; p=x; rua=mailto:a@example.com",
-			"example.com", "example.com", "", Pass, none, "example.com", "spf"},
-		{"a CNAME leads to the record", "_dmarc.example.com CNAME d.example.net\n" +
-			"d.example.net TXT v=DMARC1; p=reject", "example.com", "", "",
-			Fail, reject, "example.com", ""},
-
-		// Where the two ways disagree.
-		{"psd=n parts what the list joins", plain + "_dmarc.dept.example.com TXT v=DMARC1; p=reject; psd=n",
-			"dept.example.com", "", "example.com", Fail, reject, "dept.example.com", ""},
-		{"psd=n joins what is below it", plain + "_dmarc.dept.example.com TXT v=DMARC1; p=quarantine; psd=n",
-			"a.dept.example.com", "", "b.dept.example.com", Pass, reject, "example.com",
-			"dkim d=b.dept.example.com"},
-		{"the list parts what the walk joins", "_dmarc.co.uk TXT v=DMARC1; p=none\n" +
-			"_dmarc.a.co.uk TXT v=DMARC1; p=reject", "a.co.uk", "", "b.co.uk",
-			Fail, reject, "a.co.uk", ""},
-		{"a record that only the walk finds", "_dmarc.b.example.com TXT v=DMARC1; p=reject",
-			"a.b.example.com", "", "b.example.com", Pass, reject, "b.example.com", "dkim d=b.example.com"},
-		{"a policy that only the public suffix has", "_dmarc.bank.example TXT v=DMARC1; p=none; " +
-			"sp=reject; psd=y", "x.bank.example", "", "",
-			Fail, reject, "bank.example", ""},
-		{"below it, itself passes", "_dmarc.bank.example TXT v=DMARC1; p=none; sp=reject; psd=y",
-			"x.bank.example", "mail.x.bank.example", "", Pass, reject, "bank.example", "spf"},
-		{"no policy by the walk, one by the list", "_dmarc.c.d.e.f.g.example.com TXT v=DMARC1; p=x; psd=n\n" +
-			plain, "a.c.d.e.f.g.example.com", "",
-			"example.com", Pass, reject, "example.com", "dkim d=example.com"},
-
-		// From: that is not one domain.
-		{"no author domain", plain, "", "example.com", "", PermError, "", "", ""},
-		{"no domain name", plain, "exa mple.com", "example.com", "", PermError, "", "", ""},
-		{"the same domain twice", plain, "example.com,EXAMPLE.com", "example.com", "", Pass, reject,
-			"example.com", "spf"},
-		{"two domains: never pass, the stricter policy", plain + "_dmarc.example.net TXT v=DMARC1; p=none",
-			"example.net,example.com", "example.com", "example.net", PermError, reject, "example.com", ""},
-		{"internationalised", "_dmarc.xn--bcher-kva.example TXT v=DMARC1; p=reject", "Bücher.example",
-			"xn--bcher-kva.example", "", Pass, reject, "xn--bcher-kva.example", "spf"},
-	} {
+	for _, c := range dmarcCases {
 		t.Run(c.why, func(t *testing.T) { c.run(t) })
 	}
 }

@@ -62,7 +62,11 @@ func TestClientsThatMayRelayAreTrusted(t *testing.T) {
 			t.Errorf("%s: --trusted-networks: %v, %v", list, given, err)
 		}
 	}
-	// What mynetworks_style comes to is Postfix's to say.
+}
+
+// What mynetworks_style comes to is Postfix's to say.
+func TestTheNetworksOfAStyleAreTrusted(t *testing.T) {
+	t.Parallel()
 	h := newHost(t, "mynetworks_style = subnet\n", "")
 	text, err := h.open().Expand("mynetworks")
 	if err != nil {
