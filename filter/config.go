@@ -112,6 +112,9 @@ type ReinjectConfig struct {
 	Target       string `toml:"target"` // default smtp://127.0.0.1:10026
 	User         string `toml:"user"`
 	PasswordFile string `toml:"password_file"`
+	// CAFile has the certificate authorities, in PEM, that may vouch for the target's certificate. Default:
+	// the system's.
+	CAFile string `toml:"ca_file"`
 }
 
 // LimitsConfig is the section [limits].

@@ -45,7 +45,7 @@ func (c *Config) complete(dir string) error {
 		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
 	}
 	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile, &c.Reinject.PasswordFile,
-		&c.Limits.SpoolDir, &c.Log.Socket} {
+		&c.Reinject.CAFile, &c.Limits.SpoolDir, &c.Log.Socket} {
 		absolute(path, dir)
 	}
 	for i := range c.DKIM.Keys {

@@ -66,6 +66,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		Target:           config.Reinject.Target,
 		User:             config.Reinject.User,
 		Password:         config.Reinject.password(),
+		RootCAs:          config.Reinject.rootCAs(),
 		HELOName:         config.Hostname,
 		ListenerHELOName: handOverName(config.Hostname),
 		SpoolDir:         config.Limits.SpoolDir,

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/domain"
+	"postmend/reinject"
 	"postmend/srs"
 )
 
@@ -56,6 +58,24 @@ func readSecrets(path string) ([][]byte, error) {
 		return nil, fmt.Errorf("srs: secrets_file: %s is empty", path)
 	}
 	return secrets, nil
+}
+
+// rootCAs gives the function that reads ca_file; nil if there is none.
+func (c *ReinjectConfig) rootCAs() func() (*x509.CertPool, error) {
+	if c.CAFile == "" {
+		return nil
+	}
+	return func() (*x509.CertPool, error) {
+		text, err := readBounded(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("reinject: ca_file: %w", err)
+		}
+		pool, err := reinject.ParseCAs(text)
+		if err != nil {
+			return nil, fmt.Errorf("reinject: ca_file: %s: %w", c.CAFile, err)
+		}
+		return pool, nil
+	}
 }
 
 const maxPassword = 1024 // octets

@@ -94,7 +94,7 @@ func startMailroom(t *testing.T, network string, prepare func(*smtp.Server)) (*m
 func TestGoSMTPUnderstandsEnvelopeParametersAndAuthentication(t *testing.T) {
 	pool, config := authority(t)
 	room, address := startMailroom(t, "tcp", func(s *smtp.Server) { s.TLSConfig = config })
-	target, err := New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: pool,
+	target, err := New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: trusting(pool),
 		User: "alice", Password: password(secret)})
 	if err != nil {
 		t.Fatal(err)
@@ -123,12 +123,12 @@ func TestGoSMTPUnderstandsEnvelopeParametersAndAuthentication(t *testing.T) {
 		t.Errorf("second RCPT was understood as %s %+v", got.to[1], got.rcpt[1])
 	}
 
-	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: pool, User: "alice",
+	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: trusting(pool), User: "alice",
 		Password: password("wrong")})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err == nil || !err.(*Error).Temporary() {
 		t.Errorf("wrong password: got %v", err)
 	}
-	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: x509.NewCertPool()})
+	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: trusting(x509.NewCertPool())})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err == nil {
 		t.Error("a certificate of nobody was taken")
 	}

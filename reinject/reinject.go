@@ -27,7 +27,7 @@ type Options struct {
 	// Target is one of
 	//
 	//	smtp://HOST:PORT            STARTTLS never for localhost and loopback addresses, otherwise
-	//	                            required if User is set, or opportunistic
+	//	                            required if User or RootCAs is set, or opportunistic
 	//	smtp://HOST:PORT?starttls=  never; opportunistic (RFC 7435: encrypted if the server offers it,
 	//	                            not verified); required (encrypted and verified)
 	//	smtps://HOST:PORT           TLS from the first octet, verified
@@ -41,8 +41,10 @@ type Options struct {
 	// Password gives the password; it is called when the server has offered AUTH on a connection that may
 	// carry it. Its error is temporary.
 	Password func() (string, error)
-	// RootCAs vouch for the server's certificate; nil means the system's.
-	RootCAs *x509.CertPool
+	// RootCAs gives the certificate authorities that vouch for the server's certificate; nil means the
+	// system's. It is called when a certificate is to be verified; its error is temporary. Without
+	// verification it would have no effect, so New refuses it then.
+	RootCAs func() (*x509.CertPool, error)
 	// HELOName is our name in EHLO; "" means the system's host name.
 	HELOName string
 	// ListenerHELOName takes its place towards a server on this same host: loopback or a Unix-domain

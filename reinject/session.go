@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -168,9 +169,16 @@ func (s *session) encrypt() error {
 }
 
 func (s *session) startTLS() error {
+	var authorities *x509.CertPool
+	if s.target.rootCAs != nil {
+		var err error
+		if authorities, err = s.target.rootCAs(); err != nil {
+			return &Error{Stage: stageTLS, Err: err}
+		}
+	}
 	conn := tls.Client(s.dialled, &tls.Config{
 		ServerName: s.target.host,
-		RootCAs:    s.target.rootCAs,
+		RootCAs:    authorities,
 		MinVersion: tls.VersionTLS12,
 		// RFC 7435: opportunistic encryption takes what it gets, for the alternative was clear text. No
 		// password is sent over it.
@@ -178,7 +186,7 @@ func (s *session) startTLS() error {
 	})
 	s.mute = true
 	if err := conn.HandshakeContext(s.ctx); err != nil {
-		return s.failure(stageTLS, err)
+		return s.failure(stageTLS, s.target.untrusted(err))
 	}
 	s.mute = false
 	s.use(conn)

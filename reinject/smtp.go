@@ -16,7 +16,7 @@ type smtpTarget struct {
 	encryption encryption
 	user       string
 	password   func() (string, error)
-	rootCAs    *x509.CertPool
+	rootCAs    func() (*x509.CertPool, error) // nil: the system's
 	helo       string
 }
 

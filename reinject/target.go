@@ -100,6 +100,8 @@ func (t Target) carrier(name string, o Options) (carrier, error) {
 		return nil, fmt.Errorf("target %q: set both user and password_file, or neither", name)
 	}
 	switch {
+	case o.RootCAs != nil && t.Host == "":
+		return nil, fmt.Errorf("target %q takes no ca_file: only smtp:// and smtps:// do", name)
 	case t.Scheme == Unix:
 		return newSMTP(smtpTarget{network: "unix", address: t.Path, helo: o.ListenerHELOName}, name, o)
 	case t.Host != "":
@@ -133,10 +135,14 @@ func (t Target) smtp(name string, o Options) (carrier, error) {
 	if mode, set := starttlsModes[t.starttls]; set {
 		s.encryption = mode
 	} else if t.Scheme == SMTP {
-		s.encryption = defaultEncryption(t.Host, o.User != "")
+		s.encryption = defaultEncryption(t.Host, o.User != "" || o.RootCAs != nil)
 	}
 	if o.User != "" && s.encryption < required && !isLoopback(t.Host) {
 		return nil, fmt.Errorf("target %q: the password would go to an unverified server, or in clear text: "+
+			"use starttls=required or smtps://", name)
+	}
+	if o.RootCAs != nil && s.encryption < required {
+		return nil, fmt.Errorf("target %q: the server's certificate is not verified, so ca_file has no effect: "+
 			"use starttls=required or smtps://", name)
 	}
 	return newSMTP(s, name, o)
@@ -144,11 +150,11 @@ func (t Target) smtp(name string, o Options) (carrier, error) {
 
 const hostCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:%"
 
-func defaultEncryption(host string, withUser bool) encryption {
+func defaultEncryption(host string, verified bool) encryption {
 	switch {
 	case isLoopback(host):
 		return plaintext
-	case withUser:
+	case verified:
 		return required
 	}
 	return opportunistic

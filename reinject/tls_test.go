@@ -44,6 +44,11 @@ func authority(t *testing.T) (*x509.CertPool, *tls.Config) {
 	return pool, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
+// trusting gives the authorities as a file would.
+func trusting(pool *x509.CertPool) func() (*x509.CertPool, error) {
+	return func() (*x509.CertPool, error) { return pool, nil }
+}
+
 const secret = "s3cr3t pässword"
 
 // password gives a secret, as a file would.
@@ -54,7 +59,7 @@ func password(secret string) func() (string, error) {
 func TestSTARTTLSIsFollowedByASecondEHLOWhoseOffersCount(t *testing.T) {
 	pool, config := authority(t)
 	s := (&scripted{offers: []string{"PIPELINING", "STARTTLS"}, tls: config}).start(t)
-	target := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=required", RootCAs: pool})
+	target := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=required", RootCAs: trusting(pool)})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +70,7 @@ func TestSTARTTLSIsFollowedByASecondEHLOWhoseOffersCount(t *testing.T) {
 func TestSMTPSIsEncryptedFromTheFirstOctet(t *testing.T) {
 	pool, config := authority(t)
 	s := (&scripted{offers: postfixOffers, tls: config, immediate: true}).start(t)
-	target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: pool})
+	target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: trusting(pool)})
 	results, err := target.Send(guarded(t), Client{}, nil, simple())
 	if err != nil || results[0].QueueID != "4F1Zz0" {
 		t.Errorf("got %+v, %v", results, err)
@@ -176,7 +181,7 @@ func TestAUTHUsesPLAINAndLOGINWhereThatIsAll(t *testing.T) {
 					}
 					return ""
 				}}).start(t)
-			target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: pool, User: "alice",
+			target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: trusting(pool), User: "alice",
 				Password: password(secret)})
 			_, err := target.Send(guarded(t), Client{}, nil, simple())
 			heard := s.heard(t, 1)[0].commands

@@ -69,7 +69,7 @@ func gatherOwn(program, configFile string) *own {
 		_, o.secretsErr = filter.NewRewriter(o.config, time.Now)
 	}
 	for _, path := range []string{o.config.LocalDomainsFile, o.config.DMARC.ForceMungeFile,
-		o.config.Reinject.PasswordFile} {
+		o.config.Reinject.PasswordFile, o.config.Reinject.CAFile} {
 		if path != "" {
 			o.others = append(o.others, Stat(path))
 		}
@@ -230,8 +230,9 @@ func judgeReadable(o *own) []Fault {
 				continue
 			}
 			mend := f.LetIn(u)
-			if f.Path != o.config.Reinject.PasswordFile && barrier.Path == f.Path {
-				mend = Shell("chmod", "a+r", f.Path) // it holds no secret
+			mayHoldSecret := f.Path == o.config.Reinject.PasswordFile || f.Path == o.config.Reinject.CAFile
+			if !mayHoldSecret && barrier.Path == f.Path {
+				mend = Shell("chmod", "a+r", f.Path)
 			}
 			faults = append(faults, Fault{What: notFor(u, f, barrier), Mend: mend})
 		}

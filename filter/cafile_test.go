@@ -1,0 +1,77 @@
+package filter
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/emersion/go-smtp"
+)
+
+// A submission server whose certificate no authority of the system has issued gets the message if ca_file, a
+// path beside the configuration, has its authority. Without, the message is kept and the log line tells why.
+func TestASubmissionServerWithAnAuthorityOfItsOwn(t *testing.T) {
+	web := httptest.NewTLSServer(nil)
+	defer web.Close()
+	e := &exit{}
+	server := smtp.NewServer(e)
+	server.Domain = "localhost"
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(tls.NewListener(inner, &tls.Config{Certificates: web.TLS.Certificates}))
+	defer server.Close()
+
+	dir := t.TempDir()
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), authority, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := func(more string) (string, error) {
+		t.Helper()
+		path := filepath.Join(dir, "postmend.toml")
+		text := "hostname = \"mx.example.org\"\nlocal_domains = [\"example.org\"]\n[reinject]\ntarget = \"smtps://" +
+			inner.Addr().String() + "\"\n" + more
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		config, err := LoadConfig(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := New(config, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := &Envelope{Sender: "a@b.example", Recipients: []Recipient{{Address: "info@example.org"}},
+			ClientAddress: "192.0.2.25", QueueID: "4bXk2w1z"}
+		log, err := f.Run(context.Background(), env, strings.NewReader("From: a@b.example\n\nbody\n"))
+		return log.String(), err
+	}
+	if _, err := run(`ca_file = "ca.pem"`); err != nil || len(e.sent) != 1 {
+		t.Errorf("with ca_file: %v", err)
+	}
+	for more, want := range map[string]string{
+		"":                          "set reinject.ca_file",
+		`ca_file = "missing.pem"`:   "ca_file: open " + dir + "/missing.pem",
+		`ca_file = "postmend.toml"`: "no certificate in PEM form",
+	} {
+		line, err := run(more)
+		if err == nil || !AsFailure(err).Temporary() || !strings.Contains(line, want) || !strings.Contains(line, "result=deferred") {
+			t.Errorf("%q: got %v and %s, want it deferred because of %q", more, err, line, want)
+		}
+		if status := AsFailure(err).Status(); strings.Contains(status, dir) || strings.Contains(status, "ca_file") {
+			t.Errorf("%q: the status line says %q", more, status)
+		}
+	}
+	if len(e.sent) != 1 {
+		t.Errorf("%d messages were sent", len(e.sent))
+	}
+}
