@@ -69,7 +69,7 @@ func nameAndSpec(value string) (name, spec string, ok bool) {
 			}
 			spec, inAngle = inside, true
 			i = len(value) - len(rest) - 1
-		case strings.IndexByte("<>),;\\", c) >= 0, inAngle && strings.IndexByte(blanks, c) < 0:
+		case strings.IndexByte("<>),;:\\", c) >= 0, inAngle && strings.IndexByte(blanks, c) < 0:
 			return "", "", false
 		default:
 			bare.WriteByte(c)
