@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"slices"
 
 	"postmend/dkim"
@@ -22,6 +23,7 @@ func (f *Filter) transactions(env *Envelope, m *message.Message, plan Plan, know
 			Sender:     d.Sender,
 			Recipients: reinjectRecipients(d.Recipients),
 			EnvelopeID: env.ID,
+			Return:     env.Return,
 			Content:    leaving,
 			EightBit:   m.EightBit,
 			UTF8:       utf8,
@@ -71,7 +73,7 @@ func (f *Filter) content(env *Envelope, m *message.Message, d Delivery, known fa
 func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
 	list := make([]reinject.Recipient, len(recipients))
 	for i, r := range recipients {
-		list[i] = reinject.Recipient{Address: r.Address, Original: r.Original}
+		list[i] = reinject.Recipient{Address: r.Address, Original: cmp.Or(r.Original, r.Claimed), Notify: r.Notify}
 	}
 	return list
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"postmend/filter/message"
 )
 
 // Recipient is one envelope recipient.
@@ -11,6 +13,12 @@ type Recipient struct {
 	Address string `json:"address"`
 	// Original is the address before aliases were expanded; "" if not known.
 	Original string `json:"original,omitempty"`
+	// Claimed is the original recipient that a client may have made up (ORCPT, RFC 3461 section 4.2). It goes
+	// on to the next hop, and nothing else depends on it, except that it may be an SRS address of ours, whose
+	// hash proves it.
+	Claimed string `json:"-"`
+	// Notify is when the sender wants to be told (RFC 3461 section 4.1); "" is not said.
+	Notify string `json:"-"`
 }
 
 // Envelope is what Postfix knows about a message besides its content: the macros of pipe(8). Unknown values
@@ -19,6 +27,7 @@ type Envelope struct {
 	Sender     string      `json:"sender"` // reverse-path; "" is the null sender
 	Recipients []Recipient `json:"recipients"`
 	ID         string      `json:"envid,omitempty"` // the DSN envelope id (RFC 3461 section 4.4), decoded
+	Return     string      `json:"-"`               // what a status report returns (RFC 3461 section 4.3); "" is not said
 	QueueID    string      `json:"queue_id,omitempty"`
 
 	// The SMTP client that brought the message to us, and the login it used.
@@ -33,6 +42,12 @@ type Envelope struct {
 	// fields that a milter has deleted are included, so it is only used for a note in the log.
 	Size int64 `json:"size,omitempty"`
 
+	// LoginInReceived says that only the Received: field on top of the message tells whether the client logged
+	// in: LMTP has nothing else for it.
+	LoginInReceived bool
+
+	// loggedIn is what that field says.
+	loggedIn bool
 	// origin is set for mail of our own side, see Filter.trace.
 	origin *origin
 }
@@ -92,7 +107,7 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 	if e.origin != nil {
 		return !e.origin.outside
 	}
-	if e.SASLUsername != "" || !e.HasClient() {
+	if e.hasLogin() || !e.HasClient() {
 		return true
 	}
 	ip, ok := e.clientIP()
@@ -105,6 +120,25 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 		}
 	}
 	return false
+}
+
+// hasLogin tells whether the client logged in.
+func (e *Envelope) hasLogin() bool { return e.SASLUsername != "" || e.loggedIn }
+
+// readLogin gives the envelope with what the newest Received: field tells of a login, if that is where to look.
+// The field counts only if it names the message's queue id: then this host's smtpd wrote it for this very
+// message. Nobody else knows that id before.
+func (e *Envelope) readLogin(received string) *Envelope {
+	if !e.LoginInReceived || e.QueueID == "" {
+		return e
+	}
+	read := *e
+	protocol, id := message.Protocol(received)
+	switch protocol {
+	case "ESMTPA", "ESMTPSA", "UTF8SMTPA", "UTF8SMTPSA": // RFC 3848, RFC 6531 section 4.3
+		read.loggedIn = id == e.QueueID
+	}
+	return &read
 }
 
 // HasClient tells whether an SMTP client brought the message. For mail from sendmail(1) Postfix gives no

@@ -162,7 +162,7 @@ func withoutSeals(header dkim.Header) dkim.Header {
 // this host may send on anybody's mail, unless its sender is of our side. Received: fields tell more: whether
 // no other host has had the message, or a user who logged in brought it; or that a program here fetched it.
 func (f *Filter) writtenHere(p *policy, env *Envelope, m *message.Message) bool {
-	if env.SASLUsername != "" || !isThisHost(env) {
+	if env.hasLogin() || !isThisHost(env) {
 		return true
 	}
 	if m.Oversized { // it had no seal on arrival either

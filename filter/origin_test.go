@@ -122,19 +122,19 @@ func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example"}
 	for _, mailbox := range []string{"a@example.org", "b@example.org", "c@example.org"} {
 		env.Recipients = []Recipient{{Address: mailbox, Original: mailbox}}
-		m, plan, known, err := f.prepare(context.Background(), env, strings.NewReader(text))
+		j, err := f.examine(context.Background(), env, strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		leaving, err := f.content(env, m, plan.Deliveries[0], known, false, newLogLine(env))
+		leaving, err := f.content(env, j.message, j.decideAtOnce(context.Background()).Deliveries[0], j.known, false, newLogLine(env))
 		if err == nil {
 			_, err = leaving.WriteTo(&out)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Close()
+		j.message.Close()
 		text = "X-Sieve: Pigeonhole\n" + byLMTP + out.String()
 		if strings.Count(text, "X-Postmend-Arrival:") != 1 {
 			t.Fatalf("in %s:\n%s", mailbox, text)
@@ -154,12 +154,13 @@ func TestTheBodyIsNotReadAgainForItsSeal(t *testing.T) {
 	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25",
 		Recipients: []Recipient{{Address: "a@example.org"}}}
 	text := "From: Alice <alice@bank.example>\nSubject: x\n\n" + strings.Repeat(benchLine, 50_000)
-	m, plan, known, err := f.prepare(context.Background(), env, strings.NewReader(text))
+	j, err := f.examine(context.Background(), env, strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Close() // the file is gone: a body that is read again is an error
-	if _, err := f.content(env, m, plan.Deliveries[0], known, false, newLogLine(env)); err != nil {
+	delivery := j.decideAtOnce(context.Background()).Deliveries[0]
+	j.message.Close() // the file is gone: a body that is read again is an error
+	if _, err := f.content(env, j.message, delivery, j.known, false, newLogLine(env)); err != nil {
 		t.Errorf("the seal of %d octets: %v", len(text), err)
 	}
 }

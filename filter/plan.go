@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"slices"
@@ -167,7 +168,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 				recipient.Address = original
 			}
 		} else if class == Reversed {
-			delivery.because(SRSTakenBack, recipient.Original)
+			delivery.because(SRSTakenBack, cmp.Or(recipient.Original, recipient.Claimed))
 		}
 		delivery.Recipients = append(delivery.Recipients, recipient)
 	}
@@ -266,10 +267,11 @@ func (p *policy) ownsSRS(address string) bool {
 // reversedBefore tells whether a recipient was an SRS address of ours until a lookup table
 // (recipient_canonical_maps) took it back.
 func (p *policy) reversedBefore(r Recipient) bool {
-	if p.srs == nil || !p.ownsSRS(r.Original) {
+	before := cmp.Or(r.Original, r.Claimed)
+	if p.srs == nil || !p.ownsSRS(before) {
 		return false
 	}
-	original, err := p.srs.Reverse(r.Original)
+	original, err := p.srs.Reverse(before)
 	return err == nil && strings.EqualFold(original, r.Address)
 }
 

@@ -133,19 +133,20 @@ func (f *Filter) Run(ctx context.Context, env *Envelope, stdin io.Reader) (*LogL
 }
 
 func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *LogLine) error {
-	m, plan, known, err := f.prepare(ctx, env, stdin)
+	j, err := f.examine(ctx, env, stdin)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	if short := shortfall(m, env.Size); short != "" {
+	defer j.message.Close()
+	if short := shortfall(j.message, env.Size); short != "" {
 		log.note(CutShort, short)
 	}
-	log.planned(plan, known)
+	plan := j.decideAtOnce(ctx)
+	log.planned(plan, j.known)
 	if plan.Refusal != nil {
 		return plan.Refusal
 	}
-	transactions, err := f.transactions(env, m, plan, known, log)
+	transactions, err := f.transactions(env, j.message, plan, j.known, log)
 	if err != nil {
 		return err
 	}
@@ -159,11 +160,13 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *L
 
 // Explain plans for a message and its envelope, and changes nothing.
 func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*Explanation, error) {
-	m, plan, known, err := f.prepare(ctx, env, stdin)
+	j, err := f.examine(ctx, env, stdin)
 	if err != nil {
 		return nil, err
 	}
-	defer m.Close()
+	defer j.message.Close()
+	plan := j.decideAtOnce(ctx)
+	known := j.known
 	e := &Explanation{Envelope: env, Authors: known.authors, Unread: known.oversized, Proven: known.proven.Results,
 		Origin: known.origin.public(), Plan: plan}
 	if plan.Refusal != nil {
@@ -205,50 +208,56 @@ func (f *Filter) authenticationResults(proven authn.Results) dkim.Field {
 	return dkim.Field("Authentication-Results: " + authn.Format(f.config.Hostname, proven) + "\r\n")
 }
 
-// prepare reads the message, authenticates it if that matters, and makes the plan.
-func (f *Filter) prepare(ctx context.Context, env *Envelope, stdin io.Reader) (*message.Message, Plan, facts, error) {
+// job is a message that was read and authenticated.
+type job struct {
+	filter   *Filter
+	env      *Envelope // with the origin of mail of our own side
+	message  *message.Message
+	policy   *policy
+	known    facts
+	resolver *authn.Resolver // nil if the message needed no look-up: it reads resolv.conf(5)
+}
+
+// examine reads the message and authenticates it if that matters. Unless there is an error, the caller closes
+// the message.
+func (f *Filter) examine(ctx context.Context, env *Envelope, stdin io.Reader) (*job, error) {
 	if err := env.check(); err != nil {
-		return nil, Plan{}, facts{}, err
+		return nil, err
 	}
 	policy, tableErr := f.policyFor(ctx, env)
 	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(&policy, env))
 	if err != nil {
-		return nil, Plan{}, facts{}, err
+		return nil, err
 	}
+	env = env.readLogin(m.Received(0))
+	j := &job{filter: f, env: env, message: m, policy: &policy}
 	if f.loops(env, m) {
 		tableErr = f.loop(env)
 	}
-	if tableErr != nil {
-		m.Close()
-		return nil, Plan{}, facts{}, tableErr
+	if err = tableErr; err == nil {
+		err = j.learn(ctx)
 	}
-	if env, err = f.trace(&policy, env, m); err != nil {
-		m.Close()
-		return nil, Plan{}, facts{}, err
-	}
-	var proven proof
-	var resolver *authn.Resolver // reads resolv.conf(5); made only for mail that needs look-ups
-	if policy.needsProof(env, m) {
-		resolver = authn.New(f.config.Resolver)
-		if proven, err = f.prove(ctx, resolver, env, m); err != nil {
-			m.Close()
-			return nil, Plan{}, facts{}, err
-		}
-	}
-	known, err := f.facts(&policy, env, m, proven)
 	if err != nil {
 		m.Close()
-		return nil, Plan{}, facts{}, err
+		return nil, err
 	}
-	plan := policy.plan(env, known)
-	if plan.Refusal == wantTransit {
-		if resolver == nil {
-			resolver = authn.New(f.config.Resolver)
+	return j, nil
+}
+
+// learn finds out what the plan needs to know.
+func (j *job) learn(ctx context.Context) (err error) {
+	if j.env, err = j.filter.trace(j.policy, j.env, j.message); err != nil {
+		return err
+	}
+	var proven proof
+	if j.policy.needsProof(j.env, j.message) {
+		j.resolver = authn.New(j.filter.config.Resolver)
+		if proven, err = j.filter.prove(ctx, j.resolver, j.env, j.message); err != nil {
+			return err
 		}
-		known.proven.transit = f.askTransit(ctx, resolver, env.Sender, policy.transitNames(env, known))
-		plan = policy.plan(env, known)
 	}
-	return m, plan, known, nil
+	j.known, err = j.filter.facts(j.policy, j.env, j.message, proven)
+	return err
 }
 
 func (f *Filter) read(stdin io.Reader, fromPostfix bool, hashBody func(dkim.Header) bool) (*message.Message, error) {

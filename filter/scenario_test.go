@@ -41,7 +41,7 @@ import (
 //	message   as Postfix hands it over, with LF
 //	arrival   the envelope of the message's arrival, if a program here sends it on, see world.arrive
 //	change    what that program changes, see world.arrive
-//	want      what specification and design ask for, see outcome.check; lines below "delivery: CLASS" are about that delivery
+//	want      what specification and design ask for, see outcome.check; lines below "delivery: CLASS or RECIPIENT" are about that delivery
 //
 // {NAME ARGUMENTS} is replaced in all of them but why, see world.expand.
 type scenario map[string]string
@@ -307,8 +307,9 @@ type left struct {
 
 // exit is the listener that takes what leaves.
 type exit struct {
-	mu   sync.Mutex
-	sent []left
+	mu     sync.Mutex
+	sent   []left
+	refuse string // a recipient
 }
 
 type exitSession struct {
@@ -324,6 +325,9 @@ func (s *exitSession) Mail(from string, _ *smtp.MailOptions) error {
 	return nil
 }
 func (s *exitSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if to == s.refuse {
+		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such user"}
+	}
 	s.recipients = append(s.recipients, to)
 	return nil
 }

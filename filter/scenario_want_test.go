@@ -28,6 +28,12 @@ type outcome struct {
 }
 
 func (w *world) play(t *testing.T, s scenario) *outcome {
+	return w.playBy(t, s, func(f *Filter, o *outcome) {
+		o.log, o.err = f.Run(context.Background(), o.env, strings.NewReader(o.arrived))
+	})
+}
+
+func (w *world) playBy(t *testing.T, s scenario, run func(*Filter, *outcome)) *outcome {
 	header, body, _ := strings.Cut(strings.ReplaceAll(s["message"], "\n", "\r\n"), "\r\n\r\n")
 	header += "\r\n"
 	for line := range strings.Lines(s["sign"]) {
@@ -50,7 +56,7 @@ func (w *world) play(t *testing.T, s scenario) *outcome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.log, o.err = f.Run(context.Background(), o.env, strings.NewReader(o.arrived))
+	run(f, o)
 	o.asked = o.dns.Queries()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -114,14 +120,15 @@ func (o *outcome) checkRules(t *testing.T) {
 	}
 }
 
-// of finds what was planned for a class, and what left by it; without a class, the only delivery. Both are empty if there is none.
+// of finds what was planned for a class, or for a recipient, and what left by it; without a class, the only delivery. Both are empty if there is none.
 func (o *outcome) of(t *testing.T, class string) (d Delivery, l left) {
 	deliveries := append(slices.Clone(o.log.plan.Deliveries), o.log.plan.Discarded...)
 	if class == "" && len(deliveries) > 1 {
-		t.Fatal("several deliveries: the scenario has to say delivery: CLASS")
+		t.Fatal("several deliveries: the scenario has to say delivery: CLASS or RECIPIENT")
 	}
 	for _, d = range deliveries {
-		if class != "" && string(d.Class) != class {
+		isTo := func(r Recipient) bool { return r.Address == class }
+		if class != "" && string(d.Class) != class && !slices.ContainsFunc(d.Recipients, isTo) {
 			continue
 		}
 		var to []string

@@ -32,11 +32,11 @@ func check(tx Transaction) (checked, error) {
 		}
 	}
 	ready.needsUTF8 = ready.needsUTF8 || !isASCII(ready.sender)
-	for _, r := range tx.Recipients {
+	for i, r := range tx.Recipients {
 		recipient, err := mailbox(r.Address)
 		if err != nil {
 			return checked{}, &Error{Stage: stageRCPT, Address: printable(r.Address),
-				Unsendable: true, Err: err}
+				Unsendable: true, Err: err, recipient: i}
 		}
 		ready.recipients = append(ready.recipients, recipient)
 		ready.needsUTF8 = ready.needsUTF8 || !isASCII(recipient)
@@ -55,6 +55,7 @@ type command struct {
 	stage   string
 	line    string // without line end
 	address string
+	index   int // of the recipient, for RCPT
 	// optional says that a refusal is a warning.
 	optional bool
 }
@@ -97,14 +98,20 @@ func (tx *checked) envelope(
 	}
 	if offers("DSN") {
 		mail += envelopeID(tx.EnvelopeID)
+		if tx.Return != "" {
+			mail += " RET=" + tx.Return
+		}
 	}
 	commands = append(commands, command{stage: stageMAIL, line: mail, address: tx.sender})
 	for i, recipient := range tx.recipients {
 		rcpt := "RCPT TO:<" + recipient + ">"
 		if offers("DSN") {
 			rcpt += originalRecipient(tx.Recipients[i].Original)
+			if notify := tx.Recipients[i].Notify; notify != "" {
+				rcpt += " NOTIFY=" + notify
+			}
 		}
-		commands = append(commands, command{stage: stageRCPT, line: rcpt, address: recipient})
+		commands = append(commands, command{stage: stageRCPT, line: rcpt, address: recipient, index: i})
 	}
 	return commands, warnings, nil
 }

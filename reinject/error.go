@@ -45,8 +45,20 @@ type Error struct {
 	// Err is the trouble that was no reply; may be nil. It can name files, so it is for the log.
 	Err error
 
-	// ofOne says that the error is about one of several recipients.
-	ofOne bool
+	// ofOne says that the error is about one of several recipients; recipient is which, in its transaction.
+	ofOne     bool
+	recipient int
+}
+
+// OfOne gives the recipient that an error of RCPT is about, if there are others: its index in
+// Transaction.Recipients. Nothing was handed over to any of them.
+func (e *Error) OfOne() (index int, ok bool) { return e.recipient, e.ofOne }
+
+// Alone is the error as it would be for that recipient alone.
+func (e *Error) Alone() *Error {
+	alone := *e
+	alone.ofOne = false
+	return &alone
 }
 
 func (e *Error) Error() string {

@@ -106,6 +106,7 @@ type Transaction struct {
 	Sender     string // "" is the null sender
 	Recipients []Recipient
 	EnvelopeID string // ENVID, decoded; "" is none. Sent where DSN is offered.
+	Return     string // RET: "FULL" or "HDRS"; "" is not said. Likewise.
 	// Content writes the message. Line ends may be LF or CRLF; all CRs before an LF count as part of the
 	// line end, as they do for Postfix. A CR elsewhere and NUL pass as they are. It is called once.
 	Content io.WriterTo
@@ -123,6 +124,9 @@ type Recipient struct {
 	Address string
 	// Original is the address before aliases, for ORCPT; "" is unknown. Sent where DSN is offered.
 	Original string
+	// Notify is when the sender wants to be told: "NEVER", or some of "SUCCESS,FAILURE,DELAY"; "" is not said.
+	// Likewise.
+	Notify string
 }
 
 // Result is what became of one transaction.

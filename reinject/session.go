@@ -263,7 +263,7 @@ func (s *session) settle(c command) error {
 		s.result.Warnings = append(s.result.Warnings, refused.Error())
 		return nil
 	}
-	refused.Address = printable(c.address)
+	refused.Address, refused.recipient = printable(c.address), c.index
 	return refused
 }
 

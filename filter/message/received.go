@@ -101,6 +101,33 @@ func parseHop(received string) (h hop, ok bool) {
 	return h, true
 }
 
+// Protocol gives the protocol and the queue id of a Received: field as Postfix writes it for what a client
+// brought: from NAME (NAME [ADDRESS]) (…) by NAME (Postfix) with PROTOCOL id QUEUEID. Both are "" for a field of
+// another form. What the client says of itself cannot look like a part of it: Postfix replaces blanks and
+// parentheses there.
+func Protocol(received string) (protocol, queueID string) {
+	word, rest := firstWord(received)
+	if !strings.EqualFold(word, "from") {
+		return "", ""
+	}
+	_, rest = firstWord(rest)
+	for _, keyword := range [...]string{"by", "with", "id"} {
+		for strings.HasPrefix(rest, "(") {
+			var ok bool
+			if _, rest, ok = cutComment(rest); !ok {
+				return "", ""
+			}
+		}
+		if word, rest = firstWord(rest); word != keyword {
+			return "", ""
+		}
+		if word, rest = firstWord(rest); keyword == "with" {
+			protocol = word
+		}
+	}
+	return protocol, strings.TrimSuffix(word, ";")
+}
+
 // firstWord cuts off the first word, and the blanks behind it.
 func firstWord(s string) (word, rest string) {
 	end := strings.IndexAny(s, " \t")

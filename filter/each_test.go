@@ -1,0 +1,143 @@
+package filter
+
+import (
+	"context"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// traces are the fields that tell one recipient's way: several recipients of one message do not get them.
+var traces = regexp.MustCompile(`(?m)^X-Forwarded-(To|For): .*\n`)
+
+// got is what a recipient gets: the outcome, and the messages that left for it.
+func (o *outcome) got(address, word string) string {
+	text := word + "\n"
+	for _, l := range o.sent {
+		if slices.Contains(l.recipients, address) {
+			text += "<" + l.sender + ">\n" + traces.ReplaceAllString(strings.ReplaceAll(l.text, "\r\n", "\n"), "")
+		}
+	}
+	return text
+}
+
+// TestEachRecipientGetsWhatItWouldGetAlone: by LMTP, no recipient's outcome depends on the others, and the message
+// is the same as if pipe(8) had run us for that recipient alone.
+func TestEachRecipientGetsWhatItWouldGetAlone(t *testing.T) {
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	files, _ := filepath.Glob("testdata/scenarios/*.txt")
+	w := newWorld(t)
+	several := 0
+	for n, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txt")
+		t.Run(name, func(t *testing.T) {
+			s := w.read(t, file)
+			if strings.Count(s["envelope"], "to:") < 2 && n%10 != 0 {
+				t.Skip("one recipient: one scenario of ten is enough")
+			}
+			var outcomes []Outcome
+			together := w.playBy(t, s, func(f *Filter, o *outcome) {
+				outcomes, _ = f.RunEach(context.Background(), o.env, strings.NewReader(o.arrived), nil)
+			})
+			if len(outcomes) > 1 {
+				several++
+			}
+			for i, r := range together.env.Recipients {
+				alone := w.playBy(t, s, func(f *Filter, o *outcome) {
+					env := *o.env
+					env.Recipients = env.Recipients[i : i+1]
+					o.log, o.err = f.Run(context.Background(), &env, strings.NewReader(o.arrived))
+				})
+				// What left for this one only: an address that was reversed stands in the plan.
+				address := r.Address
+				if d := alone.log.plan.Deliveries; len(d) == 1 {
+					address = d[0].Recipients[0].Address
+				}
+				mine := &outcome{sent: together.sent}
+				if outcomes[i].Err != nil {
+					mine.err = outcomes[i].Err
+				}
+				word := mine.word()
+				if outcomes[i].Summary == Discarded {
+					word = "discarded"
+				}
+				got, want := together.got(address, word), alone.got(address, alone.word())
+				if strings.Count(want, "\n") > 0 && got != want {
+					t.Errorf("%s: together it got\n%.2000q\nalone\n%.2000q", r.Address, got, want)
+				}
+			}
+		})
+	}
+	if several < 5 {
+		t.Errorf("only %d scenarios have several recipients", several)
+	}
+}
+
+// TestOneRefusedRecipientDoesNotHoldUpTheOthers: the next hop takes the message for all that it accepts, once.
+func TestOneRefusedRecipientDoesNotHoldUpTheOthers(t *testing.T) {
+	t.Setenv("GODEBUG", "rsa1024min=0") // for a key of the scenarios
+	exit, target := startExit(t)
+	exit.refuse = "nobody@remote.example"
+	w := sharedWorld(t)
+	s := scenario{}
+	f, err := New(w.config(t, s, w.dns(t, s).Addr(), target), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := &Envelope{Sender: "alice@example.org", SASLUsername: "alice"}
+	for _, address := range []string{"a@remote.example", "nobody@remote.example", "b@other.example"} {
+		env.Recipients = append(env.Recipients, Recipient{Address: address})
+	}
+	outcomes, logs := f.RunEach(context.Background(), env, strings.NewReader("From: alice@example.org\n\nbody\n"), nil)
+	for i, o := range outcomes {
+		if refused := o.Err != nil; refused != (i == 1) || refused && !o.Err.Temporary() {
+			t.Errorf("%s: %+v", env.Recipients[i].Address, o)
+		}
+	}
+	if len(logs) != 2 {
+		t.Errorf("%d log lines: %v", len(logs), logs)
+	}
+	exit.mu.Lock()
+	defer exit.mu.Unlock()
+	if len(exit.sent) != 1 || !slices.Equal(exit.sent[0].recipients, []string{"a@remote.example", "b@other.example"}) {
+		t.Errorf("sent %+v", exit.sent)
+	}
+}
+
+// TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage: what a client wrote itself is no login.
+func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
+	const postfix = "from x (mx.bank.example [192.0.2.25]) (using TLSv1.3 with cipher X (256/256 bits)\n\tkey-exchange Y) " +
+		"(No client certificate requested) by mx.example.org (Postfix) with PROTOCOL id 4D1; Sat, 28 Nov 2026 10:00:00 +0000"
+	for _, c := range []struct {
+		received string
+		want     bool
+	}{
+		{strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), true},
+		{strings.Replace(postfix, "PROTOCOL", "ESMTPA", 1), true},
+		{strings.Replace(postfix, "PROTOCOL", "UTF8SMTPSA", 1), true},
+		{strings.Replace(postfix, "PROTOCOL", "ESMTPS", 1), false},
+		{strings.Replace(postfix, "PROTOCOL", "ESMTP", 1), false},
+		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1", "id 4D2", 1), false},
+		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1; ", "id 4D1 for <a@b>; ", 1), true},
+		{"from ESMTPSA (x [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat", false},
+		{"from x (with.ESMTPSA.id.4D1 [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat", false},
+		{"from x (Authenticated sender: by y with ESMTPSA id 4D1; (x [192.0.2.25]) by mx (Postfix) with SMTP id 4D1; Sat", false},
+		{"by mx.example.org (Postfix, from userid 0) id 4D1; Sat", false},
+		{"", false},
+	} {
+		env := &Envelope{QueueID: "4D1", ClientAddress: "192.0.2.25", LoginInReceived: true}
+		if got := env.readLogin(c.received).hasLogin(); got != c.want {
+			t.Errorf("%q: %v, want %v", c.received, got, c.want)
+		}
+		env.LoginInReceived = false // pipe(8) has a macro for it
+		if env.readLogin(c.received).hasLogin() {
+			t.Errorf("%q is believed although it was not asked for", c.received)
+		}
+		env.LoginInReceived, env.QueueID = true, ""
+		if env.readLogin(c.received).hasLogin() {
+			t.Errorf("%q is believed without a queue id", c.received)
+		}
+	}
+}
