@@ -22,8 +22,9 @@ import (
 var now = time.Now()
 
 const (
-	ruleHeader = "From: Joe <joe@example.org>\r\nTo: a@example.com\r\nSubject: Hello \t world\r\n folded\r\nX-Other: 1\r\n"
-	ruleBody   = "Hi there,  \r\n\r\n how\tare you?\r\n\r\n\r\n"
+	ruleHeader = "From: Joe <joe@example.org>\r\nTo: a@example.com\r\n" +
+		"Subject: Hello \t world\r\n folded\r\nX-Other: 1\r\n"
+	ruleBody = "Hi there,  \r\n\r\n how\tare you?\r\n\r\n\r\n"
 )
 
 // signedBy signs by the book, apart from the code under test: in the tags BODYHASH and SIGNATURE stand for

@@ -47,8 +47,9 @@ func TestNoChainCostsMuch(t *testing.T) {
 	}
 	der, _ := x509.MarshalPKIXPublicKey(long.Public())
 	w.keys["long"] = long
-	s := scenario{"zone": "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; p=reject\n" +
-		"long._domainkey.list.example TXT v=DKIM1; p=" + base64.StdEncoding.EncodeToString(der) + "\n" +
+	s := scenario{"zone": "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; " +
+		"p=reject\nlong._domainkey.list.example TXT v=DKIM1; p=" +
+		base64.StdEncoding.EncodeToString(der) + "\n" +
 		"other._domainkey.list.example TXT " + w.records["other"] + "\n"}
 	_, target := startExit(t)
 	dns := w.dns(t, s)
@@ -57,7 +58,8 @@ func TestNoChainCostsMuch(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	const head = "From: Alice <alice@bank.example>\r\nTo: alias@example.org\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n"
+	const head = "From: Alice <alice@bank.example>\r\nTo: alias@example.org\r\n" +
+		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\n"
 	const body = "Good morning.\r\n"
 	chain := func(head, key string) string {
 		for range 49 {
@@ -70,9 +72,11 @@ func TestNoChainCostsMuch(t *testing.T) {
 		{"a chain of 49 sets", chain(head, "other")},
 		{"one whose sets all cover 800 KiB of header", chain(large, "other")},
 		{"one by a key of 3072 bits", chain(head, "long")},
-		{"1000 broken sets", strings.Repeat(w.seal(t, "d=list.example key=other s=other", head, body), 999) + head},
+		{"1000 broken sets", strings.Repeat(w.seal(t, "d=list.example key=other s=other", head, body),
+			999) + head},
 	} {
-		const padding = "X-Padding: 0123456789012345678901234567890123456789012345678901234567890123456789\r\n"
+		const padding = "X-Padding: " +
+			"0123456789012345678901234567890123456789012345678901234567890123456789\r\n"
 		like := head
 		if strings.HasSuffix(c.header, large) {
 			like = large

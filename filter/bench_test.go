@@ -30,14 +30,16 @@ target = "stdout:"
 var benchLine = "All work and no play makes Jack a dull boy, and this line is as long as lines are.\n"
 
 func benchMessage(size int) []byte {
-	return []byte("From: Alice <alice@example.org>\nTo: alias@example.org\nSubject: bench\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
-		"Message-ID: <1@sender.example>\n\n" + strings.Repeat(benchLine, size/len(benchLine)))
+	return []byte("From: Alice <alice@example.org>\nTo: alias@example.org\nSubject: bench\n" +
+		"Date: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\n" +
+		strings.Repeat(benchLine, size/len(benchLine)))
 }
 
 func benchFolder(b *testing.B) (configFile string) {
 	dir := b.TempDir()
 	key, err := dkim.GenerateKey("rsa2048")
-	for name, text := range map[string][]byte{"postmend.toml": []byte(benchConfig), "secrets": []byte("s3cr3t\n"), "key.pem": key} {
+	for name, text := range map[string][]byte{"postmend.toml": []byte(benchConfig),
+		"secrets": []byte("s3cr3t\n"), "key.pem": key} {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
 		}
@@ -62,10 +64,12 @@ func BenchmarkLoadConfig(b *testing.B) {
 	}
 }
 
-// BenchmarkRun is what a run does between the first line of its configuration and the hand-over: SRS and one RSA signature, no DNS.
+// BenchmarkRun is what a run does between the first line of its configuration and the hand-over: SRS and
+// one RSA signature, no DNS.
 func BenchmarkRun(b *testing.B) {
 	file, message := benchFolder(b), benchMessage(10_000)
-	env := &Envelope{Sender: "alice@sender.example", Recipients: []Recipient{{Address: "bob@example.com"}}, SASLUsername: "alice"}
+	env := &Envelope{Sender: "alice@sender.example", Recipients: []Recipient{{Address: "bob@example.com"}},
+		SASLUsername: "alice"}
 	b.ReportAllocs()
 	for b.Loop() {
 		config, err := LoadConfig(file)

@@ -67,20 +67,25 @@ func TestTheDesignsConfigurationIsTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if time.Duration(c.SRS.MaxAge) != 21*24*time.Hour || time.Duration(c.Limits.Deadline) != time.Minute || c.Limits.MemorySpool != 1<<20 ||
+	if time.Duration(c.SRS.MaxAge) != 21*24*time.Hour || time.Duration(c.Limits.Deadline) != time.Minute ||
+		c.Limits.MemorySpool != 1<<20 ||
 		c.DKIM.Keys[0].Selector != "2026a" || c.ARC.Seal != SealAlways {
 		t.Errorf("read as %+v", c)
 	}
 }
 
 func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
-	c, err := load(t, "[srs]\ndomain = \"srs.example.org\"\nsecrets_file = \"secrets\"\n[[dkim.keys]]\ndomain = \"Example.org\"\nselector = \"s\"\nfile = \"key.pem\"\n[limits]\nspool_dir = \"spool\"\n[log]\nsocket = \"log\"\n")
+	c, err := load(t, "[srs]\ndomain = \"srs.example.org\"\nsecrets_file = \"secrets\"\n[[dkim.keys]]\n"+
+		"domain = \"Example.org\"\nselector = \"s\"\nfile = \"key.pem\"\n[limits]\nspool_dir = \"spool\"\n"+
+		"[log]\nsocket = \"log\"\n")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	if c.Reinject.Target != "smtp://127.0.0.1:10026" || c.SRS.Separator != "=" || time.Duration(c.SRS.MaxAge) != 21*24*time.Hour ||
-		time.Duration(c.Limits.Deadline) != time.Minute || !slices.Equal(c.TrustedNetworks, want) || c.Hostname == "" || c.DKIM.DefaultDomain != "example.org" {
+	if c.Reinject.Target != "smtp://127.0.0.1:10026" || c.SRS.Separator != "=" ||
+		time.Duration(c.SRS.MaxAge) != 21*24*time.Hour ||
+		time.Duration(c.Limits.Deadline) != time.Minute || !slices.Equal(c.TrustedNetworks, want) ||
+		c.Hostname == "" || c.DKIM.DefaultDomain != "example.org" {
 		t.Errorf("got %+v", c)
 	}
 	for _, path := range []string{c.SRS.SecretsFile, c.DKIM.Keys[0].File, c.Limits.SpoolDir, c.Log.Socket} {
@@ -91,53 +96,55 @@ func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
 }
 
 func TestABadConfigurationIsNamed(t *testing.T) {
-	for text, want := range map[string]string{
-		"mumble = 1\n": "line 1: unknown key \"mumble\"",
-		"\n# x\n[srs]\n  domian = \"x.example\"\n":                                  "line 4: unknown key \"srs.domian\"",
-		"[dkim]\n[[dkim.keys]]\n\"selektor\" = 1\n":                                 "line 3: unknown key \"dkim.keys.selektor\"",
-		"hostname = \"a\"\n[mumble]\nx = 1\n":                                       "line 2: unknown key \"mumble\"",
-		"srs.mumble = 1\n":                                                          "line 1: unknown key",
-		"local_domains = 7\n":                                                       "line 1",
-		"local_domains = \"example.org\"\n":                                         "line 1",
-		"\n\n[limits]\ndeadline = \"soon\"\n":                                       "line 4",
-		"[limits]\ndeadline = \"-1s\"\n":                                            "not a duration",
-		"[limits]\ndeadline = 60\n":                                                 "line 2",
-		"[limits]\nmemory_spool = \"much\"\n":                                       "not a size",
-		"[limits]\nmemory_spool = \"1KiBMiB\"\n":                                    "not a size",
-		"limits = { x = 1 }\n":                                                      ": unknown key \"limits.x\"",
-		"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nhash_length = 30\n":   "hash_length 30",
-		"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nmax_age = \"600d\"\n": "max_age",
-		"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nseparator = \"_\"\n":  "separator",
-		"[srs]\nmax_age = \"99999999d\"\n":                                          "not a duration",
-		"trusted_networks = [\"127.0.0.1/99\"]\n":                                   "line 1",
-		"hostname = \"$myhostname\"\n":                                              "$names are not expanded",
-		"hostname = \"a b\"\n":                                                      "hostname",
-		"hostname = \"x\n":                                                          "line 1",
-		"[srs]\ndomain = \"srs.example.org\"\n":                                     "secrets_file",
-		"[srs]\nseparator = \"==\"\n":                                               "separator",
-		"[dkim]\ndefault_domain = \"a.example\"\n":                                  "has no [[dkim.keys]]",
-		"[[dkim.keys]]\nselector = \"a\"\n":                                         "number 1: domain",
-		"[[dkim.keys]]\ndomain = \"a.example\"\n":                                   "number 1: selector",
-		"[arc]\ndomain = \"a.example\"\n":                                           "has no [[dkim.keys]]",
-		"[arc]\nselector = \"b\"\n":                                                 "selector \"b\"",
-		"[arc]\nseal = \"sometimes\"\n":                                             "one of always, when-needed, never",
-		"[arc]\nseal = 1\n":                                                         "one of always, when-needed, never",
-		"[dmarc]\nmunge_from = \"sometimes\"\n":                                     "when-needed, never, always",
-		"[dmarc]\non_dmarc_fail = \"bounce\"\n":                                     "forward, reject, discard",
-		"[dmarc]\non_own_domain_forgery = \"maybe\"\n":                              "policy, reject, forward",
+	for _, c := range []struct{ text, want string }{
+		{"mumble = 1\n", "line 1: unknown key \"mumble\""},
+		{"\n# x\n[srs]\n  domian = \"x.example\"\n", "line 4: unknown key \"srs.domian\""},
+		{"[dkim]\n[[dkim.keys]]\n\"selektor\" = 1\n", "line 3: unknown key \"dkim.keys.selektor\""},
+		{"hostname = \"a\"\n[mumble]\nx = 1\n", "line 2: unknown key \"mumble\""},
+		{"srs.mumble = 1\n", "line 1: unknown key"},
+		{"local_domains = 7\n", "line 1"},
+		{"local_domains = \"example.org\"\n", "line 1"},
+		{"\n\n[limits]\ndeadline = \"soon\"\n", "line 4"},
+		{"[limits]\ndeadline = \"-1s\"\n", "not a duration"},
+		{"[limits]\ndeadline = 60\n", "line 2"},
+		{"[limits]\nmemory_spool = \"much\"\n", "not a size"},
+		{"[limits]\nmemory_spool = \"1KiBMiB\"\n", "not a size"},
+		{"limits = { x = 1 }\n", ": unknown key \"limits.x\""},
+		{"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nhash_length = 30\n", "hash_length 30"},
+		{"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nmax_age = \"600d\"\n", "max_age"},
+		{"[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\nseparator = \"_\"\n", "separator"},
+		{"[srs]\nmax_age = \"99999999d\"\n", "not a duration"},
+		{"trusted_networks = [\"127.0.0.1/99\"]\n", "line 1"},
+		{"hostname = \"$myhostname\"\n", "$names are not expanded"},
+		{"hostname = \"a b\"\n", "hostname"},
+		{"hostname = \"x\n", "line 1"},
+		{"[srs]\ndomain = \"srs.example.org\"\n", "secrets_file"},
+		{"[srs]\nseparator = \"==\"\n", "separator"},
+		{"[dkim]\ndefault_domain = \"a.example\"\n", "has no [[dkim.keys]]"},
+		{"[[dkim.keys]]\nselector = \"a\"\n", "number 1: domain"},
+		{"[[dkim.keys]]\ndomain = \"a.example\"\n", "number 1: selector"},
+		{"[arc]\ndomain = \"a.example\"\n", "has no [[dkim.keys]]"},
+		{"[arc]\nselector = \"b\"\n", "selector \"b\""},
+		{"[arc]\nseal = \"sometimes\"\n", "one of always, when-needed, never"},
+		{"[arc]\nseal = 1\n", "one of always, when-needed, never"},
+		{"[dmarc]\nmunge_from = \"sometimes\"\n", "when-needed, never, always"},
+		{"[dmarc]\non_dmarc_fail = \"bounce\"\n", "forward, reject, discard"},
+		{"[dmarc]\non_own_domain_forgery = \"maybe\"\n", "policy, reject, forward"},
 	} {
-		_, err := load(t, text)
+		_, err := load(t, c.text)
 		var failure *Failure
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%q: %v, want %s", text, err, want)
-		} else if !errors.As(err, &failure) || failure.Kind != Configuration || strings.Contains(failure.Reason, "/") {
-			t.Errorf("%q: %+v", text, failure)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want %s", c.text, err, c.want)
+		} else if !errors.As(err, &failure) || failure.Kind != Configuration ||
+			strings.Contains(failure.Reason, "/") {
+			t.Errorf("%q: %+v", c.text, failure)
 		}
 	}
 }
 
 func TestFilesThatCannotBeReadAreNamed(t *testing.T) {
-	if _, err := LoadConfig("/nonexistent/postmend.toml"); err == nil || !strings.Contains(err.Error(), "/nonexistent/postmend.toml") {
+	if _, err := LoadConfig("/nonexistent/postmend.toml"); err == nil ||
+		!strings.Contains(err.Error(), "/nonexistent/postmend.toml") {
 		t.Errorf("no configuration: %v", err)
 	}
 	pipe := filepath.Join(t.TempDir(), "pipe")
@@ -164,16 +171,20 @@ func TestFilesThatCannotBeReadAreNamed(t *testing.T) {
 
 func TestLocalDomainsComeFromListFileAndSRS(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "domains")
-	if err := os.WriteFile(file, []byte("# ours\n\n  Two.example  \n.three.example\nbücher.example\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte("# ours\n\n  Two.example  \n.three.example\nbücher.example\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := &Config{LocalDomains: []string{"one.example"}, LocalDomainsFile: file, SRS: SRSConfig{Domain: "srs.example"}}
+	c := &Config{LocalDomains: []string{"one.example"}, LocalDomainsFile: file,
+		SRS: SRSConfig{Domain: "srs.example"}}
 	set, err := c.localDomains()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for address, want := range map[string]bool{"a@ONE.example": true, "a@two.example.": true, "a@x.y.three.example": true, "a@three.example": false,
-		"a@srs.example": true, "a@bücher.example": true, "a@xn--bcher-kva.example": true, "a@x.one.example": false, "a@example": false, "a@": false} {
+	for address, want := range map[string]bool{"a@ONE.example": true, "a@two.example.": true,
+		"a@x.y.three.example": true, "a@three.example": false,
+		"a@srs.example": true, "a@bücher.example": true, "a@xn--bcher-kva.example": true,
+		"a@x.one.example": false, "a@example": false, "a@": false} {
 		if got := set.Has(domain.Of(address)); got != want {
 			t.Errorf("%s: %v", address, got)
 		}
@@ -198,7 +209,8 @@ func TestSecretsThatOthersMayReadAreRefused(t *testing.T) {
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readSecrets(file); err == nil || !strings.Contains(err.Error(), "chmod g-w,o= "+file) || strings.Contains(err.Error(), "first") {
+	if _, err := readSecrets(file); err == nil || !strings.Contains(err.Error(), "chmod g-w,o= "+file) ||
+		strings.Contains(err.Error(), "first") {
 		t.Errorf("readable by all: %v", err)
 	}
 }

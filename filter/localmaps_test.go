@@ -18,12 +18,14 @@ func mapsFilter(t *testing.T, tables ...string) *Filter {
 	t.Helper()
 	peer.Need(t, "postmap")
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "main.cf"), []byte("alias_maps =\nalias_maps = # it warns of the second\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "main.cf"),
+		[]byte("alias_maps =\nalias_maps = # it warns of the second\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	peer.Age(t, dir)
 	t.Setenv("MAIL_CONFIG", dir)
-	config := &Config{Hostname: "mx.example.org", LocalDomains: []string{"static.example"}, LocalDomainsMaps: tables}
+	config := &Config{Hostname: "mx.example.org", LocalDomains: []string{"static.example"},
+		LocalDomainsMaps: tables}
 	if err := config.complete("/"); err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +39,9 @@ func mapsFilter(t *testing.T, tables ...string) *Filter {
 func TestDomainsInPostfixTablesAreLocal(t *testing.T) {
 	f := mapsFilter(t, "inline:{a.example=x, sender.example=x}", "inline:{b.example=x}")
 	env := &Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1", Recipients: []Recipient{
-		{Address: "x@A.example"}, {Address: "x@b.example"}, {Address: "x@static.example"}, {Address: "x@remote.example"},
-		{Address: "x@[192.0.2.1]"}, {Address: "x@a b.example"}, {Address: "-"}}}
+		{Address: "x@A.example"}, {Address: "x@b.example"}, {Address: "x@static.example"},
+		{Address: "x@remote.example"}, {Address: "x@[192.0.2.1]"}, {Address: "x@a b.example"},
+		{Address: "-"}}}
 	p, err := f.policyFor(t.Context(), env)
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +93,8 @@ func TestALookUpLeavesSendersOfPostfixTablesAlone(t *testing.T) {
 	}
 }
 
-// Postfix takes a domain as it is written: a table may have U-labels or A-labels (RFC 5890), and so may an address.
+// Postfix takes a domain as it is written: a table may have U-labels or A-labels (RFC 5890), and so may an
+// address.
 func TestBothSpellingsOfAnInternationalDomainAreLocal(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "domains")
 	if err := os.WriteFile(source, []byte("münchen.example x\nxn--kln-sna.example x\n"), 0o644); err != nil {
@@ -99,9 +103,11 @@ func TestBothSpellingsOfAnInternationalDomainAreLocal(t *testing.T) {
 	f := mapsFilter(t, "texthash:"+source)
 	for address, want := range map[string]Class{
 		"x@münchen.example": Local, "x@MÜNCHEN.example": Local, "x@xn--mnchen-3ya.example": Local,
-		"x@köln.example": Local, "x@xn--kln-sna.example": Local, "x@bonn.example": Forwarded, "x@xn--nrnberg-n2a.example": Forwarded,
+		"x@köln.example": Local, "x@xn--kln-sna.example": Local, "x@bonn.example": Forwarded,
+		"x@xn--nrnberg-n2a.example": Forwarded,
 	} {
-		env := &Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1", Recipients: []Recipient{{Address: address}}}
+		env := &Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1",
+			Recipients: []Recipient{{Address: address}}}
 		p, err := f.policyFor(t.Context(), env)
 		if err != nil {
 			t.Fatal(err)

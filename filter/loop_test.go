@@ -12,14 +12,18 @@ import (
 )
 
 const (
-	handedOver = "Received: from postmend.mx.example.org (localhost [127.0.0.1])\n\tby mx.example.org (Postfix) with ESMTP id 4bXk2w0b\n\tfor <x@y>; Wed, 25 Nov 2026 01:17:55 +0000\n"
-	arrived    = "Received: from mail.bank.example (unknown [192.0.2.25])\n\tby mx.example.org (Postfix) with ESMTP id 4bXk2w0a; Wed, 25 Nov 2026 01:17:54 +0000\n"
-	fromAlice  = "From: alice@bank.example\n\nbody\n"
+	handedOver = "Received: from postmend.mx.example.org (localhost [127.0.0.1])\n\tby mx.example.org " +
+		"(Postfix) with ESMTP id 4bXk2w0b\n\tfor <x@y>; Wed, 25 Nov 2026 01:17:55 +0000\n"
+	arrived = "Received: from mail.bank.example (unknown [192.0.2.25])\n\tby mx.example.org (Postfix) " +
+		"with ESMTP id 4bXk2w0a; Wed, 25 Nov 2026 01:17:54 +0000\n"
+	fromAlice = "From: alice@bank.example\n\nbody\n"
 )
 
-// pickedUp is the field that Postfix 3.7 puts on top of what the sendmail command brought, and of what postsuper requeued.
+// pickedUp is the field that Postfix 3.7 puts on top of what the sendmail command brought, and of what
+// postsuper requeued.
 func pickedUp(uid string) string {
-	return "Received: by mx.example.org (Postfix, from userid " + uid + ")\n\tid 4bXk2w1z; Wed, 25 Nov 2026 01:17:57 +0000 (UTC)\n"
+	return "Received: by mx.example.org (Postfix, from userid " + uid +
+		")\n\tid 4bXk2w1z; Wed, 25 Nov 2026 01:17:57 +0000 (UTC)\n"
 }
 
 func runWith(t *testing.T, target, message string) (*LogLine, []left, error) {
@@ -36,8 +40,9 @@ func runWith(t *testing.T, target, message string) (*LogLine, []left, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := &Envelope{Sender: "SRS0=abcd=AA=bank.example=alice@srs.example.org", Recipients: []Recipient{{Address: "bob@remote.example"}},
-		ClientAddress: "192.0.2.25", QueueID: "4bXk2w1z"}
+	env := &Envelope{Sender: "SRS0=abcd=AA=bank.example=alice@srs.example.org",
+		Recipients: []Recipient{{Address: "bob@remote.example"}}, ClientAddress: "192.0.2.25",
+		QueueID: "4bXk2w1z"}
 	log, err := f.Run(context.Background(), env, strings.NewReader(message))
 	return log, e.sent, err
 }
@@ -51,7 +56,8 @@ func TestWhatWasRequeuedOutOfTheLoopIsNotMendedTwice(t *testing.T) {
 		message   string
 		untouched bool
 	}{
-		"requeued after our hand-over":         {pickedUp(owner.Uid) + handedOver + arrived + fromAlice, true},
+		"requeued after our hand-over": {pickedUp(owner.Uid) + handedOver + arrived +
+			fromAlice, true},
 		"requeued before it":                   {pickedUp(owner.Uid) + arrived + fromAlice, false},
 		"redirected by a user's mail delivery": {pickedUp("54321") + handedOver + arrived + fromAlice, false},
 	} {
@@ -74,7 +80,8 @@ func TestAPickupThatFiltersAgainIsNoticed(t *testing.T) {
 		"what came from the listener": {handedOver + arrived + fromAlice, false},
 	} {
 		_, _, err := runWith(t, "sendmail:/bin/true", c.message)
-		if got := err != nil && strings.Contains(err.Error(), "pickup lacks -o content_filter="); got != c.loops {
+		got := err != nil && strings.Contains(err.Error(), "pickup lacks -o content_filter=")
+		if got != c.loops {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

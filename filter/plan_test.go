@@ -15,13 +15,15 @@ import (
 // testPolicy is at home in example.org, rewrites with srs.forwarder.net and signs as example.org.
 func testPolicy(t *testing.T) *policy {
 	t.Helper()
-	rewriter, err := srs.New(srs.Options{Domain: "srs.forwarder.net", Secrets: [][]byte{[]byte("s")}, Now: func() time.Time { return time.Unix(1577836860, 0) }})
+	rewriter, err := srs.New(srs.Options{Domain: "srs.forwarder.net", Secrets: [][]byte{[]byte("s")},
+		Now: func() time.Time { return time.Unix(1577836860, 0) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &policy{
-		local:         domain.Set{"example.org": true, ".sub.example.org": true, "srs.forwarder.net": true},
-		trusted:       []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")},
+		local: domain.Set{"example.org": true, ".sub.example.org": true, "srs.forwarder.net": true},
+		trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+			netip.MustParsePrefix("2001:db8::/32")},
 		srs:           rewriter,
 		srsDomain:     "srs.forwarder.net",
 		signers:       map[string]bool{"example.org": true, "second.example": true},
@@ -30,65 +32,113 @@ func testPolicy(t *testing.T) *policy {
 }
 
 // The rows of the plan's table in the design, and the rules below it.
+const outside = "192.0.2.25"
+
+var fromOutside = Envelope{Sender: "a@b.example", ClientAddress: outside}
+
+// planRow is a row of the table of classes. VALID stands for an SRS address of ours.
+type planRow struct {
+	name      string
+	env       Envelope
+	recipient string
+	authors   []string
+
+	class  Class
+	to     string // "" is the recipient itself
+	sender string // "srs" stands for any SRS address of ours
+	signAs string
+	trace  bool
+}
+
+var classRows = []planRow{
+	{"SRS address of ours, valid", Envelope{ClientAddress: outside}, "VALID", nil, Reversed,
+		"carol@origin.example", "", "", false},
+	{"SRS address of ours, in other letters", Envelope{ClientAddress: outside}, "VALID in other letters", nil,
+		Reversed, "carol@ORIGIN.EXAMPLE", "", "", false},
+	{"mail to an SRS address that is no bounce", fromOutside, "VALID", nil, Reversed, "carol@origin.example",
+		"a@b.example", "", false},
+	{"local domain", fromOutside, "x@example.org", []string{"b.example"}, Local, "",
+		"a@b.example", "", false},
+	{"local domain in other letters, with a dot", fromOutside, "x@Example.ORG.", []string{"b.example"}, Local,
+		"", "a@b.example", "", false},
+	{"subdomain by a leading dot", fromOutside, "x@deep.sub.example.org", nil, Local, "",
+		"a@b.example", "", false},
+	{"a leading dot does not take the domain itself", fromOutside, "x@sub.example.org", nil, Forwarded, "",
+		"srs", "example.org", true},
+	{"plain address in the SRS domain", fromOutside, "postmaster@srs.forwarder.net", nil, Local, "",
+		"a@b.example", "", false},
+	{"address without domain", fromOutside, "root", nil, Local, "", "a@b.example", "", false},
+
+	{"own mail of a user who logged in",
+		Envelope{Sender: "u@example.org", ClientAddress: outside, SASLUsername: "u"}, "x@remote.example",
+		[]string{"example.org"}, Outgoing, "", "u@example.org", "example.org", false},
+	{"own mail of a trusted client", Envelope{Sender: "u@example.org", ClientAddress: "127.0.0.1"},
+		"x@remote.example", []string{"example.org"}, Outgoing, "", "u@example.org", "example.org", false},
+	{"own mail of a trusted IPv6 client, in Postfix's form",
+		Envelope{Sender: "u@example.org", ClientAddress: "IPv6:2001:db8::7"}, "x@remote.example",
+		[]string{"example.org"}, Outgoing, "", "u@example.org", "example.org", false},
+	{"own mail without client", Envelope{Sender: "u@example.org"}, "x@remote.example",
+		[]string{"example.org"}, Outgoing, "", "u@example.org", "example.org", false},
+	{"own mail, From: below a domain with a key", Envelope{Sender: "root@example.org"}, "x@remote.example",
+		[]string{"mx.example.org"}, Outgoing, "", "root@example.org", "example.org", false},
+	{"own mail, From: in a domain without key", Envelope{Sender: "u@example.org"}, "x@remote.example",
+		[]string{"b.example"}, Outgoing, "", "u@example.org", "", false},
+	{"own mail, From: in two domains", Envelope{Sender: "u@example.org"}, "x@remote.example",
+		[]string{"example.org", "second.example"}, Outgoing, "", "u@example.org", "", false},
+	{"own mail, sender elsewhere", Envelope{Sender: "u@gmail.example", SASLUsername: "u"}, "x@remote.example",
+		[]string{"second.example"}, Outgoing, "", "srs", "second.example", false},
+	{"own mail, sender without domain", Envelope{Sender: "root"}, "x@remote.example", []string{"example.org"},
+		Outgoing, "", "root", "example.org", false},
+}
+
+var foreignRows = []planRow{
+	{"bounce from outside", Envelope{ClientAddress: outside}, "x@remote.example", []string{"b.example"},
+		Bounce, "", "", "example.org", false},
+	{"bounce of our own", Envelope{}, "x@remote.example", []string{"example.org"}, Bounce, "", "",
+		"example.org", false},
+	{"bounce from outside, From: of ours", Envelope{ClientAddress: outside}, "x@remote.example",
+		[]string{"example.org"}, Bounce, "", "", "", false},
+
+	{"already our SRS sender", Envelope{Sender: "VALID", ClientAddress: outside}, "x@remote.example",
+		[]string{"b.example"}, Forwarded, "", "VALID", "example.org", true},
+
+	{"forwarded", fromOutside, "x@remote.example", []string{"b.example"}, Forwarded, "", "srs",
+		"example.org", true},
+	{"forwarded, client address that cannot be read",
+		Envelope{Sender: "a@b.example", ClientAddress: "mumble"}, "x@remote.example", []string{"b.example"},
+		Forwarded, "", "srs", "example.org", true},
+	{"forwarded, sender of a local domain", Envelope{Sender: "u@example.org", ClientAddress: outside},
+		"x@remote.example", []string{"b.example"}, Forwarded, "", "u@example.org", "example.org", true},
+	{"forwarded, no From:", fromOutside, "x@remote.example", nil, Forwarded, "", "srs", "example.org", true},
+	{"forwarded, sender too long for SRS",
+		Envelope{Sender: strings.Repeat("a", 60) + "@b.example", ClientAddress: outside}, "x@remote.example",
+		[]string{"b.example"}, Forwarded, "", strings.Repeat("a", 60) + "@b.example", "example.org", true},
+	{"forwarded, sender that SRS cannot take apart", Envelope{Sender: "@b.example", ClientAddress: outside},
+		"x@remote.example", []string{"b.example"}, Forwarded, "", "@b.example", "example.org", true},
+
+	{"forged From: of our signing domain", fromOutside, "x@remote.example", []string{"example.org"},
+		Forwarded, "", "a@b.example", "", false},
+	{"forged From: below our signing domain", fromOutside, "x@remote.example", []string{"ceo.example.org"},
+		Forwarded, "", "a@b.example", "", false},
+	{"forged From: above our SRS domain", fromOutside, "x@remote.example", []string{"forwarder.net"},
+		Forwarded, "", "a@b.example", "", false},
+	{"forged From: beside another author", fromOutside, "x@remote.example",
+		[]string{"b.example", "example.org"}, Forwarded, "", "a@b.example", "", false},
+	{"From: of a domain of ours that does not sign here", fromOutside, "x@remote.example",
+		[]string{"second.example"}, Forwarded, "", "srs", "example.org", true},
+}
+
 func TestThePlanFollowsTheTable(t *testing.T) {
 	p := testPolicy(t)
 	valid, err := p.srs.Forward("carol@origin.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	const outside = "192.0.2.25"
-	for _, row := range []struct {
-		name      string
-		env       Envelope
-		recipient string
-		authors   []string
-
-		class  Class
-		to     string // "" is the recipient itself
-		sender string // "srs" stands for any SRS address of ours
-		signAs string
-		trace  bool
-	}{
-		{"SRS address of ours, valid", Envelope{ClientAddress: outside}, valid, nil, Reversed, "carol@origin.example", "", "", false},
-		{"SRS address of ours, in other letters", Envelope{ClientAddress: outside}, strings.ToUpper(valid[:len(valid)-len("carol@srs.forwarder.net")]) + "carol@SRS.forwarder.net", nil,
-			Reversed, "carol@ORIGIN.EXAMPLE", "", "", false},
-		{"mail to an SRS address that is no bounce", Envelope{Sender: "a@b.example", ClientAddress: outside}, valid, nil, Reversed, "carol@origin.example", "a@b.example", "", false},
-		{"local domain", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@example.org", []string{"b.example"}, Local, "", "a@b.example", "", false},
-		{"local domain in other letters, with a dot", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@Example.ORG.", []string{"b.example"}, Local, "", "a@b.example", "", false},
-		{"subdomain by a leading dot", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@deep.sub.example.org", nil, Local, "", "a@b.example", "", false},
-		{"a leading dot does not take the domain itself", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@sub.example.org", nil, Forwarded, "", "srs", "example.org", true},
-		{"plain address in the SRS domain", Envelope{Sender: "a@b.example", ClientAddress: outside}, "postmaster@srs.forwarder.net", nil, Local, "", "a@b.example", "", false},
-		{"address without domain", Envelope{Sender: "a@b.example", ClientAddress: outside}, "root", nil, Local, "", "a@b.example", "", false},
-
-		{"own mail of a user who logged in", Envelope{Sender: "u@example.org", ClientAddress: outside, SASLUsername: "u"}, "x@remote.example", []string{"example.org"}, Outgoing, "", "u@example.org", "example.org", false},
-		{"own mail of a trusted client", Envelope{Sender: "u@example.org", ClientAddress: "127.0.0.1"}, "x@remote.example", []string{"example.org"}, Outgoing, "", "u@example.org", "example.org", false},
-		{"own mail of a trusted IPv6 client, in Postfix's form", Envelope{Sender: "u@example.org", ClientAddress: "IPv6:2001:db8::7"}, "x@remote.example", []string{"example.org"}, Outgoing, "", "u@example.org", "example.org", false},
-		{"own mail without client", Envelope{Sender: "u@example.org"}, "x@remote.example", []string{"example.org"}, Outgoing, "", "u@example.org", "example.org", false},
-		{"own mail, From: below a domain with a key", Envelope{Sender: "root@example.org"}, "x@remote.example", []string{"mx.example.org"}, Outgoing, "", "root@example.org", "example.org", false},
-		{"own mail, From: in a domain without key", Envelope{Sender: "u@example.org"}, "x@remote.example", []string{"b.example"}, Outgoing, "", "u@example.org", "", false},
-		{"own mail, From: in two domains", Envelope{Sender: "u@example.org"}, "x@remote.example", []string{"example.org", "second.example"}, Outgoing, "", "u@example.org", "", false},
-		{"own mail, sender elsewhere", Envelope{Sender: "u@gmail.example", SASLUsername: "u"}, "x@remote.example", []string{"second.example"}, Outgoing, "", "srs", "second.example", false},
-		{"own mail, sender without domain", Envelope{Sender: "root"}, "x@remote.example", []string{"example.org"}, Outgoing, "", "root", "example.org", false},
-
-		{"bounce from outside", Envelope{ClientAddress: outside}, "x@remote.example", []string{"b.example"}, Bounce, "", "", "example.org", false},
-		{"bounce of our own", Envelope{}, "x@remote.example", []string{"example.org"}, Bounce, "", "", "example.org", false},
-		{"bounce from outside, From: of ours", Envelope{ClientAddress: outside}, "x@remote.example", []string{"example.org"}, Bounce, "", "", "", false},
-
-		{"already our SRS sender", Envelope{Sender: valid, ClientAddress: outside}, "x@remote.example", []string{"b.example"}, Forwarded, "", valid, "example.org", true},
-
-		{"forwarded", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@remote.example", []string{"b.example"}, Forwarded, "", "srs", "example.org", true},
-		{"forwarded, client address that cannot be read", Envelope{Sender: "a@b.example", ClientAddress: "mumble"}, "x@remote.example", []string{"b.example"}, Forwarded, "", "srs", "example.org", true},
-		{"forwarded, sender of a local domain", Envelope{Sender: "u@example.org", ClientAddress: outside}, "x@remote.example", []string{"b.example"}, Forwarded, "", "u@example.org", "example.org", true},
-		{"forwarded, no From:", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@remote.example", nil, Forwarded, "", "srs", "example.org", true},
-		{"forwarded, sender too long for SRS", Envelope{Sender: strings.Repeat("a", 60) + "@b.example", ClientAddress: outside}, "x@remote.example", []string{"b.example"}, Forwarded, "", strings.Repeat("a", 60) + "@b.example", "example.org", true},
-		{"forwarded, sender that SRS cannot take apart", Envelope{Sender: "@b.example", ClientAddress: outside}, "x@remote.example", []string{"b.example"}, Forwarded, "", "@b.example", "example.org", true},
-
-		{"forged From: of our signing domain", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@remote.example", []string{"example.org"}, Forwarded, "", "a@b.example", "", false},
-		{"forged From: below our signing domain", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@remote.example", []string{"ceo.example.org"}, Forwarded, "", "a@b.example", "", false},
-		{"forged From: above our SRS domain", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@remote.example", []string{"forwarder.net"}, Forwarded, "", "a@b.example", "", false},
-		{"forged From: beside another author", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@remote.example", []string{"b.example", "example.org"}, Forwarded, "", "a@b.example", "", false},
-		{"From: of a domain of ours that does not sign here", Envelope{Sender: "a@b.example", ClientAddress: outside}, "x@remote.example", []string{"second.example"}, Forwarded, "", "srs", "example.org", true},
-	} {
+	upper := strings.ToUpper(strings.TrimSuffix(valid, "carol@srs.forwarder.net")) + "carol@SRS.forwarder.net"
+	fill := strings.NewReplacer("VALID in other letters", upper, "VALID", valid).Replace
+	for _, row := range slices.Concat(classRows, foreignRows) {
+		row.recipient, row.sender, row.env.Sender = fill(row.recipient), fill(row.sender),
+			fill(row.env.Sender)
 		t.Run(row.name, func(t *testing.T) {
 			row.env.Recipients = []Recipient{{Address: row.recipient}}
 			plan := p.plan(&row.env, facts{authors: row.authors, proven: notThroughUs})
@@ -99,9 +149,12 @@ func TestThePlanFollowsTheTable(t *testing.T) {
 			if row.to == "" {
 				row.to = row.recipient
 			}
-			senderFits := d.Sender == row.sender || row.sender == "srs" && strings.HasPrefix(d.Sender, "SRS0=") && strings.HasSuffix(d.Sender, "@srs.forwarder.net")
-			if d.Class != row.class || d.Recipients[0].Address != row.to || !senderFits || d.SignAs != row.signAs || d.Trace != row.trace {
-				t.Errorf("got %+v, want class %s, to %s, sender %s, signed as %q, trace %v", d, row.class, row.to, row.sender, row.signAs, row.trace)
+			senderFits := d.Sender == row.sender || row.sender == "srs" &&
+				strings.HasPrefix(d.Sender, "SRS0=") && strings.HasSuffix(d.Sender, "@srs.forwarder.net")
+			if d.Class != row.class || d.Recipients[0].Address != row.to || !senderFits ||
+				d.SignAs != row.signAs || d.Trace != row.trace {
+				t.Errorf("got %+v, want class %s, to %s, sender %s, signed as %q, trace %v", d, row.class,
+					row.to, row.sender, row.signAs, row.trace)
 			}
 			if len(d.Reasons) == 0 {
 				t.Error("the plan gives no reason")
@@ -129,7 +182,8 @@ func TestBadSRSAddressesAreRefused(t *testing.T) {
 		// Beside another recipient it must not decide for both: Postfix refuses it after the hand-over.
 		env.Recipients = append(env.Recipients, Recipient{Address: "x@example.org"})
 		plan = p.plan(env, facts{})
-		if plan.Refusal != nil || len(plan.Deliveries) != 2 || plan.Deliveries[0].Recipients[0].Address != recipient {
+		if plan.Refusal != nil || len(plan.Deliveries) != 2 ||
+			plan.Deliveries[0].Recipients[0].Address != recipient {
 			t.Errorf("%s, with another recipient: %+v", name, plan)
 		}
 	}
@@ -139,8 +193,10 @@ func TestWithoutSecretsOnlyWhatNeedsThemWaits(t *testing.T) {
 	p := testPolicy(t)
 	valid, _ := p.srs.Forward("carol@origin.example")
 	p.srs, p.srsError = nil, &Failure{Reason: "gone"}
-	for recipient, waits := range map[string]bool{valid: true, "x@remote.example": true, "x@example.org": false} {
-		plan := p.plan(&Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: recipient}}}, facts{})
+	for recipient, waits := range map[string]bool{valid: true, "x@remote.example": true,
+		"x@example.org": false} {
+		plan := p.plan(&Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
+			Recipients: []Recipient{{Address: recipient}}}, facts{})
 		if got := plan.Refusal != nil; got != waits || waits && plan.Refusal.Kind != Configuration {
 			t.Errorf("%s: %+v", recipient, plan)
 		}
@@ -148,7 +204,8 @@ func TestWithoutSecretsOnlyWhatNeedsThemWaits(t *testing.T) {
 }
 
 func TestAnOversizedHeaderIsForwardedAsItCame(t *testing.T) {
-	plan := testPolicy(t).plan(&Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: "x@remote.example"}}}, facts{oversized: true, proven: notThroughUs})
+	plan := testPolicy(t).plan(&Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
+		Recipients: []Recipient{{Address: "x@remote.example"}}}, facts{oversized: true, proven: notThroughUs})
 	if d := plan.Deliveries[0]; d.Sender != "a@b.example" || d.SignAs != "" || d.Trace {
 		t.Errorf("got %+v", d)
 	}
@@ -157,7 +214,8 @@ func TestAnOversizedHeaderIsForwardedAsItCame(t *testing.T) {
 func TestEachClassIsOneDelivery(t *testing.T) {
 	p := testPolicy(t)
 	env := &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{
-		{Address: "1@remote.example"}, {Address: "2@example.org"}, {Address: "3@other.example"}, {Address: "4@example.org"}}}
+		{Address: "1@remote.example"}, {Address: "2@example.org"}, {Address: "3@other.example"},
+		{Address: "4@example.org"}}}
 	plan := p.plan(env, facts{authors: []string{"b.example"}})
 	var got []string
 	for _, d := range plan.Deliveries {
@@ -168,7 +226,8 @@ func TestEachClassIsOneDelivery(t *testing.T) {
 			t.Error("trace fields name one recipient to another")
 		}
 	}
-	want := []string{"local 2@example.org", "local 4@example.org", "forwarded 1@remote.example", "forwarded 3@other.example"}
+	want := []string{"local 2@example.org", "local 4@example.org", "forwarded 1@remote.example",
+		"forwarded 3@other.example"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}

@@ -29,7 +29,8 @@ func TestTheReasonForAReasonIsLoggedAsACode(t *testing.T) {
 	d.because(FromRewritten, KeyTesting.about(), "a.example", "reject")
 	log := newLogLine(&Envelope{QueueID: "4F1A2B3C4D"})
 	log.planned(Plan{Deliveries: []Delivery{d}}, facts{})
-	if line := log.String(); !strings.Contains(line, ` why=from-rewritten,key-testing notes="From: rewritten: the key`) {
+	line := log.String()
+	if !strings.Contains(line, ` why=from-rewritten,key-testing notes="From: rewritten: the key`) {
 		t.Error(line)
 	}
 }
@@ -37,10 +38,12 @@ func TestTheReasonForAReasonIsLoggedAsACode(t *testing.T) {
 // The log is read at night: what went wrong stands before how the message was to be mended.
 func TestTheCauseOfAFailureComesFirst(t *testing.T) {
 	log := newLogLine(&Envelope{QueueID: "4F1A2B3C4D"})
-	log.planned(Plan{Deliveries: []Delivery{{Class: Forwarded, Reasons: []Reason{SenderRewritten.about()}}}}, facts{})
+	log.planned(Plan{Deliveries: []Delivery{{Class: Forwarded, Reasons: []Reason{SenderRewritten.about()}}}},
+		facts{})
 	log.finish(NextHopFailed.Failure(nil, "connect"))
 	line := log.String()
-	if !strings.Contains(line, ` why=failed,next-hop-failed,sender-rewritten notes="next hop failed at connect`) {
+	if !strings.Contains(line,
+		` why=failed,next-hop-failed,sender-rewritten notes="next hop failed at connect`) {
 		t.Error(line)
 	}
 }

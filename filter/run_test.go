@@ -21,8 +21,8 @@ func spooled(t testing.TB, text string) *message.Message {
 // pipe(8) writes a line end after the last line even if it had none.
 func TestAMessageThatDoesNotEndAsPipeEndsItIsCutShort(t *testing.T) {
 	large := strings.Repeat("line\n", (1 << 20)) // more than what stays in memory
-	for text, want := range map[string]bool{"": false, "x": false, "Subject: x\n\nbo": false, "Subject: x\n\nbody\r": false, large + "li": false,
-		"x\n": true, "x\r\n": true, large: true} {
+	for text, want := range map[string]bool{"": false, "x": false, "Subject: x\n\nbo": false,
+		"Subject: x\n\nbody\r": false, large + "li": false, "x\n": true, "x\r\n": true, large: true} {
 		err := checkWhole(spooled(t, text), true)
 		if (err == nil) != want || !AsFailure(err).Temporary() {
 			t.Errorf("%.20q, %d octets: %v", text, len(text), err)
@@ -44,7 +44,8 @@ func TestAFromLineIsAFaultOfMasterCF(t *testing.T) {
 	}
 	// RFC 5322 section 4.5 allows blanks before the colon.
 	for _, field := range []string{"From : alice@b.example\n", "From \t : alice@b.example\n"} {
-		if m := spooled(t, field+"\nbody\n"); checkWhole(m, true) != nil || !slices.Equal(m.Authors(), []string{"b.example"}) {
+		m := spooled(t, field+"\nbody\n")
+		if checkWhole(m, true) != nil || !slices.Equal(m.Authors(), []string{"b.example"}) {
 			t.Errorf("%q is a field: %v, %q", field, checkWhole(m, true), m.Authors())
 		}
 	}
@@ -65,14 +66,17 @@ func TestAShortfallIsOnlyNoted(t *testing.T) {
 }
 
 func TestTraceFieldsFitOnTheirLines(t *testing.T) {
-	if got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"}, false); len(got) != 2 ||
-		string(got[0]) != "X-Forwarded-To: x@remote.example\r\n" || string(got[1]) != "X-Forwarded-For: alias@example.org x@remote.example\r\n" {
+	if got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"},
+		false); len(got) != 2 ||
+		string(got[0]) != "X-Forwarded-To: x@remote.example\r\n" ||
+		string(got[1]) != "X-Forwarded-For: alias@example.org x@remote.example\r\n" {
 		t.Errorf("got %q", got)
 	}
 	if got := traceFields(Recipient{Address: "x@remote.example"}, false); len(got) != 1 {
 		t.Errorf("without the alias: %q", got)
 	}
-	for _, field := range traceFields(Recipient{Address: strings.Repeat("x", 500) + "@remote.example", Original: "a@b.example"}, false) {
+	for _, field := range traceFields(Recipient{Address: strings.Repeat("x", 500) + "@remote.example",
+		Original: "a@b.example"}, false) {
 		t.Errorf("a field of %d octets", len(field))
 	}
 }

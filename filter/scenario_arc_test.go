@@ -15,8 +15,9 @@ import (
 	"postmend/dkim/arc"
 )
 
-// seal gives the next ARC set of a message. The words of spec are d, s and key as in sign; failed: the chain that arrived is found broken;
-// break=body: the message changed since; break=seal: so did a set. By what package arc makes, tests and peers of its own vouch for it.
+// seal gives the next ARC set of a message. The words of spec are d, s and key as in sign; failed: the
+// chain that arrived is found broken; break=body: the message changed since; break=seal: so did a set. By
+// what package arc makes, tests and peers of its own vouch for it.
 func (w *world) seal(t *testing.T, spec, header, body string) string {
 	tag := map[string]string{"key": "rsa", "s": "s1"}
 	for word := range strings.FieldsSeq(spec) {
@@ -28,7 +29,8 @@ func (w *world) seal(t *testing.T, spec, header, body string) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "key.pem")
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	key, err := dkim.LoadKey(tag["d"], tag["s"], path)
@@ -43,7 +45,9 @@ func (w *world) seal(t *testing.T, spec, header, body string) string {
 	io.WriteString(hashed, body)
 	hashed.Close()
 	_, failed := tag["failed"]
-	set, err := arc.Read(fields).Seal(fields, hashed, arc.Sealing{Key: key, Results: tag["d"] + "; dmarc=pass header.from=bank.example", Intact: !failed, Now: w.now})
+	set, err := arc.Read(fields).Seal(fields, hashed,
+		arc.Sealing{Key: key, Results: tag["d"] + "; dmarc=pass header.from=bank.example",
+			Intact: !failed, Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +64,8 @@ func (w *world) seal(t *testing.T, spec, header, body string) string {
 // sealedWord is what a new ARC set says: its instance, its domain, and cv=.
 func sealedWord(arrived, leaving string) string {
 	fields := newFields(arrived, leaving, "ARC-Seal")
-	if len(fields) == 0 && len(newFields(arrived, leaving, "ARC-Message-Signature"))+len(newFields(arrived, leaving, "ARC-Authentication-Results")) == 0 {
+	if len(fields) == 0 && len(newFields(arrived, leaving, "ARC-Message-Signature"))+
+		len(newFields(arrived, leaving, "ARC-Authentication-Results")) == 0 {
 		return "none"
 	}
 	tag := func(name string) string {

@@ -23,9 +23,9 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// sign makes a DKIM-Signature field by the book (RFC 6376), apart from the code under test. The words of spec are its tags, with
-// key=rsa, other, ed25519 or weak; l=body is the body's length, t= and x= are times from now on such as -1h. break=header, body or bh
-// makes it a signature of something else.
+// sign makes a DKIM-Signature field by the book (RFC 6376), apart from the code under test. The words of
+// spec are its tags, with key=rsa, other, ed25519 or weak; l=body is the body's length, t= and x= are times
+// from now on such as -1h. break=header, body or bh makes it a signature of something else.
 func (w *world) sign(t *testing.T, spec, header, body string) string {
 	tag := map[string]string{"key": "rsa", "c": "relaxed/relaxed", "h": "from:to:subject:date", "s": "s1"}
 	for word := range strings.FieldsSeq(spec) {
@@ -70,7 +70,8 @@ func (w *world) sign(t *testing.T, spec, header, body string) string {
 	if tag["break"] == "bh" {
 		io.WriteString(bodyHash, "x")
 	}
-	field := "DKIM-Signature: v=1; a=" + algorithm + "; c=" + tag["c"] + "; d=" + tag["d"] + "; s=" + tag["s"] + ";\r\n\th=" + tag["h"] + ";\r\n\t"
+	field := "DKIM-Signature: v=1; a=" + algorithm + "; c=" + tag["c"] + "; d=" + tag["d"] + "; s=" +
+		tag["s"] + ";\r\n\th=" + tag["h"] + ";\r\n\t"
 	for _, name := range []string{"i", "l", "t", "x"} {
 		if tag[name] != "" {
 			field += name + "=" + tag[name] + "; "
@@ -78,16 +79,9 @@ func (w *world) sign(t *testing.T, spec, header, body string) string {
 	}
 	field += "bh=" + base64.StdEncoding.EncodeToString(bodyHash.Sum(nil)) + ";\r\n\tb="
 
-	fields := regexp.MustCompile(`(?m)^[!-9;-~]+[ \t]*:.*\r\n([ \t].*\r\n)*`).FindAllString(header, -1)
 	hash := newHash()
-	for name := range strings.SplitSeq(tag["h"], ":") {
-		for i, f := range slices.Backward(fields) {
-			if n, _, _ := strings.Cut(f, ":"); strings.EqualFold(strings.TrimSpace(n), name) {
-				io.WriteString(hash, canonicalField(f, headerForm))
-				fields = slices.Delete(fields, i, i+1)
-				break
-			}
-		}
+	for _, f := range signedFields(header, tag["h"]) {
+		io.WriteString(hash, canonicalField(f, headerForm))
 	}
 	io.WriteString(hash, strings.TrimSuffix(canonicalField(field+"\r\n", headerForm), "\r\n"))
 	if tag["key"] == "ed25519" {
@@ -98,6 +92,21 @@ func (w *world) sign(t *testing.T, spec, header, body string) string {
 		t.Fatal(err)
 	}
 	return field + base64.StdEncoding.EncodeToString(signature) + "\r\n"
+}
+
+// signedFields are the fields that h= lists, of several with a name the lowest first.
+func signedFields(header, names string) (list []string) {
+	fields := regexp.MustCompile(`(?m)^[!-9;-~]+[ \t]*:.*\r\n([ \t].*\r\n)*`).FindAllString(header, -1)
+	for name := range strings.SplitSeq(names, ":") {
+		for i, f := range slices.Backward(fields) {
+			if n, _, _ := strings.Cut(f, ":"); strings.EqualFold(strings.TrimSpace(n), name) {
+				list = append(list, f)
+				fields = slices.Delete(fields, i, i+1)
+				break
+			}
+		}
+	}
+	return list
 }
 
 // canonicalField is RFC 6376 sections 3.4.1 and 3.4.2, canonicalBody 3.4.3 and 3.4.4.
@@ -122,9 +131,9 @@ func canonicalBody(body, form string) string {
 	return body + "\r\n"
 }
 
-// receive is the DMARC verdict of a receiver to whom all this is new: DKIM by go-msgauth, SPF by blitiri's library, organisational
-// domains by the public suffix list (RFC 7489). It gets the message as Postfix's smtp client sends it, and asks for one readable
-// author; else the verdict is fail.
+// receive is the DMARC verdict of a receiver to whom all this is new: DKIM by go-msgauth, SPF by blitiri's
+// library, organisational domains by the public suffix list (RFC 7489). It gets the message as Postfix's
+// smtp client sends it, and asks for one readable author; else the verdict is fail.
 func (o *outcome) receive(t *testing.T, sender, helo, client, text string) string {
 	resolver := o.dns.Resolver()
 	froms := values(text, "From")
@@ -153,7 +162,8 @@ func (o *outcome) receive(t *testing.T, sender, helo, client, text string) strin
 		local, domain = "postmaster", helo
 	}
 	if ip := net.ParseIP(client); ip != nil && domain != "" {
-		status, _ := spf.CheckHostWithSender(ip, helo, local+"@"+domain, spf.WithResolver(resolver), spf.WithContext(t.Context()))
+		status, _ := spf.CheckHostWithSender(ip, helo, local+"@"+domain, spf.WithResolver(resolver),
+			spf.WithContext(t.Context()))
 		if status == spf.Pass && aligned(domain, record["aspf"]) {
 			return "pass"
 		}
@@ -163,7 +173,8 @@ func (o *outcome) receive(t *testing.T, sender, helo, client, text string) strin
 		defer cancel()
 		return resolver.LookupTXT(ctx, name+".")
 	}
-	signatures, _ := otherdkim.VerifyWithOptions(bytes.NewReader(transported(text)), &otherdkim.VerifyOptions{LookupTXT: lookup})
+	signatures, _ := otherdkim.VerifyWithOptions(bytes.NewReader(transported(text)),
+		&otherdkim.VerifyOptions{LookupTXT: lookup})
 	for _, s := range signatures {
 		if s.Err == nil && aligned(s.Domain, record["adkim"]) {
 			return "pass"

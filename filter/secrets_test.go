@@ -37,8 +37,10 @@ func TestAPasswordFileMustBeOneLineThatOthersCannotRead(t *testing.T) {
 			switch {
 			case tc.want == "" && (err != nil || got != secret):
 				t.Errorf("got %q, %v", got, err)
-			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), path) ||
-				strings.Contains(err.Error(), secret)):
+			case tc.want != "" &&
+				(err == nil || !strings.Contains(err.Error(), tc.want) ||
+					!strings.Contains(err.Error(), path) ||
+					strings.Contains(err.Error(), secret)):
 				t.Errorf("got %v, want an error with %q and the path, without the password", err, tc.want)
 			}
 		})

@@ -25,7 +25,8 @@ func TestTheKeyThatSeals(t *testing.T) {
 	key := func(domain, selector, file string) string {
 		return strings.NewReplacer("%d", domain, "%s", selector, "%f", file).Replace(keys)
 	}
-	all := key("example.org", "ed", "ed.pem") + key("example.org", "one", "rsa.pem") + key("example.org", "two", "rsa.pem") + key("other.example", "x", "rsa.pem")
+	all := key("example.org", "ed", "ed.pem") + key("example.org", "one", "rsa.pem") +
+		key("example.org", "two", "rsa.pem") + key("other.example", "x", "rsa.pem")
 	for _, c := range []struct{ name, config, want, trouble string }{
 		{"the default domain's first RSA key", all, "one._domainkey.example.org", ""},
 		{"another domain's", "[arc]\ndomain = \"other.example\"\n" + all, "x._domainkey.other.example", ""},

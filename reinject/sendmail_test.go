@@ -44,8 +44,8 @@ func TestSendmailIsRunWithTheEnvelopeInArgvAndTheOctetsAsTheyAre(t *testing.T) {
 		t.Fatalf("got %+v, %v", results, err)
 	}
 	argv, _ := os.ReadFile(target.beside("argv"))
-	want :=
-		"-G\n-i\n-f\n<>\n--\n-oQ/tmp@example.net\n\"a, b\"@example.net\n-G\n-i\n-f\nalice@example.com\n--\nbob@example.net\n"
+	want := "-G\n-i\n-f\n<>\n--\n-oQ/tmp@example.net\n\"a, b\"@example.net\n-G\n-i\n-f\nalice@example.com\n" +
+		"--\nbob@example.net\n"
 	if string(argv) != want {
 		t.Errorf("argv %q, want %q", argv, want)
 	}

@@ -42,10 +42,13 @@ func TestAnAliasLeadsToItsSenderUntilItExpires(t *testing.T) {
 	for _, sender := range longSenders {
 		store := stored{}
 		alias := store.alias(t, rewriter(t, nil), sender)
-		if local, _ := cut(alias); len(local) > 64 || !isDotString(local) || strings.ContainsAny(local, "@%!") || !IsRewritten(alias) {
+		local, _ := cut(alias)
+		if len(local) > 64 || !isDotString(local) || strings.ContainsAny(local, "@%!") ||
+			!IsRewritten(alias) {
 			t.Errorf("Alias(%q) = %q", sender, alias)
 		}
-		for days, want := range map[int]error{-1: nil, 0: nil, 21: nil, 22: ErrExpired, 400: ErrExpired, -2: ErrForged} {
+		for days, want := range map[int]error{-1: nil, 0: nil, 21: nil, 22: ErrExpired, 400: ErrExpired,
+			-2: ErrForged} {
 			for _, folded := range []string{alias, strings.ToLower(alias), strings.ToUpper(alias)} {
 				got, err := rewriter(t, at(days)).ReverseStored(folded, store.find)
 				if !errors.Is(err, want) || want == nil && got != sender {
@@ -99,16 +102,26 @@ func TestAnAliasIsGoodOnlyAsItWasMade(t *testing.T) {
 		address string
 		want    error
 	}{
-		"token of another sender":       {"SRS0=" + hash + "=" + stamp + "=1=" + token(other) + "@example.com", ErrForged},
-		"another hash":                  {"SRS0=AAAA=" + stamp + "=1=" + token(alias) + "@example.com", ErrForged},
-		"another day":                   {"SRS0=" + hash + "=2V=1=" + token(alias) + "@example.com", ErrForged},
-		"a token that is too short":     {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias)[1:] + "@example.com", ErrMalformed},
-		"a token that is too long":      {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias) + "a@example.com", ErrMalformed},
-		"a token of another alphabet":   {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias)[1:] + "0@example.com", ErrMalformed},
-		"a path for a token":            {"SRS0=" + hash + "=" + stamp + "=1=../../../../../etc/pa@example.com", ErrMalformed},
-		"a stamp of another alphabet":   {"SRS0=" + hash + "=??=1=" + token(alias) + "@example.com", ErrMalformed},
-		"another domain":                {strings.Replace(alias, "@example.com", "@example.net", 1), ErrNotSRS},
-		"PostSRSd's alias, a base32hex": {"SRS0=" + hash + "=" + stamp + "=1=0123456789ABCDEFGHIJKLMNOPQRSTUV@example.com", ErrMalformed},
+		"token of another sender": {"SRS0=" + hash + "=" + stamp + "=1=" + token(other) +
+			"@example.com", ErrForged},
+		"another hash": {"SRS0=AAAA=" + stamp + "=1=" + token(alias) +
+			"@example.com", ErrForged},
+		"another day": {"SRS0=" + hash + "=2V=1=" + token(alias) +
+			"@example.com", ErrForged},
+		"a token that is too short": {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias)[1:] +
+			"@example.com", ErrMalformed},
+		"a token that is too long": {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias) +
+			"a@example.com", ErrMalformed},
+		"a token of another alphabet": {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias)[1:] +
+			"0@example.com", ErrMalformed},
+		"a path for a token": {"SRS0=" + hash + "=" + stamp +
+			"=1=../../../../../etc/pa@example.com", ErrMalformed},
+		"a stamp of another alphabet": {"SRS0=" + hash + "=??=1=" + token(alias) + "@example.com",
+			ErrMalformed},
+		"another domain": {
+			strings.Replace(alias, "@example.com", "@example.net", 1), ErrNotSRS},
+		"PostSRSd's alias, a base32hex": {"SRS0=" + hash + "=" + stamp +
+			"=1=0123456789ABCDEFGHIJKLMNOPQRSTUV@example.com", ErrMalformed},
 	} {
 		if got, err := r.ReverseStored(tc.address, store.find); got != "" || !errors.Is(err, tc.want) {
 			t.Errorf("%s: %q gives %q, %v; want %v", name, tc.address, got, err, tc.want)
@@ -125,7 +138,8 @@ func TestNoHashOfAnotherAddressIsGoodForAnAlias(t *testing.T) {
 	}
 	find := func(Key) (string, error) { return longSenders[0], nil }
 	for _, sender := range []string{
-		key.Token[4:] + "@1" + key.Token[:4], key.Token + "@1", // an SRS0 hash covers stamp, host and user, joined
+		// an SRS0 hash covers stamp, host and user, joined
+		key.Token[4:] + "@1" + key.Token[:4], key.Token + "@1",
 		"SRS0=" + key.Token + "@2W1", "SRS1=x=2W1=" + key.Token + "@fwd.example",
 	} {
 		address, err := r.Forward(sender)
@@ -152,7 +166,8 @@ func TestAnAliasThatIsNotStoredIsUnknown(t *testing.T) {
 		t.Errorf("with an empty store: %v", err)
 	}
 	hangs := errors.New("hangs")
-	if _, err := r.ReverseStored(alias, func(Key) (string, error) { return "", hangs }); !errors.Is(err, hangs) {
+	if _, err := r.ReverseStored(alias, func(Key) (string, error) { return "", hangs }); !errors.Is(err,
+		hangs) {
 		t.Errorf("with a store that hangs: %v", err)
 	}
 }
@@ -163,7 +178,8 @@ func TestAStoreCannotLeadBackOrInjectAnything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, said := range []string{"", "x", "a@b\r\nRCPT TO:<x@y>", alias, "SRS0=x@example.com", strings.Repeat("a", 400) + "@example.net"} {
+	for _, said := range []string{"", "x", "a@b\r\nRCPT TO:<x@y>", alias, "SRS0=x@example.com",
+		strings.Repeat("a", 400) + "@example.net"} {
 		if got, err := r.ReverseStored(alias, func(Key) (string, error) { return said, nil }); err == nil {
 			t.Errorf("%q leads to %q", said, got)
 		}
@@ -174,7 +190,9 @@ func TestAStoreCannotLeadBackOrInjectAnything(t *testing.T) {
 func TestAnAliasFitsIntoTheSRS1AddressOfAnotherForwarder(t *testing.T) {
 	domain := strings.Repeat("d", 14) + ".example"
 	us := rewriter(t, func(o *Options) { o.Domain = domain })
-	them := rewriter(t, func(o *Options) { o.Domain, o.Secrets = "fwd.example.net", [][]byte{[]byte("theirs")} })
+	them := rewriter(t, func(o *Options) {
+		o.Domain, o.Secrets = "fwd.example.net", [][]byte{[]byte("theirs")}
+	})
 	store := stored{}
 	alias := store.alias(t, us, longSenders[0])
 	second, err := them.Forward(alias)
@@ -222,7 +240,8 @@ func FuzzAlias(f *testing.F) {
 			return
 		}
 		store[key] = sender
-		if !IsToken(key.Token) || strings.ContainsFunc(alias, unicode.IsControl) || strings.IndexByte(alias, '@') > 64 {
+		if !IsToken(key.Token) || strings.ContainsFunc(alias, unicode.IsControl) ||
+			strings.IndexByte(alias, '@') > 64 {
 			t.Errorf("Alias(%q) = %q, %+v", sender, alias, key)
 		}
 		if back, err := r.ReverseStored(alias, store.find); back != sender || err != nil {
@@ -231,7 +250,8 @@ func FuzzAlias(f *testing.F) {
 		// One octet changed, all that it leads to is the same sender: by case, separator or other base64.
 		changed := []byte(alias)
 		changed[int(position)%len(changed)] = replaced
-		if back, err := r.ReverseStored(string(changed), store.find); err == nil && (back != sender || !isSpelling(string(changed), alias)) {
+		if back, err := r.ReverseStored(string(changed), store.find); err == nil &&
+			(back != sender || !isSpelling(string(changed), alias)) {
 			t.Errorf("%q for %q → %q", changed, alias, back)
 		}
 	})

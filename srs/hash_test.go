@@ -54,7 +54,8 @@ func TestAHashIsGoodForNoOtherFields(t *testing.T) {
 	for range 300 {
 		local := random.word("-=+", 1) + random.word("2wW-=+aS.", 9)
 		host := random.word("2wWa", 2) + random.word("-.2wa", 3) + random.word("wa", 1)
-		for _, sender := range []string{"SRS0" + local + "@" + host, "SRS1=h=" + host + "=" + local + "@f2.x"} {
+		for _, sender := range []string{"SRS0" + local + "@" + host,
+			"SRS1=h=" + host + "=" + local + "@f2.x"} {
 			address, err := r.Forward(sender)
 			if err != nil {
 				continue // the host is none, or it is too long

@@ -50,7 +50,8 @@ func (q *table) get(t *testing.T, key string) string {
 func startPostSRSd(t *testing.T, options ...string) postSRSd {
 	t.Helper()
 	program := peer.Need(t, "postsrsd")
-	if version, err := exec.Command(program, "-v").Output(); err != nil || !strings.HasPrefix(string(version), "1.") {
+	if version, err := exec.Command(program, "-v").Output(); err != nil ||
+		!strings.HasPrefix(string(version), "1.") {
 		peer.Missing(t, fmt.Sprintf("postsrsd is %q, not 1.x, the last with tcp tables", version))
 	}
 	secrets := filepath.Join(t.TempDir(), "secrets")
@@ -58,7 +59,8 @@ func startPostSRSd(t *testing.T, options ...string) postSRSd {
 		t.Fatal(err)
 	}
 	forwardPort, reversePort := freePorts(t)
-	daemon := exec.Command(program, append(options, "-4", "-A", "-s"+secrets, "-dexample.com", "-f"+forwardPort, "-r"+reversePort)...)
+	daemon := exec.Command(program,
+		append(options, "-4", "-A", "-s"+secrets, "-dexample.com", "-f"+forwardPort, "-r"+reversePort)...)
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -162,9 +164,11 @@ func (s senders) next() string {
 	tag := func(names ...string) string { return names[s.IntN(len(names))] + s.word("=+-", 1) }
 	switch s.IntN(6) {
 	case 0:
-		return tag("SRS0", "srs0") + s.word(letters+"-_+/", 4) + "=" + s.word("ABC234", 2) + "=o.example=" + s.word(letters, 3) + "@" + host
+		return tag("SRS0", "srs0") + s.word(letters+"-_+/", 4) + "=" + s.word("ABC234", 2) + "=o.example=" +
+			s.word(letters, 3) + "@" + host
 	case 1:
-		return tag("SRS1", "sRs1") + s.word(letters+"-_+/", 4) + "=" + s.word(letters, 4) + ".example=" + s.word("=+-", 1) +
+		return tag("SRS1", "sRs1") + s.word(letters+"-_+/", 4) + "=" + s.word(letters, 4) + ".example=" +
+			s.word("=+-", 1) +
 			s.word(letters, 4) + "=AB=o.example=" + s.word(letters, 3) + "@" + host
 	case 2:
 		return s.word("äöüßЯя"+letters, 6) + "@" + s.word("äöü", 3) + "." + host
@@ -178,7 +182,8 @@ func TestPostSRSdAndWeMakeAndTakeTheSameAddresses(t *testing.T) {
 		hashLength int
 	}{{'=', 4}, {'+', 4}, {'-', 4}, {'=', 9}} {
 		t.Run(fmt.Sprintf("%c%d", form.separator, form.hashLength), func(t *testing.T) {
-			daemon := startPostSRSd(t, "-a"+string(form.separator), fmt.Sprintf("-n%d", form.hashLength), fmt.Sprintf("-N%d", form.hashLength))
+			daemon := startPostSRSd(t, "-a"+string(form.separator), fmt.Sprintf("-n%d", form.hashLength),
+				fmt.Sprintf("-N%d", form.hashLength))
 			us := partner(t, func(o *Options) { o.Separator, o.HashLength = form.separator, form.hashLength })
 			random := senders{rand.New(rand.NewPCG(7, uint64(form.separator)))}
 			for range 100 {
@@ -247,7 +252,9 @@ func another(c byte) string {
 func TestAChainOverPostSRSdLeadsBack(t *testing.T) {
 	daemon := startPostSRSd(t)
 	named := func(domain, secret string) *Rewriter {
-		return rewriter(t, func(o *Options) { o.Domain, o.Secrets, o.Now = domain, [][]byte{[]byte(secret)}, nil })
+		return rewriter(t, func(o *Options) {
+			o.Domain, o.Secrets, o.Now = domain, [][]byte{[]byte(secret)}, nil
+		})
 	}
 	before, after := named("before.example", "1"), named("after.example", "3")
 	random := senders{rand.New(rand.NewPCG(7, 13))}
@@ -292,7 +299,8 @@ func TestPostSRSdAndWeDrawTheSameLimitOfAge(t *testing.T) {
 			theirs = daemon.reverse.get(t, inItsAlphabet(address))
 		})
 		if (ours == nil) != want || (theirs != "") != want {
-			t.Errorf("made %d days ago: we say %v, PostSRSd %q; want it taken: %v", daysAgo, ours, theirs, want)
+			t.Errorf("made %d days ago: we say %v, PostSRSd %q; want it taken: %v", daysAgo, ours,
+				theirs, want)
 		}
 	}
 }
@@ -310,8 +318,10 @@ func TestWherePostSRSdAndWeDifferInReverse(t *testing.T) {
 	hash := us.sign(hashedSRS0(stamp, "otherdomain.com", ""))
 	noUser := inItsAlphabet("SRS0=" + hash + "=" + stamp + "=otherdomain.com=@example.com")
 	for why, address := range map[string]string{
-		"a hash is right to its end, or wrong":        valid[:len("SRS0=hhhh")] + "XXXX" + valid[len("SRS0=hhhh"):],
-		"we answer for our domain only":               strings.Replace(valid, "@example.com", "@example.net", 1),
+		"a hash is right to its end, or wrong": valid[:len("SRS0=hhhh")] + "XXXX" +
+			valid[len("SRS0=hhhh"):],
+		"we answer for our domain only": strings.Replace(valid, "@example.com",
+			"@example.net", 1),
 		"nothing before the @ is no address":          noUser,
 		"the last @ divides, as quotes may hold more": strings.Replace(valid, "@", "@x@", 1),
 	} {
@@ -386,11 +396,13 @@ func TestWherePostSRSdAndWeDifferInForward(t *testing.T) {
 		"a name that starts like SRS1 is a name":    {"srs1-fan@x.example", "SRS0=", ""},
 		"and so is one that has no address in it":   {"SRS1=h=first.example=x@x.example", "SRS0=", "SRS1="},
 		"a tag ends in a separator":                 {"SRS0@x.example", "SRS0=", "SRS1="},
-		"what looks like ours stays, forged or not": {"SRS0=FAKE=2W=x.example=a@example.com", "SRS0=FAKE=2W=x.example=a@", "SRS1="},
+		"what looks like ours stays, forged or not": {"SRS0=FAKE=2W=x.example=a@example.com",
+			"SRS0=FAKE=2W=x.example=a@", "SRS1="},
 	} {
 		ours, err := us.Forward(v.sender)
 		theirs := daemon.forward.get(t, v.sender)
-		if err != nil || !strings.HasPrefix(ours, v.ours) || !strings.HasPrefix(theirs, v.theirs) || (v.theirs == "") != (theirs == "") {
+		if err != nil || !strings.HasPrefix(ours, v.ours) || !strings.HasPrefix(theirs, v.theirs) ||
+			(v.theirs == "") != (theirs == "") {
 			t.Errorf("%s: Forward(%q): we say %q, %v, PostSRSd %q", why, v.sender, ours, err, theirs)
 		}
 	}

@@ -9,8 +9,8 @@
 // HHHH is a keyed hash that only we can make, TT the day of the rewriting. No RFC describes the scheme; the
 // addresses are those of libsrs2 and PostSRSd, the few differences stand in postsrsd_test.go. Addresses are
 // written as in SMTP commands (RFC 5321 section 4.1.2, RFC 6531), that is, with the quotes where a local part
-// needs them. Which senders are rewritten is the caller's decision, as is whether one that is too long gets an
-// alias.
+// needs them. Which senders are rewritten is the caller's decision, as is whether one that is too long gets
+// an alias.
 //
 // # What a hash proves
 //

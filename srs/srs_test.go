@@ -13,7 +13,9 @@ var vectorTime = time.Unix(1577836860, 0).UTC()
 
 func rewriter(t testing.TB, change func(*Options)) *Rewriter {
 	t.Helper()
-	options := Options{Domain: "example.com", Secrets: [][]byte{[]byte("tops3cr3t")}, Now: func() time.Time { return vectorTime }}
+	options := Options{Domain: "example.com", Secrets: [][]byte{[]byte("tops3cr3t")}, Now: func() time.Time {
+		return vectorTime
+	}}
 	if change != nil {
 		change(&options)
 	}
@@ -43,7 +45,8 @@ func TestForwardGivesPostSRSdsVectors(t *testing.T) {
 func TestForwardGivesPostSRSdsFormOfSRS1WithAHashOfItsOwn(t *testing.T) {
 	for _, v := range [][2]string{
 		{"SRS0=opaque+string@otherdomain.com", "SRS1=chaI=otherdomain.com==opaque+string@example.com"},
-		{"SRS1=X=thirddomain.com==opaque+string@otherdomain.com", "SRS1=JIBX=thirddomain.com==opaque+string@example.com"},
+		{"SRS1=X=thirddomain.com==opaque+string@otherdomain.com",
+			"SRS1=JIBX=thirddomain.com==opaque+string@example.com"},
 	} {
 		sender, postSRSd := v[0], v[1]
 		got, err := rewriter(t, nil).Forward(sender)
@@ -63,16 +66,17 @@ func withoutHash(address string) string {
 
 func TestReverseTakesPostSRSdsVectors(t *testing.T) {
 	for address, want := range map[string]string{
-		"srs0=xjo9=2v=otherdomain.com=test@example.com":        "test@otherdomain.com",
-		"SRS0=vmyz=2W=otherdomain.com=test@example.com":        "test@otherdomain.com",
-		"SRS0=VMYZ=2W=otherdomain.com=test@Example.COM":        "test@otherdomain.com",
-		"SRS0=9KJ-=2W=otherdomain.com=sender@example.com":      "sender@otherdomain.com",
-		"SRS0=9KJ+=2W=otherdomain.com=sender@example.com":      "sender@otherdomain.com",
-		"SRS0=-3_5=2W=somedomain.com=hash234@example.com":      "hash234@somedomain.com",
-		"SRS0=+3/5=2W=somedomain.com=hash234@example.com":      "hash234@somedomain.com",
-		"SRS0-vmyz=2W=otherdomain.com=test@example.com":        "test@otherdomain.com",
-		"SRS0+vmyz=2W=otherdomain.com=test@example.com":        "test@otherdomain.com",
-		"SRS0=vmyz=2W=OtherDomain.com=Test@example.com":        "Test@OtherDomain.com", // hashed without case, given with it
+		"srs0=xjo9=2v=otherdomain.com=test@example.com":   "test@otherdomain.com",
+		"SRS0=vmyz=2W=otherdomain.com=test@example.com":   "test@otherdomain.com",
+		"SRS0=VMYZ=2W=otherdomain.com=test@Example.COM":   "test@otherdomain.com",
+		"SRS0=9KJ-=2W=otherdomain.com=sender@example.com": "sender@otherdomain.com",
+		"SRS0=9KJ+=2W=otherdomain.com=sender@example.com": "sender@otherdomain.com",
+		"SRS0=-3_5=2W=somedomain.com=hash234@example.com": "hash234@somedomain.com",
+		"SRS0=+3/5=2W=somedomain.com=hash234@example.com": "hash234@somedomain.com",
+		"SRS0-vmyz=2W=otherdomain.com=test@example.com":   "test@otherdomain.com",
+		"SRS0+vmyz=2W=otherdomain.com=test@example.com":   "test@otherdomain.com",
+		// hashed without case, given with it
+		"SRS0=vmyz=2W=OtherDomain.com=Test@example.com":        "Test@OtherDomain.com",
 		"SRS1=chaI=otherdomain.com==opaque+string@example.com": "SRS0=opaque+string@otherdomain.com",
 		"SRS1=JIBX=thirddomain.com==opaque+string@example.com": "SRS0=opaque+string@thirddomain.com",
 	} {
@@ -127,7 +131,8 @@ func TestAStampIsGoodFromTomorrowToItsAge(t *testing.T) {
 	}
 	// The stamp wraps every 1024 days.
 	for days, want := range map[int]error{
-		-2: ErrExpired, -1: nil, 0: nil, 21: nil, 22: ErrExpired, 500: ErrExpired, 1022: ErrExpired, 1023: nil, 1024: nil, 1046: ErrExpired,
+		-2: ErrExpired, -1: nil, 0: nil, 21: nil, 22: ErrExpired, 500: ErrExpired, 1022: ErrExpired,
+		1023: nil, 1024: nil, 1046: ErrExpired,
 	} {
 		if _, err := rewriter(t, at(days)).Reverse(address); !errors.Is(err, want) {
 			t.Errorf("after %d days: %v, want %v", days, err, want)
@@ -141,7 +146,8 @@ func TestAStampIsGoodFromTomorrowToItsAge(t *testing.T) {
 
 // RFC 4648's base32 of a day number below 32 starts with A; others have dropped it.
 func TestTheStampHasTwoCharactersOnEveryDay(t *testing.T) {
-	for day, want := range map[int64]string{0: "AA", 5: "AF", 31: "A7", 32: "BA", 1023: "77", 1024: "AA", -1: "77"} {
+	for day, want := range map[int64]string{0: "AA", 5: "AF", 31: "A7", 32: "BA", 1023: "77",
+		1024: "AA", -1: "77"} {
 		if got := stampOf(time.Unix(day*86400, 0)); got != want {
 			t.Errorf("day %d: stamp %q, want %q", day, got, want)
 		}
@@ -241,7 +247,8 @@ func TestALongResultIsAnError(t *testing.T) {
 	if got, err := r.Forward(fits); err != nil || strings.IndexByte(got, '@') != 64 {
 		t.Errorf("64 octets: %q, %v", got, err)
 	}
-	for _, address := range []string{"x" + fits, "é" + fits[1:], `"x` + " " + `"` + fits[1:], strings.Repeat("x", 64) + "@" + strings.Repeat("dddd.", 50) + "com"} {
+	for _, address := range []string{"x" + fits, "é" + fits[1:], `"x` + " " + `"` + fits[1:],
+		strings.Repeat("x", 64) + "@" + strings.Repeat("dddd.", 50) + "com"} {
 		if got, err := r.Forward(address); !errors.Is(err, ErrTooLong) {
 			t.Errorf("Forward(%q) = %q, %v", address, got, err)
 		}
@@ -251,7 +258,8 @@ func TestALongResultIsAnError(t *testing.T) {
 func TestNothingIsRewrittenTwice(t *testing.T) {
 	r := rewriter(t, nil)
 	for _, address := range []string{
-		"", "SRS0=vmyz=2W=otherdomain.com=test@example.com", "srs1-chaI=otherdomain.com==x@Example.COM", "SRS0=forged@example.com",
+		"", "SRS0=vmyz=2W=otherdomain.com=test@example.com", "srs1-chaI=otherdomain.com==x@Example.COM",
+		"SRS0=forged@example.com",
 	} {
 		if got, err := r.Forward(address); got != address || err != nil {
 			t.Errorf("Forward(%q) = %q, %v", address, got, err)

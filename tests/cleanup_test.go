@@ -15,7 +15,8 @@ func TestTheListenerDropsFieldsAndStrayCRs(t *testing.T) {
 	t.Parallel()
 	f := start(t, "")
 	const header = "From: Alice <alice@example.net>\r\nBcc: carol@example.net\r\n" +
-		"Resent-Bcc: dave@example.net\r\nCONTENT-LENGTH : 7\r\nReturn-Path: <alice@example.net>\r\nX-Kept: a\rb\r\nSubject: x\r\nTo: bob@example.com\r\n"
+		"Resent-Bcc: dave@example.net\r\nCONTENT-LENGTH : 7\r\nReturn-Path: <alice@example.net>\r\n" +
+		"X-Kept: a\rb\r\nSubject: x\r\nTo: bob@example.com\r\n"
 	id := mta.Submit(t, f.listener, mta.Mail{From: "alice@example.net", To: []string{"bob@example.com"},
 		Content: []byte(header + "\r\nc\rd\r\n")})
 	f.WaitLog(0, id+": removed")

@@ -52,7 +52,8 @@ func within(before string, fill func(int) string, after string) func(int) string
 const (
 	hostileAuthor = "From: alice@sender.example\n"
 	// A signature that is whole and good in form: what comes after it in the way to a verdict is done, too.
-	signatureTail = " s=%d; t=1700000000; h=from:subject;\n bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\n"
+	signatureTail = " s=%d; t=1700000000; h=from:subject;\n " +
+		"bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b=AAAA\n"
 )
 
 func signatureOf(canonicalization, more string) string {

@@ -27,8 +27,8 @@ var layers = map[string][]string{
 	"filter/authn": {"dkim", "dkim/arc", "filter/authn/dns", "filter/authn/spf", "filter/domain",
 		"filter/domain/publicsuffix"},
 	"filter/confine": {"reinject"},
-	"filter": {"srs", "srs/store", "dkim", "dkim/arc", "reinject", "filter/arrival", "filter/authn", "filter/confine",
-		"filter/domain", "filter/message", "filter/message/author"},
+	"filter": {"srs", "srs/store", "dkim", "dkim/arc", "reinject", "filter/arrival", "filter/authn",
+		"filter/confine", "filter/domain", "filter/message", "filter/message/author"},
 
 	"postfix":           nil,
 	"postfix/milter":    nil,

@@ -88,9 +88,11 @@ mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
 // rewrittenAddresses are From: and further fields that Postfix writes anew when a program submits them again.
 var rewrittenAddresses = []string{
 	"<\"alice\"@D>", "Alice <@reject.example:alice@D>", "Alice <alice@D.>", "\"alice\"@D",
-	"alice@D\r\nCc: box", "alice@D\r\nCc: Box <\"box\"@example.org>", "alice@D\r\nCc: box@example.org., <carol>",
-	"alice@D\r\nCc: undisclosed-recipients:;", "alice@D\r\nCc: Undisclosed recipients:;", "alice@D\r\nCc: Smith, Box",
-	"alice@D\r\nReply-To: sales%reject.example", "alice@D\r\nReply-To: <>", "alice@D\r\nCc: <box@example.org",
+	"alice@D\r\nCc: box", "alice@D\r\nCc: Box <\"box\"@example.org>",
+	"alice@D\r\nCc: box@example.org., <carol>",
+	"alice@D\r\nCc: undisclosed-recipients:;", "alice@D\r\nCc: Undisclosed recipients:;",
+	"alice@D\r\nCc: Smith, Box", "alice@D\r\nReply-To: sales%reject.example", "alice@D\r\nReply-To: <>",
+	"alice@D\r\nCc: <box@example.org",
 }
 
 // TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt: mail of each kind goes each way to a
@@ -129,7 +131,8 @@ func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 				if !got.came {
 					complain("it did not come")
 				}
-			case !l.arrived.Passed() && l.arrived.Author != "" || !got.Passed(): // this receiver reads only plain authors
+			case !l.arrived.Passed() && l.arrived.Author != "" || !got.Passed():
+				// this receiver reads only plain authors
 				complain("it does not pass")
 			default:
 				passed++

@@ -145,7 +145,8 @@ func (h *plainHost) send(from, to string) {
 func (h *plainHost) sendAs(author, from, to string) {
 	h.t.Helper()
 	content := "From: " + author +
-		"\nTo: somebody@example.org\nSubject: test\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\ntext\n"
+		"\nTo: somebody@example.org\nSubject: test\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
+		"Message-ID: <1@sender.example>\n\ntext\n"
 	mta.Submit(h.t, h.smtp,
 		mta.Mail{From: from, To: []string{to}, XClient: stranger, Content: []byte(content)})
 }
@@ -450,8 +451,8 @@ func takenPortIsLeftAlone(t *testing.T, program string) {
 	h.setup("--apply")
 	config, err := os.ReadFile(filepath.Join(h.root, "etc/postmend/postmend.toml"))
 	h.must(err)
-	want :=
-		"trusted_networks = [\n  \"127.0.0.0/8\",\n  \"::1/128\",\n  \"10.0.0.0/8\",\n  \"2001:db8::/32\",\n]"
+	want := "trusted_networks = [\n  \"127.0.0.0/8\",\n  \"::1/128\",\n  \"10.0.0.0/8\",\n  " +
+		"\"2001:db8::/32\",\n]"
 	if !strings.Contains(string(config), want) {
 		t.Errorf("not in it: %s\n%s", want, config)
 	}

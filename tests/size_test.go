@@ -17,8 +17,8 @@ func TestTheLargestMessageThatIsAcceptedIsDelivered(t *testing.T) {
 	f := startChanged(t, "", func(_ *forwarder, main, _ *string) {
 		replace(t, main, "message_size_limit = 100000000", fmt.Sprintf("message_size_limit = %d", limit))
 	})
-	header :=
-		"From: alice@sender.example\nSubject: large\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <large@sender.example>\n\n"
+	header := "From: alice@sender.example\nSubject: large\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
+		"Message-ID: <large@sender.example>\n\n"
 	var largest []byte
 	for lines := limit / step; largest == nil; lines-- {
 		content := []byte(header + strings.Repeat(strings.Repeat("x", step-1)+"\n", lines))

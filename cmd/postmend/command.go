@@ -91,6 +91,11 @@ func logFailure(err error) int {
 	return outcomeOf(err).Exit()
 }
 
+// misconfigured is an error that an operator can correct.
+func misconfigured(reason string, err error) error {
+	return &filter.Failure{Kind: filter.Configuration, Reason: reason, Err: err}
+}
+
 // usageError is a mistake in the arguments.
 type usageError struct{ error }
 

@@ -61,7 +61,8 @@ socket = %q
 		dns, err := dnstest.Start("mx.example.org A 192.0.2.80")
 		w.check(err)
 		t.Cleanup(func() { dns.Close() })
-		text = strings.Replace(text, "\n", fmt.Sprintf("\nresolver = %q\n", dns.Addr()), 1) // below the first line
+		// below the first line
+		text = strings.Replace(text, "\n", fmt.Sprintf("\nresolver = %q\n", dns.Addr()), 1)
 	}
 	w.check(os.WriteFile(w.config, []byte(text), 0o644))
 	return w
@@ -86,7 +87,8 @@ func (w *world) check(err error) {
 // run runs a command line with the world's configuration.
 func (w *world) run(stdin string, args ...string) (exit int, stdout, stderr string) {
 	var out, errs bytes.Buffer
-	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...), strings.NewReader(stdin), &out, &errs)
+	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...),
+		strings.NewReader(stdin), &out, &errs)
 	return exit, out.String(), errs.String()
 }
 
@@ -103,16 +105,18 @@ const aMessage = "From: Alice <alice@b.example>\nSubject: x\n\nbody\n"
 
 func TestFilterPrintsTheMendedMessageByHand(t *testing.T) {
 	w := newWorld(t)
-	exit, out, status := w.run(aMessage, "filter", "-f", "alice@b.example", "--client-address=192.0.2.1", "--queue-id=4ABC",
-		"--original-recipient=info@example.org", "--", "bob@remote.example")
-	if exit != 0 || !strings.HasSuffix(out, aMessage) || !strings.HasPrefix(out, "DKIM-Signature: ") || !strings.HasPrefix(status, "2.0.0 ") {
+	exit, out, status := w.run(aMessage, "filter", "-f", "alice@b.example", "--client-address=192.0.2.1",
+		"--queue-id=4ABC", "--original-recipient=info@example.org", "--", "bob@remote.example")
+	if exit != 0 || !strings.HasSuffix(out, aMessage) || !strings.HasPrefix(out, "DKIM-Signature: ") ||
+		!strings.HasPrefix(status, "2.0.0 ") {
 		t.Errorf("exit %d, status %q, message\n%s", exit, status, out)
 	}
 	if !strings.Contains(out, "\nX-Forwarded-For: info@example.org bob@remote.example\n") {
 		t.Errorf("no trace of the alias in\n%s", out)
 	}
 	line := w.logged()
-	for _, want := range []string{`^<22>.* postmend\[\d+\]: 4ABC: `, ` classes=forwarded:1 `, ` from=<alice@b\.example> `, ` sender=<SRS0=`, ` header_from=b\.example `,
+	for _, want := range []string{`^<22>.* postmend\[\d+\]: 4ABC: `, ` classes=forwarded:1 `,
+		` from=<alice@b\.example> `, ` sender=<SRS0=`, ` header_from=b\.example `,
 		` signed=example\.org/s `, ` result=queued `, ` time=\d+\.\d+s `} {
 		if !regexp.MustCompile(want).MatchString(line) {
 			t.Errorf("the log line lacks %s: %s", want, line)
@@ -122,14 +126,17 @@ func TestFilterPrintsTheMendedMessageByHand(t *testing.T) {
 
 // An alias of three, by hand; pipe(8) repeats the word for each recipient.
 func TestOneOriginalRecipientCountsForAllRecipients(t *testing.T) {
-	for _, originals := range [][]string{{"info@example.org"}, {"info@example.org", "info@example.org", "info@example.org"}} {
+	for _, originals := range [][]string{{"info@example.org"},
+		{"info@example.org", "info@example.org", "info@example.org"}} {
 		w := newWorld(t)
 		args := []string{"explain", "-f", "alice@b.example", "--client-address=192.0.2.1", "--json"}
 		for _, original := range originals {
 			args = append(args, "--original-recipient="+original)
 		}
-		exit, out, errs := w.run(aMessage, append(args, "--", "a@remote.example", "b@remote.example", "c@elsewhere.example")...)
-		if exit != 0 || strings.Count(strings.SplitN(out, "deliveries", 2)[0], `"original": "info@example.org"`) != 3 {
+		exit, out, errs := w.run(aMessage,
+			append(args, "--", "a@remote.example", "b@remote.example", "c@elsewhere.example")...)
+		if exit != 0 || strings.Count(strings.SplitN(out, "deliveries", 2)[0],
+			`"original": "info@example.org"`) != 3 {
 			t.Errorf("%q: exit %d, %s\n%s", originals, exit, errs, out)
 		}
 	}
@@ -138,16 +145,19 @@ func TestOneOriginalRecipientCountsForAllRecipients(t *testing.T) {
 func TestEmptyAndUnknownFlagsMeanNotKnown(t *testing.T) {
 	w := newWorld(t)
 	args := []string{"filter", "-f", ""}
-	for _, flag := range []string{"queue-id", "client-address", "client-name", "client-port", "client-protocol", "helo", "sasl-username", "size", "envid", "original-recipient"} {
+	for _, flag := range []string{"queue-id", "client-address", "client-name", "client-port",
+		"client-protocol", "helo", "sasl-username", "size", "envid", "original-recipient"} {
 		args = append(args, "--"+flag+"=unknown")
 	}
-	if exit, out, status := w.run(aMessage, append(args, "--", "x@example.org")...); exit != 0 || out != aMessage {
+	if exit, out, status := w.run(aMessage, append(args, "--", "x@example.org")...); exit != 0 ||
+		out != aMessage {
 		t.Errorf("exit %d, %q, %q", exit, status, out)
 	}
 	for i := range args {
 		args[i] = strings.Replace(args[i], "=unknown", "=", 1)
 	}
-	if exit, out, status := w.run(aMessage, append(args, "--", "x@example.org")...); exit != 0 || out != aMessage {
+	if exit, out, status := w.run(aMessage, append(args, "--", "x@example.org")...); exit != 0 ||
+		out != aMessage {
 		t.Errorf("exit %d, %q, %q", exit, status, out)
 	}
 }
@@ -160,32 +170,41 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 		exit              int
 		want              string
 	}{
-		"CR LF in the sender":       {"a@b.example\r\nRCPT TO:<c@d.example>", "x@example.org", 69, "5.1.7 sender address is not valid in SMTP"},
-		"LF in the recipient":       {"a@b.example", "x@example.org\nDATA", 69, "5.1.3 recipient address is not valid in SMTP"},
-		"NUL in the recipient":      {"a@b.example", "x@\x00", 69, "5.1.3 recipient address is not valid in SMTP"},
-		"empty recipient":           {"a@b.example", "", 64, "4.3.5 recipient 1 is empty"},
-		"blanks":                    {"a b@b.example", "c d@example.org", 0, ""},
-		"quotes":                    {`"a \" b"@b.example`, `"c@d"@example.org`, 0, ""},
-		"300 characters, local":     {long + "@b.example", long + "@example.org", 0, ""},
-		"300 characters, remote":    {long + "@b.example", long + "@remote.example", 0, ""},
-		"sender with leading -":     {"-v@b.example", "x@example.org", 0, ""},
-		"recipient with leading -":  {"a@b.example", "-x@example.org", 0, ""},
-		"no domain":                 {"root", "postmaster", 0, ""},
-		"only @":                    {"@", "@", 69, "5.1.7 sender address is not valid in SMTP"},
-		"UTF-8":                     {"jürgen@b.example", "zoë@bücher.example", 0, ""},
-		"not even UTF-8":            {"\xff@b.example", "\xfe@example.org", 0, ""},
-		"line separator, UTF-8":     {"", "x\u2028@example.org", 69, "5.1.3 recipient address is not valid in SMTP"},
-		"control character, C1":     {"x\u0085@b.example", "x@example.org", 69, "5.1.7 sender address is not valid in SMTP"},
-		"1000 octets":               {"", strings.Repeat("x", 1000) + "@example.org", 69, "5.1.3 recipient address is not valid in SMTP"},
-		"forged SRS recipient":      {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67, "5.1.1 SRS address is invalid or has expired"},
-		"malformed SRS recipient":   {"", "SRS0=@srs.example.org", 67, "5.1.1 malformed SRS address"},
-		"SRS sender, malformed":     {"SRS1=x@b.example", "x@remote.example", 0, ""},
-		"domain that is no domain":  {"a@$myhostname", "x@remote.example", 0, ""},
-		"recipient that ends early": {"a@b.example", "x@remote.example> SIZE=1", 69, "5.1.3 recipient address is not valid in SMTP"},
+		"CR LF in the sender": {"a@b.example\r\nRCPT TO:<c@d.example>", "x@example.org", 69,
+			"5.1.7 sender address is not valid in SMTP"},
+		"LF in the recipient": {"a@b.example", "x@example.org\nDATA", 69,
+			"5.1.3 recipient address is not valid in SMTP"},
+		"NUL in the recipient": {"a@b.example", "x@\x00", 69,
+			"5.1.3 recipient address is not valid in SMTP"},
+		"empty recipient":          {"a@b.example", "", 64, "4.3.5 recipient 1 is empty"},
+		"blanks":                   {"a b@b.example", "c d@example.org", 0, ""},
+		"quotes":                   {`"a \" b"@b.example`, `"c@d"@example.org`, 0, ""},
+		"300 characters, local":    {long + "@b.example", long + "@example.org", 0, ""},
+		"300 characters, remote":   {long + "@b.example", long + "@remote.example", 0, ""},
+		"sender with leading -":    {"-v@b.example", "x@example.org", 0, ""},
+		"recipient with leading -": {"a@b.example", "-x@example.org", 0, ""},
+		"no domain":                {"root", "postmaster", 0, ""},
+		"only @":                   {"@", "@", 69, "5.1.7 sender address is not valid in SMTP"},
+		"UTF-8":                    {"jürgen@b.example", "zoë@bücher.example", 0, ""},
+		"not even UTF-8":           {"\xff@b.example", "\xfe@example.org", 0, ""},
+		"line separator, UTF-8": {"", "x\u2028@example.org", 69,
+			"5.1.3 recipient address is not valid in SMTP"},
+		"control character, C1": {"x\u0085@b.example", "x@example.org", 69,
+			"5.1.7 sender address is not valid in SMTP"},
+		"1000 octets": {"", strings.Repeat("x", 1000) + "@example.org", 69,
+			"5.1.3 recipient address is not valid in SMTP"},
+		"forged SRS recipient": {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67,
+			"5.1.1 SRS address is invalid or has expired"},
+		"malformed SRS recipient":  {"", "SRS0=@srs.example.org", 67, "5.1.1 malformed SRS address"},
+		"SRS sender, malformed":    {"SRS1=x@b.example", "x@remote.example", 0, ""},
+		"domain that is no domain": {"a@$myhostname", "x@remote.example", 0, ""},
+		"recipient that ends early": {"a@b.example", "x@remote.example> SIZE=1", 69,
+			"5.1.3 recipient address is not valid in SMTP"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			exit, out, status := w.run(aMessage, "filter", "-f", row.sender, "--client-address=192.0.2.1", "--", row.recipient)
+			exit, out, status := w.run(aMessage, "filter", "-f", row.sender, "--client-address=192.0.2.1",
+				"--", row.recipient)
 			if exit != row.exit || strings.Count(status+out, "\n") < 1 {
 				t.Fatalf("exit %d, want %d: %q %q", exit, row.exit, out, status)
 			}
@@ -207,12 +226,14 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 func TestABadRecipientAmongOthersStaysInTheQueue(t *testing.T) {
 	for _, bad := range []string{"x\x01@example.org", "x\u2028@example.org"} {
 		w := newWorld(t)
-		if exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--", "good@example.org", bad); exit != 75 || out != "" || !strings.HasPrefix(status, "4.1.3 ") {
+		if exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--", "good@example.org",
+			bad); exit != 75 || out != "" || !strings.HasPrefix(status, "4.1.3 ") {
 			t.Errorf("%q: exit %d, %q", bad, exit, status)
 		}
 	}
 	w := newWorld(t)
-	if exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--original-recipient=x\x01@example.org", "--", "good@example.org"); exit != 0 || out != aMessage {
+	if exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example",
+		"--original-recipient=x\x01@example.org", "--", "good@example.org"); exit != 0 || out != aMessage {
 		t.Errorf("an original recipient that cannot be sent: exit %d, %q", exit, status)
 	}
 }
@@ -234,39 +255,49 @@ func TestBadMessagesGoThroughOrStayInTheQueue(t *testing.T) {
 		"lines of one dot":               "From: a@b.example\n\n.\n.\n",
 		"no From:":                       "Subject: x\n\nbody\n",
 		"two From: fields":               "From: a@b.example\nFrom: c@d.example\n\nbody\n",
-		"an oversized header":            "From: a@b.example\nSubject: " + strings.Repeat("x", 2<<20) + "\n\nbody\n",
-		"a million blank lines":          "From: a@b.example\n\n" + strings.Repeat("\n", 1<<20) + "end\n",
+		"an oversized header": "From: a@b.example\nSubject: " + strings.Repeat("x", 2<<20) +
+			"\n\nbody\n",
+		"a million blank lines": "From: a@b.example\n\n" + strings.Repeat("\n", 1<<20) + "end\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			exit, out, status := w.run(text, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@example.org")
-			// A line that is no field starts the body, and an empty line comes before it once something stands on top.
+			exit, out, status := w.run(text, "filter", "-f", "a@b.example", "--client-address=192.0.2.1",
+				"--", "x@example.org")
+			// A line that is no field starts the body, and an empty line comes before it once something
+			// stands on top.
 			want := strings.Replace(text, "\nno field\n", "\n\nno field\n", 1)
 			if exit != 0 || withoutSeal(out) != want {
-				t.Errorf("to a local mailbox: exit %d, %q, %d octets of %d", exit, status, len(out), len(text))
+				t.Errorf("to a local mailbox: exit %d, %q, %d octets of %d", exit, status,
+					len(out), len(text))
 			}
-			exit, out, status = w.run(text, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@remote.example")
+			exit, out, status = w.run(text, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--",
+				"x@remote.example")
 			if exit != 0 || !strings.HasSuffix(out, want) || len(out) > len(text)+2000 {
 				t.Errorf("to a remote one: exit %d, %q, %d octets of %d", exit, status, len(out), len(text))
 			}
 		})
 	}
 	w := newWorld(t)
-	if exit, _, status := w.run("", "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 75 || status != "4.3.0 empty message on standard input\n" {
+	if exit, _, status := w.run("", "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 75 ||
+		status != "4.3.0 empty message on standard input\n" {
 		t.Errorf("empty standard input: exit %d, %q", exit, status)
 	}
 	cut := strings.TrimSuffix(aMessage, "\n")
-	if exit, _, status := w.run(cut, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 75 || !strings.HasPrefix(status, "4.3.0 message is incomplete") {
+	if exit, _, status := w.run(cut, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--",
+		"x@example.org"); exit != 75 || !strings.HasPrefix(status, "4.3.0 message is incomplete") {
 		t.Errorf("cut short: exit %d, %q", exit, status)
 	}
-	if exit, out, _ := w.run(cut, "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 0 || out != cut {
+	if exit, out, _ := w.run(cut, "filter", "-f", "a@b.example", "--", "x@example.org"); exit != 0 ||
+		out != cut {
 		t.Errorf("by hand, without a line end: exit %d, %q", exit, out)
 	}
 	// A milter that deletes fields leaves them in ${size}.
-	if exit, _, status := w.run(aMessage, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--size=100000", "--", "x@example.org"); exit != 0 {
+	if exit, _, status := w.run(aMessage, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--size=100000",
+		"--", "x@example.org"); exit != 0 {
 		t.Errorf("a queue file that holds more: exit %d, %q", exit, status)
 	}
-	if exit, _, status := w.run("From a@b.example  Mon Nov  2 10:00:00 2026\n"+aMessage, "filter", "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 78 ||
+	if exit, _, status := w.run("From a@b.example  Mon Nov  2 10:00:00 2026\n"+aMessage, "filter", "-f",
+		"a@b.example", "--queue-id=4ABC", "--", "x@example.org"); exit != 78 ||
 		!strings.Contains(status, "flags=") {
 		t.Errorf("with a From_ line: exit %d, %q", exit, status)
 	}
@@ -279,21 +310,25 @@ func TestSRSGoesThereAndBack(t *testing.T) {
 	if exit != 0 || len(lines) != 2 {
 		t.Fatalf("exit %d, %q", exit, out)
 	}
-	if exit, out, _ = w.run("", append([]string{"srs", "reverse"}, lines...)...); exit != 0 || out != "alice@b.example\nbob@c.example\n" {
+	if exit, out, _ = w.run("", append([]string{"srs", "reverse"}, lines...)...); exit != 0 ||
+		out != "alice@b.example\nbob@c.example\n" {
 		t.Errorf("exit %d, %q", exit, out)
 	}
-	if exit, _, errs := w.run("", "srs", "reverse", "SRS0=AAAA=AA=b.example=x@srs.example.org"); exit != 67 || !strings.Contains(errs, "hash") {
+	if exit, _, errs := w.run("", "srs", "reverse", "SRS0=AAAA=AA=b.example=x@srs.example.org"); exit != 67 ||
+		!strings.Contains(errs, "hash") {
 		t.Errorf("forged: exit %d, %q", exit, errs)
 	}
 }
 
 func TestDemoShowsBothWorlds(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "message.eml")
-	if err := os.WriteFile(file, []byte("From: \"C\" <carol@some.example>\r\nSubject: x\r\n\r\nbody\r\n"), 0o644); err != nil {
+	err := os.WriteFile(file, []byte("From: \"C\" <carol@some.example>\r\nSubject: x\r\n\r\nbody\r\n"), 0o644)
+	if err != nil {
 		t.Fatal(err)
 	}
 	var short bytes.Buffer
-	if exit := run([]string{"demo"}, strings.NewReader(""), &short, &short); exit != 0 || strings.Count(short.String(), "\n") > 30 {
+	if exit := run([]string{"demo"}, strings.NewReader(""), &short, &short); exit != 0 ||
+		strings.Count(short.String(), "\n") > 30 {
 		t.Errorf("exit %d, more than a screen:\n%s", exit, short.String())
 	}
 	for _, args := range [][]string{{"demo", "--verbose"}, {"demo", "--verbose", file}} {
@@ -303,11 +338,14 @@ func TestDemoShowsBothWorlds(t *testing.T) {
 		}
 		for _, want := range []string{
 			// The signature survives: From: stays.
-			`(?s)1\. .*SPF +fail \(\S+\) +pass \(srs\.forwarder\.example\).*DKIM +pass \(\S+\) +pass \(\S+\).*DKIM +- +pass \(forwarder\.example\)`,
-			`(?s)1\. .*DMARC +pass \((\S+)\) +pass \(\S+\)\n +its answer +250 2\.0\.0 accepted +250 2\.0\.0 accepted`,
+			`(?s)1\. .*SPF +fail \(\S+\) +pass \(srs\.forwarder\.example\).*DKIM +pass \(\S+\) +pass \(\S+\)` +
+				`.*DKIM +- +pass \(forwarder\.example\)`,
+			`(?s)1\. .*DMARC +pass \((\S+)\) +pass \(\S+\)\n` +
+				` +its answer +250 2\.0\.0 accepted +250 2\.0\.0 accepted`,
 			// SPF alone: only a From: of ours passes.
 			`(?s)2\. .*From: +\S+ <(\S+)> +\S+ via forwarder\.example <info@forwarder\.example>`,
-			`(?s)2\. .*DMARC +fail \(\S+\) +pass \(forwarder\.example\)\n +its answer +550 5\.7\.509 Access denied +250 2\.0\.0 accepted`,
+			`(?s)2\. .*DMARC +fail \(\S+\) +pass \(forwarder\.example\)\n` +
+				` +its answer +550 5\.7\.509 Access denied +250 2\.0\.0 accepted`,
 			`    DKIM-Signature: v=1; a=rsa-sha256;`, `    Authentication-Results: mx\.forwarder\.example;`,
 		} {
 			if !regexp.MustCompile(want).MatchString(out.String()) {
@@ -322,7 +360,8 @@ func TestPostfixNeverTakesATrialForADelivery(t *testing.T) {
 	w := newWorld(t)
 	reader, writer, err := os.Pipe()
 	w.check(err)
-	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, strings.NewReader(aMessage), writer, writer)
+	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--",
+		"x@example.org"}, strings.NewReader(aMessage), writer, writer)
 	writer.Close()
 	out, err := io.ReadAll(reader)
 	w.check(err)
@@ -338,11 +377,14 @@ func (panicking) Read([]byte) (int, error) { panic("a fault\nwith two lines") }
 func TestAFaultOfOursKeepsTheMailAndIsLogged(t *testing.T) {
 	w := newWorld(t, "stdout:", "smtp://127.0.0.1:1")
 	var out, errs bytes.Buffer
-	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, panicking{}, &out, &errs)
+	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--",
+		"x@example.org"}, panicking{}, &out, &errs)
 	if exit != 70 || out.String() != "4.3.0 internal error\n" {
 		t.Errorf("exit %d, %q", exit, out.String())
 	}
-	if line := w.logged(); !strings.HasPrefix(line, "<18>") || !strings.Contains(line, "4ABC: internal error") || strings.Contains(line, "\n") || !strings.Contains(line, "command_test.go") {
+	line := w.logged()
+	if !strings.HasPrefix(line, "<18>") || !strings.Contains(line, "4ABC: internal error") ||
+		strings.Contains(line, "\n") || !strings.Contains(line, "command_test.go") {
 		t.Errorf("logged %q", line)
 	}
 }
@@ -358,7 +400,8 @@ func TestADeadlineKeepsTheMail(t *testing.T) {
 	abandon = func(status int) { abandoned <- status }
 	defer func() { abandon = os.Exit }()
 	var out, errs bytes.Buffer
-	go run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, reader, &out, &errs)
+	go run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"},
+		reader, &out, &errs)
 	if exit := <-abandoned; exit != 75 || out.String() != "4.3.0 deadline exceeded\n" {
 		t.Errorf("exit %d, %q", exit, out.String())
 	}
@@ -420,7 +463,8 @@ func TestVersionVerboseListsWhatTheProgramIsMadeOf(t *testing.T) {
 	if exit := run([]string{"version", "--verbose"}, strings.NewReader(""), &out, &errs); exit != 0 {
 		t.Fatalf("exit %d, %s", exit, errs.String())
 	}
-	for _, want := range []string{`(?m)^postmend `, `(?m)^std +\S+ +BSD-3-Clause$`, `(?m)^publicsuffix.org/list .* MPL-2.0$`} {
+	for _, want := range []string{`(?m)^postmend `, `(?m)^std +\S+ +BSD-3-Clause$`,
+		`(?m)^publicsuffix.org/list .* MPL-2.0$`} {
 		if !regexp.MustCompile(want).MatchString(out.String()) {
 			t.Errorf("no line %s in\n%s", want, out.String())
 		}

@@ -20,16 +20,18 @@ func (inv *invocation) dkimCommand() *cobra.Command {
 		Short: "Make DKIM keys, print their DNS records, sign or verify a message",
 		RunE:  requireSubcommand,
 	}
-	parent.AddCommand(inv.dkimGenkeyCommand(), inv.dkimRecordCommand(), inv.dkimSignCommand(), inv.dkimVerifyCommand())
+	parent.AddCommand(inv.dkimGenkeyCommand(), inv.dkimRecordCommand(), inv.dkimSignCommand(),
+		inv.dkimVerifyCommand())
 	return parent
 }
 
 func (inv *invocation) dkimGenkeyCommand() *cobra.Command {
 	var domain, selector, algorithm, file string
 	cmd := &cobra.Command{
-		Use:     "genkey --domain DOMAIN --selector SELECTOR [--file FILE]",
-		Short:   "Make a private key and print the DNS record to publish",
-		Long:    `Makes a private key and prints the DNS record to publish. A file that exists is never overwritten.`,
+		Use:   "genkey --domain DOMAIN --selector SELECTOR [--file FILE]",
+		Short: "Make a private key and print the DNS record to publish",
+		Long: `Makes a private key and prints the DNS record to publish. A file that exists is never
+overwritten.`,
 		Example: `  postmend dkim genkey --domain example.org --selector 2026a`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -44,14 +46,15 @@ func (inv *invocation) dkimGenkeyCommand() *cobra.Command {
 				return usageError{err}
 			}
 			if err := wholefile.Create(file, pem); err != nil {
-				return &filter.Failure{Kind: filter.Configuration, Reason: "the key was not written", Err: err}
+				return misconfigured("the key was not written", err)
 			}
 			key, err := dkim.LoadKey(domain, selector, file)
 			if err != nil {
 				os.Remove(file)
 				return usageError{err}
 			}
-			fmt.Fprintf(inv.stderr, "%s: private key written, mode 0600; the user that runs the filter must be able to read it\n", file)
+			fmt.Fprintf(inv.stderr, "%s: private key written, mode 0600; the user that runs the filter "+
+				"must be able to read it\n", file)
 			return inv.printRecord(key)
 		},
 	}
@@ -59,7 +62,8 @@ func (inv *invocation) dkimGenkeyCommand() *cobra.Command {
 	flags.StringVar(&domain, "domain", "", "the signing domain (d=)")
 	flags.StringVar(&selector, "selector", "", "the selector (s=)")
 	flags.StringVar(&algorithm, "type", "rsa2048", "rsa2048, rsa4096 or ed25519")
-	flags.StringVar(&file, "file", "", "file for the private key; default /etc/postmend/dkim/DOMAIN.SELECTOR.pem")
+	flags.StringVar(&file, "file", "",
+		"file for the private key; default /etc/postmend/dkim/DOMAIN.SELECTOR.pem")
 	return cmd
 }
 
@@ -136,7 +140,7 @@ func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
 		}
 		key, err := dkim.LoadKey(k.domain, k.selector, k.file)
 		if err != nil {
-			return nil, &filter.Failure{Kind: filter.Configuration, Reason: "the key cannot be used", Err: err}
+			return nil, misconfigured("the key cannot be used", err)
 		}
 		return []*dkim.Key{key}, nil
 	}
@@ -155,12 +159,12 @@ func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
 		}
 		key, err := dkim.LoadKey(c.Domain, c.Selector, c.File)
 		if err != nil {
-			return nil, &filter.Failure{Kind: filter.Configuration, Reason: "the key cannot be used", Err: err}
+			return nil, misconfigured("the key cannot be used", err)
 		}
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {
-		return nil, &filter.Failure{Kind: filter.Configuration, Reason: fmt.Sprintf("%s: no [[dkim.keys]] for %+q", k.inv.configFile, domain)}
+		return nil, misconfigured(fmt.Sprintf("%s: no [[dkim.keys]] for %+q", k.inv.configFile, domain), nil)
 	}
 	return keys, nil
 }

@@ -33,10 +33,12 @@ func TestAKeyIsMadePublishedAndUsed(t *testing.T) {
 	if exit, _, errs := w.run("", genkey...); exit != 78 || !strings.Contains(errs, "exists") {
 		t.Errorf("a key was replaced: exit %d, %q", exit, errs)
 	}
-	if _, again, _ := w.run("", "dkim", "record", "--domain", "new.example", "--selector", "n", "--file", file); again != record {
+	_, again, _ := w.run("", "dkim", "record", "--domain", "new.example", "--selector", "n", "--file", file)
+	if again != record {
 		t.Errorf("record prints %q, genkey %q", again, record)
 	}
-	if exit, out, _ := w.run("", "dkim", "record"); exit != 0 || !strings.HasPrefix(out, "s._domainkey.example.org. IN TXT \"v=DKIM1; k=ed25519; p=") {
+	if exit, out, _ := w.run("", "dkim", "record"); exit != 0 ||
+		!strings.HasPrefix(out, "s._domainkey.example.org. IN TXT \"v=DKIM1; k=ed25519; p=") {
 		t.Errorf("record of the configured keys: exit %d, %q", exit, out)
 	}
 	exit, out, _ := w.run(aMessage, "dkim", "sign")
@@ -72,7 +74,8 @@ func TestDKIMVerifyTellsOfEachSignature(t *testing.T) {
 	w := newWorld(t)
 	_, record, _ := w.run("", "dkim", "record")
 	name, text, _ := strings.Cut(record, " IN TXT ")
-	zone := name + " TXT " + strings.Trim(strings.TrimSpace(text), `"`) + "\nslow._domainkey.example.org SERVFAIL\n"
+	zone := name + " TXT " + strings.Trim(strings.TrimSpace(text), `"`) +
+		"\nslow._domainkey.example.org SERVFAIL\n"
 	dns, err := dnstest.Start(zone)
 	w.check(err)
 	t.Cleanup(func() { dns.Close() })
@@ -86,10 +89,13 @@ func TestDKIMVerifyTellsOfEachSignature(t *testing.T) {
 		want          string
 	}{
 		{"good", signed, 0, "pass d=example.org s=s a=ed25519-sha256\n"},
-		{"changed", signed + "more\n", 1, "fail d=example.org s=s a=ed25519-sha256 (body hash did not verify)\n"},
-		{"without a key record", missing, 1, "permerror d=example.org s=missing a=ed25519-sha256 (no key record)\n"},
+		{"changed", signed + "more\n", 1,
+			"fail d=example.org s=s a=ed25519-sha256 (body hash did not verify)\n"},
+		{"without a key record", missing, 1,
+			"permerror d=example.org s=missing a=ed25519-sha256 (no key record)\n"},
 		{"DNS trouble", slow, 75, "temperror d=example.org s=slow a=ed25519-sha256 (key look-up failed)\n"},
-		{"one of two", second + signed, 0, "permerror d=example.org s=missing a=ed25519-sha256 (no key record)\npass d=example.org s=s a=ed25519-sha256\n"},
+		{"one of two", second + signed, 0, "permerror d=example.org s=missing a=ed25519-sha256 (no key " +
+			"record)\npass d=example.org s=s a=ed25519-sha256\n"},
 		{"CRLF", strings.ReplaceAll(signed, "\n", "\r\n"), 0, "pass d=example.org s=s a=ed25519-sha256\n"},
 		{"unsigned", aMessage, 1, "none (the message has no signature)\n"},
 		{"empty", "", 1, "none (the message has no signature)\n"},
@@ -99,11 +105,14 @@ func TestDKIMVerifyTellsOfEachSignature(t *testing.T) {
 			t.Errorf("%s: exit %d, %q %q; want %d, %q", c.name, exit, out, errs, c.exit, c.want)
 		}
 	}
-	if exit, _, errs := w.run(strings.Repeat("A: b\n", 1<<18), "dkim", "verify", "--resolver", dns.Addr()); exit != 65 || !strings.Contains(errs, "1 MiB") {
+	if exit, _, errs := w.run(strings.Repeat("A: b\n", 1<<18), "dkim", "verify", "--resolver",
+		dns.Addr()); exit != 65 || !strings.Contains(errs, "1 MiB") {
 		t.Errorf("an endless header: exit %d, %q", exit, errs)
 	}
-	verdicts := judge.New(t, map[string]string{"s._domainkey.example.org": strings.Trim(strings.TrimSpace(text), `"`)},
-		[][]byte{[]byte(strings.ReplaceAll(signed, "\n", "\r\n")), []byte(strings.ReplaceAll(signed+"more\n", "\n", "\r\n"))}).DKIMPy()
+	verdicts := judge.New(t,
+		map[string]string{"s._domainkey.example.org": strings.Trim(strings.TrimSpace(text), `"`)},
+		[][]byte{[]byte(strings.ReplaceAll(signed, "\n", "\r\n")),
+			[]byte(strings.ReplaceAll(signed+"more\n", "\n", "\r\n"))}).DKIMPy()
 	if fmt.Sprint(verdicts) != "[[pass] [fail]]" {
 		t.Errorf("dkimpy says %v", verdicts)
 	}

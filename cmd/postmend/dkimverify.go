@@ -24,8 +24,9 @@ func (inv *invocation) dkimVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [--resolver HOST:PORT]",
 		Short: "Verify the DKIM signatures of the message on standard input",
-		Long: `Prints a line for each signature, from top to bottom: the result in RFC 8601's words, d=, s=, a=, and why it is not a
-pass. The exit status is 0 if a signature passes, 75 if none does and DNS did not answer for one of them, else 1.
+		Long: `Prints a line for each signature, from top to bottom: the result in RFC 8601's words, d=, s=,
+a=, and why it is not a pass. The exit status is 0 if a signature passes, 75 if none does and DNS did not
+answer for one of them, else 1.
 
 The DNS server is the one that --resolver or the configuration names, otherwise the system's.`,
 		Example: `  postmend dkim verify < message`,
@@ -47,7 +48,8 @@ The DNS server is the one that --resolver or the configuration names, otherwise 
 			return inv.tellVerdicts(verdicts)
 		},
 	}
-	cmd.Flags().StringVar(&resolver, "resolver", "", "the DNS server, host:port; default: the configuration's, else the system's")
+	cmd.Flags().StringVar(&resolver, "resolver", "",
+		"the DNS server, host:port; default: the configuration's, else the system's")
 	return cmd
 }
 
@@ -58,7 +60,8 @@ func (inv *invocation) dns(resolver string) (server string, deadline time.Durati
 	if resolver != "" {
 		return resolver, enough, nil
 	}
-	if _, err := os.Stat(inv.configFile); inv.configFile == filter.DefaultConfigFile && errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(inv.configFile); inv.configFile == filter.DefaultConfigFile &&
+		errors.Is(err, fs.ErrNotExist) {
 		return "", enough, nil
 	}
 	config, err := filter.LoadConfig(inv.configFile)

@@ -20,8 +20,8 @@ func (inv *invocation) explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain -f SENDER [flags] -- RECIPIENT...",
 		Short: "Show what filter would do with the message on standard input, and why; nothing is sent",
-		Long: `Shows what filter would do with the message on standard input, and why. Nothing is sent. The exit status is 0 also for
-a message that filter would reject.`,
+		Long: `Shows what filter would do with the message on standard input, and why. Nothing is sent. The
+exit status is 0 also for a message that filter would reject.`,
 		Example: `  postmend explain -f alice@example.net --client-address 192.0.2.1 \
       --original-recipient info@example.org -- bob@example.com < message`,
 	}
@@ -62,9 +62,9 @@ func (inv *invocation) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [-f SENDER] [--client-address ADDRESS] [--helo NAME]",
 		Short: "Print the Authentication-Results field for the message on standard input",
-		Long: `Prints the Authentication-Results field for the message on standard input: SPF, DKIM, DMARC and ARC. If a message
-without a client has a seal of its arrival (X-Postmend-Arrival), SPF is that of the sealed client, and a line "origin:"
-tells what is sealed.`,
+		Long: `Prints the Authentication-Results field for the message on standard input: SPF, DKIM, DMARC and
+ARC. If a message without a client has a seal of its arrival (X-Postmend-Arrival), SPF is that of the sealed
+client, and a line "origin:" tells what is sealed.`,
 		Example: `  postmend verify -f alice@example.net --client-address 192.0.2.1 --helo mail.example.net < message`,
 		Args:    noArguments,
 	}
@@ -89,8 +89,12 @@ tells what is sealed.`,
 			return err
 		}
 		for line := range strings.Lines(strings.ReplaceAll(field, "\r\n", "\n")) {
-			folded, line := strings.HasPrefix(line, "\t"), strings.Trim(line, "\t\n")
-			if _, err = fmt.Fprintln(inv.stdout, map[bool]string{true: "\t"}[folded]+postfix.PrintableUTF8(line)); err != nil {
+			indent := ""
+			if strings.HasPrefix(line, "\t") {
+				indent = "\t"
+			}
+			line = postfix.PrintableUTF8(strings.Trim(line, "\t\n"))
+			if _, err = fmt.Fprintln(inv.stdout, indent+line); err != nil {
 				return err
 			}
 		}
@@ -109,7 +113,11 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		fmt.Fprintf(table, "%s\t%s\n", name, postfix.Printable(fmt.Sprintf(format, args...)))
 	}
 	row("sender", "<%s>", e.Envelope.Sender)
-	row("From: domains", "%s", cmp.Or(strings.Join(e.Authors, " "), map[bool]string{true: "not read, the header is too long", false: "none"}[e.Unread]))
+	authors := cmp.Or(strings.Join(e.Authors, " "), "none")
+	if e.Unread {
+		authors = "not read, the header is too long"
+	}
+	row("From: domains", "%s", authors)
 	client := "none (local submission)"
 	if e.Envelope.HasClient() {
 		client = cmp.Or(e.Envelope.ClientAddress, "unknown")
@@ -163,8 +171,8 @@ func describe(o filter.Origin) string {
 	if !o.Intact {
 		state = "changed since, or expired"
 	}
-	return fmt.Sprintf("sealed (%s), client %s, sender <%s>, recipient <%s>", state, cmp.Or(o.Client, "unknown"), o.Sender,
-		o.Recipient)
+	return fmt.Sprintf("sealed (%s), client %s, sender <%s>, recipient <%s>", state,
+		cmp.Or(o.Client, "unknown"), o.Sender, o.Recipient)
 }
 
 // printProven shows what the message proved on arrival.
@@ -177,17 +185,20 @@ func printProven(row func(name, format string, args ...any), r authn.Results) {
 	}
 	row("SPF", "%s for %s%s", r.SPF.Status, cmp.Or(r.SPF.Domain, "no domain"), because(r.SPF.Reason))
 	for _, signature := range r.DKIM {
-		row("DKIM", "%s for %s, selector %s, %s%s", signature.Status, signature.Domain, signature.Selector, signature.Algorithm, because(signature.Reason))
+		row("DKIM", "%s for %s, selector %s, %s%s", signature.Status, signature.Domain, signature.Selector,
+			signature.Algorithm, because(signature.Reason))
 	}
 	if len(r.DKIM) == 0 {
 		row("DKIM", "none")
 	}
-	row("DMARC", "%s%s", r.DMARC.Status, because(cmp.Or(strings.Join(r.DMARC.AlignedBy, ", "), r.DMARC.Reason)))
+	row("DMARC", "%s%s", r.DMARC.Status,
+		because(cmp.Or(strings.Join(r.DMARC.AlignedBy, ", "), r.DMARC.Reason)))
 	if r.DMARC.PolicyName != "" {
 		row("policy", "%s, found at %s", cmp.Or(string(r.DMARC.Policy), "none"), r.DMARC.PolicyName)
 	}
 	row("ARC", "%s%s", r.ARC.Status, because(r.ARC.Reason))
 	for i, sealer := range r.ARC.Sealers {
-		row(fmt.Sprintf("  set %d", i+1), "sealed by %s, selector %s", cmp.Or(sealer.Domain, "nobody that can be read"), cmp.Or(sealer.Selector, "none"))
+		row(fmt.Sprintf("  set %d", i+1), "sealed by %s, selector %s",
+			cmp.Or(sealer.Domain, "nobody that can be read"), cmp.Or(sealer.Selector, "none"))
 	}
 }

@@ -10,9 +10,12 @@ import (
 
 func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
 	w := newWorld(t)
-	args := []string{"explain", "-f", "alice@b.example", "--client-address=192.0.2.1", "--original-recipient=info@example.org", "--", "bob@remote.example"}
+	args := []string{"explain", "-f", "alice@b.example", "--client-address=192.0.2.1",
+		"--original-recipient=info@example.org", "--", "bob@remote.example"}
 	exit, out, _ := w.run(aMessage, args...)
-	if exit != 0 || !strings.Contains(out, "forwarded") || !strings.Contains(out, "<bob@remote.example> via <info@example.org>") || !strings.Contains(out, "sender rewritten by SRS") || strings.Contains(out, "Subject:") {
+	if exit != 0 || !strings.Contains(out, "forwarded") ||
+		!strings.Contains(out, "<bob@remote.example> via <info@example.org>") ||
+		!strings.Contains(out, "sender rewritten by SRS") || strings.Contains(out, "Subject:") {
 		t.Errorf("exit %d\n%s", exit, out)
 	}
 	exit, out, _ = w.run(aMessage, append([]string{"explain", "--json"}, args[1:]...)...)
@@ -23,7 +26,9 @@ func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
 		}
 		FromDomains []string `json:"from_domains"`
 	}
-	if err := json.Unmarshal([]byte(out), &got); err != nil || exit != 0 || got.Deliveries[0].Class != "forwarded" || got.Deliveries[0].SignAs != "example.org" || got.FromDomains[0] != "b.example" {
+	err := json.Unmarshal([]byte(out), &got)
+	if err != nil || exit != 0 || got.Deliveries[0].Class != "forwarded" ||
+		got.Deliveries[0].SignAs != "example.org" || got.FromDomains[0] != "b.example" {
 		t.Errorf("exit %d, %v\n%s", exit, err, out)
 	}
 	exit, out, _ = w.run(aMessage, "explain", "-f", "", "--", "SRS0=AAAA=AA=b.example=x@srs.example.org")
@@ -34,8 +39,9 @@ func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
 
 // What docs/configuration.md says of Sieve, Mailman and the like.
 func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
-	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\n" +
-		"example.org TXT v=spf1 ip4:192.0.2.80 -all\nmx.example.org A 192.0.2.80\n")
+	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 " +
+		"-all\n_dmarc.example.org TXT v=DMARC1; p=reject\nexample.org TXT v=spf1 ip4:192.0.2.80 -all\n" +
+		"mx.example.org A 192.0.2.80\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,17 +52,27 @@ func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
 		name, settings, client, sender, field string
 		want                                  []string
 	}{
-		{"by sendmail(1)", "", "", foreign, "", []string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all", "ARC set none"}},
-		{"by SMTP on loopback", "", "127.0.0.1", foreign, "", []string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all"}},
-		{"a list that rewrites From:", "", "127.0.0.1", own, "", []string{"class outgoing", "signed as example.org"}},
-		{"by way of a client, with a milter's results", `trusted_authserv_ids = ["milter.example.org"]`, "192.0.2.80", foreign, arrived,
-			[]string{"class forwarded", "leaves with <SRS0=", "because From: rewritten", "signed as example.org", "ARC set added"}},
-		{"by way of a client, without", "", "192.0.2.80", foreign, "", []string{"DMARC fail", "forwarded unchanged"}},
-		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "", []string{"DMARC fail", "forwarded unchanged", "leaves with <alice@b.example>"}},
-		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "", []string{"refused unauthenticated mail claims example.org"}},
+		{"by sendmail(1)", "", "", foreign, "",
+			[]string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all",
+				"ARC set none"}},
+		{"by SMTP on loopback", "", "127.0.0.1", foreign, "",
+			[]string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all"}},
+		{"a list that rewrites From:", "", "127.0.0.1", own, "",
+			[]string{"class outgoing", "signed as example.org"}},
+		{"by way of a client, with a milter's results", `trusted_authserv_ids = ["milter.example.org"]`,
+			"192.0.2.80", foreign, arrived,
+			[]string{"class forwarded", "leaves with <SRS0=", "because From: rewritten",
+				"signed as example.org", "ARC set added"}},
+		{"by way of a client, without", "", "192.0.2.80", foreign, "",
+			[]string{"DMARC fail", "forwarded unchanged"}},
+		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "",
+			[]string{"DMARC fail", "forwarded unchanged", "leaves with <alice@b.example>"}},
+		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "",
+			[]string{"refused unauthenticated mail claims example.org"}},
 	} {
 		w := newWorld(t, "[srs]", "resolver = \""+dns.Addr()+"\"\n"+c.settings+"\n[srs]").withRSA()
-		exit, out, errs := w.run(c.field+"From: "+c.sender+"\n\nbody\n", "explain", "-f", c.sender, "--client-address", c.client, "--", "bob@remote.example")
+		exit, out, errs := w.run(c.field+"From: "+c.sender+"\n\nbody\n", "explain", "-f", c.sender,
+			"--client-address", c.client, "--", "bob@remote.example")
 		words := strings.Join(strings.Fields(out), " ")
 		for _, want := range c.want {
 			if exit != 0 || !strings.Contains(words, want) {

@@ -61,7 +61,8 @@ func TestWhatNobodyWaitsForIsNotHandedOver(t *testing.T) {
 	reader.Close()
 	defer writer.Close()
 	var errs bytes.Buffer
-	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--", "x@example.org"}, strings.NewReader(aMessage), writer, &errs)
+	exit := run([]string{"filter", "-c", w.config, "-f", "a@b.example", "--queue-id=4ABC", "--",
+		"x@example.org"}, strings.NewReader(aMessage), writer, &errs)
 	if exit != 75 || errs.String() != "4.3.0 the process that started postmend has ended\n" {
 		t.Errorf("exit %d, %q", exit, errs.String())
 	}
@@ -95,7 +96,8 @@ func slowListener(t *testing.T, timeIsUp <-chan time.Time) (address string, wait
 				bye, _ := in.ReadString('\n')
 				told <- bye == "QUIT\r\n"
 				return
-			case strings.HasPrefix(line, "EHLO "), strings.HasPrefix(line, "MAIL "), strings.HasPrefix(line, "RCPT "):
+			case strings.HasPrefix(line, "EHLO "), strings.HasPrefix(line, "MAIL "),
+				strings.HasPrefix(line, "RCPT "):
 				fmt.Fprint(conn, "250 ok\r\n")
 			}
 		}
@@ -103,7 +105,8 @@ func slowListener(t *testing.T, timeIsUp <-chan time.Time) (address string, wait
 	return listener.Addr().String(), told
 }
 
-// RFC 5321 section 4.5.3.2.6: the reply to the final dot is waited for longer than anything else, or each retry makes a duplicate.
+// RFC 5321 section 4.5.3.2.6: the reply to the final dot is waited for longer than anything else, or each
+// retry makes a duplicate.
 func TestTheReplyToTheDotMayTakeLongerThanTheDeadline(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")

@@ -92,7 +92,8 @@ func TestForwardFindsWhatTheFilterWouldRewrite(t *testing.T) {
 		{"uwe@example.org", "500"},
 		{"uwe@EXAMPLE.ORG", "500"},
 		{strings.Repeat("a", 50) + "@b.example", "500"}, // its SRS form would be too long
-		{"", "500"}, {"alice", "500"}, {"@b.example", "500"}, {"alice@", "500"}, {"<>", "500"}, {"%00@b.example", "500"},
+		{"", "500"}, {"alice", "500"}, {"@b.example", "500"}, {"alice@", "500"}, {"<>", "500"},
+		{"%00@b.example", "500"},
 	} {
 		fmt.Fprintf(&questions, "get %s\n", c.key)
 		if c.code == "200" {
@@ -126,9 +127,12 @@ func TestReverseFindsValidAddressesOfOursAlone(t *testing.T) {
 		{strings.ToLower(ours), "OK alice@b.example"},
 		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND SRS address is invalid or has expired"},
 		{"SRS0=x@srs.example.org", "NOTFOUND malformed SRS address"},
-		{strings.Replace(ours, "srs.example.org", "example.org", 1), "NOTFOUND not an SRS address of this server"},
+		{strings.Replace(ours, "srs.example.org", "example.org", 1),
+			"NOTFOUND not an SRS address of this server"},
 		{"postmaster@srs.example.org", "NOTFOUND not an SRS address of this server"},
-		{"", "NOTFOUND not an SRS address of this server"}, {"SRS0=x", "NOTFOUND not an SRS address of this server"}, {"@srs.example.org", "NOTFOUND not an SRS address of this server"},
+		{"", "NOTFOUND not an SRS address of this server"},
+		{"SRS0=x", "NOTFOUND not an SRS address of this server"},
+		{"@srs.example.org", "NOTFOUND not an SRS address of this server"},
 	} {
 		questions += fmt.Sprintf("%d:any %s,", len(c[0])+4, c[0])
 		want += fmt.Sprintf("%d:%s,", len(c[1]), c[1])
@@ -158,13 +162,20 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 		name, logged string
 		arm, mend    func() error
 	}{
-		{"secrets that others may read", "is open to other accounts", func() error { return os.Chmod(secrets, 0o644) }, func() error { return os.Chmod(secrets, 0o600) }},
-		{"no secrets", "no such file", func() error { return os.Rename(secrets, secrets+".away") }, func() error { return os.Rename(secrets+".away", secrets) }},
-		{"no configuration", "no such file", func() error { return os.Rename(w.config, w.config+".away") }, func() error { return os.Rename(w.config+".away", w.config) }},
-		{"unknown key", "line 1: unknown key", func() error { return os.WriteFile(w.config, append([]byte("mumble = 1\n"), good...), 0o644) },
+		{"secrets that others may read", "is open to other accounts", func() error {
+			return os.Chmod(secrets, 0o644)
+		}, func() error { return os.Chmod(secrets, 0o600) }},
+		{"no secrets", "no such file", func() error { return os.Rename(secrets, secrets+".away") },
+			func() error { return os.Rename(secrets+".away", secrets) }},
+		{"no configuration", "no such file", func() error { return os.Rename(w.config, w.config+".away") },
+			func() error { return os.Rename(w.config+".away", w.config) }},
+		{"unknown key", "line 1: unknown key", func() error {
+			return os.WriteFile(w.config, append([]byte("mumble = 1\n"), good...), 0o644)
+		},
 			func() error { return os.WriteFile(w.config, good, 0o644) }},
 		{"no SRS domain", "srs: domain is not set", func() error {
-			return os.WriteFile(w.config, bytes.Replace(good, []byte(`domain = "srs.example.org"`), nil, 1), 0o644)
+			return os.WriteFile(w.config,
+				bytes.Replace(good, []byte(`domain = "srs.example.org"`), nil, 1), 0o644)
 		}, func() error { return os.WriteFile(w.config, good, 0o644) }},
 	} {
 		w.check(fault.arm())
@@ -178,7 +189,8 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 			continue // and so nobody knows where the log is
 		}
 		if fault.name != "unknown key" {
-			if line := w.logged(); !strings.Contains(line, "lookup reverse: ") || !strings.Contains(line, fault.logged) {
+			line := w.logged()
+			if !strings.Contains(line, "lookup reverse: ") || !strings.Contains(line, fault.logged) {
 				t.Errorf("%s: logged %q", fault.name, line)
 			}
 		}
@@ -201,8 +213,10 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 
 func TestMisuseUnderSpawnPutsNothingOnTheConnection(t *testing.T) {
 	w := newWorld(t)
-	for _, args := range [][]string{{"lookup"}, {"lookup", "sideways"}, {"lookup", "forward", "reverse"}, {"lookup", "forward", "--protocol", "ldap"},
-		{"lookup", "forward", "--mumble"}, {"lookup", "--help"}, {"lookup", "-h", "forward"}, {"lookpu", "forward"}} {
+	for _, args := range [][]string{{"lookup"}, {"lookup", "sideways"}, {"lookup", "forward", "reverse"},
+		{"lookup", "forward", "--protocol", "ldap"},
+		{"lookup", "forward", "--mumble"}, {"lookup", "--help"}, {"lookup", "-h", "forward"},
+		{"lookpu", "forward"}} {
 		if rest, exit := w.spawn(args...).ends(); rest != "" || exit != 64 {
 			t.Errorf("%q: %q, exit %d", args, rest, exit)
 		}

@@ -15,7 +15,8 @@ func (w *world) piped(args ...string) (exit int, out string) {
 	reader, writer, err := os.Pipe()
 	w.check(err)
 	defer reader.Close()
-	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...), strings.NewReader(aMessage), writer, writer)
+	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...),
+		strings.NewReader(aMessage), writer, writer)
 	writer.Close()
 	said, err := io.ReadAll(reader)
 	w.check(err)
@@ -26,19 +27,28 @@ func (w *world) piped(args ...string) (exit int, out string) {
 func TestEveryMisuseKeepsTheMail(t *testing.T) {
 	w := newWorld(t)
 	for _, args := range [][]string{
-		{"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"}, {"filter", "--mumble", "--", "x@example.org"}, {"filter", "--size=big", "--", "x@example.org"}, {"filter", "--size=12x", "--", "x@example.org"},
-		{"filter", "--size=-1", "--", "x@example.org"}, {"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--", "x@example.org", "y@example.org", "z@example.org"},
-		{"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--", "x@example.org"},
-		{"filter", "--help", "-f", "a@b.example", "--", "x@example.org"}, {"filter", "-h", "--", "x@example.org"}, {"filter", "-hx@example.org"},
-		{"mumble"}, {"-f", "a@b.example"}, {"fliter", "-f", "a@b.example", "--", "x@example.org"}, {"srs"}, {"srs", "mumble"}, {"srs", "forward"}, {"dkim"}, {"version", "x"},
-		{"explain"}, {"demo", "a", "b"}, {"demo", "/nonexistent"}, {"dkim", "genkey"}, {"--version", "x"}, {"filter", "--version"},
+		{"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"},
+		{"filter", "--mumble", "--", "x@example.org"}, {"filter", "--size=big", "--", "x@example.org"},
+		{"filter", "--size=12x", "--", "x@example.org"}, {"filter", "--size=-1", "--", "x@example.org"},
+		{"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--",
+			"x@example.org", "y@example.org", "z@example.org"},
+		{"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--",
+			"x@example.org"},
+		{"filter", "--help", "-f", "a@b.example", "--", "x@example.org"},
+		{"filter", "-h", "--", "x@example.org"}, {"filter", "-hx@example.org"},
+		{"mumble"}, {"-f", "a@b.example"}, {"fliter", "-f", "a@b.example", "--", "x@example.org"}, {"srs"},
+		{"srs", "mumble"}, {"srs", "forward"}, {"dkim"}, {"version", "x"},
+		{"explain"}, {"demo", "a", "b"}, {"demo", "/nonexistent"}, {"dkim", "genkey"}, {"--version", "x"},
+		{"filter", "--version"},
 	} {
-		if exit, out := w.piped(args...); exit != 64 || !strings.HasPrefix(out, "4.3.5 ") || strings.Count(out, "\n") != 1 {
+		if exit, out := w.piped(args...); exit != 64 || !strings.HasPrefix(out, "4.3.5 ") ||
+			strings.Count(out, "\n") != 1 {
 			t.Errorf("%q: exit %d, %q", args, exit, out)
 		}
 	}
 	var out, errs bytes.Buffer
-	if exit := run(nil, strings.NewReader(aMessage), &out, &errs); exit != 64 || !strings.HasPrefix(out.String(), "4.3.5 ") {
+	if exit := run(nil, strings.NewReader(aMessage), &out, &errs); exit != 64 ||
+		!strings.HasPrefix(out.String(), "4.3.5 ") {
 		t.Errorf("no arguments: exit %d, %q", exit, out.String())
 	}
 }
@@ -52,16 +62,22 @@ func TestAPersonIsToldTheCause(t *testing.T) {
 		exit int
 		want string
 	}{
-		{[]string{"explain", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
-		{[]string{"verify", "-c", w.config}, 78, "postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
-		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, missing + ": no such file or directory"},
+		{[]string{"explain", "-c", w.config, "-f", "a@b.example", "--", "x@example.org"}, 78,
+			"postmend: configuration error: " + w.config + `: line 1: unknown key "hostnam"`},
+		{[]string{"verify", "-c", w.config}, 78, "postmend: configuration error: " + w.config +
+			`: line 1: unknown key "hostnam"`},
+		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78,
+			missing + ": no such file or directory"},
 		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, "postmend setup --prepare makes one"},
 		{[]string{"srs", "forward"}, 64, "postmend: no address given"},
-		{[]string{"report", "--" + strings.Repeat("x", 200)}, 64, "postmend: unknown flag: --" + strings.Repeat("x", 200) + "\n"},
+		{[]string{"report", "--" + strings.Repeat("x", 200)}, 64,
+			"postmend: unknown flag: --" + strings.Repeat("x", 200) + "\n"},
 	} {
 		var out, errs bytes.Buffer
 		exit := run(c.args, strings.NewReader(aMessage), &out, &errs)
-		if text := errs.String(); exit != c.exit || out.Len() > 0 || !strings.Contains(text, c.want) || strings.Contains(text, "mail log") {
+		text := errs.String()
+		if exit != c.exit || out.Len() > 0 || !strings.Contains(text, c.want) ||
+			strings.Contains(text, "mail log") {
 			t.Errorf("%q: exit %d, %q %q; want %q", c.args, exit, out.String(), text, c.want)
 		}
 	}
@@ -71,7 +87,8 @@ func TestWhereThereIsATerminalNoCodeStandsBeforeAnError(t *testing.T) {
 	for _, args := range [][]string{{"mumble"}, {"filter", "--mumble"}, {"lookup"}, {}} {
 		_, slave := terminal(t)
 		var out, errs bytes.Buffer
-		if exit := run(args, slave, &out, &errs); exit != 64 || out.Len() > 0 || !strings.HasPrefix(errs.String(), "postmend: ") {
+		exit := run(args, slave, &out, &errs)
+		if exit != 64 || out.Len() > 0 || !strings.HasPrefix(errs.String(), "postmend: ") {
 			t.Errorf("%q: exit %d, %q %q", args, exit, out.String(), errs.String())
 		}
 	}
@@ -79,18 +96,22 @@ func TestWhereThereIsATerminalNoCodeStandsBeforeAnError(t *testing.T) {
 
 func TestTheVersionIsToldByCommandAndByFlag(t *testing.T) {
 	var byCommand, byFlag, errs bytes.Buffer
-	if exit := run([]string{"version"}, strings.NewReader(""), &byCommand, &errs); exit != 0 || !strings.HasPrefix(byCommand.String(), "postmend") {
+	if exit := run([]string{"version"}, strings.NewReader(""), &byCommand, &errs); exit != 0 ||
+		!strings.HasPrefix(byCommand.String(), "postmend") {
 		t.Errorf("exit %d, %q %q", exit, byCommand.String(), errs.String())
 	}
-	if exit := run([]string{"--version"}, strings.NewReader(""), &byFlag, &errs); exit != 0 || byFlag.String() != byCommand.String() {
+	if exit := run([]string{"--version"}, strings.NewReader(""), &byFlag, &errs); exit != 0 ||
+		byFlag.String() != byCommand.String() {
 		t.Errorf("exit %d, %q %q", exit, byFlag.String(), errs.String())
 	}
 }
 
 func TestHelpIsGivenWhereItIsAskedFor(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"help"}, {"help", "filter"}, {"filter", "--help"}, {"srs", "forward", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"help"}, {"help", "filter"}, {"filter", "--help"},
+		{"srs", "forward", "--help"}} {
 		var out, errs bytes.Buffer
-		if exit := run(args, strings.NewReader(""), &out, &errs); exit != 0 || !strings.Contains(out.String(), "Usage:") {
+		exit := run(args, strings.NewReader(""), &out, &errs)
+		if exit != 0 || !strings.Contains(out.String(), "Usage:") {
 			t.Errorf("%q: exit %d, %q %q", args, exit, out.String(), errs.String())
 		}
 	}
@@ -98,14 +119,18 @@ func TestHelpIsGivenWhereItIsAskedFor(t *testing.T) {
 
 func TestAConfigurationFaultIsOneLineAndItsDetailGoesToTheLog(t *testing.T) {
 	w := newWorld(t, "key.pem", "missing.pem")
-	exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@remote.example")
+	exit, out, status := w.run(aMessage, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--",
+		"x@remote.example")
 	if exit != 78 || out != "" || status != "4.3.5 DKIM key cannot be used, see the mail log\n" {
 		t.Errorf("exit %d, %q %q", exit, out, status)
 	}
-	if line := w.logged(); !strings.HasPrefix(line, "<19>") || !strings.Contains(line, "missing.pem: no such file") || !strings.Contains(line, "result=deferred") {
+	line := w.logged()
+	if !strings.HasPrefix(line, "<19>") || !strings.Contains(line, "missing.pem: no such file") ||
+		!strings.Contains(line, "result=deferred") {
 		t.Errorf("logged %q", line)
 	}
-	if exit, _, _ := w.run(aMessage, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--", "x@example.org"); exit != 0 {
+	if exit, _, _ := w.run(aMessage, "filter", "-f", "a@b.example", "--client-address=192.0.2.1", "--",
+		"x@example.org"); exit != 0 {
 		t.Errorf("mail that needs no key waits too: exit %d", exit)
 	}
 }

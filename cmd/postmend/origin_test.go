@@ -11,7 +11,8 @@ import (
 // TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom: a message arrives for a mailbox, and
 // a program sends it on without a client.
 func TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom(t *testing.T) {
-	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 -all\n")
+	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\n" +
+		"b.example TXT v=spf1 ip4:192.0.2.1 -all\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +33,10 @@ func TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom(t *testing.
 		Deliveries []struct{ Class, Arrival string }
 	}
 	o := &got.Origin
-	if err := json.Unmarshal([]byte(out), &got); err != nil || exit != 0 || !o.Sealed || o.Client != "192.0.2.1" ||
-		o.Sender != "a@b.example" || o.Recipient != "box@example.org" || got.Deliveries[0].Class != "forwarded" ||
+	if err := json.Unmarshal([]byte(out), &got); err != nil || exit != 0 || !o.Sealed ||
+		o.Client != "192.0.2.1" ||
+		o.Sender != "a@b.example" || o.Recipient != "box@example.org" ||
+		got.Deliveries[0].Class != "forwarded" ||
 		got.Deliveries[0].Arrival != "removed" {
 		t.Errorf("explain --json: exit %d, %v\n%s", exit, err, out)
 	}

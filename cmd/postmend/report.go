@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"postmend/filter"
 	"postmend/postfix"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/present"
@@ -35,10 +34,10 @@ func (inv *invocation) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report [flags] [LOG...]",
 		Short: "Show who rejects forwarded mail, why, and what to do about it, from Postfix's log",
-		Long: `report reads mail logs of syslog daemons, journalctl or containers, compressed or not, in any order; - is
-standard input. It follows each message through the filter, so that a rejection counts for the original
-sender's domain and the alias. Without LOG it reads /var/log/mail.log or
-/var/log/maillog and their rotated predecessors. The exit status is 1 if it recognised nothing in the log.`,
+		Long: `report reads mail logs of syslog daemons, journalctl or containers, compressed or not, in any
+order; - is standard input. It follows each message through the filter, so that a rejection counts for the
+original sender's domain and the alias. Without LOG it reads /var/log/mail.log or /var/log/maillog and their
+rotated predecessors. The exit status is 1 if it recognised nothing in the log.`,
 		Example: `  postmend report --since yesterday
   journalctl --facility=mail --since today | postmend report -
   postmend report --html report.html /var/log/mail.log*`,
@@ -49,20 +48,22 @@ sender's domain and the alias. Without LOG it reads /var/log/mail.log or
 		value       *string
 		name, usage string
 	}{
-		{&o.since, "since", "leave out messages that ended before: 2026-11-24, an RFC 3339 time, today, yesterday, " +
-			"or an age such as 24h or 7d"},
+		{&o.since, "since", "leave out messages that ended before: 2026-11-24, an RFC 3339 time, today, " +
+			"yesterday, or an age such as 24h or 7d"},
 		{&o.until, "until", "leave out messages that ended at that time or later"},
 		{&o.htmlFile, "html", "write a page with charts to this file"},
-		{&o.rulesFile, "rules", "a file with your own rules for the classes of rejections; see docs/report.md"},
+		{&o.rulesFile, "rules",
+			"a file with your own rules for the classes of rejections; see docs/report.md"},
 		{&o.prometheus, "prometheus", "write counters to this file, for the textfile collector of " +
 			"Prometheus's node_exporter"},
-		{&o.strictFile, "strict-domains", "add the domains whose From: should have been rewritten to this file, " +
-			"for [dmarc] force_munge_file"},
+		{&o.strictFile, "strict-domains", "add the domains whose From: should have been rewritten to " +
+			"this file, for [dmarc] force_munge_file"},
 	} {
 		flags.StringVar(f.value, f.name, "", f.usage)
 	}
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON")
-	flags.BoolVar(&o.follow, "follow", false, "wait for more lines, and print a line for each rejection as it happens")
+	flags.BoolVar(&o.follow, "follow", false,
+		"wait for more lines, and print a line for each rejection as it happens")
 	flags.IntVar(&o.top, "top", 10, "how many domains, receivers and aliases are shown")
 	return cmd
 }
@@ -118,8 +119,8 @@ func (r *reporter) showNothing(logs []string) error {
 			return err
 		}
 	}
-	text := fmt.Sprintf("postmend: nothing of Postfix's was recognised in %d lines of %s; docs/report.md lists the "+
-		"forms of logs, and journalctl --facility=mail | postmend report - reads journald's",
+	text := fmt.Sprintf("postmend: nothing of Postfix's was recognised in %d lines of %s; docs/report.md "+
+		"lists the forms of logs, and journalctl --facility=mail | postmend report - reads journald's",
 		report.Log.Lines, strings.Join(logs, " "))
 	fmt.Fprintln(r.inv.stderr, postfix.PrintableUTF8(text))
 	r.inv.status = new(int)
@@ -169,11 +170,11 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 
 // unusable is an error about a file of the operator's.
 func unusable(what string, err error) error {
-	return &filter.Failure{Kind: filter.Configuration, Reason: what + " cannot be used", Err: err}
+	return misconfigured(what+" cannot be used", err)
 }
 
 func readable(err error) error {
-	return &filter.Failure{Kind: filter.Configuration, Reason: "log cannot be read", Err: err}
+	return misconfigured("log cannot be read", err)
 }
 
 // defaultLogs are the logs in a folder that can be read. Those that cannot, because a program is missing,
@@ -181,8 +182,8 @@ func readable(err error) error {
 func defaultLogs(dir string, follow bool, notice io.Writer) ([]string, error) {
 	logs, unreadable := maillog.DefaultFiles(dir, follow)
 	if len(logs)+len(unreadable) == 0 {
-		return nil, &filter.Failure{Kind: filter.Configuration, Reason: "no mail log in " + dir + "; name one, or: " +
-			"journalctl --facility=mail --since today | postmend report -"}
+		return nil, misconfigured("no mail log in "+dir+"; name one, or: "+
+			"journalctl --facility=mail --since today | postmend report -", nil)
 	}
 	if len(logs) == 0 {
 		return unreadable, nil // to open them is an error that says what to install

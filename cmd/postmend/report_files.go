@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 
-	"postmend/filter"
 	"postmend/postfix/maillog/present"
 	"postmend/postfix/maillog/tally"
 	"postmend/postfix/wholefile"
@@ -28,7 +27,7 @@ func (r *reporter) writeFiles(report *tally.Report) error {
 			continue
 		}
 		if err := wholefile.Replace(file.path, file.write); err != nil {
-			return &filter.Failure{Kind: filter.Configuration, Reason: file.path + " cannot be written", Err: err}
+			return misconfigured(file.path+" cannot be written", err)
 		}
 	}
 	return nil

@@ -38,7 +38,9 @@ func TestPointsInTimeAreReadInEveryDocumentedForm(t *testing.T) {
 
 const refusedLog = `Nov 24 10:00:00 mx postfix/smtpd[1]: 4F1A2B3C4D: client=mail.sender.example[192.0.2.1]
 Nov 24 10:00:00 mx postfix/qmgr[3]: 4F1A2B3C4D: from=<alice@sender.example>, size=512, nrcpt=1 (queue active)
-Nov 24 10:00:01 mx postfix/smtp[4]: 4F1A2B3C4D: to=<bob@b.example>, orig_to=<info@example.org>, relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.7.1, status=bounced (host mx.b.example[192.0.2.9] said: 550 <script>alert(1)</script> DMARC "&' says no)
+Nov 24 10:00:01 mx postfix/smtp[4]: 4F1A2B3C4D: to=<bob@b.example>, orig_to=<info@example.org>, ` +
+	`relay=mx.b.example[192.0.2.9]:25, delay=1, delays=0.1/0/0/0, dsn=5.7.1, status=bounced ` +
+	`(host mx.b.example[192.0.2.9] said: 550 <script>alert(1)</script> DMARC "&' says no)
 Nov 24 10:00:01 mx postfix/qmgr[3]: 4F1A2B3C4D: removed
 `
 
@@ -80,7 +82,9 @@ func TestReportLeavesOutWhatEndedAtAnotherTime(t *testing.T) {
 func TestRulesOfTheOperatorComeFirst(t *testing.T) {
 	rules := filepath.Join(t.TempDir(), "rules.toml")
 	for _, c := range []struct{ rules, want string }{
-		{"[[class]]\nname = \"house\"\ntitle = \"house rules\"\nadvice = \"Ring them.\"\n[[rule]]\nclass = \"house\"\nreceiver = \"b.example\"\npatterns = [\"dmarc*SAYS no\"]\n", "house rules: Ring them."},
+		{"[[class]]\nname = \"house\"\ntitle = \"house rules\"\nadvice = \"Ring them.\"\n[[rule]]\n" +
+			"class = \"house\"\nreceiver = \"b.example\"\npatterns = [\"dmarc*SAYS no\"]\n",
+			"house rules: Ring them."},
 		{"[[rule]]\nclass = \"house\"\npatterns = [\"x\"]\n", `unknown class "house"`},
 		{"[[rule]]\nclass = \"spf\"\npattern = [\"x\"]\n", `unknown key "rule.pattern"`},
 		{"[[rule]]\nclass = \"spf\"\npatterns = [\"*\"]\n", "would fit everything"},
@@ -105,7 +109,9 @@ func TestThePageShowsWhatALogSaysAsText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(text), "<script") || !strings.Contains(string(text), "&lt;script&gt;alert(1)&lt;/script&gt; DMARC &#34;&amp;&#39; says no") {
+	if strings.Contains(string(text), "<script") ||
+		!strings.Contains(string(text),
+			"&lt;script&gt;alert(1)&lt;/script&gt; DMARC &#34;&amp;&#39; says no") {
 		t.Errorf("%s", text)
 	}
 }
@@ -122,14 +128,16 @@ type followed struct {
 // follow starts report on a log, and returns when it has read what is there.
 func follow(t *testing.T, log string) *followed {
 	t.Helper()
-	f := &followed{t: t, path: filepath.Join(t.TempDir(), "mail.log"), lines: make(chan string), ended: make(chan int, 1)}
+	f := &followed{t: t, path: filepath.Join(t.TempDir(), "mail.log"), lines: make(chan string),
+		ended: make(chan int, 1)}
 	f.write(log, os.O_APPEND)
 	metrics := filepath.Join(t.TempDir(), "postmend.prom")
 	told, w := io.Pipe()
 	f.told = told
 	go func() {
 		var errs bytes.Buffer
-		f.ended <- run([]string{"report", "--follow", "--prometheus", metrics, f.path}, strings.NewReader(""), w, &errs)
+		f.ended <- run([]string{"report", "--follow", "--prometheus", metrics, f.path},
+			strings.NewReader(""), w, &errs)
 	}()
 	go func() {
 		buffer := make([]byte, 64<<10)
@@ -170,7 +178,9 @@ func (f *followed) write(text string, flag int) {
 // expect waits for the line about a message.
 func (f *followed) expect(id string) {
 	f.t.Helper()
-	want := id + ": DMARC policy: from <alice@sender.example> to <bob@b.example> by <info@example.org> at b.example: host"
+	want := id +
+		": DMARC policy: from <alice@sender.example> to <bob@b.example> by <info@example.org> at " +
+		"b.example: host"
 	select {
 	case line := <-f.lines:
 		if !strings.Contains(line, want) || strings.Count(line, "\n") != 1 {
@@ -181,7 +191,8 @@ func (f *followed) expect(id string) {
 	}
 }
 
-// TestFollowTellsOfRefusalsOverRotationAndTruncation: what stood in the log before is not told; then each refusal is, once.
+// TestFollowTellsOfRefusalsOverRotationAndTruncation: what stood in the log before is not told; then each
+// refusal is, once.
 func TestFollowTellsOfRefusalsOverRotationAndTruncation(t *testing.T) {
 	message := func(id string) string { return strings.ReplaceAll(refusedLog, "4F1A2B3C4D", id) }
 	f := follow(t, message("AAAAAAAAA1"))
@@ -208,7 +219,8 @@ func TestFollowTellsOfRefusalsOverRotationAndTruncation(t *testing.T) {
 }
 
 func TestALogWithoutPostfixsLinesSaysSo(t *testing.T) {
-	own := "Nov 24 10:00:00 mx postmend[1]: 4F1A2B3C4D: classes=forwarded:1 from=<a@b.example> result=queued queued_as=4F1A2B3C4E time=0.006s\n"
+	own := "Nov 24 10:00:00 mx postmend[1]: 4F1A2B3C4D: classes=forwarded:1 from=<a@b.example> " +
+		"result=queued queued_as=4F1A2B3C4E time=0.006s\n"
 	const hint = "journalctl --facility=mail"
 	if out, errs, status := reportOn(t, own); status != 0 || !strings.Contains(out, hint) {
 		t.Errorf("postmend's line alone: status %d, %s%s", status, out, errs)
@@ -226,7 +238,8 @@ func TestALogInWhichNothingIsRecognisedIsAFailure(t *testing.T) {
 	} {
 		metrics := filepath.Join(t.TempDir(), "postmend.prom")
 		out, errs, status := reportOn(t, log, "--prometheus", metrics)
-		if status != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "nothing of Postfix's was recognised") {
+		if status != 1 || out != "" || strings.Count(errs, "\n") != 1 ||
+			!strings.Contains(errs, "nothing of Postfix's was recognised") {
 			t.Errorf("%s: status %d, %q, %q", name, status, out, errs)
 		}
 		if _, err := os.Stat(metrics); err != nil {
@@ -248,7 +261,8 @@ func TestALogInWhichNothingIsRecognisedIsAFailure(t *testing.T) {
 
 func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"mail.log", "mail.log.1", "mail.log.2.gz", "mail.log-20261101.xz", "mail.log.3.zst", "mail.log.old", "mail.logs"} {
+	for _, name := range []string{"mail.log", "mail.log.1", "mail.log.2.gz", "mail.log-20261101.xz",
+		"mail.log.3.zst", "mail.log.old", "mail.logs"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -267,10 +281,12 @@ func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 		t.Errorf("%s are read", got)
 	}
 	text := notice.String()
-	if !strings.Contains(text, "mail.log-20261101.xz") || !strings.Contains(text, "mail.log.3.zst") || strings.Contains(text, ".old") {
+	if !strings.Contains(text, "mail.log-20261101.xz") || !strings.Contains(text, "mail.log.3.zst") ||
+		strings.Contains(text, ".old") {
 		t.Errorf("told: %q", text)
 	}
-	if logs, err := defaultLogs(dir, true, &notice); err != nil || len(logs) != 1 || filepath.Base(logs[0]) != "mail.log" {
+	if logs, err := defaultLogs(dir, true, &notice); err != nil || len(logs) != 1 ||
+		filepath.Base(logs[0]) != "mail.log" {
 		t.Errorf("%q are followed, %v", logs, err)
 	}
 	only := t.TempDir()
@@ -280,7 +296,8 @@ func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 	if logs, err := defaultLogs(only, false, &notice); err != nil || len(logs) != 1 {
 		t.Error("if there is nothing else, it is not left to be opened, which says what to install")
 	}
-	if _, err := defaultLogs(t.TempDir(), false, &notice); err == nil || !strings.Contains(err.Error(), "journalctl") {
+	if _, err := defaultLogs(t.TempDir(), false, &notice); err == nil ||
+		!strings.Contains(err.Error(), "journalctl") {
 		t.Errorf("no log: %v", err)
 	}
 }
@@ -288,7 +305,8 @@ func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 func TestAFileIsWrittenThroughASymbolicLink(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "www", "page.html"), filepath.Join(dir, "link.html")
-	for _, err := range []error{os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("old"), 0o640), os.Symlink("www/page.html", link)} {
+	for _, err := range []error{os.Mkdir(filepath.Dir(file), 0o700), os.WriteFile(file, []byte("old"), 0o640),
+		os.Symlink("www/page.html", link)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,7 +332,8 @@ func TestAFileIsWrittenThroughASymbolicLink(t *testing.T) {
 	if err := os.Symlink("nowhere/page.html", dangling); err != nil {
 		t.Fatal(err)
 	}
-	if _, errs, status := reportOn(t, refusedLog, "--html", dangling); status != 78 || !strings.Contains(errs, "no such file") {
+	if _, errs, status := reportOn(t, refusedLog, "--html", dangling); status != 78 ||
+		!strings.Contains(errs, "no such file") {
 		t.Errorf("a link to nothing: status %d, %q", status, errs)
 	}
 }

@@ -27,13 +27,14 @@ func steering(text string) string {
 // TestNoCommandLetsAStrangerSteerTheTerminal: whatever a message, an envelope or a log has in it.
 func TestNoCommandLetsAStrangerSteerTheTerminal(t *testing.T) {
 	for _, h := range []string{
-		"\x1b[31m", "\x07", "\x7f", "\x9b31m", "\x85", "\u009b31m", "\u0085", "\u2028", "\u202e", "\u200b", "\xff", "\x00",
+		"\x1b[31m", "\x07", "\x7f", "\x9b31m", "\x85", "\u009b31m", "\u0085", "\u2028", "\u202e", "\u200b",
+		"\xff", "\x00",
 	} {
 		w := newWorld(t)
-		message := fmt.Sprintf("DKIM-Signature: v=1; a=rsa%[1]s; d=b%[1]s.example; s=s%[1]s; c=x%[1]s; h=from; b=\n"+
-			"DKIM-Signature: v=1; a=rsa-sha256; d=b.example; i=x%[1]s@b.example; s=s; h=from%[1]s; bh=x%[1]s; b=A\n"+
-			"Authentication-Results: mx.example.org; dkim=pass header.d=b%[1]s.example\n"+
-			"From: Alice %[1]s <alice%[1]s@b%[1]s.example>\nSubject: x\n\nbody\n", h)
+		message := fmt.Sprintf("DKIM-Signature: v=1; a=rsa%[1]s; d=b%[1]s.example; s=s%[1]s; c=x%[1]s; "+
+			"h=from; b=\nDKIM-Signature: v=1; a=rsa-sha256; d=b.example; i=x%[1]s@b.example; s=s; "+
+			"h=from%[1]s; bh=x%[1]s; b=A\nAuthentication-Results: mx.example.org; dkim=pass "+
+			"header.d=b%[1]s.example\nFrom: Alice %[1]s <alice%[1]s@b%[1]s.example>\nSubject: x\n\nbody\n", h)
 		envelope := []string{"-f", "alice" + h + "@b" + h + ".example", "--client-address=192.0.2.1",
 			"--helo=mail" + h + ".example", "--original-recipient=info" + h + "@example.org"}
 		to := []string{"--", "bob" + h + "@remote" + h + ".example"}
@@ -71,7 +72,8 @@ func TestNoCommandLetsAStrangerSteerTheTerminal(t *testing.T) {
 	}
 }
 
-// A person who types the name alone wants to know what there is. Postfix, which reads from a pipe, is told of a slip in master.cf.
+// A person who types the name alone wants to know what there is. Postfix, which reads from a pipe, is told
+// of a slip in master.cf.
 func TestTheNameAloneGivesHelpOnATerminal(t *testing.T) {
 	master, terminal := newTerminal(t)
 	if exit := run(nil, terminal, terminal, terminal); exit != 0 {

@@ -125,7 +125,8 @@ func threeHops(t *testing.T) []hop {
 }
 
 const letter = "Received: from a by b; Mon, 2 Nov 2026 10:00:00 +0000\r\nFrom: Alice <a@sender.example>\r\n" +
-	"To: b@example.net,\r\n\tc@example.net\r\nSubject: hello\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\nMIME-Version: 1.0\r\n\r\nGood  morning. \r\n\r\n\r\nAlice\r\n\r\n"
+	"To: b@example.net,\r\n\tc@example.net\r\nSubject: hello\r\nDate: Mon, 2 Nov 2026 10:00:00 +0000\r\n" +
+	"Message-ID: <1@sender.example>\r\nMIME-Version: 1.0\r\n\r\nGood  morning. \r\n\r\n\r\nAlice\r\n\r\n"
 
 // The ways in which a chain breaks after it was sealed: RFC 8617 section 5.2.
 var breaks = []struct{ why, old, new string }{

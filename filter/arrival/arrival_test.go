@@ -77,7 +77,8 @@ func TestASealTellsWhatWasKnownAtArrival(t *testing.T) {
 	k := keys(t, "a secret of some length")
 	null := ""
 	v4 := netip.MustParseAddr("192.0.2.1")
-	for _, o := range []Origin{origin, {Time: arrived, Sender: &null}, {Time: arrived}, {Time: arrived, Client: v4}} {
+	for _, o := range []Origin{origin, {Time: arrived, Sender: &null}, {Time: arrived},
+		{Time: arrived, Client: v4}} {
 		text := seal(t, k, o, message)
 		found := find(k, contentOf(text))
 		if found == nil {
@@ -102,8 +103,8 @@ func TestASealTellsWhatWasKnownAtArrival(t *testing.T) {
 func TestATextBeyondItsLimitIsNotWrittenDown(t *testing.T) {
 	k := keys(t, "s")
 	long := strings.Repeat("x", 5000)
-	field := k.Seal(Origin{Time: arrived, Name: long, Protocol: long, HELO: long, Sender: &long, Recipient: long,
-		Original: long}, contentOf(message))
+	field := k.Seal(Origin{Time: arrived, Name: long, Protocol: long, HELO: long, Sender: &long,
+		Recipient: long, Original: long}, contentOf(message))
 	if len(field) > 500 {
 		t.Fatalf("%d octets", len(field))
 	}
@@ -117,13 +118,21 @@ func TestFoldsBlanksAndLineEndsDoNotMatter(t *testing.T) {
 	k := keys(t, "s")
 	sealed := seal(t, k, origin, message)
 	for name, change := range map[string]func(string) string{
-		"CRLF":              func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") },
-		"an unfolded field": func(s string) string { return strings.ReplaceAll(s, "the\n second", "the   second") },
-		"a folded field":    func(s string) string { return strings.ReplaceAll(s, "Alice <", "Alice\n\t<") },
-		"names in capitals": func(s string) string { return strings.ReplaceAll(s, "Message-ID:", "MESSAGE-ID:") },
-		"blanks in lines":   func(s string) string { return strings.ReplaceAll(s, "here it is.", "here  it is. \t") },
-		"empty lines":       func(s string) string { return s + "\n\n" },
-		"fields on top":     func(s string) string { return "X-Sieve: Pigeonhole\nReceived: from localhost\n" + s },
+		"CRLF": func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") },
+		"an unfolded field": func(s string) string {
+			return strings.ReplaceAll(s, "the\n second", "the   second")
+		},
+		"a folded field": func(s string) string { return strings.ReplaceAll(s, "Alice <", "Alice\n\t<") },
+		"names in capitals": func(s string) string {
+			return strings.ReplaceAll(s, "Message-ID:", "MESSAGE-ID:")
+		},
+		"blanks in lines": func(s string) string {
+			return strings.ReplaceAll(s, "here it is.", "here  it is. \t")
+		},
+		"empty lines": func(s string) string { return s + "\n\n" },
+		"fields on top": func(s string) string {
+			return "X-Sieve: Pigeonhole\nReceived: from localhost\n" + s
+		},
 		"fields not covered": func(s string) string {
 			return strings.ReplaceAll(s, "X-Other: free\n", "X-Spam: no\n")
 		},
@@ -215,7 +224,8 @@ func TestASealHasItsTime(t *testing.T) {
 // TestAnyChangedOctetIsNoticed changes one octet at a time, anywhere in what is covered.
 func TestAnyChangedOctetIsNoticed(t *testing.T) {
 	k := keys(t, "s")
-	covered := "From: alice@example.com\nTo: info@example.org\nSubject: x\nDate: y\nMessage-ID: <1@x>\n\nbody text\n"
+	covered := "From: alice@example.com\nTo: info@example.org\nSubject: x\nDate: y\nMessage-ID: <1@x>\n\n" +
+		"body text\n"
 	sealed := []byte(seal(t, k, origin, covered))
 	random := rand.New(rand.NewPCG(1, 2))
 	blank := func(c byte) bool { return strings.IndexByte(" \t\r\n", c) >= 0 }
@@ -242,7 +252,8 @@ func TestNoWordCanBeChanged(t *testing.T) {
 	k := keys(t, "s")
 	random := rand.New(rand.NewPCG(15, 1))
 	for range 3000 {
-		text := strings.Replace(message, "here it is.", strings.Repeat("all work and no play ", random.IntN(20)), 1)
+		text := strings.Replace(message, "here it is.",
+			strings.Repeat("all work and no play ", random.IntN(20)), 1)
 		sealed := seal(t, k, origin, text)
 		top := sealed[:len(sealed)-len(text)]
 		words := strings.SplitAfter(text[strings.Index(text, "From:"):], " ")
@@ -287,8 +298,8 @@ func TestWhatTheMailSystemAddsDoesNotMatter(t *testing.T) {
 	const bare = "From: alice@example.com\nSubject: x\n\nbody\n"
 	const id, date = "Message-ID: <2@mx.example.org>\n", "Date: Sat, 28 Nov 2026 12:00:00 +0000\n"
 	sealed := seal(t, k, origin, bare)
-	for added, want := range map[string]bool{id: true, date: true, id + date: true, id + id: false, "To: x\n": false,
-		"Reply-To: x@example.net\n": false, id + "Cc: x\n": false} {
+	for added, want := range map[string]bool{id: true, date: true, id + date: true, id + id: false,
+		"To: x\n": false, "Reply-To: x@example.net\n": false, id + "Cc: x\n": false} {
 		content := contentOf(added + sealed)
 		if found := find(k, content); found == nil || found.Fits(content) != want {
 			t.Errorf("with %q added it fits: %t", added, !want)

@@ -135,7 +135,8 @@ func askedOnce(t *testing.T, why string, queries []string) {
 const (
 	plain  = "_dmarc.example.com TXT v=DMARC1; p=reject\n"
 	strict = "_dmarc.example.com TXT v=DMARC1; p=reject; adkim=s; aspf=s\n"
-	banks  = "_dmarc.bank.example TXT v=DMARC1; p=reject; psd=y\n_dmarc.giant.bank.example TXT v=DMARC1; p=quarantine\n"
+	banks  = "_dmarc.bank.example TXT v=DMARC1; p=reject; psd=y\n_dmarc.giant.bank.example TXT v=DMARC1; " +
+		"p=quarantine\n"
 )
 
 // The policies, short for the table.

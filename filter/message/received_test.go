@@ -16,14 +16,23 @@ func addressesOfTest() ([]net.Addr, error) {
 }
 
 const (
-	fromOutside = "Received: from mx.example.org (unknown [198.51.100.9])\n\tby mx.example.org (Postfix) with ESMTPS id A1\n\tfor <x@example.org>; Mon, 1 Jan 2024 00:00:00 +0000\n"
-	toDovecot   = "Received: from mx.example.org\n\tby mx.example.org with LMTP\n\tid B1 (envelope-from <a@b.example>)\n\tfor <x@example.org>; Mon, 1 Jan 2024 00:00:00 +0000\n"
-	fromSieve   = "Received: from mx.example.org (mx.example.org [192.0.2.10])\n\t(using TLSv1.3 with cipher X (256/256 bits)\n\t key-exchange Y)\n\t(No client certificate requested)\n\tby mx.example.org (Postfix) with ESMTPS id C1; Mon, 1 Jan 2024 00:00:00 +0000\n"
-	toAmavis    = "Received: from mx.example.org ([127.0.0.1])\n\tby localhost (mx.example.org [127.0.0.1]) (amavisd-new, port 10024)\n\twith ESMTP id D1; Mon, 1 Jan 2024 00:00:00 +0000\n"
-	fromAmavis  = "Received: from localhost (localhost [IPv6:::1])\n\tby mx.example.org (Postfix) with ESMTP id E1; Mon, 1 Jan 2024 00:00:00 +0000\n"
-	fromStorage = "Received: from mail.store.example (mail.store.example [192.0.2.77])\n\tby mx.example.org (Postfix) with ESMTP id G1; Mon, 1 Jan 2024 00:00:00 +0000\n"
-	elsewhere   = "Received: from a.example (a.example [127.0.0.1])\n\tby mx.example.org (Postfix) with ESMTP id F1; Mon, 1 Jan 2024 00:00:00 +0000\n"
-	submitted   = "Received: by mx.example.org (Postfix, from userid 33)\n\tid H1; Mon, 1 Jan 2024 00:00:00 +0000\n"
+	fromOutside = "Received: from mx.example.org (unknown [198.51.100.9])\n\tby mx.example.org (Postfix) " +
+		"with ESMTPS id A1\n\tfor <x@example.org>; Mon, 1 Jan 2024 00:00:00 +0000\n"
+	toDovecot = "Received: from mx.example.org\n\tby mx.example.org with LMTP\n\tid B1 (envelope-from " +
+		"<a@b.example>)\n\tfor <x@example.org>; Mon, 1 Jan 2024 00:00:00 +0000\n"
+	fromSieve = "Received: from mx.example.org (mx.example.org [192.0.2.10])\n\t(using TLSv1.3 with " +
+		"cipher X (256/256 bits)\n\t key-exchange Y)\n\t(No client certificate requested)\n\tby " +
+		"mx.example.org (Postfix) with ESMTPS id C1; Mon, 1 Jan 2024 00:00:00 +0000\n"
+	toAmavis = "Received: from mx.example.org ([127.0.0.1])\n\tby localhost (mx.example.org " +
+		"[127.0.0.1]) (amavisd-new, port 10024)\n\twith ESMTP id D1; Mon, 1 Jan 2024 00:00:00 +0000\n"
+	fromAmavis = "Received: from localhost (localhost [IPv6:::1])\n\tby mx.example.org (Postfix) with " +
+		"ESMTP id E1; Mon, 1 Jan 2024 00:00:00 +0000\n"
+	fromStorage = "Received: from mail.store.example (mail.store.example [192.0.2.77])\n\tby " +
+		"mx.example.org (Postfix) with ESMTP id G1; Mon, 1 Jan 2024 00:00:00 +0000\n"
+	elsewhere = "Received: from a.example (a.example [127.0.0.1])\n\tby mx.example.org (Postfix) with " +
+		"ESMTP id F1; Mon, 1 Jan 2024 00:00:00 +0000\n"
+	submitted = "Received: by mx.example.org (Postfix, from userid 33)\n\tid H1; Mon, 1 Jan 2024 " +
+		"00:00:00 +0000\n"
 )
 
 // What is believed stands above X: the field after which a stranger may have written everything.

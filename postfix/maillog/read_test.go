@@ -50,8 +50,8 @@ func TestRotatedFilesAreReadInTheOrderOfWhatIsInThem(t *testing.T) {
 		io.Copy(&all, r)
 		r.Close()
 	}
-	want :=
-		"2026-11-23T00:00:00Z mx first\n-- Journal begins --\nNov 24 00:00:00 mx second\nNov 25 00:00:00 mx third\n"
+	want := "2026-11-23T00:00:00Z mx first\n-- Journal begins --\nNov 24 00:00:00 mx second\n" +
+		"Nov 25 00:00:00 mx third\n"
 	if all.String() != want {
 		t.Errorf("%q, want %q", all.String(), want)
 	}

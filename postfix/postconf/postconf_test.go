@@ -65,7 +65,8 @@ func TestServicesHaveColumnsOptionsAndArguments(t *testing.T) {
 		s.Options, want) {
 		t.Errorf("options %q", s.Options)
 	}
-	const attributes = "flags=q user=postmend null_sender= argv=/usr/local/bin/postmend filter -f ${sender} -- ${recipient}"
+	const attributes = "flags=q user=postmend null_sender= argv=/usr/local/bin/postmend filter -f " +
+		"${sender} -- ${recipient}"
 	if s.Arguments != attributes {
 		t.Errorf("arguments %q", s.Arguments)
 	}

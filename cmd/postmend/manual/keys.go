@@ -51,7 +51,8 @@ func Keys(markdown string) ([]Key, error) {
 			inTable = true
 		case !inTable || strings.HasPrefix(cells[0], "---"):
 		case len(cells) != 3:
-			return nil, fmt.Errorf("line %d: %d columns; a row has key, default and meaning", number, len(cells))
+			return nil, fmt.Errorf("line %d: %d columns; a row has key, default and meaning",
+				number, len(cells))
 		default:
 			for name := range strings.SplitSeq(cells[0], ",") {
 				name = strings.Trim(strings.TrimSpace(name), "`")

@@ -34,7 +34,8 @@ func documented(t *testing.T) map[string]manual.Key {
 	keys := map[string]manual.Key{}
 	for _, key := range rows {
 		if earlier, twice := keys[key.Name]; twice {
-			t.Errorf("docs/configuration.md has %s twice: in lines %d and %d", key.Name, earlier.Line, key.Line)
+			t.Errorf("docs/configuration.md has %s twice: in lines %d and %d", key.Name,
+				earlier.Line, key.Line)
 		}
 		keys[key.Name] = key
 	}
@@ -66,13 +67,15 @@ func TestDocumentedDefaultsAreThoseOfTheCode(t *testing.T) {
 		switch literal := key.Literal(); {
 		case !found: // the other test says so
 		case literal == "" && !value.IsZero() && !ofThisHost[name]:
-			t.Errorf("docs/configuration.md, line %d: the default of %s is %v in filter.Config; write it as a TOML value in backticks at "+
-				"the start of the cell, which has %q", key.Line, name, shown(value), key.Default)
+			t.Errorf("docs/configuration.md, line %d: the default of %s is %v in filter.Config; write it "+
+				"as a TOML value in backticks at the start of the cell, which has %q", key.Line, name,
+				shown(value), key.Default)
 		case literal == "":
 		default:
 			// A default that somebody writes into his file changes nothing.
 			if explicit := load(t, assignment(name, literal)); !reflect.DeepEqual(explicit, defaults) {
-				t.Errorf("docs/configuration.md, line %d: %s = %s is not the default, which is %v in filter.Config", key.Line, name, literal,
+				t.Errorf("docs/configuration.md, line %d: %s = %s is not the default, which is %v in "+
+					"filter.Config", key.Line, name, literal,
 					shown(value))
 			}
 		}
@@ -153,7 +156,8 @@ func TestTheManPageHasTheSameKeysAndDefaults(t *testing.T) {
 		if value, found := seen[name]; !found {
 			t.Errorf("postmend.toml(5) lacks %s", name)
 		} else if value != strings.ReplaceAll(key.Default, "`", "") {
-			t.Errorf("postmend.toml(5): the default of %s is %q, in docs/configuration.md %q", name, value, key.Default)
+			t.Errorf("postmend.toml(5): the default of %s is %q, in docs/configuration.md %q", name,
+				value, key.Default)
 		}
 	}
 	code := map[string]reflect.Value{}
@@ -168,12 +172,14 @@ func TestTheManPageHasTheSameKeysAndDefaults(t *testing.T) {
 // inManPage are the keys and defaults that a reader of postmend.toml(5) sees.
 func inManPage(t *testing.T) map[string]string {
 	t.Helper()
-	pages, err := manual.Program{Version: "1"}.Pages(&cobra.Command{Use: "postmend"}, os.DirFS("../../../docs"))
+	pages, err := manual.Program{Version: "1"}.Pages(&cobra.Command{Use: "postmend"},
+		os.DirFS("../../../docs"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(pages, func(p manual.Page) bool { return p.File == "postmend.toml.5" })
-	markup := strings.NewReplacer(`\fB`, "", `\fI`, "", `\fP`, "", `\-`, "-", `\e`, `\`, `\&`, "", `\(dq`, `"`)
+	markup := strings.NewReplacer(`\fB`, "", `\fI`, "", `\fP`, "", `\-`, "-", `\e`, `\`, `\&`,
+		"", `\(dq`, `"`)
 	seen, section, before := map[string]string{}, "", ""
 	var tags []string
 	for line := range strings.Lines(pages[i].Text) {

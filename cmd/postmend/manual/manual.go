@@ -44,7 +44,8 @@ func (a Program) begin(name string, section int, about string) *page {
 		date = a.Date.UTC().Format(time.DateOnly)
 	}
 	p := &page{}
-	p.line(fmt.Sprintf(".TH %s %d %q %s", quoted(strings.ToUpper(name)), section, date, quoted("postmend "+a.Version)),
+	p.line(fmt.Sprintf(".TH %s %d %q %s", quoted(strings.ToUpper(name)), section, date,
+		quoted("postmend "+a.Version)),
 		".nh", ".ad l", // hyphens and wide gaps would be in keys and commands, too
 		".SH NAME", escape(name)+` \- `+escape(about))
 	return p

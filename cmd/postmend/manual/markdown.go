@@ -22,7 +22,8 @@ func (p *page) markdown(text string) {
 			p.line(".SS " + quoted(strings.ReplaceAll(line[4:], "`", "")))
 			lines = lines[1:]
 		case strings.HasPrefix(line, "#"):
-			p.line(".SH " + quoted(strings.ToUpper(strings.ReplaceAll(strings.TrimLeft(line, "# "), "`", ""))))
+			p.line(".SH " + quoted(
+				strings.ToUpper(strings.ReplaceAll(strings.TrimLeft(line, "# "), "`", ""))))
 			lines = lines[1:]
 		case strings.HasPrefix(line, "|"):
 			lines = p.table(lines)

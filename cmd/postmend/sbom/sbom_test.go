@@ -69,7 +69,8 @@ func TestEachLicenceIsThatOfTheModulesText(t *testing.T) {
 		}
 		for license, phrase := range words {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(phrase)) != (license == c.License) {
-				t.Errorf("%s is said to be under %s; its text has or lacks the words of %s", c.Name, c.License, license)
+				t.Errorf("%s is said to be under %s; its text has or lacks the words of %s", c.Name,
+					c.License, license)
 			}
 		}
 	}

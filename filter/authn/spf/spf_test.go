@@ -93,8 +93,8 @@ func TestMacrosExpand(t *testing.T) {
 }
 
 func TestTheNameOfTheClientThatFitsBestIsTaken(t *testing.T) {
-	text :=
-		"3.2.0.192.in-addr.arpa PTR other.example.\n3.2.0.192.in-addr.arpa PTR mail.email.example.com.\nother.example A 192.0.2.3\n"
+	text := "3.2.0.192.in-addr.arpa PTR other.example.\n" +
+		"3.2.0.192.in-addr.arpa PTR mail.email.example.com.\nother.example A 192.0.2.3\n"
 	for _, c := range []struct{ more, want string }{
 		{"", "other.example"},
 		{"mail.email.example.com A 192.0.2.3", "mail.email.example.com"},

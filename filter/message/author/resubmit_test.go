@@ -26,9 +26,10 @@ func TestAMailboxIsTheSameHoweverPostfixWritesIt(t *testing.T) {
 func TestDifferentAuthorsAreNotTheSameMailbox(t *testing.T) {
 	seen := map[string]string{}
 	for _, value := range []string{
-		"Alice <a@bank.example>", "Bob <a@bank.example>", "a@bank.example", "Alice <A@bank.example>", "Alice <a@bank.example.org>",
-		"Alice <a@mail.bank.example>", "Alice <b@bank.example>", "\"Alice <a@bank.example>\" <eve@evil.example>",
-		"\"a@bank.example\" <eve@evil.example>", "Alice (x) <a@bank.example>",
+		"Alice <a@bank.example>", "Bob <a@bank.example>", "a@bank.example", "Alice <A@bank.example>",
+		"Alice <a@bank.example.org>", "Alice <a@mail.bank.example>", "Alice <b@bank.example>",
+		"\"Alice <a@bank.example>\" <eve@evil.example>", "\"a@bank.example\" <eve@evil.example>",
+		"Alice (x) <a@bank.example>",
 	} {
 		got, ok := Fields{value}.Mailbox()
 		if !ok || seen[got] != "" {
@@ -37,11 +38,14 @@ func TestDifferentAuthorsAreNotTheSameMailbox(t *testing.T) {
 		seen[got] = value
 	}
 	for _, fields := range []Fields{
-		{}, {"a@bank.example", "a@bank.example"}, {""}, {"boss"}, {"boss@localhost"}, {"<boss%bank.example>"}, {"bank.example!boss"},
-		{"boss%bank.example@evil.example"}, {"Alice <a@bank.example>, eve@evil.example"}, {"Alice <a@bank.example> <eve@evil.example>"},
-		{"team: a@bank.example;"}, {"<\"a@bank.example\"@evil.example>"}, {"a@bank.example <eve@evil.example"}, {"A\\"}, {"\"A <a@bank.example>"},
-		{"<a@bank.example>eve"}, {"a b@bank.example"}, {"<@bank.example,@evil.example:a@x@bank.example>"}, {"a@bank.example (x (y))"},
-		{"<a@[192.0.2.1]>"}, {"<>"}, {"Alice <<a@bank.example>>"},
+		{}, {"a@bank.example", "a@bank.example"}, {""}, {"boss"}, {"boss@localhost"}, {"<boss%bank.example>"},
+		{"bank.example!boss"},
+		{"boss%bank.example@evil.example"}, {"Alice <a@bank.example>, eve@evil.example"},
+		{"Alice <a@bank.example> <eve@evil.example>"},
+		{"team: a@bank.example;"}, {"<\"a@bank.example\"@evil.example>"},
+		{"a@bank.example <eve@evil.example"}, {"A\\"}, {"\"A <a@bank.example>"},
+		{"<a@bank.example>eve"}, {"a b@bank.example"}, {"<@bank.example,@evil.example:a@x@bank.example>"},
+		{"a@bank.example (x (y))"}, {"<a@[192.0.2.1]>"}, {"<>"}, {"Alice <<a@bank.example>>"},
 	} {
 		if got, ok := fields.Mailbox(); ok {
 			t.Errorf("%q is %q", fields, got)
@@ -51,11 +55,13 @@ func TestDifferentAuthorsAreNotTheSameMailbox(t *testing.T) {
 
 func TestWhatPostfixRewritesIsNotKept(t *testing.T) {
 	for value, want := range map[string]bool{
-		"": true, " bob@example.org": true, " Bob <bob@example.org>, \"x@y, z\" <carol@example.net>": true, " bob@example.org (Bob)": true,
-		" \"bob@example.org.\" <bob@example.org>": true, " =?utf-8?q?J=C3=B6rg?=\r\n <a@bank.example>": true,
-		" bob": false, " bob@localhost": false, " bob@example.org.": false, " <\"bob\"@example.org>": false, " Bob Smith, bob@example.org": false,
-		" bob%example.org@example.net": false, " <@example.net:bob@example.org>": false, " a@example.org b@example.org": false,
-		" bob@example.org, <carol@example.org.>": false,
+		"": true, " bob@example.org": true, " Bob <bob@example.org>, \"x@y, z\" <carol@example.net>": true,
+		" bob@example.org (Bob)": true, " \"bob@example.org.\" <bob@example.org>": true,
+		" =?utf-8?q?J=C3=B6rg?=\r\n <a@bank.example>": true, " bob": false, " bob@localhost": false,
+		" bob@example.org.": false, " <\"bob\"@example.org>": false,
+		" Bob Smith, bob@example.org":  false,
+		" bob%example.org@example.net": false, " <@example.net:bob@example.org>": false,
+		" a@example.org b@example.org": false, " bob@example.org, <carol@example.org.>": false,
 	} {
 		if got := IsKept([]byte(value)); got != want {
 			t.Errorf("%q: %t", value, got)

@@ -111,8 +111,8 @@ func TestPythonReadsTheSame(t *testing.T) {
 }
 
 func TestWhatTheOldFieldsSaidIsKeptWhereTheFirstStood(t *testing.T) {
-	in :=
-		"Received: a\r\nFrom: =?utf-8?q?J=C3=B6rg?=\r\n\t<j@bank.example>\r\nSubject: x\r\nFrom: K\xf6ln\x00 <k@shop.example>\r\nTo: y@example.org\r\n"
+	in := "Received: a\r\nFrom: =?utf-8?q?J=C3=B6rg?=\r\n\t<j@bank.example>\r\nSubject: x\r\n" +
+		"From: K\xf6ln\x00 <k@shop.example>\r\nTo: y@example.org\r\n"
 	want := "Received: a\r\n" +
 		"From: =?utf-8?q?J=C3=B6rg_et_al=2E_via_example=2Eorg?= <alias@example.org>\r\n" +
 		"Reply-To: j@bank.example, k@shop.example\r\n" +
