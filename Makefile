@@ -4,16 +4,17 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 
 export CGO_ENABLED = 0
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 
-PACKAGING = $(GO) run -tags packaging -ldflags "-X main.version=$(VERSION)" ./cmd/postmend
+# The date of what is made of the source.
+DATED     = SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)}
+PACKAGING = $(DATED) $(GO) run -tags packaging -ldflags "-X main.version=$(VERSION)" ./cmd/postmend
 
-.PHONY: all build man sbom install uninstall test test-bookworm test-trixie peers check race fuzz hostile differential soak bench clean
+.PHONY: all build man sbom copyright deb install uninstall test test-bookworm test-trixie test-deb test-deb-bookworm test-deb-trixie peers check race fuzz hostile differential soak bench clean
 
 all: build man
 
 build:
-	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
+	$(GO) build -trimpath -ldflags "$(LDFLAGS) -X main.version=$(VERSION)" -o bin/postmend ./cmd/postmend
 
 # From the commands' help and from docs/.
 man:
@@ -23,6 +24,15 @@ man:
 # What the program is made of, with licences: SPDX 2.3 in JSON.
 sbom: build
 	$(PACKAGING) sbom bin/postmend >bin/postmend.spdx.json
+
+# Our licence and those of what is in the program.
+copyright: build
+	$(PACKAGING) copyright bin/postmend >bin/copyright
+
+# A package for Debian 12 or 13, in bin/. Needs debhelper.
+deb:
+	@rm -f bin/postmend_*
+	GO=$(GO) sh debian/build.sh bin
 
 # What `make` has built. The program by rename: Postfix must never start one that is half written.
 PREFIX ?= /usr/local
@@ -47,6 +57,11 @@ test: peers check
 # The same in a fresh Debian 12 or 13, as root, on whatever Debian this is: tests/debian.sh makes them and says where they are kept.
 test-bookworm test-trixie:
 	GO=$(GO) sh tests/debian.sh $(@:test-%=%)
+
+# The package's life in a fresh Debian 12 and 13: two equal builds, lintian, installation, upgrades while mail flows, removal, purge.
+test-deb: test-deb-bookworm test-deb-trixie
+test-deb-bookworm test-deb-trixie:
+	GO=$(GO) PEERS=tests/package/peers.sh sh tests/debian.sh $(@:test-deb-%=%) sh tests/package/life.sh
 
 # What other people wrote and our tests take as judges.
 peers:

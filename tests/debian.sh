@@ -4,6 +4,8 @@
 #   sh tests/debian.sh RELEASE [COMMAND [ARGUMENT]...]
 #   sh tests/debian.sh --archive RELEASE      prints the path of the release's root folder as a tar archive
 #
+# PEERS is the script that installs what the command needs, tests/peers.sh by default.
+#
 # As root. The release comes by debootstrap from the mirror that this machine's apt uses. What is kept between runs (the
 # archive, packages, what Go has built) lies in DEBIAN_CACHE, /var/cache/postmend-debian by default. Each run
 # unpacks the archive again and removes it at its end. The run has mounts, processes, a host name and a network of its own;
@@ -101,7 +103,7 @@ inside() {
 	trusted=/etc/ssl/certs/ca-certificates.crt # a proxy of this machine's may have a certificate that only it knows
 	cp "$trusted" "$ROOT/run/trusted.crt"
 	clean_chroot NODE_EXTRA_CA_CERTS=/run/trusted.crt ${http_proxy+"http_proxy=$http_proxy"} \
-		${https_proxy+"https_proxy=$https_proxy"} sh tests/peers.sh
+		${https_proxy+"https_proxy=$https_proxy"} sh "${PEERS:-tests/peers.sh}"
 	rm "$ROOT/etc/resolv.conf" "$ROOT/run/trusted.crt"
 	clean_chroot sh -c '. /etc/os-release && echo "$PRETTY_NAME, Postfix $(/usr/sbin/postconf -d -h mail_version)"'
 	ROOT=$ROOT unshare --net sh "$0" --offline "$@"

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"debug/buildinfo"
 	"errors"
@@ -119,7 +120,7 @@ func licenseText(c sbom.Component) (string, error) {
 	if c.Sum != "" {
 		where = []string{"list", "-m", "-f", "{{.Dir}}", c.Name}
 	}
-	folder, err := exec.Command("go", where...).Output()
+	folder, err := exec.Command(goCommand(), where...).Output()
 	if err != nil {
 		return "", err
 	}
@@ -132,3 +133,5 @@ func licenseText(c sbom.Component) (string, error) {
 	}
 	return "", errors.New("no licence text")
 }
+
+func goCommand() string { return cmp.Or(os.Getenv("GO"), "go") }
