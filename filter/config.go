@@ -55,6 +55,14 @@ type SRSConfig struct {
 	Separator   string   `toml:"separator"`    // "=", "+" or "-"; default "="
 	MaxAge      Duration `toml:"max_age"`      // default 21 days
 	HashLength  int      `toml:"hash_length"`  // default and least 4
+
+	// Store keeps the senders that do not fit into an SRS address: "dir:/PATH", "redis://HOST:PORT/DATABASE",
+	// "rediss://HOST:PORT/DATABASE" or "redis+unix:///PATH". Default: none, and these senders stay.
+	Store             string   `toml:"store"`
+	StoreUser         string   `toml:"store_user"`
+	StorePasswordFile string   `toml:"store_password_file"`
+	StoreTimeout      Duration `toml:"store_timeout"`  // of one operation of Valkey or Redis; default 3s
+	StorePatience     Duration `toml:"store_patience"` // for how long a store that fails may keep a message in the queue; default 1h
 }
 
 // DKIMConfig is the section [dkim].

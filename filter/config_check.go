@@ -12,6 +12,7 @@ import (
 
 	"postmend/filter/domain"
 	"postmend/reinject"
+	"postmend/srs/store"
 )
 
 // complete fills in defaults and checks what can be checked without touching a key, a secret or the network.
@@ -30,6 +31,8 @@ func (c *Config) complete(dir string) error {
 	setDefault(&c.SRS.Separator, "=")
 	setDefault(&c.SRS.MaxAge, Duration(21*24*time.Hour))
 	setDefault(&c.SRS.HashLength, 4)
+	setDefault(&c.SRS.StoreTimeout, Duration(3*time.Second))
+	setDefault(&c.SRS.StorePatience, Duration(time.Hour))
 	setDefault(&c.Arrival.Seal, new(true))
 	setDefault(&c.Arrival.MaxAge, Duration(5*24*time.Hour))
 	setDefault(&c.Limits.Deadline, Duration(time.Minute))
@@ -44,8 +47,8 @@ func (c *Config) complete(dir string) error {
 	if len(c.DKIM.Keys) > 0 {
 		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
 	}
-	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile, &c.Reinject.PasswordFile,
-		&c.Reinject.CAFile, &c.Limits.SpoolDir, &c.Log.Socket} {
+	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile,
+		&c.SRS.StorePasswordFile, &c.Reinject.PasswordFile, &c.Reinject.CAFile, &c.Limits.SpoolDir, &c.Log.Socket} {
 		absolute(path, dir)
 	}
 	for i := range c.DKIM.Keys {
@@ -85,6 +88,9 @@ func (c *Config) check() error {
 		if err := c.SRS.options().Check(); err != nil {
 			return err
 		}
+	}
+	if err := c.SRS.checkStore(); err != nil {
+		return fmt.Errorf("srs: %w", err)
 	}
 	if time.Duration(c.Arrival.MaxAge) < time.Second {
 		return errors.New("arrival: max_age is less than a second")
@@ -146,6 +152,29 @@ func (a *ARCConfig) check(c *Config) (err error) {
 	}
 	if !slices.ContainsFunc(c.keysOf(a.Domain), func(k KeyConfig) bool { return k.Selector == a.Selector }) {
 		return fmt.Errorf("no [[dkim.keys]] has domain %q and selector %q", a.Domain, a.Selector)
+	}
+	return nil
+}
+
+// checkStore checks what can be checked without touching the store.
+func (s *SRSConfig) checkStore() error {
+	if s.Store == "" {
+		if s.StoreUser != "" || s.StorePasswordFile != "" {
+			return errors.New("store_user or store_password_file is set, but store is not")
+		}
+		return nil
+	}
+	if s.Domain == "" {
+		return errors.New("store is set, but domain is not")
+	}
+	location, err := store.Parse(s.Store)
+	switch {
+	case err != nil:
+		return fmt.Errorf("store: %w", err)
+	case location.Dir != "" && (s.StoreUser != "" || s.StorePasswordFile != ""):
+		return errors.New("store_user and store_password_file are for Valkey and Redis, but store is a folder")
+	case s.StoreUser != "" && s.StorePasswordFile == "":
+		return errors.New("store_user is set, but store_password_file is not")
 	}
 	return nil
 }

@@ -96,6 +96,7 @@ func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
 }
 
 func TestABadConfigurationIsNamed(t *testing.T) {
+	const onSRS = "[srs]\ndomain = \"a.example\"\nsecrets_file = \"s\"\n"
 	for _, c := range []struct{ text, want string }{
 		{"mumble = 1\n", "line 1: unknown key \"mumble\""},
 		{"\n# x\n[srs]\n  domian = \"x.example\"\n", "line 4: unknown key \"srs.domian\""},
@@ -120,6 +121,15 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		{"hostname = \"x\n", "line 1"},
 		{"[srs]\ndomain = \"srs.example.org\"\n", "secrets_file"},
 		{"[srs]\nseparator = \"==\"\n", "separator"},
+		{"[srs]\nstore = \"dir:/srv/srs\"\n", "store is set, but domain is not"},
+		{"[srs]\nstore_user = \"u\"\n", "store is not"},
+		{onSRS + "store = \"dir:srs\"\n", "absolute"},
+		{onSRS + "store = \"/srv/srs\"\n", "dir:/PATH"},
+		{onSRS + "store = \"redis://u:p@h/0\"\n", "store_password_file"},
+		{onSRS + "store = \"dir:/srv\"\nstore_password_file = \"p\"\n", "store is a folder"},
+		{onSRS + "store = \"redis://h\"\nstore_user = \"u\"\n", "store_password_file"},
+		{onSRS + "store = \"redis://h\"\nstore_timeout = \"0s\"\n", "duration"},
+		{onSRS + "store = \"redis://h\"\nstore_patience = \"an hour\"\n", "duration"},
 		{"[dkim]\ndefault_domain = \"a.example\"\n", "has no [[dkim.keys]]"},
 		{"[[dkim.keys]]\nselector = \"a\"\n", "number 1: domain"},
 		{"[[dkim.keys]]\ndomain = \"a.example\"\n", "number 1: selector"},

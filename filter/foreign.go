@@ -58,13 +58,13 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 // mendSender is rewriteSender for mail from outside. A sender that rewriteSender would keep must not make the
 // message pass DMARC. One that is rewritten cannot, and needs no look-up.
 func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *Failure {
-	rewritten, why, err := p.srsSender(env.Sender)
-	if err == nil && rewritten == "" {
+	s, err := p.srsSender(env.Sender)
+	if err == nil && s.address == "" {
 		if done, err := p.disownSender(d, env, msg); done || err != nil {
 			return err
 		}
 	}
-	d.send(rewritten, why)
+	d.send(s)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/domain"
+	"postmend/srs"
 )
 
 // The rule: nothing we add, not even our forwarding it, makes a message pass DMARC for a From: domain for
@@ -169,13 +170,24 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 	if p.srsError != nil {
 		return false, SecretsUnusable.Failure(p.srsError)
 	}
-	sender, err := p.srs.Forward(env.Sender)
-	if err != nil {
-		d.because(SenderUnusable, err)
-		return false, nil
+	s := p.senderForm(env.Sender)
+	switch {
+	case s.address != "":
+	case s.why.Cause == SenderNotStored:
+		return false, StoreFailed.Failure(p.stored.err) // no mail is rejected for a fault of ours
+	default: // even one that Postfix would reject bounces to
+		rewritten, err := p.srs.Forward(env.Sender)
+		if err != nil {
+			d.because(SenderUnusable, err)
+			return false, nil
+		}
+		s.address = rewritten
 	}
-	d.Sender = sender
+	d.Sender, d.Alias = s.address, s.alias
 	d.because(cause, domain.Of(env.Sender))
+	if s.alias != (srs.Key{}) {
+		d.because(SenderStored)
+	}
 	return true, nil
 }
 

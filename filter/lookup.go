@@ -2,13 +2,16 @@ package filter
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"postmend/srs"
 )
 
 // Forward decides, as for mail that is forwarded, which sender takes the place of another; "" and the reason
-// if it stays.
+// if it stays. The sender behind an alias is stored.
 func (f *Filter) Forward(sender string) (rewritten, why string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(f.config.Limits.Deadline))
+	ctx, cancel := f.context()
 	defer cancel()
 	policy, err := f.policyFor(ctx, &Envelope{Recipients: []Recipient{{Address: sender}}})
 	if err != nil {
@@ -21,7 +24,7 @@ func (f *Filter) Forward(sender string) (rewritten, why string, err error) {
 	if d.Sender == sender {
 		return "", d.Reasons[0].Text, nil
 	}
-	return d.Sender, "", nil
+	return d.Sender, "", f.keepSender(ctx, d.Alias, sender)
 }
 
 // Reverse gives the original sender behind an SRS address of ours; "" and the reason if there is none. Only
@@ -30,7 +33,7 @@ func (f *Filter) Reverse(recipient string) (original, why string, err error) {
 	if !f.policy.ownsSRS(recipient) {
 		return "", "not an SRS address of this server", nil
 	}
-	original, failure := f.policy.reverse(recipient)
+	original, failure := f.reverse(recipient)
 	switch {
 	case failure == nil:
 		return original, "", nil
@@ -38,4 +41,63 @@ func (f *Filter) Reverse(recipient string) (original, why string, err error) {
 		return "", failure.Reason, nil
 	}
 	return "", "", failure
+}
+
+func (f *Filter) reverse(recipient string) (string, *Failure) {
+	ctx, cancel := f.context()
+	defer cancel()
+	policy := f.policy
+	f.recall(ctx, &policy, recipient)
+	return policy.reverse(recipient)
+}
+
+func (f *Filter) context() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), time.Duration(f.config.Limits.Deadline))
+}
+
+// SRSAddress gives the SRS address or the alias that a sender gets if mail from it is forwarded, wherever its
+// domain is. The sender behind an alias is stored.
+func (f *Filter) SRSAddress(sender string) (string, error) {
+	switch {
+	case f.policy.srsDomain == "":
+		return "", SenderWithoutSRS.Failure(nil)
+	case f.policy.srsError != nil:
+		return "", SecretsUnusable.Failure(f.policy.srsError)
+	case sender == "":
+		return "", nil
+	}
+	ctx, cancel := f.context()
+	defer cancel()
+	s := f.policy.senderForm(sender)
+	if s.address == "" {
+		return "", errors.New(s.why.Text)
+	}
+	return s.address, f.keepSender(ctx, s.alias, sender)
+}
+
+// SRSOriginal is Reverse with an error for what is not a valid SRS address of this server.
+func (f *Filter) SRSOriginal(address string) (string, error) {
+	switch {
+	case f.policy.srsDomain == "":
+		return "", SenderWithoutSRS.Failure(nil)
+	case f.policy.srsError == nil && !f.policy.ownsSRS(address):
+		_, err := f.policy.srs.Reverse(address) // says why
+		return "", err
+	}
+	original, failure := f.reverse(address)
+	if failure != nil {
+		return "", failure
+	}
+	return original, nil
+}
+
+// keepSender stores the sender behind an alias; a zero key is none.
+func (f *Filter) keepSender(ctx context.Context, alias srs.Key, sender string) error {
+	if alias == (srs.Key{}) {
+		return nil
+	}
+	if err := f.store.Put(ctx, alias, sender); err != nil {
+		return StoreFailed.Failure(err)
+	}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"postmend/filter/arrival"
 	"postmend/filter/domain"
 	"postmend/filter/message"
+	"postmend/srs"
 )
 
 // Mail of our own side is not always written here: Sieve, procmail and lists send on mail from outside. The
@@ -207,7 +208,8 @@ func (p *policy) wouldVouch(env *Envelope, m *message.Message) bool {
 	for signer := range p.signers {
 		ours = append(ours, signer)
 	}
-	if rewritten, _, _ := p.srsSender(env.Sender); rewritten == "" {
+	// An alias is not sure yet: if it cannot be stored, the sender may stay.
+	if s, _ := p.srsSender(env.Sender); s.address == "" || s.alias != (srs.Key{}) {
 		ours = append(ours, p.spfDomains(env.Sender)...)
 	}
 	return slices.ContainsFunc(p.authors(env, m), func(author string) bool {

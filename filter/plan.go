@@ -44,8 +44,11 @@ type Plan struct {
 
 // Delivery is one hand-over: the recipients of one class.
 type Delivery struct {
-	Class      Class       `json:"class"`
-	Sender     string      `json:"sender"` // the reverse-path it leaves with
+	Class  Class  `json:"class"`
+	Sender string `json:"sender"` // the reverse-path it leaves with
+	// Alias is the key that the envelope sender has to be stored under before the hand-over, because Sender is
+	// an alias; the zero value if it is none.
+	Alias      srs.Key     `json:"-"`
 	Recipients []Recipient `json:"recipients"`
 	// SignAs is the domain whose DKIM keys sign, "" if none does.
 	SignAs string `json:"sign_as,omitempty"`
@@ -83,6 +86,7 @@ type policy struct {
 	srs           *srs.Rewriter // nil without [srs]
 	srsError      error         // why srs could not be made ready
 	srsDomain     string        // canonical; "" without [srs]
+	stored        aliases       // see store.go
 	sealsArrival  bool          // see ArrivalConfig
 	signers       map[string]bool
 	defaultSigner string // signs forwarded mail; "" if there is no key
@@ -271,7 +275,7 @@ func (p *policy) reversedBefore(r Recipient) bool {
 	if p.srs == nil || !p.ownsSRS(before) {
 		return false
 	}
-	original, err := p.srs.Reverse(before)
+	original, err := p.srs.ReverseStored(before, p.stored.find)
 	return err == nil && strings.EqualFold(original, r.Address)
 }
 
@@ -280,12 +284,16 @@ func (p *policy) reverse(address string) (string, *Failure) {
 	if p.srsError != nil {
 		return "", SecretsUnusable.Failure(p.srsError)
 	}
-	original, err := p.srs.Reverse(address)
+	original, err := p.srs.ReverseStored(address, p.stored.find)
 	if err == nil {
 		return original, nil
 	}
 	cause := SRSMalformed
 	switch {
+	case errors.Is(err, errStore):
+		cause = StoreFailed
+	case errors.Is(err, srs.ErrUnknown):
+		cause = SRSUnknown
 	case errors.Is(err, srs.ErrForged):
 		cause = SRSForged
 	case errors.Is(err, srs.ErrExpired):
@@ -353,49 +361,4 @@ func (p *policy) authorSigner(authors []string) string {
 		}
 	}
 	return ""
-}
-
-// rewriteSender gives a remote delivery a sender for which this host may send. If SRS cannot rewrite the
-// sender, it stays: SPF does not pass at the next hop, but bounces reach the sender.
-func (p *policy) rewriteSender(d *Delivery, env *Envelope) *Failure {
-	rewritten, why, err := p.srsSender(env.Sender)
-	d.send(rewritten, why)
-	return err
-}
-
-// send gives a delivery its rewritten sender, if there is one.
-func (d *Delivery) send(rewritten string, why Reason) {
-	if rewritten != "" {
-		d.Sender = rewritten
-	}
-	if why.Text != "" {
-		d.Reasons = append(d.Reasons, why)
-	}
-}
-
-// srsSender gives the SRS form of a sender, "" if the sender stays, and why.
-func (p *policy) srsSender(sender string) (rewritten string, why Reason, failure *Failure) {
-	domain := domain.Of(sender)
-	switch {
-	case sender == "":
-		return "", SenderNull.about(), nil
-	case p.srsDomain == "":
-		return "", SenderWithoutSRS.about(), nil
-	case domain == "" || p.local.Has(domain) && domain != p.srsDomain:
-		return "", SenderLocal.about(), nil
-	case domain == p.srsDomain:
-		return "", SenderOwnSRS.about(), nil
-	case p.srsError != nil:
-		return "", Reason{}, SecretsUnusable.Failure(p.srsError)
-	}
-	rewritten, err := p.srs.Forward(sender)
-	switch {
-	case err == nil && strings.ContainsAny(sender[:strings.LastIndexByte(sender, '@')], "@%!"):
-		return "", SenderRouted.about(), nil
-	case errors.Is(err, srs.ErrTooLong):
-		return "", SenderTooLong.about(), nil
-	case err != nil:
-		return "", SenderUnusable.about(err), nil
-	}
-	return rewritten, SenderRewritten.about(), nil
 }

@@ -35,6 +35,8 @@ const (
 	SenderOwnSRS
 	SenderRouted
 	SenderTooLong
+	SenderStored
+	SenderNotStored
 	SenderUnusable
 
 	// The author.
@@ -92,6 +94,7 @@ const (
 	KeyUnusable
 	AddressesUnknown
 	TableFailed
+	StoreFailed
 	Looping
 	StdoutTarget
 	Forsaken
@@ -107,6 +110,7 @@ const (
 	SRSMalformed
 	SRSForged
 	SRSExpired
+	SRSUnknown
 	HeaderTooLong
 	WouldPass
 	OwnDomainForged
@@ -159,6 +163,11 @@ var causes = [causeCount]struct{ code, format string }{
 			"! before the last @ as routing by the sender"},
 	SenderTooLong: {"sender-too-long",
 		"sender not rewritten: its SRS form has over 64 octets before the @"},
+	SenderStored: {"sender-stored",
+		"sender replaced by an alias, because it does not fit into an SRS address"},
+	SenderNotStored: {"sender-not-stored",
+		"sender not rewritten: it does not fit into an SRS address, and its alias could not be stored for " +
+			"longer than store_patience: %v"},
 	SenderUnusable: {"sender-unusable", "sender not rewritten: %v"},
 
 	OwnDomainClaimed: {"own-domain", "unauthenticated From: %s, aligned with a domain of this server"},
@@ -222,6 +231,7 @@ var causes = [causeCount]struct{ code, format string }{
 	KeyUnusable:      {"key-unusable", "DKIM key cannot be used"},
 	AddressesUnknown: {"addresses-unknown", "the outbound addresses of this server are unknown"},
 	TableFailed:      {"table-failed", "look-up of local domains failed"},
+	StoreFailed:      {"store-failed", "the store of senders cannot be used"},
 	Looping:          {"looping", "mail loop: %s lacks -o content_filter=, or the mode was changed"},
 	StdoutTarget:     {"stdout-target", `target "stdout:" is for trials by hand, not for master.cf`},
 	Forsaken:         {"forsaken", "the process that started postmend has ended"},
@@ -236,6 +246,7 @@ var causes = [causeCount]struct{ code, format string }{
 	SRSMalformed:     {"srs-malformed", "malformed SRS address"},
 	SRSForged:        {"srs-forged", "SRS address is invalid or has expired"},
 	SRSExpired:       {"srs-expired", "SRS address has expired"},
+	SRSUnknown:       {"srs-unknown", "no sender is stored for this SRS address"},
 	HeaderTooLong:    {"header-unverified", "the message header is too long to verify its author"},
 	WouldPass: {"would-pass",
 		"unauthenticated From: %s; relaying it from this host would make it pass DMARC"},

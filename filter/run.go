@@ -21,6 +21,7 @@ import (
 	"postmend/filter/domain"
 	"postmend/filter/message"
 	"postmend/reinject"
+	"postmend/srs/store"
 )
 
 // Filter is a configuration made ready for messages.
@@ -33,6 +34,7 @@ type Filter struct {
 	commit     reinject.Commit
 	now        func() time.Time
 	sealKeys   func() (arrival.Keys, error) // of the seals of arrival
+	store      store.Store                  // of senders; nil without one
 }
 
 // Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is
@@ -101,7 +103,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		f.policy.signers[key.Domain] = true
 	}
 	f.useSecrets()
-	return f, nil
+	return f, f.openStore()
 }
 
 // useSecrets prepares everything that uses the secrets of [srs].
@@ -141,7 +143,7 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *L
 	if short := shortfall(j.message, env.Size); short != "" {
 		log.note(CutShort, short)
 	}
-	plan := j.decideAtOnce(ctx)
+	plan := j.keepSenders(ctx, j.decideAtOnce(ctx))
 	log.planned(plan, j.known)
 	if plan.Refusal != nil {
 		return plan.Refusal
@@ -225,6 +227,7 @@ func (f *Filter) examine(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		return nil, err
 	}
 	policy, tableErr := f.policyFor(ctx, env)
+	f.recallFor(ctx, &policy, env)
 	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(&policy, env))
 	if err != nil {
 		return nil, err

@@ -95,6 +95,20 @@ func (c *ReinjectConfig) password() func() (string, error) {
 	}
 }
 
+// storePassword is password for the store.
+func (c *SRSConfig) storePassword() func() (string, error) {
+	if c.StorePasswordFile == "" {
+		return nil
+	}
+	return func() (string, error) {
+		password, err := readPassword(c.StorePasswordFile)
+		if err != nil {
+			err = fmt.Errorf("srs: store_password_file: %w", err)
+		}
+		return password, err
+	}
+}
+
 func readPassword(path string) (string, error) {
 	text, err := dkim.ReadPrivateFile(path)
 	if err != nil {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -8,26 +11,31 @@ import (
 
 	"postmend/filter"
 	"postmend/postfix"
-	"postmend/srs"
+	"postmend/srs/store"
 )
 
 func (inv *invocation) srsCommand() *cobra.Command {
 	parent := &cobra.Command{
-		Use:   "srs forward|reverse ADDRESS...",
-		Short: "Make and reverse SRS addresses (Sender Rewriting Scheme)",
+		Use:   "srs forward|reverse|list|prune",
+		Short: "Make and reverse SRS addresses (Sender Rewriting Scheme), and show the store of senders",
 		RunE:  requireSubcommand,
 	}
 	parent.AddCommand(
-		inv.srsDirection("forward", "Print the SRS form of each address", (*srs.Rewriter).Forward),
-		inv.srsDirection("reverse", "Print the original address of each SRS address; a forged, expired or malformed one is an error (exit status 67)", (*srs.Rewriter).Reverse),
+		inv.srsDirection("forward", "Print the SRS address of each sender", `Prints the SRS address that each sender gets if mail from it is forwarded. A sender that does not fit into an SRS
+address gets an alias, and is stored; without a store, it is an error.`, (*filter.Filter).SRSAddress),
+		inv.srsDirection("reverse", "Print the original address of each SRS address; forged and expired ones are errors",
+			"", (*filter.Filter).SRSOriginal),
+		inv.srsListCommand(),
+		inv.srsPruneCommand(),
 	)
 	return parent
 }
 
-func (inv *invocation) srsDirection(name, short string, rewrite func(*srs.Rewriter, string) (string, error)) *cobra.Command {
+func (inv *invocation) srsDirection(name, short, long string, rewrite func(*filter.Filter, string) (string, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:   name + " ADDRESS...",
 		Short: short,
+		Long:  long,
 		RunE: func(_ *cobra.Command, addresses []string) error {
 			if len(addresses) == 0 {
 				return usageError{fmt.Errorf("no address given")}
@@ -36,13 +44,20 @@ func (inv *invocation) srsDirection(name, short string, rewrite func(*srs.Rewrit
 			if err != nil {
 				return err
 			}
-			rewriter, err := filter.NewRewriter(config, time.Now)
+			f, err := filter.New(config, filter.Options{})
 			if err != nil {
-				return &filter.Failure{Kind: filter.Configuration, Reason: "SRS cannot be used", Err: err}
+				return err
 			}
 			for _, address := range addresses {
-				result, err := rewrite(rewriter, address)
-				if err != nil {
+				result, err := rewrite(f, address)
+				var failure *filter.Failure
+				switch {
+				case errors.As(err, &failure) && failure.Temporary():
+					return failure
+				case errors.As(err, &failure) && failure.Err != nil:
+					err = failure.Err // says more
+					fallthrough
+				case err != nil:
 					return &filter.Failure{Kind: filter.NoSuchUser, Reason: fmt.Sprintf("%+q", address), Err: err}
 				}
 				if _, err := fmt.Fprintln(inv.stdout, postfix.PrintableUTF8(result)); err != nil {
@@ -50,6 +65,71 @@ func (inv *invocation) srsDirection(name, short string, rewrite func(*srs.Rewrit
 				}
 			}
 			return nil
+		},
+	}
+}
+
+// openStore opens the store of the configuration.
+func (inv *invocation) openStore() (store.Store, error) {
+	config, err := filter.LoadConfig(inv.configFile)
+	if err != nil {
+		return nil, err
+	}
+	if config.SRS.Store == "" {
+		return nil, filter.ConfigInvalid.Failure(fmt.Errorf("%s: srs: store is not set", inv.configFile))
+	}
+	return filter.OpenStore(config, time.Now)
+}
+
+func (inv *invocation) srsListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "Print the stored senders: day, token and sender of each alias",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			senders, err := inv.openStore()
+			if err != nil {
+				return err
+			}
+			out := bufio.NewWriter(inv.stdout)
+			damaged := 0
+			err = senders.List(context.Background(), func(e store.Entry) error {
+				if e.Err != nil {
+					damaged++
+					_, err := fmt.Fprintln(inv.stderr, "postmend: "+postfix.PrintableUTF8(e.Err.Error()))
+					return err
+				}
+				day := time.Unix(e.Key.Day*86400, 0).UTC().Format(time.DateOnly)
+				_, err := fmt.Fprintln(out, day, e.Key.Token, postfix.PrintableUTF8(e.Sender))
+				return err
+			})
+			if err = errors.Join(err, out.Flush()); err != nil {
+				return filter.StoreFailed.Failure(err)
+			}
+			if damaged > 0 {
+				return filter.StoreFailed.Failure(fmt.Errorf("%d entries cannot be read", damaged))
+			}
+			return nil
+		},
+	}
+}
+
+func (inv *invocation) srsPruneCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "prune",
+		Short: "Remove the senders whose aliases have expired; mail that is forwarded does so, too",
+		Args:  noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			senders, err := inv.openStore()
+			if err != nil {
+				return err
+			}
+			removed, err := senders.Prune(context.Background())
+			if err != nil {
+				return filter.StoreFailed.Failure(err)
+			}
+			_, err = fmt.Fprintf(inv.stdout, "%d removed\n", removed)
+			return err
 		},
 	}
 }

@@ -26,6 +26,7 @@ import (
 type Needs struct {
 	SpoolDir string   // files may be made and removed in it
 	TCPPorts []uint16 // may be connected to
+	StoreDir string   // files and folders may be made and removed in it; "" if there is none
 }
 
 // NeedsOf gives the needs of a filter that hands mail to a target and asks the DNS server at resolver,
@@ -49,9 +50,20 @@ func NeedsOf(target reinject.Target, resolver, spoolDir string, asksTables bool)
 	return Needs{SpoolDir: spoolDir, TCPPorts: slices.Compact(ports)}, true
 }
 
+// AlsoStore adds what a store of senders needs: a folder, or a port of a server; "" and 0 are none.
+func (n *Needs) AlsoStore(dir string, port uint16) {
+	n.StoreDir = dir
+	if port != 0 {
+		n.TCPPorts = append(n.TCPPorts, port)
+		slices.Sort(n.TCPPorts)
+		n.TCPPorts = slices.Compact(n.TCPPorts)
+	}
+}
+
 const (
 	spooling = landlock.AccessFSSet(
 		ll.AccessFSWriteFile | ll.AccessFSMakeReg | ll.AccessFSRemoveFile | ll.AccessFSTruncate)
+	storing = spooling | ll.AccessFSMakeDir | ll.AccessFSRemoveDir
 	// forbidden is all of ABI 3 but reading.
 	forbidden = spooling | ll.AccessFSExecute | ll.AccessFSRemoveDir | ll.AccessFSMakeChar |
 		ll.AccessFSMakeDir | ll.AccessFSMakeSock | ll.AccessFSMakeFifo | ll.AccessFSMakeBlock |
@@ -63,6 +75,9 @@ const (
 // active: without Landlock the work goes on.
 func Apply(needs Needs) error {
 	rules := []landlock.Rule{landlock.PathAccess(spooling, needs.SpoolDir).IgnoreIfMissing()}
+	if needs.StoreDir != "" {
+		rules = append(rules, landlock.PathAccess(storing, needs.StoreDir).IgnoreIfMissing())
+	}
 	for _, port := range needs.TCPPorts {
 		rules = append(rules, landlock.ConnectTCP(port))
 	}
@@ -76,8 +91,12 @@ func (n Needs) String() string {
 	for i, port := range n.TCPPorts {
 		ports[i] = strconv.Itoa(int(port))
 	}
+	dirs := n.SpoolDir
+	if n.StoreDir != "" {
+		dirs += " and " + n.StoreDir
+	}
 	return fmt.Sprintf("writes to %s alone, executes nothing, connects by TCP to port %s alone, of any host",
-		n.SpoolDir, strings.Join(ports, ", "))
+		dirs, strings.Join(ports, ", "))
 }
 
 // AtOnce tells whether the kernel can confine all threads at once (Linux 7.0). Before it could, every
