@@ -32,6 +32,7 @@ var layers = map[string][]string{
 
 	"postfix":           nil,
 	"postfix/milter":    nil,
+	"postfix/lmtp":      nil,
 	"postfix/wholefile": nil,
 	"postfix/postconf":  nil,
 	"postfix/layout":    {"postfix/postconf", "reinject"},
