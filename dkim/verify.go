@@ -43,6 +43,8 @@ type VerifyOptions struct {
 	Resolver      Resolver         // nil is the system's
 	Now           func() time.Time // for t= and x=; nil is time.Now
 	MaxSignatures int              // how many are evaluated, from the top; the rest are ignored. 0 is 10.
+	// Wanted tells by d= which of these are evaluated; nil is all.
+	Wanted func(domain string) bool
 }
 
 const (
@@ -101,12 +103,17 @@ func NewVerifier(h Header, o VerifyOptions, others ...*Signature) *Verifier {
 		o.MaxSignatures = defaultMaxSignatures
 	}
 	v := &Verifier{options: o, bodies: map[Canonicalization]*BodyHash{}}
+	read := 0
 	for _, field := range h {
-		if len(v.signatures) == o.MaxSignatures {
+		if read == o.MaxSignatures {
 			break
 		}
-		if field.Is("DKIM-Signature") {
-			v.signatures = append(v.signatures, newSignature(field, dkimSignature))
+		if !field.Is("DKIM-Signature") {
+			continue
+		}
+		read++
+		if s := newSignature(field, dkimSignature); o.Wanted == nil || o.Wanted(s.Summary().Domain) {
+			v.signatures = append(v.signatures, s)
 		}
 	}
 	v.prepare(h, slices.Concat(v.signatures, others))

@@ -41,7 +41,7 @@ func (f *Filter) content(env *Envelope, m *message.Message, d Delivery, known fa
 		leaving.Replace(withoutSeals(m.Header))
 	}
 	if d.Arrival == SealAdded || d.Arrival == SealRenewed {
-		seal, err := f.arrivalField(env, m, d, known.origin)
+		seal, err := f.arrivalField(env, m, d, known)
 		if err != nil {
 			return nil, err
 		}

@@ -50,6 +50,10 @@ type Envelope struct {
 	loggedIn bool
 	// origin is set for mail of our own side, see Filter.trace.
 	origin *origin
+	// recalled is what the milter found about the message; nil if nothing that is believed.
+	recalled *recalled
+	// atDoor is set by the milter: nobody trusted has seen the message yet.
+	atDoor bool
 }
 
 // Known maps the two ways in which Postfix writes "not known", nothing and `unknown`, to the empty string.

@@ -87,6 +87,7 @@ var failures = [causeCount]struct {
 	SRSExpired:       {NoSuchUser, ""},
 	SRSUnknown:       {NoSuchUser, ""},
 	HeaderTooLong:    {BadMessage, "5.6.0"},
+	TooManyClaims:    {BadMessage, "5.6.0"},
 	WouldPass:        {Policy, "5.7.1"},
 	OwnDomainForged:  {Policy, "5.7.1"},
 	DMARCFailed:      {Policy, "5.7.1"},

@@ -24,7 +24,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	if msg.proven.Temporary() && msg.patient {
 		return deliver, dnsTrouble(msg.proven.DMARC.Reason)
 	}
-	d.Stamp, d.Purge = true, msg.claimed > 0
+	d.Stamp, d.Purge = true, msg.claimed > 0 || msg.recalled != nil
 	authentic := msg.authentic()
 	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine || msg.proven.DMARC.Policy == authn.PolicyReject
 	if !authentic {
@@ -199,7 +199,8 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 // ours, or if a receiver could read it as another address.
 func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 	alias := msg.alias(d.Recipients[0])
-	if msg.origin.recipient() == "" && slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
+	isOriginal := msg.origin.recipient() == "" && msg.redirected == ""
+	if isOriginal && slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
 		alias = "" // one recipient must not learn of the other's alias
 	}
 	candidates := []string{p.dmarc.FromAddress, alias}
@@ -246,7 +247,7 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 // authorSignatures are the valid ones of the author's organisation, whether its domain has a DMARC record or
 // not.
 func (f facts) authorSignatures() []dkim.Verification {
-	return slices.DeleteFunc(slices.Clone(f.proven.DKIM), func(v dkim.Verification) bool {
+	return slices.DeleteFunc(slices.Clone(f.proven.signatures()), func(v dkim.Verification) bool {
 		return v.Status != dkim.Pass || !f.couldAlign(domain.Canonical(v.Domain))
 	})
 }

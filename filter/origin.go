@@ -68,7 +68,9 @@ func (d *Delivery) becauseOrigin(o *origin) {
 }
 
 // alias is the address here from which a message goes on to a recipient; "" if that is not known.
-func (f facts) alias(r Recipient) string { return cmp.Or(f.origin.recipient(), r.Original) }
+func (f facts) alias(r Recipient) string {
+	return cmp.Or(f.origin.recipient(), f.redirected, r.Original)
+}
 
 // recipient is the mailbox from which a program here sent the message on; "" if that is not known.
 func (o *origin) recipient() string {
@@ -92,9 +94,15 @@ func (e *Envelope) identity() (ip netip.Addr, helo, sender string) {
 	}
 }
 
-// trace gives an envelope of our own side with the origin of its message. Other envelopes stay as they are.
+// trace gives an envelope of our own side with the origin of its message, and any with what the milter found.
+// Other envelopes stay as they are.
 func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope, error) {
 	if !env.isOurs(p.trusted) {
+		if found := f.recallOutside(env, m); found != nil {
+			traced := *env
+			traced.recalled = found
+			return &traced, nil
+		}
 		return env, nil
 	}
 	o, err := f.sealedOrigin(m)
@@ -109,7 +117,7 @@ func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope,
 	}
 	o.outside = o.intact || o.doubt.Text != "" && p.wouldVouch(env, m)
 	traced := *env
-	traced.origin = &o
+	traced.origin, traced.recalled = &o, f.recall(&o, m)
 	return &traced, nil
 }
 

@@ -114,6 +114,10 @@ type facts struct {
 	occurrences map[string]int
 	// claimed counts the Authentication-Results that only claim to be ours.
 	claimed int
+	// redirected is the mailbox here by which Sieve sent the message on; "" if that is not known.
+	redirected string
+	// recalled is what the milter found; nil if nothing that is believed.
+	recalled *recalled
 	// mended is set if we have mended the message before.
 	mended bool
 	// unsignable says why no signature over the message would be valid. It is nil if one would be, or if none

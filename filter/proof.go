@@ -27,12 +27,15 @@ func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envel
 		Sender:   sender,
 		Authors:  f.policy.authors(env, m),
 	}
-	header := withoutSeals(m.Header)
+	header := f.arrivedHeader(env, m)
+	if env.recalled.isUsable(request.Authors) {
+		return f.proveAgain(ctx, resolver, header, m, env.recalled)
+	}
 	chain := arc.Read(header)
 	verifier := dkim.NewVerifier(header, dkim.VerifyOptions{Resolver: resolver, Now: f.now}, chain.MessageSignatures()...)
 	verify, follow := verifier.Verify, func(ctx context.Context) arc.Result { return chain.Verify(ctx, resolver) }
 	// What a program here sends on may not be what the earlier filter saw.
-	if trusted := f.trustedResults(m); trusted != nil && env.origin == nil {
+	if trusted := f.trustedResults(m); trusted != nil && env.origin == nil && !env.atDoor {
 		results := authn.FromTrusted(trusted)
 		request.Trusted = &results
 		// The earlier filter had trouble with DNS: look it up again, because the field never changes.
@@ -72,6 +75,17 @@ type proof struct {
 	// strayCR is set if the message has a CR within a line although others found a signature of it valid. Our
 	// own verifier never does.
 	strayCR bool
+	// now is set where the results are the milter's: the signatures of the message as it is now.
+	now []dkim.Verification
+}
+
+// arrivedHeader is the header without what this host has put there on arrival.
+func (f *Filter) arrivedHeader(env *Envelope, m *message.Message) dkim.Header {
+	header := withoutSeals(m.Header)
+	if env.recalled == nil {
+		return header
+	}
+	return slices.DeleteFunc(slices.Clone(header), env.recalled.covers)
 }
 
 // trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is
@@ -110,6 +124,8 @@ func (f *Filter) claimsToBeOurs(field dkim.Field) bool {
 	return field.Is("Authentication-Results") && authn.ClaimsToBe(field.Value(), f.config.Hostname)
 }
 
+const forEver time.Duration = math.MaxInt64
+
 // age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when
 // it took the message in. Without such a field nobody would try again, so it has the greatest age. It is
 // negative if the clock was set back meanwhile.
@@ -117,7 +133,7 @@ func (f *Filter) age(m *message.Message) time.Duration {
 	value := m.Received(0)
 	date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
 	if err != nil {
-		return math.MaxInt64
+		return forEver
 	}
 	return f.now().Sub(date)
 }
@@ -134,8 +150,15 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 		mended:      f.mendedBefore(m),
 		origin:      env.origin,
 		unsealable:  f.unsealable(m),
+		recalled:    env.recalled,
+	}
+	if o := env.origin; o != nil && o.outside && o.intact {
+		known.redirected = p.redirectedFrom(m)
 	}
 	for _, field := range m.Header {
+		if env.recalled.covers(field) {
+			continue
+		}
 		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for",
 			"arc-authentication-results", "arc-message-signature", "arc-seal", sealField} {
 			if field.Is(name) {

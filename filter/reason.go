@@ -112,6 +112,7 @@ const (
 	SRSExpired
 	SRSUnknown
 	HeaderTooLong
+	TooManyClaims
 	WouldPass
 	OwnDomainForged
 	DMARCFailed
@@ -248,6 +249,7 @@ var causes = [causeCount]struct{ code, format string }{
 	SRSExpired:       {"srs-expired", "SRS address has expired"},
 	SRSUnknown:       {"srs-unknown", "no sender is stored for this SRS address"},
 	HeaderTooLong:    {"header-unverified", "the message header is too long to verify its author"},
+	TooManyClaims:    {"too-many-claims", "more than %v header fields claim to be written by this server"},
 	WouldPass: {"would-pass",
 		"unauthenticated From: %s; relaying it from this host would make it pass DMARC"},
 	OwnDomainForged: {"own-domain-forged",

@@ -96,6 +96,7 @@ type world struct {
 	keys    map[string]crypto.Signer
 	records map[string]string // of the keys
 	pem     []byte            // of the forwarder's
+	door    string            // "transport" or "content-filter": a milter judges what arrives, in that mode
 }
 
 func newWorld(t *testing.T) *world {

@@ -71,13 +71,38 @@ func (f *Filter) hashesBody(p *policy, env *Envelope) func(dkim.Header) bool {
 	case env.isOurs(p.trusted):
 		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
 	case !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) == Local }):
-		return nil
+		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
 	}
 	return func(dkim.Header) bool { return true }
 }
 
 // arrivalField makes the seal of a delivery.
-func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *origin) (dkim.Field, error) {
+func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, known facts) (dkim.Field, error) {
+	var from arrival.Origin
+	if d.Arrival == SealRenewed {
+		from = known.origin.seal.Origin
+	} else {
+		from = f.arrivedFrom(env)
+		if known.recalled != nil {
+			from.Verdict = known.recalled.verdict
+		}
+	}
+	from.Recipient, from.Original = "", ""
+	if len(d.Recipients) == 1 { // one recipient must not learn of the other's alias
+		from.Recipient, from.Original = d.Recipients[0].Address, d.Recipients[0].Original
+	}
+	return f.sealArrival(m, from)
+}
+
+// arrivedFrom is where a message comes from that arrives now.
+func (f *Filter) arrivedFrom(env *Envelope) arrival.Origin {
+	ip, _ := env.clientIP()
+	return arrival.Origin{Time: f.now(), Client: ip, Name: env.ClientName, Protocol: env.ClientProtocol,
+		HELO: env.HELO, Sender: &env.Sender}
+}
+
+// sealArrival makes a seal.
+func (f *Filter) sealArrival(m *message.Message, from arrival.Origin) (dkim.Field, error) {
 	keys, err := f.sealKeys()
 	if err != nil {
 		return nil, err
@@ -86,18 +111,6 @@ func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, o *
 	content.Author, _ = m.Mailbox()
 	if content.Body, err = m.FoldedBody(); err != nil {
 		return nil, err
-	}
-	var from arrival.Origin
-	if d.Arrival == SealRenewed {
-		from = o.seal.Origin
-	} else {
-		ip, _ := env.clientIP()
-		from = arrival.Origin{Time: f.now(), Client: ip, Name: env.ClientName, Protocol: env.ClientProtocol,
-			HELO: env.HELO, Sender: &env.Sender}
-	}
-	from.Recipient, from.Original = "", ""
-	if len(d.Recipients) == 1 { // one recipient must not learn of the other's alias
-		from.Recipient, from.Original = d.Recipients[0].Address, d.Recipients[0].Original
 	}
 	return keys.Seal(from, content), nil
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"postmend/dkim"
-	"postmend/filter/authn"
 	"postmend/filter/domain"
 	"postmend/filter/message"
 )
@@ -17,7 +16,7 @@ var droppedFields = [...]string{"bcc", "content-length", "resent-bcc", "return-p
 // hop; or why there is none.
 func (p *policy) survivor(msg facts) (domain string, why Reason) {
 	why = NoneAligned.about()
-	for _, signature := range alignedSignatures(msg.proven.Results) {
+	for _, signature := range alignedSignatures(msg.proven) {
 		if obstacle := msg.breaks(signature); obstacle.Cause != 0 {
 			why = obstacle
 			continue
@@ -55,12 +54,12 @@ func (f facts) breaks(signature dkim.Verification) Reason {
 	return Reason{}
 }
 
-// alignedSignatures are those by which DMARC passed.
-func alignedSignatures(r authn.Results) []dkim.Verification {
+// alignedSignatures are those by which DMARC passed, and that are valid now.
+func alignedSignatures(p proof) []dkim.Verification {
 	var list []dkim.Verification
-	for _, signature := range r.DKIM {
+	for _, signature := range p.signatures() {
 		label := "dkim d=" + domain.Canonical(signature.Domain)
-		if signature.Status == dkim.Pass && slices.Contains(r.DMARC.AlignedBy, label) {
+		if signature.Status == dkim.Pass && slices.Contains(p.DMARC.AlignedBy, label) {
 			list = append(list, signature)
 		}
 	}

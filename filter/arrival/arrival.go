@@ -50,6 +50,8 @@ type Origin struct {
 	Sender    *string    // reverse-path; "" is the null sender, nil is not known; at most 320 octets
 	Recipient string     // as it is delivered; "" if there are several; at most 320 octets
 	Original  string     // before aliases; "" is not known; at most 320 octets
+	// Verdict is what was found out about the message on arrival; nil if nobody did.
+	Verdict *Verdict
 }
 
 const (
@@ -105,6 +107,7 @@ func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	}
 	put("r", origin.Recipient, maxAddress)
 	put("o", origin.Original, maxAddress)
+	tags = append(tags, origin.Verdict.tags()...)
 	rewritten := rewrittenFields(content.Header)
 	put("x", strings.Join(rewritten, ":"), maxName)
 	if content.Author != "" {

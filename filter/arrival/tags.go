@@ -72,6 +72,9 @@ func (t tags) field() dkim.Field {
 	return append(field, "\r\n"...)
 }
 
+// maxTags bounds the tags that are read; fewer are written.
+const maxTags = 30
+
 // parse reads a field's value into all tags but b, which is last and comes back decoded. It is strict:
 // v=1 comes first, no tag comes twice, and nothing but blanks and line ends stands between.
 func parse(value []byte) (tags tags, mac []byte, ok bool) {
@@ -86,7 +89,7 @@ func parse(value []byte) (tags tags, mac []byte, ok bool) {
 	}, string(value))
 	for part := range strings.SplitSeq(text, ";") {
 		name, value, found := strings.Cut(part, "=")
-		if _, twice := tags.value(name); !found || twice || len(tags) > 20 {
+		if _, twice := tags.value(name); !found || twice || len(tags) > maxTags {
 			return nil, nil, false
 		}
 		tags = append(tags, tag{name, value})
@@ -126,6 +129,10 @@ func (t tags) sealed() (s *Sealed, ok bool) {
 	if _, known := t.value("f"); known {
 		sender := text("f")
 		s.Sender = &sender
+	}
+	var isVerdict bool
+	if s.Verdict, isVerdict = t.verdict(); !isVerdict {
+		return nil, false
 	}
 	if address := text("i"); address != "" {
 		if s.Client, err = netip.ParseAddr(address); err != nil {

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -87,6 +88,21 @@ func (d *DMARC) believe(other DMARC) {
 	if d.Status == Fail && other.Status == Pass && other.Domain == d.Domain {
 		d.Status, d.Reason = Pass, ""
 	}
+}
+
+// Recalled completes results that a field of ours tells with what it has no word for.
+func (r Results) Recalled(policy Policy, organisational string, alignedBy []string) Results {
+	d := &r.DMARC
+	d.Policy, d.Organisational, d.AlignedBy = policy, organisational, alignedBy
+	d.organisations = []string{organisational}
+	return r
+}
+
+// Complete tells whether nothing in the results may change when the same message is checked again.
+func (r Results) Complete() bool {
+	unsure := func(v dkim.Verification) bool { return v.Status == dkim.TempError }
+	return r.SPF.Status != TempError && !slices.ContainsFunc(r.DKIM, unsure) && r.DMARC.Status != TempError &&
+		r.ARC.Status != dkim.TempError
 }
 
 // Temporary tells whether a temporary failure of DNS is behind the results that could change what is to be

@@ -50,6 +50,8 @@ type Options struct {
 	// file in Dir, "" is the system's temporary directory.
 	Memory int64
 	Dir    string
+	// Small takes Memory as it is, for a process that reads many messages at once; only a header goes beyond.
+	Small bool
 	// HashBody tells by the header whether FoldedBody will be asked for: then the body is hashed while it
 	// is read, and not read again for it. Nil is never.
 	HashBody func(header dkim.Header) bool
@@ -59,7 +61,15 @@ type Options struct {
 func Read(r io.Reader, options Options) (*Message, error) {
 	m := &Message{}
 	memory := max(options.Memory, maxHeader)
-	if err := m.readHead(r, int(memory)); err != nil {
+	if options.Small {
+		memory = options.Memory
+	}
+	err := m.readHead(r, int(memory))
+	if memory < maxHeader && int64(len(m.head)) == memory && !m.hasHeader() {
+		memory = maxHeader
+		err = m.readHead(r, int(memory))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading the message: %w", err)
 	}
 	prefix := m.head[:min(len(m.head), maxHeader)]
@@ -89,9 +99,21 @@ func Read(r io.Reader, options Options) (*Message, error) {
 	return m, nil
 }
 
+// hasHeader tells whether head has an empty line, by all readings of line ends.
+func (m *Message) hasHeader() bool {
+	first := bytes.IndexByte(m.head, '\n')
+	isCRLF := first > 0 && m.head[first-1] == '\r'
+	return bytes.Contains(m.head, []byte("\n\n")) || isCRLF && bytes.Contains(m.head, []byte("\n\r\n"))
+}
+
 // readHead fills head up to limit octets. It grows by doubling, so that a small message costs little.
 func (m *Message) readHead(r io.Reader, limit int) error {
-	m.head = make([]byte, 0, min(32<<10, limit))
+	if m.head == nil {
+		m.head = make([]byte, 0, min(32<<10, limit))
+	} else {
+		m.head = slices.Grow(m.head, min(32<<10, limit-len(m.head)))
+		m.head = m.head[:len(m.head):min(cap(m.head), limit)]
+	}
 	for {
 		n, err := r.Read(m.head[len(m.head):cap(m.head)])
 		m.head = m.head[:len(m.head)+n]

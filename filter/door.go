@@ -1,0 +1,271 @@
+package filter
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/mail"
+	"slices"
+	"strings"
+	"time"
+
+	"postmend/dkim"
+	"postmend/filter/arrival"
+	"postmend/filter/authn"
+	"postmend/filter/domain"
+	"postmend/filter/message"
+)
+
+// The door is the milter's part: a message is judged at SMTP time, while its sender still waits for an
+// answer. Nothing that depends on a recipient is decided here, because aliases are not expanded yet.
+
+// Judgement is what becomes of a message at the door.
+type Judgement struct {
+	// Refusal rejects the message, for ever or for now; nil lets it go on.
+	Refusal *Failure
+	// Remove are fields that falsely claim to be of this host, from the top to the bottom.
+	Remove []FieldAt
+	// Add are fields to stand below the Received: field that Postfix writes, in this order.
+	Add dkim.Header
+	// Log is the line for the log, without the queue id.
+	Log string
+}
+
+// FieldAt is the Nth field of a name from the top, the first being 1.
+type FieldAt struct {
+	Name string
+	N    int
+}
+
+// maxRemoved bounds the fields that are removed: Postfix reads the header anew for each.
+const maxRemoved = 100
+
+// doorMemory is how much of a message stays in memory, in octets, beside its header: a resident milter holds
+// many at once.
+const doorMemory = 64 << 10
+
+// Judge judges one message, whose header and body are in content. Recipients may be missing in the envelope.
+// An error, or an end of ctx, means that it could not be judged: it then goes on, and the filter judges it.
+func (f *Filter) Judge(ctx context.Context, env *Envelope, content io.Reader) (Judgement, error) {
+	started := time.Now()
+	at := *env
+	at.atDoor = true
+	isOwn := at.isOurs(f.policy.trusted) || isThisHost(&at)
+	options := message.Options{Memory: doorMemory, Small: true, Dir: f.config.Limits.SpoolDir}
+	options.HashBody = f.hashesAtDoor(isOwn)
+	m, err := message.Read(content, options)
+	if err != nil {
+		return Judgement{}, err
+	}
+	defer m.Close()
+	log := &doorLog{env: &at, isOwn: isOwn, started: started}
+	j, err := f.judge(ctx, &at, m, isOwn, log)
+	if err != nil {
+		return Judgement{}, err
+	}
+	j.Log = log.line(&j)
+	return j, nil
+}
+
+// hashesAtDoor is hashesBody for the door.
+func (f *Filter) hashesAtDoor(isOwn bool) func(dkim.Header) bool {
+	if _, err := f.sealKeys(); err != nil || !f.config.Arrival.Seals() {
+		return nil
+	}
+	if isOwn {
+		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
+	}
+	return func(dkim.Header) bool { return true }
+}
+
+func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, isOwn bool, log *doorLog) (
+	j Judgement, err error) {
+	log.unread = m.Oversized
+	if m.Oversized { // nobody believes what its header says
+		return j, nil
+	}
+	j.Remove = f.claims(m, isOwn)
+	if len(j.Remove) > maxRemoved {
+		return Judgement{Refusal: TooManyClaims.Failure(nil, maxRemoved)}, nil
+	}
+	if isOwn {
+		return j, nil
+	}
+	if f.namesTrusted(m) { // a stranger can write that name, but gains nothing: the filter judges, as ever
+		log.isLeft = true
+		j.Add, log.unsealed = f.sealAtDoor(env, m, nil)
+		return j, nil
+	}
+	resolver := authn.New(f.config.Resolver)
+	proven, err := f.prove(ctx, resolver, env, m)
+	if err != nil {
+		return j, err
+	}
+	known := facts{authors: f.policy.authors(env, m), proven: proven,
+		patient: f.ageAtDoor(m).Abs() < time.Duration(f.config.Limits.DNSPatience)}
+	log.known = &known
+	isOwnAuthor := func(author string) bool { return f.isOwnAuthor(ctx, author) }
+	if refusal := f.policy.refusedAtDoor(env, known, isOwnAuthor); refusal != nil {
+		return Judgement{Refusal: refusal}, nil
+	}
+	results := f.authenticationResults(proven.Results)
+	j.Add, log.unsealed = f.sealAtDoor(env, m, verdictOf(proven.Results, results))
+	j.Add = append(j.Add, results)
+	return j, nil
+}
+
+// verdictOf is what the filter may believe; nil if it has to judge again: other receivers may apply a DMARC
+// record that we take for invalid.
+func verdictOf(found authn.Results, field dkim.Field) *arrival.Verdict {
+	d := found.DMARC
+	if d.Odd {
+		return nil
+	}
+	return arrival.NewVerdict(field, string(d.Policy), d.Organisational, d.AlignedBy)
+}
+
+// namesTrusted tells whether a field has a name in trusted_authserv_ids: then a filter of ours may have
+// judged the message before it came here.
+func (f *Filter) namesTrusted(m *message.Message) bool {
+	return slices.ContainsFunc(f.config.TrustedAuthservIDs, func(id string) bool {
+		return slices.ContainsFunc(m.Header, func(field dkim.Field) bool {
+			return field.Is("Authentication-Results") && authn.ClaimsToBe(field.Value(), id)
+		})
+	})
+}
+
+// claims lists the fields that falsely claim to be of this host. From outside, that is all of them; mail of
+// our own side may be a redirect, with fields that the seal of its arrival proves.
+func (f *Filter) claims(m *message.Message, isOwn bool) (list []FieldAt) {
+	var own *origin
+	if isOwn {
+		if o, err := f.sealedOrigin(m); err != nil {
+			return nil // the secrets cannot be read: the filter looks at it again
+		} else if o.seal != nil || o.doubt.Text == "" {
+			own = &o
+		}
+	}
+	results, seals := 0, 0
+	for _, field := range m.Header {
+		switch {
+		case field.Is("Authentication-Results"):
+			results++
+			isProved := own != nil && own.seal != nil && own.seal.Verdict.Covers(field)
+			if !isProved && f.claimsToBeOurs(field) {
+				list = append(list, FieldAt{"Authentication-Results", results})
+			}
+		case isSeal(field):
+			seals++
+			if f.config.Arrival.Seals() && own == nil {
+				list = append(list, FieldAt{arrival.FieldName, seals})
+			}
+		}
+	}
+	return list
+}
+
+// isOwnAuthor tells whether a domain of From: is ours: delivered here, or aligned with one that we sign for.
+func (f *Filter) isOwnAuthor(ctx context.Context, author string) bool {
+	for signer := range f.policy.signers {
+		if domain.Aligned(signer, author) {
+			return true
+		}
+	}
+	if f.policy.local.Has(author) {
+		return true
+	}
+	// A table that fails rejects no mail.
+	p, err := f.policyFor(ctx, &Envelope{Recipients: []Recipient{{Address: "postmaster@" + author}}})
+	return err == nil && p.local.Has(author)
+}
+
+// refusedAtDoor gives the refusal of a message from outside, nil if it goes on.
+func (p *policy) refusedAtDoor(env *Envelope, msg facts, isOwnAuthor func(string) bool) *Failure {
+	d := msg.proven.DMARC
+	if msg.authentic() {
+		return nil
+	}
+	strict := d.Policy == authn.PolicyQuarantine || d.Policy == authn.PolicyReject
+	couldBeStrict := strict || d.Status == authn.TempError && d.Policy == ""
+	forOwn := p.dmarc.OnOwnDomainForgery
+	refusesOwn := forOwn == "reject" || forOwn == "policy" && couldBeStrict
+	refusesAll := p.dmarc.OnDMARCFail == "reject" && couldBeStrict
+	if !refusesOwn && !refusesAll {
+		return nil
+	}
+	isOwn := func(aligned func(string) bool) bool {
+		return p.claims(env, aligned) || slices.ContainsFunc(msg.authors, isOwnAuthor)
+	}
+	switch {
+	case d.Status == authn.TempError && msg.patient && (refusesAll || isOwn(msg.couldAlign)):
+		f := dnsTrouble(d.Reason)
+		f.Reason = "DNS did not answer, so this message cannot be authenticated now; please try again later"
+		return f
+	case d.Status == authn.TempError: // it is not known to fail
+		return nil
+	case refusesOwn && isOwn(msg.aligns):
+		return withFindings(OwnDomainForged.Failure(nil, msg.claimedDomains()), msg)
+	case refusesAll:
+		return withFindings(DMARCFailed.Failure(nil, msg.claimedDomains(), d.Policy), msg)
+	}
+	return nil
+}
+
+// withFindings tells the sender's postmaster what the message lacked.
+func withFindings(f *Failure, msg facts) *Failure {
+	spf := msg.proven.SPF
+	found := "SPF: " + string(spf.Status)
+	if spf.Domain != "" {
+		found += " for " + spf.Domain
+	}
+	var signers []string
+	for _, v := range msg.proven.DKIM[:min(len(msg.proven.DKIM), 3)] {
+		signers = append(signers, fmt.Sprintf("%s for %.100s", v.Status, v.Domain))
+	}
+	if len(signers) == 0 {
+		signers = []string{"no signature"}
+	}
+	f.Reason += fmt.Sprintf(" (%s; DKIM: %s)", found, strings.Join(signers, ", "))
+	return f
+}
+
+// ageAtDoor is how long a message has been under way, by what it tells itself: the newest Received: field, or
+// Date:. The milter is not told how often a sender has tried. Nothing is gained by a lie: an old date ends
+// our patience, as if there were no milter, and a new one is deferred.
+func (f *Filter) ageAtDoor(m *message.Message) time.Duration {
+	if m.Received(0) != "" {
+		return f.age(m)
+	}
+	for _, field := range m.Header {
+		if field.Is("Date") {
+			const enough = 200
+			value := field.Value()
+			if date, err := mail.ParseDate(dkim.Unfold(value[:min(len(value), enough)])); err == nil {
+				return f.now().Sub(date)
+			}
+			break
+		}
+	}
+	return forEver
+}
+
+// sealAtDoor makes the seal, if there is to be one. why says why there is none although it should be.
+func (f *Filter) sealAtDoor(env *Envelope, m *message.Message, verdict *arrival.Verdict) (
+	fields dkim.Header, why error) {
+	if !f.config.Arrival.Seals() || f.config.SRS.SecretsFile == "" {
+		return nil, nil
+	}
+	if why = f.unsealable(m); why != nil {
+		return nil, why
+	}
+	from := f.arrivedFrom(env)
+	from.Verdict = verdict
+	if len(env.Recipients) == 1 {
+		from.Recipient = env.Recipients[0].Address
+	}
+	seal, err := f.sealArrival(m, from)
+	if err != nil {
+		return nil, err
+	}
+	return dkim.Header{seal}, nil
+}
