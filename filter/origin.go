@@ -98,7 +98,7 @@ func (e *Envelope) identity() (ip netip.Addr, helo, sender string) {
 // Other envelopes stay as they are.
 func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope, error) {
 	if !env.isOurs(p.trusted) {
-		if found := f.recallOutside(env, m); found != nil {
+		if found := f.believedOutside(env, m); found != nil {
 			traced := *env
 			traced.recalled = found
 			return &traced, nil
@@ -117,7 +117,7 @@ func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope,
 	}
 	o.outside = o.intact || o.doubt.Text != "" && p.wouldVouch(env, m)
 	traced := *env
-	traced.origin, traced.recalled = &o, f.recall(&o, m)
+	traced.origin, traced.recalled = &o, f.believed(&o, m)
 	return &traced, nil
 }
 

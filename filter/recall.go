@@ -38,8 +38,8 @@ func (o *origin) isOf(env *Envelope) bool {
 	return ip.IsValid() && s.Client == ip && s.HELO == env.HELO && s.Sender != nil && *s.Sender == env.Sender
 }
 
-// recall finds what the milter has found; nil if nothing can be believed.
-func (f *Filter) recall(o *origin, m *message.Message) *recalled {
+// believed finds what the milter has found; nil if nothing can be believed.
+func (f *Filter) believed(o *origin, m *message.Message) *recalled {
 	if o == nil || o.seal == nil || !o.intact || o.seal.Verdict == nil {
 		return nil
 	}
@@ -62,13 +62,13 @@ func (f *Filter) recall(o *origin, m *message.Message) *recalled {
 	return nil
 }
 
-// recallOutside is recall for mail from outside that a milter has judged, if the seal tells this arrival.
-func (f *Filter) recallOutside(env *Envelope, m *message.Message) *recalled {
+// believedOutside is believed for mail from outside that a milter has judged, if the seal tells this arrival.
+func (f *Filter) believedOutside(env *Envelope, m *message.Message) *recalled {
 	o, err := f.sealedOrigin(m)
 	if err != nil || o.seal == nil || !o.isOf(env) {
 		return nil // it is judged here
 	}
-	return f.recall(&o, m)
+	return f.believed(&o, m)
 }
 
 // isUsable tells whether results are about the author that is read now, and DMARC needs no further look-up.
