@@ -22,7 +22,8 @@ if [ -z "${DEB_VERSION:-}" ]; then
 		DEB_VERSION=${tag#v}
 	else
 		tag=${tag:+${tag#v}+}
-		DEB_VERSION=${tag:-0~}git$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d.%H%M%S).$(git rev-parse --short=8 HEAD)
+		DEB_VERSION=${tag:-0~}git$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d.%H%M%S)
+		DEB_VERSION=$DEB_VERSION.$(git rev-parse --short=8 HEAD)
 	fi
 	[ -z "$(git status --porcelain)" ] || DEB_VERSION=$DEB_VERSION+changed
 fi
@@ -32,7 +33,8 @@ if [ -e .git ]; then
 	git ls-files -z --cached --others --exclude-standard
 else
 	find . -type f -not -path './bin/*' -print0
-fi | tar --null --ignore-failed-read --files-from=- --mtime="@$SOURCE_DATE_EPOCH" -cf - | tar -C "$build/postmend" --no-same-owner -xf -
+fi | tar --null --ignore-failed-read --files-from=- --mtime="@$SOURCE_DATE_EPOCH" -cf - |
+	tar -C "$build/postmend" --no-same-owner -xf -
 
 GOENV=$("$go" env GOENV) GOPATH=$("$go" env GOPATH) GOMODCACHE=$("$go" env GOMODCACHE) GOCACHE=$("$go" env GOCACHE)
 export GOENV GOPATH GOMODCACHE GOCACHE SOURCE_DATE_EPOCH GO="$go" GOFLAGS=-buildvcs=false

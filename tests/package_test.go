@@ -19,7 +19,8 @@ func TestThePackagesAccountIsTheOneThatSetupMakes(t *testing.T) {
 	}
 	command := setup.AddUserCommand(layout.User)
 	option := func(name string) string { return command[slices.Index(command, name)+1] }
-	want := regexp.MustCompile(`^u ` + layout.User + ` - ".*" ` + option("--home-dir") + ` ` + option("--shell") + `\n$`)
+	want := regexp.MustCompile(`^u ` + layout.User + ` - ".*" ` + option("--home-dir") + ` ` +
+		option("--shell") + `\n$`)
 	if !want.Match(text) || !slices.Contains(command, "--system") || !slices.Contains(command, "--user-group") {
 		t.Errorf("debian/postmend.sysusers has %q; setup makes the account by %q", text, command)
 	}
@@ -30,7 +31,8 @@ func TestTheExampleConfigurationIsValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, variant := range []string{string(text), regexp.MustCompile(`(?m)^#([a-z_]+ *=)`).ReplaceAllString(string(text), "$1")} {
+	explicit := regexp.MustCompile(`(?m)^#([a-z_]+ *=)`).ReplaceAllString(string(text), "$1")
+	for _, variant := range []string{string(text), explicit} {
 		file := t.TempDir() + "/postmend.toml"
 		if err := os.WriteFile(file, []byte(variant), 0o644); err != nil {
 			t.Fatal(err)

@@ -45,7 +45,8 @@ func writePages(dir string) error {
 	if os.Getenv("SOURCE_DATE_EPOCH") != "" {
 		date = sourceDate()
 	}
-	pages, err := manual.Program{Version: version, Date: date}.Pages((&invocation{}).commands(), os.DirFS("docs"))
+	root := (&invocation{}).commands()
+	pages, err := manual.Program{Version: version, Date: date}.Pages(root, os.DirFS("docs"))
 	if err != nil {
 		return err
 	}
@@ -127,7 +128,7 @@ func licenseText(c sbom.Component) (string, error) {
 	for _, name := range []string{"LICENSE", "COPYING", "License"} {
 		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(folder)), name))
 		if err == nil {
-			text, _, _ = bytes.Cut(text, []byte("\n-------------------------------------------------------------------------\nGPL v2.0:"))
+			text, _, _ = bytes.Cut(text, []byte("\nGPL v2.0:")) // one of two to choose from
 			return string(bytes.TrimSpace(text)) + "\n", nil
 		}
 	}

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs, in a fresh Debian, what builds the package, what it depends on, and what tests/package/life.sh needs.
+# Installs, in a fresh Debian, what builds the package, what it depends on, and what life.sh needs.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
@@ -8,7 +8,5 @@ debconf-set-selections <<'END'
 postfix postfix/main_mailer_type select Internet Site
 postfix postfix/mailname string debian.example.org
 END
-# The images of Debian for containers leave out man pages; so may this one.
-rm -f /etc/dpkg/dpkg.cfg.d/docker
-apt-get -q install -y --no-install-recommends build-essential debhelper lintian postfix systemd-standalone-sysusers \
-	procps man-db zsh fish
+apt-get -q install -y --no-install-recommends build-essential debhelper lintian postfix \
+	systemd-standalone-sysusers procps man-db zsh fish

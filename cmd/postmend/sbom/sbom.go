@@ -32,7 +32,8 @@ func Components(info *debug.BuildInfo) []Component {
 		"golang.org/x/text":                             "BSD-3-Clause",
 		"kernel.org/pub/linux/libs/security/libcap/psx": "BSD-3-Clause OR GPL-2.0-only",
 	}
-	list := []Component{{Name: "std", Version: strings.TrimPrefix(info.GoVersion, "go"), License: "BSD-3-Clause"}}
+	goVersion := strings.TrimPrefix(info.GoVersion, "go")
+	list := []Component{{Name: "std", Version: goVersion, License: "BSD-3-Clause"}}
 	suffixes := Component{Name: "publicsuffix.org/list", License: "MPL-2.0"}
 	for _, module := range info.Deps {
 		license, known := licenses[module.Path]
@@ -47,60 +48,71 @@ func Components(info *debug.BuildInfo) []Component {
 	return append(list, suffixes)
 }
 
+// What SPDX 2.3 has, as far as we use it.
+
+type reference struct {
+	Category string `json:"referenceCategory"`
+	Type     string `json:"referenceType"`
+	Locator  string `json:"referenceLocator"`
+}
+
+type pack struct {
+	ID               string      `json:"SPDXID"`
+	Name             string      `json:"name"`
+	Version          string      `json:"versionInfo"`
+	Download         string      `json:"downloadLocation"`
+	FilesAnalyzed    bool        `json:"filesAnalyzed"`
+	LicenseConcluded string      `json:"licenseConcluded"`
+	LicenseDeclared  string      `json:"licenseDeclared"`
+	Copyright        string      `json:"copyrightText"`
+	Purpose          string      `json:"primaryPackagePurpose"`
+	Source           string      `json:"sourceInfo,omitempty"`
+	References       []reference `json:"externalRefs,omitempty"`
+}
+
+type relationship struct {
+	From string `json:"spdxElementId"`
+	Type string `json:"relationshipType"`
+	To   string `json:"relatedSpdxElement"`
+}
+
+type creation struct {
+	Created  string   `json:"created"`
+	Creators []string `json:"creators"`
+}
+
+type spdx struct {
+	Version   string         `json:"spdxVersion"`
+	License   string         `json:"dataLicense"`
+	ID        string         `json:"SPDXID"`
+	Name      string         `json:"name"`
+	Namespace string         `json:"documentNamespace"`
+	Creation  creation       `json:"creationInfo"`
+	Packages  []pack         `json:"packages"`
+	Relations []relationship `json:"relationships"`
+}
+
 // Document makes an SPDX 2.3 document in JSON. Namespace is a URI that no other document has.
 func Document(info *debug.BuildInfo, version, namespace string, created time.Time) ([]byte, error) {
-	type reference struct {
-		Category string `json:"referenceCategory"`
-		Type     string `json:"referenceType"`
-		Locator  string `json:"referenceLocator"`
-	}
-	type pack struct {
-		ID               string      `json:"SPDXID"`
-		Name             string      `json:"name"`
-		Version          string      `json:"versionInfo"`
-		Download         string      `json:"downloadLocation"`
-		FilesAnalyzed    bool        `json:"filesAnalyzed"`
-		LicenseConcluded string      `json:"licenseConcluded"`
-		LicenseDeclared  string      `json:"licenseDeclared"`
-		Copyright        string      `json:"copyrightText"`
-		Purpose          string      `json:"primaryPackagePurpose"`
-		Source           string      `json:"sourceInfo,omitempty"`
-		References       []reference `json:"externalRefs,omitempty"`
-	}
-	type relationship struct {
-		From string `json:"spdxElementId"`
-		Type string `json:"relationshipType"`
-		To   string `json:"relatedSpdxElement"`
-	}
 	const none, document, program = "NOASSERTION", "SPDXRef-DOCUMENT", "SPDXRef-postmend"
-	packages := []pack{{ID: program, Name: "postmend", Version: version, Download: none, LicenseConcluded: "MIT",
-		LicenseDeclared: "MIT", Copyright: none, Purpose: "APPLICATION"}}
+	packages := []pack{{ID: program, Name: "postmend", Version: version, Download: none,
+		LicenseConcluded: "MIT", LicenseDeclared: "MIT", Copyright: none, Purpose: "APPLICATION"}}
 	relations := []relationship{{document, "DESCRIBES", program}}
 	for _, c := range Components(info) {
-		p := pack{ID: "SPDXRef-" + strings.NewReplacer("/", "-", "_", "-").Replace(c.Name), Name: c.Name, Version: c.Version,
-			Download: none, LicenseConcluded: c.License, LicenseDeclared: c.License, Copyright: none, Purpose: "LIBRARY"}
+		id := "SPDXRef-" + strings.NewReplacer("/", "-", "_", "-").Replace(c.Name)
+		p := pack{ID: id, Name: c.Name, Version: c.Version, Download: none,
+			LicenseConcluded: c.License, LicenseDeclared: c.License, Copyright: none, Purpose: "LIBRARY"}
 		if c.Sum != "" {
 			p.Source = "go.sum: " + c.Sum
 		}
 		if c.Name == "std" || c.Sum != "" {
-			p.References = []reference{{"PACKAGE-MANAGER", "purl", "pkg:golang/" + strings.ToLower(c.Name) + "@" + c.Version}}
+			locator := "pkg:golang/" + strings.ToLower(c.Name) + "@" + c.Version
+			p.References = []reference{{"PACKAGE-MANAGER", "purl", locator}}
 		}
 		packages = append(packages, p)
 		relations = append(relations, relationship{program, "CONTAINS", p.ID})
 	}
-	type creation struct {
-		Created  string   `json:"created"`
-		Creators []string `json:"creators"`
-	}
-	return json.MarshalIndent(struct {
-		Version   string         `json:"spdxVersion"`
-		License   string         `json:"dataLicense"`
-		ID        string         `json:"SPDXID"`
-		Name      string         `json:"name"`
-		Namespace string         `json:"documentNamespace"`
-		Creation  creation       `json:"creationInfo"`
-		Packages  []pack         `json:"packages"`
-		Relations []relationship `json:"relationships"`
-	}{"SPDX-2.3", "CC0-1.0", document, "postmend " + version, namespace,
-		creation{created.UTC().Format(time.RFC3339), []string{"Tool: postmend-make-sbom"}}, packages, relations}, "", "  ")
+	tool := creation{created.UTC().Format(time.RFC3339), []string{"Tool: postmend-make-sbom"}}
+	return json.MarshalIndent(spdx{"SPDX-2.3", "CC0-1.0", document, "postmend " + version, namespace, tool,
+		packages, relations}, "", "  ")
 }
