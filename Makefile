@@ -70,6 +70,7 @@ peers:
 check:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags packaging ./cmd/postmend
 	$(GO) tool staticcheck ./...
 
 # The race detector needs cgo.
