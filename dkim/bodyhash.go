@@ -9,8 +9,7 @@ import (
 	"slices"
 )
 
-// simpleBody writes the simple form of a body (RFC 6376 section 3.4.3), line ends as in relaxedBody, which
-// keeps and writes it.
+// simpleBody writes the simple form of a body (RFC 6376 section 3.4.3). Line ends are as in relaxedBody.
 type simpleBody struct{ relaxedBody }
 
 // Write implements io.Writer.
@@ -74,14 +73,14 @@ func (s *simpleBody) shortLine(p []byte) int {
 	return n + 1
 }
 
-// Close ends the body, which is one line end if there is nothing else.
+// Close ends the body. An empty body is one line end.
 func (s *simpleBody) Close() error {
 	s.hasContent = true
 	return s.relaxedBody.Close()
 }
 
-// BodyHash hashes a body in one canonical form (RFC 6376 section 3.4) by SHA-256, once for all signatures
-// that want it. Its memory does not grow with the body.
+// BodyHash hashes a body in one canonical form (RFC 6376 section 3.4) by SHA-256, once for all signatures.
+// Its memory does not grow with the body.
 type BodyHash struct {
 	digests digests
 	form    io.WriteCloser
@@ -119,8 +118,7 @@ func (h *BodyHash) Close() error {
 	return h.form.Close()
 }
 
-// Sum is the hash of the closed body, for bh=. The error is ErrUnsignable for a body that is not to be
-// signed.
+// Sum is the hash of the closed body, for bh=. The error wraps ErrUnsignable if the body must not be signed.
 func (h *BodyHash) Sum() ([sha256.Size]byte, error) {
 	if h.seen.hasBareCR {
 		const problem = "the body contains a bare CR, which verifiers interpret differently"

@@ -25,8 +25,8 @@ func (f Field) AppendRelaxed(b []byte) []byte {
 }
 
 // relaxedBody writes the relaxed form of a body to w (RFC 6376 section 3.4.4), in large pieces. Lines end
-// with LF; CRs directly before it belong to the line end. Line ends are counted until content follows them,
-// not kept, so that memory does not grow with the body. A CR within a line gets lost; hasBareCR tells.
+// with LF; CRs directly before it belong to the line end. Line ends are counted until content follows, and
+// not kept, so that memory does not grow with the body. It drops a CR within a line, and sets hasBareCR.
 type relaxedBody struct {
 	w   io.Writer
 	out []byte // not written yet
@@ -42,7 +42,7 @@ type relaxedBody struct {
 // canonBuffer is the size of the pieces, in octets.
 const canonBuffer = 32 << 10
 
-// enough is room for a word, in octets, with what stands before it.
+// enough is room for a word and the white space before it, in octets.
 const enough = 64
 
 // Write implements io.Writer.
@@ -81,7 +81,7 @@ func (r *relaxedBody) Write(p []byte) (int, error) {
 			p = p[n:]
 			continue
 		}
-		// As most words are: after a blank or a line end, and with room for them.
+		// Most words: after a blank or a line end, with enough room.
 		if r.lineEnds == 1 {
 			r.out = append(r.out, '\r', '\n')
 			r.lineEnds = 0
@@ -97,7 +97,7 @@ func (r *relaxedBody) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// contentLength is the length of what p starts with up to white space.
+// contentLength is the length of the word that p starts with.
 func contentLength(p []byte) int {
 	for i, c := range p {
 		if c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
@@ -107,7 +107,7 @@ func contentLength(p []byte) int {
 	return len(p)
 }
 
-// content writes the white space that turned out to be within the body, and then p.
+// content writes pending white space, which content follows now, and then p.
 func (r *relaxedBody) content(p []byte) error {
 	r.hasContent = true
 	if r.out == nil {
@@ -135,7 +135,7 @@ func (r *relaxedBody) content(p []byte) error {
 // lineEnds are some at a time, for bodies that are made of them.
 const lineEnds = "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"
 
-// makeRoom writes what waits if n octets more would not fit.
+// makeRoom writes the buffer out if n more octets do not fit.
 func (r *relaxedBody) makeRoom(n int) error {
 	if len(r.out)+n > canonBuffer {
 		return r.flush()
@@ -152,8 +152,8 @@ func (r *relaxedBody) flush() error {
 	return err
 }
 
-// Close ends the body: empty lines at its end go, and its last line gets a line end if it has none. Without
-// any content the canonical body is empty.
+// Close ends the body: empty lines at its end are dropped, and the last line gets a line end if it has none.
+// Without content the canonical body is empty.
 func (r *relaxedBody) Close() error {
 	if r.hasContent {
 		if err := r.makeRoom(2); err != nil {

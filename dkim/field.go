@@ -2,8 +2,8 @@ package dkim
 
 import "bytes"
 
-// Field is one header field as it stands in the message: name, colon, value with its folds, and the final
-// line end.
+// Field is one header field as it is in the message: name, colon, value with its folds, and the final line
+// end.
 type Field []byte
 
 // Name is the field's name as it is written, without blanks before the colon.
@@ -68,12 +68,12 @@ func (f Field) HasBareCR() bool {
 // Header is the fields of a message, from top to bottom.
 type Header []Field
 
-// SplitHeader cuts the beginning of a message into header fields, without copying, and gives their length:
-// the body starts at raw[n:], with the empty line in between if there is one.
+// SplitHeader cuts the beginning of a message into header fields, without copying. n is their length: raw[n:]
+// is the empty line, if there is one, and the body.
 //
-// It draws the line where Postfix's cleanup(8) does: the header ends before an empty line, and also before
-// a line that is neither a field nor the continuation of one. A line ends with LF; CRs directly before it
-// belong to the line end.
+// The header ends where it does for Postfix's cleanup(8): before an empty line, or before a line that is
+// neither a field nor the continuation of one. A line ends with LF; CRs directly before it belong to the
+// line end.
 func SplitHeader(raw []byte) (header Header, n int) {
 	// Counted first: for fields of three octets, a list that grows would take many times their size.
 	count := 0

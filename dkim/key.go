@@ -18,8 +18,7 @@ import (
 	"syscall"
 )
 
-// Key is a private key with the place of its public half in DNS. However it is printed, it shows its name
-// only.
+// Key is a private key, and the place of its public key in DNS. Printed in any way, it shows only its name.
 type Key struct {
 	Domain   string // d=
 	Selector string // s=
@@ -29,7 +28,7 @@ type Key struct {
 // String names the key; it never shows it.
 func (k Key) String() string { return k.RecordName() }
 
-// Format implements fmt.Formatter: whatever the verb, it writes what String gives. Some verbs would else
+// Format implements fmt.Formatter: for every verb it writes what String gives. Otherwise some verbs would
 // show an ed25519 key.
 func (k Key) Format(w fmt.State, _ rune) { io.WriteString(w, k.String()) }
 
@@ -44,9 +43,9 @@ const (
 	minRSABits = 1024     // RFC 8301 section 3.2
 )
 
-// LoadKey reads a private key: RSA or ed25519, PEM, PKCS#1 or PKCS#8. A file that others than its owner and
-// group may use, or in a folder where others may replace it, is refused: whoever has the key can sign as
-// the domain. An error of the file system is wrapped.
+// LoadKey reads a private key: RSA or ed25519, PEM, PKCS#1 or PKCS#8. It refuses a file that accounts other
+// than its owner and group may read, or that they may replace, because whoever has the key can sign as the
+// domain. An error of the file system is wrapped.
 func LoadKey(domain, selector, path string) (*Key, error) {
 	key := &Key{Domain: domain, Selector: selector}
 	if !isDomainName(domain) {
@@ -80,10 +79,10 @@ func isDomainName(s string) bool {
 	return true
 }
 
-// ReadPrivateFile reads a file of at most 64 KiB that is kept as a secret has to be: a regular one that
-// only its owner may write to, and only he and its group read, in folders that not everybody may write to.
+// ReadPrivateFile reads a secret: a regular file of at most 64 KiB that only its owner may write, and only
+// owner and group may read, in folders that other accounts may not write to.
 func ReadPrivateFile(path string) ([]byte, error) {
-	// Without O_NONBLOCK a pipe in the file's place would hold us up.
+	// Without O_NONBLOCK, opening a named pipe would block.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -110,8 +109,8 @@ func ReadPrivateFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxKeyFile))
 }
 
-// checkFolders refuses a file that others may replace: the folder it is in, and the one it is linked from,
-// are not to be writable to them. A sticky bit does not help where the file is not there yet.
+// checkFolders refuses a file that others may replace: its folder, and the folder of a link to it, must not
+// be writable for them. A sticky bit does not help before the file exists.
 func checkFolders(path string) error {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -131,7 +130,7 @@ func checkFolders(path string) error {
 	return nil
 }
 
-// parsePrivate reads the first PEM block. Its errors hold nothing of the file but the type of that block.
+// parsePrivate reads the first PEM block. Its errors quote nothing of the file but the type of that block.
 func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 	block, _ := pem.Decode(text)
 	if block == nil {
@@ -169,8 +168,8 @@ func parsePrivate(text []byte, path string) (crypto.Signer, error) {
 }
 
 // GenerateKey makes a private key in PEM, PKCS#8. Algorithm is "rsa2048", "rsa4096" or "ed25519"; "" means
-// rsa2048. Receivers that do not know ed25519 (RFC 8463) see no signature in it: use it beside an RSA key,
-// not instead.
+// rsa2048. Many receivers do not know ed25519 (RFC 8463) and ignore such signatures: use it in addition to
+// an RSA key.
 func GenerateKey(algorithm string) ([]byte, error) {
 	var key crypto.Signer
 	var err error

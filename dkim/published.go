@@ -7,9 +7,9 @@ import (
 	"fmt"
 )
 
-// Published judges the TXT records found at RecordName: without an error, verifiers that read them find our
-// public key there, and may use it. Testing tells that the record has t=y, by which they are to treat our
-// mail as if it were not signed.
+// Published judges the TXT records found at RecordName. The error says why verifiers that read them cannot
+// use our public key; nil if they can. testing is set if the record has t=y: then verifiers treat our mail
+// as unsigned.
 func (k *Key) Published(records []string) (testing bool, err error) {
 	if len(records) == 0 {
 		return false, errors.New("no such record is published")

@@ -14,7 +14,7 @@ import (
 const (
 	maxRecords = 10      // TXT records that are looked at
 	maxRecord  = 8 << 10 // octets of one
-	maxRSABits = 8192    // a longer key costs more time than a message is worth
+	maxRSABits = 8192    // longer keys take too much time
 )
 
 // publicKey is a key record that was read (RFC 6376 section 3.6.1).
@@ -24,14 +24,13 @@ type publicKey struct {
 	bits     int
 	testing  bool   // t=y
 	exact    bool   // t=s: the domain of i= is that of d=
-	hashes   []byte // h=, as it stands there; nil allows all
+	hashes   []byte // h=, unparsed; nil allows all
 	services []byte // s=
-	several  bool   // it stood beside other records
+	several  bool   // there were other records
 }
 
-// chooseKey takes the first of several records that can be used: RFC 6376 section 3.6.2.2 leaves open what
-// several mean, and a name may have TXT records that are not for DKIM. If none can, the problem is that of
-// the first.
+// chooseKey takes the first record that can be used: RFC 6376 section 3.6.2.2 does not define what several
+// records mean, and some may not be for DKIM. If none can be used, the problem is that of the first.
 func chooseKey(records []string) (*publicKey, *problem) {
 	first := permError("no key record")
 	for i, record := range records[:min(len(records), maxRecords)] {
@@ -56,7 +55,7 @@ func parseKey(record string) (*publicKey, *problem) {
 	if p != nil {
 		return nil, permError("key record: %s", p.reason)
 	}
-	// That v= is to be the first tag is not asked for by any other verifier.
+	// RFC 6376 wants v= to be the first tag; no other verifier checks that.
 	if v, found := tags["v"]; found && string(v.value) != "DKIM1" {
 		return nil, permError("key record: not of version DKIM1")
 	}

@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// ErrUnsignable: the message has a shape over which no signature would hold. It is to leave without one.
-// Such a message has no From: field (RFC 6376 section 5.4 wants it signed), a CR within a line, or more
-// fields than anybody needs.
+// ErrUnsignable means that no signature over the message would verify everywhere, so it must leave without
+// one. Such a message has no From: field (RFC 6376 section 5.4 requires that it is signed), a CR within a
+// line, or too many fields.
 var ErrUnsignable = errors.New("cannot be signed")
 
 // signedFields are the fields that go into a signature, and how.
@@ -30,7 +30,7 @@ var signedFields = []struct {
 	{"date", ifPresent}, {"message-id", ifPresent}, {"mime-version", ifPresent}, {"content-type", ifPresent},
 	{"content-transfer-encoding", ifPresent}, {"in-reply-to", ifPresent}, {"references", ifPresent},
 	{"openpgp", ifPresent}, {"autocrypt", ifPresent},
-	// A mailing list behind us adds these: they are signed as they are, and may be added to.
+	// A mailing list behind us adds these fields: so those that exist are signed, and more may be added.
 	{"sender", never}, {"list-id", never}, {"list-help", never}, {"list-unsubscribe", never},
 	{"list-unsubscribe-post", never}, {"list-subscribe", never}, {"list-post", never}, {"list-owner", never},
 	{"list-archive", never}, {"resent-date", never}, {"resent-from", never}, {"resent-sender", never},
@@ -57,8 +57,8 @@ type Signer struct {
 	fields hash.Hash // over the fields to sign
 }
 
-// NewSigner starts signing a message with the given header. The error is ErrUnsignable for a header that
-// cannot be signed: so it comes before the body is hashed.
+// NewSigner starts to sign a message with the given header. The error wraps ErrUnsignable if the header
+// cannot be signed, so that the body need not be hashed.
 func NewSigner(header Header, keys []*Key) (*Signer, error) {
 	names, err := SignedNames(header)
 	if err != nil {
@@ -78,8 +78,8 @@ func WriteFields(w io.Writer, header Header, names []string) {
 	}
 }
 
-// SignedNames gives the names for h= of a message with the given header; of the fields named in also, all
-// that there are. The error is ErrUnsignable.
+// SignedNames gives the names for h= of a message with the given header. It includes all fields with a name
+// in also. The error wraps ErrUnsignable.
 func SignedNames(header Header, also ...string) ([]string, error) {
 	count := make([]int, len(signedFields)+len(also))
 	length := 0 // of h=
@@ -134,9 +134,9 @@ func signedAs(field Field, also []string) (int, string) {
 	return -1, ""
 }
 
-// Sign gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the
-// message. body is the closed body in relaxed form, and now their t=. They are folded, with CRLF. The error
-// is ErrUnsignable for a body that is not to be signed.
+// Sign gives the DKIM-Signature fields, one for each key in the keys' order, to be put on top of the message.
+// They are folded, with CRLF. body is the closed body in relaxed form; now becomes t=. The error wraps
+// ErrUnsignable if the body must not be signed.
 func (s *Signer) Sign(body *BodyHash, now time.Time) (Header, error) {
 	sum, err := body.Sum()
 	if err != nil {
@@ -181,9 +181,9 @@ func (k *Key) MessageTags(bodyHash [sha256.Size]byte, names []string, now time.T
 	}
 }
 
-// SignField makes a signature field of the given tags and b=, over what the hash was fed with and the field
-// itself in relaxed form (RFC 6376 section 3.7). The hash, a SHA-256, is left as it was. The field is
-// folded, with CRLF.
+// SignField makes a signature field of the given tags and b=. The signature covers what was written to the
+// hash, and then the field itself in relaxed form (RFC 6376 section 3.7). The hash, a SHA-256, is not
+// changed. The field is folded, with CRLF.
 func (k *Key) SignField(name string, tags []Tag, before hash.Hash) (Field, error) {
 	f := folder{b: []byte(name + ":")}
 	for _, tag := range tags {

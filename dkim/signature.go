@@ -10,14 +10,14 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds on what a signature field may ask for. Nobody who signs mail in good faith comes near them.
+// Bounds on a signature field. Ordinary signatures are far below them.
 const (
 	maxTags          = 100  // of a tag list
 	maxSignedNames   = 1000 // of h=
 	maxNameLength    = 998  // octets of a name in h=: a line cannot hold more (RFC 5322 section 2.1.1)
 	maxSignature     = 1024 // octets of b=: an RSA key of 8192 bits
 	maxIdentity      = 512  // octets of i=
-	maxAlgorithmName = 40   // octets of an unknown a= that are told
+	maxAlgorithmName = 40   // octets of an unknown a= that are reported
 )
 
 // problem is a verdict other than pass, in the words of RFC 8601, and why. Its reason is printable ASCII.
@@ -37,8 +37,8 @@ type tag struct {
 	start, end int
 }
 
-// parseTags reads a tag list (RFC 6376 section 3.2). Octets of 8 bits are let through for RFC 8616: who
-// uses a value checks it.
+// parseTags reads a tag list (RFC 6376 section 3.2). It allows 8-bit octets, for RFC 8616; whoever uses a
+// value checks it.
 func parseTags(list []byte) (map[string]tag, *problem) {
 	tags := map[string]tag{}
 	for start := 0; start < len(list); {
@@ -68,7 +68,7 @@ func parseTags(list []byte) (map[string]tag, *problem) {
 	return tags, nil
 }
 
-// isTagName also takes hyphens, which the RFC does not, but every other verifier.
+// isTagName also allows hyphens: the RFC does not, but every other verifier does.
 func isTagName(name []byte) bool {
 	for i, c := range name {
 		isLetter := 'a' <= lower(c) && lower(c) <= 'z'
@@ -79,7 +79,7 @@ func isTagName(name []byte) bool {
 	return len(name) > 0
 }
 
-// isFWS: where a line end stands in a field, a fold is (RFC 6376 section 2.8); SplitHeader sees to that.
+// isFWS takes each line end within a field for a fold (RFC 6376 section 2.8); SplitHeader guarantees that.
 func isFWS(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 func trimFWS(b []byte) []byte { return bytes.Trim(b, " \t\r\n") }
@@ -117,7 +117,7 @@ var (
 	arcSeal             = form{}
 )
 
-// signature is a signature field that was read. Its texts are safe to print as far as they are set.
+// signature is a parsed signature field. Its texts are safe to print.
 type signature struct {
 	field          Field
 	tags           map[string]tag
@@ -128,7 +128,7 @@ type signature struct {
 	selector       string
 	identity       string
 	identityDomain string
-	names          []string // in lower case, as often as h= has them
+	names          []string // h= in lower case, with repetitions
 	bodyHash       []byte
 	value          []byte // of b=, decoded
 	text           string // of b=, without white space
@@ -138,8 +138,8 @@ type signature struct {
 	expiresAt      int64 // x=
 }
 
-// parseSignature reads a signature field (RFC 6376 section 6.1.1). With a problem it gives as much as could
-// be read.
+// parseSignature reads a signature field (RFC 6376 section 6.1.1). If there is a problem, it returns as much
+// as it could read.
 func parseSignature(field Field, f form) (*signature, *problem) {
 	s := &signature{field: field}
 	tags, p := parseTags(field.Value())
@@ -152,8 +152,7 @@ func parseSignature(field Field, f form) (*signature, *problem) {
 		steps = append(steps, s.readNames, s.readBody)
 	}
 	for _, read := range steps {
-		// The first problem counts, but what comes after it is read all the same: it is of use to who asks
-		// why.
+		// The first problem counts. The rest is read all the same, for reports.
 		if found := read(tags, f); p == nil {
 			p = found
 		}
@@ -254,7 +253,7 @@ func (s *signature) readForms(tags map[string]tag, f form) *problem {
 	if _, found := tags["c"]; !found {
 		c = string(Simple)
 		if !f.identity {
-			c = "relaxed/relaxed" // RFC 8617 does not say so, but its authors' test suite
+			c = "relaxed/relaxed" // not in RFC 8617, but in its authors' test suite
 		}
 	}
 	header, body, two := strings.Cut(c, "/")
@@ -318,8 +317,8 @@ func (s *signature) readTimes(tags map[string]tag, _ form) *problem {
 	return nil
 }
 
-// parseNumber reads 1 to 76 digits (RFC 6376 section 3.5, l=); what is too large for us is the largest
-// number.
+// parseNumber reads 1 to 76 digits (RFC 6376 section 3.5, l=). A number that is too large becomes the largest
+// one.
 func parseNumber(b []byte) (n int64, ok bool) {
 	if len(b) == 0 || len(b) > 76 {
 		return 0, false
@@ -347,10 +346,10 @@ func (s *signature) readNames(tags map[string]tag, _ form) *problem {
 	hasFrom := false
 	for name := range bytes.SplitSeq(h, []byte(":")) {
 		if name = trimFWS(name); len(name) == 0 {
-			continue // names nothing, to every verifier
+			continue // every verifier ignores an empty name
 		}
 		if !isFieldName(name) {
-			return permError("h= has what is no field name")
+			return permError("h= contains an invalid field name")
 		}
 		names = append(names, strings.ToLower(string(name)))
 		hasFrom = hasFrom || names[len(names)-1] == "from"

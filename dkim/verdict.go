@@ -7,12 +7,12 @@ import (
 	"slices"
 )
 
-// Signature is a signature field on its way to a verdict: the first problem is final.
+// Signature is a signature field that is being verified. The first problem is final.
 type Signature struct {
 	*signature
 	problem  *problem
 	verifier *Verifier         // has the message
-	digest   [sha256.Size]byte // what b= has to be over
+	digest   [sha256.Size]byte // that b= has to sign
 	key      *publicKey
 	isFinal  bool
 }
@@ -25,14 +25,13 @@ func newSignature(field Field, f form) *Signature {
 // ParseSignature reads a DKIM-Signature field (RFC 6376 section 3.5), for its Summary.
 func ParseSignature(field Field) *Signature { return newSignature(field, dkimSignature) }
 
-// ParseMessageSignature reads an ARC-Message-Signature field (RFC 8617 section 4.1.2). It is to be given to
-// NewVerifier.
+// ParseMessageSignature reads an ARC-Message-Signature field (RFC 8617 section 4.1.2), for NewVerifier.
 func ParseMessageSignature(field Field) *Signature { return newSignature(field, arcMessageSignature) }
 
 // ParseSeal reads an ARC-Seal field (RFC 8617 section 4.1.3).
 func ParseSeal(field Field) *Signature { return newSignature(field, arcSeal) }
 
-// Tag gives the value of a tag, without the white space around it; found is false, too, if the field is no
+// Tag gives the value of a tag, without the white space around it. found is also false if the field is not a
 // tag list.
 func (s *Signature) Tag(name string) (value string, found bool) {
 	t, found := s.tags[name]
@@ -45,15 +44,15 @@ func (s *Signature) Signer() (domain, selector string) { return s.domain, s.sele
 // Names are those of h=, in lower case.
 func (s *Signature) Names() []string { return s.names }
 
-// settle asks a check for its verdict if there is none yet.
+// settle runs a check if there is no verdict yet.
 func (s *Signature) settle(check func() *problem) {
 	if s.problem == nil {
 		s.problem = check()
 	}
 }
 
-// CheckMessage compares the signature with the message, as far as no key is needed, and gives the octets of
-// header that were hashed. The verifier's body has to be ended.
+// CheckMessage checks the signature as far as no key is needed, and gives the number of header octets that
+// were hashed. The verifier's body must be closed.
 func (s *Signature) CheckMessage() (octets int) {
 	s.settle(func() *problem { return s.checkTimes(s.verifier.options.Now()) })
 	s.settle(func() *problem { return s.checkBody(s.verifier.bodies[s.body]) })
@@ -71,19 +70,19 @@ func (s *Signature) CheckMessage() (octets int) {
 	return octets
 }
 
-// Cover says that the signature is over what the hash, a SHA-256, was fed with, and over its own field. The
-// hash is left as it was.
+// Cover tells what the signature covers: what was written to the hash, a SHA-256, and its own field. The
+// hash is not changed.
 func (s *Signature) Cover(before hash.Hash) {
 	if s.problem == nil {
 		s.digest = digestAfter(before, s.ownForm())
 	}
 }
 
-// Failed tells whether there is a verdict already: not a pass, and no key is needed.
+// Failed tells whether there is a verdict already, other than pass, so that no key is needed.
 func (s *Signature) Failed() bool { return s.problem != nil }
 
-// Cost is the work that Verdict has still to do, in verifications by an RSA key of 2048 bits. FindKeys has
-// to come before.
+// Cost is the work that Verdict has to do, in verifications with an RSA key of 2048 bits. Call FindKeys
+// first.
 func (s *Signature) Cost() int {
 	if s.problem != nil || s.isFinal {
 		return 0
@@ -91,8 +90,8 @@ func (s *Signature) Cost() int {
 	return s.key.cost()
 }
 
-// Verdict verifies the signature with the key that FindKeys found, and says what came of it all. Without
-// that, only one that has Failed has a verdict.
+// Verdict verifies the signature with the key that FindKeys found, and gives the result. Without FindKeys,
+// only a signature that has Failed has a verdict.
 func (s *Signature) Verdict() Verification {
 	if !s.isFinal {
 		s.isFinal = true
@@ -136,14 +135,14 @@ func (s *signature) digestOf(fields []Field) [sha256.Size]byte {
 	return digestAfter(hash, s.ownForm())
 }
 
-// ownForm is the signature's own field as it is signed: without the value of b= and the white space around
-// it, and without its final line end (RFC 6376 section 3.7).
+// ownForm is the signature's own field in the form that is signed: without the value of b=, the white space
+// around it, and the final line end (RFC 6376 section 3.7).
 func (s *signature) ownForm() []byte {
 	own := slices.Concat(s.field[:s.bStart], s.field[s.bEnd:])
 	return bytes.TrimSuffix(s.header.appendField(nil, own), []byte("\r\n"))
 }
 
-// digestAfter is the hash of what was hashed before, which is left as it is, and more. It is for SHA-256.
+// digestAfter is the hash of what was hashed before and more. The hash, a SHA-256, is not changed.
 func digestAfter(before hash.Hash, more []byte) (sum [sha256.Size]byte) {
 	clone, err := before.(hash.Cloner).Clone()
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 // Status is a verdict on a signature, in the words of RFC 8601 section 2.7.1.
 type Status string
 
-// Only TempError may become another one when asked again, as far as the same message is concerned.
+// For the same message, only TempError may change when it is verified again.
 const (
-	None      Status = "none"      // the message has no signature; no Verification says so
+	None      Status = "none"      // the message has no signature; never in a Verification
 	Pass      Status = "pass"      // the signature is good, and its key was usable
 	Fail      Status = "fail"      // wrong signature or body hash, expired, or its key was revoked
 	Policy    Status = "policy"    // the key is shorter or longer than we accept
-	Neutral   Status = "neutral"   // verifiers read the signed text in different ways, so nothing can be said
+	Neutral   Status = "neutral"   // not decided, because verifiers read the signed text differently
 	TempError Status = "temperror" // the key could not be looked up now
 	PermError Status = "permerror" // the signature or the key record cannot be used or is missing
 )
@@ -78,8 +78,7 @@ type Verification struct {
 }
 
 // Verifier verifies the DKIM signatures of one message (RFC 6376 section 6) in one pass over its body. Its
-// memory does not grow with the body. That a signing domain has to do with From: (alignment) is the
-// caller's concern.
+// memory does not grow with the body. It does not check alignment with From:; the caller does.
 type Verifier struct {
 	options    VerifyOptions
 	fields     fieldIndex
@@ -87,11 +86,11 @@ type Verifier struct {
 	bodies     map[Canonicalization]*BodyHash
 }
 
-// NewVerifier reads the signatures of a message with the given header, which is not to be changed before
+// NewVerifier reads the signatures of a message with the given header, which must not be changed before
 // Verify. The caller writes the body, without the empty line before it, and then calls Verify.
 //
-// Others are signatures over the same message that stand in fields of another name. They share the pass
-// over the body; Verify passes them over.
+// others are signatures over the same message in fields of another name. They share the pass over the body,
+// but Verify ignores them.
 func NewVerifier(h Header, o VerifyOptions, others ...*Signature) *Verifier {
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
@@ -171,9 +170,9 @@ func newFieldIndex(h Header, names []string) fieldIndex {
 	return x
 }
 
-// pick gives the signed fields: of several with one name the last unused one counts, and a name without one
-// adds nothing (RFC 6376 section 5.4.2). A signature that lists more of its like than were there is one of
-// them itself, to every verifier, and so fails.
+// pick gives the signed fields: of several fields with one name, the last unused one counts; a name without a
+// field adds nothing (RFC 6376 section 5.4.2). A signature that lists its own field's name more often than
+// it occurred covers itself, for every verifier, and fails.
 func (x fieldIndex) pick(names []string) []Field {
 	var picked []Field
 	used := map[string]int{}
@@ -201,7 +200,7 @@ func (v *Verifier) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close ends the body. It comes before whatever depends on the body, and Verify does it, too. It never fails.
+// Close ends the body. Call it before everything that depends on the body, except Verify. It never fails.
 func (v *Verifier) Close() error {
 	for _, body := range v.bodies {
 		body.Close()
@@ -212,9 +211,9 @@ func (v *Verifier) Close() error {
 // Body is the body in one form, hashed on the way; nil if no signature wanted that.
 func (v *Verifier) Body(c Canonicalization) *BodyHash { return v.bodies[c] }
 
-// Verify ends the body and gives a verdict on each signature, from the top one down; none if there is no
-// signature. Keys are looked up side by side, each name once, and only where nothing else has failed. When
-// the context ends, missing keys are TempError. It is to be called once.
+// Verify closes the body and gives a verdict on each signature, from the top one down; none if there is no
+// signature. Keys are looked up in parallel, each name once, and only if nothing else has failed. When the
+// context ends, missing keys are TempError. Call it once.
 func (v *Verifier) Verify(ctx context.Context) []Verification {
 	v.Close()
 	for _, s := range v.signatures {
@@ -227,7 +226,7 @@ func (v *Verifier) Verify(ctx context.Context) []Verification {
 		if cost := s.Cost(); cost <= left {
 			left -= cost
 		} else {
-			s.problem = &problem{Policy, "verifying it costs more than a message is worth"}
+			s.problem = &problem{Policy, "verifying it would take too much time"}
 		}
 		verdicts = append(verdicts, s.Verdict())
 	}
@@ -263,8 +262,8 @@ func (s *signature) checkBody(body *BodyHash) *problem {
 	return nil
 }
 
-// FindKeys looks up the keys of the signatures that have not failed yet: side by side, each name once. When
-// the context ends, missing ones make a TempError.
+// FindKeys looks up the keys of the signatures that have not failed yet, in parallel, each name once. When
+// the context ends, missing keys are TempError.
 func FindKeys(ctx context.Context, resolver Resolver, signatures []*Signature) {
 	type answer struct {
 		name    string
@@ -272,7 +271,7 @@ func FindKeys(ctx context.Context, resolver Resolver, signatures []*Signature) {
 		problem *problem
 	}
 	waiting := map[string][]*Signature{}
-	answers := make(chan answer, len(signatures)) // nobody blocks on it, even when we no longer wait
+	answers := make(chan answer, len(signatures)) // look-ups do not block after we stop waiting
 	for _, s := range signatures {
 		if s.problem != nil {
 			continue

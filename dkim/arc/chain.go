@@ -1,9 +1,9 @@
-// Package arc verifies and extends Authenticated Received Chains (RFC 8617): what each host that forwarded
-// a message found out about it, sealed by signatures. It stands on the core of package dkim: one pass over
-// the body serves DKIM and ARC.
+// Package arc verifies and extends Authenticated Received Chains (RFC 8617). In a chain, each host that
+// forwarded a message records its authentication results, and signs them. The package uses the code of
+// package dkim, so that one pass over the body serves DKIM and ARC.
 //
-// It does not decide whom to trust: a chain that passes says no more than that its sealers wrote what
-// stands there.
+// It does not decide whom to trust: if a chain passes, its sealers have written what it says, which may be
+// wrong.
 package arc
 
 import (
@@ -27,7 +27,7 @@ type set struct {
 	message, seal *signature
 }
 
-// signature is one with its field.
+// signature is a signature and the field that it is in.
 type signature struct {
 	*dkim.Signature
 	field dkim.Field
@@ -36,7 +36,7 @@ type signature struct {
 // Chain is the ARC sets of a message. The zero value is that of a message without any.
 type Chain struct {
 	sets    []set  // from instance 1 on; each is whole, unless the chain is broken
-	broken  string // what is wrong with the chain at first sight
+	broken  string // what is wrong with the chain, as far as no signature has to be verified
 	highest int    // instance, of any field
 	marked  bool   // the newest seal says cv=fail
 }
@@ -44,7 +44,7 @@ type Chain struct {
 // IsEmpty tells whether the message has no ARC field at all.
 func (c *Chain) IsEmpty() bool { return c.highest == 0 && c.broken == "" }
 
-// Read finds the chain in a header, which is not to be changed afterwards.
+// Read finds the chain in a header, which must not be changed afterwards.
 func Read(header dkim.Header) *Chain {
 	var fields dkim.Header
 	for _, field := range header {
@@ -54,7 +54,7 @@ func Read(header dkim.Header) *Chain {
 	}
 	c := &Chain{}
 	if len(fields) > maxFields {
-		// They are not worth a look.
+		// Too many to be a chain.
 		c.highest, c.broken = maxInstance, fmt.Sprintf("more than %d ARC fields", maxFields)
 		return c
 	}
@@ -81,7 +81,7 @@ func isResults(f dkim.Field) bool          { return f.Is("ARC-Authentication-Res
 func isMessageSignature(f dkim.Field) bool { return f.Is("ARC-Message-Signature") }
 func isSeal(f dkim.Field) bool             { return f.Is("ARC-Seal") }
 
-// sort puts a field into its set, or tells what keeps it from that.
+// sort puts a field into its set. It returns what is wrong with the field, or "".
 func (c *Chain) sort(sets []set, field dkim.Field) (problem string) {
 	var s *signature
 	var text string
@@ -135,7 +135,7 @@ func resultsInstance(field dkim.Field) string {
 	return string(bytes.TrimSpace(value))
 }
 
-// parseInstance reads one or two digits; it is 0 if there is anything else.
+// parseInstance reads one or two digits; it gives 0 for anything else.
 func parseInstance(s string) int {
 	if len(s) > 2 || strings.Trim(s, "0123456789") != "" {
 		return 0
@@ -144,8 +144,8 @@ func parseInstance(s string) int {
 	return n
 }
 
-// check finds out whether a set is whole, and its seal says what it has to in its place (RFC 8617 section
-// 5.2, step 3).
+// check verifies that a set is complete, and that its seal has the cv= of its place (RFC 8617 section 5.2,
+// step 3).
 func (s set) check(instance int) (problem string) {
 	if s.results == nil || s.message == nil || s.seal == nil {
 		return fmt.Sprintf("set %d is not whole", instance)
@@ -163,8 +163,7 @@ func (s set) check(instance int) (problem string) {
 	return ""
 }
 
-// MessageSignatures are for dkim.NewVerifier, which has the body. There are none of a chain that cannot
-// pass whatever they say.
+// MessageSignatures are for dkim.NewVerifier, which hashes the body. A chain that cannot pass has none.
 func (c *Chain) MessageSignatures() []*dkim.Signature {
 	if c.broken != "" || c.marked {
 		return nil
@@ -176,14 +175,14 @@ func (c *Chain) MessageSignatures() []*dkim.Signature {
 	return list
 }
 
-// Obstacle tells why no set can be added to the chain; "" if one can, and of nil, the chain of a message
-// that nobody has looked at.
+// Obstacle tells why no set can be added to the chain; "" if one can be. A nil chain, of a message that was
+// not examined, has no obstacle.
 func (c *Chain) Obstacle() string {
 	switch {
 	case c == nil:
 		return ""
 	case c.marked:
-		return "its newest seal says cv=fail" // RFC 8617 section 5.1: there is nothing more to say
+		return "its newest seal says cv=fail" // RFC 8617 section 5.1: no set may be added
 	case c.highest >= maxInstance:
 		return "it has as many sets as a chain may have"
 	}

@@ -12,10 +12,10 @@ import (
 
 // Sealing says how to extend a chain.
 type Sealing struct {
-	Key     *dkim.Key // RSA: RFC 8617 knows no other
-	Results string    // what was found out about the message, as the value of an Authentication-Results field
-	// Intact is set if the chain that arrived passed, as Verify found. A chain that did not is sealed as
-	// broken; with a Status of TempError that may be wrong.
+	Key     *dkim.Key // RSA: RFC 8617 has no other algorithm
+	Results string    // the authentication results, as the value of an Authentication-Results field
+	// Intact is set if the chain passed on arrival. Otherwise it is sealed with cv=fail, which may be wrong
+	// if Verify's Status was TempError.
 	Intact bool
 	Now    time.Time
 
@@ -24,9 +24,9 @@ type Sealing struct {
 	signField func(name string, tags []dkim.Tag, before hash.Hash) (dkim.Field, error)
 }
 
-// Seal makes the next set of the chain, to be put on top of the message (RFC 8617 section 5.1). It is the
-// last thing that is done to a message: header is as it will leave, and body closed, in relaxed form. An
-// error wraps dkim.ErrUnsignable if the message cannot be sealed, for one because there is an Obstacle.
+// Seal makes the next set of the chain, to be put on top of the message (RFC 8617 section 5.1). Sealing comes
+// last: header is as it will leave; body is closed, in relaxed form. The error wraps dkim.ErrUnsignable if
+// the message cannot be sealed, for example because there is an Obstacle.
 func (c *Chain) Seal(header dkim.Header, body *dkim.BodyHash, s Sealing) (dkim.Header, error) {
 	if obstacle := c.Obstacle(); obstacle != "" {
 		return nil, fmt.Errorf("%w: no ARC set can be added: %s", dkim.ErrUnsignable, obstacle)
@@ -69,8 +69,8 @@ func (c *Chain) Seal(header dkim.Header, body *dkim.BodyHash, s Sealing) (dkim.H
 	return dkim.Header{seal, message, results}, nil
 }
 
-// toSeal is what a seal covers of the chain that arrived, and its cv=. Of a broken chain it is nothing: the
-// seal is as one of the only set (RFC 8617 section 5.1.2).
+// toSeal is the part of the existing chain that a seal covers, and its cv=. A seal with cv=fail covers only
+// its own set (RFC 8617 section 5.1.2).
 func (c *Chain) toSeal(intact bool) (chain hash.Hash, cv string) {
 	chain = sha256.New()
 	switch {

@@ -14,11 +14,10 @@ type Result struct {
 	// Status is None, Pass, Fail, or TempError if DNS did not tell. The zero value: not verified.
 	Status dkim.Status `json:"status"`
 	Reason string      `json:"reason,omitempty"` // why it is Fail or TempError
-	// OldestPass is the instance from which on all message signatures hold, 0 if those of the whole chain
-	// do (RFC 8617 section 5.2, step 5). It is nil if the chain does not pass, or if that was not found
-	// out.
+	// OldestPass is the lowest instance from which on all message signatures verify, or 0 if all of the chain
+	// do (RFC 8617 section 5.2, step 5). It is nil if the chain does not pass, or if that is not known.
 	OldestPass *int `json:"oldest_pass,omitempty"`
-	// Sealers are whom the seals name, from instance 1 on; none if the chain is broken at first sight.
+	// Sealers are those that the seals name, from instance 1 on; none if the chain is not well-formed.
 	Sealers []Sealer `json:"sealers,omitempty"`
 }
 
@@ -29,17 +28,17 @@ type Sealer struct {
 }
 
 const (
-	// maxOlder is the octets of header that are hashed for older message signatures: they decide nothing,
-	// so they must not cost much.
+	// maxOlder bounds the octets of header that are hashed for older message signatures. They do not
+	// decide whether the chain passes, so they must not cost much.
 	maxOlder = 1 << 20
-	// maxCost is what may be spent on verifying, see dkim.Signature.Cost: two signatures a set. A key of
+	// maxCost bounds the cost of verifying, see dkim.Signature.Cost: two signatures for each set. A key of
 	// 4096 bits costs 8.
 	maxCost = 2 * maxInstance
 )
 
-// Verify finds the state of the chain (RFC 8617 section 5.2). The dkim.Verifier to which MessageSignatures
-// went has to be closed before. DNS is asked only if nothing else has failed, for two keys a set at most,
-// side by side. It is to be called once.
+// Verify finds the state of the chain (RFC 8617 section 5.2). Close the dkim.Verifier that was given the
+// MessageSignatures first. DNS is asked only if nothing else has failed, for at most two keys for each set,
+// in parallel. Call it once.
 func (c *Chain) Verify(ctx context.Context, resolver dkim.Resolver) Result {
 	switch {
 	case c.marked:
@@ -80,8 +79,7 @@ func (c *Chain) Verify(ctx context.Context, resolver dkim.Resolver) Result {
 
 func (c *Chain) newest() set { return c.sets[len(c.sets)-1] }
 
-// compare holds the newest message signature against the message, and the seals against the chain, as far
-// as no key is needed.
+// compare checks the newest message signature and the seals as far as no key is needed.
 func (c *Chain) compare() (problem string) {
 	newest := c.newest()
 	if slices.Contains(newest.message.Names(), "arc-seal") { // RFC 8617 section 4.1.2
@@ -111,8 +109,8 @@ func sealProblem(instance int, reason string) string {
 	return fmt.Sprintf("seal %d: %s", instance, reason)
 }
 
-// olderSignatures are the message signatures below the newest one that could hold, down to the first that
-// cannot; all is false if finding that out would cost too much.
+// olderSignatures are the message signatures below the newest one that may verify, down to the first that
+// cannot. all is false if that would cost too much to find out.
 func (c *Chain) olderSignatures() (list []*dkim.Signature, all bool) {
 	octets := 0
 	for n := len(c.sets) - 2; n >= 0; n-- {
@@ -128,8 +126,7 @@ func (c *Chain) olderSignatures() (list []*dkim.Signature, all bool) {
 	return list, true
 }
 
-// judge verifies the newest message signature and the seals. What fails for good counts more than what DNS
-// did not tell.
+// judge verifies the newest message signature and the seals. A failure counts more than a DNS error.
 func (c *Chain) judge() (dkim.Status, string) {
 	status, reason := dkim.Pass, ""
 	consider := func(v dkim.Verification, text string) (done bool) {
@@ -156,9 +153,9 @@ func (c *Chain) judge() (dkim.Status, string) {
 	return status, reason
 }
 
-// oldestPass goes down from the newest of so many sets, which holds. The list, newest first, are the older
-// signatures that may hold, too; all is false if the rest is not known. It is not found out if it costs
-// more than is left.
+// oldestPass goes down from the newest set, which verified. The list has the older signatures that may
+// verify, newest first; all is false if the others are not known. The result is nil if verifying them would
+// cost more than is left.
 func oldestPass(older []*dkim.Signature, sets int, all bool, left int) *int {
 	instance := sets
 	for _, s := range older {

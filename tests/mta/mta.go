@@ -335,18 +335,21 @@ func (i *Instance) Queue() map[string]string {
 
 // Retry makes Postfix try a deferred message again at once. The queue manager logs a deferral before it has
 // put the message aside, and passes over one that it has not, or that pipe(8) has not closed yet: that has
-// to be waited for.
+// to be waited for. One that was passed over may be left in the incoming queue.
 func (i *Instance) Retry(id string) {
 	i.t.Helper()
+	how := map[string][]string{"deferred": {"-i", id}}
 	for outcome := ""; outcome != "from="; {
-		for started := time.Now(); i.Queue()[id] != "deferred"; {
+		var arguments []string
+		for started := time.Now(); arguments == nil; arguments = how[i.Queue()[id]] {
 			if time.Since(started) > Patience {
 				i.t.Fatalf("%s is not deferred", id)
 			}
 		}
 		mark := i.Mark()
-		i.run("postqueue", "-c", i.Dir, "-i", id)
+		i.run("postqueue", append([]string{"-c", i.Dir}, arguments...)...)
 		outcome = i.WaitLog(mark, id+": (from=|skipped, still being delivered)")[1]
+		how["incoming"] = []string{"-f"}
 	}
 }
 

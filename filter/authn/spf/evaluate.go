@@ -284,7 +284,7 @@ func (e *evaluation) countVoid(name string) error {
 		}
 	}
 	if e.void = still; len(still) > maxVoid {
-		return problem("too many look-ups that find nothing")
+		return problem("too many void look-ups")
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func scanMacros(s string) (end int, err error) {
 		}
 		_, length := parseMacro(s[end+start:])
 		if length == 0 {
-			return 0, problem("a macro that is none")
+			return 0, problem("invalid macro")
 		}
 		end += start + length
 	}
@@ -120,7 +120,7 @@ func (e *evaluation) appendExpanded(to []byte, spec, domain string) ([]byte, err
 				return nil, err
 			}
 			if e.expanded += len(value); e.expanded > maxExpanded {
-				return nil, problem("macros for too long a name")
+				return nil, problem("macros expand to too long a name")
 			}
 			if e.whole {
 				m.keep = 0

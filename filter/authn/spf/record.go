@@ -36,7 +36,7 @@ func parseRecord(text string) (record, error) {
 	r := record{terms: text[len(version):]}
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' { // section 3.1, and the ABNF has only spaces between terms
-			return r, problem("a record with octets other than printable ASCII")
+			return r, problem("the record contains octets other than printable ASCII")
 		}
 	}
 	explained := false
@@ -136,7 +136,7 @@ func parseDirective(field string) (directive, error) {
 			return d, d.parseArgument(field[end:])
 		}
 	}
-	return d, problem("a term that is neither mechanism nor modifier")
+	return d, problem("a term is neither a mechanism nor a modifier")
 }
 
 // parseArgument reads what follows the name of a mechanism: "", or something that begins with : or /.
@@ -145,7 +145,7 @@ func (d *directive) parseArgument(argument string) error {
 	switch d.mechanism {
 	case all:
 		if argument != "" { // section 5.1
-			return problem("all with an argument")
+			return problem("all has an argument")
 		}
 		return nil
 	case ip4, ip6:
@@ -160,7 +160,7 @@ func (d *directive) parseArgument(argument string) error {
 		return nil
 	}
 	if !hasColon || argument == "" {
-		return problem("a mechanism without the domain that it needs")
+		return problem("a mechanism lacks its domain")
 	}
 	d.spec = argument[1:]
 	return checkDomainSpec(d.spec)
@@ -169,17 +169,17 @@ func (d *directive) parseArgument(argument string) error {
 // parseNetwork reads ":" network [ "/" length ] (section 5.6).
 func (d *directive) parseNetwork(argument string) error {
 	if !strings.HasPrefix(argument, ":") {
-		return problem("ip4 or ip6 without an address")
+		return problem("no IP address in ip4/ip6")
 	}
 	text, length, hasLength := strings.Cut(argument[1:], "/")
 	network, err := netip.ParseAddr(text)
 	if err != nil || network.Is4() != (d.mechanism == ip4) || network.Zone() != "" {
-		return problem("ip4 or ip6 with what is no such address")
+		return problem("invalid IP address in ip4/ip6")
 	}
 	bits := network.BitLen()
 	if hasLength {
 		if bits = prefixLength(length, bits); bits < 0 {
-			return problem("a prefix length that is none")
+			return problem("invalid prefix length")
 		}
 	}
 	d.prefix = netip.PrefixFrom(network, bits)
@@ -201,7 +201,7 @@ func (d *directive) cutLengths(argument string) (rest string, err error) {
 		argument = rest[:len(rest)-1]
 	}
 	if d.bits4 < 0 || d.bits6 < 0 {
-		return "", problem("a prefix length that is none")
+		return "", problem("invalid prefix length")
 	}
 	return argument, nil
 }
@@ -244,7 +244,7 @@ func checkDomainSpec(spec string) error {
 	}
 	literal := strings.TrimSuffix(spec[end:], ".")
 	if dot := strings.LastIndexByte(literal, '.'); dot < 0 || !isTopLabel(literal[dot+1:]) {
-		return problem("a domain that ends with no top-level domain")
+		return problem("a domain does not end in a top-level domain")
 	}
 	return nil
 }

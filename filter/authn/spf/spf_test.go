@@ -74,7 +74,7 @@ func TestMacrosExpand(t *testing.T) {
 		{"a.b", "%{h99999999999999999999}", "a.b", "the same"},
 		{"", "a%%b%_c%-d.x.example", "a%b c%20d.x.example", ""},
 		{"", "%{d}%-", "email.example.com%20", "7.1: each of them may end a domain-spec"},
-		{"x", "%{h}.", "a domain that ends with no top-level domain", "7.1"},
+		{"x", "%{h}.", "a domain does not end in a top-level domain", "7.1"},
 		{"x.example.", "a.%{h}", "a.x.example", "7.3: a final dot goes"},
 		{long + "end", "%{h}", long[50:] + "end", "7.3: labels go from the left"},
 		{"a" + long[:248] + "abcde", "%{h}", long[50:248] + "abcde", "254 octets are one too many"},
