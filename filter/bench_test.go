@@ -115,7 +115,7 @@ func BenchmarkRewriteFrom(b *testing.B) {
 	header, _ := dkim.SplitHeader(benchMessage(0))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := author.Rewrite(header, "alias@example.org", false); err != nil {
+		if _, err := author.Rewrite(header, author.NewAuthor{Address: "alias@example.org"}, false); err != nil {
 			b.Fatal(err)
 		}
 	}

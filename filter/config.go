@@ -86,6 +86,8 @@ type DMARCConfig struct {
 	OnOwnDomainForgery string `toml:"on_own_domain_forgery"` // "policy" (default), "reject", "forward"
 	// FromAddress is the address in a rewritten From:. Default: the alias that forwards.
 	FromAddress string `toml:"from_address"`
+	// FromName is the form of the name in a rewritten From:, see author.ParseName. Default: author.DefaultName.
+	FromName string `toml:"from_name"`
 	// ForceMunge are author domains whose From: is rewritten whenever DMARC passed on arrival, ForbidMunge
 	// those whose From: is never rewritten; a leading dot stands for all subdomains. ForceMungeFile adds one
 	// domain per line.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"postmend/filter/domain"
+	"postmend/filter/message/author"
 	"postmend/reinject"
 	"postmend/srs/store"
 )
@@ -41,6 +42,7 @@ func (c *Config) complete(dir string) error {
 	setDefault(&c.Limits.MemorySpool, Size(1<<20))
 	setDefault(&c.Log.Socket, DefaultLogSocket)
 	setDefault(&c.DMARC.MungeFrom, "when-needed")
+	setDefault(&c.DMARC.FromName, author.DefaultName)
 	setDefault(&c.DMARC.OnDMARCFail, "forward")
 	setDefault(&c.DMARC.OnOwnDomainForgery, "policy")
 	setDefault(&c.ARC.Seal, SealAlways)
@@ -114,6 +116,9 @@ func (c *Config) check() error {
 		if len(c.keysOf(c.DKIM.DefaultDomain)) == 0 {
 			return fmt.Errorf("dkim: default_domain %q has no [[dkim.keys]]", c.DKIM.DefaultDomain)
 		}
+	}
+	if _, err := author.ParseName(c.DMARC.FromName); err != nil {
+		return fmt.Errorf("dmarc: from_name: %w", err)
 	}
 	if err := c.ARC.check(c); err != nil {
 		return fmt.Errorf("arc: %w", err)

@@ -58,7 +58,7 @@ func (f *Filter) content(env *Envelope, m *message.Message, d Delivery, known fa
 		leaving.Prepend(f.authenticationResults(known.proven.Results))
 	}
 	if d.From != "" {
-		header, err := author.Rewrite(leaving.Remaining(), d.From, utf8 && m.EightBit)
+		header, err := author.Rewrite(leaving.Remaining(), author.NewAuthor{Address: d.From, Name: f.fromName}, utf8 && m.EightBit)
 		if err != nil { // newAuthor would have rejected the address
 			return nil, err
 		}

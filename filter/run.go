@@ -20,6 +20,7 @@ import (
 	"postmend/filter/authn"
 	"postmend/filter/domain"
 	"postmend/filter/message"
+	"postmend/filter/message/author"
 	"postmend/reinject"
 	"postmend/srs/store"
 )
@@ -32,6 +33,7 @@ type Filter struct {
 	target     reinject.Target
 	reinjector *reinject.Reinjector
 	commit     reinject.Commit
+	fromName   author.Name
 	now        func() time.Time
 	sealKeys   func() (arrival.Keys, error) // of the seals of arrival
 	store      store.Store                  // of senders; nil without one
@@ -56,8 +58,9 @@ func New(config *Config, options Options) (*Filter, error) {
 	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
 	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
 	out, outErr := parseOutbound(config.OutboundAddresses, config.Hostname)
+	name, nameErr := author.ParseName(config.DMARC.FromName)
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
-	if err := errors.Join(localErr, forceErr, forbidErr, outErr, onlyErr); err != nil {
+	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, onlyErr); err != nil {
 		return nil, ConfigInvalid.Failure(err)
 	}
 	target, err := reinject.ParseTarget(config.Reinject.Target)
@@ -77,7 +80,8 @@ func New(config *Config, options Options) (*Filter, error) {
 	if err != nil {
 		return nil, ConfigInvalid.Failure(fmt.Errorf("reinject: %w", err))
 	}
-	f := &Filter{config: config, outbound: out, target: target, reinjector: reinjector, commit: options.Commit, now: options.Now}
+	f := &Filter{config: config, outbound: out, target: target, reinjector: reinjector, commit: options.Commit,
+		fromName: name, now: options.Now}
 	if f.now == nil {
 		f.now = time.Now
 	}

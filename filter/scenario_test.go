@@ -163,6 +163,8 @@ func (w *world) expand(t *testing.T, text string) string {
 			return w.now.Add(d)
 		}
 		switch {
+		case slices.Contains([]string{"{name}", "{address}", "{local}", "{domain}", "{alias}"}, match):
+			return match // of from_name
 		case w.records[words[0]] != "":
 			return w.records[words[0]]
 		case words[0] == "repeat" && len(words) == 3:

@@ -24,7 +24,7 @@ func TestWhateverArrivesTheNewFromFieldHoldsOurAddressAlone(t *testing.T) {
 		if n < forPython {
 			headers = append(headers, latin1(joined(out)))
 		}
-		inUTF8, err := Rewrite(in, alias, true)
+		inUTF8, err := Rewrite(in, NewAuthor{Address: alias}, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestAnAddressInUTF8IsAnsweredWhereSMTPUTF8Goes(t *testing.T) {
 		"<j\xf6rg@bank.example>":                           "",
 	} {
 		in := header("From: " + value + "\r\n")
-		out, err := Rewrite(in, alias, true)
+		out, err := Rewrite(in, NewAuthor{Address: alias}, true)
 		if err != nil {
 			t.Fatal(err)
 		}

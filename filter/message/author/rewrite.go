@@ -15,17 +15,22 @@ import (
 )
 
 const (
-	maxInput     = 64 << 10 // octets of all From: fields; a field has at most 100 KiB (header_size_limit)
-	maxNameRunes = 64       // of the old display name
-	maxReplyTo   = 5        // addresses in the Reply-To: we add
-	maxAddrSpec  = 64 + 1 + 255
-	maxLine      = 76 // RFC 2047 section 2, for lines that hold encoded words; below the 78 of RFC 5322
+	maxInput    = 64 << 10 // octets of all From: fields; a field has at most 100 KiB (header_size_limit)
+	maxReplyTo  = 5        // addresses in the Reply-To: we add
+	maxAddrSpec = 64 + 1 + 255
+	maxLine     = 76 // RFC 2047 section 2, for lines that hold encoded words; below the 78 of RFC 5322
 )
 
 // ErrNotASCII says that a From: field with this address needs SMTPUTF8 (RFC 6532 section 3.2).
 var ErrNotASCII = errors.New("it is not ASCII, so every later hop would have to support SMTPUTF8")
 
-// Rewrite gives the header with newAddress, an envelope address, as its only author. The new From: field
+// NewAuthor is the author in a rewritten From:.
+type NewAuthor struct {
+	Address string // an envelope address that Spec accepts
+	Name    Name
+}
+
+// Rewrite gives the header with a new author as its only one. The new From: field
 //
 //	From: "Alice via example.org" <alias@example.org>
 //
@@ -33,19 +38,17 @@ var ErrNotASCII = errors.New("it is not ASCII, so every later hop would have to 
 // addresses of the old authors, unless the message has one with an address, and X-Original-From: with
 // what each old field said. All other fields are as they were.
 //
-// The display name says who wrote as far as the old field can be read and believed: a name in an unknown
-// character set, or one that reads as an address in a domain other than the author's own, gives way to the
-// author's real address, with " at " instead of the @.
+// The display name has the form of Name. It says who wrote as far as the old field can be read and believed.
 //
 // With utf8, for a message that leaves by SMTPUTF8, Reply-To: may have addresses in UTF-8 (RFC 6532 section
 // 3.2); else these are left out.
 //
-// The error is ErrNotASCII, or says that newAddress cannot stand in a header; it never depends on the
+// The error is ErrNotASCII, or says that the address cannot stand in a header; it never depends on the
 // message.
-func Rewrite(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, err error) {
-	spec, domain, err := Spec(newAddress)
+func Rewrite(h dkim.Header, to NewAuthor, utf8 bool) (out dkim.Header, err error) {
+	spec, domain, err := Spec(to.Address)
 	if err != nil {
-		return nil, fmt.Errorf("cannot write From: with the address %q: %w", newAddress, err)
+		return nil, fmt.Errorf("cannot write From: with the address %q: %w", to.Address, err)
 	}
 	old := authors{utf8: utf8}
 	var originals dkim.Header
@@ -67,7 +70,7 @@ func Rewrite(h dkim.Header, newAddress string, utf8 bool) (out dkim.Header, err 
 			hasReplyTo = hasReplyTo || hasAddress(field.Value())
 		}
 	}
-	fields := dkim.Header{foldWords("From:", append(phrase(old.displayName()+" via "+domain), "<"+spec+">"))}
+	fields := dkim.Header{foldWords("From:", append(phrase(to.Name.of(&old, spec, domain)), "<"+spec+">"))}
 	replyTo := old.replyTo()
 	replies := !hasReplyTo && len(replyTo) > 0
 	if replies {
@@ -241,110 +244,4 @@ func qEncode(s []byte) string {
 		}
 	}
 	return b.String()
-}
-
-// displayName says in words who wrote: never with an @, and never as an address of a domain that is not the
-// author's.
-func (a *authors) displayName() string {
-	first := oldAuthor{name: a.name}
-	if len(a.list) > 0 {
-		first = a.list[0]
-	}
-	text, whole := decodeName(first.name)
-	name := cleanName(text)
-	if !whole || strings.Contains(text, "=?") || !isReadable(name) || claimsAnother(name, first.domain) {
-		name = "unknown sender"
-		if first.domain != "" {
-			name = cleanName(addressInWords(first.local, first.domain))
-		}
-	}
-	if len(a.list) > 1 {
-		name += " et al."
-	}
-	return name
-}
-
-// addressInWords reads "alice at bank.example". The end of the domain is what counts, so that is always
-// there.
-func addressInWords(local, domain string) string {
-	const maxLocal, maxDomain = 24, 36
-	if runes := []rune(local); len(runes) > maxLocal {
-		local = string(runes[:maxLocal-1]) + "…"
-	}
-	if len(domain) > maxDomain {
-		domain = "…" + domain[len(domain)-maxDomain+1:]
-	}
-	if strings.ContainsAny(cleanName(local), " ") {
-		return domain // a local part of several words could itself be read as an address
-	}
-	return local + " at " + domain
-}
-
-// cleanName keeps of a name what can be seen, and of that nothing that has a meaning in a header: it is safe
-// inside a quoted string. Blanks are single ones.
-func cleanName(s string) string {
-	var b strings.Builder
-	last, n := ' ', 0
-	for _, r := range s {
-		text := string(r)
-		switch {
-		case r == '@' || r == '＠' || r == '﹫':
-			text = " at "
-		case unicode.IsSpace(r) || strings.ContainsRune("<>＜＞﹤﹥", r):
-			text = " "
-		case r == '"' || r == '＂':
-			text = "'"
-		case r == '\\':
-			text = "/"
-		case r == '?' && last == '=': // readers that decode twice would see an encoded word
-			continue
-		case !unicode.IsGraphic(r) || isIgnorable(r):
-			continue // controls, bidi overrides, what has no width
-		}
-		if last == ' ' {
-			text = strings.TrimLeft(text, " ")
-		}
-		for _, r := range text {
-			if n++; n > maxNameRunes {
-				return strings.TrimRight(b.String(), " ") + "…"
-			}
-			b.WriteRune(r)
-			last = r
-		}
-	}
-	return strings.TrimRight(b.String(), " ")
-}
-
-func isIgnorable(r rune) bool {
-	return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
-}
-
-// isReadable tells whether a name tells anything: it has a letter, a digit or a symbol that is not a
-// replacement character.
-func isReadable(name string) bool {
-	return strings.IndexFunc(name, func(r rune) bool {
-		return unicode.IsLetter(r) || unicode.IsDigit(r) ||
-			unicode.Is(unicode.So, r) && r != unicode.ReplacementChar
-	}) >= 0
-}
-
-// claimsAnother tells whether a clean name reads as an address, "boss at example.org", and not one of the
-// author's own domain. Receivers check the domain that they see in the address; people see the name.
-func claimsAnother(name, own string) bool {
-	const dots = ".。．｡․"
-	before := ""
-	name = strings.NewReplacer(" . ", ".", " .", ".").Replace(name)
-	isMark := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
-	for word := range strings.FieldsSeq(name) {
-		word = strings.TrimFunc(word, isMark)
-		if word == "" {
-			continue
-		}
-		isDomain := strings.EqualFold(before, "at") && strings.ContainsAny(word, dots)
-		if isDomain && !domain.Aligned(domain.Canonical(word), own) {
-			return true
-		}
-		before = word
-	}
-	return false
 }

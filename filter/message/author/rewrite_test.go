@@ -145,12 +145,12 @@ func TestTheNewAddressIsAnEnvelopeAddress(t *testing.T) {
 		"a\x00@example.org", "a@exa mple.org",
 		"a@example.org> (x", "a@example.org, b@example.org>", "a@-x.example", "a@[x",
 		strings.Repeat("x", 400) + "@example.org"} {
-		if out, err := Rewrite(nil, in, false); err == nil || errors.Is(err, ErrNotASCII) {
+		if out, err := Rewrite(nil, NewAuthor{Address: in}, false); err == nil || errors.Is(err, ErrNotASCII) {
 			t.Errorf("%q: %q, %v", in, out, err)
 		}
 	}
 	for _, in := range []string{"jörg@example.org", "alias@bücher.example", "\xff@example.org"} {
-		if _, err := Rewrite(nil, in, false); !errors.Is(err, ErrNotASCII) {
+		if _, err := Rewrite(nil, NewAuthor{Address: in}, false); !errors.Is(err, ErrNotASCII) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}
@@ -163,13 +163,13 @@ func TestAnAddressThatCouldBeReadAsAnotherIsNeverTheNewAuthor(t *testing.T) {
 		`"plain"`, "a..b", ".a", "a.", `a"b`, `x<y>`, "a,b", "a;b", "group:a", "(a)b", `a\b`, "[a]",
 		"ceo%bank.example", "bank.example!ceo", "=?utf-8?q?ceo=40bank.example?=", "a\tb",
 		"a\u00a0b", "\uff20"} {
-		if out, err := Rewrite(nil, local+"@example.org", false); err == nil {
+		if out, err := Rewrite(nil, NewAuthor{Address: local + "@example.org"}, false); err == nil {
 			t.Errorf("%q: %q", local, out)
 		}
 	}
 	// nobody signs for these
 	for _, literal := range []string{"alias@[192.0.2.1]", "alias@[IPv6:2001:db8::1]"} {
-		if out, err := Rewrite(nil, literal, false); err == nil {
+		if out, err := Rewrite(nil, NewAuthor{Address: literal}, false); err == nil {
 			t.Errorf("%q: %q", literal, out)
 		}
 	}
@@ -196,7 +196,7 @@ func TestHugeFromFieldsCostNoMoreThanTheirSize(t *testing.T) {
 		for i, octets := range []int{maxInput/2 - 100, maxInput - 100, 100_000 * len(repeat)} {
 			in := from(repeat, octets)
 			count[i] = testing.AllocsPerRun(1, func() {
-				if _, err := Rewrite(in, alias, false); err != nil {
+				if _, err := Rewrite(in, NewAuthor{Address: alias}, false); err != nil {
 					t.Error(err)
 				}
 			})
@@ -243,7 +243,7 @@ func header(text string) dkim.Header {
 
 func rewritten(t testing.TB, in dkim.Header, address string) dkim.Header {
 	t.Helper()
-	out, err := Rewrite(in, address, false)
+	out, err := Rewrite(in, NewAuthor{Address: address}, false)
 	if err != nil {
 		t.Fatalf("%q: %v", in, err)
 	}
