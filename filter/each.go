@@ -53,7 +53,7 @@ func (e *each) run(ctx context.Context, stdin io.Reader) (err error) {
 		return err
 	}
 	defer j.message.Close()
-	for _, s := range j.decide(ctx) {
+	for _, s := range j.keepEach(ctx, j.decide(ctx)) {
 		log := newLogLine(e.env)
 		log.planned(s.plan, j.known)
 		switch {

@@ -37,6 +37,7 @@ type Filter struct {
 	now        func() time.Time
 	sealKeys   func() (arrival.Keys, error) // of the seals of arrival
 	store      store.Store                  // of senders; nil without one
+	keyring    *keyring                     // nil if keys are not kept
 }
 
 // Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is
@@ -49,6 +50,9 @@ type Options struct {
 	// Commit is called before the final hand-over; nil means that the message may leave, under the same
 	// context.
 	Commit reinject.Commit
+	// Resident is set in a process that serves many messages: it keeps the parsed keys, and connections to the
+	// next hop. Then Close ends them.
+	Resident bool
 }
 
 // New makes a configuration ready. Keys and secrets that cannot be read are not an error yet: mail that does
@@ -76,6 +80,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		ListenerHELOName: handOverName(config.Hostname),
 		SpoolDir:         config.Limits.SpoolDir,
 		Stdout:           options.Stdout,
+		KeepIdle:         keepIdle(options.Resident),
 	})
 	if err != nil {
 		return nil, ConfigInvalid.Failure(fmt.Errorf("reinject: %w", err))
@@ -84,6 +89,9 @@ func New(config *Config, options Options) (*Filter, error) {
 		fromName: name, now: options.Now}
 	if f.now == nil {
 		f.now = time.Now
+	}
+	if options.Resident {
+		f.keyring = &keyring{}
 	}
 	f.policy = policy{
 		hostname:      config.Hostname,
@@ -128,6 +136,18 @@ func (f *Filter) useSecrets() {
 		f.policy.srs, f.policy.srsError = newRewriter(f.config, secrets, f.now)
 	}
 }
+
+// keepIdle is for how long a resident process keeps a connection to the next hop: what Postfix's own client does
+// (smtp_connection_cache_time_limit).
+func keepIdle(resident bool) time.Duration {
+	if resident {
+		return 2 * time.Second
+	}
+	return 0
+}
+
+// Close ends what a resident Filter keeps. Messages that are being dealt with are not affected.
+func (f *Filter) Close() { f.reinjector.Close() }
 
 // Run takes one message from stdin to its end: handed back, or a *Failure. The log line is complete in both
 // cases.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 
 	"postmend/dkim"
 	"postmend/dkim/arc"
@@ -100,8 +101,33 @@ func unsignable(m *message.Message, most int) error {
 	return err
 }
 
-// loadKeys loads all keys of a domain.
+// keyring keeps the keys of domains that were loaded. The zero value is ready.
+type keyring struct {
+	mu   sync.Mutex
+	keys map[string][]*dkim.Key
+}
+
+// loadKeys loads all keys of a domain, in a resident process only once.
 func (f *Filter) loadKeys(domain string) ([]*dkim.Key, error) {
+	if f.keyring == nil {
+		return f.readKeys(domain)
+	}
+	f.keyring.mu.Lock()
+	defer f.keyring.mu.Unlock()
+	if keys := f.keyring.keys[domain]; keys != nil {
+		return keys, nil
+	}
+	keys, err := f.readKeys(domain)
+	if err == nil {
+		if f.keyring.keys == nil {
+			f.keyring.keys = map[string][]*dkim.Key{}
+		}
+		f.keyring.keys[domain] = keys
+	}
+	return keys, err
+}
+
+func (f *Filter) readKeys(domain string) ([]*dkim.Key, error) {
 	var keys []*dkim.Key
 	for _, k := range f.config.keysOf(domain) {
 		key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)

@@ -111,6 +111,19 @@ func (j *job) keepSenders(ctx context.Context, plan Plan) Plan {
 	return plan
 }
 
+// keepEach is keepSenders for plans of their own.
+func (j *job) keepEach(ctx context.Context, list []share) []share {
+	for i, s := range list {
+		switch again, failure := j.store(ctx, s.plan.Deliveries); {
+		case failure != nil:
+			list[i].plan = Plan{Refusal: failure}
+		case again:
+			return j.decide(ctx)
+		}
+	}
+	return list
+}
+
 // store stores the sender behind the aliases of deliveries, so that no alias leaves whose sender is not
 // stored. While there is trouble, the message is deferred for store_patience. After that, the policy does
 // without aliases, and the message has to be planned again.

@@ -20,6 +20,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"time"
 )
 
 // Options say where messages go. The zero value is the listener at DefaultTarget.
@@ -50,6 +51,9 @@ type Options struct {
 	// ListenerHELOName takes its place towards a server on this same host: loopback or a Unix-domain
 	// socket. "" means HELOName.
 	ListenerHELOName string
+	// KeepIdle is for how long a connection is kept for the next message; 0 means that none is. It is for a
+	// process that hands over many.
+	KeepIdle time.Duration
 	// SpoolDir is where what sendmail is about to read is kept, in unlinked files; "" means the system's
 	// temporary directory.
 	SpoolDir string
@@ -174,6 +178,13 @@ func (r *Reinjector) Send(
 	}
 	results, err := r.carrier.send(ctx, client, commit, ready)
 	return results, r.placed(err, recipients)
+}
+
+// Close ends the connections that are kept.
+func (r *Reinjector) Close() {
+	if t, ok := r.carrier.(*smtpTarget); ok && t.pool != nil {
+		t.pool.close()
+	}
 }
 
 // placed tells an Error whose it is, and whether others have part in it.

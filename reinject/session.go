@@ -27,6 +27,9 @@ type session struct {
 	parted     bool // QUIT was sent with the final dot
 	mute       bool // a QUIT would be taken for something else: within DATA, AUTH or a TLS handshake
 	result     Result
+
+	reusable  bool // its message was taken, and the next one may follow
+	idleSince time.Time
 }
 
 // outBuffer holds a whole envelope, so that it leaves in one write: with several, Nagle's algorithm and

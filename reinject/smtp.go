@@ -18,6 +18,7 @@ type smtpTarget struct {
 	password   func() (string, error)
 	rootCAs    func() (*x509.CertPool, error) // nil: the system's
 	helo       string
+	pool       *pool // nil: no connection is kept
 }
 
 func (t *smtpTarget) send(
@@ -26,16 +27,15 @@ func (t *smtpTarget) send(
 	var sessions []*session
 	defer func() {
 		for _, s := range sessions {
-			s.quit()
+			t.pool.put(s)
 		}
 	}()
 	for i := range txs {
-		s, err := t.open(ctx)
-		if err != nil {
-			return nil, err
+		s, err := t.begin(ctx, client, &txs[i])
+		if s != nil {
+			sessions = append(sessions, s)
 		}
-		sessions = append(sessions, s)
-		if err := s.prepare(client, &txs[i]); err != nil {
+		if err != nil {
 			return nil, err
 		}
 		// The end of a lone message leaves with its dot. Of several, nothing but the dots may be left to go
@@ -165,7 +165,9 @@ func endAll(sessions []*session) error {
 	sent := 0
 	for _, s := range sessions {
 		s.out.WriteString(".\r\n")
-		s.partWithDot()
+		if s.target.pool == nil {
+			s.partWithDot()
+		}
 		if err := s.out.Flush(); err != nil {
 			failed = s.interrupted(stageEndOfData, err)
 			break
@@ -180,7 +182,7 @@ func endAll(sessions []*session) error {
 		case err != nil:
 			trouble = s.failure(stageEndOfData, err)
 		case r.code == taken:
-			s.result.QueueID = r.queueID()
+			s.result.QueueID, s.reusable = r.queueID(), !s.parted
 			continue
 		default:
 			trouble = r.refusal(stageEndOfData)

@@ -182,6 +182,9 @@ func newSMTP(s smtpTarget, name string, o Options) (carrier, error) {
 			"host name %+.100q cannot be sent in EHLO: it must be printable ASCII without blanks", s.helo)
 	}
 	s.user, s.password, s.rootCAs = o.User, o.Password, o.RootCAs
+	if o.KeepIdle > 0 {
+		s.pool = &pool{limit: o.KeepIdle}
+	}
 	if strings.ContainsRune(s.user, 0) {
 		return nil, fmt.Errorf("target %q: user contains a NUL", name)
 	}
