@@ -58,6 +58,8 @@ func (f *Filter) Judge(ctx context.Context, env *Envelope, content io.Reader) (J
 		return Judgement{}, err
 	}
 	defer m.Close()
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.Deadline))
+	defer cancel()
 	log := &doorLog{env: &at, isOwn: isOwn, started: started}
 	j, err := f.judge(ctx, &at, m, isOwn, log)
 	if err != nil {

@@ -30,7 +30,7 @@ type invocation struct {
 // run carries out one command line and gives the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	inv := &invocation{stdin: stdin, stdout: stdout, stderr: stderr}
-	if inv.filterDirectly(args) {
+	if inv.filterDirectly(args) || inv.milterDirectly(args) {
 		return *inv.status
 	}
 	oneproc.Leave()
@@ -68,7 +68,7 @@ func (inv *invocation) mayBePiped(cmd *cobra.Command) bool {
 		return false
 	}
 	switch cmd.Name() {
-	case cmd.Root().Name(), "filter", "lookup":
+	case cmd.Root().Name(), "filter", "lookup", "milter":
 		return true
 	}
 	return isPipe(inv.stdout) && isSameFile(inv.stdout, inv.stderr)
@@ -84,7 +84,7 @@ func (inv *invocation) told(err error) string {
 	return text
 }
 
-// logFailure is for lookup, where nobody reads standard error: spawn(8) gets the exit status, and Postfix,
+// logFailure is for lookup and milter, where nobody reads standard error: spawn(8) gets the exit status, and Postfix,
 // whose connection is closed, defers.
 func logFailure(err error) int {
 	syslog{socket: filter.DefaultLogSocket}.write(severityOf(err), "NOQUEUE: "+firstLine(err.Error()))
@@ -152,6 +152,8 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		inv.verifyCommand(),
 		inv.srsCommand(),
 		inv.lookupCommand(),
+		inv.milterCommand(),
+		inv.serveCommand(),
 		inv.dkimCommand(),
 		inv.reportCommand(),
 		inv.setupCommand(),

@@ -1,0 +1,65 @@
+package milter
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Server holds conversations side by side.
+type Server struct {
+	Judge Judge
+	// Ended, if not nil, is told why a conversation ended early.
+	Ended func(error)
+}
+
+// mostConversations is how many there are at a time; more wait until one ends. Postfix has one for each SMTP
+// session (default_process_limit, 100 by default).
+const mostConversations = 1000
+
+// Serve serves the connections of a listener until ctx ends, and closes it. Messages that are under way are
+// judged to their end; other conversations end at once.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	defer context.AfterFunc(ctx, func() { listener.Close() })()
+	free := make(chan struct{}, mostConversations)
+	var all sync.WaitGroup
+	defer all.Wait()
+	for {
+		free <- struct{}{}
+		conn, err := listener.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		case isPassing(err):
+			<-free
+			time.Sleep(100 * time.Millisecond)
+			continue
+		case err != nil:
+			return err
+		}
+		all.Go(func() {
+			defer func() { <-free }()
+			defer conn.Close()
+			if err := Serve(ctx, conn, s.Judge); err != nil && s.Ended != nil {
+				s.Ended(err)
+			}
+		})
+	}
+}
+
+// isPassing tells whether the next connection may be accepted although this one was not.
+func isPassing(err error) bool {
+	for _, e := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
