@@ -8,14 +8,13 @@ import (
 	"strings"
 )
 
-// errNotNetstring ends a conversation: nobody knows where the next request starts.
+// errNotNetstring ends a conversation, because the start of the next request is not known.
 var errNotNetstring = errors.New("not a netstring")
 
-// ServeSocketmap speaks the protocol of socketmap_table(5) until r ends. The name of the map is not looked
-// at.
+// ServeSocketmap speaks the protocol of socketmap_table(5) until r ends. It ignores the name of the map.
 //
-// What is no request is answered PERM, upon which Postfix defers and complains; a key that is too long for
-// an address is not found.
+// The reply to a malformed request is PERM: Postfix logs it and defers. A key that is too long for an
+// address is not found.
 func ServeSocketmap(r io.Reader, w io.Writer, table Table) error {
 	return serve(r, w, func(in *bufio.Reader) ([]byte, error) {
 		request, overlong, err := readNetstring(in)

@@ -1,10 +1,9 @@
-// Package postfix holds Postfix's side of the bargain: what pipe(8) makes of a command's exit status and
-// output.
+// Package postfix implements the interfaces to Postfix: exit status and status line for pipe(8), and the
+// protocols of lookup tables.
 //
-// The rule behind all of it: pipe(8) returns mail to its sender on every non-zero exit status but 71 and
-// 75, unless the command's output starts with an enhanced status code (RFC 3463), which then decides. A
-// death by signal defers. So each outcome below is an exit status and a line, and only a refusal that was
-// meant carries a code of class 5.
+// pipe(8) returns mail to its sender on every non-zero exit status except 71 and 75, unless the command's
+// output starts with an enhanced status code (RFC 3463), which then decides. A death by signal defers. So
+// each outcome below is an exit status and a line, and only a deliberate rejection has a code of class 5.
 package postfix
 
 import (
@@ -12,7 +11,7 @@ import (
 	"strings"
 )
 
-// Outcome is how a run ended, in the words of the contract with pipe(8).
+// Outcome is how a run ended, as far as pipe(8) has to know.
 type Outcome int
 
 const (
@@ -26,19 +25,19 @@ const (
 	Faulty
 	// Misused: the words in master.cf's argv are wrong; the mail stays queued.
 	Misused
-	// BadMessage: refused on purpose, for what the message is.
+	// BadMessage: rejected because of the message itself.
 	BadMessage
-	// NoSuchUser: refused on purpose, for a recipient that does not exist.
+	// NoSuchUser: rejected because the recipient does not exist.
 	NoSuchUser
-	// Refused: refused on purpose, by policy or by the next hop.
+	// Refused: rejected by policy or by the next hop.
 	Refused
 )
 
-// contract is Postfix's sys_exits.c seen from our side. The exit status says to a person or a script what
-// the code says to Postfix; where they differ, Postfix believes the code.
+// contract is the counterpart of Postfix's sys_exits.c. The exit status is for people and scripts, the code
+// for Postfix: if they differ, Postfix uses the code.
 var contract = [...]struct {
 	exit int    // as in sysexits.h
-	code string // the default; its class, '2', '4' or '5', is binding
+	code string // the default; another code must have the same class: '2', '4' or '5'
 }{
 	Delivered:     {0, "2.0.0"},  // EX_OK
 	Deferred:      {75, "4.3.0"}, // EX_TEMPFAIL
@@ -59,12 +58,12 @@ const lineLength = 99
 
 // Write writes the status line `code text` to w, in one write, and returns the exit status to leave with.
 //
-// A code that is not of the outcome's class is replaced by the outcome's default, so that no caller can
-// bounce by a slip; an empty one means the default. The text is cut to the line and reduced to printable
+// A code of another class than the outcome's is replaced by the outcome's default, so that no mistake of a
+// caller bounces mail; an empty one means the default. The text is cut to the line and reduced to printable
 // ASCII.
 //
-// When the line cannot be written, Postfix has the exit status alone to go by: then 75 is the only one that
-// keeps the mail. After a hand-over it stays 0, because anything else would send the message twice.
+// If the line cannot be written, Postfix uses the exit status: then it is 75, which keeps the mail. After a
+// hand-over it stays 0, because anything else would send the message twice.
 func (o Outcome) Write(w io.Writer, code, text string) int {
 	row := contract[o]
 	if !isStatusCode(code) || code[0] != row.code[0] {

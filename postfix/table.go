@@ -5,13 +5,13 @@ import (
 	"io"
 )
 
-// Table answers one question of Postfix's to a lookup table.
+// Table answers one request to a lookup table.
 type Table func(key string) Answer
 
 // Answer is what a table says.
 type Answer struct {
 	Found Finding
-	// Text is the value, or else a reason, which whoever asks can read.
+	// Text is the value if Found, otherwise a reason, which every client can read.
 	Text string
 }
 
@@ -19,7 +19,7 @@ type Answer struct {
 type Finding int
 
 const (
-	// NotFound: there is no value. smtpd(8) refuses a recipient that no table has.
+	// NotFound: there is no value. smtpd(8) rejects a recipient that is in no table.
 	NotFound Finding = iota
 	// Found: Text is the value.
 	Found
@@ -27,7 +27,8 @@ const (
 	TryLater
 )
 
-// answer asks the table. An empty value would make Postfix complain, or drop a recipient: it counts as none.
+// answer asks the table. An empty value counts as not found, because Postfix would log an error or drop a
+// recipient.
 func (t Table) answer(key string) Answer {
 	a := t(key)
 	if a.Found == Found && a.Text == "" {
@@ -36,8 +37,8 @@ func (t Table) answer(key string) Answer {
 	return a
 }
 
-// serve answers one request after the other, in their order, until there are no more. exchange reads one
-// and gives its reply; with an error, the reply is the last one. io.EOF is where requests end, and no
+// serve answers requests one after another until there are no more. exchange reads a request and gives the
+// reply; if it also returns an error, the reply is the last one. io.EOF is the end of the requests, not an
 // error.
 func serve(r io.Reader, w io.Writer, exchange func(in *bufio.Reader) ([]byte, error)) error {
 	out := bufio.NewWriter(w)
@@ -54,8 +55,8 @@ func serve(r io.Reader, w io.Writer, exchange func(in *bufio.Reader) ([]byte, er
 	}
 }
 
-// flushFirst sends the replies before it waits for more requests: those that came together are answered
-// together.
+// flushFirst sends the buffered replies before it waits for more requests, so that requests that came
+// together are answered together.
 type flushFirst struct {
 	in  io.Reader
 	out *bufio.Writer

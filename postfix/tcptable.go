@@ -16,8 +16,8 @@ const maxRequest = 4096
 
 // ServeTCP speaks the protocol of tcp_table(5) until r ends.
 //
-// What is no request is answered "try later", for it tells nothing of any address; a key that is too long
-// for one is not found.
+// The reply to a malformed request is "try later", because it says nothing about an address. A key that is
+// too long for an address is not found.
 func ServeTCP(r io.Reader, w io.Writer, table Table) error {
 	return serve(r, w, func(in *bufio.Reader) ([]byte, error) {
 		line, err := in.ReadSlice('\n')

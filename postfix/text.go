@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Printable replaces each character of s that is not printable ASCII by a question mark: what a message, a
-// DNS record or a peer says must not be able to end a line or steer a terminal.
+// Printable replaces each character of s that is not printable ASCII by a question mark, so that text from a
+// message, a DNS record or a peer cannot end a line or control a terminal.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -23,8 +23,8 @@ func Printable(s string) string {
 }
 
 // PrintableUTF8 is Printable for places that can show other scripts, such as a page. It replaces octets
-// that are not UTF-8, control characters (C0, DEL, C1), line separators, and what changes the direction of
-// text or cannot be seen.
+// that are not UTF-8, control characters (C0, DEL, C1), line separators, and characters that are invisible
+// or change the direction of text.
 func PrintableUTF8(s string) string {
 	clean := 0
 	for clean < len(s) && s[clean] >= ' ' && s[clean] <= '~' {
@@ -44,8 +44,8 @@ func PrintableUTF8(s string) string {
 	return b.String()
 }
 
-// WriteJSON writes v for a program, in a form that a terminal can show, too: whatever could steer one is
-// escaped, which a program does not notice.
+// WriteJSON writes v for a program, in a form that is safe on a terminal, too: control characters are
+// escaped, which makes no difference to a program.
 func WriteJSON(w io.Writer, v any) error {
 	var encoded, b bytes.Buffer
 	encoder := json.NewEncoder(&encoded)

@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxAddress is far beyond the 256 octets of RFC 5321 section 4.5.3.1.3, so that the server is the judge of
-// long addresses, and well below what Postfix takes in one line.
+// maxAddress is far above the 256 octets of RFC 5321 section 4.5.3.1.3, so that the server decides about long
+// addresses, and well below what Postfix accepts in one line.
 const maxAddress = 998
 
 // mailbox writes an address as it stands between the angle brackets of MAIL and RCPT (RFC 5321 section
 // 4.1.2), quoting a local part that needs it. An address without a domain stays without one: Postfix
 // completes it.
 //
-// What could end the path or the line is quoted or refused, so no address can say more than itself. 8-bit
-// octets stay as they are; who may get them is the question of extensions.
+// Characters that could end the path or the line are quoted or refused, so an address cannot inject commands.
+// 8-bit octets stay as they are; the extensions of the server decide whether it gets them.
 func mailbox(address string) (string, error) {
 	switch {
 	case address == "":
@@ -41,7 +41,7 @@ func mailbox(address string) (string, error) {
 	return local + "@" + domain, nil
 }
 
-// isControl includes the separators that some software takes for line ends.
+// isControl includes the separators that some programs treat as line ends.
 func isControl(r rune) bool { return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' }
 
 // splitAddress cuts at the last @, or after a quoted local part if what follows is a whole domain.
@@ -92,8 +92,8 @@ func isDotString(s string) bool {
 	return true
 }
 
-// isDomain refuses what could be taken for something else than a domain or an address literal; what exists
-// is not its question.
+// isDomain refuses what could be read as anything but a domain or an address literal. It does not check that
+// the domain exists.
 func isDomain(s string) bool {
 	if inner, found := strings.CutPrefix(s, "["); found {
 		inner, found = strings.CutSuffix(inner, "]")
@@ -122,8 +122,8 @@ func xtext(s string) string {
 	return b.String()
 }
 
-// utf8xtext encodes by RFC 6533 section 3 as utf-8-addr-xtext, the form in ASCII that any server with DSN
-// takes.
+// utf8xtext encodes by RFC 6533 section 3 as utf-8-addr-xtext, the ASCII form that any server with DSN
+// accepts.
 func utf8xtext(s string) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -15,9 +15,9 @@ import (
 // 5321 section 4.5.3.1.4).
 const maxInitialResponse = 512 - len("AUTH PLAIN \r\n") // octets
 
-// authenticate does AUTH (RFC 4954) with PLAIN (RFC 4616), or LOGIN where that is all there is.
+// authenticate does AUTH (RFC 4954) with PLAIN (RFC 4616), or with LOGIN if the server offers nothing else.
 //
-// No error holds what the server said: it may repeat what it was told.
+// No error contains the server's text, because a server may repeat the password.
 func (s *session) authenticate() error {
 	if s.conn == s.dialled && !withinHost(s.conn.RemoteAddr()) {
 		return &Error{Stage: stageAUTH, Err: errClearText}
@@ -52,12 +52,12 @@ func (s *session) converse(mechanism sasl.Client) error {
 		return &Error{Stage: stageAUTH, Err: err}
 	}
 	line := "AUTH " + name
-	// An initial response is sent on challenge where it is too long for the command; the empty one, "=",
-	// does not occur here.
+	// An initial response that is too long for the command is sent after a challenge. An empty one, "=", does
+	// not occur.
 	if encoded := base64.StdEncoding.EncodeToString(initial); len(encoded) <= maxInitialResponse {
 		line, initial = line+" "+encoded, nil
 	}
-	const mostChallenges = 3 // more than PLAIN and LOGIN have
+	const mostChallenges = 3 // PLAIN and LOGIN have fewer
 	for range mostChallenges {
 		r, err := s.ask(stageAUTH, line)
 		if err != nil {
@@ -84,7 +84,7 @@ func (s *session) converse(mechanism sasl.Client) error {
 	return &Error{Stage: stageAUTH, Err: errors.New("the server asks for more than user and password")}
 }
 
-// discreet takes the server's words out of an error.
+// discreet removes the server's text from an error.
 func discreet(err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		e.Text = ""
@@ -95,7 +95,7 @@ func discreet(err error) error {
 	return err
 }
 
-// withinHost tells whether octets to this peer leave the host.
+// withinHost tells whether the peer is on this host.
 func withinHost(peer net.Addr) bool {
 	switch peer := peer.(type) {
 	case *net.TCPAddr:

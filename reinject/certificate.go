@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// ParseCAs reads the certificates of a ca_file: PEM, other blocks than certificates aside.
+// ParseCAs reads the certificates of a ca_file, in PEM. It ignores other blocks.
 func ParseCAs(text []byte) (*x509.CertPool, error) {
 	pool, n := x509.NewCertPool(), 0
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
@@ -34,8 +34,8 @@ func ParseCAs(text []byte) (*x509.CertPool, error) {
 	return nil, errors.New("it has no certificate in PEM form")
 }
 
-// untrusted says why a certificate was not trusted, and what to do; any other error stays as it is. Names in
-// a certificate are the peer's.
+// untrusted says why a certificate was not trusted, and what to do; any other error stays as it is. The
+// names in a certificate come from the peer.
 func (t *smtpTarget) untrusted(err error) error {
 	verification, ok := errors.AsType[*tls.CertificateVerificationError](err)
 	if !ok || len(verification.UnverifiedCertificates) == 0 {
@@ -64,7 +64,7 @@ func (t *smtpTarget) untrusted(err error) error {
 	return about(printable(verification.Err.Error()))
 }
 
-// unknownAuthority is about a chain whose end nobody vouches for.
+// unknownAuthority is about a chain whose root is not trusted.
 func (t *smtpTarget) unknownAuthority(chain []*x509.Certificate) string {
 	last := chain[len(chain)-1]
 	who := fmt.Sprintf("it was issued by %q", printable(last.Issuer.String()))

@@ -5,16 +5,15 @@ import (
 	"bytes"
 )
 
-// dataWriter turns a message into what follows DATA, save for the final dot (RFC 5321 sections 2.3.8 and
+// dataWriter turns a message into what follows DATA, except the final dot (RFC 5321 sections 2.3.8 and
 // 4.5.2).
 //
 // Every line end becomes CRLF. All CRs directly before an LF are part of the line end: Postfix's smtpd
-// strips them all, so a message that kept them would arrive as another one than was signed. A CR elsewhere
-// is left alone.
+// removes them all, so the message that arrives would not be the one that was signed. Other CRs stay.
 type dataWriter struct {
 	out     *bufio.Writer
 	midLine bool
-	// crs counts the CRs seen last, which may yet turn out to be part of a line end.
+	// crs counts the CRs seen last, which may be part of a line end.
 	crs int64
 }
 
@@ -23,7 +22,7 @@ var (
 	crlf = []byte{'\r', '\n'}
 )
 
-// Write implements io.Writer. An error is the connection's, and sticks to it.
+// Write implements io.Writer. An error is one of the connection, and is returned again by later writes.
 func (w *dataWriter) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		if rest[0] == '\n' {
@@ -73,10 +72,10 @@ func (w *dataWriter) shortLine(body []byte) error {
 	return err
 }
 
-// short is a line, in octets, that is better taken as a whole.
+// short is the longest line, in octets, that is faster to write as a whole.
 const short = 16
 
-// cutLine is bytes.Cut at LF, which for short lines takes longer than looking.
+// cutLine is bytes.Cut at LF, faster for short lines.
 func cutLine(p []byte) (line, after []byte, ended bool) {
 	for i, c := range p[:min(len(p), short)] {
 		if c == '\n' {
@@ -86,7 +85,7 @@ func cutLine(p []byte) (line, after []byte, ended bool) {
 	return bytes.Cut(p, lf)
 }
 
-// releaseCRs writes the CRs that turned out to stand inside a line.
+// releaseCRs writes CRs that are inside a line.
 func (w *dataWriter) releaseCRs() {
 	for ; w.crs > 0; w.crs-- {
 		w.out.WriteByte('\r')
@@ -100,9 +99,8 @@ func (w *dataWriter) endLine() {
 	w.midLine, w.crs = false, 0
 }
 
-// finish ends a line that the message left open. CRs at its very end belong to the line end it is given.
-// What is buffered stays so: the final dot goes out with it. An error is one of the connection, from here
-// or from before.
+// finish ends the last line if the message did not. CRs at its very end belong to that line end. The buffer
+// is not flushed: the final dot goes out with it. An error is one of the connection, now or earlier.
 func (w *dataWriter) finish() error {
 	if w.midLine || w.crs > 0 {
 		w.endLine()

@@ -60,8 +60,8 @@ type command struct {
 	optional bool
 }
 
-// envelope is all commands from MAIL to the last RCPT for a server with these extensions, which is on this
-// host or not.
+// envelope makes all commands from MAIL to the last RCPT, for a server with these extensions. onHost is set
+// if it is on this host.
 func (tx *checked) envelope(
 	offered map[string]string, onHost bool,
 ) (commands []command, warnings []string, err error) {
@@ -84,8 +84,8 @@ func (tx *checked) envelope(
 	case offers("SMTPUTF8") && tx.isUTF8():
 		mail += " SMTPUTF8"
 	case onHost:
-		// A Postfix with smtputf8_enable = no carries 8-bit addresses as they are, in any character set,
-		// and its listener takes them from us so.
+		// With smtputf8_enable = no, Postfix accepts 8-bit addresses as they are, in any character set, also
+		// on its listener.
 		warnings = append(warnings,
 			"8-bit addresses or header fields go to the server as they are, without SMTPUTF8")
 	case !tx.isUTF8():
@@ -116,14 +116,13 @@ func (tx *checked) envelope(
 	return commands, warnings, nil
 }
 
-// Lengths that RFC 3461 sets in sections 4.2 and 4.4, in octets.
+// The limits of RFC 3461 sections 4.2 and 4.4, in octets.
 const (
 	maxORCPT = 500
 	maxENVID = 100
 )
 
-// envelopeID is the ENVID parameter. It is a convenience for the sender, so one that cannot be sent is left
-// out.
+// envelopeID is the ENVID parameter. It only helps the sender, so one that cannot be sent is left out.
 func envelopeID(id string) string {
 	encoded := xtext(id)
 	if id == "" || len(encoded) > maxENVID || !isASCII(id) || strings.ContainsFunc(id, isControl) {

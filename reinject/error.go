@@ -31,7 +31,7 @@ type Error struct {
 	// Stage is "connect", "TLS", "greeting", "EHLO", "STARTTLS", "AUTH", "XFORWARD", "MAIL", "RCPT",
 	// "DATA", "content", "end of data", "sendmail" or "stdout".
 	Stage string
-	// Code is the server's reply code; 0 if the trouble was no reply.
+	// Code is the server's reply code; 0 if the error was not a reply.
 	Code int
 	// Enhanced is the server's enhanced status code (RFC 2034), "5.7.1"; "" if it gave none.
 	Enhanced string
@@ -40,9 +40,9 @@ type Error struct {
 	Text string
 	// Address is the sender or recipient that MAIL or RCPT was about, in printable ASCII.
 	Address string
-	// Unsendable says that SMTP has no way to write Address, so that no later try can do better.
+	// Unsendable says that Address is not valid in SMTP, so that a later try fails, too.
 	Unsendable bool
-	// Err is the trouble that was no reply; may be nil. It can name files, so it is for the log.
+	// Err is the cause if it was not a reply; may be nil. It can name files, so it is for the log.
 	Err error
 
 	// ofOne says that the error is about one of several recipients; recipient is which, in its transaction.
@@ -90,20 +90,20 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Temporary tells whether the message should be kept and tried again. That is so for whatever may be the
-// fault of a configuration or of the network: a listener set up wrongly answers 5xx to good mail. Permanent
-// are only replies about this very message:
+// Temporary tells whether the message should be kept and tried again. That includes everything that may be a
+// fault of the configuration or the network: a misconfigured listener answers 5xx to good mail. Only replies
+// about this very message are permanent:
 //
 //	552 5.3.4                 too large (RFC 1870 section 6.1)
-//	554 5.4.0 … too many hops a loop, in Postfix's words
+//	554 5.4.0 … too many hops a loop, as Postfix says it
 //	5xx 5.6.z                 its content or encoding (RFC 3463 section 3.7)
 //	550, 554 5.7.1            policy, at the end of data: Postfix's header and body checks
 //
-// and these only from MAIL on, when the server knows of a message. An address that SMTP cannot carry is for
-// good, too.
+// and these only from MAIL on, when the server knows about a message. An address that is not valid in SMTP is
+// permanent, too.
 //
-// What is about one of several recipients is never permanent: it would return the message for those whom
-// the server accepted, while a later try may come for each of them alone.
+// An error about one of several recipients is never permanent: the message would be returned for the others,
+// too, while a later try may have a run for each of them.
 func (e *Error) Temporary() bool {
 	switch {
 	case e.ofOne:
@@ -128,10 +128,10 @@ func (e *Error) Temporary() bool {
 	return true
 }
 
-// maxText bounds what is repeated of a peer's words, in characters.
+// maxText bounds what is quoted of a peer's text, in characters.
 const maxText = 200
 
-// printable reduces what came from outside to one line of printable ASCII.
+// printable reduces text from outside to one line of printable ASCII.
 func printable[T string | []byte](s T) string {
 	b := bytes.TrimSpace([]byte(s[:min(len(s), maxText)]))
 	for i, c := range b {

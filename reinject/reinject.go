@@ -5,13 +5,13 @@
 // 6533), AUTH PLAIN and LOGIN (RFC 4954) and Postfix's XFORWARD. It can also run sendmail(1), or write to a
 // stream for trials by hand.
 //
-// What sets it apart from other clients: pipe(8) has one status for all recipients of a message, so all
-// transactions are taken up to their final dot before the first dot is sent, and one refused recipient ends
+// It differs from other clients in one way: pipe(8) has one status for all recipients of a message. So it
+// brings all transactions to their final dot before it sends the first dot, and one refused recipient ends
 // them all.
 //
-// It does not look up MX records, queue, retry, fold long lines, or recode 8-bit content for a server
-// without 8BITMIME. Which errors bounce is said by [Error.Temporary]; what an address or a message ought to
-// be is the caller's business.
+// It does not look up MX records, queue, retry, fold long lines, or recode 8-bit content for a server without
+// 8BITMIME. [Error.Temporary] tells which errors bounce. The caller decides which addresses and messages are
+// sent.
 package reinject
 
 import (
@@ -34,13 +34,12 @@ type Options struct {
 	//	smtps://HOST:PORT           TLS from the first octet, verified
 	//	unix:/PATH                  SMTP on a Unix-domain socket
 	//	sendmail:/PATH              the program, run with -G -i -f SENDER -- RECIPIENT...
-	//	stdout:                     octets to Stdout, nothing else
+	//	stdout:                     the message to Stdout
 	Target string
-	// User is whom to authenticate as; "" means no AUTH. It is never sent in clear text but to this same
-	// host.
+	// User is the name for AUTH; "" means no AUTH. It is sent in clear text only to this host.
 	User string
-	// Password gives the password; it is called when the server has offered AUTH on a connection that may
-	// carry it. Its error is temporary.
+	// Password gives the password. It is called only if the server offers AUTH, and the connection is
+	// encrypted or local. Its error is temporary.
 	Password func() (string, error)
 	// RootCAs gives the certificate authorities that vouch for the server's certificate; nil means the
 	// system's. It is called when a certificate is to be verified; its error is temporary. Without
@@ -48,16 +47,16 @@ type Options struct {
 	RootCAs func() (*x509.CertPool, error)
 	// HELOName is our name in EHLO; "" means the system's host name.
 	HELOName string
-	// ListenerHELOName takes its place towards a server on this same host: loopback or a Unix-domain
-	// socket. "" means HELOName.
+	// ListenerHELOName is our name in EHLO to a server on this host: loopback or a Unix-domain socket. ""
+	// means HELOName.
 	ListenerHELOName string
-	// KeepIdle is for how long a connection is kept for the next message; 0 means that none is. It is for a
-	// process that hands over many.
+	// KeepIdle is how long a connection is kept for the next message; 0 means that none is. It is for a
+	// process that hands over many messages.
 	KeepIdle time.Duration
-	// SpoolDir is where what sendmail is about to read is kept, in unlinked files; "" means the system's
-	// temporary directory.
+	// SpoolDir is the directory for the unlinked files that sendmail reads; "" means the system's temporary
+	// directory.
 	SpoolDir string
-	// Stdout is where the target stdout: writes to; without it, that target refuses.
+	// Stdout is where the target stdout: writes; without it, Send fails for that target.
 	Stdout io.Writer
 }
 
@@ -67,18 +66,17 @@ type Reinjector struct {
 	carrier carrier
 }
 
-// carrier takes transactions that have been checked.
+// carrier hands checked transactions over.
 type carrier interface {
 	send(ctx context.Context, client Client, commit Commit, txs []checked) ([]Result, error)
 }
 
-// Commit is asked when nothing but the end of the transactions is missing. Its error ends the hand-over.
-// Its context takes over from there: it is worth waiting longer for the answers than for anything before,
-// because whoever gives up on them sends the message twice. RFC 5321 section 4.5.3.2.6 asks for ten
-// minutes.
+// Commit is called when only the final dots are missing. Its error ends the hand-over. Its context applies
+// from then on: the replies to the dots are worth a longer wait, because to give up means to send the
+// message twice. RFC 5321 section 4.5.3.2.6 asks for ten minutes.
 type Commit func() (context.Context, error)
 
-// New understands the options. It touches neither network nor files.
+// New checks the options. It uses neither network nor files.
 func New(options Options) (*Reinjector, error) {
 	name := cmp.Or(options.Target, DefaultTarget)
 	target, err := ParseTarget(name)
@@ -128,8 +126,8 @@ type Recipient struct {
 	Address string
 	// Original is the address before aliases, for ORCPT; "" is unknown. Sent where DSN is offered.
 	Original string
-	// Notify is when the sender wants to be told: "NEVER", or some of "SUCCESS,FAILURE,DELAY"; "" is not said.
-	// Likewise.
+	// Notify is when the sender wants to be told: "NEVER", or some of "SUCCESS,FAILURE,DELAY"; "" is not
+	// said. Likewise.
 	Notify string
 }
 
@@ -137,28 +135,28 @@ type Recipient struct {
 type Result struct {
 	// QueueID is the server's name for the message; "" if it was not handed over, or the server did not tell.
 	QueueID string
-	// Warnings say what the server refused or cannot do that the message can do without.
+	// Warnings are about optional things that the server refused or does not offer.
 	Warnings []string
 }
 
-// Send hands over all transactions, or none as far as that can be had.
+// Send hands over all transactions, or none as far as possible.
 //
-// Each transaction is taken to the point where only its end is missing: SMTP's final dot, on a connection
-// of its own. Then commit (if not nil) is asked once; its error is returned as it is, with nothing handed
-// over. Only then follow the final dots, back to back, and last the replies.
+// Each transaction uses a connection of its own, up to SMTP's final dot. Then commit (if not nil) is called
+// once; its error is returned as it is, and nothing is handed over. Then the final dots are sent back to
+// back, and at last the replies are read.
 //
-// Other errors are an [*Error]. One after the first final dot may leave a part handed over, and even the
-// transaction it is about: a connection lost while waiting for the last reply says nothing. A retry then
-// duplicates, which is better than a loss. The results, one a transaction, come with such an error too;
-// before the final dots they are nil. If several transactions fail, the error is a temporary one if there
-// is any.
+// Other errors are an [*Error]. After the first final dot, some transactions may be handed over in spite of
+// an error, even the one that it is about: if the connection is lost before the last reply, nobody knows. A
+// retry then sends duplicates, which is better than a loss. With such an error there are results, too, one
+// for each transaction; before the final dots they are nil. If several transactions fail, a temporary error
+// is preferred.
 //
-// sendmail and stdout have no such point of waiting: transactions go one after another once commit has
-// agreed, and an error leaves the earlier ones handed over.
+// With sendmail and stdout, transactions follow one after another after commit, and an error leaves the
+// earlier ones handed over.
 //
-// All of it is bounded by ctx, and after commit by its context, and by nothing else. The transactions
-// occupy as many processes of the server at the same time: an smtpd limited to fewer than all filters
-// together may ask for makes them wait for one another until ctx ends.
+// Only ctx limits the time, and after commit its context. The transactions occupy as many processes of the
+// server at the same time: if its smtpd allows fewer processes than all filters together need, they wait for
+// one another until ctx ends.
 func (r *Reinjector) Send(
 	ctx context.Context, client Client, commit Commit, txs []Transaction,
 ) ([]Result, error) {
@@ -187,7 +185,7 @@ func (r *Reinjector) Close() {
 	}
 }
 
-// placed tells an Error whose it is, and whether others have part in it.
+// placed completes an Error with the target, and with the recipient if it is about one of several.
 func (r *Reinjector) placed(err error, recipients int) error {
 	if e, ok := errors.AsType[*Error](err); ok && e.Target == "" {
 		e.Target = r.name

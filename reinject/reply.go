@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// RFC 5321 section 4.5.3.1.5 has 512 octets for a reply line; real servers exceed it, none by this much.
+// RFC 5321 section 4.5.3.1.5 allows 512 octets for a reply line; real servers send more, but not this much.
 const (
 	maxReplyLine  = 2048 // octets, line end included
 	maxReplyLines = 100
@@ -21,7 +21,7 @@ type reply struct {
 	lines []string
 }
 
-// readReply reads one reply (RFC 5321 section 4.2). The reader's buffer bounds the line, so it has to be of
+// readReply reads one reply (RFC 5321 section 4.2). The reader's buffer limits the line, so it must have
 // maxReplyLine octets.
 func readReply(in *bufio.Reader) (reply, error) {
 	var r reply
@@ -51,7 +51,7 @@ func readReply(in *bufio.Reader) (reply, error) {
 	return reply{}, fmt.Errorf("reply of more than %d lines", maxReplyLines)
 }
 
-// malformed is an answer that is no reply.
+// malformed is the error for an answer that is not a reply.
 type malformed struct{ line string }
 
 func (m *malformed) Error() string { return fmt.Sprintf("not an SMTP reply: %q", m.line) }
@@ -116,7 +116,7 @@ func (r reply) refusal(stage string) *Error {
 	return e
 }
 
-// queueID finds Postfix's "queued as ID". What does not look like a queue id is none.
+// queueID finds Postfix's "queued as ID". It ignores what does not look like a queue id.
 func (r reply) queueID() string {
 	_, text := r.words()
 	_, after, found := strings.Cut(text, "queued as ")
@@ -136,7 +136,7 @@ func (r reply) queueID() string {
 func (r reply) extensions() map[string]string {
 	offered := map[string]string{}
 	for _, line := range r.lines[1:] {
-		// "AUTH=" is how servers before RFC 2554 wrote it, and what some write beside the right one.
+		// Servers before RFC 2554 wrote "AUTH=", and some write it in addition.
 		line = strings.Replace(strings.ToUpper(line), "AUTH=", "AUTH ", 1)
 		keyword, parameters, _ := strings.Cut(line, " ")
 		if earlier := offered[keyword]; earlier != "" {

@@ -14,8 +14,7 @@ import (
 
 // sendmailTarget runs sendmail(1).
 //
-// Its exit status is not told to anyone: 69, 70 or 77 of it, taken for ours, would bounce. Whatever fails
-// here is temporary.
+// Its exit status must not become ours: 69, 70 or 77 would bounce the message. Every failure is temporary.
 type sendmailTarget struct {
 	path     string
 	spoolDir string
@@ -35,8 +34,8 @@ func (t *sendmailTarget) send(_ context.Context, _ Client, commit Commit, txs []
 		}
 		spooled = append(spooled, f)
 	}
-	// Who kills sendmail cannot know whether it had put the message into the maildrop before: its way has
-	// to be waited for to the end.
+	// After killing sendmail we could not know whether the message is in the maildrop: so we wait for its
+	// end.
 	ctx, err := commit()
 	if err != nil {
 		return nil, err
@@ -49,8 +48,8 @@ func (t *sendmailTarget) send(_ context.Context, _ Client, commit Commit, txs []
 	return make([]Result, len(txs)), nil
 }
 
-// spool writes the content to an unlinked file. Over a pipe, our death would look to sendmail like the end
-// of the message, and it would send the part it has.
+// spool writes the content to an unlinked file. If sendmail read from a pipe and we died, it would send the
+// part that it had read.
 func (t *sendmailTarget) spool(tx *checked) (*os.File, error) {
 	f, err := os.CreateTemp(t.spoolDir, "postmend-*")
 	if err != nil {
@@ -69,7 +68,7 @@ func (t *sendmailTarget) spool(tx *checked) (*os.File, error) {
 	return f, nil
 }
 
-// lingering is how long a descendant may hold sendmail's output open after its end.
+// lingering is how long a child of sendmail's may keep its output open after sendmail's end.
 const lingering = 2 * time.Second
 
 func (t *sendmailTarget) run(ctx context.Context, tx *checked, content *os.File) error {
@@ -77,8 +76,8 @@ func (t *sendmailTarget) run(ctx context.Context, tx *checked, content *os.File)
 	if sender == "" {
 		sender = "<>"
 	}
-	// -G: no rewriting as for mail that begins here. -i: a line of one dot is a line. Quoted by RFC 5321
-	// and after "--", an address cannot become an option, nor two addresses.
+	// -G: not rewritten as a new submission. -i: a line with only a dot does not end the message. Quoted by
+	// RFC 5321 and after "--", an address cannot become an option or two addresses.
 	arguments := append([]string{"-G", "-i", "-f", sender, "--"}, tx.recipients...)
 	cmd := exec.CommandContext(ctx, t.path, arguments...)
 	var output cappedBuffer
@@ -98,8 +97,8 @@ func (t *sendmailTarget) run(ctx context.Context, tx *checked, content *os.File)
 		Text: printable(bytes.ReplaceAll(output.kept, lf, []byte(" "))), Err: err}
 }
 
-// cappedBuffer keeps the first 4 KiB and takes the rest without complaint, so that the writer does not die
-// of it. A bytes.Buffer embedded here would bring a ReadFrom along, by which io.Copy gets around the bound.
+// cappedBuffer keeps the first 4 KiB and drops the rest without an error, so that the writer can go on. An
+// embedded bytes.Buffer would have ReadFrom, by which io.Copy would avoid the limit.
 type cappedBuffer struct{ kept []byte }
 
 const maxOutput = 4 << 10 // octets
@@ -109,7 +108,7 @@ func (b *cappedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// stdoutTarget writes messages to a stream, one after another as they are: for a look at what would be sent.
+// stdoutTarget writes messages to a stream as they are, one after another, to show what would be sent.
 type stdoutTarget struct{ out io.Writer }
 
 func (t *stdoutTarget) send(_ context.Context, _ Client, commit Commit, txs []checked) ([]Result, error) {

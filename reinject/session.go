@@ -16,7 +16,7 @@ import (
 // session is one connection to the server.
 type session struct {
 	target     *smtpTarget
-	encryption encryption // the target's, or none where that failed
+	encryption encryption // the target's, or none if opportunistic TLS failed
 	ctx        context.Context
 	dialled    net.Conn // as it was before TLS
 	conn       net.Conn
@@ -25,7 +25,7 @@ type session struct {
 	offered    map[string]string // extensions of the last EHLO
 	unwatch    func() bool
 	parted     bool // QUIT was sent with the final dot
-	mute       bool // a QUIT would be taken for something else: within DATA, AUTH or a TLS handshake
+	mute       bool // no QUIT can be sent: within DATA, AUTH or a TLS handshake
 	result     Result
 
 	reusable  bool // its message was taken, and the next one may follow
@@ -36,15 +36,14 @@ type session struct {
 // delayed acknowledgements can cost 40 ms a message.
 const outBuffer = 32 << 10 // octets
 
-// pipelineWindow bounds how many commands go out before their replies are read. RFC 2920 section 3.1: a
-// client that only writes while the server waits for its replies to be read waits for ever.
+// pipelineWindow bounds the commands that are sent before their replies are read. Otherwise client and server
+// could wait for each other for ever (RFC 2920 section 3.1).
 const pipelineWindow = 50
 
-// open connects and comes to where MAIL may be sent.
+// open connects, and returns when MAIL may be sent.
 //
-// Opportunistic encryption that cannot be had is done without, on another connection (RFC 7435 section 3),
-// as smtp(8) does: a server that offers no more than TLS 1.0, or whose certificate has gone, would else get
-// no mail at all.
+// If opportunistic TLS fails, it connects again and continues in clear text (RFC 7435 section 3), as smtp(8)
+// does. Otherwise a server that offers only TLS 1.0, or has lost its certificate, would get no mail at all.
 func (t *smtpTarget) open(ctx context.Context) (*session, error) {
 	s, err := t.openWith(ctx, t.encryption)
 	if err == nil || t.encryption != opportunistic || t.user != "" || ctx.Err() != nil || !isAboutTLS(err) {
@@ -57,7 +56,7 @@ func (t *smtpTarget) open(ctx context.Context) (*session, error) {
 	return s, err
 }
 
-// isAboutTLS tells whether a connection came to its end because it was to be encrypted.
+// isAboutTLS tells whether a connection failed because of TLS.
 func isAboutTLS(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && (e.Stage == stageTLS || e.Stage == stageSTARTTLS && e.Code != 0)
@@ -83,14 +82,14 @@ func (t *smtpTarget) openWith(ctx context.Context, encryption encryption) (*sess
 	return s, nil
 }
 
-// watch makes the end of the context that of the connection.
+// watch ends the connection when the context ends.
 func (s *session) watch() {
 	deadline, _ := s.ctx.Deadline()
 	s.dialled.SetDeadline(deadline)
 	s.unwatch = context.AfterFunc(s.ctx, func() { s.dialled.SetDeadline(time.Unix(1, 0)) })
 }
 
-// goOnUnder changes to another context, unless the one so far has ended the connection.
+// goOnUnder changes to another context, unless the first one has ended the connection.
 func (s *session) goOnUnder(ctx context.Context) error {
 	if !s.unwatch() {
 		return s.failure(stageContent, context.Cause(s.ctx))
@@ -100,8 +99,8 @@ func (s *session) goOnUnder(ctx context.Context) error {
 	return nil
 }
 
-// use makes conn the connection. What was read ahead from an earlier one is forgotten, which RFC 3207
-// section 4.2 demands.
+// use makes conn the connection. It drops what was read ahead from an earlier one, as RFC 3207 section 4.2
+// requires.
 func (s *session) use(conn net.Conn) {
 	s.conn = conn
 	s.in = bufio.NewReaderSize(conn, maxReplyLine)
@@ -145,7 +144,7 @@ func (s *session) offers(keyword string) bool {
 	return found
 }
 
-// encrypt does STARTTLS where that is wanted.
+// encrypt does STARTTLS if the target requires or allows it.
 func (s *session) encrypt() error {
 	mode := s.encryption
 	if mode != opportunistic && mode != required {
@@ -160,8 +159,7 @@ func (s *session) encrypt() error {
 	if _, err := s.demand(stageSTARTTLS, "STARTTLS"); err != nil {
 		return err
 	}
-	// Whatever came with that reply was put in by somebody before the encryption, to be taken for something
-	// said under it.
+	// Octets after that reply were injected in clear text, to be read as part of the encrypted session.
 	if s.in.Buffered() > 0 {
 		return &Error{Stage: stageSTARTTLS, Err: errors.New("the server went on in clear text")}
 	}
@@ -183,7 +181,7 @@ func (s *session) startTLS() error {
 		ServerName: s.target.host,
 		RootCAs:    authorities,
 		MinVersion: tls.VersionTLS12,
-		// RFC 7435: opportunistic encryption takes what it gets, for the alternative was clear text. No
+		// RFC 7435: opportunistic encryption does not verify, because the alternative is clear text. No
 		// password is sent over it.
 		InsecureSkipVerify: s.encryption == opportunistic,
 	})
@@ -206,7 +204,7 @@ func (s *session) ask(stage, line string) (reply, error) {
 	return s.read(stage)
 }
 
-// demand is ask for a command that has to succeed.
+// demand is ask for a command that must succeed.
 func (s *session) demand(stage, line string) (reply, error) {
 	r, err := s.ask(stage, line)
 	if err == nil && r.code/100 != 2 {
@@ -270,7 +268,7 @@ func (s *session) settle(c command) error {
 	return refused
 }
 
-// failure is an error of the connection. A deadline that passed shows as the context's.
+// failure is an error of the connection. An exceeded deadline becomes the context's error.
 func (s *session) failure(stage string, err error) *Error {
 	if s.ctx.Err() != nil {
 		err = context.Cause(s.ctx)
@@ -280,8 +278,7 @@ func (s *session) failure(stage string, err error) *Error {
 	return &Error{Stage: stage, Err: err}
 }
 
-// partWithDot says goodbye in the same breath as the final dot: RFC 2920 section 3.1 lets QUIT end a group
-// that begins with message content.
+// partWithDot sends QUIT together with the final dot, which RFC 2920 section 3.1 allows.
 func (s *session) partWithDot() {
 	s.parted = s.offers("PIPELINING")
 	if s.parted {
@@ -289,9 +286,8 @@ func (s *session) partWithDot() {
 	}
 }
 
-// quit says goodbye without waiting for the answer, as Postfix's own client does, and closes. Within DATA
-// it just closes, which makes the server forget the message: RFC 5321 section 4.1.1.4, only the end of mail
-// data makes it process anything.
+// quit sends QUIT, does not wait for the reply, as Postfix's own client does, and closes. Within DATA it only
+// closes: then the server drops the message (RFC 5321 section 4.1.1.4).
 func (s *session) quit() {
 	if !s.mute && !s.parted {
 		s.out.WriteString("QUIT\r\n")
@@ -303,7 +299,7 @@ func (s *session) quit() {
 func (s *session) close() {
 	s.unwatch()
 	if s.ctx.Err() != nil {
-		s.dialled.Close() // TLS would give its goodbye five seconds of its own
+		s.dialled.Close() // TLS would wait up to five seconds to send its close_notify
 		return
 	}
 	s.conn.Close()

@@ -38,8 +38,8 @@ func (t *smtpTarget) send(
 		if err != nil {
 			return nil, err
 		}
-		// The end of a lone message leaves with its dot. Of several, nothing but the dots may be left to go
-		// wrong.
+		// The end of a single message is sent with its dot. With several, everything but the dots must have
+		// succeeded first.
 		if len(txs) > 1 {
 			if err := s.out.Flush(); err != nil {
 				return nil, s.interrupted(stageContent, err)
@@ -68,7 +68,7 @@ func (t *smtpTarget) send(
 	return results, err
 }
 
-// prepare brings a transaction to where only its final dot is missing.
+// prepare brings a transaction to its final dot.
 func (s *session) prepare(client Client, tx *checked) error {
 	envelope, warnings, err := tx.envelope(s.offered, withinHost(s.dialled.RemoteAddr()))
 	if err != nil {
@@ -77,9 +77,9 @@ func (s *session) prepare(client Client, tx *checked) error {
 	s.result.Warnings = append(s.result.Warnings, warnings...)
 	commands := append(client.xforward(s.offered), envelope...)
 	data := command{stage: stageDATA, line: "DATA"}
-	// DATA travels with a lone recipient: if that is refused, so is DATA, or we close. With several it
-	// waits for all of their replies, or a server that accepted some would already be reading a message
-	// that must not reach those alone.
+	// With one recipient, DATA is pipelined: if the recipient is refused, so is DATA, or we close. With
+	// several, DATA waits for all replies, because a server that accepted only some would already read the
+	// message.
 	if len(tx.recipients) == 1 {
 		err = s.run(append(commands, data))
 	} else if err = s.run(commands); err == nil {
@@ -91,8 +91,8 @@ func (s *session) prepare(client Client, tx *checked) error {
 	return s.sendContent(tx)
 }
 
-// sendContent sends the message but its final dot. Its end, as much as fits into the buffer, waits for the
-// dot.
+// sendContent sends the message without its final dot. Its end, as much as fits into the buffer, is sent with
+// the dot.
 func (s *session) sendContent(tx *checked) error {
 	w := &dataWriter{out: s.out}
 	_, err := tx.Content.WriteTo(w)
@@ -105,8 +105,8 @@ func (s *session) sendContent(tx *checked) error {
 	return nil
 }
 
-// interrupted is why a server hung up while we were writing. Servers tell before they do (RFC 5321 section
-// 3.8).
+// interrupted is why a server closed the connection while we were writing: it may have said so before (RFC
+// 5321 section 3.8).
 func (s *session) interrupted(stage string, err error) *Error {
 	if r, readErr := readReply(s.in); readErr == nil && r.code >= 400 {
 		return r.refusal(stage)
@@ -116,11 +116,11 @@ func (s *session) interrupted(stage string, err error) *Error {
 
 var errSpokeEarly = errors.New("the server replied before the message was complete")
 
-// stillListening tells whether the server has nothing to say yet. After a 421, or a connection lost while
-// other transactions were prepared, no dot may go out anywhere; and a reply too many would be taken for the
-// one to the dot.
+// stillListening tells whether the server has sent nothing more. If it sent 421 or closed the connection
+// while other transactions were prepared, no dot must be sent anywhere; and an unexpected reply would be
+// read as the one to the dot.
 //
-// Below TLS, octets that arrive need not be a reply, so there only those decrypted before are looked at.
+// Under TLS, octets that arrive need not be a reply, so only decrypted ones count.
 func (s *session) stillListening() error {
 	if s.in.Buffered() == 0 && (s.conn != s.dialled || !readable(s.dialled)) {
 		return nil
@@ -154,12 +154,12 @@ func readable(conn net.Conn) bool {
 	return err != nil || !waiting
 }
 
-// taken is the reply to a final dot that makes the server responsible for the message (RFC 5321 section
-// 4.3.2 has no other). Of a server that is silent to the dot, the next one is to QUIT: 221.
+// taken is the only reply to a final dot that makes the server responsible for the message (RFC 5321 section
+// 4.3.2). If a server does not reply to the dot, the next reply is the one to QUIT: 221.
 const taken = 250
 
-// endAll sends the final dots back to back, and only then waits for replies. A dot that cannot be sent is
-// the last: each more would be one more message to arrive twice.
+// endAll sends the final dots back to back, and then waits for the replies. If a dot cannot be sent, it
+// sends no more, because each further message would arrive twice.
 func endAll(sessions []*session) error {
 	var failed *Error
 	sent := 0
@@ -187,7 +187,7 @@ func endAll(sessions []*session) error {
 		default:
 			trouble = r.refusal(stageEndOfData)
 		}
-		// Keeping the message is the lesser evil, so a temporary one counts.
+		// A temporary error is preferred: the message is kept.
 		if failed == nil || trouble.Temporary() && !failed.Temporary() {
 			failed = trouble
 		}

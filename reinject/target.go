@@ -94,7 +94,7 @@ func (t Target) Address() string {
 // IsLocal tells whether the target is on this host: loopback, localhost, a socket, a program.
 func (t Target) IsLocal() bool { return t.Host == "" || isLoopback(t.Host) }
 
-// carrier makes what takes messages to the target. Its errors call the target by name.
+// carrier makes the carrier for the target. Its errors name the target.
 func (t Target) carrier(name string, o Options) (carrier, error) {
 	if (o.User == "") != (o.Password == nil) {
 		return nil, fmt.Errorf("target %q: set both user and password_file, or neither", name)
@@ -114,7 +114,7 @@ func (t Target) carrier(name string, o Options) (carrier, error) {
 	return &stdoutTarget{out: o.Stdout}, nil
 }
 
-// encryption says when a connection turns to TLS.
+// encryption says whether and when a connection uses TLS.
 type encryption int
 
 const (
@@ -142,8 +142,8 @@ func (t Target) smtp(name string, o Options) (carrier, error) {
 			"use starttls=required or smtps://", name)
 	}
 	if o.RootCAs != nil && s.encryption < required {
-		return nil, fmt.Errorf("target %q: the server's certificate is not verified, so ca_file has no effect: "+
-			"use starttls=required or smtps://", name)
+		return nil, fmt.Errorf("target %q: the server's certificate is not verified, so ca_file has no "+
+			"effect: use starttls=required or smtps://", name)
 	}
 	return newSMTP(s, name, o)
 }
@@ -160,8 +160,8 @@ func defaultEncryption(host string, verified bool) encryption {
 	return opportunistic
 }
 
-// isLoopback takes the name localhost for what it says (RFC 6761 section 6.3); before a password goes out,
-// the address of the connection itself is looked at again.
+// isLoopback accepts the name localhost (RFC 6761 section 6.3). Before a password is sent, the address of the
+// connection itself is checked.
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return err == nil && address.Unmap().IsLoopback() || strings.EqualFold(host, "localhost")

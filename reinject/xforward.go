@@ -14,9 +14,9 @@ const (
 	unavailable      = "[UNAVAILABLE]"
 )
 
-// xforward is what tells Postfix who brought the message: the attributes the server announced, in the two
-// lines that Postfix's own client makes of them, more if they are long. Without these its log would name us
-// as the client, and it would complete headers as it does for mail submitted locally.
+// xforward tells Postfix which client brought the message: the attributes that the server announced, in two
+// lines as Postfix's own client sends them, or more if they are long. Without them, its log would name us
+// as the client, and it would complete headers as for local submissions.
 func (c Client) xforward(offered map[string]string) []command {
 	source := "REMOTE"
 	if c.Local {
@@ -53,8 +53,8 @@ func (c Client) xforward(offered map[string]string) []command {
 	return commands
 }
 
-// known encodes a value; one that is not known or too long is "unavailable", for a part of a name is
-// another name.
+// known encodes a value. One that is not known or too long is "unavailable", because a part of a name would
+// be another name.
 func known(value string) string {
 	encoded := xtext(value)
 	if value == "" || value == "unknown" || len(encoded) > maxXforwardValue {

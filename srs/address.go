@@ -10,14 +10,13 @@ import (
 // (RFC 5321 section 4.5.3.1).
 const maxAddress = 64 + 1 + 255
 
-// split takes an address apart and checks both parts. A quoted local part comes back without its quotes, for
-// they belong to the address as it is written, not to the name: inside another local part they would not be
-// allowed.
+// split splits an address and checks both parts. It removes the quotes of a quoted local part: they belong
+// to the written address, not to the name, and are not allowed inside another local part.
 func split(address string) (local, host string, err error) {
 	if len(address) > maxAddress || strings.ContainsFunc(address, unicode.IsControl) {
 		return "", "", fault(ErrMalformed, address)
 	}
-	// The last @ divides: a quoted local part may hold others (RFC 5321 section 4.1.2), a domain may not.
+	// The last @ divides: a quoted local part may contain others (RFC 5321 section 4.1.2), a domain may not.
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
 		return "", "", fault(ErrMalformed, address)
@@ -30,7 +29,7 @@ func split(address string) (local, host string, err error) {
 	return local, host, nil
 }
 
-// cut is split for addresses that may be malformed: it does what can be done.
+// cut is split without the checks, for addresses that may be malformed.
 func cut(address string) (local, host string) {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
@@ -45,8 +44,8 @@ func cut(address string) (local, host string) {
 	return strings.TrimPrefix(local, `"`), host
 }
 
-// unquote gives the name that a local part stands for. It tolerates what ought to be in quotes and is not,
-// but for quotes and backslashes themselves: nobody knows what these mean there.
+// unquote gives the name that a local part stands for. It accepts unquoted characters that should be quoted,
+// except quotes and backslashes, whose meaning is not defined there.
 func unquote(local string) (name string, ok bool) {
 	if !strings.ContainsAny(local, `"\`) {
 		return local, true
@@ -71,7 +70,7 @@ func unquote(local string) (name string, ok bool) {
 	return plain.String(), !escaped
 }
 
-// quote writes a local part as RFC 5321 section 4.1.2 wants it: as it is if it is a Dot-string, else as a
+// quote writes a local part by RFC 5321 section 4.1.2: a Dot-string as it is, anything else as a
 // Quoted-string.
 func quote(name string) string {
 	if isDotString(name) {
@@ -80,7 +79,7 @@ func quote(name string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
 }
 
-// isDotString takes all octets above 127, for RFC 6531 section 3.3 adds UTF-8 to the atoms.
+// isDotString allows all octets above 127, because RFC 6531 section 3.3 adds UTF-8 to the atoms.
 func isDotString(name string) bool {
 	for atom := range strings.SplitSeq(name, ".") {
 		if atom == "" || !isMadeOf(atom, "!#$%&'*+-/=?^_`{|}~") {
@@ -90,7 +89,7 @@ func isDotString(name string) bool {
 	return true
 }
 
-// isHost takes a domain and, as a sender may have it, an address literal (RFC 5321 section 4.1.3).
+// isHost accepts a domain or an address literal (RFC 5321 section 4.1.3), which a sender may have.
 func isHost(host string) bool {
 	if !strings.HasPrefix(host, "[") || !strings.HasSuffix(host, "]") {
 		return isDomain(host)
@@ -103,8 +102,7 @@ func isHost(host string) bool {
 	return err == nil && ip.Is6() == wantV6 && ip.Zone() == ""
 }
 
-// isDomain takes U-labels too (RFC 5890), and an underscore, which is not allowed in a host name and yet in
-// use.
+// isDomain also accepts U-labels (RFC 5890), and underscores, which host names must not have but do.
 func isDomain(domain string) bool {
 	for label := range strings.SplitSeq(domain, ".") {
 		if label == "" || len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") ||

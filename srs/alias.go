@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// An alias stands for a sender that has no SRS form, most often because it is too long:
+// An alias stands for a sender that has no SRS form, usually because it is too long:
 //
 //	SRS0=HHHH=TT=1=TOKEN@srs-domain
 //
-// Its host is "1", which no address has, so other forwarders take it for an SRS0 address. What they make of
-// it, SRS1=HHHH=srs-domain==HHHH=TT=1=TOKEN, has at most 64 octets if our domain has at most 22. A store has
-// the sender, under the day and TOKEN.
+// Its host is "1", which no address has. Other forwarders treat it as an SRS0 address. Their SRS1 form,
+// SRS1=HHHH=srs-domain==HHHH=TT=1=TOKEN, has at most 64 octets if our domain has at most 22. A store has the
+// sender, under the day and TOKEN.
 //
-// HHHH covers tag, day and TOKEN, and nothing that another hash of ours covers. So an alias that we did not
-// make, or that has expired, is rejected without the store. HHHH alone is 20 bits to somebody who guesses;
-// TOKEN is 100 bits more, because a token that the store does not have is rejected as well.
+// HHHH covers tag, day and TOKEN, in a form that no other hash of ours covers. So an alias that we did not
+// make, or that has expired, is rejected without the store. To guess an alias, HHHH takes 20 bits, and
+// TOKEN 100 more, because a token that the store does not have is rejected as well.
 //
 // PostSRSd 2 makes aliases of the same form, with longer tokens. They are in a database of its own, and are
 // malformed here.
@@ -32,7 +32,8 @@ const (
 	tokenLength = 20 // characters, each worth 5 bits
 )
 
-// tokenCoding has no letters that differ in case only, because mail systems on the way fold local parts.
+// tokenCoding has no letters that differ only in case, because mail systems may change the case of local
+// parts.
 var tokenCoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // Key is what a sender is stored under.
@@ -60,8 +61,8 @@ func (r *Rewriter) Alias(sender string) (alias string, key Key, err error) {
 	return local + "@" + r.domain, key, nil
 }
 
-// token is a keyed hash, so that nobody can tell by an alias whose it is. It is made with another hash
-// function than HHHH, and is not made again when an alias is reversed: the secret may have changed.
+// token is a keyed hash, so that an alias does not reveal its sender. It uses another hash function than
+// HHHH, and is not computed when an alias is reversed, because the secret may have changed.
 func (r *Rewriter) token(day int64, sender string) string {
 	mac := hmac.New(sha256.New, r.secrets[0])
 	mac.Write([]byte("=TOKEN=" + strconv.FormatInt(day, 10) + "=" + sender))
@@ -102,7 +103,7 @@ func (r *Rewriter) reverseAlias(address, hash, stamp, token string, find Find) (
 	if err != nil {
 		return "", err
 	}
-	// A store is not ours alone: what it says is checked like any address, and must not lead back to us.
+	// Others may write to the store: its answer is checked like any address, and must not be one of ours.
 	if _, _, err := split(sender); err != nil || r.Owns(sender) {
 		return "", fault(ErrMalformed, sender)
 	}

@@ -12,31 +12,31 @@ const (
 	maxHash = 27 // characters of a SHA-1 in base64
 )
 
-// hashedSRS0 is what the hash of an SRS0 address covers. The format fixes it: nothing marks where the host
-// ends, so the hash for bank.co and the user mallory is good for bank.com and the user allory. See the
-// package comment.
+// hashedSRS0 is the text that the hash of an SRS0 address covers, as the format defines it. It does not
+// mark the end of the host, so the hash for bank.co and the user mallory is also valid for bank.com and the
+// user allory. See the package comment.
 func hashedSRS0(stamp, host, user string) string { return stamp + host + user }
 
-// hashedSRS1 is what the hash of an SRS1 address of ours covers: tag, day (since 1970-01-01 UTC) and fields,
-// each after an "=". It starts with a character that no stamp and no host starts with, and first holds no
-// "=", so it is neither what an SRS0 hash covers, nor the same for other fields.
+// hashedSRS1 is the text that the hash of an SRS1 address of ours covers: tag, day (since 1970-01-01 UTC) and
+// fields, each after an "=". No stamp and no host starts with that character, and first has no "=". So no
+// SRS0 hash covers this text, and no other fields give the same text.
 func hashedSRS1(day int64, first, rest string) string {
 	return "=SRS1=" + strconv.FormatInt(day, 10) + "=" + first + "=" + rest
 }
 
-// hashedPostSRSd1 is what the hash of an SRS1 address of PostSRSd covers.
+// hashedPostSRSd1 is the text that the hash of an SRS1 address of PostSRSd covers.
 func hashedPostSRSd1(first, rest string) string { return first + rest }
 
 // sign makes the hash over a text with the first secret.
 func (r *Rewriter) sign(text string) string { return fullHash(r.secrets[0], text)[:r.hashLength] }
 
-// verify tells whether a hash is that of one of the texts with any of the secrets. It compares without regard
-// to case, since mail systems on the way fold local parts, takes both base64 alphabets, and needs the same
-// time whatever the hash.
+// verify tells whether a hash is that of one of the texts with any of the secrets. It ignores case, because
+// mail systems may change the case of local parts, accepts both base64 alphabets, and takes the same time
+// for every hash.
 //
-// A hash longer than ours must be right to its end, for hash_length may have been longer once; PostSRSd would
-// ignore the surplus. Below hash_length only the secrets after the first verify, so that hash_length can be
-// raised together with a new secret.
+// A hash longer than ours must match completely, because hash_length may have been longer; PostSRSd would
+// ignore the rest. A hash shorter than hash_length is verified only with the secrets after the first, so
+// that hash_length can be raised together with a new secret.
 func (r *Rewriter) verify(hash string, texts ...string) bool {
 	if len(hash) < minHash || len(hash) > maxHash {
 		return false
@@ -57,7 +57,7 @@ func (r *Rewriter) verify(hash string, texts ...string) bool {
 		}
 		for _, text := range texts {
 			want := []byte(asciiLower(fullHash(secret, text)[:len(given)]))
-			valid = hmac.Equal(given, want) || valid // in this order: nothing is skipped
+			valid = hmac.Equal(given, want) || valid // in this order, no comparison is skipped
 		}
 	}
 	return valid

@@ -6,34 +6,34 @@
 //
 // For senders that have no SRS form there are aliases, see alias.go; package store keeps their senders.
 //
-// HHHH is a keyed hash that only we can make, TT the day of the rewriting. No RFC describes the scheme; the
-// addresses are those of libsrs2 and PostSRSd, the few differences stand in postsrsd_test.go. Addresses are
-// written as in SMTP commands (RFC 5321 section 4.1.2, RFC 6531), that is, with the quotes where a local part
-// needs them. Which senders are rewritten is the caller's decision, as is whether one that is too long gets
-// an alias.
+// HHHH is a keyed hash that only we can make, TT the day of the rewriting. No RFC describes the scheme. The
+// addresses are those of libsrs2 and PostSRSd; the few differences are in postsrsd_test.go. Addresses are
+// written as in SMTP commands (RFC 5321 section 4.1.2, RFC 6531), with quotes if a local part needs them.
+// The caller decides which senders are rewritten, and whether one that is too long gets an alias.
 //
 // # What a hash proves
 //
-// That we made an address in the last MaxAge, and so sent the mail which bounces. Whoever has mail forwarded
-// by us gets such hashes for senders that he chooses. He must not be able to use one for another address:
+// That we made an address in the last MaxAge, and so sent the mail that bounces. An attacker who has mail
+// forwarded by us gets such hashes for senders that he chooses. He must not be able to use one for another
+// address:
 //
-//   - The hash of our SRS1 covers the tag, the day and where each field ends. It is good for that address
-//     alone, and the address form has no day: the days of MaxAge are tried.
-//   - The hash of SRS0 is PostSRSd's, the fields joined: HMAC-SHA1(TT‖host‖user). The stamp has a fixed
-//     length, but host and user can be cut elsewhere: the hash for mallory@bank.co is good for
-//     allory@bank.com, on the same days. This serves somebody who can get mail with the first sender past SPF
-//     here but not with the second. No test of names prevents it, since both are ordinary; only another hash
+//   - The hash of our SRS1 covers the tag, the day and the end of each field. It is valid only for that
+//     address. The address has no day, so verifying tries all days of MaxAge.
+//   - The hash of SRS0 is PostSRSd's, over the joined fields: HMAC-SHA1(TT‖host‖user). The stamp has a fixed
+//     length, but host and user can be divided elsewhere: the hash for mallory@bank.co is valid for
+//     allory@bank.com, on the same days. This helps an attacker who passes SPF here with the first sender but
+//     not with the second. Checking names does not prevent it, because both are ordinary; only another hash
 //     would.
-//   - SRS1 addresses that PostSRSd made with one of our secrets are taken too. Their hash covers the fields
-//     joined, without tag and day: they do not expire, and some of the SRS0 hashes that we make are good for
-//     one. The hash for a-b@ank.example on the day WB is good for SRS1=HHHH=WBank.examplea=-b, which leads to
-//     SRS0-b@WBank.examplea. So it leads to a name that starts with SRS0, at a host that starts with the
-//     day's stamp. We would have made an SRS1 for that address anyway, had it been the sender; the gain is
-//     that this one does not expire. No rule by form tells the two apart: nearly every host starts like a
-//     stamp, and a user may hold anything.
-//   - The reverse holds for the SRS1 hashes that PostSRSd made: such a hash may be good as SRS0 with the stamp
-//     that the host starts with, a day of every 1024. A new secret ends that, and these SRS1 addresses, as
-//     soon as the old one is removed.
+//   - SRS1 addresses that PostSRSd made with one of our secrets are accepted, too. Their hash covers the
+//     joined fields without tag and day: they do not expire, and some SRS0 hashes of ours are valid for one.
+//     The hash for a-b@ank.example on the day WB is valid for SRS1=HHHH=WBank.examplea=-b, which reverses to
+//     SRS0-b@WBank.examplea: a name that starts with SRS0, at a host that starts with the day's stamp. With
+//     that sender, an attacker would get an SRS1 address from us anyway; he gains only that this one does not
+//     expire. The two cannot be told apart by their form: nearly every host starts like a stamp, and a user
+//     may contain anything.
+//   - Vice versa, an SRS1 hash that PostSRSd made may be valid as SRS0 on one day in 1024, that of the stamp
+//     which the host starts with. A new secret ends that, and these SRS1 addresses, as soon as the old one is
+//     removed.
 package srs
 
 import (
@@ -46,15 +46,14 @@ import (
 
 // What can be wrong with an address. Errors wrap one of these.
 var (
-	// ErrTooLong: the rewritten local part would pass 64 octets (RFC 5321 section 4.5.3.1.1).
+	// ErrTooLong: the rewritten local part would have over 64 octets (RFC 5321 section 4.5.3.1.1).
 	ErrTooLong = errors.New("SRS address too long")
-	// ErrNotSRS: the address is no SRS address in our domain.
+	// ErrNotSRS: the address is not an SRS address in our domain.
 	ErrNotSRS = errors.New("not an SRS address of this server")
-	// ErrMalformed: the address cannot be taken apart.
+	// ErrMalformed: the address cannot be parsed.
 	ErrMalformed = errors.New("malformed address")
-	// ErrForged: the hash was not made with one of our secrets, or is too short to prove that. Also an SRS1
-	// address older than the limit: its hash covers the day, so what has expired cannot be told from what was
-	// never made.
+	// ErrForged: the hash was not made with one of our secrets, or is too short to prove that. Also an
+	// expired SRS1 address: its hash covers the day, so it cannot be told from a forged one.
 	ErrForged = errors.New("SRS hash does not match")
 	// ErrExpired: the stamp is older than the limit, or lies beyond tomorrow.
 	ErrExpired = errors.New("SRS address has expired")
@@ -67,19 +66,18 @@ const (
 
 // Options configure a Rewriter. Domain and Secrets are needed.
 type Options struct {
-	// Domain is what rewritten addresses end in. Its MX must lead to us, its SPF must name us.
+	// Domain is the domain of rewritten addresses. Its MX and its SPF record must name this server.
 	Domain string
-	// Secrets make the hashes: the first signs, all verify. Longer than a guesser can try; nothing here
-	// checks that.
+	// Secrets are the keys of the hashes: the first one signs, all verify. They must be too long to guess;
+	// this package does not check that.
 	Secrets [][]byte
-	// Separator follows the tag SRS0 or SRS1: '=', '+' or '-'. 0 means '='. Reverse takes all three.
+	// Separator follows the tag SRS0 or SRS1: '=', '+' or '-'. 0 means '='. Reverse accepts all three.
 	Separator byte
-	// MaxAge is how long bounces are taken, in whole days, the rest of a day dropped; 1 to 512 days. 0 means
-	// 21 days.
+	// MaxAge is how long bounces are accepted, rounded down to whole days; 1 to 512 days. 0 means 21 days.
 	MaxAge time.Duration
-	// HashLength is the number of characters of the hash, 4 to 27, each worth 5 bits to somebody who guesses.
-	// 0 means 4. Raising it refuses the shorter hashes that are still in other people's queues, except those
-	// of the secrets after the first: these verify from 4 characters on.
+	// HashLength is the number of characters of the hash, 4 to 27; each adds 5 bits for somebody who
+	// guesses. 0 means 4. If it is raised, shorter hashes that are still in other servers' queues are
+	// rejected, except those of the secrets after the first: these verify from 4 characters on.
 	HashLength int
 	// Now is the clock. Nil means time.Now.
 	Now func() time.Time
@@ -95,7 +93,7 @@ type Rewriter struct {
 	now        func() time.Time
 }
 
-// withDefaults fills in what is zero.
+// withDefaults sets the defaults.
 func (o Options) withDefaults() Options {
 	if o.Separator == 0 {
 		o.Separator = '='
@@ -115,7 +113,7 @@ func (o Options) withDefaults() Options {
 // maxDays is MaxAge in whole days.
 func (o Options) maxDays() int { return int(o.MaxAge / (24 * time.Hour)) }
 
-// Check finds what is wrong with the options, the secrets aside.
+// Check finds what is wrong with the options, except the secrets.
 func (o Options) Check() error {
 	o = o.withDefaults()
 	switch {
@@ -130,7 +128,8 @@ func (o Options) Check() error {
 	case o.HashLength < minHash || o.HashLength > maxHash:
 		return fmt.Errorf("srs: hash_length %d is not between %d and %d", o.HashLength, minHash, maxHash)
 	case o.maxDays() < 1 || o.maxDays() > stampModulus/2:
-		// The stamp counts modulo 1024 days: beyond half of that, old and future could not be told apart.
+		// The stamp is a day modulo 1024: with more than half of that, past and future could not be told
+		// apart.
 		return fmt.Errorf("srs: max_age %v is not between 1 and %d days", o.MaxAge, stampModulus/2)
 	}
 	return nil
@@ -155,9 +154,8 @@ func New(o Options) (*Rewriter, error) {
 	return &Rewriter{o.Domain, secrets, string(o.Separator), o.maxDays(), o.HashLength, o.Now}, nil
 }
 
-// IsRewritten tells whether an address has the form of an SRS address of anybody's: SRS0 or SRS1 and a
-// separator, in any case of letters. It judges by the form alone, so that a malformed or forged one counts
-// too.
+// IsRewritten tells whether an address has the form of an SRS address of any domain: SRS0 or SRS1, in upper
+// or lower case, and a separator. A malformed or forged one counts, too.
 func IsRewritten(address string) bool {
 	local, _ := cut(address)
 	return hasTag(local, "SRS0") || hasTag(local, "SRS1")
@@ -169,8 +167,8 @@ func (r *Rewriter) Owns(address string) bool {
 	return r.isOurs(host) && IsRewritten(address)
 }
 
-// Forward gives the SRS address for a sender. The null sender and what has the form of an SRS address of ours
-// come back as they are: nothing is rewritten twice.
+// Forward gives the SRS address for a sender. The null sender, and addresses that have the form of an SRS
+// address of ours, are returned unchanged: nothing is rewritten twice.
 func (r *Rewriter) Forward(address string) (string, error) {
 	if address == "" {
 		return "", nil
@@ -198,8 +196,8 @@ func (r *Rewriter) forward(local, host string) string {
 	if hasTag(local, "SRS0") {
 		return r.guarded(host, local[len("SRS0"):])
 	}
-	// The first forwarder and its address stay as they are; only the hash becomes ours. What starts as SRS1
-	// and does not go on as one, say srs1-fan@host, is an ordinary name.
+	// The first forwarder and its address stay; only the hash is replaced by ours. A local part that starts
+	// like SRS1 but does not parse as one, such as srs1-fan, is an ordinary name.
 	if _, first, rest, ok := parseSRS1(local); ok {
 		return r.guarded(first, rest)
 	}
@@ -213,13 +211,13 @@ func (r *Rewriter) guarded(first, rest string) string {
 	return "SRS1" + r.separator + hash + "=" + first + "=" + rest
 }
 
-// Reverse verifies an SRS address of ours and gives the address that it was made from: the original sender's
-// for SRS0, the first forwarder's SRS0 address for SRS1. Where we are the first forwarder ourselves that one
-// is reversed too, so what comes back never has the form of an SRS address of ours.
-// Of an alias it only verifies hash and day: its error is ErrUnknown.
+// Reverse verifies an SRS address of ours and gives the address that it was made from: the original sender
+// for SRS0, the first forwarder's SRS0 address for SRS1. If we are the first forwarder, that is reversed,
+// too, so the result never has the form of an SRS address of ours. Of an alias it only verifies hash and
+// day: the error is ErrUnknown.
 func (r *Rewriter) Reverse(address string) (string, error) { return r.ReverseStored(address, nil) }
 
-// ReverseStored is Reverse, and gives the sender of an alias, too. An error of find comes back as it is.
+// ReverseStored is Reverse, and also gives the sender of an alias. It returns an error of find unchanged.
 func (r *Rewriter) ReverseStored(address string, find Find) (string, error) {
 	for {
 		original, err := r.reverse(address, find)
@@ -258,15 +256,15 @@ func (r *Rewriter) reverse(address string, find Find) (string, error) {
 	if !r.verify(hash, hashedSRS0(stamp, host, user)) {
 		return "", fault(ErrForged, address)
 	}
-	// The clocks of two MX hosts differ over midnight UTC, so a stamp of tomorrow passes.
+	// The clocks of two MX hosts can differ around midnight UTC, so a stamp of tomorrow passes.
 	if age > r.maxDays && age != stampModulus-1 {
 		return "", fault(ErrExpired, address)
 	}
 	return quote(user) + "@" + host, nil
 }
 
-// textsOfSRS1 are what a hash may cover: PostSRSd's text, and ours of every day from tomorrow back to the
-// limit of age.
+// textsOfSRS1 are the texts that a hash may cover: PostSRSd's text, and ours of every day from tomorrow
+// back to the oldest allowed.
 func (r *Rewriter) textsOfSRS1(first, rest string) []string {
 	texts := []string{hashedPostSRSd1(first, rest)}
 	tomorrow := day(r.now()) + 1
@@ -278,7 +276,7 @@ func (r *Rewriter) textsOfSRS1(first, rest string) []string {
 
 func (r *Rewriter) isOurs(host string) bool { return asciiLower(host) == asciiLower(r.domain) }
 
-// parseSRS0 takes SRS0=hash=stamp=host=user apart.
+// parseSRS0 parses SRS0=hash=stamp=host=user.
 func parseSRS0(local string) (hash, stamp, host, user string, ok bool) {
 	if !hasTag(local, "SRS0") {
 		return "", "", "", "", false
@@ -290,7 +288,7 @@ func parseSRS0(local string) (hash, stamp, host, user string, ok bool) {
 	return parts[0], parts[1], parts[2], parts[3], true
 }
 
-// parseSRS1 takes SRS1=hash=first==rest apart; rest starts with the separator that followed the literal SRS0.
+// parseSRS1 parses SRS1=hash=first==rest; rest starts with the separator that followed the literal SRS0.
 func parseSRS1(local string) (hash, first, rest string, ok bool) {
 	if !hasTag(local, "SRS1") {
 		return "", "", "", false
@@ -302,14 +300,14 @@ func parseSRS1(local string) (hash, first, rest string, ok bool) {
 	return parts[0], parts[1], parts[2], true
 }
 
-// hasTag tells whether a local part starts with the tag, in any case of letters, and a separator.
+// hasTag tells whether a local part starts with the tag, in upper or lower case, and a separator.
 func hasTag(local, tag string) bool {
 	return len(local) > len(tag) && strings.EqualFold(local[:len(tag)], tag) && isSeparator(local[len(tag)])
 }
 
 func isSeparator(c byte) bool { return c == '=' || c == '+' || c == '-' }
 
-// fault wraps one of the sentinel errors. The address may hold anything, so it is escaped and cut.
+// fault wraps one of the sentinel errors. The address may contain anything, so it is escaped and cut.
 func fault(sentinel error, address string) error {
 	return fmt.Errorf("%w: %+.100q", sentinel, address)
 }

@@ -15,7 +15,7 @@ const (
 // day counts from 1970-01-01 UTC.
 func day(now time.Time) int64 { return now.Unix() / 86400 }
 
-// stampDay masks rather than divides, so that a clock before 1970 gives a day too.
+// stampDay masks instead of dividing, so that a clock before 1970 gives a valid day, too.
 func stampDay(now time.Time) int { return int(day(now)) & (stampModulus - 1) }
 
 func stampOf(now time.Time) string {
@@ -23,7 +23,7 @@ func stampOf(now time.Time) string {
 	return string([]byte{stampAlphabet[d>>5], stampAlphabet[d&31]})
 }
 
-// age is the number of days, modulo 1024, since the stamp was made. ok is false if it is no stamp.
+// age is the number of days, modulo 1024, since the stamp was made. ok is false if it is not a stamp.
 func age(stamp string, now time.Time) (days int, ok bool) {
 	if len(stamp) != 2 {
 		return 0, false

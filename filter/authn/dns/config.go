@@ -18,8 +18,8 @@ const (
 	maxAttempts     = 5
 )
 
-// readConfig reads resolv.conf(5). Without a server in it, or without the file, the one on this host is
-// asked. Lines and options that do not concern us, or are wrong, are passed over.
+// readConfig reads resolv.conf(5). Without the file, or a server in it, the server on this host is used.
+// Other lines and options, and invalid ones, are ignored.
 func readConfig(file string) *Client {
 	c := &Client{timeout: defaultTimeout, attempts: defaultAttempts}
 	text, _ := os.ReadFile(file)

@@ -1,13 +1,11 @@
-// Package dns asks DNS, and nothing but DNS: a stub resolver (RFC 1034 section 5.3.1) that puts one
-// question for one absolute name to the recursive servers of resolv.conf(5), or to one that it is given.
-// Package net is not used for this, because it reads the hosts file first, refuses names with characters
-// that host names lack but DNS allows (RFC 2181 section 11), and does not tell NXDOMAIN from a name without
-// such records.
+// Package dns is a stub resolver (RFC 1034 section 5.3.1) that uses DNS alone. It asks the recursive
+// servers of resolv.conf(5), or a given one, one question for one absolute name. Package net is not used,
+// because it reads the hosts file first, refuses names with characters that DNS allows but host names do
+// not (RFC 2181 section 11), and does not tell NXDOMAIN from a name without such records.
 //
 // A reply counts only if it comes from the address that was asked, to a port and with an id that cannot be
-// guessed, and repeats the question (RFC 5452 section 9.1); others are passed over. It does not validate
-// DNSSEC. No name is special, localhost included, but for those below .onion, which are never asked for
-// (RFC 7686).
+// guessed, and repeats the question (RFC 5452 section 9.1); others are ignored. It does not validate DNSSEC.
+// No name is special, not even localhost, except those below .onion, which are never looked up (RFC 7686).
 package dns
 
 import (
@@ -42,7 +40,7 @@ var (
 
 const maxName = 253 // octets of a name without final dot (RFC 1035 section 2.3.4)
 
-// Client asks. It is safe for concurrent use.
+// Client looks names up. It is safe for concurrent use.
 type Client struct {
 	servers  []string      // "host:port", in the order in which they are asked
 	timeout  time.Duration // for one server to answer
@@ -50,7 +48,7 @@ type Client struct {
 	overTCP  bool          // UDP is not used
 }
 
-// New makes a client of the server at addr, "host:port". With "" it is of those in resolv.conf(5).
+// New makes a client of the server at addr, "host:port"; "" means those in resolv.conf(5).
 func New(addr string) *Client {
 	if addr == "" {
 		return readConfig("/etc/resolv.conf")
@@ -58,11 +56,11 @@ func New(addr string) *Client {
 	return &Client{servers: []string{addr}, timeout: defaultTimeout, attempts: defaultAttempts}
 }
 
-// Lookup gives the records of a type that a name has, aliases followed; the name has no final dot. Only the
-// types A, AAAA, CNAME, MX, PTR and TXT are read.
+// Lookup gives the records of one type that a name has, and follows aliases. The name has no final dot. The
+// types are A, AAAA, CNAME, MX, PTR and TXT.
 //
 // An error is a *net.DNSError. With IsNotFound there is no such record, and the answer is final; it wraps
-// ErrNoSuchName if the name does not exist. A name that DNS has no form for has no records. Any other error
+// ErrNoSuchName if the name does not exist. A name that is not valid in DNS has no records. Any other error
 // is temporary.
 func (c *Client) Lookup(
 	ctx context.Context, name string, kind dnsmessage.Type,
@@ -93,7 +91,7 @@ func (c *Client) Lookup(
 	return nil, failure(name, err)
 }
 
-// question is not ok if DNS has no form for the name (RFC 1035 section 2.3.4).
+// question is not ok if the name is not valid in DNS (RFC 1035 section 2.3.4).
 func question(name string, kind dnsmessage.Type) (q dnsmessage.Question, ok bool) {
 	if len(name) > maxName {
 		return q, false
@@ -107,12 +105,12 @@ func question(name string, kind dnsmessage.Type) (q dnsmessage.Question, ok bool
 	return dnsmessage.Question{Name: absolute, Type: kind, Class: dnsmessage.ClassINET}, err == nil
 }
 
-// isBelow tells whether a name is that top-level domain or below it.
+// isBelow tells whether a name is the top-level domain or below it.
 func isBelow(name, top string) bool {
 	return strings.EqualFold(name[strings.LastIndexByte(name, '.')+1:], top)
 }
 
-// failure is nil if err is.
+// failure is err as a *net.DNSError; nil if err is nil.
 func failure(name string, err error) error {
 	if err == nil {
 		return nil
@@ -123,14 +121,14 @@ func failure(name string, err error) error {
 		IsTemporary: !isFinal, IsTimeout: ok && timeout.Timeout()}
 }
 
-// rotated begins with any of the servers, as resolv.conf(5)'s option rotate has it.
+// rotated gives the servers from a random one on, for resolv.conf(5)'s option rotate.
 func rotated(servers []string) []string {
 	first := rand.IntN(len(servers))
 	return append(servers[first:len(servers):len(servers)], servers[:first]...)
 }
 
-// ReverseName is where the PTR records of an address stand, without final dot (RFC 1035 section 3.5, RFC
-// 3596 section 2.5).
+// ReverseName is the name of an address's PTR records, without final dot (RFC 1035 section 3.5, RFC 3596
+// section 2.5).
 func ReverseName(ip netip.Addr) string {
 	var labels []string
 	if ip = ip.Unmap(); ip.Is4() {

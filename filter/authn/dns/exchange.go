@@ -11,11 +11,10 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// maxDatagram is how long a reply over UDP may be, in octets: what passes everywhere unfragmented (RFC 9715).
+// maxDatagram is the longest reply over UDP, in octets: it is not fragmented anywhere (RFC 9715).
 const maxDatagram = 1232
 
-// ask puts a question to one server: over UDP, and again over TCP if the reply does not fit (RFC 7766
-// section 5).
+// ask asks one server: over UDP, and again over TCP if the reply does not fit (RFC 7766 section 5).
 func (c *Client) ask(
 	ctx context.Context, server string, q dnsmessage.Question,
 ) ([]dnsmessage.ResourceBody, error) {
@@ -38,8 +37,8 @@ func (c *Client) ask(
 	return nil, errTruncated
 }
 
-// pack makes a query with EDNS (RFC 6891) and an id that cannot be guessed. Two octets for its length over
-// TCP stand before it.
+// pack makes a query with EDNS (RFC 6891) and an id that cannot be guessed. The first two octets are its
+// length, for TCP.
 func pack(q dnsmessage.Question) ([]byte, error) {
 	var id [2]byte
 	rand.Read(id[:])
@@ -69,7 +68,7 @@ func pack(q dnsmessage.Question) ([]byte, error) {
 	return query, nil
 }
 
-// exchange sends a query from a port of its own, which the system chooses at random, and waits for the reply.
+// exchange sends a query from a random port, and waits for the reply.
 func (c *Client) exchange(
 	ctx context.Context, network, server string, query []byte, q dnsmessage.Question,
 ) (*reply, error) {
@@ -89,8 +88,8 @@ func (c *Client) exchange(
 	return overDatagrams(conn, query[2:], id, q)
 }
 
-// overDatagrams passes over what is no reply to the question: it may be a forgery, and the reply be still
-// to come. One that is longer than we said is truncated.
+// overDatagrams ignores datagrams that are not a reply to the question: they may be forged, and the reply may
+// follow. A reply that is longer than we announced counts as truncated.
 func overDatagrams(conn net.Conn, query []byte, id uint16, q dnsmessage.Question) (*reply, error) {
 	if _, err := conn.Write(query); err != nil {
 		return nil, err
@@ -108,7 +107,7 @@ func overDatagrams(conn net.Conn, query []byte, id uint16, q dnsmessage.Question
 	}
 }
 
-// overStream reads one reply with its length before it (RFC 1035 section 4.2.2).
+// overStream reads one reply, which its length precedes (RFC 1035 section 4.2.2).
 func overStream(conn net.Conn, query []byte, id uint16, q dnsmessage.Question) (*reply, error) {
 	if _, err := conn.Write(query); err != nil {
 		return nil, err

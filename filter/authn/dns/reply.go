@@ -11,14 +11,14 @@ import (
 // maxAliases bounds a chain of CNAMEs.
 const maxAliases = 16
 
-// reply is a reply to a question; what it answers has not been read yet.
+// reply is a reply whose answers have not been read yet.
 type reply struct {
 	dnsmessage.Header
 	question dnsmessage.Question
 	parser   dnsmessage.Parser // at the first answer
 }
 
-// parseReply is not ok for what is no reply to the question with that id (RFC 5452 section 9.1).
+// parseReply is not ok for anything but a reply to the question with that id (RFC 5452 section 9.1).
 func parseReply(packed []byte, id uint16, q dnsmessage.Question) (*reply, bool) {
 	r := &reply{question: q}
 	var err error
@@ -53,7 +53,7 @@ func lower(c byte) byte {
 	return c
 }
 
-// records gives the answer: never none without an error.
+// records gives at least one record, or an error.
 func (r *reply) records() ([]dnsmessage.ResourceBody, error) {
 	answers, err := r.answers()
 	if err != nil {
@@ -62,7 +62,7 @@ func (r *reply) records() ([]dnsmessage.ResourceBody, error) {
 	switch code := r.code(); code {
 	case dnsmessage.RCodeSuccess:
 	case dnsmessage.RCodeNameError:
-		return nil, ErrNoSuchName // of the end of a chain, too (RFC 6604 section 3)
+		return nil, ErrNoSuchName // the end of a chain of aliases counts (RFC 6604 section 3)
 	case dnsmessage.RCodeServerFailure:
 		return nil, ErrServerFailure
 	default:
@@ -87,7 +87,7 @@ func (r *reply) records() ([]dnsmessage.ResourceBody, error) {
 	return nil, errNoSuchRecord
 }
 
-// endOfChain follows CNAMEs, in whatever order they stand.
+// endOfChain follows CNAMEs in any order.
 func endOfChain(q dnsmessage.Question, answers []dnsmessage.Resource) (dnsmessage.Name, error) {
 	owner := q.Name
 	for range maxAliases {
@@ -107,7 +107,7 @@ func endOfChain(q dnsmessage.Question, answers []dnsmessage.Resource) (dnsmessag
 	return owner, errLoop
 }
 
-// answers reads the records of the type that was asked for, and aliases.
+// answers reads the aliases, and the records of the type that was asked for.
 func (r *reply) answers() ([]dnsmessage.Resource, error) {
 	var answers []dnsmessage.Resource
 	for {
@@ -135,8 +135,8 @@ func (r *reply) answers() ([]dnsmessage.Resource, error) {
 	}
 }
 
-// body is nil for a type that is not read, and for an MX or PTR record that names what cannot be written as
-// a name. Other records that are malformed make the reply unreadable.
+// body is nil for other types, and for an MX or PTR record whose name is not printable. A record that is
+// malformed otherwise makes the reply unreadable.
 func (r *reply) body(kind dnsmessage.Type) (dnsmessage.ResourceBody, error) {
 	switch kind {
 	case dnsmessage.TypeA:
@@ -163,8 +163,8 @@ func (r *reply) body(kind dnsmessage.Type) (dnsmessage.ResourceBody, error) {
 	return nil, nil
 }
 
-// isPrintable is false for MX and PTR records with other than printable ASCII: what they name is no host,
-// and not fit for a terminal.
+// isPrintable is false for MX and PTR records with other octets than printable ASCII: they do not name hosts,
+// and could control a terminal.
 func isPrintable(body dnsmessage.ResourceBody) bool {
 	var name dnsmessage.Name
 	switch body := body.(type) {
@@ -176,8 +176,8 @@ func isPrintable(body dnsmessage.ResourceBody) bool {
 	return !slices.ContainsFunc(name.Data[:name.Length], func(c byte) bool { return c <= ' ' || c > '~' })
 }
 
-// code is the response code, with its upper bits, which stand in the OPT record (RFC 6891 section 6.1.3).
-// It is read after the answers.
+// code is the response code, with its upper bits, which are in the OPT record (RFC 6891 section 6.1.3). Call
+// it after the answers were read.
 func (r *reply) code() dnsmessage.RCode {
 	if r.parser.SkipAllAuthorities() != nil {
 		return r.RCode

@@ -7,19 +7,18 @@ import (
 	"strings"
 )
 
-// maxFollowed is how many terms that look something up are followed; RFC 7208 allows ten, rspamd follows 30.
+// maxFollowed bounds the terms with look-ups that are followed; RFC 7208 allows ten, rspamd follows 30.
 const maxFollowed = 40
 
-// CouldPass tells whether any receiver could find that the domain allows an address of a network to send: the
-// worst case, for whoever must not give a message a pass that it did not have.
+// CouldPass tells whether SPF could pass at any receiver for any address of a network. This is the worst
+// case, for a forwarder that must not give a message a pass that it did not arrive with.
 //
-// Pass means that one could, TempError that DNS did not tell, and Fail that none could. Receivers differ
-// wherever a record is not as RFC 7208 has it, and some where it is, so this is not check_host(): each
-// record is taken for a set of terms, and the answer is Fail only if no term that gives a pass reaches the
-// network. The order of terms, several records, errors in other terms and the limits of section 4.6.4 do
-// not count. What is included or redirected to counts whatever its qualifier. A term that cannot be read
-// counts for every address and name in it. So a broken record that does not name the network is still a
-// Fail. q.IP is ignored.
+// Pass means that it could, Fail that it could not, and TempError that DNS did not tell. Receivers differ on
+// records that do not follow RFC 7208, and some on those that do. So this is not check_host(): a record is a
+// set of terms, and the result is Fail only if no term with a pass matches the network. The order of terms,
+// several records, errors in other terms and the limits of section 4.6.4 do not count. Included and
+// redirected records count whatever the qualifier. A term that cannot be parsed matches every address and
+// name in it. So a broken record that does not name the network still gives Fail. q.IP is ignored.
 func CouldPass(ctx context.Context, r Resolver, q Query, network netip.Prefix) Result {
 	q.IP = network.Masked().Addr()
 	x := reach{evaluation: newEvaluation(ctx, r, q), ours: network, read: map[string]bool{}}
@@ -32,16 +31,16 @@ func CouldPass(ctx context.Context, r Resolver, q Query, network netip.Prefix) R
 	return Result{Fail, "no term matches"}
 }
 
-// reach looks for a term that could give a network a pass. Its methods tell whether they found one.
+// reach looks for a term that could give a network a pass. Its methods return true if there is one.
 type reach struct {
 	*evaluation
 	ours     netip.Prefix
 	read     map[string]bool // domains
 	followed int             // terms that look something up
-	silent   bool            // DNS did not answer about one
+	silent   bool            // DNS did not answer for one
 }
 
-// domain looks at all that could be an SPF record of a domain, once.
+// domain examines everything that could be an SPF record of a domain, once.
 func (x *reach) domain(name string) bool {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
 	if !isName(name) || x.read[name] {
@@ -70,7 +69,7 @@ func (x *reach) failed(err error) bool {
 func (x *reach) record(text, domain string) bool {
 	text = strings.TrimSpace(text)
 	if len(text) >= len(version) && strings.EqualFold(text[:len(version)], version) {
-		text = text[len(version):] // rspamd wants no space behind it
+		text = text[len(version):] // rspamd does not require a space after it
 	}
 	for field := range strings.FieldsSeq(text) {
 		if x.term(field, domain) {
@@ -96,7 +95,7 @@ func (x *reach) term(field, domain string) bool {
 
 func (x *reach) directive(d directive, domain string) bool {
 	switch {
-	case d.mechanism == include: // of rspamd's, the terms in it count by their own qualifiers
+	case d.mechanism == include: // in rspamd, the included terms count by their own qualifiers
 		return x.follow(d.spec, domain)
 	case d.result != Pass:
 		return false
@@ -128,7 +127,7 @@ func (x *reach) directive(d directive, domain string) bool {
 	return false
 }
 
-// follow looks at the records of what is included or redirected to.
+// follow examines the records that are included or redirected to.
 func (x *reach) follow(spec, domain string) bool {
 	names, ok := x.names(spec, domain)
 	if !ok {
@@ -142,9 +141,9 @@ func (x *reach) follow(spec, domain string) bool {
 	return false
 }
 
-// names are those that a domain-spec stands for: mailauth takes the sender's domain for %{d}, also within
-// an include, and rspamd the whole domain for %{d2}. It is false if nobody can tell: a macro asks for the
-// client's name, or for one of many addresses.
+// names are the possible expansions of a domain-spec: for %{d}, mailauth uses the sender's domain even within
+// an include; for %{d2}, rspamd uses the whole domain. It is false if the names cannot be known, because a
+// macro needs the client's name or address.
 func (x *reach) names(spec, domain string) (names []string, ok bool) {
 	if x.followed++; x.followed > maxFollowed {
 		return nil, false
@@ -189,7 +188,7 @@ func (x *reach) hosts(name string, d directive) bool {
 		address = address.Unmap()
 		bits := d.bits4
 		if address.Is6() {
-			bits = min(d.bits6, 64) // rspamd takes 64 where the record has no length
+			bits = min(d.bits6, 64) // rspamd's default is 64
 		}
 		if x.covers(netip.PrefixFrom(address, bits)) {
 			return true
@@ -212,7 +211,7 @@ func (x *reach) exchanges(name string, d directive) bool {
 	return false
 }
 
-// client tells whether the client's name is the domain or below it. That it leads back is not asked.
+// client tells whether the client's name is the domain or below it. The name is not confirmed.
 func (x *reach) client(domain string) bool {
 	if !x.ours.IsSingleIP() {
 		return true

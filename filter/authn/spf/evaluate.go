@@ -10,8 +10,8 @@ import (
 
 // The limits of section 4.6.4.
 const (
-	maxTerms = 10 // that look something up
-	maxVoid  = 2  // look-ups that find nothing
+	maxTerms = 10 // with look-ups
+	maxVoid  = 2  // void look-ups
 	maxMX    = 10 // names of an mx
 	maxPTR   = 10 // names of the client
 )
@@ -21,7 +21,7 @@ const (
 	tooManyLookups = problem("too many look-ups")
 )
 
-// evaluation is one call of Check, with all that its records include.
+// evaluation is the state of one call of Check.
 type evaluation struct {
 	Query
 	ctx          context.Context
@@ -29,19 +29,19 @@ type evaluation struct {
 	network      string // ip4 or ip6, as the client's address
 	otherNetwork string
 
-	terms    int      // that looked something up
-	void     []string // names that had no address; "" for other look-ups that found nothing
-	expanded int      // octets that went into macros
+	terms    int      // with look-ups, so far
+	void     []string // void look-ups: the name if it had no address, otherwise ""
+	expanded int      // octets of expanded macros
 
-	whole     bool // macros keep all parts, however few they ask for, see CouldPass
-	byAddress bool // a macro asked for the client's address
+	whole     bool // macros keep all parts, whatever number they give, see CouldPass
+	byAddress bool // a macro needed the client's address
 
 	names     []string // of the client; the first few
-	hasNames  bool     // they were asked for
+	hasNames  bool     // they were looked up
 	confirmed [maxPTR]confirmation
 }
 
-// confirmation is whether a name leads back to the client.
+// confirmation is whether a name has the client's address.
 type confirmation uint8
 
 const (
@@ -50,7 +50,7 @@ const (
 	no
 )
 
-// checkHost is check_host() of section 4, for the identity's domain and for those that its record leads to.
+// checkHost is check_host() of section 4, for the identity's domain and for included and redirected ones.
 func (e *evaluation) checkHost(domain string) Result {
 	if !isName(domain) || strings.IndexByte(domain, '.') < 0 { // section 4.3
 		return Result{None, "no domain name to check"}
@@ -84,8 +84,7 @@ func resultOf(err error) Result {
 	return Result{PermError, err.Error()}
 }
 
-// failure is nil where a look-up answered, be it that there is nothing. The rcodes are those of section
-// 2.6.6.
+// failure is nil if DNS answered, even if there is no record (section 2.6.6).
 func (e *evaluation) failure(err error) error {
 	if err == nil {
 		return nil
@@ -144,7 +143,7 @@ func (e *evaluation) target(spec, domain string) (string, error) {
 	return e.expand(spec, domain)
 }
 
-// countTerm counts a term that looks something up.
+// countTerm counts a term with a look-up.
 func (e *evaluation) countTerm() error {
 	e.terms++
 	if e.terms > maxTerms {
@@ -204,7 +203,7 @@ func (e *evaluation) matchesA(d directive, target string) (bool, error) {
 	return e.isIn(addresses, d), nil
 }
 
-// matchesMX is section 5.4. There can be records beside an error, if others are malformed.
+// matchesMX is section 5.4. There can be records as well as an error, if others are malformed.
 func (e *evaluation) matchesMX(d directive, target string) (bool, error) {
 	var exchanges []*net.MX
 	if isName(target) {
@@ -232,7 +231,7 @@ func (e *evaluation) matchesMX(d directive, target string) (bool, error) {
 	return false, nil
 }
 
-// exists is section 5.7: whatever the client's address, an A record is looked for.
+// exists is section 5.7: it looks up an A record, even if the client's address is IPv6.
 func (e *evaluation) exists(target string) (bool, error) {
 	addresses, err := e.addresses("ip4", target)
 	if err != nil {
@@ -244,7 +243,8 @@ func (e *evaluation) exists(target string) (bool, error) {
 	return true, nil
 }
 
-// addresses are none if name is no name: the null MX of RFC 7505, or what section 4.8 leaves open.
+// addresses are none if the name is not valid: the null MX of RFC 7505, or a case that section 4.8 leaves
+// open.
 func (e *evaluation) addresses(network, name string) ([]netip.Addr, error) {
 	if !isName(name) {
 		return nil, nil
@@ -266,8 +266,8 @@ func (e *evaluation) isIn(addresses []netip.Addr, d directive) bool {
 	return false
 }
 
-// countVoid counts a look-up that found nothing, see the package comment. Whether there are addresses of
-// the other family is asked only once it matters.
+// countVoid counts a void look-up, see the package comment. Addresses of the other family are looked up only
+// when it matters.
 func (e *evaluation) countVoid(name string) error {
 	e.void = append(e.void, name)
 	if len(e.void) <= maxVoid {

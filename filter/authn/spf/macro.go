@@ -5,13 +5,12 @@ import "strings"
 const (
 	maxName = 253 // octets of a domain name, without final dot (section 7.3)
 
-	// maxExpanded bounds, in octets, the values that the macros of one check are put in for. Ten terms of
-	// some macros each need a few thousand; a record of 64 KB could ask for a name of some MB, to be cut to
-	// the last 253 octets.
+	// maxExpanded bounds the expanded macros of one check, in octets. Ten terms with several macros need a
+	// few thousand; but a record of 64 KB could ask for a name of some MB, only to cut it to 253 octets.
 	maxExpanded = 64 << 10
 )
 
-// delimiters are those that a macro may split at (section 7.1).
+// delimiters are where a macro may split its value (section 7.1).
 const delimiters = ".-+,/_="
 
 // macro is a "%{" ... "}" (section 7.1).
@@ -66,7 +65,7 @@ func parseMacro(s string) (m macro, length int) {
 	return m, end + 1
 }
 
-// scanMacros checks a macro-string (section 7.1), and tells where its last macro ends; 0 if it has none.
+// scanMacros checks a macro-string (section 7.1), and gives the end of its last macro; 0 if it has none.
 func scanMacros(s string) (end int, err error) {
 	for {
 		start := strings.IndexByte(s[end:], '%')
@@ -81,7 +80,7 @@ func scanMacros(s string) (end int, err error) {
 	}
 }
 
-// expand makes a name out of a domain-spec that was checked (section 7.3).
+// expand makes a name of a checked domain-spec (section 7.3).
 func (e *evaluation) expand(spec, domain string) (string, error) {
 	name := spec
 	if strings.IndexByte(spec, '%') >= 0 {
@@ -131,7 +130,7 @@ func (e *evaluation) appendExpanded(to []byte, spec, domain string) ([]byte, err
 	}
 }
 
-// value is what a macro stands for, before it is transformed (section 7.2).
+// value is a macro's value before it is transformed (section 7.2).
 func (e *evaluation) value(letter byte, domain string) (string, error) {
 	switch letter {
 	case 's':

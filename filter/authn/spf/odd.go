@@ -16,8 +16,8 @@ func beginsLikeTerm(word string) bool {
 	return word == "v" || word == "redirect"
 }
 
-// odd takes a term that is not as RFC 7208 has it in every way that somebody could. Behind a qualifier that
-// gives no pass, only an include matters.
+// odd reads a term that does not follow RFC 7208 in every way that a receiver could. With a qualifier other
+// than pass, only an include matters.
 func (x *reach) odd(field, domain string) bool {
 	field = strings.ToLower(field)
 	start := strings.IndexFunc(field, func(c rune) bool { return isAlphanumeric(c) || c == '%' })
@@ -50,7 +50,7 @@ func (x *reach) odd(field, domain string) bool {
 
 func isAlphanumeric(c rune) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 
-// isTermLetter takes what addresses, names and the delimiters before them are made of.
+// isTermLetter accepts the characters of addresses, names, and the delimiters before them.
 func isTermLetter(c rune) bool { return isAlphanumeric(c) || strings.ContainsRune(".-_:/=", c) }
 
 // shortestPrefix is an a or mx with the shortest prefix length in a term, for either family.
@@ -65,7 +65,7 @@ func shortestPrefix(field string) directive {
 }
 
 // leadingNumber reads the digits at the start, as strtoul(3) does. It is false if there are none, or if the
-// number is too high.
+// number is too large.
 func leadingNumber(s string, most int) (n int, ok bool) {
 	for i := 0; i < len(s) && isDigit(s[i]); i++ {
 		if n, ok = 10*n+int(s[i]-'0'), true; n > most {
@@ -95,7 +95,7 @@ func (x *reach) reachesAny(part string, d directive) bool {
 	return false
 }
 
-// anyRecord takes a name for that of a host, a mail domain and an include.
+// anyRecord takes a name for a host, a mail domain and an include.
 func (x *reach) anyRecord(name string, d directive) bool {
 	if x.followed++; x.followed > maxFollowed {
 		return true
@@ -103,8 +103,8 @@ func (x *reach) anyRecord(name string, d directive) bool {
 	return x.domain(name) || x.hosts(name, d) || x.exchanges(name, d)
 }
 
-// parseOddNetwork reads an address, and the prefix length behind it if there is a valid one. It gives the
-// zero value for numbers that some could take for an address: 192.0.2, 192.0.2.080, 0xc0.0.2.80.
+// parseOddNetwork reads an address, and the prefix length after it if that is valid. It gives the zero value
+// for numbers that some programs could take for an address: 192.0.2, 192.0.2.080, 0xc0.0.2.80.
 func parseOddNetwork(text string) (network netip.Prefix, ok bool) {
 	const longest = 48
 	end := 0

@@ -18,8 +18,8 @@ func (e *evaluation) matchesPTR(target string) (bool, error) {
 	return false, nil
 }
 
-// validatedName is what %{p} stands for (section 7.3): the domain, or a name below it, or any other,
-// whichever the client has.
+// validatedName is the value of %{p} (section 7.3): the first confirmed one of the domain, a name below it,
+// and any other name of the client's.
 func (e *evaluation) validatedName(domain string) (string, error) {
 	if !e.hasNames {
 		if err := e.countTerm(); err != nil { // section 4.6.4: the look-up counts beside the term's own
@@ -46,8 +46,8 @@ func (e *evaluation) validatedName(domain string) (string, error) {
 	return "unknown", nil
 }
 
-// findNames looks up the client's names, once. That DNS did not answer is as if there were none (section
-// 5.5): it is the client's zone, not the domain's.
+// findNames looks up the client's names, once. If DNS does not answer, there are none (section 5.5): the zone
+// is the client's, not the domain's.
 func (e *evaluation) findNames() error {
 	if e.hasNames {
 		return nil
@@ -66,8 +66,8 @@ func (e *evaluation) findNames() error {
 	return nil
 }
 
-// isConfirmed tells whether one of the client's names leads back to its address. One whose look-up fails
-// does not (section 5.5).
+// isConfirmed tells whether one of the client's names has its address. A name whose look-up fails does not
+// count (section 5.5).
 func (e *evaluation) isConfirmed(i int) (bool, error) {
 	if e.confirmed[i] == notAsked {
 		addresses, err := e.addresses(e.network, e.names[i])

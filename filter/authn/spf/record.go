@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// problem is why a record cannot be evaluated: a permerror, but for noAnswer.
+// problem is why a record cannot be evaluated: a permerror, except noAnswer.
 type problem string
 
 func (p problem) Error() string { return string(p) }
@@ -24,14 +24,14 @@ func pick(texts []string) (record string, count int) {
 	return record, count
 }
 
-// record is one whose syntax was checked to its end (section 4.6).
+// record is an SPF record whose syntax was checked completely (section 4.6).
 type record struct {
 	terms    string // what follows the version
 	redirect string // a domain-spec; "" if there is none
 }
 
-// parseRecord checks all terms. They are not kept but parsed again as they are evaluated, so that a hostile
-// record costs no memory.
+// parseRecord checks all terms. It does not keep them; they are parsed again when they are evaluated, so
+// that a hostile record uses no memory.
 func parseRecord(text string) (record, error) {
 	r := record{terms: text[len(version):]}
 	for i := range len(text) {
@@ -69,8 +69,7 @@ func parseRecord(text string) (record, error) {
 	return r, nil
 }
 
-// cutModifier cuts at the = that stands before any : or / (section 4.6.1). It is false for a directive, and
-// for what is neither.
+// cutModifier cuts at an = that comes before any : or / (section 4.6.1). It is false for other terms.
 func cutModifier(field string) (name, value string, ok bool) {
 	end := strings.IndexAny(field, "=:/")
 	if end <= 0 || field[end] != '=' {
@@ -97,7 +96,7 @@ const (
 	exists
 )
 
-// The names of mechanisms, and the reason that is given where one matches.
+// The names of mechanisms, and the reason of a result if one matches.
 var (
 	mechanismNames = [...]string{"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"}
 	matchReasons   = [...]string{"matched all", "matched include", "matched a", "matched mx", "matched ptr",
@@ -113,7 +112,7 @@ type directive struct {
 	bits4, bits6 int          // a and mx
 }
 
-// parseDirective reads a term that is no modifier (section 4.6.1).
+// parseDirective reads a term that is not a modifier (section 4.6.1).
 func parseDirective(field string) (directive, error) {
 	d := directive{result: Pass}
 	switch field[0] {
@@ -186,8 +185,8 @@ func (d *directive) parseNetwork(argument string) error {
 	return nil
 }
 
-// cutLengths takes a dual-cidr-length off (section 5.3): [ "/" length ] [ "//" length ]. The slashes are
-// looked for from the end, for a domain-spec may have some as well.
+// cutLengths cuts off a dual-cidr-length (section 5.3): [ "/" length ] [ "//" length ]. It searches from
+// the end, because a domain-spec may contain slashes as well.
 func (d *directive) cutLengths(argument string) (rest string, err error) {
 	d.bits4, d.bits6 = 32, 128
 	rest, digits := cutDigits(argument)
@@ -215,7 +214,7 @@ func cutDigits(s string) (rest, digits string) {
 	return s[:start], s[start:]
 }
 
-// prefixLength is -1 if s is no number from 0 to max without leading zeros.
+// prefixLength is -1 if s is not a number from 0 to max without leading zeros.
 func prefixLength(s string, max int) int {
 	if s == "" || len(s) > 3 || len(s) > 1 && s[0] == '0' {
 		return -1
@@ -233,7 +232,7 @@ func prefixLength(s string, max int) int {
 	return n
 }
 
-// checkDomainSpec takes a macro-string that ends with a macro, or with a dot and a top label (section 7.1).
+// checkDomainSpec accepts a macro-string that ends with a macro, or with a dot and a top label (section 7.1).
 func checkDomainSpec(spec string) error {
 	end, err := scanMacros(spec)
 	if err != nil {
@@ -249,7 +248,7 @@ func checkDomainSpec(spec string) error {
 	return nil
 }
 
-// isTopLabel takes letters, digits and hyphens, not digits alone, and no hyphen at either end.
+// isTopLabel accepts letters, digits and hyphens, but not digits alone, and no hyphen at either end.
 func isTopLabel(s string) bool {
 	if s == "" || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
