@@ -33,7 +33,7 @@ await() {
 send() {
 	smtp-source -c -A -s 4 -l 2000 -m "$1" -S load -f alice@sender.example -t user@example.org inet:192.0.2.7:25 >/dev/null
 }
-delivered() { find /home/user/Maildir/new -type f | wc -l; }
+delivered() { find /home/user -path "*/Maildir/new/*" -type f | wc -l; }
 has_delivered() { [ "$(delivered)" -ge "$1" ]; }
 queue_is_empty() { postqueue -p | grep -q 'queue is empty'; }
 names_us() { grep -q '^[^#]*/usr/bin/postmend' /etc/postfix/master.cf; }
@@ -41,6 +41,9 @@ checksum() { (cd /etc/postfix && find . -type f -exec sha256sum {} + | sort); }
 
 work=$(mktemp -d)
 trap 'postfix stop >/dev/null 2>&1 || true; rm -rf "$work"' EXIT
+# Not postlogd(8): with a short queue of datagrams, master(8) may wait for ever for it during a reload.
+touch /var/log/mail.log
+rsyslogd
 export DEBIAN_FRONTEND=noninteractive SOURCE_DATE_EPOCH=1780000000
 ip address add 192.0.2.7/32 dev lo
 
@@ -64,7 +67,7 @@ echo "lintian ended with $?"
 
 say 'installing leaves Postfix alone, and says what to do'
 useradd --create-home user
-postconf -e maillog_file=/var/log/mail.log myhostname=mx.example.org 'mydestination=example.org, localhost' \
+postconf -e myhostname=mx.example.org 'mydestination=example.org, localhost' \
 	home_mailbox=Maildir/ inet_protocols=ipv4 mynetworks=127.0.0.0/8
 checksum >"$work/before"
 output=$(apt-get -y install "$old" 2>&1) || { echo "$output"; fail 'apt install'; }
@@ -100,29 +103,37 @@ send 20
 await 'twenty messages' has_delivered 20
 grep -rq '^X-Postmend-Arrival:' /home/user/Maildir/new || fail 'mail does not pass postmend'
 
-say 'twelve upgrades under load lose nothing'
-(send 1500; : >"$work/sent") &
+say 'twelve upgrades and downgrades under load lose nothing'
+: >"$work/batches"
+while [ ! -e "$work/enough" ]; do
+	send 100 || fail 'smtp-source'
+	echo >>"$work/batches"
+done &
+sender=$!
 n=0
-while [ $n -lt 12 ] || [ ! -e "$work/sent" ]; do
+while [ $n -lt 12 ]; do
 	install "$new"
 	install "$old"
 	n=$((n + 2))
+	echo "after $n: $(delivered) messages delivered"
 done
-echo "$n upgrades and downgrades"
-await 'all messages' has_delivered 1520
-postqueue -f
+: >"$work/enough"
+wait $sender || fail 'sending'
+sent=$((20 + 100 * $(wc -l <"$work/batches")))
+await 'all messages' has_delivered $sent
 await 'an empty queue' queue_is_empty
-[ "$(delivered)" = 1520 ] || fail "$(delivered) messages delivered of 1520"
-[ "$(grep -rh ^Message-Id: -i /home/user/Maildir/new | sort -u | wc -l)" = 1520 ] || fail 'a message was delivered twice'
+echo "$sent messages sent, $(delivered) delivered"
+[ "$(delivered)" = $sent ] || fail 'not the same number'
+[ "$(grep -rhi ^Message-Id: /home/user/Maildir/new | sort -u | wc -l)" = $sent ] || fail 'one was delivered twice'
 ! grep -E 'status=bounced|dsn=5' /var/log/mail.log || fail 'a bounce'
-grep -c 'status=deferred' /var/log/mail.log || true
+echo "deferred: $(grep -c status=deferred /var/log/mail.log || true)"
 
 say 'removing is refused while master.cf names the program'
 refused apt-get -y remove postmend
 says 'postmend setup --undo'
 [ -x /usr/bin/postmend ] || fail 'the program is gone'
 send 1
-await 'mail flows on' has_delivered 1521
+await 'mail flows on' has_delivered $((sent + 1))
 
 say 'a missing program defers the mail'
 mv /usr/bin/postmend /usr/bin/postmend.gone
@@ -132,7 +143,7 @@ await 'the message is deferred' grep -q 'postfix/pipe.*status=deferred' /var/log
 apt-get -y install --reinstall "$old" >/dev/null 2>&1
 rm /usr/bin/postmend.gone
 postqueue -f
-await 'the deferred message' has_delivered 1522
+await 'the deferred message' has_delivered $((sent + 2))
 
 say 'undo, remove: keys stay, and Postfix is as it was'
 postmend setup --undo >/dev/null
@@ -141,14 +152,14 @@ apt-get -y remove postmend >"$work/apt" 2>&1 || { cat "$work/apt"; fail remove; 
 [ ! -e /usr/bin/postmend ] || fail 'the program is still there'
 (cd /etc/postmend && sha256sum srs.secrets dkim/*) >"$work/keys"
 send 1
-await 'mail flows without postmend' has_delivered 1523
+await 'mail flows without postmend' has_delivered $((sent + 3))
 
 say 'reinstalling takes the keys that are there'
 install "$new"
 postmend setup --apply >"$work/setup" || { cat "$work/setup"; fail setup; }
 (cd /etc/postmend && sha256sum -c --quiet "$work/keys") || fail 'the keys changed'
 send 1
-await 'mail flows' has_delivered 1524
+await 'mail flows' has_delivered $((sent + 4))
 
 say 'purging keeps the keys, unless the answer is yes'
 postmend setup --undo >/dev/null
@@ -163,7 +174,7 @@ apt-get -y purge postmend >"$work/apt" 2>&1 || { cat "$work/apt"; fail purge; }
 ! dpkg -S postmend 2>/dev/null || fail 'files are left'
 checksum | grep -v -e postmend-setup -e before-postmend | cut -d' ' -f3 | sort >"$work/after"
 send 1
-await 'mail flows without postmend' has_delivered 1525
+await 'mail flows without postmend' has_delivered $((sent + 5))
 ! grep status=bounced /var/log/mail.log || fail 'a bounce'
 
 . /etc/os-release

@@ -9,4 +9,4 @@ postfix postfix/main_mailer_type select Internet Site
 postfix postfix/mailname string debian.example.org
 END
 apt-get -q install -y --no-install-recommends build-essential debhelper lintian postfix \
-	systemd-standalone-sysusers procps man-db zsh fish
+	systemd-standalone-sysusers procps man-db rsyslog zsh fish
