@@ -45,6 +45,10 @@ func TestPrepareLeavesPostfixAlone(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	folder, err := os.Stat(filepath.Join(h.root, "etc/postmend/srs"))
+	if err != nil || folder.Mode() != os.ModeDir|0o700 {
+		t.Errorf("the store of senders: %v, %v", folder, err)
+	}
 	if again := h.setup("--prepare"); !strings.Contains(again, "Nothing to do") || h.bytes() != main {
 		t.Errorf("a second run:\n%s", again)
 	}

@@ -30,7 +30,8 @@ func configText(c *filter.Config) string {
 	}
 	list("trusted_networks", networks)
 	list("outbound_addresses", c.OutboundAddresses)
-	fmt.Fprintf(&b, "\n[srs]\ndomain = %s\nsecrets_file = \"srs.secrets\"\n", tomlString(c.SRS.Domain))
+	fmt.Fprintf(&b, "\n[srs]\ndomain = %s\nsecrets_file = \"srs.secrets\"\nstore = %s\n",
+		tomlString(c.SRS.Domain), tomlString(c.SRS.Store))
 	fmt.Fprintf(&b, "\n[dkim]\ndefault_domain = %s\n", tomlString(c.DKIM.DefaultDomain))
 	for _, key := range c.DKIM.Keys {
 		fmt.Fprintf(&b, "\n[[dkim.keys]]\ndomain = %s\nselector = %s\nfile = %s\n",

@@ -17,6 +17,7 @@ import (
 	"postmend/filter"
 	"postmend/filter/domain/publicsuffix"
 	"postmend/postfix/postconf"
+	"postmend/srs/store"
 )
 
 // home is what postmend itself needs on this host: an account, a configuration, a secret, keys.
@@ -122,6 +123,7 @@ func (h *home) compose(o *Options, c *postconf.Config, domains *Domains) error {
 	if o.SRSDomain == "" {
 		h.config.SRS.Domain = "srs." + domain
 	}
+	h.config.SRS.Store = "dir:" + storeFolder(h.path)
 	h.config.DKIM.DefaultDomain = domain
 	h.config.SRS.SecretsFile = filepath.Join(filepath.Dir(h.path), "srs.secrets")
 	for _, name := range signable {
@@ -202,6 +204,10 @@ func (h *home) steps() []Step {
 		add("the secret behind SRS addresses", File{Path: file, Mode: 0o600, Owner: h.user, Generate: newSecret,
 			ByHand: fmt.Sprintf("(umask 077; head -c 24 /dev/urandom | base64 > %s) && chown %s %s", path, h.user, path)})
 	}
+	for _, folder := range h.storeFolders() {
+		add("the senders that do not fit into SRS addresses",
+			postconf.Command{"install", "-d", "-m", "0700", "-o", h.user, "-g", h.group, folder})
+	}
 	made := map[string]bool{}
 	for _, key := range h.config.DKIM.Keys {
 		if !isMissing(key.File) {
@@ -236,6 +242,28 @@ func (h *home) keyless(domains *Domains) []string {
 	return notes
 }
 
+// storeFolder is where senders are stored that do not fit into SRS addresses: beside a configuration that is
+// not in its usual place.
+func storeFolder(configFile string) string {
+	if configFile == filter.DefaultConfigFile {
+		return "/var/lib/postmend/srs"
+	}
+	return filepath.Join(filepath.Dir(configFile), "srs")
+}
+
+// storeFolders are the folders to make for the store of senders, those above first.
+func (h *home) storeFolders() []string {
+	location, err := store.Parse(h.config.SRS.Store)
+	if err != nil || location.Dir == "" || !isMissing(location.Dir) {
+		return nil
+	}
+	parent := filepath.Dir(location.Dir)
+	if isMissing(parent) && parent != filepath.Dir(h.path) {
+		return []string{parent, location.Dir}
+	}
+	return []string{location.Dir}
+}
+
 func newSecret() ([]byte, error) {
 	random := make([]byte, 24)
 	_, err := rand.Read(random)
@@ -257,6 +285,9 @@ func (h *home) trial(c *postconf.Config) []Step {
 	var steps []Step
 	if h.config.SRS.Domain != "" {
 		steps = append(steps, run("can the account use the secret?", "srs", "forward", "postmaster@invalid"))
+	}
+	if h.config.SRS.Store != "" {
+		steps = append(steps, run("can the account use the store of senders?", "srs", "prune"))
 	}
 	if len(h.config.DKIM.Keys) > 0 {
 		steps = append(steps, run("can the account use the keys?", "dkim", "record"))

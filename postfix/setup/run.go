@@ -217,7 +217,7 @@ func OpenUndo(dir string) (*Undoing, error) {
 	steps, notes := state.Undo(c)
 	u.Steps = append(thenReload(c, steps), Forget(c))
 	u.Notes = append(notRunning(c), append(notes,
-		"the account, postmend's configuration, keys and secrets stay: bounces to SRS addresses that exist already need the secret"+
+		"the account, postmend's configuration, keys, secrets and stored senders stay: bounces to SRS addresses that exist already need them"+
 			" if postmend is set up again",
 		"mail in the queue that was on its way to postmend still waits for it; requeue it with: "+c.RequeueCommand().String())...)
 	return u, nil
