@@ -81,9 +81,11 @@ type KeyConfig struct {
 
 // DMARCConfig is the section [dmarc].
 type DMARCConfig struct {
-	MungeFrom          string `toml:"munge_from"`            // "when-needed" (default), "never", "always"
-	OnDMARCFail        string `toml:"on_dmarc_fail"`         // "forward" (default), "reject", "discard"
-	OnOwnDomainForgery string `toml:"on_own_domain_forgery"` // "policy" (default), "reject", "forward"
+	MungeFrom MungeMode `toml:"munge_from"` // default MungeWhenNeeded
+	// Destinations are recipients' domains with a munge_from of their own. The first that fits counts.
+	Destinations       []DestinationConfig `toml:"destination"`
+	OnDMARCFail        string              `toml:"on_dmarc_fail"`         // "forward" (default), "reject", "discard"
+	OnOwnDomainForgery string              `toml:"on_own_domain_forgery"` // "policy" (default), "reject", "forward"
 	// FromAddress is the address in a rewritten From:. Default: the alias that forwards.
 	FromAddress string `toml:"from_address"`
 	// FromName is the form of the name in a rewritten From:, see author.ParseName. Default: author.DefaultName.
@@ -94,6 +96,12 @@ type DMARCConfig struct {
 	ForceMunge     []string `toml:"force_munge"`
 	ForceMungeFile string   `toml:"force_munge_file"`
 	ForbidMunge    []string `toml:"forbid_munge"`
+}
+
+// DestinationConfig is one section [[dmarc.destination]].
+type DestinationConfig struct {
+	Domain    string    `toml:"domain"` // of recipients; a leading dot stands for all subdomains
+	MungeFrom MungeMode `toml:"munge_from"`
 }
 
 // ARCConfig is the section [arc].

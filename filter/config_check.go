@@ -41,7 +41,7 @@ func (c *Config) complete(dir string) error {
 	setDefault(&c.Limits.DNSPatience, Duration(time.Hour))
 	setDefault(&c.Limits.MemorySpool, Size(1<<20))
 	setDefault(&c.Log.Socket, DefaultLogSocket)
-	setDefault(&c.DMARC.MungeFrom, "when-needed")
+	setDefault(&c.DMARC.MungeFrom, MungeWhenNeeded)
 	setDefault(&c.DMARC.FromName, author.DefaultName)
 	setDefault(&c.DMARC.OnDMARCFail, "forward")
 	setDefault(&c.DMARC.OnOwnDomainForgery, "policy")
@@ -117,22 +117,38 @@ func (c *Config) check() error {
 			return fmt.Errorf("dkim: default_domain %q has no [[dkim.keys]]", c.DKIM.DefaultDomain)
 		}
 	}
-	if _, err := author.ParseName(c.DMARC.FromName); err != nil {
-		return fmt.Errorf("dmarc: from_name: %w", err)
+	if err := c.DMARC.check(); err != nil {
+		return fmt.Errorf("dmarc: %w", err)
 	}
 	if err := c.ARC.check(c); err != nil {
 		return fmt.Errorf("arc: %w", err)
 	}
-	for _, choice := range []struct {
-		name, value string
-		allowed     []string
-	}{
-		{"dmarc: munge_from", c.DMARC.MungeFrom, []string{"when-needed", "never", "always"}},
-		{"dmarc: on_dmarc_fail", c.DMARC.OnDMARCFail, []string{"forward", "reject", "discard"}},
-		{"dmarc: on_own_domain_forgery", c.DMARC.OnOwnDomainForgery, []string{"policy", "reject", "forward"}},
-	} {
-		if !slices.Contains(choice.allowed, choice.value) {
-			return fmt.Errorf("%s: %q is not one of %s", choice.name, choice.value, strings.Join(choice.allowed, ", "))
+	return nil
+}
+
+func oneOf(name, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%s: %q is not one of %s", name, value, strings.Join(allowed, ", "))
+}
+
+func (d *DMARCConfig) check() error {
+	err := errors.Join(oneOf("munge_from", string(d.MungeFrom), mungeModes...),
+		oneOf("on_dmarc_fail", d.OnDMARCFail, "forward", "reject", "discard"),
+		oneOf("on_own_domain_forgery", d.OnOwnDomainForgery, "policy", "reject", "forward"))
+	if err != nil {
+		return err
+	}
+	if _, err := author.ParseName(d.FromName); err != nil {
+		return fmt.Errorf("from_name: %w", err)
+	}
+	for i, to := range d.Destinations {
+		if err := (domain.Set{}).Add(to.Domain); err != nil {
+			return fmt.Errorf("destination, number %d: domain: %w", i+1, err)
+		}
+		if err := oneOf("munge_from", string(to.MungeFrom), mungeModes...); err != nil {
+			return fmt.Errorf("destination, number %d: %w", i+1, err)
 		}
 	}
 	return nil

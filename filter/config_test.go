@@ -138,6 +138,12 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		{"[arc]\nseal = \"sometimes\"\n", "one of always, when-needed, never"},
 		{"[arc]\nseal = 1\n", "one of always, when-needed, never"},
 		{"[dmarc]\nmunge_from = \"sometimes\"\n", "when-needed, never, always"},
+		{"[[dmarc.destination]]\nmunge_from = \"always\"\n", "destination, number 1: domain"},
+		{"[[dmarc.destination]]\ndomain = \"a.example\"\n", "number 1: munge_from: \"\" is not one of when-needed, never, always"},
+		{"[[dmarc.destination]]\ndomain = \"user@a.example\"\nmunge_from = \"never\"\n", "not a domain name"},
+		{"[dmarc]\nfrom_name = \"{nmae}\"\n", "dmarc: from_name: {nmae} is not one of"},
+		{"[dmarc]\nfrom_name = \"{local} at {domain}\"\n", "not the author's"},
+		{"[reinject]\nca_file = 1\n", "line 2"},
 		{"[dmarc]\non_dmarc_fail = \"bounce\"\n", "forward, reject, discard"},
 		{"[dmarc]\non_own_domain_forgery = \"maybe\"\n", "policy, reject, forward"},
 	} {

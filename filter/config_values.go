@@ -78,6 +78,20 @@ func (s *SealMode) UnmarshalTOML(value any) error {
 	return nil
 }
 
+// MungeMode is when From: is rewritten.
+type MungeMode string
+
+// The modes.
+const (
+	// MungeWhenNeeded: DMARC passed on arrival, and it would not pass at the next hop.
+	MungeWhenNeeded MungeMode = "when-needed"
+	// MungeAlways: DMARC passed on arrival, or there is no DMARC record and nothing failed.
+	MungeAlways MungeMode = "always"
+	MungeNever  MungeMode = "never"
+)
+
+var mungeModes = []string{string(MungeWhenNeeded), string(MungeNever), string(MungeAlways)}
+
 // readBounded reads a file of the operator's. A mistyped path may name a device or a large log: 4 MiB are
 // enough.
 func readBounded(path string) ([]byte, error) {

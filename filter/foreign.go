@@ -7,7 +7,6 @@ import (
 	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/domain"
-	"postmend/filter/message/author"
 )
 
 // mendForeign plans for mail from outside that leaves again. Three rules stand above all others:
@@ -25,27 +24,24 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return deliver, dnsTrouble(msg.proven.DMARC.Reason)
 	}
 	d.Stamp, d.Purge = true, msg.claimed > 0 || msg.recalled != nil
-	authentic := msg.authentic()
 	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine || msg.proven.DMARC.Policy == authn.PolicyReject
-	if !authentic {
-		if p.claimsOurs(env, msg) {
-			d.because(OwnDomainClaimed, msg.claimedDomains())
-			// No mail is rejected for what DNS does not tell.
-			return p.forgedOwnDomain(d, env, msg, strict && p.claims(env, msg.aligns))
-		}
+	if !msg.authentic() && p.claimsOurs(env, msg) {
+		d.because(OwnDomainClaimed, msg.claimedDomains())
+		// No mail is rejected for what DNS does not tell.
+		return p.forgedOwnDomain(d, env, msg, strict && p.claims(env, msg.aligns))
+	}
+	if err := p.settleAuthor(d, msg, strict); err != nil {
+		return deliver, err
+	}
+	if !msg.authentic() && d.From == "" {
 		// After dns_patience, missing DNS answers do not count as a failure: mail is not rejected for them.
 		if strict && msg.proven.DMARC.Status != authn.TempError {
 			return p.failedDMARC(d, env, msg)
 		}
 		d.because(FromUnproved, msg.proven.DMARC.Status)
 	}
-
-	d.SignAs = p.defaultSigner
-	if authentic {
-		if signer := p.authorSigner(msg.authors); signer != "" {
-			d.SignAs = signer
-		}
-		p.mungeFrom(d, msg, strict)
+	if d.SignAs == "" {
+		d.SignAs = p.defaultSigner
 	}
 	d.Trace = d.Class == Forwarded && len(d.Recipients) == 1
 	if err := p.seal(d, msg); err != nil {
@@ -157,66 +153,6 @@ func (p *policy) sealIsNeedless(d *Delivery, msg facts) (survivor string) {
 		}
 	}
 	return survivor
-}
-
-// mungeFrom decides whether From: is rewritten. Only for mail that passed DMARC: the new address is ours, and
-// passes DMARC at every receiver.
-func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
-	author := msg.authors[0]
-	force := p.forceMunge.Has(author) || p.dmarc.MungeFrom == "always"
-	switch {
-	case p.forbidMunge.Has(author):
-		d.because(FromForbidden, author)
-		return
-	case force:
-		d.because(FromForced)
-	case p.dmarc.MungeFrom == "never":
-		d.because(FromNever)
-		return
-	case !strict:
-		d.because(FromPolicyNone, author)
-		return
-	case d.SignAs == author:
-		d.because(FromOwnKey, author)
-		return
-	default:
-		survivor, why := p.survivor(msg)
-		if survivor != "" {
-			d.because(FromSurvivor, survivor)
-			return
-		}
-		d.because(FromRewritten, why, author, msg.proven.DMARC.Policy)
-	}
-	d.From, d.SignAs = p.newAuthor(d, msg)
-	if d.From == "" {
-		d.SignAs = p.defaultSigner
-		d.because(FromNoAddress)
-	}
-}
-
-// newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one,
-// else the alias, else the default domain's postmaster. An address does not qualify without an aligned key of
-// ours, or if a receiver could read it as another address.
-func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
-	alias := msg.alias(d.Recipients[0])
-	isOriginal := msg.origin.recipient() == "" && msg.redirected == ""
-	if isOriginal && slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
-		alias = "" // one recipient must not learn of the other's alias
-	}
-	candidates := []string{p.dmarc.FromAddress, alias}
-	if p.defaultSigner != "" {
-		candidates = append(candidates, "postmaster@"+p.defaultSigner)
-	}
-	for _, candidate := range candidates {
-		if _, domain, err := author.Spec(candidate); err == nil {
-			if signer := p.authorSigner([]string{domain}); signer != "" {
-				return candidate, signer
-			}
-		} else if candidate != "" {
-			d.because(FromCandidate, candidate, err)
-		}
-	}
-	return "", ""
 }
 
 // spareSignatures drops what would break a signature of the author's: a field that h= lists more often than

@@ -37,6 +37,16 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 	return p, nil
 }
 
+// isLocalAuthor tells whether a table calls the domain of From: local. If a table fails, that counts as yes:
+// then From: has no more rights than any forgery of a domain of ours.
+func (f *Filter) isLocalAuthor(ctx context.Context, authors []string) bool {
+	if len(f.config.LocalDomainsMaps) == 0 || len(authors) != 1 {
+		return false
+	}
+	p, err := f.policyFor(ctx, &Envelope{Recipients: []Recipient{{Address: "postmaster@" + authors[0]}}})
+	return err != nil || p.local.Has(authors[0])
+}
+
 // undecided gives the domains of an envelope that are not known to be local: the recipients', and, because a
 // sender in a local domain stays, the sender's if there is a recipient elsewhere.
 func (p *policy) undecided(env *Envelope) []string {

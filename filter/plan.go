@@ -34,7 +34,7 @@ var classes = [...]Class{Reversed, Local, Outgoing, Bounce, Forwarded}
 
 // Plan is what will be done with a message, and why.
 type Plan struct {
-	// Deliveries are the hand-overs, at most one a class. None if there is a Refusal.
+	// Deliveries are the hand-overs, at most one for each kind of recipients. None if there is a Refusal.
 	Deliveries []Delivery `json:"deliveries"`
 	// Discarded are deliveries that the configuration discards.
 	Discarded []Delivery `json:"discarded,omitempty"`
@@ -91,6 +91,7 @@ type policy struct {
 	signers       map[string]bool
 	defaultSigner string // signs forwarded mail; "" if there is no key
 	dmarc         DMARCConfig
+	destinations  []destination
 	forceMunge    domain.Set
 	forbidMunge   domain.Set
 	sealer        string     // the domain of the key for ARC; "" if nothing is sealed
@@ -104,6 +105,8 @@ type facts struct {
 	authors []string
 	// oversized is set if the header was too long to be read.
 	oversized bool
+	// localAuthor is set if a table calls From: local, as far as that was asked.
+	localAuthor bool
 	// proven is the authentication of the message on arrival; its zero value proves nothing.
 	proven proof
 	// patient is set while DNS trouble may still keep the message in the queue.
@@ -151,18 +154,20 @@ func (f facts) authentic() bool { return f.proven.DMARC.Status == authn.Pass }
 
 // plan decides. It touches nothing outside its arguments (the clock is in the SRS rewriter).
 func (p *policy) plan(env *Envelope, msg facts) Plan {
-	groups := map[Class]*Delivery{}
-	group := func(class Class) *Delivery {
-		if groups[class] == nil {
-			groups[class] = &Delivery{Class: class, Sender: env.Sender}
+	groups := map[kind]*Delivery{}
+	var kinds []kind
+	group := func(recipient Recipient) *Delivery {
+		k := p.kindOf(env, recipient)
+		if groups[k] == nil {
+			groups[k] = &Delivery{Class: k.class, Sender: env.Sender}
+			kinds = append(kinds, k)
 		}
-		return groups[class]
+		return groups[k]
 	}
 
 	var refusal *Failure
 	for _, recipient := range env.Recipients {
-		class := p.classify(env, recipient)
-		delivery := group(class)
+		delivery := group(recipient)
 		if p.ownsSRS(recipient.Address) {
 			original, err := p.reverse(recipient.Address)
 			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
@@ -175,7 +180,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 				delivery.because(SRSValid, recipient.Address)
 				recipient.Address = original
 			}
-		} else if class == Reversed {
+		} else if delivery.Class == Reversed {
 			delivery.because(SRSTakenBack, cmp.Or(recipient.Original, recipient.Claimed))
 		}
 		delivery.Recipients = append(delivery.Recipients, recipient)
@@ -185,11 +190,9 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 	}
 
 	var plan Plan
-	for _, class := range classes {
-		delivery := groups[class]
-		if delivery == nil {
-			continue
-		}
+	sortByClass(kinds, func(k kind) Class { return k.class })
+	for _, kind := range kinds {
+		delivery := groups[kind]
 		verdict, err := p.mend(delivery, env, msg)
 		delivery.settleSignatures(msg, env.isOurs(p.trusted))
 		p.settleArrival(delivery, env, msg)
@@ -206,7 +209,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		if err := p.refuseLaundering(delivery, env, msg); err != nil {
 			return Plan{Refusal: err}
 		}
-		if class != Local && class != Reversed {
+		if kind.class != Local && kind.class != Reversed {
 			delivery.Forecast = p.forecast(delivery, msg, env.isOurs(p.trusted))
 		}
 		plan.Deliveries = append(plan.Deliveries, *delivery)

@@ -47,6 +47,8 @@ const (
 	FromUnproved
 	FromForbidden
 	FromForced
+	FromWithoutRecord
+	FromDoubtful
 	FromNever
 	FromPolicyNone
 	FromOwnKey
@@ -177,8 +179,12 @@ var causes = [causeCount]struct{ code, format string }{
 	FailedUnchanged:  {"failed-unchanged", "DMARC failed on arrival: forwarded unchanged"},
 	FromUnproved: {"from-unproved",
 		"From: stays: DMARC on arrival is %s, and the domain requests no action"},
-	FromForbidden:  {"from-forbidden", "From: stays: forbid_munge lists %s"},
-	FromForced:     {"from-forced", "From: rewritten: the configuration requires it"},
+	FromForbidden: {"from-forbidden", "From: stays: forbid_munge lists %s"},
+	FromForced:    {"from-forced", "From: rewritten: the configuration requires it"},
+	FromWithoutRecord: {"from-without-record",
+		"From: rewritten: munge_from is \"always\", and %s has no DMARC record"},
+	FromDoubtful: {"from-doubtful",
+		"From: stays although munge_from is \"always\": %s has no DMARC record, and %s"},
 	FromNever:      {"from-never", "From: stays: munge_from is \"never\""},
 	FromPolicyNone: {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
 	FromOwnKey:     {"from-own-key", "From: stays: this server signs for %s, and DMARC passed on arrival"},

@@ -43,14 +43,28 @@ func (p *policy) share(env *Envelope, msg facts, recipients []int) share {
 	return share{recipients, p.plan(&part, msg)}
 }
 
-// kindred groups the recipients that the plan treats alike: those of a class, of it those that mail is sealed
+// kind is what recipients have in common that the plan treats alike.
+type kind struct {
+	class     Class
+	mungeFrom MungeMode // "" where From: is not touched
+}
+
+func (p *policy) kindOf(env *Envelope, r Recipient) kind {
+	k := kind{class: p.classify(env, r)}
+	if k.class == Forwarded || k.class == Bounce {
+		k.mungeFrom = p.mungeModeFor(r)
+	}
+	return k
+}
+
+// kindred groups the recipients that the plan treats alike: those of a kind, of it those that mail is sealed
 // for. Each SRS address that is not valid stands alone.
 func (p *policy) kindred(env *Envelope) (groups [][]int) {
-	type kind struct {
-		class  Class
+	type group struct {
+		kind
 		sealed bool
 	}
-	found := map[kind]int{} // index in groups
+	found := map[group]int{} // index in groups
 	for i, r := range env.Recipients {
 		if p.ownsSRS(r.Address) {
 			if _, err := p.reverse(r.Address); err != nil {
@@ -58,7 +72,7 @@ func (p *policy) kindred(env *Envelope) (groups [][]int) {
 				continue
 			}
 		}
-		k := kind{p.classify(env, r), p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address))}
+		k := group{p.kindOf(env, r), p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address))}
 		n, known := found[k]
 		if !known {
 			n = len(groups)
@@ -117,8 +131,9 @@ func (p *policy) forOneStatus(env *Envelope, msg facts, list []share) Plan {
 	}
 	switch {
 	case refused == 0:
-		sortByClass(whole.Deliveries)
-		sortByClass(whole.Discarded)
+		classOf := func(d Delivery) Class { return d.Class }
+		sortByClass(whole.Deliveries, classOf)
+		sortByClass(whole.Discarded, classOf)
 		return whole
 	case refused == len(list) || whole.Refusal.Temporary():
 		return Plan{Refusal: whole.Refusal}
@@ -126,9 +141,9 @@ func (p *policy) forOneStatus(env *Envelope, msg facts, list []share) Plan {
 	return p.plan(env, msg)
 }
 
-func sortByClass(list []Delivery) {
-	slices.SortStableFunc(list, func(a, b Delivery) int {
-		return slices.Index(classes[:], a.Class) - slices.Index(classes[:], b.Class)
+func sortByClass[T any](list []T, class func(T) Class) {
+	slices.SortStableFunc(list, func(a, b T) int {
+		return slices.Index(classes[:], class(a)) - slices.Index(classes[:], class(b))
 	})
 }
 

@@ -62,9 +62,10 @@ func New(config *Config, options Options) (*Filter, error) {
 	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
 	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
 	out, outErr := parseOutbound(config.OutboundAddresses, config.Hostname)
+	destinations, toErr := newDestinations(config.DMARC.Destinations)
 	name, nameErr := author.ParseName(config.DMARC.FromName)
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
-	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, onlyErr); err != nil {
+	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, onlyErr); err != nil {
 		return nil, ConfigInvalid.Failure(err)
 	}
 	target, err := reinject.ParseTarget(config.Reinject.Target)
@@ -102,6 +103,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		sealsArrival:  config.Arrival.Seals(),
 		defaultSigner: config.DKIM.DefaultDomain,
 		dmarc:         config.DMARC,
+		destinations:  destinations,
 		forceMunge:    force,
 		forbidMunge:   forbid,
 	}
@@ -283,8 +285,13 @@ func (j *job) learn(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	j.known, err = j.filter.facts(j.policy, j.env, j.message, proven)
-	return err
+	if j.known, err = j.filter.facts(j.policy, j.env, j.message, proven); err != nil {
+		return err
+	}
+	if j.policy.mayRewriteUnproved() && !j.known.authentic() && !j.env.isOurs(j.policy.trusted) {
+		j.known.localAuthor = j.filter.isLocalAuthor(ctx, j.known.authors)
+	}
+	return nil
 }
 
 func (f *Filter) read(stdin io.Reader, fromPostfix bool, hashBody func(dkim.Header) bool) (*message.Message, error) {

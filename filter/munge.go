@@ -1,0 +1,186 @@
+package filter
+
+import (
+	"slices"
+
+	"postmend/dkim"
+	"postmend/filter/authn"
+	"postmend/filter/domain"
+	"postmend/filter/message/author"
+)
+
+// settleAuthor decides whether From: is rewritten, and if so, which domain signs. Whatever else is done with a
+// message that is not authentic, its From: must not leave as it is with anything of ours that makes it pass.
+func (p *policy) settleAuthor(d *Delivery, msg facts, strict bool) *Failure {
+	switch {
+	case msg.authentic():
+		d.SignAs = p.authorSigner(msg.authors)
+		p.mungeFrom(d, msg, strict)
+	case p.mungeMode(d) == MungeAlways && msg.nothingToPass():
+		return p.mungeWithoutRecord(d, msg)
+	}
+	return nil
+}
+
+// mungeMode is the munge_from of a delivery. Its recipients have the same one.
+func (p *policy) mungeMode(d *Delivery) MungeMode { return p.mungeModeFor(d.Recipients[0]) }
+
+func (p *policy) mungeModeFor(r Recipient) MungeMode {
+	for _, to := range p.destinations {
+		if to.domains.Has(domain.Of(r.Address)) {
+			return to.mungeFrom
+		}
+	}
+	return p.dmarc.MungeFrom
+}
+
+// mayRewriteUnproved tells whether the configuration lets From: be rewritten in mail that did not pass DMARC.
+func (p *policy) mayRewriteUnproved() bool {
+	isAlways := func(to destination) bool { return to.mungeFrom == MungeAlways }
+	return p.dmarc.MungeFrom == MungeAlways || slices.ContainsFunc(p.destinations, isAlways)
+}
+
+// destination is a DestinationConfig, ready for use.
+type destination struct {
+	domains   domain.Set // one entry
+	mungeFrom MungeMode
+}
+
+func newDestinations(configured []DestinationConfig) (list []destination, err error) {
+	for _, c := range configured {
+		to := destination{domain.Set{}, c.MungeFrom}
+		if err := to.domains.Add(c.Domain); err != nil {
+			return nil, err
+		}
+		list = append(list, to)
+	}
+	return list, nil
+}
+
+// mungeFrom decides whether From: is rewritten. Only for mail that passed DMARC: the new address is ours, and
+// passes DMARC at every receiver.
+func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
+	author := msg.authors[0]
+	force := p.forceMunge.Has(author) || p.mungeMode(d) == MungeAlways
+	switch {
+	case p.forbidMunge.Has(author):
+		d.because(FromForbidden, author)
+		return
+	case force:
+		d.because(FromForced)
+	case p.mungeMode(d) == MungeNever:
+		d.because(FromNever)
+		return
+	case !strict:
+		d.because(FromPolicyNone, author)
+		return
+	case d.SignAs == author:
+		d.because(FromOwnKey, author)
+		return
+	default:
+		survivor, why := p.survivor(msg)
+		if survivor != "" {
+			d.because(FromSurvivor, survivor)
+			return
+		}
+		d.because(FromRewritten, why, author, msg.proven.DMARC.Policy)
+	}
+	p.giveNewAuthor(d, msg)
+}
+
+// giveNewAuthor plans for a From: of ours, if there is an address for it.
+func (p *policy) giveNewAuthor(d *Delivery, msg facts) {
+	d.From, d.SignAs = p.newAuthor(d, msg)
+	if d.From == "" {
+		d.because(FromNoAddress)
+	}
+}
+
+// newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one,
+// else the alias, else the default domain's postmaster. An address does not qualify without an aligned key of
+// ours, or if a receiver could read it as another address.
+func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
+	alias := msg.alias(d.Recipients[0])
+	isOriginal := msg.origin.recipient() == "" && msg.redirected == ""
+	if isOriginal && slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
+		alias = "" // one recipient must not learn of the other's alias
+	}
+	candidates := []string{p.dmarc.FromAddress, alias}
+	if p.defaultSigner != "" {
+		candidates = append(candidates, "postmaster@"+p.defaultSigner)
+	}
+	for _, candidate := range candidates {
+		if _, domain, err := author.Spec(candidate); err == nil {
+			if signer := p.authorSigner([]string{domain}); signer != "" {
+				return candidate, signer
+			}
+		} else if candidate != "" {
+			d.because(FromCandidate, candidate, err)
+		}
+	}
+	return "", ""
+}
+
+// mungeWithoutRecord rewrites From: although no DMARC record says what would be authentic, because the operator
+// wants it for all mail: his relay takes only senders of his own. What fails a check may be a forgery, and is
+// not presented in our name.
+func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *Failure {
+	if len(msg.authors) != 1 || domain.Name(msg.authors[0]) == "" {
+		return nil
+	}
+	author := msg.authors[0]
+	obstacle, isTemporary := p.doubtWithoutRecord(author, msg)
+	switch {
+	case p.forbidMunge.Has(author):
+		d.because(FromForbidden, author)
+	case isTemporary && msg.patient:
+		return dnsTrouble(obstacle)
+	case obstacle != "":
+		d.because(FromDoubtful, author, obstacle)
+	default:
+		d.because(FromWithoutRecord, author)
+		p.giveNewAuthor(d, msg)
+	}
+	return nil
+}
+
+// doubtWithoutRecord says what speaks against the author of a message if no DMARC record does; "" is nothing.
+// An identifier that passed and is aligned outweighs others.
+func (p *policy) doubtWithoutRecord(author string, msg facts) (obstacle string, isTemporary bool) {
+	spf := msg.proven.SPF
+	if spf.Status == authn.Pass && msg.aligns(domain.Name(spf.Domain)) {
+		return "", false
+	}
+	for _, v := range msg.authorSignatures() {
+		if msg.aligns(domain.Canonical(v.Domain)) {
+			return "", false
+		}
+	}
+	if p.mayBeOurs(author, msg) {
+		return "the domain is of this server", false
+	}
+	for _, v := range msg.proven.signatures() {
+		if v.Status != dkim.Pass && msg.couldAlign(domain.Canonical(v.Domain)) {
+			obstacle, isTemporary = "DKIM is "+string(v.Status), isTemporary || v.Status == dkim.TempError
+		}
+	}
+	switch spf.Status {
+	case "", authn.None, authn.Neutral, authn.Pass:
+	default:
+		obstacle, isTemporary = "SPF is "+string(spf.Status), isTemporary || spf.Status == authn.TempError
+	}
+	return obstacle, isTemporary
+}
+
+// mayBeOurs tells whether an author's domain is of this side, or could be aligned with one that is.
+func (p *policy) mayBeOurs(author string, msg facts) bool {
+	if msg.localAuthor || p.isOwnSide(author) || msg.couldAlign(p.srsDomain) || msg.couldAlign(p.hostname) {
+		return true
+	}
+	for signer := range p.signers {
+		if msg.couldAlign(signer) {
+			return true
+		}
+	}
+	return false
+}
