@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/BurntSushi/toml"
 
@@ -150,6 +151,16 @@ const DefaultLogSocket = "/dev/log"
 // LogConfig is the section [log].
 type LogConfig struct {
 	Socket string `toml:"socket"` // syslog's Unix-domain socket; default DefaultLogSocket
+}
+
+// Files are all files that are read for the configuration, besides its own.
+func (c *Config) Files() []string {
+	files := []string{c.LocalDomainsFile, c.DMARC.ForceMungeFile, c.SRS.SecretsFile, c.SRS.StorePasswordFile,
+		c.Reinject.PasswordFile, c.Reinject.CAFile}
+	for _, key := range c.DKIM.Keys {
+		files = append(files, key.File)
+	}
+	return slices.DeleteFunc(files, func(file string) bool { return file == "" })
 }
 
 // LoadConfig reads and checks a configuration file. An unknown key is an error that names the key and its

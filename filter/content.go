@@ -12,7 +12,7 @@ import (
 
 // transactions turns the plan into what is handed over.
 func (f *Filter) transactions(env *Envelope, m *message.Message, plan Plan, known facts, log *LogLine) ([]reinject.Transaction, error) {
-	utf8 := env.needsUTF8() || m.CameWithUTF8()
+	utf8 := env.UTF8 || env.needsUTF8() || m.CameWithUTF8()
 	var transactions []reinject.Transaction
 	for _, d := range plan.Deliveries {
 		leaving, err := f.content(env, m, d, known, utf8, log)

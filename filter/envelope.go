@@ -42,9 +42,12 @@ type Envelope struct {
 	// fields that a milter has deleted are included, so it is only used for a note in the log.
 	Size int64 `json:"size,omitempty"`
 
+	// UTF8 is set if the message came with SMTPUTF8, as far as it is told.
+	UTF8 bool `json:"-"`
+
 	// LoginInReceived says that only the Received: field on top of the message tells whether the client logged
 	// in: LMTP has nothing else for it.
-	LoginInReceived bool
+	LoginInReceived bool `json:"-"`
 
 	// loggedIn is what that field says.
 	loggedIn bool

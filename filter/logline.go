@@ -22,6 +22,7 @@ type LogLine struct {
 	sealer   string
 	reasons  []Reason
 	result   string
+	failure  error
 }
 
 func newLogLine(env *Envelope) *LogLine {
@@ -62,7 +63,11 @@ func (l *LogLine) handedOver(results []reinject.Result) {
 	}
 }
 
+// Err is the failure that the line tells of; nil if the message was dealt with.
+func (l *LogLine) Err() error { return l.failure }
+
 func (l *LogLine) finish(err error) {
+	l.failure = err
 	l.elapsed = time.Since(l.started)
 	switch {
 	case err == nil && len(l.plan.Deliveries) == 0:

@@ -67,7 +67,8 @@ func (f *Filter) loops(env *Envelope, m *message.Message) bool {
 		return ok && id == env.QueueID && uid == os.Geteuid() && m.Received(1) != ""
 	}
 	id, ok := f.handOver(newest)
-	return ok && id == env.QueueID
+	// By LMTP, the queue id may be of another filter's first pass.
+	return ok && (id == env.QueueID || env.LoginInReceived)
 }
 
 // loop defers such a message. Postfix has recorded the filter in its queue file, so it returns here even when

@@ -66,10 +66,7 @@ const lineLength = 99
 // hand-over it stays 0, because anything else would send the message twice.
 func (o Outcome) Write(w io.Writer, code, text string) int {
 	row := contract[o]
-	if !isStatusCode(code) || code[0] != row.code[0] {
-		code = row.code
-	}
-	line := Printable(code + " " + text)
+	line := Printable(o.Code(code) + " " + text)
 	if len(line) >= lineLength {
 		line = line[:lineLength-1]
 	}
@@ -77,6 +74,15 @@ func (o Outcome) Write(w io.Writer, code, text string) int {
 		return contract[Deferred].exit
 	}
 	return row.exit
+}
+
+// Code is the enhanced status code for the outcome: the given one if it is of the outcome's class, else the
+// outcome's default.
+func (o Outcome) Code(code string) string {
+	if row := contract[o]; !isStatusCode(code) || code[0] != row.code[0] {
+		return row.code
+	}
+	return code
 }
 
 // isStatusCode tells whether s has the form class.subject.detail of RFC 3463 section 2.

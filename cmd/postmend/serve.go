@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -14,36 +15,63 @@ import (
 	"github.com/spf13/cobra"
 
 	"postmend/filter"
+	"postmend/postfix"
 	"postmend/postfix/milter"
 )
 
 func (inv *invocation) serveCommand() *cobra.Command {
-	var milterAddress string
+	var milterAddress, lmtpAddress string
+	var trustsORCPT bool
 	cmd := &cobra.Command{
-		Use:   "serve --milter ADDRESS",
-		Short: "Stay resident, and judge mail at SMTP time for a busy server",
-		Long: `Does what postmend milter does, in one process for all conversations. ADDRESS is inet:HOST:PORT or unix:PATH. A socket
-that systemd has opened at that address is used.
+		Use:   "serve [--milter ADDRESS] [--lmtp ADDRESS]",
+		Short: "Stay resident on a busy server: judge mail at SMTP time, filter mail by LMTP",
+		Long: `Does what postmend milter and postmend filter do, in one process for all messages. ADDRESS is inet:HOST:PORT, for LMTP
+on loopback, or unix:PATH. A socket that systemd has opened at that address is used.
 
-SIGHUP reads the configuration again; if it is not valid, the old one stays in use. SIGTERM ends the process behind the
-messages that are under way. It runs as the account of the filter, without privileges.`,
-		Example: `  postmend serve --milter inet:127.0.0.1:10028
+By LMTP, all recipients of a message share one run, and each gets a reply of its own. XFORWARD is required:
+lmtp_send_xforward_command = yes.
+
+SIGHUP, or a change of a file, reads the configuration, keys and secrets again; if the configuration is not valid, the
+old one stays in use. SIGTERM ends the process behind the messages that are under way. It runs as the account of the
+filter, without privileges.`,
+		Example: `  postmend serve --milter inet:127.0.0.1:10028 --lmtp inet:127.0.0.1:10025
   postmend serve --milter unix:/var/spool/postfix/postmend/milter`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			if milterAddress == "" {
-				return usageError{errors.New("serve needs --milter ADDRESS")}
+			if milterAddress == "" && lmtpAddress == "" {
+				return usageError{errors.New("serve needs --milter ADDRESS or --lmtp ADDRESS")}
 			}
-			r := &resident{configFile: inv.configFile, log: syslog{socket: filter.DefaultLogSocket}}
+			r := &resident{configFile: inv.configFile, log: syslog{socket: filter.DefaultLogSocket}, trustsORCPT: trustsORCPT}
 			if isTerminal(inv.stderr) {
 				r.log.also = inv.stderr
 			}
-			r.add("--milter", milterAddress, r.milter)
+			if milterAddress != "" {
+				r.add("--milter", milterAddress, r.milter)
+			}
+			if lmtpAddress != "" {
+				if !isOnHost(lmtpAddress) {
+					return usageError{errors.New("--lmtp: anybody who reaches it can send mail: use unix:PATH or a loopback address")}
+				}
+				r.add("--lmtp", lmtpAddress, r.lmtp)
+			}
 			return r.run()
 		},
 	}
 	cmd.Flags().StringVar(&milterAddress, "milter", "", "where to serve milter conversations")
+	cmd.Flags().StringVar(&lmtpAddress, "lmtp", "", "where to serve LMTP, as content_filter or default_transport")
+	cmd.Flags().BoolVar(&trustsORCPT, "trust-orcpt", false, "ORCPT is the alias: smtpd(8) takes none from clients (smtpd_discard_ehlo_keywords = dsn)")
 	return cmd
+}
+
+// isOnHost tells whether only processes of this host reach an address.
+func isOnHost(text string) bool {
+	network, address, err := postfix.ParseAddress(text)
+	if err != nil || network == "unix" {
+		return true // listen reports an address that is not valid
+	}
+	host, _, _ := net.SplitHostPort(address)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // resident is the process that serves.
@@ -52,6 +80,9 @@ type resident struct {
 	log        syslog
 	use        atomic.Pointer[loaded]
 	doors      []residentDoor
+	watch      watch
+	// trustsORCPT says that no client can have made up the original recipient that LMTP tells.
+	trustsORCPT bool
 }
 
 // residentDoor is one address, and what is spoken there. Serve serves until its context ends, closes the
@@ -67,7 +98,7 @@ func (r *resident) add(flag, address string, serve func(context.Context, net.Lis
 
 // milter serves milter conversations.
 func (r *resident) milter(ctx context.Context, listener net.Listener) error {
-	d := &door{log: r.log, current: func() (*loaded, error) { return r.use.Load(), nil }}
+	d := &door{log: r.log, current: func() (*loaded, error) { return r.current(), nil }}
 	return (&milter.Server{Judge: d.judge, Ended: d.ended}).Serve(ctx, listener)
 }
 
@@ -124,11 +155,13 @@ func (r *resident) wait(ended <-chan error, doors int) (err error) {
 
 // load reads the configuration.
 func (r *resident) load() error {
-	next, err := load(r.configFile)
+	next, err := r.loadResident()
 	if err != nil {
 		return err
 	}
-	r.use.Store(next)
+	if old := r.use.Swap(next); old != nil {
+		old.filter.Close()
+	}
 	return nil
 }
 

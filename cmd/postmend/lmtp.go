@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"postmend/filter"
+	"postmend/postfix"
+	"postmend/postfix/lmtp"
+)
+
+// lmtp serves LMTP: each message goes through the filter.
+func (r *resident) lmtp(ctx context.Context, listener net.Listener) error {
+	return (&lmtp.Server{Hostname: r.use.Load().config.Hostname, Handle: r.mend}).Serve(ctx, listener)
+}
+
+// mend runs the filter on one message. What filterRun does for pipe(8) with a process and a guard, is done here
+// with a context: nothing waits longer than the deadline, and no message ends the process.
+func (r *resident) mend(ctx context.Context, of *lmtp.Envelope, content io.Reader) []lmtp.Reply {
+	use := r.current()
+	limit := time.Duration(use.config.Limits.Deadline)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	waiting := newCommits(ctx, postfix.LongestRun(limit))
+	defer waiting.end()
+	outcomes, lines := use.filter.RunEach(ctx, r.departing(of), content, waiting.commit)
+	log := r.log
+	log.socket = use.config.Log.Socket
+	for _, line := range lines {
+		log.write(severityOf(line.Err()), line.String())
+	}
+	replies := make([]lmtp.Reply, len(outcomes))
+	for i, o := range outcomes {
+		replies[i] = replyTo(o)
+	}
+	return replies
+}
+
+// replyTo is the reply for one recipient, by the table of what Postfix does with it.
+func replyTo(o filter.Outcome) lmtp.Reply {
+	if o.Err == nil {
+		return lmtp.Reply{Enhanced: postfix.Delivered.Code(""), Text: postfix.Printable(o.Summary)}
+	}
+	text := postfix.Printable(o.Err.Status())
+	return lmtp.Reply{Enhanced: outcomeOf(o.Err).Code(o.Err.Code), Text: text[:min(len(text), maxReply)]}
+}
+
+// departing is the envelope of a message that leaves, in the form in which pipe(8) tells it.
+func (r *resident) departing(of *lmtp.Envelope) *filter.Envelope {
+	env := &filter.Envelope{
+		Sender:          of.Sender,
+		ID:              of.ID,
+		Return:          of.Return,
+		QueueID:         of.Client.Ident,
+		ClientAddress:   filter.Known(of.Client.Address),
+		ClientName:      filter.Known(of.Client.Name),
+		ClientPort:      of.Client.Port,
+		ClientProtocol:  of.Client.Protocol,
+		HELO:            of.Client.HELO,
+		LoginInReceived: true,
+		UTF8:            of.UTF8,
+	}
+	for _, to := range of.Recipients {
+		recipient := filter.Recipient{Address: to.Address, Notify: to.Notify}
+		if r.trustsORCPT {
+			recipient.Original = to.Original
+		} else {
+			recipient.Claimed = to.Original
+		}
+		env.Recipients = append(env.Recipients, recipient)
+	}
+	return env
+}
+
+// commits give each hand-over of a message more time for its end than for what comes before.
+type commits struct {
+	ctx     context.Context
+	limit   time.Duration
+	mu      sync.Mutex
+	cancels []context.CancelFunc
+}
+
+func newCommits(ctx context.Context, limit time.Duration) *commits {
+	return &commits{ctx: context.WithoutCancel(ctx), limit: limit}
+}
+
+func (c *commits) commit() (context.Context, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.limit)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancels = append(c.cancels, cancel)
+	return ctx, nil
+}
+
+func (c *commits) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, cancel := range c.cancels {
+		cancel()
+	}
+}
