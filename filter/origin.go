@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"postmend/dkim"
@@ -177,7 +178,11 @@ func (f *Filter) writtenHere(p *policy, env *Envelope, m *message.Message) bool 
 	if m.Oversized { // it had no seal on arrival either
 		return false
 	}
-	switch message.PathOf(m.Header, f.config.Hostname, net.InterfaceAddrs) {
+	isOurs := func(name string) bool {
+		name = domain.Canonical(name)
+		return strings.Contains(name, ".") && p.isOwnSide(name)
+	}
+	switch message.PathOf(m.Header, f.config.Hostname, net.InterfaceAddrs, isOurs) {
 	case message.ByUser:
 		return true
 	case message.Elsewhere:

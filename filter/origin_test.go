@@ -7,27 +7,38 @@ import (
 )
 
 const (
-	byPickup = "Received: by mx.example.org (Postfix, from userid 33)\n\tid 4bXk2w1z; Sat, 28 Nov 2026 12:00:00 +0000\n"
-	byBounce = "Received: by mx.example.org (Postfix)\n\tid 4bXk2w1z; Sat, 28 Nov 2026 12:00:00 +0000 (UTC)\n"
-	byAmavis = "Received: from localhost (localhost [127.0.0.1])\n\tby mx.example.org (Postfix) with ESMTP id 1; " +
+	byPickup = "Received: by mx.example.org (Postfix, from userid 33)\n" +
+		"\tid 4bXk2w1z; Sat, 28 Nov 2026 12:00:00 +0000\n"
+	byBounce = "Received: by mx.example.org (Postfix)\n" +
+		"\tid 4bXk2w1z; Sat, 28 Nov 2026 12:00:00 +0000 (UTC)\n"
+	byAmavis = "Received: from localhost (localhost [127.0.0.1])\n" +
+		"\tby mx.example.org (Postfix) with ESMTP id 1; " +
 		"Sat, 28 Nov 2026 12:00:01 +0000\n"
-	byLMTP   = "Received: from mx.example.org\n\tby mx.example.org with LMTP id 2; Sat, 28 Nov 2026 12:00:00 +0000\n"
-	byOthers = "Received: from mail.bank.example (unknown [192.0.2.25])\n\tby mx.example.org (Postfix) with ESMTP id 3; " +
+	byLMTP = "Received: from mx.example.org\n" +
+		"\tby mx.example.org with LMTP id 2; Sat, 28 Nov 2026 12:00:00 +0000\n"
+	byOthers = "Received: from mail.bank.example (unknown [192.0.2.25])\n" +
+		"\tby mx.example.org (Postfix) with ESMTP id 3; " +
 		"Sat, 28 Nov 2026 12:00:00 +0000\n"
-	byUser = "Received: from [10.1.2.3] (unknown [192.0.2.25])\n\t(Authenticated sender: uwe)\n\tby mx.example.org (Postfix) " +
+	byUser = "Received: from [10.1.2.3] (unknown [192.0.2.25])\n\t(Authenticated sender: uwe)\n" +
+		"\tby mx.example.org (Postfix) " +
 		"with ESMTPSA id 4; Sat, 28 Nov 2026 12:00:00 +0000\n"
-	byFetchmail = "Received: from pop.provider.example [192.0.2.55]\n\tby localhost with POP3 (fetchmail-6.4.37)\n" +
+	byFetchmail = "Received: from pop.provider.example [192.0.2.55]\n" +
+		"\tby localhost with POP3 (fetchmail-6.4.37)\n" +
 		"\tfor <bob@localhost> (single-drop); Sat, 28 Nov 2026 12:00:00 +0000\n"
-	byProvider = "Received: from mail.bank.example (unknown [192.0.2.25])\n\tby mx.provider.example (Postfix) with ESMTP id 5; " +
+	byProvider = "Received: from mail.bank.example (unknown [192.0.2.25])\n" +
+		"\tby mx.provider.example (Postfix) with ESMTP id 5; " +
 		"Sat, 28 Nov 2026 12:00:00 +0000\n"
-	byBrowser = "Received: from 192.0.2.25\n by www.example.org\n with HTTP (HTTP/1.1 POST); Sat, 28 Nov 2026 12:00:00 +0000\n"
-	byThem    = "Received: by mail.bank.example (Postfix, from userid 33)\n\tid 4; Sat, 28 Nov 2026 12:00:00 +0000\n"
+	byBrowser = "Received: from 192.0.2.25\n by www.example.org\n" +
+		" with HTTP (HTTP/1.1 POST); Sat, 28 Nov 2026 12:00:00 +0000\n"
+	byThem = "Received: by mail.bank.example (Postfix, from userid 33)\n" +
+		"\tid 4; Sat, 28 Nov 2026 12:00:00 +0000\n"
 )
 
 // TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn: cron, web forms, vacation replies, lists. What cannot,
 // without a seal of its arrival, proves nothing.
 func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
-	loopback, user := Envelope{ClientAddress: "127.0.0.1"}, Envelope{ClientAddress: "192.0.2.25", SASLUsername: "u"}
+	loopback, user := Envelope{ClientAddress: "127.0.0.1"}, Envelope{ClientAddress: "192.0.2.25",
+		SASLUsername: "u"}
 	srs := "SRS0=abcd=AA=bank.example=alice@srs.example.org"
 	for _, row := range []struct {
 		name, sender, header string
@@ -47,24 +58,30 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 		{"web mail without a login", "uwe@example.org", byAmavis + byBrowser, loopback, true},
 		{"web mail's read receipt", "", byPickup + byBrowser, Envelope{}, true},
 		{"a user's read receipt, redirected", "", byPickup + byLMTP + byUser, Envelope{}, true},
-		{"a user's mail with a foreign sender, redirected", "uwe@bank.example", byPickup + byLMTP + byUser, Envelope{}, true},
+		{"a user's mail with a foreign sender, redirected", "uwe@bank.example", byPickup + byLMTP + byUser,
+			Envelope{}, true},
 		{"a user's foreign sender", "uwe@bank.example", byOthers, user, true},
 
 		{"a foreign sender", "alice@bank.example", byPickup, Envelope{}, false},
-		{"a foreign sender by SMTP from this host", "alice@bank.example", byAmavis, Envelope{ClientAddress: "::1"}, false},
+		{"a foreign sender by SMTP from this host", "alice@bank.example", byAmavis,
+			Envelope{ClientAddress: "::1"}, false},
 		{"an SRS address of ours, which is of foreign mail", srs, byPickup, Envelope{}, false},
 		{"what fetchmail brings", "boss@example.org", byAmavis + byFetchmail + byProvider, loopback, false},
 		{"what fetchmail brings, invisible", "boss@example.org", byAmavis + byProvider, loopback, false},
-		{"what fetchmail brought, redirected", "bob@example.org", byPickup + byLMTP + byAmavis + byFetchmail, Envelope{}, false},
-		{"what says that a user wrote it, and a host outside above", "", byPickup + byLMTP + byOthers + byUser, Envelope{}, false},
+		{"what fetchmail brought, redirected", "bob@example.org", byPickup + byLMTP + byAmavis +
+			byFetchmail, Envelope{}, false},
+		{"what says that a user wrote it, and a host outside above", "", byPickup + byLMTP + byOthers +
+			byUser, Envelope{}, false},
 		{"the null sender, and a host outside", "", byPickup + byLMTP + byOthers, Envelope{}, false},
 		{"the null sender, and a host outside below", "", byPickup + byThem, Envelope{}, false},
 		{"the null sender by SMTP, and a host outside", "", byAmavis + byLMTP + byOthers, loopback, false},
-		{"the null sender, and a Received: that says nothing", "", byPickup + "Received: mumble\n", Envelope{}, false},
+		{"the null sender, and a Received: that says nothing", "", byPickup + "Received: mumble\n",
+			Envelope{}, false},
 	} {
 		w := newFilterWorld(t, "")
 		env := row.env
-		env.Sender, env.Recipients, env.QueueID = row.sender, []Recipient{{Address: "bob@remote.example"}}, "4bXk2w1z"
+		env.Sender, env.Recipients, env.QueueID = row.sender, []Recipient{{Address: "bob@remote.example"}},
+			"4bXk2w1z"
 		text := row.header + "From: Boss <boss@example.org>\nSubject: x\n\nbody\n"
 		log, err := w.Run(context.Background(), &env, strings.NewReader(text))
 		if row.want {
@@ -77,7 +94,8 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 	}
 }
 
-// TestAHeaderThatIsTooLongHidesNoForgery: it gets no seal on arrival, and a sender of ours does not make up for it.
+// TestAHeaderThatIsTooLongHidesNoForgery: it gets no seal on arrival, and a sender of ours does not make up
+// for it.
 func TestAHeaderThatIsTooLongHidesNoForgery(t *testing.T) {
 	f := newFilterWorld(t, "")
 	text := byPickup + "X-Long: " + strings.Repeat("x", 1<<20) + "\nFrom: Boss <boss@example.org>\n\nbody\n"

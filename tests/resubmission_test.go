@@ -25,7 +25,8 @@ func TestTheSealOfArrivalHoldsForWhatPostfixMakesOfAddresses(t *testing.T) {
 	dir := mta.Folder(t)
 	main := "myorigin = example.org\nappend_dot_mydomain = yes\nrelayhost = [127.0.0.1]:" + sink.Port + "\n"
 	mta.Start(t, dir, main, "")
-	cmd := exec.Command(peer.Need(t, "sendmail"), "-C", dir, "-i", "-f", "box@example.org", "--", "remote@example.com")
+	cmd := exec.Command(peer.Need(t, "sendmail"), "-C", dir, "-i", "-f", "box@example.org", "--",
+		"remote@example.com")
 	cmd.Stdin = strings.NewReader(header.String() + "To: bob\n\nbody\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -68,9 +69,13 @@ func TestTheSealOfArrivalHoldsForWhatPostfixMakesOfAddresses(t *testing.T) {
 
 // addressValues are values of address fields, each in one of many forms.
 func addressValues(random *rand.Rand, n int) (values []string) {
-	pick := func(of ...string) string { return of[max(0, random.IntN(2*len(of))-len(of))] } // the first in most cases
+	pick := func(of ...string) string {
+		return of[max(0,
+			random.IntN(2*len(of))-len(of))]
+	} // the first in most cases
 	mailbox := func() string {
-		local := pick("bob", "b.smith", "\"bob\"", "\"b smith\"", "bob+x", "bob%example.net", "example.net!bob",
+		local := pick("bob", "b.smith", "\"bob\"", "\"b smith\"", "bob+x", "bob%example.net",
+			"example.net!bob",
 			"b..s", "bob.", "b'o", "B=ob", "\"b\\\"ob\"", "b ob", "", "bob(x)")
 		domain := pick("@bank.example", "@Bank.EXAMPLE", "@bank.example.", "@host", "", "@[192.0.2.1]",
 			"@bank..example", "@ bank.example", "@bank.example ", "@.bank.example", "@mail.bank.example")
@@ -78,8 +83,10 @@ func addressValues(random *rand.Rand, n int) (values []string) {
 		if random.IntN(20) == 0 {
 			spec = "@relay.example:" + spec
 		}
-		name := pick("Bob ", "", "Bob Smith ", "\"Smith, Bob\" ", "B. Smith ", "\"b@bank.example\" ", "=?utf-8?q?J=C3=B6rg?= ", "Bob (x) ",
-			"\"B \\\"x\\\" S\" ", "(Bob) ", "Bob\n\tSmith ", "J\xc3\xb6rg ", "Smith, Bob ", "b@bank.example ", "Bob; ", "\"Bob ")
+		name := pick("Bob ", "", "Bob Smith ", "\"Smith, Bob\" ", "B. Smith ", "\"b@bank.example\" ",
+			"=?utf-8?q?J=C3=B6rg?= ", "Bob (x) ",
+			"\"B \\\"x\\\" S\" ", "(Bob) ", "Bob\n\tSmith ", "J\xc3\xb6rg ", "Smith, Bob ",
+			"b@bank.example ", "Bob; ", "\"Bob ")
 		if name == "" && random.IntN(2) == 0 {
 			return spec + pick("", " (Bob)", " (Bob (x))")
 		}

@@ -58,7 +58,7 @@ const (
 	maxName     = 255                     // octets of a host name (RFC 1035 section 2.3.4)
 	maxProtocol = 32                      // octets
 	maxAddress  = 64 + 1 + 255            // octets of an address (RFC 5321 section 4.5.3.1)
-	maxField    = 16 << 10                // octets of a field that is read; none that is written has half of that
+	maxField    = 16 << 10                // octets of a field that is read; one that is written has less
 	label       = "postmend arrival seal" // of the derived key
 )
 
@@ -128,8 +128,8 @@ type Sealed struct {
 	Origin
 	// AuthorChanged is set if From: is not what was sealed.
 	AuthorChanged bool
-	// StableAuthor is set if what was sealed is the one author of From:, which no mail system rewrites. If the
-	// message has another one, a program here wrote it.
+	// StableAuthor is set if what was sealed is the one author of From:, which no mail system rewrites. If
+	// the message has another one, a program here wrote it.
 	StableAuthor bool
 
 	rewritten    []string // fields that are not covered
@@ -192,7 +192,8 @@ func (s *Sealed) Fits(content Content) bool {
 		return false
 	}
 	for _, added := range [][]string{nil, {"message-id"}, {"date"}, {"message-id", "date"}} {
-		if header, ok := without(content.Header, added); ok && s.header == hashOf(header, covered(s.rewritten)) {
+		header, ok := without(content.Header, added)
+		if ok && s.header == hashOf(header, covered(s.rewritten)) {
 			return true
 		}
 	}
@@ -228,7 +229,8 @@ var (
 
 // covered are the fields that hh covers.
 func covered(rewritten []string) []string {
-	return slices.DeleteFunc(slices.Clone(otherFields), func(name string) bool { return slices.Contains(rewritten, name) })
+	isRewritten := func(name string) bool { return slices.Contains(rewritten, name) }
+	return slices.DeleteFunc(slices.Clone(otherFields), isRewritten)
 }
 
 // rewrittenFields are those that change when a program here submits the message again.

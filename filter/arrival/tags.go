@@ -122,7 +122,8 @@ func (t tags) sealed() (s *Sealed, ok bool) {
 		ok = ok && err == nil
 		return decoded
 	}
-	s.Name, s.Protocol, s.HELO, s.Recipient, s.Original = text("n"), text("p"), text("e"), text("r"), text("o")
+	s.Name, s.Protocol, s.HELO = text("n"), text("p"), text("e")
+	s.Recipient, s.Original = text("r"), text("o")
 	if x := text("x"); x != "" {
 		s.rewritten = strings.Split(x, ":")
 	}

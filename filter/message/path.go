@@ -16,18 +16,20 @@ const (
 	NowhereElse Path = iota
 	// ByUser: this host's own server took the message in from a user who logged in (RFC 3848).
 	ByUser
-	// ThroughServer: this host's own server took the message in from another host, or some field does not tell
-	// who wrote it.
+	// ThroughServer: this host's own server took the message in from another host, or another host of ours
+	// did, or some field does not tell who wrote it.
 	ThroughServer
-	// Elsewhere: another host had the message, and this host's server did not take it in. So a program fetched
-	// it (fetchmail, getmail), whether it says so or not.
+	// Elsewhere: another host had the message, and this host's server did not take it in. So a program
+	// fetched it (fetchmail, getmail), whether it says so or not.
 	Elsewhere
 )
 
 // PathOf reads Received: fields from the newest on, which Postfix wrote for the submission. hostname and
 // addresses are of this host. A stranger can write fields only below those of the hosts that had the message
-// after him: so the first field of another host, or of this host's server for another host, decides.
-func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) Path {
+// after him: so the first field of another host, or of this host's server for another host, decides. isOurs
+// tells whether a host with a name is of our side.
+func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, error),
+	isOurs func(name string) bool) Path {
 	path := NowhereElse
 	names := []string{hostname, "localhost"}
 	newest := true
@@ -50,7 +52,7 @@ func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, e
 			return Elsewhere
 		case isOneOf(by, names) && by != "":
 			if isHop && !h.isLocal(names, addresses) {
-				if isLogin := isOneOf(with, []string{"ESMTPA", "ESMTPSA", "UTF8SMTPA", "UTF8SMTPSA"}); isLogin && path == NowhereElse {
+				if path == NowhereElse && isOneOf(with, loginProtocols) {
 					return ByUser
 				}
 				return ThroughServer
@@ -58,8 +60,13 @@ func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, e
 			if !isHop && !isOrigin(text) {
 				path = ThroughServer
 			}
-		case isHop && h.isBare && isOneOf(h.from, names) && hasPrefix(with, "LMTP"):
-			names = append(names, by) // what Dovecot calls this host
+		case isHop && h.isBare && hasPrefix(with, "LMTP") && isOneOf(h.from, names) && strings.Contains(h.from, "."):
+			// what Dovecot calls this host
+			if names = append(names, by); len(names) > maxNames {
+				return Elsewhere
+			}
+		case isOurs(by):
+			return ThroughServer
 		case strings.Contains(strings.TrimSuffix(by, "."), "."):
 			return Elsewhere
 		default:
@@ -68,6 +75,11 @@ func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, e
 	}
 	return path
 }
+
+var loginProtocols = []string{"ESMTPA", "ESMTPSA", "UTF8SMTPA", "UTF8SMTPSA"}
+
+// maxNames is more than a host has.
+const maxNames = 20
 
 // clauses gives the words behind "by" and "with" of a Received: field (RFC 5321 section 4.4); "" if there is
 // none. What strangers choose stands before (HELO, of which some servers take any text) and behind "for". It

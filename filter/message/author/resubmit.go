@@ -43,7 +43,7 @@ func (f Fields) Mailbox() (mailbox string, ok bool) {
 // nameAndSpec takes a mailbox apart. The name comes without quotes and blanks, which are written anew, and
 // with its comments.
 func nameAndSpec(value string) (name, spec string, ok bool) {
-	var words, bare strings.Builder // what stands beside the address, if that is in angle brackets; all but comments
+	var words, bare strings.Builder // what stands beside an address in angle brackets; all but comments
 	inAngle := false
 	for i := 0; i < len(value); i++ {
 		switch c := value[i]; {
