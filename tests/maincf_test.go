@@ -28,7 +28,7 @@ import (
 // that is not installed (mysql, pgsql, ldap, sqlite) and the file has a section, a texthash table stands in
 // for it. SINK is the port of a server that takes what leaves.
 //
-//	args     flags of setup, beside --apply
+//	args     flags of setup, beside --apply; "auto" leaves the choice of the mode to setup, else content-filter
 //	refused  setup ends with an error that has this text, and changes nothing
 //	says     setup's output has this text
 //	local    an address that Postfix takes before and after
@@ -133,8 +133,13 @@ func runMainCf(t *testing.T, path string) {
 			t.Fatalf("before setup, %s: %s", local, reply)
 		}
 	}
-	out, err := exec.Command(h.program,
-		append([]string{"setup", "--apply"}, strings.Fields(c.want["args"])...)...).CombinedOutput()
+	args := append([]string{"setup", "--apply", "--no-dns"}, strings.Fields(c.want["args"])...)
+	if auto := slices.Index(args, "auto"); auto >= 0 {
+		args = slices.Delete(args, auto, auto+1)
+	} else if !slices.Contains(args, "--mode") {
+		args = append(args, "--mode", "content-filter")
+	}
+	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if refused := c.want["refused"]; refused != "" {
 		if err == nil || !strings.Contains(string(out), refused) || h.bytes() != before {
 			t.Errorf("want a refusal because of %q: %v\n%s", refused, err, out)

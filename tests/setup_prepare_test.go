@@ -52,7 +52,10 @@ func TestPrepareLeavesPostfixAlone(t *testing.T) {
 	if again := h.setup("--prepare"); !strings.Contains(again, "Nothing to do") || h.bytes() != main {
 		t.Errorf("a second run:\n%s", again)
 	}
-	records := prepared[strings.Index(prepared, "; DNS records"):]
+	if lines := strings.Split(strings.TrimSpace(prepared), "\n"); !strings.HasPrefix(lines[len(lines)-1], "Next: ") {
+		t.Errorf("what comes next does not come last:\n%s", prepared)
+	}
+	records := prepared[strings.Index(prepared, "; DNS records"):strings.Index(prepared, "\n\nNext: ")]
 	if applied := h.setup("--apply"); !strings.Contains(applied, records) || h.bytes() == main {
 		t.Errorf("--apply has other records than --prepare:\n%s\n%s", applied, prepared)
 	}

@@ -76,8 +76,8 @@ func (h *plainHost) must(err error) {
 func (h *plainHost) setup(args ...string) string {
 	h.t.Helper()
 	peer.Age(h.t, h.Dir)
-	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account},
-		args...)
+	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account,
+		"--no-dns"}, args...)
 	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if err != nil {
 		h.t.Fatalf("postmend %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -89,8 +89,8 @@ func (h *plainHost) setup(args ...string) string {
 func (h *plainHost) setupFails(args ...string) string {
 	h.t.Helper()
 	peer.Age(h.t, h.Dir)
-	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account},
-		args...)
+	args = append([]string{"setup", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account,
+		"--no-dns"}, args...)
 	out, err := exec.Command(h.program, args...).CombinedOutput()
 	if err == nil {
 		h.t.Errorf("postmend %s: no error\n%s", strings.Join(args, " "), out)
@@ -227,7 +227,7 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 
 	// A secret that is there is kept.
 	secrets := filepath.Join(h.root, "etc/postmend/srs.secrets")
-	shown := h.setup("--print")
+	shown := h.setup("--print", "--mode", "content-filter")
 	if !strings.Contains(shown, "content_filter=postmend:dummy") || h.files() != untouched {
 		t.Errorf("--print changed something, or does not show what:\n%s", shown)
 	}
@@ -235,7 +235,7 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 	h.must(os.WriteFile(secrets, []byte(srsSecret+"\n"), 0o600))
 	chownTest(t, secrets)
 
-	records := h.setup("--apply")
+	records := h.setup("--apply", "--mode", "content-filter")
 	for _, want := range []string{
 		`(?m)^srs\.example\.org\. IN MX 10 mx\.example\.org\.$`,
 		`(?m)^srs\.example\.org\. IN TXT "v=spf1 mx -all"$`,
@@ -273,7 +273,10 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 func TestSetupInTransportModeMendsForwardsOfLocalToo(t *testing.T) {
 	h := startPlainHost(t, "")
 	before := h.configuration()
-	h.setup("--apply", "--mode", "transport")
+	if said := h.setup("--apply"); !strings.Contains(said, "mode transport, a content filter does not see") ||
+		!strings.Contains(said, "the alias team to remote@example.com") {
+		t.Errorf("the mode that forwards of local(8) need:\n%s", said)
+	}
 	h.tell()
 	if again := h.setup("--apply"); !strings.Contains(again, "Nothing to do") {
 		t.Errorf("a second run does something:\n%s", again)

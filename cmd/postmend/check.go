@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -75,7 +76,7 @@ func writeFindings(w io.Writer, findings []check.Finding, verbose bool) error {
 	inColour := isTerminal(w) && os.Getenv("NO_COLOR") == ""
 	page := pageWriter{w: w}
 	count := map[check.Severity]int{}
-	changesPostfix := false
+	needsReload := false
 	area := ""
 	for _, f := range findings {
 		if f.Detail && !verbose {
@@ -98,12 +99,14 @@ func writeFindings(w io.Writer, findings []check.Finding, verbose bool) error {
 		if f.Edit != nil {
 			page.detail("edit", f.Edit.String())
 		}
-		page.detail("publish", f.Publish)
-		changesPostfix = changesPostfix || f.ChangesPostfix()
+		for record := range strings.SplitSeq(f.Publish, "\n") {
+			page.detail("publish", record)
+		}
+		needsReload = needsReload || f.NeedsReload()
 	}
 	page.printf("%s, %s, %s, %d ok\n", counted(count[check.Error], "error"), counted(count[check.Warning], "warning"),
 		counted(count[check.Note], "note"), count[check.OK])
-	if changesPostfix {
+	if needsReload {
 		page.printf("After a change of Postfix's configuration: postfix reload\n")
 	}
 	return page.err

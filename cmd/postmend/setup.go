@@ -8,12 +8,14 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"postmend/filter"
+	"postmend/filter/authn"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
@@ -23,6 +25,7 @@ import (
 type setupOptions struct {
 	setup.Options
 	print, prepare, apply, undo, verbose bool
+	noDNS                                bool
 	mode, rootDir                        string
 	given                                string // the flags that the next command needs, too
 }
@@ -45,7 +48,6 @@ the other mode first.`,
 		Example: `  postmend setup                      # what would be done
   postmend setup --prepare            # everything but Postfix; prints the DNS records
   postmend setup --apply
-  postmend setup --apply --mode transport
   postmend setup --undo`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -73,8 +75,9 @@ the other mode first.`,
 	flags.BoolVar(&o.undo, "undo", false, "restore main.cf and master.cf")
 	flags.BoolVar(&o.print, "print", false, "show the commands as a shell script, change nothing")
 	flags.BoolVar(&o.verbose, "verbose", false, "show the commands as they are run")
+	flags.BoolVar(&o.noDNS, "no-dns", false, "do not ask DNS which records are published already")
 	flags.StringVar(&o.mode, "mode", "",
-		"content-filter (the default): filter what comes in; transport: filter all mail that leaves for a remote domain")
+		"content-filter: filter what comes in; transport: filter all mail that leaves for a remote domain. Default: what this Postfix needs")
 	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
 		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
 	flags.StringVar(&o.rootDir, "root-dir", "", "for a trial run: put /etc/postmend below this directory, and make no account")
@@ -119,7 +122,7 @@ func (o *setupOptions) complete(configFile string) error {
 func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	s, err := setup.Open(ctx, o.Options)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w. Nothing has been changed", err)
 	}
 	if o.print {
 		return inv.printScript(s, o)
@@ -135,7 +138,7 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	default:
 		page.printf("%s\n", strings.Join(s.Summary(o.apply), "\n"))
 		if err := run(s.PrepareSteps()); err != nil {
-			return err
+			return fmt.Errorf("%w. Postfix has not been changed; what was made for postmend stays, and the next run uses it", err)
 		}
 		if o.prepare {
 			page.printf("postmend is prepared. Postfix has not been changed.\n")
@@ -154,13 +157,44 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	for _, note := range s.Notes(o.verbose) {
 		page.printf("Note: %s.\n", note)
 	}
-	page.printf("\n%s\n", next(o, ownDone, postfixDone))
-	records, err := s.Records()
+	const patience = 5 * time.Second
+	asking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	records, err := s.Records(asking, o.resolver())
 	if err != nil {
 		return err
 	}
-	page.printf("\n%s\n", strings.Join(records, "\n"))
+	page.printf("\n%s\n", strings.Join(shownRecords(records), "\n"))
+	page.printf("\n%s\n", next(o, ownDone, postfixDone, len(records.Lines) > 0))
 	return page.err
+}
+
+// resolver is the one that check would ask; nil if DNS is not to be asked.
+func (o *setupOptions) resolver() setup.Resolver {
+	if o.noDNS {
+		return nil
+	}
+	address := ""
+	if config, err := filter.LoadConfig(o.ConfigFile); err == nil {
+		address = config.Resolver
+	}
+	return authn.New(address)
+}
+
+// shownRecords are the lines of a zone file that are still to be published.
+func shownRecords(records setup.Records) []string {
+	published := ""
+	if records.Published > 0 {
+		published = "; " + counted(records.Published, "further record") + " found in DNS"
+	}
+	if records.Lines == nil {
+		return []string{"; all DNS records are published; postmend check tells whether they are right"}
+	}
+	lines := append([]string{"; DNS records to publish"}, records.Lines...)
+	if published != "" {
+		lines = append(lines, published)
+	}
+	return lines
 }
 
 // givenFlags are the flags of a command line, as they go into the next one.
@@ -178,16 +212,21 @@ func givenFlags(cmd *cobra.Command) string {
 }
 
 // next tells what comes next.
-func next(o *setupOptions, ownDone, postfixDone bool) string {
+func next(o *setupOptions, ownDone, postfixDone, isMissing bool) string {
 	apply := "postmend setup --apply" + o.given
-	const publish = "publish the records below, wait until the name servers have them, and run postmend check"
+	publish := "run postmend check"
+	if isMissing {
+		publish = "publish these records, wait until the name servers have them, and run postmend check"
+	}
 	switch {
+	case (o.apply || ownDone && postfixDone) && isMissing:
+		return "Next: publish these records, then run postmend check. Until receivers find them, forwarded mail fails SPF, and our signatures fail."
 	case o.apply || ownDone && postfixDone:
-		return "Next: postmend check. As long as receivers do not find the records below, forwarded mail fails SPF, and our signatures fail."
+		return "Next: postmend check"
 	case o.prepare || ownDone:
 		return "Next: " + publish + ". When it finds nothing wrong: " + apply
 	}
-	return "Next: postmend setup --prepare" + o.given + ", which leaves Postfix alone. Then " + publish + ". Then " + apply
+	return "Next: postmend setup --prepare" + o.given + ", which leaves Postfix alone"
 }
 
 // printScript shows what would be done as a shell script. Its records can be pasted, too.
@@ -212,11 +251,11 @@ func (inv *invocation) printScript(s *setup.Setup, o *setupOptions) error {
 	for _, note := range s.Notes(true) {
 		page.printf("\n# Note: %s.\n", note)
 	}
-	records, err := s.Records()
+	records, err := s.Records(context.Background(), nil)
 	if err != nil {
 		return err
 	}
-	page.printf("\ncat <<'END'\n%s\nEND\n", strings.Join(records, "\n"))
+	page.printf("\ncat <<'END'\n%s\nEND\n", strings.Join(shownRecords(records), "\n"))
 	return page.err
 }
 
@@ -227,7 +266,7 @@ func (p *pageWriter) script(steps []setup.Step) {
 }
 
 func (inv *invocation) undoSetup(o *setupOptions) error {
-	undoing, err := setup.OpenUndo(o.PostfixDir)
+	undoing, err := setup.OpenUndo(o.PostfixDir, o.ConfigFile, o.User)
 	if err != nil {
 		return err
 	}
@@ -246,6 +285,9 @@ func (inv *invocation) undoSetup(o *setupOptions) error {
 	}
 	for _, note := range undoing.Notes {
 		page.printf("# Note: %s.\n", note)
+	}
+	if undoing.Kept != nil {
+		page.printf("# These stay (docs/postfix.md, \"Leaving\", tells when they can go):\n#   %s\n", strings.Join(undoing.Kept, "\n#   "))
 	}
 	return page.err
 }

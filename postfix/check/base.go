@@ -32,6 +32,8 @@ var configRules = []Rule[*host]{
 		judgeContainer},
 	{"local-domains-class", Warning, "", "postmend treats the domain as local, but Postfix " +
 		"refuses its mail or sends it elsewhere", judgeLocalClass},
+	{"domain-classes", Warning, "", "Postfix logs a warning for each message to it (\"do not list domain … in BOTH\"), and " +
+		"uses the first parameter only", judgeDoubles},
 	{"local-domains", Warning, "all domains of Postfix are in local_domains",
 		"mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }
@@ -124,7 +126,7 @@ func judgeLocalDomains(h *host) []Fault {
 func judgeLocalClass(h *host) []Fault {
 	var faults []Fault
 	for _, name := range h.Local {
-		if isLocalhost(name) || name == h.SRSDomain || classOf(h.domains, name) != "" {
+		if isLocalhost(name) || name == h.SRSDomain || h.domains.ClassAbove(name) != "" {
 			continue
 		}
 		faults = append(faults, Fault{What: name + " is in local_domains, but not in mydestination, " +
@@ -135,6 +137,22 @@ func judgeLocalClass(h *host) []Fault {
 	if faults != nil && h.domains.Unsure() {
 		return []Fault{{What: "local_domains are not compared with Postfix's classes, because a table " +
 			"does not answer", Severity: Note}}
+	}
+	return faults
+}
+
+// judgeDoubles finds domains in two of the parameters that name domains. The SRS domain, which setup may have
+// put there, leaves the second one; for others a person has to decide.
+func judgeDoubles(h *host) []Fault {
+	var faults []Fault
+	for _, d := range h.domains.Doubles {
+		fault := Fault{What: fmt.Sprintf("%s is in %s and in %s; take it out of one of them", d.Name, d.First, d.Second)}
+		words := list(h.config.Get(d.Second))
+		if d.Name == h.SRSDomain && slices.Contains(words, d.Name) {
+			rest := slices.DeleteFunc(words, func(word string) bool { return word == d.Name })
+			fault.Mend = h.set(d.Second, strings.Join(rest, ", "))
+		}
+		faults = append(faults, fault)
 	}
 	return faults
 }

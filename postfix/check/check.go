@@ -22,12 +22,13 @@ func Run(ctx context.Context, options Options) []Finding {
 	o := gatherOwn(options.Program, options.ConfigFile)
 	if options.PostfixDir != "" {
 		o.postfixFlag = []string{"--postfix-dir", options.PostfixDir}
+		o.postconfFlag = []string{"-c", options.PostfixDir}
 	}
 	host, hostErr := gather(ctx, options.PostfixDir, o.Postmend)
 	if hostErr == nil {
-		o.learn(host)
+		o.learn(ctx, host, options.PostfixDir)
 	}
-	own := append(o.judge(), o.restraints()...)
+	own := append(joinCauses(o.judge()), o.restraints()...)
 	var published []Finding
 	if !options.NoDNS && o.config != nil {
 		deadline, cancel := context.WithTimeout(ctx, time.Duration(o.config.Limits.DNSDeadline))
@@ -38,16 +39,16 @@ func Run(ctx context.Context, options Options) []Finding {
 		unreadable := Finding{Area: "Postfix", Name: "postfix-unreadable", Severity: Error,
 			What: postfix.Printable(hostErr.Error()),
 			Why:  "Postfix's configuration cannot be judged; is it installed, and are you root?"}
-		return slices.Concat(own, []Finding{unreadable}, published)
+		return slices.Concat(own, []Finding{unreadable}, joinCauses(published))
 	}
 	host.dns = dnsStage(published)
 	findings := append(own, judgePostfix(host)...)
 	if host.canTry(findings) {
 		findings = append(findings, apply("trial", trialRules, host)...)
 	}
-	findings = append(findings, published...)
+	findings = append(findings, joinCauses(published)...)
 	if host.isPrepared() {
-		findings = append(findings, host.nextStep(findings, o.postfixFlag))
+		findings = append(findings, host.nextStep(findings))
 	}
 	return findings
 }

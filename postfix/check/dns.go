@@ -173,10 +173,12 @@ func (p *published) judge() []Finding { return apply("DNS", dnsRules, p) }
 
 // unknown is the fault that DNS did not answer: our server, or that of the zone behind it.
 func (p *published) unknown(name string, err error) []Fault {
-	fault := Fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: Warning}
+	fault := Fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: Warning,
+		cause: "no DNS", about: strings.TrimSuffix(name, ".")}
 	if errors.Is(err, dns.ErrServerFailure) {
 		fault.What += "; its name servers are silent, or their DNSSEC is broken: dig +trace " +
 			strings.TrimSuffix(name, ".")
+		fault.cause = "no name servers"
 		return []Fault{fault}
 	}
 	place := "/etc/resolv.conf"
@@ -292,11 +294,11 @@ func judgePublishedKeys(p *published) []Fault {
 		switch {
 		case err != nil:
 			faults = append(faults, Fault{What: fmt.Sprintf("DKIM record %s: %v", name, err),
-				Publish: record})
+				Publish: record, cause: "DKIM record: " + err.Error(), about: name})
 		case testing:
 			faults = append(faults, Fault{What: "DKIM record " + name +
 				" has t=y: receivers treat our mail as unsigned",
-				Publish: record, Severity: Warning})
+				Publish: record, Severity: Warning, cause: "t=y", about: name})
 		}
 	}
 	return faults
@@ -316,11 +318,12 @@ func judgePublishedPolicies(p *published) []Fault {
 		case several > 1:
 			faults = append(faults,
 				Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records: receivers ignore all of them",
-					d.domain, several), Publish: record})
+					d.domain, several), Publish: record, cause: "DMARC records", about: d.domain})
 		case d.result.Status == authn.TempError:
-			faults = append(faults, Fault{What: d.result.Reason})
+			faults = append(faults, Fault{What: d.result.Reason, cause: "no DMARC result", about: d.domain})
 		case d.result.PolicyName == "":
-			faults = append(faults, Fault{What: "no DMARC record applies to " + d.domain, Publish: record})
+			faults = append(faults, Fault{What: "no DMARC record applies to " + d.domain, Publish: record,
+				cause: "no DMARC record", about: d.domain})
 		}
 	}
 	return faults

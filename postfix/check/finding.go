@@ -8,6 +8,9 @@ package check
 
 import (
 	"cmp"
+	"fmt"
+	"slices"
+	"strings"
 
 	"postmend/postfix"
 	"postmend/postfix/postconf"
@@ -33,12 +36,14 @@ type Finding struct {
 	Why      string   `json:"why,omitempty"`
 	Mend     string   `json:"mend,omitempty"`    // a command for the shell
 	Edit     *Edit    `json:"edit,omitempty"`    // what mends it in postmend's configuration, after Mend
-	Publish  string   `json:"publish,omitempty"` // a line of a zone file, which mends it where no command can
+	Publish  string   `json:"publish,omitempty"` // lines of a zone file, which mend it where no command can
 	Detail   bool     `json:"detail,omitempty"`  // of use to a few only
+
+	cause, about string // see Fault
 }
 
-// ChangesPostfix tells whether its command changes Postfix's configuration.
-func (f Finding) ChangesPostfix() bool { return f.Mend != "" && f.Area != areaOwn }
+// NeedsReload tells whether Postfix has to reload after its command; setup reloads by itself.
+func (f Finding) NeedsReload() bool { return strings.Contains(f.Mend, "postconf ") }
 
 // Fault is what a rule found. A command with octets that a terminal should not see is left out of the
 // finding.
@@ -49,6 +54,9 @@ type Fault struct {
 	Publish  string
 	Why      string   // "" means the rule's
 	Severity Severity // "" means the rule's
+
+	// Faults with the same cause become one finding: the first one's text, and what the others are about.
+	cause, about string
 }
 
 // Rule is a row of a table: Judge gives the faults in facts of type F, and where it gives none, OK says what
@@ -79,10 +87,59 @@ func apply[F any](area string, rules []Rule[F], facts F) []Finding {
 				Mend:     onlyPrintable(fault.Mend),
 				Edit:     fault.Edit,
 				Publish:  onlyPrintable(fault.Publish),
+				cause:    fault.cause,
+				about:    postfix.Printable(fault.about),
 			})
 		}
 	}
 	return findings
+}
+
+// joinCauses makes one finding of those that have one cause.
+func joinCauses(findings []Finding) []Finding {
+	var joined []Finding
+	others := map[int][]string{} // what else is the same, by the index of the first
+	for _, f := range findings {
+		first := slices.IndexFunc(joined, func(g Finding) bool {
+			return f.cause != "" && g.cause == f.cause && g.Severity == f.Severity && g.Edit == nil && f.Edit == nil
+		})
+		if first < 0 {
+			joined = append(joined, f)
+			continue
+		}
+		g := &joined[first]
+		if f.about != g.about && !slices.Contains(others[first], f.about) {
+			others[first] = append(others[first], f.about)
+		}
+		g.Mend, g.Publish = withoutRepeats(g.Mend, f.Mend, " && "), withoutRepeats(g.Publish, f.Publish, "\n")
+	}
+	for i, abouts := range others {
+		joined[i].What += "; the same for " + shortList(abouts)
+	}
+	return joined
+}
+
+// withoutRepeats appends the parts of a text that are not there yet.
+func withoutRepeats(text, more, separator string) string {
+	if text == "" || more == "" {
+		return text + more
+	}
+	parts := strings.Split(text, separator)
+	for part := range strings.SplitSeq(more, separator) {
+		if !slices.Contains(parts, part) {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, separator)
+}
+
+// shortList names the first few.
+func shortList(names []string) string {
+	const most = 10
+	if len(names) <= most+1 {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // onlyPrintable drops what cannot be shown as it is: a command that was changed would do something else.

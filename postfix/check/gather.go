@@ -33,11 +33,15 @@ func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 	h.account = h.findAccount()
 	h.askStatusFilter(ctx)
 	h.askHeaderChecks(ctx)
-	if h.domains, err = setup.ReadDomains(ctx, config); err != nil {
+	future := config
+	if h.isPrepared() && ours.Hostname != "" && !setup.IsFullName(strings.ToLower(h.Main("myhostname"))) {
+		future = config.With(postconf.Parameter{Name: "myhostname", Value: ours.Hostname}) // as setup --apply will
+	}
+	if h.domains, err = setup.ReadDomains(ctx, future); err != nil {
 		return nil, err
 	}
 	if h.SRSDomain != "" {
-		h.srsClass = classOf(h.domains, h.SRSDomain)
+		h.srsClass = h.domains.ClassAbove(h.SRSDomain)
 	}
 	h.planSetup()
 	h.spool, h.spoolFree = Stat(ours.SpoolDir), freeSpace(ours.SpoolDir)
@@ -57,9 +61,9 @@ func judgePostfix(h *host) []Finding {
 		base = slices.Concat(baseRules, configRules)
 	}
 	if h.isPrepared() {
-		return apply("Postfix", base, h)
+		return apply("Postfix", slices.Concat(base, aliasRules), h)
 	}
-	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, base), h)
+	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, aliasRules, base), h)
 	if h.filter != nil {
 		findings = append(findings, apply(areaFilter, filterRules, h)...)
 		findings = append(findings, apply("Postfix", arrivalRules, h)...)
@@ -149,28 +153,18 @@ func (h *host) askStatusFilter(ctx context.Context) {
 	}
 }
 
-// classOf gives the parameter that holds a domain, or one above it whose subdomains count; "" if none does.
-func classOf(domains *setup.Domains, name string) string {
-	for key := name; ; {
-		if class := domains.Class(key); class != "" {
-			return class
-		}
-		_, above, found := strings.Cut(strings.TrimPrefix(key, "."), ".")
-		if !found {
-			return ""
-		}
-		key = "." + above
-	}
-}
-
 // planSetup asks setup what it would do here.
 func (h *host) planSetup() {
-	wanted := setup.Wanted{Mode: setup.ContentFilter, User: h.filterUser(), Program: h.programPath(),
+	h.mode = setup.ContentFilter
+	if mode, _, err := setup.ChooseMode(h.config, h.domains, h.ConfigFile, ""); err == nil && !h.isContentFilter() {
+		h.mode = mode
+	}
+	if h.isTransport() {
+		h.mode = setup.Transport
+	}
+	wanted := setup.Wanted{Mode: h.mode, User: h.filterUser(), Program: h.programPath(),
 		ConfigFile: h.configFlag(),
 		Listener:   h.freeListener(), SRSDomain: h.SRSDomain}
-	if h.isTransport() {
-		wanted.Mode = setup.Transport
-	}
 	if kind, address, here := listenerAddress(h.Target); here && kind == "inet" && h.public == nil {
 		wanted.Listener = address
 	}

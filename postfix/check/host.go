@@ -23,6 +23,7 @@ type Postmend struct {
 	Program     string            // this program's path: it can stand in for one that is missing
 	ConfigFile  string            // the configuration that is checked
 	Text        string            // of it; "" if it cannot be read
+	Hostname    string            // "" if the configuration cannot be read
 	Owners      []string          // the accounts that the secret and the keys belong to, root aside
 	Secrets     File              // of [srs]; the zero value without SRS
 	HasKeys     bool              // there are [[dkim.keys]]
@@ -64,6 +65,7 @@ type host struct {
 	plan      *setup.Plan    // what setup would change; nil if it would refuse to
 	tables    []*table       // spawn(8) services that run `postmend lookup`
 	srsClass  string         // the parameter that holds the SRS domain; "" if none does
+	mode      setup.Mode     // that Postfix uses, or that setup would choose
 	dns       stage          // whether the DNS records are right
 	// tables that take a seal of arrival out of a message, and how
 	sealStrippers []string

@@ -42,13 +42,14 @@ func (o *own) nextForKey(k filter.KeyConfig) Fault {
 	key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
 	if err != nil && Stat(k.File).Missing() {
 		return Fault{What: what + "; after this command publish the record that it prints, and check again",
-			Mend: o.account.first(o.makeKey(k))}
+			Mend: o.account.first(o.makeKey(k)), cause: "no key", about: k.Domain}
 	} else if err != nil {
 		return Fault{What: what + "; its key would be " + k.File + ", which cannot be used: " + err.Error()}
 	}
 	record, _ := key.ZoneRecord()
 	return Fault{What: what + ", but a key in " + k.File +
-		": when its record is published, add it to the configuration", Publish: record}.addKey(o, k)
+		": when its record is published, add it to the configuration", Publish: record,
+		cause: "unused key", about: k.Domain}.addKey(o, k)
 }
 
 // addKey completes a fault by what adds a section to the configuration.

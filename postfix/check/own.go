@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,22 +26,26 @@ const areaOwn = "postmend"
 // own is what was found out about our own files.
 type own struct {
 	Postmend
-	file        File // the configuration
-	config      *filter.Config
-	configErr   error
-	keys        []ownKey
-	secrets     File // the zero value without SRS
-	secretsErr  error
-	others      []File                   // further files that the configuration names
-	socket      File                     // of the log
-	account     *User                    // that the filter should run as
-	readers     []*User                  // the account, and others that Postfix's look-up tables run as
-	sharedBy    func(name string) string // what else uses an account; nil if Postfix cannot be read
-	myhostname  string                   // Postfix's; "" if not known
-	postfixFlag []string                 // that names Postfix's folder; empty for its own
-	hosted      []string                 // Postfix's domains that should have a key
-	unlisted    []string                 // Postfix's tables that may have more of them
-	isRoot      bool                     // check runs as root, and so sees everything
+	file         File // the configuration
+	config       *filter.Config
+	configErr    error
+	keys         []ownKey
+	secrets      File // the zero value without SRS
+	secretsErr   error
+	others       []File                   // further files that the configuration names
+	socket       File                     // of the log
+	account      *User                    // that the filter should run as
+	readers      []*User                  // the account, and others that Postfix's look-up tables run as
+	sharedBy     func(name string) string // what else uses an account; nil if Postfix cannot be read
+	myhostname   string                   // Postfix's; "" if not known
+	postfixFlag  []string                 // that names Postfix's folder; empty for its own
+	postconfFlag []string                 // the same, of postconf(1)
+	hosted       []string                 // Postfix's domains that should have a key
+	unlisted     []string                 // Postfix's tables that may have more of them
+	isRoot       bool                     // check runs as root, and so sees everything
+
+	setupRefuses error // why setup would not make a configuration that is missing
+	isPrepared   bool  // Postfix does not know postmend yet
 }
 
 type ownKey struct {
@@ -74,6 +79,7 @@ func gatherOwn(program, configFile string) *own {
 			o.others = append(o.others, Stat(path))
 		}
 	}
+	o.Hostname = o.config.Hostname
 	o.Seals, o.HasSecrets = o.config.Arrival.Seals(), o.config.SRS.SecretsFile != ""
 	o.socket = Stat(o.config.Log.Socket)
 	o.Owners, o.Secrets, o.HasKeys = o.owners(), o.secrets, len(o.keys) > 0
@@ -133,7 +139,7 @@ func (o *own) owners() []string {
 }
 
 // learn takes from Postfix who has to read our files.
-func (o *own) learn(host *host) {
+func (o *own) learn(ctx context.Context, host *host, dir string) {
 	o.account, o.readers = host.account, []*User{host.account}
 	for _, t := range host.tables {
 		if host.tableUserFault(t) == "" && t.user.UID != o.account.UID {
@@ -143,6 +149,11 @@ func (o *own) learn(host *host) {
 	o.sharedBy = func(name string) string { return setup.SharedBy(host.config, name) }
 	o.myhostname = host.Main("myhostname")
 	o.hosted, o.unlisted = host.Hosted()
+	o.isPrepared = host.isPrepared()
+	if o.file.Missing() {
+		_, o.setupRefuses = setup.Open(ctx, setup.Options{PostfixDir: dir, ConfigFile: o.ConfigFile, Program: o.Program,
+			User: host.account.Name})
+	}
 }
 
 // firstRules judge what has to be right before anything else is known.
@@ -157,8 +168,9 @@ var ownRules = []Rule[*own]{
 	{Name: "config-readable", Severity: Error,
 		OK:  "postmend's account can read it and the files that it names",
 		Why: "all mail is deferred while postmend cannot read it", Judge: judgeReadable},
-	{Name: "config-writable", Severity: Error, OK: "",
-		Why: "whoever can write to it decides where mail goes", Judge: judgeWritable},
+	{Name: "config-writable", Severity: Error, OK: "only root and postmend's account can change postmend's files",
+		Why:   "whoever can change or replace postmend's files decides where mail goes, and can use its keys and secrets",
+		Judge: judgeWritable},
 	{Name: "hostname", Severity: Warning, OK: "hostname is a full name, and the same as Postfix's myhostname",
 		Why:   "it is the name in Authentication-Results fields, by which other filters recognise this host's",
 		Judge: judgeHostname},
@@ -204,6 +216,10 @@ func judgeConfig(o *own) []Fault {
 	switch {
 	case o.file.Missing():
 		fault.What, fault.Why = o.ConfigFile+" does not exist", "postmend cannot work without it"
+		if o.setupRefuses != nil {
+			fault.What += ", and setup cannot make it yet: " + o.setupRefuses.Error()
+			break
+		}
 		fault.Mend = Shell(slices.Concat([]string{o.Program, "setup", "--prepare", "-c", o.ConfigFile},
 			o.postfixFlag)...)
 	case !o.isRoot && errors.Is(o.configErr, fs.ErrPermission):
@@ -244,20 +260,22 @@ func notFor(u *User, f File, barrier *File) string {
 	return fmt.Sprintf("%s cannot read %s, %s", u.Name, f.Path, f.Because(barrier))
 }
 
-func judgeWritable(o *own) []Fault {
-	if o.file.Err != nil || o.file.Mode.Perm()&0o022 == 0 {
-		return nil
-	}
-	return []Fault{{What: o.file.String() + " can be changed by other accounts than its owner",
-		Mend: Shell("chmod", "go-w", o.ConfigFile)}}
-}
-
 func judgeHostname(o *own) []Fault {
 	switch {
 	case !strings.Contains(o.config.Hostname, "."):
 		fault := Fault{What: fmt.Sprintf("hostname is %q, which is not a full name", o.config.Hostname)}
 		if strings.Contains(o.myhostname, ".") {
 			fault.Edit = o.setKey("hostname", o.myhostname)
+		}
+		return []Fault{fault}
+	case o.myhostname != "" && !setup.IsFullName(strings.ToLower(o.myhostname)):
+		fault := Fault{What: fmt.Sprintf("Postfix's myhostname is %q, which no other host can look up", o.myhostname),
+			Why: "many hosts refuse mail from one that greets them with a name that is not in DNS"}
+		if o.isPrepared {
+			fault.What, fault.Severity = fault.What+"; setup --apply sets it to "+o.config.Hostname, Note
+		} else {
+			fault.Mend = Shell(slices.Concat([]string{"postconf"}, o.postconfFlag, []string{"-e",
+				"myhostname=" + o.config.Hostname})...)
 		}
 		return []Fault{fault}
 	case o.myhostname != "" && !strings.EqualFold(o.config.Hostname, o.myhostname):
@@ -287,6 +305,10 @@ func judgeKeys(o *own) []Fault {
 	for _, k := range o.keys {
 		faults = append(faults, o.judgePrivate(k.file, k.err, o.makeKey(k.KeyConfig))...)
 	}
+	for i := range faults {
+		// The path is all that differs where one cause is behind them.
+		faults[i].cause = "key: " + strings.ReplaceAll(faults[i].What, faults[i].about, "")
+	}
 	return faults
 }
 
@@ -301,10 +323,10 @@ func (o *own) makeKey(k filter.KeyConfig) string {
 // takes the place of nothing that may be good: a new secret makes every SRS address that was given out
 // invalid, and a new key has to be published first.
 func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
-	fault := func(what, mend string) []Fault { return []Fault{{What: what, Mend: mend}} }
+	fault := func(what, mend string) []Fault { return []Fault{{What: what, Mend: mend, about: f.Path}} }
 	switch {
 	case !o.isRoot && (errors.Is(f.Err, fs.ErrPermission) || errors.Is(loadErr, fs.ErrPermission)):
-		return []Fault{{What: f.Path + " is not judged: you may not read it", Severity: Note}}
+		return []Fault{{What: f.Path + " is not judged: you may not read it", Severity: Note, about: f.Path}}
 	case f.Missing() && f.Holders()[0].Missing():
 		folder := f.Holders()[0].Path
 		return fault(f.Path+" does not exist", o.account.first(Shell("install", "-d", "-m", "0711",
@@ -316,15 +338,10 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 	case f.Mode.Perm()&0o027 != 0:
 		return fault(f.String()+" can be used by other accounts", Shell("chmod", "g-w,o=", f.Path))
 	}
-	for _, folder := range f.Holders() {
-		if folder.Mode.Perm()&0o002 != 0 {
-			return fault(f.Path+" can be replaced: every account may write to "+folder.String()+"; /etc/postmend is a better place", closeFolder(folder))
-		}
-	}
 	if o.sharedBy != nil {
 		if why, isNeeded := o.shared(f); isNeeded {
 			mend, edit := o.copyOf(f)
-			return []Fault{{What: why + ": give postmend a copy", Mend: mend, Edit: edit}}
+			return []Fault{{What: why + ": give postmend a copy", Mend: mend, Edit: edit, about: f.Path}}
 		} else if why != "" {
 			return fault(why, o.account.first(Shell("chown", o.account.Name+":", f.Path)+" && "+Shell("chmod",
 				"u=rw,go=", f.Path)))
@@ -333,7 +350,8 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 			return fault(notFor(o.account, f, barrier), f.LetIn(o.account))
 		}
 	}
-	if loadErr != nil {
+	isOpen := func(folder File) bool { return folder.Mode.Perm()&0o002 != 0 }
+	if loadErr != nil && !slices.ContainsFunc(f.Holders(), isOpen) { // which another rule judges
 		return fault(cause(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
 	}
 	return nil

@@ -23,8 +23,6 @@ var routeRules = []Rule[*host]{
 	{"route", Error, "mail passes postmend", "forwarded mail leaves unmended", judgeRoute},
 	{"route-services", Note, "", "forwarded mail that comes in there leaves unmended, which may be intended",
 		judgeUnfiltered},
-	{"alias-forwards", Warning, "", "mail that local(8) forwards does not pass a content filter: it " +
-		"leaves unmended, and fails SPF and often DMARC at the next hop", judgeAliases},
 	{"route-mappings", Error, "virtual aliases are expanded before the filter", "postmend sees the alias, " +
 		"which is local, and not the address that it leads to: forwarded mail leaves unmended",
 		judgeMappings},
@@ -42,6 +40,12 @@ var routeRules = []Rule[*host]{
 	{"milter-before", Note, "no DKIM milter handles mail before postmend",
 		"if it signs, postmend may change what it signed; postmend signs by itself", judgeMilters},
 	{"smtputf8", Warning, "", "mail to and from international addresses is refused", judgeSMTPUTF8},
+}
+
+// aliasRules judge what a content filter does not see.
+var aliasRules = []Rule[*host]{
+	{"alias-forwards", Warning, "", "mail that local(8) forwards does not pass a content filter: it " +
+		"leaves unmended, and fails SPF and often DMARC at the next hop", judgeAliases},
 }
 
 func judgeVersion(h *host) []Fault {

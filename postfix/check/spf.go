@@ -10,6 +10,7 @@ import (
 
 	"postmend/filter/authn"
 	"postmend/filter/authn/spf"
+	"postmend/postfix/setup"
 )
 
 // sender is a domain that our mail has for its sender, and what SPF says of it.
@@ -143,7 +144,7 @@ func (p *published) spfRecord(s *sender, mechanism string) string {
 // bouncesAreSigned tells whether a host passes the bounces that it makes through postmend, and a key signs
 // for their author, MAILER-DAEMON@$myorigin.
 func bouncesAreSigned(o *own, h *host) bool {
-	if h == nil || !h.isTransport() {
+	if h == nil || h.mode != setup.Transport {
 		return false
 	}
 	origin := strings.ToLower(h.Main("myorigin"))

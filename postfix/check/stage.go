@@ -57,7 +57,7 @@ func (h *host) isPrepared() bool {
 const areaNext = "next step"
 
 // nextStep says what comes next where Postfix does not know postmend yet.
-func (h *host) nextStep(findings []Finding, postfixFlag []string) Finding {
+func (h *host) nextStep(findings []Finding) Finding {
 	next := Finding{Area: areaNext, Name: "stage", Severity: Note,
 		What: "Postfix does not pass mail to postmend yet",
 		Why:  "mail passes Postfix as before, and forwarded mail leaves unmended"}
@@ -72,8 +72,7 @@ func (h *host) nextStep(findings []Finding, postfixFlag []string) Finding {
 		next.What += "; publish the records under DNS, and check again when the name servers have them"
 	default:
 		next.What += "; all is ready for it"
-		next.Mend = Shell(slices.Concat([]string{h.Program, "setup", "--apply"}, postfixFlag,
-			h.setupWords())...)
+		next.Mend = Shell(h.setupCommand("--apply")...)
 	}
 	return next
 }

@@ -28,7 +28,16 @@ type Config struct {
 	set       map[string]string // those that main.cf sets
 	entries   string            // of master.cf, as postconf prints them
 	services  []Service
-	expanded  *Config // nil until it is asked for
+	expanded  *Config  // nil until it is asked for
+	instead   []string // flags of postconf(1): values that take the place of main.cf's when $names are replaced
+}
+
+// With is the configuration with another value for a parameter, as far as other values refer to it.
+func (c *Config) With(p Parameter) *Config {
+	changed := *c
+	changed.instead = append(slices.Clone(c.instead), "-o", p.Name+"="+p.Value)
+	changed.expanded = nil
+	return &changed
 }
 
 // Open reads the configuration in a directory; "" is Postfix's own.
@@ -95,7 +104,7 @@ func (c *Config) Expanded() (*Config, error) {
 	if c.expanded != nil {
 		return c.expanded, nil
 	}
-	texts, err := c.postconfs([]string{"-x"}, []string{"-x", "-P"})
+	texts, err := c.postconfs(append([]string{"-x"}, c.instead...), append([]string{"-x", "-P"}, c.instead...))
 	if err != nil {
 		return nil, err
 	}

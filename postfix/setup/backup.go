@@ -98,6 +98,7 @@ type Snapshot struct{ files []savedFile }
 
 type savedFile struct {
 	path    string
+	link    string // what it leads to, if it is a symbolic link
 	content []byte // nil if the file was not there
 	mode    os.FileMode
 	uid     int
@@ -139,7 +140,8 @@ func save(path string) (savedFile, error) {
 		return savedFile{}, err
 	}
 	content, err := os.ReadFile(path)
-	saved := savedFile{path: path, content: append([]byte{}, content...), mode: info.Mode().Perm(), uid: -1, gid: -1}
+	link, _ := os.Readlink(path)
+	saved := savedFile{path: path, link: link, content: append([]byte{}, content...), mode: info.Mode().Perm(), uid: -1, gid: -1}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
 		saved.uid, saved.gid = int(owner.Uid), int(owner.Gid)
 	}
@@ -156,7 +158,8 @@ func (s *Snapshot) Restore() error {
 			}
 			continue
 		}
-		if now, err := os.ReadFile(file.path); err == nil && string(now) == string(file.content) {
+		link, _ := os.Readlink(file.path)
+		if now, err := os.ReadFile(file.path); err == nil && string(now) == string(file.content) && link == file.link {
 			continue
 		}
 		errs = append(errs, file.restore())
@@ -165,6 +168,16 @@ func (s *Snapshot) Restore() error {
 }
 
 func (s savedFile) restore() error {
+	path := s.path
+	if s.link != "" {
+		fresh := s.path + ".link"
+		if err := errors.Join(os.Symlink(s.link, fresh), os.Rename(fresh, s.path)); err != nil {
+			return err
+		}
+		if path = s.link; !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(s.path), path)
+		}
+	}
 	options := wholefile.Options{Mode: s.mode, Owner: &[2]int{s.uid, s.gid}}
-	return wholefile.Write(s.path, options, wholefile.Content(s.content))
+	return wholefile.Write(path, options, wholefile.Content(s.content))
 }

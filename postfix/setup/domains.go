@@ -23,12 +23,17 @@ type Domains struct {
 	// or are more than a person looks after one by one.
 	Listed, Unlisted []string
 
+	Doubles []Double // names that stand in two parameters
+
 	classOf       map[string]string
 	classOfListed map[string]string
 	failed        bool
 	ask           func(table, key string) bool
 	tables        map[string]string // table to parameter
 }
+
+// Double is a domain with two address classes. Postfix logs a warning for each message to it.
+type Double struct{ Name, First, Second string }
 
 // ReadDomains gathers the domains of all address classes.
 func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
@@ -109,9 +114,12 @@ func (d *Domains) add(class, item string, subdomains bool) {
 			names = append(names, "."+name)
 		}
 		for _, name := range names {
-			if d.classOf[name] == "" {
+			switch first := d.classOf[name]; {
+			case first == "":
 				d.classOf[name] = class
 				d.Names = append(d.Names, name)
+			case first != class && name[0] != '.' && (first != "mydestination" || class != "relay_domains"):
+				d.Doubles = append(d.Doubles, Double{name, first, class})
 			}
 		}
 	}
@@ -134,6 +142,20 @@ func (d *Domains) Class(domain string) string {
 		}
 	}
 	return ""
+}
+
+// ClassAbove is Class for a domain, or else for one above it whose subdomains count.
+func (d *Domains) ClassAbove(domain string) string {
+	for key := canonical(domain); ; {
+		if class := d.Class(key); class != "" {
+			return class
+		}
+		_, above, found := strings.Cut(strings.TrimPrefix(key, "."), ".")
+		if !found {
+			return ""
+		}
+		key = "." + above
+	}
 }
 
 // Signable are the domains that can publish a key: they are names of the public DNS, and no key of a domain

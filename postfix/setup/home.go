@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -27,6 +28,7 @@ type home struct {
 	config                     *filter.Config
 	text                       string // of the configuration to be written; "" if there is one
 	listener                   string
+	mode                       Mode // to be kept for setup --apply; "" if there is nothing to apply
 }
 
 // ownFiles reads the configuration, or makes one up for this Postfix.
@@ -150,19 +152,6 @@ func (h *home) checkNames() error {
 	return nil
 }
 
-// hostnameOf is the name by which other hosts know this one.
-func hostnameOf(o *Options, c *postconf.Config) (string, error) {
-	if o.Hostname != "" {
-		return canonical(o.Hostname), nil
-	}
-	name, err := c.Expand("myhostname")
-	name = canonical(name)
-	if _, listed := publicsuffix.PublicSuffix(name); err == nil && !listed {
-		err = fmt.Errorf("myhostname in main.cf is %q, which no other host can look up; set it (postconf -e myhostname=…), or give --hostname", name)
-	}
-	return name, err
-}
-
 // defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here, or else
 // the first one.
 func defaultDomain(c *postconf.Config, signable []string, hostname string) (string, error) {
@@ -179,6 +168,16 @@ func defaultDomain(c *postconf.Config, signable []string, hostname string) (stri
 		return domain, nil
 	}
 	return "", errors.New("none of Postfix's domains can publish a DKIM key; give --domain")
+}
+
+// asks asks the tables of local domains: postmend defers all mail while one does not answer.
+func (h *home) asks(ctx context.Context, c *postconf.Config) error {
+	for _, table := range h.config.LocalDomainsMaps {
+		if _, _, err := c.Lookup(ctx, table, "check.postmend.invalid"); err != nil {
+			return fmt.Errorf("Postfix's table %s, which has domains of this host, cannot be asked: %w", table, err)
+		}
+	}
+	return nil
 }
 
 // configFlag is the configuration's path where it is not the default one.
@@ -224,6 +223,9 @@ func (h *home) steps() []Step {
 	}
 	if h.text != "" {
 		add("what postmend has to know; docs/configuration.md tells the rest", File{Path: h.path, Content: h.text, Mode: 0o644})
+	}
+	if h.mode != "" {
+		steps = append(steps, h.keepMode(h.mode)...)
 	}
 	return steps
 }

@@ -19,7 +19,7 @@ func (p *Plan) obstacle() error {
 	if err := p.lateMappings(); err != nil {
 		return err
 	}
-	where, filter := p.otherFilter()
+	where, filter := otherFilter(p.config, p.wanted.Listener)
 	switch {
 	case filter == "":
 		return nil
@@ -65,10 +65,12 @@ func (p *Plan) lateMappings() error {
 }
 
 // entrances are the services that take mail in, the listener aside.
-func (p *Plan) entrances() []postconf.Service {
+func (p *Plan) entrances() []postconf.Service { return entrances(p.config, p.wanted.Listener) }
+
+func entrances(c *postconf.Config, listener string) []postconf.Service {
 	var services []postconf.Service
-	for _, s := range p.config.Services() {
-		if s.Name != p.wanted.Listener && (s.Program == "smtpd" || s.Program == "pickup") {
+	for _, s := range c.Services() {
+		if s.Name != listener && !isOurListener(s) && (s.Program == "smtpd" || s.Program == "pickup") {
 			services = append(services, s)
 		}
 	}
@@ -91,14 +93,14 @@ func (p *Plan) otherListener() error {
 }
 
 // otherFilter finds a filter that is not postmend, and where it is set.
-func (p *Plan) otherFilter() (where, filter string) {
+func otherFilter(c *postconf.Config, listener string) (where, filter string) {
 	isOther := func(value string) bool { return value != "" && !strings.HasPrefix(value, layout.DefaultTransport) }
 	for _, name := range []string{"content_filter", "smtpd_proxy_filter"} {
-		if value := p.config.Get(name); isOther(value) {
+		if value := c.Get(name); isOther(value) {
 			return name, value
 		}
 	}
-	for _, s := range p.entrances() {
+	for _, s := range entrances(c, listener) {
 		for _, name := range []string{"content_filter", "smtpd_proxy_filter"} {
 			if value := s.Options[name]; isOther(value) {
 				return name + " of " + s.ID(), value

@@ -1,59 +1,154 @@
 package setup
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 
 	"postmend/dkim"
+	"postmend/filter"
 	"postmend/filter/domain/publicsuffix"
 )
 
-// Records are the DNS records to publish, as lines of a zone file.
-func (s *Setup) Records() ([]string, error) {
+// Resolver tells what is published already.
+type Resolver interface {
+	LookupTXT(ctx context.Context, name string) ([]string, error)
+	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
+}
+
+// Records are the DNS records that still have to be published.
+type Records struct {
+	Lines     []string // of a zone file, with remarks, in the order of the domains
+	Published int      // how many more receivers find already; whether they are right is for check to say
+}
+
+// record is a line of a zone file, and what is said about it.
+type record struct {
+	name, kind, line string
+	remark           string // before the line, without "; "
+	isOf             func(text string) bool
+	published        func(texts []string) bool // instead of isOf
+}
+
+// Records asks DNS which records are there; with a nil resolver none is.
+func (s *Setup) Records(ctx context.Context, resolver Resolver) (Records, error) {
+	all, err := s.records()
+	if err != nil {
+		return Records{}, err
+	}
+	isThere := make([]bool, len(all))
+	var asking sync.WaitGroup
+	for i, r := range all {
+		if resolver != nil && r.line != "" {
+			asking.Go(func() { isThere[i] = r.isPublished(ctx, resolver) })
+		}
+	}
+	asking.Wait()
+	var found Records
+	for i, r := range all {
+		switch {
+		case isThere[i]:
+			found.Published++
+			continue
+		case r.remark != "":
+			found.Lines = append(found.Lines, "; "+r.remark)
+		}
+		if r.line != "" {
+			found.Lines = append(found.Lines, r.line)
+		}
+	}
+	return found, nil
+}
+
+func (r *record) isPublished(ctx context.Context, resolver Resolver) bool {
+	if r.kind == "MX" {
+		mx, err := resolver.LookupMX(ctx, r.name)
+		return err == nil && len(mx) > 0
+	}
+	texts, err := resolver.LookupTXT(ctx, r.name)
+	if err != nil {
+		return false
+	}
+	if r.published != nil {
+		return r.published(texts)
+	}
+	return slices.ContainsFunc(texts, r.isOf)
+}
+
+func (s *Setup) records() ([]record, error) {
 	h := s.home
-	lines := []string{"; DNS records to publish"}
+	var all []record
 	relay := s.config.Get("relayhost")
 	if domain := h.config.SRS.Domain; domain != "" {
-		lines = append(lines, fmt.Sprintf("%s. IN MX 10 %s.", domain, h.config.Hostname),
-			fmt.Sprintf(`%s. IN TXT "v=spf1 %s -all"`, domain, h.spfMechanism("mx")))
+		mx := record{name: domain, kind: "MX", line: fmt.Sprintf("%s. IN MX 10 %s.", domain, h.config.Hostname)}
+		spf := spfRecord(domain, h.spfMechanism("mx"))
 		if relay != "" {
-			lines = append(lines, "; before -all, add the addresses of relayhost "+relay+", or the include: that its operator tells you")
+			spf.remark = `put the addresses of relayhost ` + relay + `, or the "include:" term that its operator names, before "-all"`
 		}
+		all = append(all, mx, spf)
 	}
 	if s.plan.wanted.Mode == ContentFilter && relay == "" && h.config.Hostname != h.config.SRS.Domain {
-		mechanism := h.spfMechanism("a")
-		lines = append(lines, "; for bounces that Postfix itself makes; if "+h.config.Hostname+" has an SPF record, put "+mechanism+" before its -all",
-			fmt.Sprintf(`%s. IN TXT "v=spf1 %s -all"`, h.config.Hostname, mechanism))
+		spf := spfRecord(h.config.Hostname, h.spfMechanism("a"))
+		spf.remark = "for bounces that Postfix itself makes"
+		all = append(all, spf)
 	}
-	suggested := map[string]bool{}
-	for _, k := range h.config.DKIM.Keys {
-		if isMissing(k.File) {
-			lines = append(lines, fmt.Sprintf("; %s._domainkey.%s: printed when the key is made", k.Selector, k.Domain))
-			continue
-		}
-		key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
+	keys := slices.Clone(h.config.DKIM.Keys)
+	first := slices.IndexFunc(keys, func(k filter.KeyConfig) bool { return k.Domain == h.config.DKIM.DefaultDomain })
+	if first > 0 {
+		keys = slices.Insert(slices.Delete(keys, first, first+1), 0, h.config.DKIM.Keys[first])
+	}
+	policies := map[string]bool{}
+	for _, k := range keys {
+		record, err := keyRecord(k)
 		if err != nil {
 			return nil, err
 		}
-		record, err := key.ZoneRecord()
-		if err != nil {
-			return nil, err
-		}
-		lines = append(lines, record)
-	}
-	for _, k := range h.config.DKIM.Keys {
+		all = append(all, record)
 		domain, ok := publicsuffix.Registered(k.Domain)
-		if !ok || suggested[domain] {
+		if !ok || policies[domain] {
 			continue
 		}
-		if len(suggested) == 0 {
-			lines = append(lines, "; if there is no DMARC record yet, start with:")
+		policy := policyRecord(domain)
+		if len(policies) == 0 {
+			policy.remark = "for reports, add rua=mailto: and an address that exists"
 		}
-		suggested[domain] = true
-		lines = append(lines, fmt.Sprintf(`_dmarc.%s. IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@%s"`, domain, domain))
+		policies[domain] = true
+		all = append(all, policy)
 	}
-	return lines, nil
+	return all, nil
+}
+
+func spfRecord(domain, mechanisms string) record {
+	return record{name: domain, kind: "TXT", line: fmt.Sprintf(`%s. IN TXT "v=spf1 %s -all"`, domain, mechanisms),
+		isOf: func(text string) bool {
+			version, _, _ := strings.Cut(text, " ")
+			return strings.EqualFold(version, "v=spf1")
+		}}
+}
+
+// keyRecord is that of a key, or a remark where the key is still to be made.
+func keyRecord(k filter.KeyConfig) (record, error) {
+	if isMissing(k.File) {
+		return record{remark: fmt.Sprintf("%s._domainkey.%s: printed when the key is made", k.Selector, k.Domain)}, nil
+	}
+	key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
+	if err != nil {
+		return record{}, err
+	}
+	line, err := key.ZoneRecord()
+	return record{name: key.RecordName(), kind: "TXT", line: line, published: func(texts []string) bool {
+		_, err := key.Published(texts)
+		return err == nil
+	}}, err
+}
+
+func policyRecord(domain string) record {
+	return record{name: "_dmarc." + domain, kind: "TXT", line: "_dmarc." + domain + `. IN TXT "v=DMARC1; p=none"`,
+		isOf: func(text string) bool { return strings.HasPrefix(strings.ToUpper(text), "V=DMARC1") }}
 }
 
 // spfMechanism names the addresses that mail leaves from, as far as main.cf tells them, or else says "those

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os/user"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"postmend/filter"
-	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
 
@@ -30,6 +32,10 @@ type Options struct {
 
 // Setup is what a Postfix and this host have, and what they lack.
 type Setup struct {
+	// Mode is the one that was chosen, ModeReason says why.
+	Mode       Mode
+	ModeReason string
+
 	config  *postconf.Config
 	domains *Domains
 	state   *State
@@ -44,6 +50,7 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
+	c = withFullName(&o, c)
 	s := &Setup{config: c}
 	if s.domains, err = ReadDomains(ctx, c); err != nil {
 		return nil, err
@@ -51,16 +58,23 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	if s.state, err = LoadState(c); err != nil {
 		return nil, err
 	}
+	if s.Mode, s.ModeReason, err = ChooseMode(c, s.domains, o.ConfigFile, o.Mode); err != nil {
+		return nil, err
+	}
 	if s.home, err = ownFiles(&o, c, s.domains); err != nil {
 		return nil, err
 	}
+	if err = s.home.asks(ctx, c); err != nil {
+		return nil, err
+	}
 	s.plan, err = NewPlan(c, s.domains, Wanted{
-		Mode:       modeOf(&o, c, s.state),
+		Mode:       s.Mode,
 		User:       o.User,
 		Program:    o.Program,
 		ConfigFile: s.home.configFlag(),
 		Listener:   s.home.listener,
 		SRSDomain:  strings.ToLower(s.home.config.SRS.Domain),
+		Hostname:   s.home.config.Hostname,
 	})
 	if err != nil {
 		return nil, err
@@ -68,21 +82,10 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	if err := s.plan.TakesAnySRSAddress(s.domains); err != nil {
 		return nil, err
 	}
-	s.changes, err = s.plan.Steps(s.state)
-	return s, err
-}
-
-// modeOf keeps the mode that was chosen before.
-func modeOf(o *Options, c *postconf.Config, state *State) Mode {
-	switch {
-	case o.Mode != "":
-		return o.Mode
-	case state != nil:
-		return state.Mode
-	case strings.HasPrefix(c.Get("default_transport"), layout.DefaultTransport):
-		return Transport
+	if s.changes, err = s.plan.Steps(s.state); len(s.changes) > 0 {
+		s.home.mode = s.Mode
 	}
-	return ContentFilter
+	return s, err
 }
 
 // PrepareSteps make postmend's own files, and have its account use them. Nothing of Postfix's is touched.
@@ -103,7 +106,8 @@ func thenReload(c *postconf.Config, changes []Step) []Step {
 	if len(changes) == 0 {
 		return nil
 	}
-	steps := append(changes, Step{Why: "test Postfix's configuration after the change", Action: c.PostfixCommand("check")})
+	steps := slices.Concat(changes, linkSteps(c))
+	steps = append(steps, Step{Why: "test Postfix's configuration after the change", Action: c.PostfixCommand("check")})
 	if c.IsRunning() {
 		reload := Step{Why: "running processes read the new configuration", Action: c.PostfixCommand("reload")}
 		steps = append(steps, reload)
@@ -201,10 +205,12 @@ type Undoing struct {
 	Dir   string // Postfix's configuration directory
 	Steps []Step // nil if nothing was set up
 	Notes []string
+	Kept  []string // what stays, and where it is
 }
 
-// OpenUndo reads what was set up in a configuration directory; "" is Postfix's own.
-func OpenUndo(dir string) (*Undoing, error) {
+// OpenUndo reads what was set up in a configuration directory; "" is Postfix's own. The configuration file
+// and the account are postmend's.
+func OpenUndo(dir, configFile, account string) (*Undoing, error) {
 	c, err := postconf.Open(dir)
 	if err != nil {
 		return nil, err
@@ -215,10 +221,38 @@ func OpenUndo(dir string) (*Undoing, error) {
 		return u, err
 	}
 	steps, notes := state.Undo(c)
-	u.Steps = append(thenReload(c, steps), Forget(c))
+	u.Steps = append(thenReload(c, steps), Forget(c, configFile))
 	u.Notes = append(notRunning(c), append(notes,
-		"the account, postmend's configuration, keys, secrets and stored senders stay: bounces to SRS addresses that exist already need them"+
-			" if postmend is set up again",
 		"mail in the queue that was on its way to postmend still waits for it; requeue it with: "+c.RequeueCommand().String())...)
+	u.Kept = kept(configFile, account)
 	return u, nil
+}
+
+// kept lists postmend's own files and account, which an undoing leaves.
+func kept(configFile, account string) []string {
+	var lines []string
+	if _, err := user.Lookup(account); err == nil {
+		lines = append(lines, "account        "+account)
+	}
+	config, err := filter.LoadConfig(configFile)
+	if err != nil {
+		return lines
+	}
+	lines = append(lines, "configuration  "+configFile)
+	if file := config.SRS.SecretsFile; file != "" && !isMissing(file) {
+		lines = append(lines, "SRS secrets    "+file+", needed for bounces to addresses that are out there, and if you set postmend up again")
+	}
+	if folder, found := strings.CutPrefix(config.SRS.Store, "dir:"); found {
+		lines = append(lines, "stored senders "+folder+", needed for the same bounces")
+	}
+	folders := map[string]int{}
+	for _, key := range config.DKIM.Keys {
+		if !isMissing(key.File) {
+			folders[filepath.Dir(key.File)]++
+		}
+	}
+	for _, folder := range slices.Sorted(maps.Keys(folders)) {
+		lines = append(lines, fmt.Sprintf("DKIM keys      %s (%d)", folder, folders[folder]))
+	}
+	return lines
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
 )
 
 func (p *Plan) addServices() {
@@ -17,6 +18,13 @@ func (p *Plan) addServices() {
 		next = p.nextTransport()
 	}
 	p.setService(p.wanted.Listener+"/inet", layout.ListenerLine(p.wanted.Listener, next), "takes the mended messages back")
+	for _, s := range p.config.Services() {
+		if isOurListener(s) && s.Name != p.wanted.Listener {
+			was := s.Line
+			p.Changes = append(p.Changes, Change{Service: true, Name: s.ID(), Was: &was, ours: true,
+				Why: "a listener of postmend's at another port than [reinject] has"})
+		}
+	}
 	for _, limit := range layout.Limits {
 		p.set(limit.Name, limit.Value, "one recipient for each run, and more time than postmend's own deadline")
 	}
@@ -26,6 +34,12 @@ func (p *Plan) addServices() {
 				" delivery reports is lost", p.config.Version, m.Name, m.Major, m.Minor))
 		}
 	}
+}
+
+// isOurListener knows a listener that setup made, wherever it was moved to.
+func isOurListener(s postconf.Service) bool {
+	cleanup, _ := layout.ListenerOption("cleanup_service_name")
+	return s.Program == "smtpd" && s.Options["syslog_name"] == layout.ListenerLog && s.Options["cleanup_service_name"] == cleanup
 }
 
 func (p *Plan) program() layout.Program {
@@ -66,7 +80,7 @@ func (p *Plan) nextTransport() string {
 }
 
 // addSwitch is the change that sends mail through postmend: the last one.
-func (p *Plan) addSwitch() {
+func (p *Plan) addSwitch(domains *Domains) {
 	if p.wanted.Mode == Transport {
 		p.set("default_transport", layout.DefaultTransport, "all mail for remote domains passes postmend")
 		for _, name := range []string{"transport_maps", "sender_dependent_default_transport_maps"} {
@@ -82,5 +96,7 @@ func (p *Plan) addSwitch() {
 		}
 	}
 	p.set("content_filter", layout.ContentFilter, "all mail from smtpd(8) and pickup(8) passes postmend")
-	p.note("forwards by alias(5) and .forward do not pass a content filter; if you have any, use --mode transport")
+	if found, _ := Forwards(p.config, domains); len(found) > 0 {
+		p.note("forwards that do not pass a content filter: %s; --mode transport mends them, too", ShowForwards(found, 5))
+	}
 }

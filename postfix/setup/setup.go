@@ -11,17 +11,6 @@ import (
 	"postmend/postfix/postconf"
 )
 
-// Mode is where postmend stands in Postfix.
-type Mode string
-
-const (
-	// ContentFilter filters what smtpd(8) and pickup(8) take. Forwards made by local(8), from alias(5) and
-	// .forward, and Postfix's own bounces do not pass it.
-	ContentFilter Mode = "content-filter"
-	// Transport filters whatever leaves for a remote domain.
-	Transport Mode = "transport"
-)
-
 // Wanted is what Postfix is to be told.
 type Wanted struct {
 	Mode       Mode
@@ -30,6 +19,7 @@ type Wanted struct {
 	ConfigFile string // absolute path of postmend's configuration; "" is the default one
 	Listener   string // "127.0.0.1:10026", where postmend hands mail back
 	SRSDomain  string // "" sets up no table
+	Hostname   string // for myhostname, where that is not a full name; "" leaves it
 }
 
 // The tables of SRS addresses in Postfix's configuration directory.
@@ -46,6 +36,8 @@ type Change struct {
 	Was     *string `json:"was"`
 	Now     *string `json:"now"`
 	Why     string  `json:"-"`
+
+	ours bool // it removes what setup made: undo does not bring it back
 }
 
 // Plan is what has to be changed.
@@ -75,9 +67,10 @@ func NewPlan(c *postconf.Config, domains *Domains, w Wanted) (*Plan, error) {
 	if err := p.obstacle(); err != nil {
 		return nil, err
 	}
+	p.addHostname()
 	p.addServices()
 	p.addSRS(domains)
-	p.addSwitch()
+	p.addSwitch(domains)
 	return p, nil
 }
 

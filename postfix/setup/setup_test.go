@@ -108,7 +108,7 @@ func (h *host) undo() []string {
 		h.t.Fatalf("no state: %v", err)
 	}
 	steps, notes := state.Undo(c)
-	h.run(append(steps, Forget(c)))
+	h.run(append(steps, Forget(c, filepath.Join(h.dir, "postmend.toml"))))
 	return notes
 }
 

@@ -46,7 +46,7 @@ func (s *State) with(p *Plan) *State {
 	for _, change := range p.Changes {
 		if known := next.change(change.Service, change.Name); known != nil {
 			known.Now = change.Now
-		} else {
+		} else if !change.ours {
 			next.Changes = append(next.Changes, change)
 		}
 	}
@@ -121,14 +121,22 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 			parameters = append(parameters, undo)
 		}
 	}
+	for _, s := range c.Services() {
+		isKnown := slices.ContainsFunc(services, func(change Change) bool { return change.Name == s.ID() })
+		if isOurListener(s) && !isKnown {
+			line := s.Line
+			services = append(services, Change{Service: true, Name: s.ID(), Was: &line, Why: "postmend's listener, at another port than setup gave it"})
+		}
+	}
 	// main.cf first: nothing may name a service that is gone.
 	steps = append(parameterSteps(c, parameters), serviceSteps(c, services)...)
 	return steps, notes
 }
 
 // Forget is the last step of an undoing.
-func Forget(c *postconf.Config) Step {
-	return Step{Why: "there is nothing left to undo", Action: append(postconf.Command{"rm", "-f"}, undoFiles(c)...)}
+func Forget(c *postconf.Config, configFile string) Step {
+	files := append(undoFiles(c), modeFile(configFile))
+	return Step{Why: "there is nothing left to undo", Action: append(postconf.Command{"rm", "-f"}, files...)}
 }
 
 func currentValue(c *postconf.Config, change Change) *string {

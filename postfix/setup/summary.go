@@ -13,6 +13,9 @@ func (s *Setup) Summary(withPostfix bool) []string {
 		lines = append(lines, fmt.Sprintf("  %-7s ", verb)+fmt.Sprintf(format, args...))
 	}
 	h := s.home
+	if len(s.changes) > 0 {
+		add("use", "mode %s, %s", s.Mode, s.ModeReason)
+	}
 	if !h.hasUser {
 		add("add", "account %s, which runs postmend", h.user)
 	}
