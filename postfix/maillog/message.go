@@ -87,6 +87,25 @@ func (t *Tracker) renew(e *entry) *message {
 	return t.get(e.id)
 }
 
+// rename gives a message that is under way the id that it has from now on; false if there is none.
+func (t *Tracker) rename(was []byte, e *entry) bool {
+	m := t.find(was)
+	if m == nil {
+		return false
+	}
+	if other := t.find(e.id); other != nil && other != m {
+		t.count(other.root())
+		if t.find(was) != m {
+			return false
+		}
+	}
+	delete(t.known, m.key)
+	m.id, m.key = string(e.id), maphash.Bytes(t.seed, e.id)
+	m.removedAt, m.settled = 0, false
+	t.known[m.key] = m
+	return true
+}
+
 func (t *Tracker) charge(m *message, octets int) {
 	m.cost += octets
 	t.cost += octets

@@ -127,15 +127,20 @@ func (t *Tracker) Close() {
 }
 
 // arrival is a message that comes from outside this queue: "client=NAME[ADDRESS], orig_queue_id=ID,
-// sasl_username=NAME" or "uid=0 from=<root>".
+// sasl_username=NAME" or "uid=0 from=<root>"; or one that postsuper -r has queued anew: "uid=107
+// from=<alice@sender.example> orig_id=ID".
 func (t *Tracker) arrival(e *entry) {
 	first := map[bool]string{true: "client=", false: "uid="}[e.daemon == smtpd]
 	if !bytes.HasPrefix(e.text, []byte(first)) {
 		return
 	}
+	_, id, isRequeued := bytes.Cut(e.text, []byte("> orig_id="))
+	if isRequeued = isRequeued && e.daemon == pickup && isQueueID(id); isRequeued && t.rename(id, e) {
+		return
+	}
 	m := t.renew(e)
 	m.arrived = true
-	m.own = e.daemon == pickup
+	m.own = e.daemon == pickup && !isRequeued
 	_, rest, _ := bytes.Cut(e.text, []byte(", "))
 	for len(rest) > 0 {
 		var field []byte
