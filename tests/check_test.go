@@ -93,7 +93,7 @@ func (h *checkedHost) setUpByHand(keyPEM []byte) {
 // decide.
 func (h *checkedHost) ownSpool() {
 	h.t.Helper()
-	folder := filepath.Join(h.dir, "etc/spool")
+	folder := filepath.Join(filepath.Dir(h.config), "spool")
 	h.must(os.Mkdir(folder, 0o700))
 	chownTest(h.t, folder)
 	text, err := os.ReadFile(h.config)
@@ -146,17 +146,19 @@ func (h *checkedHost) zoneLine(line string) string {
 	return strings.TrimSuffix(name, ".") + " " + kind + " " + value + "\n"
 }
 
-// follow publishes a record in the place of those of the same name and type.
-func (h *checkedHost) follow(record string) {
-	line := h.zoneLine(record)
-	words := strings.SplitN(line, " ", 3)
-	zone := ""
-	for old := range strings.Lines(h.zone) {
-		if !strings.HasPrefix(old, words[0]+" "+words[1]+" ") {
-			zone += old
+// follow publishes records in the place of those of the same name and type.
+func (h *checkedHost) follow(records string) {
+	for record := range strings.SplitSeq(records, "\n") {
+		line := h.zoneLine(record)
+		words := strings.SplitN(line, " ", 3)
+		zone := ""
+		for old := range strings.Lines(h.zone) {
+			if !strings.HasPrefix(old, words[0]+" "+words[1]+" ") {
+				zone += old
+			}
 		}
+		h.zone = zone + line
 	}
-	h.zone = zone + line
 	h.publish()
 }
 
@@ -229,7 +231,13 @@ func (h *checkedHost) findings(args ...string) []check.Finding {
 	h.t.Helper()
 	peer.Age(h.t, h.dir)
 	args = append([]string{"check", "--json", "--postfix-dir", h.dir, "-c", h.config}, args...)
-	out, err := h.command(h.program, args...).Output()
+	return h.parsed(h.command(h.program, args...))
+}
+
+// parsed gives what a run of check with --json says.
+func (h *checkedHost) parsed(cmd *exec.Cmd) []check.Finding {
+	h.t.Helper()
+	out, err := cmd.Output()
 	var report struct {
 		OK       bool
 		Findings []check.Finding
@@ -244,7 +252,7 @@ func (h *checkedHost) findings(args ...string) []check.Finding {
 	if errors.As(err, &exit) {
 		status = exit.ExitCode()
 	}
-	if report.OK == wrong || report.OK != (status == 0) || len(report.Findings) < 10 {
+	if report.OK == wrong || report.OK != (status == 0) || len(report.Findings) < 2 {
 		h.t.Errorf("ok: %t, exit status %d, %d findings, of which some are wrong: %t", report.OK, status,
 			len(report.Findings), wrong)
 	}

@@ -26,7 +26,8 @@ func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{Postmend: ours, config: config, expanded: expanded, others: config.Others()}
+	h := &host{Postmend: ours, config: config, expanded: expanded, others: config.Others(),
+		gateway: containerGateway()}
 	h.findFilter()
 	h.findListener()
 	h.findTables()

@@ -69,7 +69,8 @@ type host struct {
 	dns       stage          // whether the DNS records are right
 	// tables that take a seal of arrival out of a message, and how
 	sealStrippers []string
-	system        *system // Postfix's own folder; nil if the configuration is that one
+	gateway       netip.Addr // of the container that this is; the zero value outside of one
+	system        *system    // Postfix's own folder; nil if the configuration is that one
 }
 
 // table is a service that answers look-ups.

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -85,8 +84,8 @@ func judgeRelayClients(h *host) []Fault {
 
 // judgeContainer tells of engines that put an address of their own in the place of the clients'.
 func judgeContainer(h *host) []Fault {
-	gateway, inside := containerGateway()
-	if !inside {
+	gateway := h.gateway
+	if !gateway.IsValid() {
 		return nil
 	}
 	const remedy = "publish the port so that client addresses are kept (host networking, userland-proxy " +
@@ -102,23 +101,28 @@ func judgeContainer(h *host) []Fault {
 		"for mail from outside, %s", gateway, remedy)}}
 }
 
-// containerGateway is the way out of a container; ok is false outside of one.
-func containerGateway() (gateway netip.Addr, ok bool) {
+// containerGateway is the way out of a container; the zero value outside of one.
+func containerGateway() netip.Addr {
 	_, docker := os.Stat("/.dockerenv")
 	_, podman := os.Stat("/run/.containerenv")
 	if docker != nil && podman != nil {
-		return gateway, false
+		return netip.Addr{}
 	}
-	text, _ := os.ReadFile("/proc/net/route")
-	for line := range strings.Lines(string(text)) {
+	routes, _ := os.ReadFile("/proc/net/route")
+	return defaultGateway(string(routes))
+}
+
+// defaultGateway reads proc(5)'s table of IPv4 routes, whose addresses have the lowest octet first.
+func defaultGateway(routes string) netip.Addr {
+	for line := range strings.Lines(routes) {
 		fields := strings.Fields(line)
 		if len(fields) < 3 || fields[1] != "00000000" {
 			continue
 		}
 		if octets, err := hex.DecodeString(fields[2]); err == nil && len(octets) == 4 {
-			return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil,
-				binary.LittleEndian.Uint32(octets)))), true
+			slices.Reverse(octets)
+			return netip.AddrFrom4([4]byte(octets))
 		}
 	}
-	return gateway, false
+	return netip.Addr{}
 }

@@ -47,3 +47,28 @@ func TestNetworksByStyleAreComparedToo(t *testing.T) {
 		t.Errorf("%d networks, and only loopback trusted: %+v", len(networks), faults)
 	}
 }
+
+// proc(5) writes the octets of an address from the last to the first.
+func TestAContainersGatewayIsNamed(t *testing.T) {
+	const routes = "Iface\tDestination\tGateway \tFlags\neth0\t000011AC\t00000000\t0001\neth0\t00000000\t010011AC\t0003\n"
+	gateway := defaultGateway(routes)
+	if gateway != netip.MustParseAddr("172.17.0.1") || defaultGateway("Iface\n").IsValid() {
+		t.Fatalf("%v", gateway)
+	}
+	h := hostOf(t, mainLines, masterLines, Postmend{})
+	h.gateway = gateway
+	for _, row := range []struct {
+		trusted  string
+		severity Severity
+	}{{"172.16.0.0/12", Warning}, {"127.0.0.0/8", ""}} {
+		h.Trusted = []netip.Prefix{netip.MustParsePrefix(row.trusted)}
+		faults := judgeContainer(h)
+		if len(faults) != 1 || faults[0].Severity != row.severity || !strings.Contains(faults[0].What, "172.17.0.1") {
+			t.Errorf("trusted %s: %+v", row.trusted, faults)
+		}
+	}
+	h.gateway = netip.Addr{}
+	if faults := judgeContainer(h); faults != nil {
+		t.Errorf("outside of a container: %+v", faults)
+	}
+}

@@ -174,7 +174,7 @@ func defaultDomain(c *postconf.Config, signable []string, hostname string) (stri
 func (h *home) asks(ctx context.Context, c *postconf.Config) error {
 	for _, table := range h.config.LocalDomainsMaps {
 		if _, _, err := c.Lookup(ctx, table, "check.postmend.invalid"); err != nil {
-			return fmt.Errorf("Postfix's table %s, which has domains of this host, cannot be asked: %w", table, err)
+			return fmt.Errorf("the table %s of main.cf, which has domains of this host, cannot be asked: %w", table, err)
 		}
 	}
 	return nil
