@@ -106,7 +106,7 @@ var differences = map[string]map[string]string{
 	"OpenDKIM": {
 		"RFC 8616: UTF-8 in i=":       "it reads ASCII only",
 		"3.5 i=: a quoted local part": "it cuts at the first @",
-		"3.2: an invalid name":    "", "3.2: a tag twice": "", "3.2: an unknown tag twice": "",
+		"3.2: an invalid name":        "", "3.2: a tag twice": "", "3.2: an unknown tag twice": "",
 		"3.5 b=: no base64":   "",
 		"3.5 d=: a final dot": "", "3.5 h=: an invalid name": "", "3.5 l=: 77 digits": "",
 		"3.5 s=: a blank in it": "", "3.6.1: a tag twice": "",

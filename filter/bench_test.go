@@ -115,7 +115,8 @@ func BenchmarkRewriteFrom(b *testing.B) {
 	header, _ := dkim.SplitHeader(benchMessage(0))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := author.Rewrite(header, author.NewAuthor{Address: "alias@example.org"}, false); err != nil {
+		_, err := author.Rewrite(header, author.NewAuthor{Address: "alias@example.org"}, false)
+		if err != nil {
 			b.Fatal(err)
 		}
 	}

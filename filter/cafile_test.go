@@ -37,7 +37,8 @@ func TestASubmissionServerWithAnAuthorityOfItsOwn(t *testing.T) {
 	run := func(more string) (string, error) {
 		t.Helper()
 		path := filepath.Join(dir, "postmend.toml")
-		text := "hostname = \"mx.example.org\"\nlocal_domains = [\"example.org\"]\n[reinject]\ntarget = \"smtps://" +
+		text := "hostname = \"mx.example.org\"\nlocal_domains = [\"example.org\"]\n[reinject]\n" +
+			"target = \"smtps://" +
 			inner.Addr().String() + "\"\n" + more
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -64,10 +65,12 @@ func TestASubmissionServerWithAnAuthorityOfItsOwn(t *testing.T) {
 		`ca_file = "postmend.toml"`: "no certificate in PEM form",
 	} {
 		line, err := run(more)
-		if err == nil || !AsFailure(err).Temporary() || !strings.Contains(line, want) || !strings.Contains(line, "result=deferred") {
+		if err == nil || !AsFailure(err).Temporary() || !strings.Contains(line, want) ||
+			!strings.Contains(line, "result=deferred") {
 			t.Errorf("%q: got %v and %s, want it deferred because of %q", more, err, line, want)
 		}
-		if status := AsFailure(err).Status(); strings.Contains(status, dir) || strings.Contains(status, "ca_file") {
+		status := AsFailure(err).Status()
+		if strings.Contains(status, dir) || strings.Contains(status, "ca_file") {
 			t.Errorf("%q: the status line says %q", more, status)
 		}
 	}

@@ -26,7 +26,8 @@ func (c *Config) complete(dir string) error {
 		c.Hostname = name
 	}
 	if c.TrustedNetworks == nil {
-		c.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+		c.TrustedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
+			netip.MustParsePrefix("::1/128")}
 	}
 	setDefault(&c.Reinject.Target, reinject.DefaultTarget)
 	setDefault(&c.SRS.Separator, "=")
@@ -50,7 +51,8 @@ func (c *Config) complete(dir string) error {
 		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
 	}
 	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile,
-		&c.SRS.StorePasswordFile, &c.Reinject.PasswordFile, &c.Reinject.CAFile, &c.Limits.SpoolDir, &c.Log.Socket} {
+		&c.SRS.StorePasswordFile, &c.Reinject.PasswordFile, &c.Reinject.CAFile, &c.Limits.SpoolDir,
+		&c.Log.Socket} {
 		absolute(path, dir)
 	}
 	for i := range c.DKIM.Keys {
@@ -193,7 +195,8 @@ func (s *SRSConfig) checkStore() error {
 	case err != nil:
 		return fmt.Errorf("store: %w", err)
 	case location.Dir != "" && (s.StoreUser != "" || s.StorePasswordFile != ""):
-		return errors.New("store_user and store_password_file are for Valkey and Redis, but store is a folder")
+		return errors.New("store_user and store_password_file are for Valkey and Redis, but store is " +
+			"a folder")
 	case s.StoreUser != "" && s.StorePasswordFile == "":
 		return errors.New("store_user is set, but store_password_file is not")
 	}

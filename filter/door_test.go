@@ -120,7 +120,8 @@ func (o *outcome) checkQuestions(t *testing.T) {
 	}
 }
 
-// checkRefusal: what is refused proves nothing to a stranger's receiver either, or the filter would refuse it.
+// checkRefusal: what is refused proves nothing to a stranger's receiver either, or the filter would refuse
+// it.
 func (o *outcome) checkRefusal(t *testing.T, want string) {
 	t.Helper()
 	f := o.door.Refusal

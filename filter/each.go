@@ -19,11 +19,14 @@ type Outcome struct {
 	Summary string
 }
 
-// RunEach is Run with an outcome for each recipient, in their order. The outcome of one does not depend on the
-// others. Commit is called before each final hand-over, as Options.Commit is by Run. There is a log line for
-// each outcome that differs.
-func (f *Filter) RunEach(ctx context.Context, env *Envelope, stdin io.Reader, commit reinject.Commit) ([]Outcome, []*LogLine) {
-	e := &each{filter: f, env: env, commit: commit, outcomes: make([]Outcome, len(env.Recipients)), done: make([]bool, len(env.Recipients))}
+// RunEach is Run with an outcome for each recipient, in their order. The outcome of one does not depend on
+// the others. Commit is called before each final hand-over, as Options.Commit is by Run. There is a log
+// line for each outcome that differs.
+func (f *Filter) RunEach(
+	ctx context.Context, env *Envelope, stdin io.Reader, commit reinject.Commit,
+) ([]Outcome, []*LogLine) {
+	n := len(env.Recipients)
+	e := &each{filter: f, env: env, commit: commit, outcomes: make([]Outcome, n), done: make([]bool, n)}
 	if err := e.run(ctx, stdin); err != nil {
 		rest := e.unfinished()
 		log := newLogLine(env)

@@ -17,14 +17,15 @@ func (o *outcome) got(address, word string) string {
 	text := word + "\n"
 	for _, l := range o.sent {
 		if slices.Contains(l.recipients, address) {
-			text += "<" + l.sender + ">\n" + traces.ReplaceAllString(strings.ReplaceAll(l.text, "\r\n", "\n"), "")
+			text += "<" + l.sender + ">\n" +
+				traces.ReplaceAllString(strings.ReplaceAll(l.text, "\r\n", "\n"), "")
 		}
 	}
 	return text
 }
 
-// TestEachRecipientGetsWhatItWouldGetAlone: by LMTP, no recipient's outcome depends on the others, and the message
-// is the same as if pipe(8) had run us for that recipient alone.
+// TestEachRecipientGetsWhatItWouldGetAlone: by LMTP, no recipient's outcome depends on the others, and the
+// message is the same as if pipe(8) had run us for that recipient alone.
 func TestEachRecipientGetsWhatItWouldGetAlone(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0")
 	files, _ := filepath.Glob("testdata/scenarios/*.txt")
@@ -75,7 +76,8 @@ func TestEachRecipientGetsWhatItWouldGetAlone(t *testing.T) {
 	}
 }
 
-// TestOneRefusedRecipientDoesNotHoldUpTheOthers: the next hop takes the message for all that it accepts, once.
+// TestOneRefusedRecipientDoesNotHoldUpTheOthers: the next hop takes the message for all that it accepts,
+// once.
 func TestOneRefusedRecipientDoesNotHoldUpTheOthers(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0") // for a key of the scenarios
 	exit, target := startExit(t)
@@ -90,7 +92,8 @@ func TestOneRefusedRecipientDoesNotHoldUpTheOthers(t *testing.T) {
 	for _, address := range []string{"a@remote.example", "nobody@remote.example", "b@other.example"} {
 		env.Recipients = append(env.Recipients, Recipient{Address: address})
 	}
-	outcomes, logs := f.RunEach(context.Background(), env, strings.NewReader("From: alice@example.org\n\nbody\n"), nil)
+	outcomes, logs := f.RunEach(context.Background(), env,
+		strings.NewReader("From: alice@example.org\n\nbody\n"), nil)
 	for i, o := range outcomes {
 		if refused := o.Err != nil; refused != (i == 1) || refused && !o.Err.Temporary() {
 			t.Errorf("%s: %+v", env.Recipients[i].Address, o)
@@ -101,15 +104,17 @@ func TestOneRefusedRecipientDoesNotHoldUpTheOthers(t *testing.T) {
 	}
 	exit.mu.Lock()
 	defer exit.mu.Unlock()
-	if len(exit.sent) != 1 || !slices.Equal(exit.sent[0].recipients, []string{"a@remote.example", "b@other.example"}) {
+	if len(exit.sent) != 1 ||
+		!slices.Equal(exit.sent[0].recipients, []string{"a@remote.example", "b@other.example"}) {
 		t.Errorf("sent %+v", exit.sent)
 	}
 }
 
 // TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage: what a client wrote itself is no login.
 func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
-	const postfix = "from x (mx.bank.example [192.0.2.25]) (using TLSv1.3 with cipher X (256/256 bits)\n\tkey-exchange Y) " +
-		"(No client certificate requested) by mx.example.org (Postfix) with PROTOCOL id 4D1; Sat, 28 Nov 2026 10:00:00 +0000"
+	const postfix = "from x (mx.bank.example [192.0.2.25]) (using TLSv1.3 with cipher X (256/256 " +
+		"bits)\n\tkey-exchange Y) (No client certificate requested) by mx.example.org (Postfix) with " +
+		"PROTOCOL id 4D1; Sat, 28 Nov 2026 10:00:00 +0000"
 	for _, c := range []struct {
 		received string
 		want     bool
@@ -120,10 +125,13 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 		{strings.Replace(postfix, "PROTOCOL", "ESMTPS", 1), false},
 		{strings.Replace(postfix, "PROTOCOL", "ESMTP", 1), false},
 		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1", "id 4D2", 1), false},
-		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1; ", "id 4D1 for <a@b>; ", 1), true},
+		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1; ",
+			"id 4D1 for <a@b>; ", 1), true},
 		{"from ESMTPSA (x [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat", false},
-		{"from x (with.ESMTPSA.id.4D1 [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat", false},
-		{"from x (Authenticated sender: by y with ESMTPSA id 4D1; (x [192.0.2.25]) by mx (Postfix) with SMTP id 4D1; Sat", false},
+		{"from x (with.ESMTPSA.id.4D1 [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat",
+			false},
+		{"from x (Authenticated sender: by y with ESMTPSA id 4D1; (x [192.0.2.25]) by mx (Postfix) with " +
+			"SMTP id 4D1; Sat", false},
 		{"by mx.example.org (Postfix, from userid 0) id 4D1; Sat", false},
 		{"", false},
 	} {

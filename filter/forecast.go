@@ -38,7 +38,8 @@ func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
 		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
 	case d.SignAs != "" && alignedWithAny(d.SignAs, msg.authors):
 		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
-	case (isOurs || msg.authentic()) && p.local.Has(domain.Of(d.Sender)) && alignedWithAny(domain.Of(d.Sender), msg.authors):
+	case (isOurs || msg.authentic()) && p.local.Has(domain.Of(d.Sender)) &&
+		alignedWithAny(domain.Of(d.Sender), msg.authors):
 		return fmt.Sprintf("pass, by SPF, if the record of %s allows this host", domain.Of(d.Sender))
 	case isOurs:
 		return "unknown: there is no key for the domain of From:"

@@ -24,7 +24,8 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		return deliver, dnsTrouble(msg.proven.DMARC.Reason)
 	}
 	d.Stamp, d.Purge = true, msg.claimed > 0 || msg.recalled != nil
-	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine || msg.proven.DMARC.Policy == authn.PolicyReject
+	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine ||
+		msg.proven.DMARC.Policy == authn.PolicyReject
 	if !msg.authentic() && p.claimsOurs(env, msg) {
 		d.because(OwnDomainClaimed, msg.claimedDomains())
 		// No mail is rejected for what DNS does not tell.
@@ -147,7 +148,8 @@ func (p *policy) sealIsNeedless(d *Delivery, msg facts) (survivor string) {
 	case authn.None:
 		for _, signature := range msg.proven.DKIM {
 			name := domain.Canonical(signature.Domain)
-			if signature.Status == dkim.Pass && alignedWithAny(name, msg.authors) && msg.breaks(signature).Cause == 0 {
+			if signature.Status == dkim.Pass && alignedWithAny(name, msg.authors) &&
+				msg.breaks(signature).Cause == 0 {
 				return name
 			}
 		}
@@ -170,7 +172,8 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 		if d.Stamp && forbids("authentication-results") {
 			d.Stamp = false
 		}
-		if d.Seal && (forbids("arc-seal") || forbids("arc-message-signature") || forbids("arc-authentication-results")) {
+		if d.Seal && (forbids("arc-seal") || forbids("arc-message-signature") ||
+			forbids("arc-authentication-results")) {
 			d.Seal = false
 			d.because(UnsealedForbidden)
 		}

@@ -64,7 +64,8 @@ func (f facts) passedIfRead(env *Envelope) bool {
 		return v.Status == dkim.Pass && slices.Equal(f.authors, []string{domain.Canonical(v.Domain)})
 	}
 	return f.proven.DMARC.Status == authn.None && f.proven.DMARC.Odd &&
-		(env.Sender != "" && f.proven.SPF.Status == authn.Pass || slices.ContainsFunc(f.proven.DKIM, isAuthors))
+		(env.Sender != "" && f.proven.SPF.Status == authn.Pass ||
+			slices.ContainsFunc(f.proven.DKIM, isAuthors))
 }
 
 // refuseLaundering is the last check of a delivery: a failure if it would pass DMARC although the message is
@@ -112,7 +113,8 @@ func (p *policy) claims(env *Envelope, aligned func(domain string) bool) bool {
 // isOwn tells whether a sender is in a domain that should name this host in its SPF record.
 func (p *policy) isOwn(sender string) bool {
 	name := domain.Of(sender)
-	return name == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) || domain.Aligned(name, p.srsDomain)
+	return name == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) ||
+		domain.Aligned(name, p.srsDomain)
 }
 
 // spfDomains are the domains that a receiver could check by SPF if a message leaves with a sender: of the
@@ -130,7 +132,8 @@ func (p *policy) transitNames(env *Envelope, msg facts) []string {
 	if env.Sender != "" || msg.oversized {
 		return p.heloNames
 	}
-	return slices.DeleteFunc(slices.Clone(p.heloNames), func(name string) bool { return !msg.couldAlign(name) })
+	isUnrelated := func(name string) bool { return !msg.couldAlign(name) }
+	return slices.DeleteFunc(slices.Clone(p.heloNames), isUnrelated)
 }
 
 // forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name
@@ -152,7 +155,8 @@ func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict b
 // SRS form, an SRS domain that is aligned with From:, too. While DNS may still tell whether there is a need,
 // the message is deferred.
 func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
-	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) || msg.couldAlign(p.srsDomain) {
+	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) ||
+		msg.couldAlign(p.srsDomain) {
 		return false, nil
 	}
 	cause := SenderDisowned

@@ -145,7 +145,8 @@ func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		leaving, err := f.content(env, j.message, j.decideAtOnce(context.Background()).Deliveries[0], j.known, false, newLogLine(env))
+		leaving, err := f.content(env, j.message, j.decideAtOnce(context.Background()).Deliveries[0], j.known,
+			false, newLogLine(env))
 		if err == nil {
 			_, err = leaving.WriteTo(&out)
 		}
@@ -161,7 +162,8 @@ func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 	}
 	env.Recipients = []Recipient{{Address: "bob@remote.example"}}
 	e, err := f.Explain(context.Background(), env, strings.NewReader(text))
-	if err != nil || !e.Origin.Intact || e.Origin.Client != "192.0.2.25" || e.Origin.Recipient != "c@example.org" {
+	if err != nil || !e.Origin.Intact || e.Origin.Client != "192.0.2.25" ||
+		e.Origin.Recipient != "c@example.org" {
 		t.Errorf("got %+v, %v", e, err)
 	}
 }

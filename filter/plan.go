@@ -46,8 +46,8 @@ type Plan struct {
 type Delivery struct {
 	Class  Class  `json:"class"`
 	Sender string `json:"sender"` // the reverse-path it leaves with
-	// Alias is the key that the envelope sender has to be stored under before the hand-over, because Sender is
-	// an alias; the zero value if it is none.
+	// Alias is the key that the envelope sender has to be stored under before the hand-over, because Sender
+	// is an alias; the zero value if it is none.
 	Alias      srs.Key     `json:"-"`
 	Recipients []Recipient `json:"recipients"`
 	// SignAs is the domain whose DKIM keys sign, "" if none does.
@@ -231,7 +231,8 @@ func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 		case Reversed:
 			// Only the tree walk tells which domains that share their last labels are aligned.
 			common := func(author string) bool {
-				return slices.ContainsFunc(p.spfDomains(env.Sender), func(name string) bool { return domain.MayAlign(author, name) })
+				isCommon := func(name string) bool { return domain.MayAlign(author, name) }
+				return slices.ContainsFunc(p.spfDomains(env.Sender), isCommon)
 			}
 			if m.Oversized || slices.ContainsFunc(p.authors(env, m), common) {
 				return true

@@ -17,7 +17,9 @@ import (
 )
 
 // prove authenticates a message. It does not look up again what a trusted Authentication-Results field says.
-func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envelope, m *message.Message) (proof, error) {
+func (f *Filter) prove(
+	ctx context.Context, resolver *authn.Resolver, env *Envelope, m *message.Message,
+) (proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
 	ip, helo, sender := env.identity()
@@ -32,8 +34,10 @@ func (f *Filter) prove(ctx context.Context, resolver *authn.Resolver, env *Envel
 		return f.proveAgain(ctx, resolver, header, m, env.recalled)
 	}
 	chain := arc.Read(header)
-	verifier := dkim.NewVerifier(header, dkim.VerifyOptions{Resolver: resolver, Now: f.now}, chain.MessageSignatures()...)
-	verify, follow := verifier.Verify, func(ctx context.Context) arc.Result { return chain.Verify(ctx, resolver) }
+	verifier := dkim.NewVerifier(header, dkim.VerifyOptions{Resolver: resolver, Now: f.now},
+		chain.MessageSignatures()...)
+	verify := verifier.Verify
+	follow := func(ctx context.Context) arc.Result { return chain.Verify(ctx, resolver) }
 	// What a program here sends on may not be what the earlier filter saw.
 	if trusted := f.trustedResults(m); trusted != nil && env.origin == nil && !env.atDoor {
 		results := authn.FromTrusted(trusted)
@@ -159,8 +163,8 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 		if env.recalled.covers(field) {
 			continue
 		}
-		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to", "x-forwarded-for",
-			"arc-authentication-results", "arc-message-signature", "arc-seal", sealField} {
+		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to",
+			"x-forwarded-for", "arc-authentication-results", "arc-message-signature", "arc-seal", sealField} {
 			if field.Is(name) {
 				known.occurrences[name]++
 			}

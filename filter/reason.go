@@ -221,8 +221,8 @@ var causes = [causeCount]struct{ code, format string }{
 	UnsealedDNS:       {"unsealed-dns", "not sealed: DNS does not tell whether the ARC chain is valid"},
 	UnsealedForbidden: {"unsealed-forbidden", "not sealed: the author's signature forbids more ARC fields"},
 	UnsealedNoKey:     {"unsealed-no-key", "not sealed: %s has no RSA key"},
-	UnsealedNeedless: {"unsealed-needless", "not sealed: DMARC did not fail, and the signature of %s is still " +
-		"valid at the next hop"},
+	UnsealedNeedless: {"unsealed-needless",
+		"not sealed: DMARC did not fail, and the signature of %s is still valid at the next hop"},
 	UnsealedInvalid: {"unsealed-invalid", "not sealed: %v"},
 
 	CutShort: {"cut-short", "%s"},

@@ -80,7 +80,8 @@ func (r *recalled) isUsable(authors []string) bool {
 	if len(authors) != 1 || d.Domain == "" || domain.Name(authors[0]) != d.Domain {
 		return false
 	}
-	return d.Status == authn.Pass || d.Status == authn.Fail || d.Status == authn.None && d.Organisational != ""
+	return d.Status == authn.Pass || d.Status == authn.Fail ||
+		d.Status == authn.None && d.Organisational != ""
 }
 
 // proveAgain finds out what may have changed since the milter's verdict: whether the signatures by which
@@ -100,7 +101,8 @@ func (f *Filter) proveAgain(ctx context.Context, resolver *authn.Resolver, heade
 	if !slices.ContainsFunc(proven.DKIM, isAuthors) {
 		return proven, nil
 	}
-	verifier := dkim.NewVerifier(header, dkim.VerifyOptions{Resolver: resolver, Now: f.now, Wanted: isAligned})
+	verifier := dkim.NewVerifier(header,
+		dkim.VerifyOptions{Resolver: resolver, Now: f.now, Wanted: isAligned})
 	if err := m.WriteBody(verifier); err != nil {
 		return proof{}, err
 	}

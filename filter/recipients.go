@@ -8,9 +8,9 @@ import (
 	"postmend/filter/domain"
 )
 
-// Each recipient has an outcome of its own, the one that it would have alone. Recipients with the same outcome
-// share a hand-over, so that the message is signed once for all of them. LMTP reports each outcome; pipe(8) has
-// one status for all, see policy.forOneStatus.
+// Each recipient has an outcome of its own, the one that it would have alone. Recipients with the same
+// outcome share a hand-over, so that the message is signed once for all of them. LMTP reports each outcome;
+// pipe(8) has one status for all, see policy.forOneStatus.
 
 // share is the plan for recipients that have the same outcome: at most one delivery, discarded or not, or a
 // Refusal.
@@ -84,8 +84,8 @@ func (p *policy) kindred(env *Envelope) (groups [][]int) {
 	return groups
 }
 
-// isPersonal tells whether the message would say more to each recipient if it left for each alone: a rewritten
-// From: names the alias, and a seal of arrival the mailbox.
+// isPersonal tells whether the message would say more to each recipient if it left for each alone: a
+// rewritten From: names the alias, and a seal of arrival the mailbox.
 func (s share) isPersonal(env *Envelope) bool {
 	if len(s.recipients) < 2 || len(s.plan.Deliveries) == 0 {
 		return false
@@ -97,7 +97,8 @@ func (s share) isPersonal(env *Envelope) bool {
 		d.Arrival == SealAdded || d.Arrival == SealRenewed
 }
 
-// bySight groups recipients by what they may learn of each other: their alias, and the mailbox if alone is set.
+// bySight groups recipients by what they may learn of each other: their alias, and the mailbox if alone is
+// set.
 func bySight(env *Envelope, recipients []int, alone bool) (groups [][]int) {
 	found := map[string]int{}
 	for _, i := range recipients {
@@ -113,8 +114,9 @@ func bySight(env *Envelope, recipients []int, alone bool) (groups [][]int) {
 }
 
 // forOneStatus is the plan if all recipients have one exit status. If their outcomes are of one kind, it is
-// that. If some of the mail could leave now and some not, nothing of it leaves (a status of "deferred" for all
-// would send twice what has left); if some is rejected, what policy.plan does for the sake of the others.
+// that. If some of the mail could leave now and some not, nothing of it leaves (a status of "deferred" for
+// all would send twice what has left); if some is rejected, what policy.plan does for the sake of the
+// others.
 func (p *policy) forOneStatus(env *Envelope, msg facts, list []share) Plan {
 	var whole Plan
 	refused := 0

@@ -50,8 +50,8 @@ type Options struct {
 	// Commit is called before the final hand-over; nil means that the message may leave, under the same
 	// context.
 	Commit reinject.Commit
-	// Resident is set in a process that serves many messages: it keeps the parsed keys, and connections to the
-	// next hop. Then Close ends them.
+	// Resident is set in a process that serves many messages: it keeps the parsed keys, and connections to
+	// the next hop. Then Close ends them.
 	Resident bool
 }
 
@@ -59,7 +59,8 @@ type Options struct {
 // not need them passes.
 func New(config *Config, options Options) (*Filter, error) {
 	local, localErr := config.localDomains()
-	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge, config.DMARC.ForceMungeFile)
+	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge,
+		config.DMARC.ForceMungeFile)
 	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
 	out, outErr := parseOutbound(config.OutboundAddresses, config.Hostname)
 	destinations, toErr := newDestinations(config.DMARC.Destinations)
@@ -86,8 +87,8 @@ func New(config *Config, options Options) (*Filter, error) {
 	if err != nil {
 		return nil, ConfigInvalid.Failure(fmt.Errorf("reinject: %w", err))
 	}
-	f := &Filter{config: config, outbound: out, target: target, reinjector: reinjector, commit: options.Commit,
-		fromName: name, now: options.Now}
+	f := &Filter{config: config, outbound: out, target: target, reinjector: reinjector,
+		commit: options.Commit, fromName: name, now: options.Now}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -139,8 +140,8 @@ func (f *Filter) useSecrets() {
 	}
 }
 
-// keepIdle is for how long a resident process keeps a connection to the next hop: what Postfix's own client does
-// (smtp_connection_cache_time_limit).
+// keepIdle is for how long a resident process keeps a connection to the next hop: what Postfix's own client
+// does (smtp_connection_cache_time_limit).
 func keepIdle(resident bool) time.Duration {
 	if resident {
 		return 2 * time.Second
@@ -195,8 +196,8 @@ func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	defer j.message.Close()
 	plan := j.decideAtOnce(ctx)
 	known := j.known
-	e := &Explanation{Envelope: env, Authors: known.authors, Unread: known.oversized, Proven: known.proven.Results,
-		Origin: known.origin.public(), Plan: plan}
+	e := &Explanation{Envelope: env, Authors: known.authors, Unread: known.oversized,
+		Proven: known.proven.Results, Origin: known.origin.public(), Plan: plan}
 	if plan.Refusal != nil {
 		e.Refusal, e.Temporary = plan.Refusal.Error(), plan.Refusal.Temporary()
 	}
@@ -294,9 +295,12 @@ func (j *job) learn(ctx context.Context) (err error) {
 	return nil
 }
 
-func (f *Filter) read(stdin io.Reader, fromPostfix bool, hashBody func(dkim.Header) bool) (*message.Message, error) {
+func (f *Filter) read(
+	stdin io.Reader, fromPostfix bool, hashBody func(dkim.Header) bool,
+) (*message.Message, error) {
 	limits := f.config.Limits
-	m, err := message.Read(stdin, message.Options{Memory: int64(limits.MemorySpool), Dir: limits.SpoolDir, HashBody: hashBody})
+	options := message.Options{Memory: int64(limits.MemorySpool), Dir: limits.SpoolDir, HashBody: hashBody}
+	m, err := message.Read(stdin, options)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,8 @@ func (w *world) arrive(t *testing.T, s scenario, o *outcome, e *exit) {
 		o.arrived = withoutResults(o.judged)
 		return
 	}
-	o.first.log, o.first.err = f.Run(context.Background(), o.first.env, strings.NewReader(cmp.Or(o.first.judged, o.arrived)))
+	o.first.log, o.first.err = f.Run(context.Background(), o.first.env,
+		strings.NewReader(cmp.Or(o.first.judged, o.arrived)))
 	if o.first.err != nil || len(e.sent) != 1 {
 		t.Fatalf("on arrival: %v, %d messages", o.first.err, len(e.sent))
 	}
@@ -81,7 +82,8 @@ func (o *outcome) withSecrets(t *testing.T, secrets string) {
 	t.Helper()
 	err := os.Remove(o.config.SRS.SecretsFile)
 	if secrets != "none" {
-		err = os.WriteFile(o.config.SRS.SecretsFile, []byte(strings.ReplaceAll(secrets, " ", "\n")+"\n"), 0o600)
+		err = os.WriteFile(o.config.SRS.SecretsFile,
+			[]byte(strings.ReplaceAll(secrets, " ", "\n")+"\n"), 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -110,7 +110,8 @@ func newWorld(t *testing.T) *world {
 		w.keys[name], w.records[name] = key, "v=DKIM1; k=rsa; p="+base64.StdEncoding.EncodeToString(der)
 	}
 	public, private, _ := ed25519.GenerateKey(rand.Reader)
-	w.keys["ed25519"], w.records["ed25519"] = private, "v=DKIM1; k=ed25519; p="+base64.StdEncoding.EncodeToString(public)
+	w.keys["ed25519"], w.records["ed25519"] = private,
+		"v=DKIM1; k=ed25519; p="+base64.StdEncoding.EncodeToString(public)
 	der, err := x509.MarshalPKCS8PrivateKey(w.keys["forwarder"])
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +134,8 @@ func (w *world) read(t *testing.T, file string) scenario {
 		}
 		name := string(text[part[2]:part[3]])
 		kind, _, _ := strings.Cut(name, " ")
-		if !slices.Contains([]string{"why", "config", "file", "zone", "envelope", "sign", "arc", "message", "arrival", "change", "want"}, kind) || s[name] != "" {
+		if !slices.Contains([]string{"why", "config", "file", "zone", "envelope", "sign", "arc", "message",
+			"arrival", "change", "want"}, kind) || s[name] != "" {
 			t.Fatalf("section %q is unknown or there twice", name)
 		}
 		s[name] = string(text[part[1]:end])
@@ -147,48 +149,51 @@ func (w *world) read(t *testing.T, file string) scenario {
 	return s
 }
 
-// expand replaces {rsa} and other keys' names by their DNS records, {repeat x 1200}, {octet ff}, {date -30m} by the date of 30
-// minutes ago, {srs a@b.example} and {srs a@b.example -600h} by SRS addresses made now or 600 hours ago.
+// expand replaces {rsa} and other keys' names by their DNS records, {repeat x 1200}, {octet ff}, {date
+// -30m} by the date of 30 minutes ago, {srs a@b.example} and {srs a@b.example -600h} by SRS addresses made
+// now or 600 hours ago.
 func (w *world) expand(t *testing.T, text string) string {
-	return regexp.MustCompile(`\{[a-z0-9]+( [^{}\n]*)?\}`).ReplaceAllStringFunc(text, func(match string) string {
-		words := strings.Fields(strings.Trim(match, "{}"))
-		ago := func(i int) time.Time {
-			if i >= len(words) {
-				return w.now
+	return regexp.MustCompile(`\{[a-z0-9]+( [^{}\n]*)?\}`).ReplaceAllStringFunc(
+		text, func(match string) string {
+			words := strings.Fields(strings.Trim(match, "{}"))
+			ago := func(i int) time.Time {
+				if i >= len(words) {
+					return w.now
+				}
+				d, err := time.ParseDuration(words[i])
+				if err != nil {
+					t.Fatalf("%s: %v", match, err)
+				}
+				return w.now.Add(d)
 			}
-			d, err := time.ParseDuration(words[i])
-			if err != nil {
-				t.Fatalf("%s: %v", match, err)
+			switch {
+			case slices.Contains([]string{"{name}", "{address}", "{local}", "{domain}", "{alias}"}, match):
+				return match // of from_name
+			case w.records[words[0]] != "":
+				return w.records[words[0]]
+			case words[0] == "repeat" && len(words) == 3:
+				n, _ := strconv.Atoi(words[2])
+				return strings.Repeat(words[1], n)
+			case words[0] == "octet" && len(words) == 2:
+				octet, _ := hex.DecodeString(words[1])
+				return string(octet)
+			case words[0] == "date":
+				return ago(1).Format(time.RFC1123Z)
+			case words[0] == "srs" && len(words) >= 2:
+				r, err := srs.New(srs.Options{Domain: "srs.example.org", Secrets: [][]byte{[]byte("secret")},
+					Now: func() time.Time { return ago(2) }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				address, err := r.Forward(words[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				return address
 			}
-			return w.now.Add(d)
-		}
-		switch {
-		case slices.Contains([]string{"{name}", "{address}", "{local}", "{domain}", "{alias}"}, match):
-			return match // of from_name
-		case w.records[words[0]] != "":
-			return w.records[words[0]]
-		case words[0] == "repeat" && len(words) == 3:
-			n, _ := strconv.Atoi(words[2])
-			return strings.Repeat(words[1], n)
-		case words[0] == "octet" && len(words) == 2:
-			octet, _ := hex.DecodeString(words[1])
-			return string(octet)
-		case words[0] == "date":
-			return ago(1).Format(time.RFC1123Z)
-		case words[0] == "srs" && len(words) >= 2:
-			r, err := srs.New(srs.Options{Domain: "srs.example.org", Secrets: [][]byte{[]byte("secret")}, Now: func() time.Time { return ago(2) }})
-			if err != nil {
-				t.Fatal(err)
-			}
-			address, err := r.Forward(words[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return address
-		}
-		t.Fatalf("%s is not understood", match)
-		return ""
-	})
+			t.Fatalf("%s is not understood", match)
+			return ""
+		})
 }
 
 // pairs cuts lines of "name: value".
@@ -240,7 +245,8 @@ func readEnvelope(t *testing.T, text string) *Envelope {
 	return env
 }
 
-// config lays a scenario's configuration over the base, and writes it to a folder with all files that it needs.
+// config lays a scenario's configuration over the base, and writes it to a folder with all files that it
+// needs.
 func (w *world) config(t *testing.T, s scenario, resolver, target string) *Config {
 	dir := t.TempDir()
 	files := map[string][]byte{"secrets": []byte("secret\n"), "forwarder.pem": w.pem}

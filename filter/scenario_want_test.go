@@ -50,7 +50,8 @@ func (w *world) playBy(t *testing.T, s scenario, run func(*Filter, *outcome)) *o
 		}
 	}
 	e, target := startExit(t)
-	o := &outcome{env: readEnvelope(t, s["envelope"]), dns: w.dns(t, s), arrived: strings.ReplaceAll(header+"\r\n"+body, "\r\n", "\n")}
+	o := &outcome{env: readEnvelope(t, s["envelope"]), dns: w.dns(t, s),
+		arrived: strings.ReplaceAll(header+"\r\n"+body, "\r\n", "\n")}
 	o.config = w.config(t, s, o.dns.Addr(), target)
 	if s["arrival"] != "" {
 		w.arrive(t, s, o, e)
@@ -75,7 +76,8 @@ func (w *world) playBy(t *testing.T, s scenario, run func(*Filter, *outcome)) *o
 
 func (o *outcome) String() string {
 	proven := o.log.known.proven
-	text := fmt.Sprintf("%v\ndmarc %s (%s) policy %s %s; spf %s\n", o.err, proven.DMARC.Status, proven.DMARC.Reason, proven.DMARC.Policy, proven.DMARC.PolicyName, proven.SPF.Status)
+	text := fmt.Sprintf("%v\ndmarc %s (%s) policy %s %s; spf %s\n", o.err, proven.DMARC.Status,
+		proven.DMARC.Reason, proven.DMARC.Policy, proven.DMARC.PolicyName, proven.SPF.Status)
 	for _, v := range proven.DKIM {
 		text += fmt.Sprintf("dkim %s %s (%s)\n", v.Domain, v.Status, v.Reason)
 	}
@@ -118,7 +120,8 @@ func (o *outcome) checkRules(t *testing.T) {
 			if o.log.known.proven.DMARC.Status != "pass" && !o.mayRewrite(t) {
 				t.Error("From: was rewritten in a message that did not pass")
 			}
-		} else if o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text) == "pass" && !o.passedOnArrival(t) {
+		} else if o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text) == "pass" &&
+			!o.passedOnArrival(t) {
 			t.Errorf("a message passes that did not pass on arrival, sender <%s>", l.sender)
 		}
 		for _, line := range strings.Split(strings.Join(newFields(o.arrived, l.text, ""), ""), "\n") {
@@ -129,17 +132,19 @@ func (o *outcome) checkRules(t *testing.T) {
 	}
 }
 
-// mayRewrite tells whether the configuration lets From: of a message be rewritten that did not pass, by what a
-// receiver in this host's place would have seen.
+// mayRewrite tells whether the configuration lets From: of a message be rewritten that did not pass, by
+// what a receiver in this host's place would have seen.
 func (o *outcome) mayRewrite(t *testing.T) bool {
 	verdict := o.receive(t, o.env.Sender, o.env.HELO, o.env.ClientAddress, o.arrived)
 	return verdict == "none" && o.config.DMARC.MungeFrom == MungeAlways ||
-		verdict == "none" && slices.ContainsFunc(o.config.DMARC.Destinations, func(to DestinationConfig) bool {
-			return to.MungeFrom == MungeAlways
-		})
+		verdict == "none" &&
+			slices.ContainsFunc(o.config.DMARC.Destinations, func(to DestinationConfig) bool {
+				return to.MungeFrom == MungeAlways
+			})
 }
 
-// of finds what was planned for a class, or for a recipient, and what left by it; without a class, the only delivery. Both are empty if there is none.
+// of finds what was planned for a class, or for a recipient, and what left by it; without a class, the only
+// delivery. Both are empty if there is none.
 func (o *outcome) of(t *testing.T, class string) (d Delivery, l left) {
 	deliveries := append(slices.Clone(o.log.plan.Deliveries), o.log.plan.Discarded...)
 	if class == "" && len(deliveries) > 1 {
@@ -178,7 +183,8 @@ func (o *outcome) check(t *testing.T, want string) {
 		}
 		got, isPattern, known := o.look(t, name, class)
 		switch {
-		case o.atDoor() && slices.Contains([]string{"asked", "questions", "arrival"}, name): // the milter has done it
+		case o.atDoor() && slices.Contains([]string{"asked", "questions", "arrival"}, name):
+			// the milter has done it
 		case name == "not asked":
 			if asked := strings.Join(o.asked, " "); regexp.MustCompile(value).MatchString(asked) {
 				t.Errorf("asked for %q: %s", value, asked)
@@ -258,7 +264,9 @@ func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern,
 	case "results":
 		return strings.Join(newFields(o.arrived, l.text, "Authentication-Results"), ""), true, true
 	case "our results":
-		return strconv.Itoa(strings.Count(strings.ToLower(strings.Join(fieldsOf(l.text, "Authentication-Results"), "")), "mx.example.org")), false, true
+		return strconv.Itoa(
+			strings.Count(strings.ToLower(strings.Join(fieldsOf(l.text, "Authentication-Results"), "")),
+				"mx.example.org")), false, true
 	case "reply-to fields":
 		return strconv.Itoa(len(fieldsOf(l.text, "Reply-To"))), false, true
 	case "header":
@@ -316,7 +324,8 @@ func (o *outcome) signedWord(text string) string {
 // fieldsOf gives the header fields of a name, "" of any, as they stand.
 func fieldsOf(text, name string) (fields []string) {
 	header, _, _ := strings.Cut(text, "\n\n")
-	for _, field := range regexp.MustCompile(`(?m)^[!-9;-~]+[ \t]*:.*\n([ \t].*\n)*`).FindAllString(header+"\n", -1) {
+	for _, field := range regexp.MustCompile(`(?m)^[!-9;-~]+[ \t]*:.*\n([ \t].*\n)*`).FindAllString(
+		header+"\n", -1) {
 		n, _, _ := strings.Cut(field, ":")
 		if name == "" || strings.EqualFold(strings.TrimSpace(n), name) {
 			fields = append(fields, field)

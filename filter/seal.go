@@ -77,7 +77,9 @@ func (f *Filter) hashesBody(p *policy, env *Envelope) func(dkim.Header) bool {
 }
 
 // arrivalField makes the seal of a delivery.
-func (f *Filter) arrivalField(env *Envelope, m *message.Message, d Delivery, known facts) (dkim.Field, error) {
+func (f *Filter) arrivalField(
+	env *Envelope, m *message.Message, d Delivery, known facts,
+) (dkim.Field, error) {
 	var from arrival.Origin
 	if d.Arrival == SealRenewed {
 		from = known.origin.seal.Origin

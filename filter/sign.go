@@ -76,7 +76,8 @@ func (f *Filter) sealingKey() (s sealingKey) {
 			s.key = key
 			return s
 		case selector != "":
-			s.err = fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA", selector)
+			s.err = fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA",
+				selector)
 			return s
 		}
 	}

@@ -53,7 +53,8 @@ func TestASenderThatDoesNotFitLeavesAsAnAliasAndItsBouncesComeHome(t *testing.T)
 		s, dir := w.withStore(t, file)
 		o := w.play(t, s)
 		o.checkRules(t)
-		if o.err != nil || len(o.sent) != 1 || o.senderWord(o.sent[0].sender) != "srs" || !strings.Contains(o.log.String(), SenderStored.Code()) {
+		if o.err != nil || len(o.sent) != 1 || o.senderWord(o.sent[0].sender) != "srs" ||
+			!strings.Contains(o.log.String(), SenderStored.Code()) {
 			t.Fatalf("%s", o)
 		}
 		if list := entries(t, dir); len(list) != 1 || list[0].Sender != o.env.Sender {
@@ -66,18 +67,21 @@ func TestASenderThatDoesNotFitLeavesAsAnAliasAndItsBouncesComeHome(t *testing.T)
 
 		alias := o.sent[0].sender
 		back := w.play(t, s.home(alias))
-		if back.err != nil || len(back.sent) != 1 || back.sent[0].recipients[0] != o.env.Sender || back.sent[0].sender != "" {
+		if back.err != nil || len(back.sent) != 1 || back.sent[0].recipients[0] != o.env.Sender ||
+			back.sent[0].sender != "" {
 			t.Errorf("the bounce: %s", back)
 		}
 		// As after a lookup table has reversed it.
 		table := s.home(alias)
-		table["envelope"] = strings.Replace(table["envelope"], "to: "+alias, "to: "+o.env.Sender+"\noriginal: "+alias, 1)
+		table["envelope"] = strings.Replace(table["envelope"], "to: "+alias,
+			"to: "+o.env.Sender+"\noriginal: "+alias, 1)
 		if back := w.play(t, table); back.err != nil || back.log.plan.Deliveries[0].Class != Reversed {
 			t.Errorf("reversed before: %s", back)
 		}
 		// A client may name an alias that it knows as the original recipient of anything.
 		other := s.home(alias)
-		other["envelope"] = strings.Replace(other["envelope"], "to: "+alias, "to: x@remote.example\noriginal: "+alias, 1)
+		other["envelope"] = strings.Replace(other["envelope"], "to: "+alias,
+			"to: x@remote.example\noriginal: "+alias, 1)
 		if o := w.play(t, other); o.log.plan.Deliveries[0].Class == Reversed {
 			t.Errorf("another recipient: %s", o)
 		}
@@ -124,16 +128,19 @@ func TestAStoreThatFailsKeepsMailForItsPatienceAndNeverReturnsIt(t *testing.T) {
 	received := func(ago time.Duration) {
 		date := w.now.Add(-ago).Format(time.RFC1123Z)
 		_, rest, _ := strings.Cut(s["message"], "From: ")
-		s["message"] = "Received: from mail.bank.example by mx.example.org with ESMTP id 4bXk2w1z; " + date + "\nFrom: " + rest
+		s["message"] = "Received: from mail.bank.example by mx.example.org with ESMTP id 4bXk2w1z; " + date +
+			"\nFrom: " + rest
 	}
 	received(30 * time.Minute)
-	if o := w.play(t, s); o.word() != "deferred 4.3.0" || len(o.sent) != 0 || strings.Contains(AsFailure(o.err).Status(), dir) {
+	if o := w.play(t, s); o.word() != "deferred 4.3.0" || len(o.sent) != 0 ||
+		strings.Contains(AsFailure(o.err).Status(), dir) {
 		t.Errorf("after 30 minutes: %s", o)
 	}
 	received(61 * time.Minute)
 	o := w.play(t, s)
 	o.checkRules(t)
-	if o.word() != "delivered" || o.sent[0].sender != o.env.Sender || !strings.Contains(o.log.String(), SenderNotStored.Code()) {
+	if o.word() != "delivered" || o.sent[0].sender != o.env.Sender ||
+		!strings.Contains(o.log.String(), SenderNotStored.Code()) {
 		t.Errorf("after an hour: %s", o)
 	}
 	short := s["config"]
@@ -150,7 +157,8 @@ func TestAStoreThatFailsKeepsMailForItsPatienceAndNeverReturnsIt(t *testing.T) {
 		t.Errorf("a sender that fits: %s", o)
 	}
 
-	// With its own sender this would pass, though it did not on arrival: it must neither leave nor be returned.
+	// With its own sender this would pass, though it did not on arrival: it must neither leave nor be
+	// returned.
 	s["zone"] = strings.Replace(s["zone"], "ip4:192.0.2.25", "ip4:192.0.2.80", 1)
 	delete(s, "sign")
 	if o := w.play(t, s); o.word() != "deferred 4.3.0" {
@@ -213,7 +221,8 @@ func TestTablesAndCommandsGiveWhatFilterSends(t *testing.T) {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
-		for name, ask := range map[string]func(string) (string, string, error){"forward": f.Forward, "reverse": f.Reverse} {
+		for name, ask := range map[string]func(string) (string, string, error){"forward": f.Forward,
+			"reverse": f.Reverse} {
 			key := map[string]string{"forward": sender, "reverse": alias}[name]
 			if got, _, err := ask(key); got != "" && err == nil || err == nil || !AsFailure(err).Temporary() {
 				t.Errorf("lookup %s without the folder: %q, %v", name, got, err)

@@ -37,7 +37,9 @@ var wantTransit = &Failure{Reason: "SPF of this host was not looked up"}
 // plan depends on it, so ordinary mail does not need it.
 //
 // The result of SPF can depend on the name in HELO, which may be any of these.
-func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, sender string, names []string) transit {
+func (f *Filter) askTransit(
+	ctx context.Context, resolver *authn.Resolver, sender string, names []string,
+) transit {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
 	ask := func(network netip.Prefix) (result authn.SPF) {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// ParseAddress reads where a service of ours listens, in Postfix's form: inet:HOST:PORT, with an IPv6 address in
-// brackets, or unix:PATH. Network and address are as package net has them.
+// ParseAddress reads where a service of ours listens, in Postfix's form: inet:HOST:PORT, with an IPv6
+// address in brackets, or unix:PATH. Network and address are as package net has them.
 func ParseAddress(text string) (network, address string, err error) {
 	if path, ok := strings.CutPrefix(text, "unix:"); ok {
 		if !filepath.IsAbs(path) {

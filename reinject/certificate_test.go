@@ -66,7 +66,8 @@ func TestTheErrorSaysWhyACertificateIsNotTrusted(t *testing.T) {
 		want        string
 	}{
 		{"trusted", issue(t, loopback(valid("mail", -time.Hour, time.Hour)), root), trusting(pool), ""},
-		{"authority that the system does not know", issue(t, loopback(valid("mail", -time.Hour, time.Hour)), root), nil,
+		{"authority that the system does not know",
+			issue(t, loopback(valid("mail", -time.Hour, time.Hour)), root), nil,
 			`issued by "CN=Example Root", which is no certificate authority of this system: set reinject.ca_file`},
 		{"authority that is not in ca_file", issue(t, loopback(valid("mail", -time.Hour, time.Hour)), root),
 			trusting(x509.NewCertPool()), `issued by "CN=Example Root", which is not in reinject.ca_file`},
@@ -82,12 +83,15 @@ func TestTheErrorSaysWhyACertificateIsNotTrusted(t *testing.T) {
 			`"CN=mail" is valid from `},
 		{"hostile name", issue(t, hostile, nil), trusting(pool), `it is signed by itself`},
 		{"ca_file that cannot be read", issue(t, loopback(valid("mail", -time.Hour, time.Hour)), root),
-			func() (*x509.CertPool, error) { return nil, errors.New("reinject: ca_file: no such file") }, "ca_file: no such file"},
+			func() (*x509.CertPool, error) {
+				return nil, errors.New("reinject: ca_file: no such file")
+			}, "ca_file: no such file"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			config := &tls.Config{Certificates: []tls.Certificate{*tc.certificate}}
 			s := (&scripted{offers: []string{"STARTTLS"}, tls: config}).start(t)
-			target := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=required", RootCAs: tc.authorities})
+			target := s.target(t,
+				Options{Target: "smtp://" + s.address + "?starttls=required", RootCAs: tc.authorities})
 			_, err := target.Send(guarded(t), Client{}, nil, simple())
 			if tc.want == "" {
 				if err != nil {
@@ -102,7 +106,8 @@ func TestTheErrorSaysWhyACertificateIsNotTrusted(t *testing.T) {
 			if strings.ContainsAny(err.Error(), "\r\n\x1b") {
 				t.Errorf("the error is %q", err)
 			}
-			if d := s.heard(t, 1)[0]; slices.ContainsFunc(d.commands, func(c string) bool { return strings.HasPrefix(c, "MAIL") }) {
+			d := s.heard(t, 1)[0]
+			if slices.ContainsFunc(d.commands, func(c string) bool { return strings.HasPrefix(c, "MAIL") }) {
 				t.Errorf("heard %q", d.commands)
 			}
 		})
@@ -111,9 +116,11 @@ func TestTheErrorSaysWhyACertificateIsNotTrusted(t *testing.T) {
 
 func TestACAFileIsRefusedWhereNoCertificateIsVerified(t *testing.T) {
 	authorities := trusting(x509.NewCertPool())
-	for _, target := range []string{"smtp://127.0.0.1:25", "smtp://mail.example.org:25?starttls=opportunistic",
-		"smtp://mail.example.org:25?starttls=never", "unix:/socket", "sendmail:/usr/sbin/sendmail"} {
-		if _, err := New(Options{Target: target, RootCAs: authorities}); err == nil || !strings.Contains(err.Error(), "ca_file") {
+	for _, target := range []string{"smtp://127.0.0.1:25",
+		"smtp://mail.example.org:25?starttls=opportunistic", "smtp://mail.example.org:25?starttls=never",
+		"unix:/socket", "sendmail:/usr/sbin/sendmail"} {
+		if _, err := New(Options{Target: target, RootCAs: authorities}); err == nil ||
+			!strings.Contains(err.Error(), "ca_file") {
 			t.Errorf("%s: got %v, want an error about ca_file", target, err)
 		}
 	}
@@ -140,7 +147,8 @@ func TestACAFileHasCertificatesInPEM(t *testing.T) {
 		"cut short":          {good[:len(good)/2], "no certificate that can be read"},
 	} {
 		pool, err := ParseCAs([]byte(tc.text))
-		if tc.want == "" && (err != nil || pool == nil) || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+		if tc.want == "" && (err != nil || pool == nil) || tc.want != "" &&
+			(err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%s: got %v, want %q", name, err, tc.want)
 		}
 	}

@@ -123,12 +123,13 @@ func TestGoSMTPUnderstandsEnvelopeParametersAndAuthentication(t *testing.T) {
 		t.Errorf("second RCPT was understood as %s %+v", got.to[1], got.rcpt[1])
 	}
 
-	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: trusting(pool), User: "alice",
-		Password: password("wrong")})
+	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: trusting(pool),
+		User: "alice", Password: password("wrong")})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err == nil || !err.(*Error).Temporary() {
 		t.Errorf("wrong password: got %v", err)
 	}
-	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required", RootCAs: trusting(x509.NewCertPool())})
+	target, _ = New(Options{Target: "smtp://" + address + "?starttls=required",
+		RootCAs: trusting(x509.NewCertPool())})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err == nil {
 		t.Error("a certificate of nobody was taken")
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// pool keeps connections whose message was taken, for the next one. Postfix's own client does the same for two
-// seconds (smtp_connection_cache_time_limit). A nil pool keeps none.
+// pool keeps connections whose message was taken, for the next one. Postfix's own client does the same for
+// two seconds (smtp_connection_cache_time_limit). A nil pool keeps none.
 type pool struct {
 	limit time.Duration // for how long
 

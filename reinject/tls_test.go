@@ -59,7 +59,8 @@ func password(secret string) func() (string, error) {
 func TestSTARTTLSIsFollowedByASecondEHLOWhoseOffersCount(t *testing.T) {
 	pool, config := authority(t)
 	s := (&scripted{offers: []string{"PIPELINING", "STARTTLS"}, tls: config}).start(t)
-	target := s.target(t, Options{Target: "smtp://" + s.address + "?starttls=required", RootCAs: trusting(pool)})
+	target := s.target(t,
+		Options{Target: "smtp://" + s.address + "?starttls=required", RootCAs: trusting(pool)})
 	if _, err := target.Send(guarded(t), Client{}, nil, simple()); err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +182,9 @@ func TestAUTHUsesPLAINAndLOGINWhereThatIsAll(t *testing.T) {
 					}
 					return ""
 				}}).start(t)
-			target := s.target(t, Options{Target: "smtps://" + s.address, RootCAs: trusting(pool), User: "alice",
-				Password: password(secret)})
+			target := s.target(t,
+				Options{Target: "smtps://" + s.address, RootCAs: trusting(pool), User: "alice",
+					Password: password(secret)})
 			_, err := target.Send(guarded(t), Client{}, nil, simple())
 			heard := s.heard(t, 1)[0].commands
 			if dialogue == nil {

@@ -21,7 +21,8 @@ func TestThePackagesAccountIsTheOneThatSetupMakes(t *testing.T) {
 	option := func(name string) string { return command[slices.Index(command, name)+1] }
 	want := regexp.MustCompile(`^u ` + layout.User + ` - ".*" ` + option("--home-dir") + ` ` +
 		option("--shell") + `\n$`)
-	if !want.Match(text) || !slices.Contains(command, "--system") || !slices.Contains(command, "--user-group") {
+	if !want.Match(text) || !slices.Contains(command, "--system") ||
+		!slices.Contains(command, "--user-group") {
 		t.Errorf("debian/postmend.sysusers has %q; setup makes the account by %q", text, command)
 	}
 }

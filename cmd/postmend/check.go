@@ -60,7 +60,8 @@ what, and, where they apply, why, mend, edit (file, line, key, value) and publis
 	flags.BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	flags.BoolVar(&verbose, "verbose", false, "also show how the program confines itself on this kernel")
 	flags.BoolVar(&options.NoDNS, "no-dns", false, "do not look up DNS records")
-	flags.StringVar(&options.PostfixDir, "postfix-dir", "", "Postfix's configuration directory; default: Postfix's own")
+	flags.StringVar(&options.PostfixDir, "postfix-dir", "",
+		"Postfix's configuration directory; default: Postfix's own")
 	return cmd
 }
 
@@ -104,8 +105,8 @@ func writeFindings(w io.Writer, findings []check.Finding, verbose bool) error {
 		}
 		needsReload = needsReload || f.NeedsReload()
 	}
-	page.printf("%s, %s, %s, %d ok\n", counted(count[check.Error], "error"), counted(count[check.Warning], "warning"),
-		counted(count[check.Note], "note"), count[check.OK])
+	page.printf("%s, %s, %s, %d ok\n", counted(count[check.Error], "error"),
+		counted(count[check.Warning], "warning"), counted(count[check.Note], "note"), count[check.OK])
 	if needsReload {
 		page.printf("After a change of Postfix's configuration: postfix reload\n")
 	}

@@ -37,7 +37,8 @@ func terminal(t *testing.T) (*os.File, *os.File) {
 }
 
 func TestColoursAreForTerminalsOnly(t *testing.T) {
-	findings := []check.Finding{{Area: "area", Name: "name", Severity: check.Error, What: "what", Why: "why", Mend: "mend"}}
+	findings := []check.Finding{{Area: "area", Name: "name", Severity: check.Error, What: "what", Why: "why",
+		Mend: "mend"}}
 	var text bytes.Buffer
 	if err := writeFindings(&text, findings, false); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	oneproc.Leave()
 	root := inv.commands()
-	if slices.Equal(args, []string{"--version"}) { // not a flag: among other arguments it would exit with 0, and mail would be lost
+	// Not a flag: among other arguments, it would exit with 0, and mail would be lost.
+	if slices.Equal(args, []string{"--version"}) {
 		args = []string{"version"}
 	}
 	root.SetArgs(args)
@@ -84,8 +85,8 @@ func (inv *invocation) told(err error) string {
 	return text
 }
 
-// logFailure is for lookup and milter, where nobody reads standard error: spawn(8) gets the exit status, and Postfix,
-// whose connection is closed, defers.
+// logFailure is for lookup and milter, where nobody reads standard error: spawn(8) gets the exit status,
+// and Postfix, whose connection is closed, defers.
 func logFailure(err error) int {
 	syslog{socket: filter.DefaultLogSocket}.write(severityOf(err), "NOQUEUE: "+firstLine(err.Error()))
 	return outcomeOf(err).Exit()
@@ -127,8 +128,9 @@ func (inv *invocation) commands() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "postmend",
 		Short: "Mends forwarded mail so that it passes SPF, DKIM and DMARC at the next hop",
-		Long: `postmend is a content filter for Postfix. pipe(8) starts it for each message; it rewrites the sender by SRS, adds a DKIM
-signature and an ARC set, rewrites From: if nothing else would pass DMARC, and hands the message back to Postfix.
+		Long: `postmend is a content filter for Postfix. pipe(8) starts it for each message; it rewrites
+the sender by SRS, adds a DKIM signature and an ARC set, rewrites From: if nothing else would pass DMARC,
+and hands the message back to Postfix.
 
 Try it without Postfix and without a configuration:  postmend demo`,
 		SilenceErrors: true,

@@ -13,12 +13,13 @@ import (
 func (inv *invocation) demoCommand() *cobra.Command {
 	var verbose bool
 	cmd := &cobra.Command{
-		Use:   "demo [--verbose] [MESSAGE]",
-		Short: "Show what a strict receiver sees without and with postmend; needs no Postfix, configuration or network",
-		Long: `Plays all parts in one process: a sender whose domain publishes p=reject, a forwarder, a receiver that
-checks SPF, DKIM and DMARC, and DNS. The receiver gets the message forwarded unchanged, and forwarded through
-postmend, each once with the sender's signature and once without. MESSAGE is a file with a message to use
-instead; demo then invents a signature and DNS records for its From: domain.`,
+		Use: "demo [--verbose] [MESSAGE]",
+		Short: "Show what a strict receiver sees without and with postmend; needs no Postfix, " +
+			"configuration or network",
+		Long: `Plays all parts in one process: a sender whose domain publishes p=reject, a forwarder, a
+receiver that checks SPF, DKIM and DMARC, and DNS. The receiver gets the message forwarded unchanged, and
+forwarded through postmend, each once with the sender's signature and once without. MESSAGE is a file with
+a message to use instead; demo then invents a signature and DNS records for its From: domain.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usageError{fmt.Errorf("unexpected argument %q", args[1])}

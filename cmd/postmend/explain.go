@@ -65,8 +65,9 @@ func (inv *invocation) verifyCommand() *cobra.Command {
 		Long: `Prints the Authentication-Results field for the message on standard input: SPF, DKIM, DMARC and
 ARC. If a message without a client has a seal of its arrival (X-Postmend-Arrival), SPF is that of the sealed
 client, and a line "origin:" tells what is sealed.`,
-		Example: `  postmend verify -f alice@example.net --client-address 192.0.2.1 --helo mail.example.net < message`,
-		Args:    noArguments,
+		Example: `  postmend verify -f alice@example.net --client-address 192.0.2.1 \
+      --helo mail.example.net < message`,
+		Args: noArguments,
 	}
 	envelope := envelopeFlags(cmd.Flags())
 	cmd.RunE = func(*cobra.Command, []string) error {

@@ -32,10 +32,12 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 	flags.StringVar(&env.SASLUsername, "sasl-username", "", "${sasl_username}")
 	flags.StringVar(&env.ID, "envid", "", "${envid}, Postfix 3.9 and later")
 	flags.StringVar(&size, "size", "", "${size}, in octets")
-	flags.StringArrayVar(&originals, "original-recipient", nil, "${original_recipient}: one for each recipient, in the same order, or one for all of them")
+	flags.StringArrayVar(&originals, "original-recipient", nil,
+		"${original_recipient}: one for each recipient, in the same order, or one for all of them")
 	return func(recipients []string) (*filter.Envelope, error) {
 		if n := len(originals); n > 1 && n != len(recipients) {
-			return nil, usageError{fmt.Errorf("%d --original-recipient for %d recipients: give one for each recipient, or one for all", n, len(recipients))}
+			return nil, usageError{fmt.Errorf("%d --original-recipient for %d recipients: give one for "+
+				"each recipient, or one for all", n, len(recipients))}
 		}
 		for i, address := range recipients {
 			r := filter.Recipient{Address: address}
@@ -62,9 +64,10 @@ func (inv *invocation) filterCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "filter -f SENDER [flags] -- RECIPIENT...",
 		Short: "Mend the message on standard input and hand it back (run by pipe(8))",
-		Long: `Reads one message from standard input, mends it for the recipients, hands it to the configured target, and ends with
-a status line on standard output and an exit status for Postfix's pipe(8). If the value of a flag is empty or
-"unknown", it is not known; if nothing is known of the client, the message comes from this host.`,
+		Long: `Reads one message from standard input, mends it for the recipients, hands it to the
+configured target, and ends with a status line on standard output and an exit status for Postfix's
+pipe(8). If the value of a flag is empty or "unknown", it is not known; if nothing is known of the client,
+the message comes from this host.`,
 		Example: `  postmend filter -f alice@example.net -- bob@example.com < message`,
 	}
 	envelope := envelopeFlags(cmd.Flags())
@@ -121,7 +124,8 @@ const loading = time.Minute
 // filter runs the pipeline on one message, and makes sure that there is a status line in time, whatever
 // happens.
 func (inv *invocation) filter(env *filter.Envelope) {
-	r := &filterRun{invocation: inv, env: env, log: syslog{socket: filter.DefaultLogSocket}, guard: &guard{start: time.Now()}}
+	r := &filterRun{invocation: inv, env: env, log: syslog{socket: filter.DefaultLogSocket},
+		guard: &guard{start: time.Now()}}
 	if isTerminal(inv.stderr) {
 		r.log.also = inv.stderr
 	}
@@ -143,7 +147,9 @@ type filterRun struct {
 // allow gives the run time for its next step; if it takes longer, the run ends with a status line.
 func (r *filterRun) allow(limit time.Duration, next string) context.Context {
 	late := *r // a copy, because the run may go on changing r
-	return r.guard.allow(limit, func() { abandon(late.conclude(nil, fmt.Errorf("%s: %w", next, context.DeadlineExceeded))) })
+	return r.guard.allow(limit, func() {
+		abandon(late.conclude(nil, fmt.Errorf("%s: %w", next, context.DeadlineExceeded)))
+	})
 }
 
 func (r *filterRun) run() (*filter.LogLine, error) {
@@ -180,7 +186,8 @@ func (r *filterRun) commit() (context.Context, error) {
 	if isForsaken(parent, os.Getppid(), r.env.QueueID, r.stdout) {
 		return nil, filter.Forsaken.Failure(nil)
 	}
-	return r.allow(postfix.LongestRun(time.Duration(r.config.Limits.Deadline)), "waiting for the next hop to take the message"), nil
+	return r.allow(postfix.LongestRun(time.Duration(r.config.Limits.Deadline)),
+		"waiting for the next hop to take the message"), nil
 }
 
 // restrain confines the process before it reads the message; main sets it, because a process cannot undo it.

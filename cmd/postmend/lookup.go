@@ -27,16 +27,19 @@ const lookupIdle = 30 * time.Minute
 func (inv *invocation) lookupCommand() *cobra.Command {
 	var protocol string
 	cmd := &cobra.Command{
-		Use:   "lookup forward|reverse",
-		Short: "Serve a lookup table of SRS addresses to Postfix on standard input and output (run by spawn(8))",
-		Long: `Answers Postfix's queries to a lookup table, one after the other, until the connection is closed.
+		Use: "lookup forward|reverse",
+		Short: "Serve a lookup table of SRS addresses to Postfix on standard input and output (run by " +
+			"spawn(8))",
+		Long: `Answers Postfix's queries to a lookup table, one after the other, until the connection is
+closed.
 
-forward answers with the SRS address of a sender. It answers "not found" for the null sender, local senders, SRS
-addresses of this server, and senders whose SRS form would be too long: Postfix does not rewrite these. reverse
-answers with the original sender of a valid SRS address of this server, and "not found" for anything else.
+forward answers with the SRS address of a sender. It answers "not found" for the null sender, local
+senders, SRS addresses of this server, and senders whose SRS form would be too long: Postfix does not
+rewrite these. reverse answers with the original sender of a valid SRS address of this server, and "not
+found" for anything else.
 
-While the configuration or a secret cannot be used, the answer is "try later", and the mail log has the reason.
-Changes of these files take effect with the next query.
+While the configuration or a secret cannot be used, the answer is "try later", and the mail log has the
+reason. Changes of these files take effect with the next query.
 
 A connection that was idle for 30 minutes is closed. spawn(8) ends each connection after its time limit
 (command_time_limit, 1000s); Postfix then opens a new one and asks again.`,
@@ -52,7 +55,8 @@ A connection that was idle for 30 minutes is closed. spawn(8) ends each connecti
 			return inv.lookup(args[0], serve)
 		},
 	}
-	cmd.Flags().StringVar(&protocol, "protocol", "tcp", "tcp, as in tcp_table(5), or socketmap, as in socketmap_table(5); the name of the map does not matter")
+	cmd.Flags().StringVar(&protocol, "protocol", "tcp", "tcp, as in tcp_table(5), or socketmap, as in "+
+		"socketmap_table(5); the name of the map does not matter")
 	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		if isSpawned(inv.stdin, inv.stdout) {
 			status := logFailure(usageError{errors.New("lookup: --help among other arguments")})
@@ -150,11 +154,13 @@ type srsTable struct {
 func (t *srsTable) answer(key string) (a postfix.Answer) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			a = t.trouble(severityCritical, internalError{fmt.Sprint(fault), debug.Stack()}.logLine("NOQUEUE"))
+			a = t.trouble(severityCritical,
+				internalError{fmt.Sprint(fault), debug.Stack()}.logLine("NOQUEUE"))
 		}
 	}()
 	if t.direction == "reverse" && !srs.IsRewritten(key) {
-		return postfix.Answer{Text: "not an SRS address of this server"} // even if the files cannot be used, most mail is not affected
+		// Also if the files cannot be used: then most mail is not affected.
+		return postfix.Answer{Text: "not an SRS address of this server"}
 	}
 	if err := t.refresh(); err != nil {
 		return t.trouble(severityError, "NOQUEUE: lookup "+t.direction+": "+err.Error())

@@ -26,15 +26,16 @@ func (inv *invocation) milterCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "milter",
 		Short: "Judge mail at SMTP time: one milter conversation on standard input (run by spawn(8))",
-		Long: `Speaks the milter protocol with smtpd(8) on standard input, which has to be a socket, until the connection is closed.
+		Long: `Speaks the milter protocol with smtpd(8) on standard input, which has to be a socket, until
+the connection is closed.
 
-At the end of a message from outside, it checks SPF, DKIM, ARC and DMARC. It rejects mail that claims a domain of this
-server and that nothing proves (on_own_domain_forgery), and mail that fails DMARC if on_dmarc_fail is "reject". Other
-mail gets an Authentication-Results field and a seal of its arrival, which postmend filter believes. Fields that
-falsely claim to be of this server are removed from all mail.
+At the end of a message from outside, it checks SPF, DKIM, ARC and DMARC. It rejects mail that claims a
+domain of this server and that nothing proves (on_own_domain_forgery), and mail that fails DMARC if
+on_dmarc_fail is "reject". Other mail gets an Authentication-Results field and a seal of its arrival,
+which postmend filter believes. Fields that falsely claim to be of this server are removed from all mail.
 
-If a message cannot be judged because of a fault on this server, it goes on as it is, and the mail log says why.
-postmend serve --milter does the same, but stays resident.`,
+If a message cannot be judged because of a fault on this server, it goes on as it is, and the mail log
+says why. postmend serve --milter does the same, but stays resident.`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error { return inv.milter() },
 	}
@@ -59,8 +60,8 @@ func (inv *invocation) milterDirectly(args []string) bool {
 // milter holds the conversation on standard input. SIGTERM ends it behind the message that is under way.
 func (inv *invocation) milter() error {
 	if !isSpawned(inv.stdin, inv.stdout) {
-		return usageError{errors.New("milter: standard input and output are not a socket; spawn(8) starts it, " +
-			"or use postmend serve --milter")}
+		return usageError{errors.New("milter: standard input and output are not a socket; spawn(8) " +
+			"starts it, or use postmend serve --milter")}
 	}
 	conn, err := net.FileConn(inv.stdin.(*os.File))
 	if err != nil {
@@ -113,8 +114,8 @@ type door struct {
 	kept    *loaded // of a process for one conversation
 }
 
-// judge makes an answer for Postfix of a judgement. Whatever our own fault is, the message goes on: the filter
-// judges it later.
+// judge makes an answer for Postfix of a judgement. Whatever our own fault is, the message goes on: the
+// filter judges it later.
 func (d *door) judge(ctx context.Context, of *milter.Envelope, content io.Reader) (verdict milter.Verdict) {
 	id := cmp.Or(postfix.Printable(of.Macro("i")), "NOQUEUE")
 	defer func() {
@@ -183,7 +184,8 @@ func verdictOf(j filter.Judgement) milter.Verdict {
 		v.Delete = append(v.Delete, milter.Position{Name: at.Name, N: at.N})
 	}
 	for _, field := range j.Add {
-		v.Insert = append(v.Insert, milter.Field{Name: field.Name(), Value: strings.TrimSpace(string(field.Value()))})
+		v.Insert = append(v.Insert,
+			milter.Field{Name: field.Name(), Value: strings.TrimSpace(string(field.Value()))})
 	}
 	return v
 }

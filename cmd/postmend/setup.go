@@ -70,23 +70,28 @@ the other mode first.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&o.prepare, "prepare", false, "make account, keys, secret and configuration; leave Postfix alone")
+	flags.BoolVar(&o.prepare, "prepare", false,
+		"make account, keys, secret and configuration; leave Postfix alone")
 	flags.BoolVar(&o.apply, "apply", false, "do everything")
 	flags.BoolVar(&o.undo, "undo", false, "restore main.cf and master.cf")
 	flags.BoolVar(&o.print, "print", false, "show the commands as a shell script, change nothing")
 	flags.BoolVar(&o.verbose, "verbose", false, "show the commands as they are run")
 	flags.BoolVar(&o.noDNS, "no-dns", false, "do not ask DNS which records are published already")
 	flags.StringVar(&o.mode, "mode", "",
-		"content-filter: filter what comes in; transport: filter all mail that leaves for a remote domain. Default: what this Postfix needs")
+		"content-filter: filter what comes in; transport: filter all mail that leaves for a remote domain. "+
+			"Default: what this Postfix needs")
 	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
 		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
-	flags.StringVar(&o.rootDir, "root-dir", "", "for a trial run: put /etc/postmend below this directory, and make no account")
+	flags.StringVar(&o.rootDir, "root-dir", "",
+		"for a trial run: put /etc/postmend below this directory, and make no account")
 	flags.StringVar(&o.User, "user", layout.User, "the account that runs postmend")
 	flags.StringVar(&o.Hostname, "hostname", "", "this host's name; default: Postfix's myhostname")
 	flags.StringVar(&o.Domain, "domain", "",
-		"the domain that signs forwarded mail; default: mydomain if it is delivered here, else the first domain that is")
+		"the domain that signs forwarded mail; default: mydomain if it is delivered here, else the first "+
+			"domain that is")
 	flags.StringVar(&o.SRSDomain, "srs-domain", "", "the domain of rewritten senders; default: srs.DOMAIN")
-	flags.StringVar(&o.Selector, "selector", "", "the selector of new DKIM keys; default: the year and a letter, 2026a")
+	flags.StringVar(&o.Selector, "selector", "",
+		"the selector of new DKIM keys; default: the year and a letter, 2026a")
 	flags.StringVar(&o.TrustedNetworks, "trusted-networks", "",
 		"the clients whose mail is your own, separated by commas; default: Postfix's mynetworks")
 	return cmd
@@ -105,7 +110,8 @@ func (o *setupOptions) complete(configFile string) error {
 	case chosen > 1:
 		return usageError{errors.New("use only one of --prepare, --apply and --undo")}
 	case o.mode != "" && o.Mode != setup.ContentFilter && o.Mode != setup.Transport:
-		return usageError{fmt.Errorf("--mode %q: it must be %s or %s", o.mode, setup.ContentFilter, setup.Transport)}
+		return usageError{fmt.Errorf("--mode %q: it must be %s or %s", o.mode, setup.ContentFilter,
+			setup.Transport)}
 	case chosen == 1 && !o.print && os.Geteuid() != 0:
 		return usageError{errors.New("only root can do that; to see what it would do, run it with --print")}
 	}
@@ -132,13 +138,16 @@ func (inv *invocation) setup(ctx context.Context, o *setupOptions) error {
 	run := func(steps []setup.Step) error { return inv.run(ctx, o, steps) }
 	switch {
 	case ownDone && (postfixDone || o.prepare):
-		page.printf("Nothing to do: %s\n", map[bool]string{true: "everything is set up.", false: "postmend is prepared."}[postfixDone])
+		page.printf("Nothing to do: %s\n",
+			map[bool]string{true: "everything is set up.", false: "postmend is prepared."}[postfixDone])
 	case !o.prepare && !o.apply:
-		page.printf("Nothing has been changed. This is missing (--print shows the commands):\n%s\n", strings.Join(s.Summary(true), "\n"))
+		page.printf("Nothing has been changed. This is missing (--print shows the commands):\n%s\n",
+			strings.Join(s.Summary(true), "\n"))
 	default:
 		page.printf("%s\n", strings.Join(s.Summary(o.apply), "\n"))
 		if err := run(s.PrepareSteps()); err != nil {
-			return fmt.Errorf("%w. Postfix has not been changed; what was made for postmend stays, and the next run uses it", err)
+			return fmt.Errorf("%w. Postfix has not been changed; what was made for postmend stays, and the "+
+				"next run uses it", err)
 		}
 		if o.prepare {
 			page.printf("postmend is prepared. Postfix has not been changed.\n")
@@ -220,7 +229,8 @@ func next(o *setupOptions, ownDone, postfixDone, isMissing bool) string {
 	}
 	switch {
 	case (o.apply || ownDone && postfixDone) && isMissing:
-		return "Next: publish these records, then run postmend check. Until receivers find them, forwarded mail fails SPF, and our signatures fail."
+		return "Next: publish these records, then run postmend check. Until receivers find them, forwarded " +
+			"mail fails SPF, and our signatures fail."
 	case o.apply || ownDone && postfixDone:
 		return "Next: postmend check"
 	case o.prepare || ownDone:
@@ -237,15 +247,16 @@ func (inv *invocation) printScript(s *setup.Setup, o *setupOptions) error {
 		changes = nil
 	}
 	if len(changes) > 0 && !o.apply {
-		changes[0].Why = "From here on, the commands change Postfix, and mail passes postmend. First publish the DNS records\n" +
-			"below: until receivers find them, forwarded mail fails SPF and your signatures fail. The commands\n" +
-			"above can run before that.\n" +
+		changes[0].Why = "From here on, the commands change Postfix, and mail passes postmend. First " +
+			"publish the DNS records\nbelow: until receivers find them, forwarded mail fails SPF and your " +
+			"signatures fail. The commands\nabove can run before that.\n" +
 			changes[0].Why
 	}
 	if len(steps)+len(changes) == 0 {
 		page.printf("# Nothing to do: everything is set up.\n")
 	} else {
-		page.printf("# Nothing is changed; these are the commands. --apply runs them, and reverts them if Postfix does not answer correctly.\n")
+		page.printf("# Nothing is changed; these are the commands. --apply runs them, and reverts them if " +
+			"Postfix does not answer correctly.\n")
 	}
 	page.script(append(steps, changes...))
 	for _, note := range s.Notes(true) {
@@ -287,7 +298,8 @@ func (inv *invocation) undoSetup(o *setupOptions) error {
 		page.printf("# Note: %s.\n", note)
 	}
 	if undoing.Kept != nil {
-		page.printf("# These stay (docs/postfix.md, \"Leaving\", tells when they can go):\n#   %s\n", strings.Join(undoing.Kept, "\n#   "))
+		page.printf("# These stay (docs/postfix.md, \"Leaving\", tells when they can go):\n#   %s\n",
+			strings.Join(undoing.Kept, "\n#   "))
 	}
 	return page.err
 }

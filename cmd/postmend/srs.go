@@ -21,9 +21,12 @@ func (inv *invocation) srsCommand() *cobra.Command {
 		RunE:  requireSubcommand,
 	}
 	parent.AddCommand(
-		inv.srsDirection("forward", "Print the SRS address of each sender", `Prints the SRS address that each sender gets if mail from it is forwarded. A sender that does not fit into an SRS
-address gets an alias, and is stored; without a store, it is an error.`, (*filter.Filter).SRSAddress),
-		inv.srsDirection("reverse", "Print the original address of each SRS address; forged and expired ones are errors",
+		inv.srsDirection("forward", "Print the SRS address of each sender",
+			`Prints the SRS address that each sender gets if mail from it is forwarded. A sender that does
+not fit into an SRS address gets an alias, and is stored; without a store, it is an error.`,
+			(*filter.Filter).SRSAddress),
+		inv.srsDirection("reverse",
+			"Print the original address of each SRS address; forged and expired ones are errors",
 			"", (*filter.Filter).SRSOriginal),
 		inv.srsListCommand(),
 		inv.srsPruneCommand(),
@@ -31,7 +34,9 @@ address gets an alias, and is stored; without a store, it is an error.`, (*filte
 	return parent
 }
 
-func (inv *invocation) srsDirection(name, short, long string, rewrite func(*filter.Filter, string) (string, error)) *cobra.Command {
+func (inv *invocation) srsDirection(
+	name, short, long string, rewrite func(*filter.Filter, string) (string, error),
+) *cobra.Command {
 	return &cobra.Command{
 		Use:   name + " ADDRESS...",
 		Short: short,
@@ -58,7 +63,8 @@ func (inv *invocation) srsDirection(name, short, long string, rewrite func(*filt
 					err = failure.Err // says more
 					fallthrough
 				case err != nil:
-					return &filter.Failure{Kind: filter.NoSuchUser, Reason: fmt.Sprintf("%+q", address), Err: err}
+					return &filter.Failure{Kind: filter.NoSuchUser,
+						Reason: fmt.Sprintf("%+q", address), Err: err}
 				}
 				if _, err := fmt.Fprintln(inv.stdout, postfix.PrintableUTF8(result)); err != nil {
 					return err

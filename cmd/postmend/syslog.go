@@ -44,5 +44,6 @@ func (l syslog) write(s severity, text string) {
 	defer conn.Close()
 	// A daemon that does not read must not block us.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-	fmt.Fprintf(conn, "<%d>%s postmend[%d]: %s", facilityMail<<3|int(s), time.Now().Format(time.Stamp), os.Getpid(), text)
+	fmt.Fprintf(conn, "<%d>%s postmend[%d]: %s", facilityMail<<3|int(s), time.Now().Format(time.Stamp),
+		os.Getpid(), text)
 }

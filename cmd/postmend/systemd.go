@@ -40,8 +40,8 @@ func (r *resident) listen() (listeners []net.Listener, err error) {
 	return listeners, nil
 }
 
-// listenAt opens a listener. A Unix-domain socket is for the account and its group. One that a dead process has
-// left behind is removed.
+// listenAt opens a listener. A Unix-domain socket is for the account and its group. One that a dead process
+// has left behind is removed.
 func listenAt(network, address string) (net.Listener, error) {
 	if network != "unix" {
 		return net.Listen(network, address)

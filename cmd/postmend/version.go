@@ -18,8 +18,8 @@ func (inv *invocation) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version [--verbose]",
 		Short: "Print the version",
-		Long: `Prints the version. --verbose also lists what the program is made of: the version of each module, and its
-licence as an SPDX expression (https://spdx.org/licenses).`,
+		Long: `Prints the version. --verbose also lists what the program is made of: the version of each
+module, and its licence as an SPDX expression (https://spdx.org/licenses).`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			page := pageWriter{w: inv.stdout}

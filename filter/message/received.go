@@ -102,9 +102,9 @@ func parseHop(received string) (h hop, ok bool) {
 }
 
 // Protocol gives the protocol and the queue id of a Received: field as Postfix writes it for what a client
-// brought: from NAME (NAME [ADDRESS]) (…) by NAME (Postfix) with PROTOCOL id QUEUEID. Both are "" for a field of
-// another form. What the client says of itself cannot look like a part of it: Postfix replaces blanks and
-// parentheses there.
+// brought: from NAME (NAME [ADDRESS]) (…) by NAME (Postfix) with PROTOCOL id QUEUEID. Both are "" for a
+// field of another form. What the client says of itself cannot look like a part of it: Postfix replaces
+// blanks and parentheses there.
 func Protocol(received string) (protocol, queueID string) {
 	word, rest := firstWord(received)
 	if !strings.EqualFold(word, "from") {

@@ -12,9 +12,10 @@ import (
 var arrivalRules = []Rule[*host]{
 	{"arrival-secrets", Warning, "", "mail that Sieve, procmail and the like send on is not mended, and a " +
 		"forgery of a domain of yours among it can leave with your signature", judgeSealSecrets},
-	{"arrival-header-checks", Warning, "", "mail that Sieve, procmail and the like send on is not mended: it " +
-		"is not known where it came from", judgeSealChecks},
-	{"arrival-transport", Note, "", "mail that Sieve, procmail and the like send on counts as this host's own",
+	{"arrival-header-checks", Warning, "", "mail that Sieve, procmail and the like send on is not " +
+		"mended: it is not known where it came from", judgeSealChecks},
+	{"arrival-transport", Note, "",
+		"mail that Sieve, procmail and the like send on counts as this host's own",
 		judgeSealTransport},
 }
 
@@ -55,7 +56,8 @@ func (h *host) askHeaderChecks(ctx context.Context) {
 		for _, table := range list(value) {
 			answer, found, err := h.config.Lookup(ctx, table, aSeal)
 			action, _, _ := strings.Cut(strings.ToUpper(answer), " ")
-			takes := slices.Contains([]string{"IGNORE", "STRIP", "REPLACE", "REJECT", "DISCARD", "BOUNCE"}, action)
+			takes := slices.Contains([]string{"IGNORE", "STRIP", "REPLACE", "REJECT", "DISCARD", "BOUNCE"},
+				action)
 			says := fmt.Sprintf("%s: %s answers %s for X-Postmend-Arrival", name, table, action)
 			if err == nil && found && takes && !slices.Contains(h.sealStrippers, says) {
 				h.sealStrippers = append(h.sealStrippers, says)

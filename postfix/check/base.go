@@ -58,7 +58,8 @@ func judgeSpool(h *host) []Fault {
 	}
 	if !h.account.Missing || !isShared {
 		if barrier := h.spool.Barrier(h.account, Write|Execute); barrier != nil {
-			return one(h.account.Name+" cannot write to spool_dir "+h.spool.Path+", "+h.spool.Because(barrier), h.mendSpool(barrier, isShared))
+			return one(h.account.Name+" cannot write to spool_dir "+h.spool.Path+", "+
+				h.spool.Because(barrier), h.mendSpool(barrier, isShared))
 		}
 	}
 	return h.judgeSpoolRoom()

@@ -139,7 +139,8 @@ func judgePostmaster(h *host) []Fault {
 			return nil // it is there, or nobody can tell
 		}
 	}
-	if !slices.ContainsFunc(reverseMaps, func(name string) bool { return slices.ContainsFunc(list(h.Main(name)), h.isReverse) }) {
+	hasReverse := func(name string) bool { return slices.ContainsFunc(list(h.Main(name)), h.isReverse) }
+	if !slices.ContainsFunc(reverseMaps, hasReverse) {
 		return nil // that is the greater fault, whose mend sets the same parameter
 	}
 	alias := "inline:{" + address + "=postmaster}"

@@ -271,8 +271,8 @@ func judgeMX(p *published) []Fault {
 			", which is not this host", Publish: record}}
 	case len(elsewhere) > 0:
 		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") +
-			", too: those hosts need the same SRS secrets, for bounces and for the seals of arrival; compare " +
-			"the files",
+			", too: those hosts need the same SRS secrets, for bounces and for the seals of arrival; " +
+			"compare the files",
 			Severity: Note}}
 	}
 	return nil

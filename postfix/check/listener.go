@@ -125,13 +125,16 @@ func judgeListenerFilter(h *host) []Fault {
 	mend := h.setOption(h.listener, "content_filter", want)
 	switch {
 	case h.filter != nil && transport(value) == h.filter.Name:
-		return one(h.listener.ID()+" filters again what the filter hands back: -o content_filter="+want+" is missing", mend)
+		return one(h.listener.ID()+" filters again what the filter hands back: -o content_filter="+want+
+			" is missing", mend)
 	case h.isTransport() && h.isContentFilter():
 		return nil // the route says so
 	case h.isTransport() && value == "":
-		return one(h.listener.ID()+" hands mail to default_transport, which is the filter: -o content_filter="+want+" is missing", mend)
+		return one(h.listener.ID()+" hands mail to default_transport, which is the filter: -o "+
+			"content_filter="+want+" is missing", mend)
 	case value != "" && !h.hasTransport(value):
-		return one(h.listener.ID()+" passes mail to "+value+", and master.cf has no service "+transport(value)+": all mail is deferred", mend)
+		return one(h.listener.ID()+" passes mail to "+value+", and master.cf has no service "+
+			transport(value)+": all mail is deferred", mend)
 	case !h.isTransport() && value != "":
 		return []Fault{{What: h.listener.ID() + " passes mail to " + value + ", which sees and may change " +
 			"it after it was signed: let it come before postmend (setup --mode transport)",

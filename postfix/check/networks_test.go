@@ -12,8 +12,10 @@ import (
 // smtpd_relay_restrictions are read up to what ends relaying.
 func TestClientsThatRelayByOtherMeansAreNamed(t *testing.T) {
 	for restrictions, want := range map[string]string{
-		"permit_mynetworks, permit_tls_clientcerts, reject_unauth_destination":            "permit_tls_clientcerts",
-		"check_client_access hash:/x, permit_sasl_authenticated, reject":                  "check_client_access",
+		"permit_mynetworks, permit_tls_clientcerts, " +
+			"reject_unauth_destination": "permit_tls_clientcerts",
+		"check_client_access hash:/x, " +
+			"permit_sasl_authenticated, reject": "check_client_access",
 		"permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination":          "",
 		"permit_mynetworks, reject_unauth_destination, check_client_access cidr:/blocked": "",
 	} {

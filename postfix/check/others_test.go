@@ -53,9 +53,10 @@ func TestAnotherFilterIsNotReplaced(t *testing.T) {
 
 func TestALocalDomainHasAClassOfPostfixs(t *testing.T) {
 	h := hostOf(t,
-		mainLines+"parent_domain_matches_subdomains = relay_domains\nrelay_domains = example.com\n", masterLines,
-		Postmend{SRSDomain: "srs.example.org", Local: []string{"example.org", "localhost", "srs.example.org",
-			"sub.example.com", "example.net"}})
+		mainLines+"parent_domain_matches_subdomains = relay_domains\nrelay_domains = example.com\n",
+		masterLines, Postmend{SRSDomain: "srs.example.org",
+			Local: []string{"example.org", "localhost", "srs.example.org",
+				"sub.example.com", "example.net"}})
 	faults := judgeLocalClass(h)
 	if len(faults) != 1 || !strings.HasPrefix(faults[0].What, "example.net ") {
 		t.Errorf("%+v", faults)

@@ -55,7 +55,8 @@ func judgeOutbound(p *published) []Fault {
 			": correct the name, or write the addresses"}}
 	case configured && p.relayhost != "" && !slices.ContainsFunc(p.config.OutboundAddresses, isHostName):
 		return []Fault{{What: "mail leaves through relayhost " + p.relayhost +
-			": name it in outbound_addresses by the name that it gives in HELO, beside its addresses", Severity: Note}}
+			": name it in outbound_addresses by the name that it gives in HELO, beside its addresses",
+			Severity: Note}}
 	case configured:
 		return nil
 	case p.relayhost != "":

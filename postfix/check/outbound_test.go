@@ -7,7 +7,8 @@ import (
 	"postmend/filter"
 )
 
-// SPF of the null sender is about the name in HELO: where mail leaves through a relay, addresses alone do not tell.
+// SPF of the null sender is about the name in HELO: where mail leaves through a relay, addresses alone do
+// not tell.
 func TestARelayIsAskedForByName(t *testing.T) {
 	for _, c := range []struct {
 		relayhost string
@@ -18,9 +19,11 @@ func TestARelayIsAskedForByName(t *testing.T) {
 		{"[relay.example.net]", []string{"192.0.2.10", "relay.example.net"}, false},
 		{"", []string{"192.0.2.10"}, false},
 	} {
-		p := &published{own: &own{config: &filter.Config{OutboundAddresses: c.addresses}}, relayhost: c.relayhost}
+		p := &published{own: &own{config: &filter.Config{OutboundAddresses: c.addresses}},
+			relayhost: c.relayhost}
 		faults := judgeOutbound(p)
-		if c.asks != (len(faults) == 1 && faults[0].Severity == Note && strings.Contains(faults[0].What, "HELO")) {
+		if c.asks != (len(faults) == 1 && faults[0].Severity == Note &&
+			strings.Contains(faults[0].What, "HELO")) {
 			t.Errorf("%q through %q: %+v", c.addresses, c.relayhost, faults)
 		}
 	}

@@ -83,7 +83,8 @@ func gatherOwn(program, configFile string) *own {
 	o.Seals, o.HasSecrets = o.config.Arrival.Seals(), o.config.SRS.SecretsFile != ""
 	o.socket = Stat(o.config.Log.Socket)
 	o.Owners, o.Secrets, o.HasKeys = o.owners(), o.secrets, len(o.keys) > 0
-	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline), strings.ToLower(o.config.SRS.Domain)
+	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline),
+		strings.ToLower(o.config.SRS.Domain)
 	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, DefaultSpoolDir)
 	o.IsLocal, _ = o.config.LocalTest() // filter.New had it, too
 	o.Local, o.LocalTables, o.Trusted = o.localNames(), o.config.LocalDomainsMaps, o.config.TrustedNetworks
@@ -151,8 +152,9 @@ func (o *own) learn(ctx context.Context, host *host, dir string) {
 	o.hosted, o.unlisted = host.Hosted()
 	o.isPrepared = host.isPrepared()
 	if o.file.Missing() {
-		_, o.setupRefuses = setup.Open(ctx, setup.Options{PostfixDir: dir, ConfigFile: o.ConfigFile, Program: o.Program,
-			User: host.account.Name})
+		_, o.setupRefuses = setup.Open(ctx,
+			setup.Options{PostfixDir: dir, ConfigFile: o.ConfigFile, Program: o.Program,
+				User: host.account.Name})
 	}
 }
 
@@ -168,11 +170,14 @@ var ownRules = []Rule[*own]{
 	{Name: "config-readable", Severity: Error,
 		OK:  "postmend's account can read it and the files that it names",
 		Why: "all mail is deferred while postmend cannot read it", Judge: judgeReadable},
-	{Name: "config-writable", Severity: Error, OK: "only root and postmend's account can change postmend's files",
-		Why:   "whoever can change or replace postmend's files decides where mail goes, and can use its keys and secrets",
+	{Name: "config-writable", Severity: Error,
+		OK: "only root and postmend's account can change postmend's files",
+		Why: "whoever can change or replace postmend's files decides where mail goes, and can use its " +
+			"keys and secrets",
 		Judge: judgeWritable},
 	{Name: "hostname", Severity: Warning, OK: "hostname is a full name, and the same as Postfix's myhostname",
-		Why:   "it is the name in Authentication-Results fields, by which other filters recognise this host's",
+		Why: "it is the name in Authentication-Results fields, by which other filters recognise " +
+			"this host's",
 		Judge: judgeHostname},
 	{Name: "srs-secrets", Severity: Error,
 		OK: "postmend's account can read the SRS secrets, and no other account can",
@@ -269,7 +274,8 @@ func judgeHostname(o *own) []Fault {
 		}
 		return []Fault{fault}
 	case o.myhostname != "" && !setup.IsFullName(strings.ToLower(o.myhostname)):
-		fault := Fault{What: fmt.Sprintf("Postfix's myhostname is %q, which no other host can look up", o.myhostname),
+		fault := Fault{What: fmt.Sprintf("Postfix's myhostname is %q, which no other host can look up",
+			o.myhostname),
 			Why: "many hosts refuse mail from one that greets them with a name that is not in DNS"}
 		if o.isPrepared {
 			fault.What, fault.Severity = fault.What+"; setup --apply sets it to "+o.config.Hostname, Note

@@ -127,8 +127,8 @@ func TestWithoutAnSPFRecordNoAddressPasses(t *testing.T) {
 
 func TestTheKeyThatWasMeantIsNamed(t *testing.T) {
 	for key, want := range map[string]string{
-		"hostnaem": "hostname", "srss": "srs", "dmarc.munge_form": "munge_from", "dkim.keys.selektor": "selector",
-		"nonsense": "", "limits.hostname": "", "nosuch.key": "",
+		"hostnaem": "hostname", "srss": "srs", "dmarc.munge_form": "munge_from",
+		"dkim.keys.selektor": "selector", "nonsense": "", "limits.hostname": "", "nosuch.key": "",
 	} {
 		if got := meantKey(key); got != want {
 			t.Errorf("%s: %q", key, got)
@@ -140,11 +140,16 @@ func TestAnEditNamesItsLine(t *testing.T) {
 	p := Postmend{ConfigFile: "/etc/x.toml",
 		Text: "hostname = \"mx\"\nlocal_domains = [\"a.example\"]\n[reinject]\ntarget = \"x\"\n"}
 	for want, edit := range map[string]*Edit{
-		`in /etc/x.toml, line 1: hostname = "mx.example.org"`:                                    p.setKey("hostname", "mx.example.org"),
-		`in /etc/x.toml, line 4: target = "smtp://127.0.0.1:10026"`:                              p.setKey("reinject.target", "smtp://127.0.0.1:10026"),
-		`in /etc/x.toml, section [reinject]: add the line user = "me"`:                           p.setKey("reinject.user", "me"),
-		`in /etc/x.toml, line 2: add "b.example" to local_domains`:                               p.addTo("local_domains", "b.example"),
-		`in /etc/x.toml, above the first section: add the line local_domains_maps = ["hash:/x"]`: p.addTo("local_domains_maps", "hash:/x"),
+		`in /etc/x.toml, line 1: hostname = "mx.example.org"`: p.setKey(
+			"hostname", "mx.example.org"),
+		`in /etc/x.toml, line 4: target = "smtp://127.0.0.1:10026"`: p.setKey(
+			"reinject.target", "smtp://127.0.0.1:10026"),
+		`in /etc/x.toml, section [reinject]: add the line user = "me"`: p.setKey(
+			"reinject.user", "me"),
+		`in /etc/x.toml, line 2: add "b.example" to local_domains`: p.addTo(
+			"local_domains", "b.example"),
+		`in /etc/x.toml, above the first section: add the line local_domains_maps = ["hash:/x"]`: p.addTo(
+			"local_domains_maps", "hash:/x"),
 	} {
 		if edit.String() != want {
 			t.Errorf("%s, want %s", edit, want)

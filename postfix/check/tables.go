@@ -56,7 +56,8 @@ func judgeLocalTables(h *host) []Fault {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return []Fault{{What: "local_domains_maps are not tested as " + h.account.Name + ": run check as root",
+		return []Fault{{What: "local_domains_maps are not tested as " + h.account.Name +
+			": run check as root",
 			Severity: Note}}
 	}
 	var faults []Fault

@@ -7,9 +7,9 @@ import (
 	"io"
 )
 
-// content is a message up to its final dot, with the dots that were put before others removed (RFC 5321 section
-// 4.5.2). Nothing but CRLF ends a line: a dot between other line ends is no end, so that nobody can hide one
-// message in another.
+// content is a message up to its final dot, with the dots that were put before others removed (RFC 5321
+// section 4.5.2). Nothing but CRLF ends a line: a dot between other line ends is no end, so that nobody can
+// hide one message in another.
 type content struct {
 	session *session
 	rest    []byte // what was read of the connection, and not yet by the caller

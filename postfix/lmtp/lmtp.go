@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// Envelope is what a client says of a message besides its content. Addresses are as in SMTP, without the angle
-// brackets; all values are free of control characters.
+// Envelope is what a client says of a message besides its content. Addresses are as in SMTP, without the
+// angle brackets; all values are free of control characters.
 type Envelope struct {
 	Client     Client
 	Sender     string // "" is the null sender
@@ -34,13 +34,14 @@ type Envelope struct {
 // Recipient is one RCPT command.
 type Recipient struct {
 	Address string
-	// Original is ORCPT, decoded; "" if there is none, or none of type rfc822 or utf-8. Postfix makes it of the
-	// address before aliases, but passes on one that the client of smtpd(8) has made up.
+	// Original is ORCPT, decoded; "" if there is none, or none of type rfc822 or utf-8. Postfix makes it of
+	// the address before aliases, but passes on one that the client of smtpd(8) has made up.
 	Original string
 	Notify   string // NOTIFY: "NEVER", or some of "SUCCESS,FAILURE,DELAY"; "" is not said
 }
 
-// Client is what XFORWARD tells of the client that brought the message to Postfix. An empty value is not known.
+// Client is what XFORWARD tells of the client that brought the message to Postfix. An empty value is not
+// known.
 type Client struct {
 	Name, Address, Port, Protocol, HELO string
 	Ident                               string // queue id
@@ -52,8 +53,9 @@ type Reply struct {
 	Text     string // printable ASCII
 }
 
-// Handler takes one message from content to its end, and gives one reply for each recipient, in their order. If
-// reading fails, the connection has ended, and nothing may be handed on; then the replies do not matter.
+// Handler takes one message from content to its end, and gives one reply for each recipient, in their
+// order. If reading fails, the connection has ended, and nothing may be handed on; then the replies do not
+// matter.
 type Handler func(ctx context.Context, env *Envelope, content io.Reader) []Reply
 
 // Server serves. The zero value of a field is its default.
@@ -65,7 +67,8 @@ type Server struct {
 	MostConnections int
 	// MostRecipients of a message; default 1000. RFC 5321 section 4.5.3.1.8 asks for 100 at least.
 	MostRecipients int
-	// Patience is how long to wait for the client's next octets; default 5 minutes (RFC 5321 section 4.5.3.2.7).
+	// Patience is how long to wait for the client's next octets; default 5 minutes (RFC 5321 section
+	// 4.5.3.2.7).
 	Patience time.Duration
 
 	mu    sync.Mutex
@@ -89,8 +92,8 @@ func either[T int | time.Duration](value, fallback T) T {
 	return value
 }
 
-// Serve serves the connections of a listener until ctx ends, and closes it. Messages that have come by then are
-// dealt with first; other connections end at once.
+// Serve serves the connections of a listener until ctx ends, and closes it. Messages that have come by then
+// are dealt with first; other connections end at once.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer context.AfterFunc(ctx, func() {
 		listener.Close()
@@ -126,7 +129,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 
 // isPassing tells whether the next connection may be accepted although this one was not.
 func isPassing(err error) bool {
-	for _, e := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+	for _, e := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.EINTR} {
 		if errors.Is(err, e) {
 			return true
 		}

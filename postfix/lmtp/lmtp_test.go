@@ -32,7 +32,8 @@ func start(t *testing.T, s *Server) (*taken, string) {
 			text, err := io.ReadAll(content)
 			got.mu.Lock()
 			defer got.mu.Unlock()
-			got.envs, got.texts, got.errs = append(got.envs, *env), append(got.texts, string(text)), append(got.errs, err)
+			got.envs, got.texts, got.errs = append(got.envs, *env), append(got.texts, string(text)),
+				append(got.errs, err)
 			var replies []Reply
 			for _, r := range env.Recipients {
 				switch {
@@ -109,7 +110,8 @@ func (c *client) say(text string, want ...string) {
 	}
 }
 
-const forward = "XFORWARD NAME=mail.bank.example ADDR=192.0.2.25 PORT=4711\nXFORWARD PROTO=ESMTP HELO=mail.bank.example IDENT=4D1 SOURCE=REMOTE\n"
+const forward = "XFORWARD NAME=mail.bank.example ADDR=192.0.2.25 PORT=4711\n" +
+	"XFORWARD PROTO=ESMTP HELO=mail.bank.example IDENT=4D1 SOURCE=REMOTE\n"
 
 func TestEachRecipientGetsAReplyOfItsOwn(t *testing.T) {
 	got, addr := start(t, &Server{})
@@ -118,15 +120,19 @@ func TestEachRecipientGetsAReplyOfItsOwn(t *testing.T) {
 	c.say("LHLO mx.example.org\n", "250-mx.example.org\r\n250-PIPELINING\r\n")
 	for range 2 { // on one connection
 		c.say(forward+"MAIL FROM:<alice@bank.example> SIZE=10 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=QQ+3D\n"+
-			"RCPT TO:<\"bob b\"@here> ORCPT=rfc822;al+2Bias@here NOTIFY=SUCCESS,DELAY\nRCPT TO:<bob@later>\nRCPT TO:<bob@never> ORCPT=utf-8;x\\x{E9}@here\nDATA\n",
+			"RCPT TO:<\"bob b\"@here> ORCPT=rfc822;al+2Bias@here NOTIFY=SUCCESS,DELAY\n"+
+			"RCPT TO:<bob@later>\nRCPT TO:<bob@never> ORCPT=utf-8;x\\x{E9}@here\nDATA\n",
 			"250 2.0.0", "250 2.0.0", "250 2.1.0", "250 2.1.5", "250 2.1.5", "250 2.1.5", "354 ")
 		c.say("Subject: x\n\n..dot\n.\n", "250 2.0.0 queued as X", "451 4.4.3 later", "550 5.7.1 never")
 	}
 	c.say("QUIT\n", "221 2.0.0")
-	want := Envelope{Client: Client{"mail.bank.example", "192.0.2.25", "4711", "ESMTP", "mail.bank.example", "4D1"},
+	want := Envelope{Client: Client{"mail.bank.example", "192.0.2.25", "4711", "ESMTP",
+		"mail.bank.example", "4D1"},
 		Sender: "alice@bank.example", Size: 10, UTF8: true, Return: "HDRS", ID: "QQ=",
-		Recipients: []Recipient{{`"bob b"@here`, "al+ias@here", "SUCCESS,DELAY"}, {"bob@later", "", ""}, {"bob@never", "xé@here", ""}}}
-	if len(got.envs) != 2 || fmt.Sprint(got.envs[0]) != fmt.Sprint(want) || fmt.Sprint(got.envs[1]) != fmt.Sprint(want) {
+		Recipients: []Recipient{{`"bob b"@here`, "al+ias@here", "SUCCESS,DELAY"}, {"bob@later", "", ""},
+			{"bob@never", "xé@here", ""}}}
+	if len(got.envs) != 2 || fmt.Sprint(got.envs[0]) != fmt.Sprint(want) ||
+		fmt.Sprint(got.envs[1]) != fmt.Sprint(want) {
 		t.Errorf("got\n%+v, want\n%+v", got.envs, want)
 	}
 	if got.texts[0] != "Subject: x\r\n\r\n.dot\r\n" {
@@ -134,7 +140,8 @@ func TestEachRecipientGetsAReplyOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestWithoutXFORWARDNoMailIsTaken: it would look like mail that was written here. XFORWARD counts for one message.
+// TestWithoutXFORWARDNoMailIsTaken: it would look like mail that was written here. XFORWARD counts for one
+// message.
 func TestWithoutXFORWARDNoMailIsTaken(t *testing.T) {
 	got, addr := start(t, &Server{})
 	c := dial(t, addr)
@@ -154,8 +161,9 @@ func TestWithoutXFORWARDNoMailIsTaken(t *testing.T) {
 func TestUnknownClientsHaveNoValues(t *testing.T) {
 	got, addr := start(t, &Server{})
 	c := dial(t, addr)
-	c.say("LHLO x\nXFORWARD NAME=[UNAVAILABLE] ADDR=[unavailable] PORT=[UNAVAILABLE]\nXFORWARD PROTO=[UNAVAILABLE] HELO=[TEMPUNAVAIL] IDENT=4D1 SOURCE=LOCAL\n"+
-		"MAIL FROM:<>\nRCPT TO:<x@y>\nDATA\n", "220", "250-", "250", "250", "250", "250", "354")
+	c.say("LHLO x\nXFORWARD NAME=[UNAVAILABLE] ADDR=[unavailable] PORT=[UNAVAILABLE]\n"+
+		"XFORWARD PROTO=[UNAVAILABLE] HELO=[TEMPUNAVAIL] IDENT=4D1 SOURCE=LOCAL\nMAIL FROM:<>\n"+
+		"RCPT TO:<x@y>\nDATA\n", "220", "250-", "250", "250", "250", "250", "354")
 	c.say("\nx\n.\n", "250")
 	if got.envs[0].Client != (Client{Ident: "4D1"}) || got.envs[0].Sender != "" {
 		t.Errorf("got %+v", got.envs[0])
@@ -165,8 +173,10 @@ func TestUnknownClientsHaveNoValues(t *testing.T) {
 func TestWrongCommandsAreRefusedAndChangeNothing(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	for _, lines := range [][2]string{
-		{"MAIL FROM:<a@b>", "503"}, {"XFORWARD NAME=x", "503"}, {"EHLO x", "500 5.5.1"}, {"HELO x", "500"}, {"LHLO ", "501"}, {"DATA", "503"},
-		{"RCPT TO:<a@b>", "503"}, {"", "500"}, {"BDAT 5 LAST", "500"}, {"STARTTLS", "500"}, {long, "500 5.5.2"}, {strings.Repeat(long, 20), "500 5.5.2"},
+		{"MAIL FROM:<a@b>", "503"}, {"XFORWARD NAME=x", "503"}, {"EHLO x", "500 5.5.1"}, {"HELO x", "500"},
+		{"LHLO ", "501"}, {"DATA", "503"},
+		{"RCPT TO:<a@b>", "503"}, {"", "500"}, {"BDAT 5 LAST", "500"}, {"STARTTLS", "500"},
+		{long, "500 5.5.2"}, {strings.Repeat(long, 20), "500 5.5.2"},
 		{"NOOP\x00", "500"}, {"NO\rOP", "500"}, {"VRFY root", "252"}, {"NOOP", "250"}, {"noop", "250"},
 	} {
 		_, addr := start(t, &Server{})
@@ -174,11 +184,16 @@ func TestWrongCommandsAreRefusedAndChangeNothing(t *testing.T) {
 		c.say(lines[0]+"\nLHLO x\n", "220", lines[1], "250-")
 	}
 	for _, lines := range [][2]string{
-		{"MAIL FROM:a@b", "501 5.1.7"}, {"MAIL FROM:<a b@c>", "501"}, {"MAIL FROM:<a@b", "501"}, {"MAIL FROM:<a<b@c>", "501"}, {"MAIL TO:<a@b>", "501"},
-		{"MAIL FROM:<" + strings.Repeat("a", 2000) + "@b>", "501"}, {"MAIL FROM:<\"a> \"@b>", "250"}, {"MAIL FROM:<\"a\\\"> \"@b>", "250"},
-		{"MAIL FROM:<a@b>x", "501"}, {"MAIL FROM:<a@b> SIZE=-1", "501"}, {"MAIL FROM:<a@b> SIZE=99999999999999999999", "501"},
-		{"MAIL FROM:<a@b> BODY=BINARYMIME", "501"}, {"MAIL FROM:<a@b> AUTH=<>", "555"}, {"MAIL FROM:<a@b> RET=ALL", "501"}, {"MAIL FROM:<a@b> ENVID=+4", "501"},
-		{"XFORWARD", "501"}, {"XFORWARD NAME", "501"}, {"XFORWARD LOGIN=x", "501"}, {"XFORWARD NAME=+0D", "501"}, {"XFORWARD NAME=+ZZ", "501"},
+		{"MAIL FROM:a@b", "501 5.1.7"}, {"MAIL FROM:<a b@c>", "501"}, {"MAIL FROM:<a@b", "501"},
+		{"MAIL FROM:<a<b@c>", "501"}, {"MAIL TO:<a@b>", "501"},
+		{"MAIL FROM:<" + strings.Repeat("a", 2000) + "@b>", "501"}, {"MAIL FROM:<\"a> \"@b>", "250"},
+		{"MAIL FROM:<\"a\\\"> \"@b>", "250"},
+		{"MAIL FROM:<a@b>x", "501"}, {"MAIL FROM:<a@b> SIZE=-1", "501"},
+		{"MAIL FROM:<a@b> SIZE=99999999999999999999", "501"},
+		{"MAIL FROM:<a@b> BODY=BINARYMIME", "501"}, {"MAIL FROM:<a@b> AUTH=<>", "555"},
+		{"MAIL FROM:<a@b> RET=ALL", "501"}, {"MAIL FROM:<a@b> ENVID=+4", "501"},
+		{"XFORWARD", "501"}, {"XFORWARD NAME", "501"}, {"XFORWARD LOGIN=x", "501"},
+		{"XFORWARD NAME=+0D", "501"}, {"XFORWARD NAME=+ZZ", "501"},
 		{"mail from: <a@b>", "250"},
 	} {
 		_, addr := start(t, &Server{})
@@ -186,36 +201,45 @@ func TestWrongCommandsAreRefusedAndChangeNothing(t *testing.T) {
 		c.say("LHLO x\n"+forward+lines[0]+"\nNOOP\n", "220", "250-", "250", "250", lines[1], "250")
 	}
 	for _, lines := range [][2]string{
-		{"RCPT TO:<>", "501 5.1.3"}, {"RCPT TO:a", "501"}, {"RCPT TO:<a@b> NOTIFY=NEVER,DELAY", "501"}, {"RCPT TO:<a@b> NOTIFY=DELAY,DELAY", "501"},
-		{"RCPT TO:<a@b> NOTIFY=", "501"}, {"RCPT TO:<a@b> ORCPT=rfc822", "501"}, {"RCPT TO:<a@b> RRVS=x", "555"}, {"MAIL FROM:<c@d>", "503"}, {"XFORWARD NAME=x", "503"},
-		{"DATA", "503"}, {"DATA x", "501"}, {"RCPT TO:<a@b> NOTIFY=never", "250"}, {"RCPT TO:<a@b> ORCPT=x400;abc", "250"}, {"RCPT TO:<a@b> ORCPT=rfc822;a+0Ab", "250"},
+		{"RCPT TO:<>", "501 5.1.3"}, {"RCPT TO:a", "501"}, {"RCPT TO:<a@b> NOTIFY=NEVER,DELAY", "501"},
+		{"RCPT TO:<a@b> NOTIFY=DELAY,DELAY", "501"},
+		{"RCPT TO:<a@b> NOTIFY=", "501"}, {"RCPT TO:<a@b> ORCPT=rfc822", "501"},
+		{"RCPT TO:<a@b> RRVS=x", "555"}, {"MAIL FROM:<c@d>", "503"}, {"XFORWARD NAME=x", "503"},
+		{"DATA", "503"}, {"DATA x", "501"}, {"RCPT TO:<a@b> NOTIFY=never", "250"},
+		{"RCPT TO:<a@b> ORCPT=x400;abc", "250"}, {"RCPT TO:<a@b> ORCPT=rfc822;a+0Ab", "250"},
 	} {
 		_, addr := start(t, &Server{})
 		c := dial(t, addr)
-		c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\n"+lines[0]+"\nNOOP\n", "220", "250-", "250", "250", "250", lines[1], "250")
+		c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\n"+lines[0]+"\nNOOP\n", "220", "250-", "250", "250", "250",
+			lines[1], "250")
 	}
 }
 
 func TestOfTooManyErrorsComesAnEnd(t *testing.T) {
 	_, addr := start(t, &Server{})
 	c := dial(t, addr)
-	c.say(strings.Repeat("X\n", maxFault+1), append(append([]string{"220"}, slices.Repeat([]string{"500"}, maxFault+1)...), "421", "(EOF)")...)
+	c.say(strings.Repeat("X\n", maxFault+1),
+		append(append([]string{"220"}, slices.Repeat([]string{"500"}, maxFault+1)...), "421", "(EOF)")...)
 }
 
 func TestTooManyRecipientsComeAgain(t *testing.T) {
 	_, addr := start(t, &Server{MostRecipients: 2})
 	c := dial(t, addr)
-	c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nRCPT TO:<b@b>\nRCPT TO:<c@b>\nDATA\n", "220", "250-", "250", "250", "250", "250", "250", "452 4.5.3", "354")
+	c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nRCPT TO:<b@b>\nRCPT TO:<c@b>\nDATA\n", "220",
+		"250-", "250", "250", "250", "250", "250", "452 4.5.3", "354")
 	c.say("\nx\n.\n", "250", "250")
 }
 
 // TestOnlyCRLFDotCRLFEndsAMessage: any other end would let a sender hide one message in another.
 func TestOnlyCRLFDotCRLFEndsAMessage(t *testing.T) {
-	for _, text := range []string{"a\n.\nb", "a\n.\r\nb", "a\r\n.\nb", "a\r.\rb", "a\r.\r\nb", "\n.\n", "a\r\n.\rb", "a\r\r\n..\r\nb", strings.Repeat("y", 16<<10-1) + "\r\n..x",
-		strings.Repeat("y", 16<<10) + "\r\n..x", strings.Repeat("y", 16<<10-2) + "\r\n..x", strings.Repeat("y", 50<<10) + "\n.\n", ".\n.\n"} {
+	for _, text := range []string{"a\n.\nb", "a\n.\r\nb", "a\r\n.\nb", "a\r.\rb", "a\r.\r\nb", "\n.\n",
+		"a\r\n.\rb", "a\r\r\n..\r\nb", strings.Repeat("y", 16<<10-1) + "\r\n..x",
+		strings.Repeat("y", 16<<10) + "\r\n..x", strings.Repeat("y", 16<<10-2) + "\r\n..x",
+		strings.Repeat("y", 50<<10) + "\n.\n", ".\n.\n"} {
 		got, addr := start(t, &Server{})
 		c := dial(t, addr)
-		c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250", "250", "354")
+		c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250",
+			"250", "354")
 		if _, err := io.WriteString(c, text+"\r\n.\r\nNOOP\r\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +261,8 @@ func TestAConnectionThatEndsWithinAMessageHandsNothingOn(t *testing.T) {
 	}})
 	for _, text := range []string{"", "Subject: x\n", "\nbody\n", "\nbody\n."} {
 		c := dial(t, addr)
-		c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250", "250", "354")
+		c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250",
+			"250", "354")
 		c.say(text)
 		c.Close()
 		if err := <-ended; err != io.ErrUnexpectedEOF {
@@ -248,9 +273,12 @@ func TestAConnectionThatEndsWithinAMessageHandsNothingOn(t *testing.T) {
 
 // TestAHandlerThatReadsNothingLosesNoReply: the rest of the message is read, and is not taken for commands.
 func TestAHandlerThatReadsNothingLosesNoReply(t *testing.T) {
-	_, addr := start(t, &Server{Handle: func(context.Context, *Envelope, io.Reader) []Reply { return []Reply{{"4.3.1", "no space"}} }})
+	_, addr := start(t, &Server{Handle: func(context.Context, *Envelope, io.Reader) []Reply {
+		return []Reply{{"4.3.1", "no space"}}
+	}})
 	c := dial(t, addr)
-	c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nRCPT TO:<c@b>\nDATA\n", "220", "250-", "250", "250", "250", "250", "250", "354")
+	c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nRCPT TO:<c@b>\nDATA\n", "220", "250-", "250",
+		"250", "250", "250", "250", "354")
 	c.say(strings.Repeat("QUIT\n", 10000)+".\nNOOP\n", "451 4.3.1 no space", "451 4.3.0", "250")
 }
 
@@ -259,7 +287,8 @@ func TestASilentClientIsHungUpOn(t *testing.T) {
 	c := dial(t, addr)
 	c.say("LHLO x\n", "220", "250-", "421 4.3.2", "(EOF)")
 	c = dial(t, addr)
-	c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250", "250", "354")
+	c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250",
+		"250", "354")
 	c.say("half a mess", "(")
 }
 
@@ -293,7 +322,8 @@ func TestTheEndWaitsForMessagesAndNotForIdleClients(t *testing.T) {
 	go func() { done <- s.Serve(ctx, l) }()
 	idle, busy := dial(t, l.Addr().String()), dial(t, l.Addr().String())
 	idle.say("LHLO x\n", "220", "250-")
-	busy.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250", "250", "354")
+	busy.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250",
+		"250", "354")
 	<-reading
 	cancel()
 	idle.say("", "421 4.3.2", "(EOF)")
@@ -304,22 +334,25 @@ func TestTheEndWaitsForMessagesAndNotForIdleClients(t *testing.T) {
 }
 
 func FuzzSession(f *testing.F) {
-	f.Add([]byte("LHLO x\r\n" + strings.ReplaceAll(forward, "\n", "\r\n") + "MAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\n\r\n.x\r\n.\r\n"))
+	f.Add([]byte("LHLO x\r\n" + strings.ReplaceAll(forward, "\n", "\r\n") + "MAIL FROM:<a@b>\r\n" +
+		"RCPT TO:<a@b>\r\nDATA\r\n\r\n.x\r\n.\r\n"))
 	f.Add([]byte("MAIL FROM:<\"\\\">\r\nXFORWARD NAME=+4\r\nRCPT TO:<a> ORCPT=utf-8;\\x{11FFFF}\r\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		here, there := net.Pipe()
-		s := &Server{Hostname: "x", Handle: func(_ context.Context, env *Envelope, content io.Reader) []Reply {
-			if env.Client.Ident == "" || len(env.Recipients) == 0 {
-				t.Error("a message without XFORWARD or without a recipient")
-			}
-			for _, r := range env.Recipients {
-				if strings.ContainsFunc(r.Address+r.Original+r.Notify+env.Sender+env.ID+env.Return, isControl) {
-					t.Errorf("control character in %+v", env)
+		s := &Server{Hostname: "x",
+			Handle: func(_ context.Context, env *Envelope, content io.Reader) []Reply {
+				if env.Client.Ident == "" || len(env.Recipients) == 0 {
+					t.Error("a message without XFORWARD or without a recipient")
 				}
-			}
-			io.Copy(io.Discard, iotest.OneByteReader(content))
-			return nil
-		}}
+				for _, r := range env.Recipients {
+					if strings.ContainsFunc(r.Address+r.Original+r.Notify+env.Sender+env.ID+
+						env.Return, isControl) {
+						t.Errorf("control character in %+v", env)
+					}
+				}
+				io.Copy(io.Discard, iotest.OneByteReader(content))
+				return nil
+			}}
 		c := newSession(s, here)
 		done := make(chan bool)
 		go func() { c.serve(context.Background()); here.Close(); close(done) }()

@@ -10,8 +10,8 @@ import (
 // attributes are those of XFORWARD that we know, as Postfix sends them.
 var attributes = []string{"NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"}
 
-// parseXforward reads attributes. SOURCE says whether the message was submitted on this host: that is known by
-// what the other attributes lack.
+// parseXforward reads attributes. SOURCE says whether the message was submitted on this host: that is known
+// by what the other attributes lack.
 func parseXforward(rest string, client *Client) bool {
 	words := strings.Fields(rest)
 	for _, word := range words {
@@ -130,8 +130,8 @@ func isNotify(value string) bool {
 	return true
 }
 
-// originalRecipient decodes an address (RFC 3461 section 4.2, RFC 6533 section 3); "" if it is of another type
-// or could not be shown.
+// originalRecipient decodes an address (RFC 3461 section 4.2, RFC 6533 section 3); "" if it is of another
+// type or could not be shown.
 func originalRecipient(kind, encoded string) string {
 	address, ok := fromXtext(encoded)
 	switch strings.ToLower(kind) {
@@ -204,8 +204,8 @@ func fromXtext(s string) (string, bool) {
 	return b.String(), true
 }
 
-// fromUTF8Xtext decodes RFC 6533 section 3: \x{HEX} beside characters that stand for themselves, and xtext, which
-// Postfix puts around it.
+// fromUTF8Xtext decodes RFC 6533 section 3: \x{HEX} beside characters that stand for themselves, and xtext,
+// which Postfix puts around it.
 func fromUTF8Xtext(s string) (string, bool) {
 	s, ok := fromXtext(s)
 	if !ok {

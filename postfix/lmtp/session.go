@@ -38,7 +38,8 @@ type session struct {
 }
 
 func newSession(s *Server, conn net.Conn) *session {
-	return &session{server: s, conn: conn, in: bufio.NewReaderSize(conn, 16<<10), out: bufio.NewWriterSize(conn, 4<<10)}
+	return &session{server: s, conn: conn, in: bufio.NewReaderSize(conn, 16<<10),
+		out: bufio.NewWriterSize(conn, 4<<10)}
 }
 
 // stop ends a session: at once while it waits for a command, after the message otherwise.
@@ -95,7 +96,8 @@ func (c *session) serve(ctx context.Context) {
 
 var errLongLine = errors.New("line too long")
 
-// readLine reads a command without its line end. Replies leave when nothing more has come: RFC 2920 section 3.2.
+// readLine reads a command without its line end. Replies leave when nothing more has come: RFC 2920 section
+// 3.2.
 func (c *session) readLine() (string, error) {
 	if c.in.Buffered() == 0 {
 		if err := c.flush(); err != nil {
@@ -188,7 +190,8 @@ func (c *session) hello(name string) {
 	}
 	c.reset()
 	c.greeted = true
-	for _, line := range []string{c.server.Hostname, "PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "SIZE", "ENHANCEDSTATUSCODES"} {
+	for _, line := range []string{c.server.Hostname, "PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "SIZE",
+		"ENHANCEDSTATUSCODES"} {
 		fmt.Fprintf(c.out, "250-%s\r\n", line)
 	}
 	fmt.Fprintf(c.out, "250 XFORWARD %s\r\n", strings.Join(attributes, " "))

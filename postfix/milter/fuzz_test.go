@@ -39,13 +39,14 @@ func FuzzServe(f *testing.F) {
 		for _, greeting := range [][]byte{nil, hello, packetOf('O', u32(2), u32(0x1f), u32(0x7f))} {
 			conn := &script{Reader: bytes.NewReader(slices.Concat(greeting, said))}
 			whole := 0
-			Serve(context.Background(), conn, func(_ context.Context, env *Envelope, content io.Reader) Verdict {
-				if _, err := io.Copy(io.Discard, content); err == nil {
-					whole++
-				}
-				env.Macro("i")
-				return Verdict{Reply: "550 x"}
-			})
+			Serve(context.Background(),
+				conn, func(_ context.Context, env *Envelope, content io.Reader) Verdict {
+					if _, err := io.Copy(io.Discard, content); err == nil {
+						whole++
+					}
+					env.Macro("i")
+					return Verdict{Reply: "550 x"}
+				})
 			replies := 0
 			for out := conn.out.Bytes(); len(out) > 0; {
 				if len(out) < 5 {

@@ -135,7 +135,8 @@ func TestAMessageComesAsItStoodWithItsEnvelope(t *testing.T) {
 		t.Errorf("answer %q, want continue", code)
 	}
 	got := <-seen
-	if want := "From: a@example.net\r\nSubject:  two\r\n\tlines\r\n\r\nbody\r\n"; got.text != want || got.err != nil {
+	want := "From: a@example.net\r\nSubject:  two\r\n\tlines\r\n\r\nbody\r\n"
+	if got.text != want || got.err != nil {
 		t.Errorf("content %q (%v), want %q", got.text, got.err, want)
 	}
 	env := got.env
@@ -249,7 +250,8 @@ func TestAnAbandonedMessageLeavesNothingBehind(t *testing.T) {
 	m.content()
 	m.read()
 	got := <-seen
-	if got.env.Sender != "third@example.net" || !slices.Equal(got.env.Recipients, []string{"c@example.org"}) ||
+	if got.env.Sender != "third@example.net" ||
+		!slices.Equal(got.env.Recipients, []string{"c@example.org"}) ||
 		got.user != "" || !strings.HasPrefix(got.text, "From: a@") {
 		t.Errorf("%+v", got)
 	}
@@ -279,7 +281,8 @@ func TestWhatIsMissingIsNotKnown(t *testing.T) {
 		t.Errorf("answer %q", code)
 	}
 	got := <-seen
-	if got.env.HELO != "after.example.net" || got.id != "" || got.text != "\r\n" || len(got.env.Recipients) != 0 {
+	if got.env.HELO != "after.example.net" || got.id != "" || got.text != "\r\n" ||
+		len(got.env.Recipients) != 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -307,15 +310,17 @@ func TestABrokenConversationEndsWithoutAVerdict(t *testing.T) {
 		"field without value":  slices.Concat(hello, packetOf('L', z("From"))),
 		"field behind header":  slices.Concat(hello, packetOf('N'), packetOf('L', header)),
 		"stops in a header":    slices.Concat(hello, packetOf('L', header)),
-		"stops in a body":      slices.Concat(hello, packetOf('L', header), packetOf('N'), packetOf('B', []byte("x"))),
+		"stops in a body": slices.Concat(hello, packetOf('L', header), packetOf('N'),
+			packetOf('B', []byte("x"))),
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := dial(t, context.Background(), func(_ context.Context, _ *Envelope, content io.Reader) Verdict {
-				if _, err := io.Copy(io.Discard, content); err == nil {
-					t.Error("the content seems whole")
-				}
-				return Verdict{Reply: "550 5.7.1 never sent"}
-			})
+			m := dial(t,
+				context.Background(), func(_ context.Context, _ *Envelope, content io.Reader) Verdict {
+					if _, err := io.Copy(io.Discard, content); err == nil {
+						t.Error("the content seems whole")
+					}
+					return Verdict{Reply: "550 5.7.1 never sent"}
+				})
 			received := make(chan []byte)
 			go func() {
 				answers, _ := io.ReadAll(m.conn)
@@ -426,7 +431,9 @@ func TestFiveHundredConversationsAtOnceAndOneOfThemBroken(t *testing.T) {
 
 // A verdict may be known before the whole content was read.
 func TestAVerdictWithoutReadingTheContentIsSentAtItsEnd(t *testing.T) {
-	m := start(t, func(context.Context, *Envelope, io.Reader) Verdict { return Verdict{Reply: "451 4.3.0 later"} })
+	m := start(t, func(context.Context, *Envelope, io.Reader) Verdict {
+		return Verdict{Reply: "451 4.3.0 later"}
+	})
 	for range 2 {
 		m.envelope("a@example.net", "b@example.org")
 		m.content()
@@ -470,10 +477,11 @@ func TestASilentMTADoesNotHoldAConversationForEver(t *testing.T) {
 func TestADripDoesNotHoldAMessageForEver(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
-	c := newConversation(context.Background(), theirs, func(_ context.Context, _ *Envelope, content io.Reader) Verdict {
-		io.Copy(io.Discard, content)
-		return Verdict{}
-	})
+	c := newConversation(context.Background(),
+		theirs, func(_ context.Context, _ *Envelope, content io.Reader) Verdict {
+			io.Copy(io.Discard, content)
+			return Verdict{}
+		})
 	c.longest = 10 * time.Millisecond
 	go io.Copy(io.Discard, ours)
 	go func() {

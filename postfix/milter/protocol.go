@@ -44,7 +44,8 @@ const (
 	actionChangeHeaders = 0x10
 	actionChooseMacros  = 0x100
 
-	// The MTA is asked not to send what we do not need, and not to wait for answers that are always "continue".
+	// The MTA is asked not to send what we do not need, and not to wait for answers that are always
+	// "continue".
 	noUnknown      = 0x100 // SMTP commands that it does not know
 	leadingBlank   = 0x100000
 	noHeaderReply  = 0x80
@@ -56,8 +57,8 @@ const (
 	noUnknownReply = 0x20000
 	noEndHdrReply  = 0x40000
 	noBodyReply    = 0x80000
-	wantedSteps    = noUnknown | leadingBlank | noHeaderReply | noConnectReply | noHELOReply | noMailReply | noRcptReply |
-		noDataReply | noUnknownReply | noEndHdrReply | noBodyReply
+	wantedSteps    = noUnknown | leadingBlank | noHeaderReply | noConnectReply | noHELOReply | noMailReply |
+		noRcptReply | noDataReply | noUnknownReply | noEndHdrReply | noBodyReply
 )
 
 // noReply is the bit that says that the MTA does not wait for the answer to a command.

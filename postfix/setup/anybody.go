@@ -23,14 +23,17 @@ func (p *Plan) TakesAnySRSAddress(domains *Domains) error {
 	const remedy = "forged SRS addresses would be accepted. %s, or choose another SRS domain" +
 		" (domain in [srs] of postmend's configuration; --srs-domain for a new one)"
 	restrictions := p.config.Get("smtpd_recipient_restrictions")
-	if p.config.Get("smtpd_reject_unlisted_recipient") == "no" && !strings.Contains(restrictions, "reject_unlisted_recipient") {
-		return fmt.Errorf("smtpd_reject_unlisted_recipient is no: forged SRS addresses would be accepted. Set it to yes, its default")
+	if p.config.Get("smtpd_reject_unlisted_recipient") == "no" &&
+		!strings.Contains(restrictions, "reject_unlisted_recipient") {
+		return fmt.Errorf("smtpd_reject_unlisted_recipient is no: forged SRS addresses would be accepted. " +
+			"Set it to yes, its default")
 	}
 	names := []string{"virtual_alias_maps", "recipient_canonical_maps", "canonical_maps"}
 	if class := domains.Class(domain); class != "" && recipientMaps[class] != "" {
 		name := recipientMaps[class]
 		if p.config.Get(name) == "" {
-			return fmt.Errorf("%s stands in %s, and %s is empty, so that Postfix takes mail for any address there: "+remedy,
+			return fmt.Errorf("%s stands in %s, and %s is empty, so that Postfix takes mail for any "+
+				"address there: "+remedy,
 				domain, class, name, "List the recipients in "+name)
 		}
 		names = append(names, name)

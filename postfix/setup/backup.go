@@ -28,7 +28,8 @@ func backupSteps(c *postconf.Config) []Step {
 	var steps []Step
 	for _, name := range configFiles {
 		path := filepath.Join(c.Dir, name)
-		steps = append(steps, Step{"for postmend setup --undo", postconf.Command{"cp", "-p", path, path + backupSuffix}})
+		steps = append(steps,
+			Step{"for postmend setup --undo", postconf.Command{"cp", "-p", path, path + backupSuffix}})
 	}
 	return steps
 }
@@ -87,7 +88,8 @@ func restoreSteps(c *postconf.Config) []Step {
 		if _, err := os.Stat(path + backupSuffix); err != nil {
 			return nil
 		}
-		steps = append(steps, Step{name + " as it was before", postconf.Command{"mv", "-f", path + backupSuffix, path}})
+		steps = append(steps,
+			Step{name + " as it was before", postconf.Command{"mv", "-f", path + backupSuffix, path}})
 	}
 	return steps
 }
@@ -128,8 +130,8 @@ func (p *Plan) TakeSnapshot() (*Snapshot, error) {
 
 // undoFiles are what setup keeps for the undoing.
 func undoFiles(c *postconf.Config) []string {
-	return []string{filepath.Join(c.Dir, configFiles[0]+backupSuffix), filepath.Join(c.Dir, configFiles[1]+backupSuffix),
-		filepath.Join(c.Dir, sumsFile), statePath(c)}
+	return []string{filepath.Join(c.Dir, configFiles[0]+backupSuffix),
+		filepath.Join(c.Dir, configFiles[1]+backupSuffix), filepath.Join(c.Dir, sumsFile), statePath(c)}
 }
 
 func save(path string) (savedFile, error) {
@@ -141,7 +143,8 @@ func save(path string) (savedFile, error) {
 	}
 	content, err := os.ReadFile(path)
 	link, _ := os.Readlink(path)
-	saved := savedFile{path: path, link: link, content: append([]byte{}, content...), mode: info.Mode().Perm(), uid: -1, gid: -1}
+	saved := savedFile{path: path, link: link, content: append([]byte{}, content...),
+		mode: info.Mode().Perm(), uid: -1, gid: -1}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
 		saved.uid, saved.gid = int(owner.Uid), int(owner.Gid)
 	}
@@ -159,7 +162,8 @@ func (s *Snapshot) Restore() error {
 			continue
 		}
 		link, _ := os.Readlink(file.path)
-		if now, err := os.ReadFile(file.path); err == nil && string(now) == string(file.content) && link == file.link {
+		if now, err := os.ReadFile(file.path); err == nil && string(now) == string(file.content) &&
+			link == file.link {
 			continue
 		}
 		errs = append(errs, file.restore())

@@ -21,7 +21,8 @@ func configText(c *filter.Config) string {
 		}
 		b.WriteString("]\n")
 	}
-	fmt.Fprintf(&b, "# Written by postmend setup, from Postfix's configuration.\nhostname = %s\n", tomlString(c.Hostname))
+	fmt.Fprintf(&b, "# Written by postmend setup, from Postfix's configuration.\nhostname = %s\n",
+		tomlString(c.Hostname))
 	list("local_domains", c.LocalDomains)
 	list("local_domains_maps", c.LocalDomainsMaps)
 	var networks []string

@@ -37,14 +37,16 @@ type Double struct{ Name, First, Second string }
 
 // ReadDomains gathers the domains of all address classes.
 func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
-	d := &Domains{classOf: map[string]string{}, classOfListed: map[string]string{}, tables: map[string]string{}}
+	d := &Domains{classOf: map[string]string{}, classOfListed: map[string]string{},
+		tables: map[string]string{}}
 	d.ask = func(table, key string) bool {
 		_, found, err := c.Lookup(ctx, table, key)
 		d.failed = d.failed || err != nil
 		return err == nil && found
 	}
 	parents := splitList(c.Get("parent_domain_matches_subdomains"))
-	for _, class := range []string{"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"} {
+	for _, class := range []string{"mydestination", "virtual_alias_domains", "virtual_mailbox_domains",
+		"relay_domains"} {
 		list, err := c.Expand(class)
 		if err != nil {
 			return nil, err
@@ -59,7 +61,8 @@ func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
 	}
 	for _, table := range slices.Clone(d.Tables) {
 		keys, err := c.Keys(ctx, table)
-		if strings.HasPrefix(table, "inline:") && err == nil && !slices.ContainsFunc(keys, func(key string) bool { return isName(canonical(key)) }) {
+		isDomain := func(key string) bool { return isName(canonical(key)) }
+		if strings.HasPrefix(table, "inline:") && err == nil && !slices.ContainsFunc(keys, isDomain) {
 			// As it stands in main.cf it has no domains, and never will.
 			d.Tables = slices.DeleteFunc(d.Tables, func(t string) bool { return t == table })
 			continue
@@ -126,7 +129,8 @@ func (d *Domains) add(class, item string, subdomains bool) {
 }
 
 func isName(s string) bool {
-	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == "" && !strings.Contains(s, "..")
+	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == "" &&
+		!strings.Contains(s, "..")
 }
 
 // Class gives the parameter that names a domain, itself or in a table; "" if none does.
@@ -163,12 +167,14 @@ func (d *Domains) ClassAbove(domain string) string {
 func (d *Domains) Signable() []string {
 	var public []string
 	for _, name := range slices.Concat(d.Names, d.Listed) {
-		if class := cmp.Or(d.classOf[name], d.classOfListed[name]); name[0] != '.' && class != "relay_domains" && isPublic(name) {
+		class := cmp.Or(d.classOf[name], d.classOfListed[name])
+		if name[0] != '.' && class != "relay_domains" && isPublic(name) {
 			public = append(public, name)
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(public), func(name string) bool {
-		return slices.ContainsFunc(public, func(above string) bool { return strings.HasSuffix(name, "."+above) })
+		isAbove := func(above string) bool { return strings.HasSuffix(name, "."+above) }
+		return slices.ContainsFunc(public, isAbove)
 	})
 }
 

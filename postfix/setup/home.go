@@ -35,7 +35,9 @@ type home struct {
 func ownFiles(o *Options, c *postconf.Config, domains *Domains) (*home, error) {
 	h := &home{program: o.Program, path: o.ConfigFile, user: o.User, group: o.User}
 	if why := SharedBy(c, o.User); why != "" {
-		return nil, fmt.Errorf("%s is not an account for postmend's keys and secrets: %s; name one of its own with --user", o.User, why)
+		return nil, fmt.Errorf(
+			"%s is not an account for postmend's keys and secrets: %s; name one of its own with --user",
+			o.User, why)
 	}
 	if account, err := user.Lookup(o.User); err == nil {
 		h.hasUser = true
@@ -43,7 +45,8 @@ func ownFiles(o *Options, c *postconf.Config, domains *Domains) (*home, error) {
 			h.group = group.Name
 		}
 	} else if o.Trial {
-		return nil, fmt.Errorf("there is no account %q, and a trial run makes none; name another with --user", o.User)
+		return nil, fmt.Errorf("there is no account %q, and a trial run makes none; name another with --user",
+			o.User)
 	}
 	if _, err := os.Stat(h.path); err == nil {
 		if h.config, err = filter.LoadConfig(h.path); err != nil {
@@ -88,7 +91,8 @@ func (h *home) agrees(o *Options, c *postconf.Config) error {
 	}
 	networks, err := trustedNetworks(o, c)
 	if err == nil && !slices.Equal(networks, h.config.TrustedNetworks) {
-		err = fmt.Errorf("%s exists and is kept; edit trusted_networks there instead of using --trusted-networks", h.path)
+		err = fmt.Errorf("%s exists and is kept; edit trusted_networks there instead of using "+
+			"--trusted-networks", h.path)
 	}
 	return err
 }
@@ -113,7 +117,8 @@ func (h *home) compose(o *Options, c *postconf.Config, domains *Domains) error {
 	if selector == "" {
 		selector = time.Now().Format("2006") + "a"
 	}
-	h.config = &filter.Config{Hostname: hostname, LocalDomains: domains.Names, LocalDomainsMaps: domains.Tables}
+	h.config = &filter.Config{Hostname: hostname, LocalDomains: domains.Names,
+		LocalDomainsMaps: domains.Tables}
 	if h.config.TrustedNetworks, err = trustedNetworks(o, c); err != nil {
 		return err
 	}
@@ -130,7 +135,8 @@ func (h *home) compose(o *Options, c *postconf.Config, domains *Domains) error {
 	h.config.SRS.SecretsFile = filepath.Join(filepath.Dir(h.path), "srs.secrets")
 	for _, name := range signable {
 		file := filepath.Join(filepath.Dir(h.path), "dkim", name+"."+selector+".pem")
-		h.config.DKIM.Keys = append(h.config.DKIM.Keys, filter.KeyConfig{Domain: name, Selector: selector, File: file})
+		h.config.DKIM.Keys = append(h.config.DKIM.Keys,
+			filter.KeyConfig{Domain: name, Selector: selector, File: file})
 	}
 	h.config.Reinject.Target = "smtp://" + freeListener(c)
 	h.text = configText(h.config)
@@ -174,7 +180,8 @@ func defaultDomain(c *postconf.Config, signable []string, hostname string) (stri
 func (h *home) asks(ctx context.Context, c *postconf.Config) error {
 	for _, table := range h.config.LocalDomainsMaps {
 		if _, _, err := c.Lookup(ctx, table, "check.postmend.invalid"); err != nil {
-			return fmt.Errorf("the table %s of main.cf, which has domains of this host, cannot be asked: %w", table, err)
+			return fmt.Errorf("the table %s of main.cf, which has domains of this host, cannot be asked: %w",
+				table, err)
 		}
 	}
 	return nil
@@ -200,8 +207,10 @@ func (h *home) steps() []Step {
 	}
 	if file := h.config.SRS.SecretsFile; file != "" && isMissing(file) {
 		path := postconf.Command{file}.String()
-		add("the secret behind SRS addresses", File{Path: file, Mode: 0o600, Owner: h.user, Generate: newSecret,
-			ByHand: fmt.Sprintf("(umask 077; head -c 24 /dev/urandom | base64 > %s) && chown %s %s", path, h.user, path)})
+		add("the secret behind SRS addresses",
+			File{Path: file, Mode: 0o600, Owner: h.user, Generate: newSecret,
+				ByHand: fmt.Sprintf("(umask 077; head -c 24 /dev/urandom | base64 > %s) && "+
+					"chown %s %s", path, h.user, path)})
 	}
 	for _, folder := range h.storeFolders() {
 		add("the senders that do not fit into SRS addresses",
@@ -216,13 +225,15 @@ func (h *home) steps() []Step {
 			made[folder] = true
 			add("its DKIM keys", postconf.Command{"install", "-d", "-m", "0750", "-g", h.group, folder})
 		}
-		genkey := postconf.Command{h.program, "dkim", "genkey", "--domain", key.Domain, "--selector", key.Selector, "--file", key.File}
+		genkey := postconf.Command{h.program, "dkim", "genkey", "--domain", key.Domain, "--selector",
+			key.Selector, "--file", key.File}
 		add("the DKIM key of "+key.Domain, File{Path: key.File, Mode: 0o600, Owner: h.user,
 			Generate: func() ([]byte, error) { return dkim.GenerateKey("") },
 			ByHand:   genkey.String() + " && " + postconf.Command{"chown", h.user, key.File}.String()})
 	}
 	if h.text != "" {
-		add("what postmend has to know; docs/configuration.md tells the rest", File{Path: h.path, Content: h.text, Mode: 0o644})
+		add("what postmend has to know; docs/configuration.md tells the rest",
+			File{Path: h.path, Content: h.text, Mode: 0o644})
 	}
 	if h.mode != "" {
 		steps = append(steps, h.keepMode(h.mode)...)
@@ -235,11 +246,13 @@ func (h *home) keyless(domains *Domains) []string {
 	var notes []string
 	for _, domain := range Keyless(h.config, domains.Signable()) {
 		if domain != strings.ToLower(h.config.SRS.Domain) {
-			notes = append(notes, domain+" has no DKIM key in "+h.path+"; postmend check shows how to add one")
+			notes = append(notes, domain+" has no DKIM key in "+h.path+
+				"; postmend check shows how to add one")
 		}
 	}
 	for _, table := range domains.Unlisted {
-		notes = append(notes, "the domains in "+table+" are not looked through: each that is to be signed for needs a key; see \"Adding a domain\" in docs/postfix.md")
+		notes = append(notes, "the domains in "+table+" are not looked through: each that is to be signed "+
+			"for needs a key; see \"Adding a domain\" in docs/postfix.md")
 	}
 	return notes
 }
@@ -282,7 +295,8 @@ func isMissing(path string) bool {
 func (h *home) trial(c *postconf.Config) []Step {
 	run := func(why string, args ...string) Step {
 		cmd := append(postconf.Command{h.program}, args...)
-		return Step{Why: why, Action: AsUser{User: h.user, Group: h.group, Command: append(cmd, "-c", h.path)}}
+		return Step{Why: why,
+			Action: AsUser{User: h.user, Group: h.group, Command: append(cmd, "-c", h.path)}}
 	}
 	var steps []Step
 	if h.config.SRS.Domain != "" {
@@ -295,9 +309,12 @@ func (h *home) trial(c *postconf.Config) []Step {
 		steps = append(steps, run("can the account use the keys?", "dkim", "record"))
 	}
 	if len(h.config.LocalDomainsMaps) > 0 {
-		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "", "--", "postmaster@invalid"}
-		steps = append(steps, Step{Why: "can the account read Postfix's tables of local domains? Where it may not: setfacl -m u:" + h.user + ":r FILE",
-			Action: AsUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf 'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
+		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "",
+			"--", "postmaster@invalid"}
+		steps = append(steps, Step{Why: "can the account read Postfix's tables of local domains? Where it " +
+			"may not: setfacl -m u:" + h.user + ":r FILE",
+			Action: AsUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf " +
+				"'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
 	}
 	return steps
 }

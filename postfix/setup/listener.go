@@ -23,8 +23,8 @@ func (h *home) checkListener(c *postconf.Config) error {
 	_, port, _ := net.SplitHostPort(h.listener)
 	for _, other := range c.Others() {
 		if s, found := other.AtPort(port); found {
-			return fmt.Errorf("%s, the target in %s, is %s of the Postfix in %s; this one needs a configuration of its own: %s",
-				h.listener, h.path, s.ID(), other.Dir, h.ownConfigFlag(c))
+			return fmt.Errorf("%s, the target in %s, is %s of the Postfix in %s; this one needs a "+
+				"configuration of its own: %s", h.listener, h.path, s.ID(), other.Dir, h.ownConfigFlag(c))
 		}
 	}
 	if _, found := c.AtPort(port); found {
@@ -32,7 +32,8 @@ func (h *home) checkListener(c *postconf.Config) error {
 	}
 	listener, err := net.Listen("tcp", h.listener)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("another program than this Postfix listens at %s, the target in %s; if it is another instance, this one needs a configuration of its own: %s",
+		return fmt.Errorf("another program than this Postfix listens at %s, the target in %s; if it is "+
+			"another instance, this one needs a configuration of its own: %s",
 			h.listener, h.path, h.ownConfigFlag(c))
 	} else if err == nil {
 		listener.Close()
@@ -53,7 +54,8 @@ func listenerOf(target string) (string, error) {
 			return u.Host, nil
 		}
 	}
-	return "", fmt.Errorf("[reinject] has target = %q; setup can make a listener only for smtp://127.0.0.1:PORT", target)
+	return "", fmt.Errorf(
+		"[reinject] has target = %q; setup can make a listener only for smtp://127.0.0.1:PORT", target)
 }
 
 // freeListener finds a port of loopback for the listener. A listener that was made for postmend before is
@@ -66,8 +68,12 @@ func freeListener(c *postconf.Config) string {
 		port := strconv.Itoa(number)
 		address := "127.0.0.1:" + port
 		s, taken := c.AtPort(port)
+		isTaken := func(other *postconf.Config) bool {
+			_, found := other.AtPort(port)
+			return found
+		}
 		switch {
-		case slices.ContainsFunc(others, func(other *postconf.Config) bool { _, found := other.AtPort(port); return found }):
+		case slices.ContainsFunc(others, isTaken):
 		case taken && s.Name == address && s.Options["syslog_name"] == layout.ListenerLog:
 			return address
 		case !taken && isFree(address):

@@ -23,7 +23,8 @@ relay_domains = relayed.example
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, text := range map[string]string{list: "# ours\nlisted.example, sub.example.org\n", filepath.Join(h.dir, "main.cf"): strings.Replace(string(main), "/LIST", list, 1)} {
+	for path, text := range map[string]string{list: "# ours\nlisted.example, sub.example.org\n",
+		filepath.Join(h.dir, "main.cf"): strings.Replace(string(main), "/LIST", list, 1)} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -32,13 +33,17 @@ relay_domains = relayed.example
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"mx.example.org", "localhost.example.org", "localhost", "listed.example", "sub.example.org", "example.org", "relayed.example", ".relayed.example"}; !slices.Equal(d.Names, want) {
+	if want := []string{"mx.example.org", "localhost.example.org", "localhost", "listed.example",
+		"sub.example.org", "example.org", "relayed.example", ".relayed.example"}; !slices.Equal(
+		d.Names, want) {
 		t.Errorf("names %q, want %q", d.Names, want)
 	}
-	if want := []string{"hash:/etc/postfix/virtual", "mysql:/etc/postfix/domains.cf"}; !slices.Equal(d.Tables, want) {
+	if want := []string{"hash:/etc/postfix/virtual", "mysql:/etc/postfix/domains.cf"}; !slices.Equal(
+		d.Tables, want) {
 		t.Errorf("tables %q, want %q", d.Tables, want)
 	}
-	// A key for each name that can be registered, save localhost's; example.org's serves for the names below it.
+	// A key for each name that can be registered, save localhost's; example.org's serves for the names
+	// below it.
 	if want := []string{"example.org"}; !slices.Equal(d.Signable(), want) {
 		t.Errorf("signable %q, want %q", d.Signable(), want)
 	}
@@ -46,12 +51,14 @@ relay_domains = relayed.example
 
 func TestLocalhostGetsNoKey(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, "mydomain = example.net\nmydestination = mail.example.net, localhost.$mydomain, localhost\n", "")
+	h := newHost(t, "mydomain = example.net\nmydestination = mail.example.net, localhost.$mydomain, "+
+		"localhost\n", "")
 	d, err := ReadDomains(t.Context(), h.open())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := d.Signable(); !slices.Contains(got, "mail.example.net") || slices.Contains(got, "localhost.example.net") {
+	got := d.Signable()
+	if !slices.Contains(got, "mail.example.net") || slices.Contains(got, "localhost.example.net") {
 		t.Errorf("signable %q", got)
 	}
 }
@@ -59,13 +66,14 @@ func TestLocalhostGetsNoKey(t *testing.T) {
 // A virtual alias domain commonly stands in no list, but in the table of aliases.
 func TestDomainsInTablesCanHaveKeys(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, "virtual_alias_maps = inline:{ hosted.net=x, sub.hosted.net=x, info@hosted.net=x, example.org=x, user=x }, regexp:/nonexistent\n"+
-		"relay_domains = inline:{ relayed.net=x }\n", "")
+	h := newHost(t, "virtual_alias_maps = inline:{ hosted.net=x, sub.hosted.net=x, info@hosted.net=x, "+
+		"example.org=x, user=x }, regexp:/nonexistent\nrelay_domains = inline:{ relayed.net=x }\n", "")
 	d, err := ReadDomains(t.Context(), h.open())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"example.org", "hosted.net"}; !slices.Equal(d.Signable(), want) || slices.Contains(d.Names, "hosted.net") {
+	if want := []string{"example.org", "hosted.net"}; !slices.Equal(d.Signable(), want) ||
+		slices.Contains(d.Names, "hosted.net") {
 		t.Errorf("signable %q, want %q; names %q", d.Signable(), want, d.Names)
 	}
 	if want := []string{"regexp:/nonexistent"}; !slices.Equal(d.Unlisted, want) {

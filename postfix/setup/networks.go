@@ -132,12 +132,15 @@ func cidrTable(name string) ([]match, error) {
 	var matches []match
 	for _, line := range lines {
 		fields := strings.Fields(line)
-		isMore := strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") // of the result, which does not matter here
+		// A continuation of the result, which does not matter here.
+		isMore := strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")
 		if len(fields) == 0 || isMore || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		if strings.HasPrefix(fields[0], "!") || strings.EqualFold(fields[0], "if") || strings.EqualFold(fields[0], "endif") {
-			return nil, fmt.Errorf("cidr:%s has a rule that cannot be translated: %s", name, strings.TrimSpace(line))
+		if strings.HasPrefix(fields[0], "!") || strings.EqualFold(fields[0], "if") ||
+			strings.EqualFold(fields[0], "endif") {
+			return nil, fmt.Errorf("cidr:%s has a rule that cannot be translated: %s", name,
+				strings.TrimSpace(line))
 		}
 		network, err := parseNetwork(fields[0])
 		if err != nil {
@@ -162,7 +165,9 @@ func settle(matches []match) ([]netip.Prefix, error) {
 			continue
 		}
 		for _, network := range without(m.network, excluded) {
-			holds := func(n netip.Prefix) bool { return n.Bits() <= network.Bits() && n.Contains(network.Addr()) }
+			holds := func(n netip.Prefix) bool {
+				return n.Bits() <= network.Bits() && n.Contains(network.Addr())
+			}
 			if !slices.ContainsFunc(networks, holds) {
 				networks = append(networks, network)
 			}
@@ -171,7 +176,8 @@ func settle(matches []match) ([]netip.Prefix, error) {
 	const most = 1000
 	switch {
 	case len(networks) > most:
-		return nil, fmt.Errorf("mynetworks has %d networks, more than %d; name larger ones with --trusted-networks", len(networks), most)
+		return nil, fmt.Errorf("mynetworks has %d networks, more than %d; name larger ones with "+
+			"--trusted-networks", len(networks), most)
 	case len(networks) == len(loopback()):
 		return nil, nil
 	}

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// mynetworks as postconf(5) has it: the first match decides, a file stands for its lines, of a table the keys count.
+// mynetworks as postconf(5) has it: the first match decides, a file stands for its lines, of a table the
+// keys count.
 func TestClientsThatMayRelayAreTrusted(t *testing.T) {
 	t.Parallel()
 	files := t.TempDir()
@@ -22,13 +23,14 @@ func TestClientsThatMayRelayAreTrusted(t *testing.T) {
 		}
 	}
 	for list, want := range map[string]string{
-		"127.0.0.0/8 [::1]/128":                     "",
-		"10.0.0.0/8, 192.0.2.7 [2001:db8::]/32":     "10.0.0.0/8 192.0.2.7/32 2001:db8::/32",
-		"!10.0.0.1 10.0.0.0/30":                     "10.0.0.0/32 10.0.0.2/31",
-		"10.0.0.0/30 !10.0.0.1":                     "10.0.0.0/30",
-		"!10.0.0.0/8 10.1.2.3":                      "",
-		"DIR/networks":                              "10.1.0.0/16 10.2.0.1/32 2001:db8::/32",
-		"!DIR/networks 10.2.0.0/31":                 "10.9.0.0/16 10.2.0.0/32", // "!" turns the file's own "!" around
+		"127.0.0.0/8 [::1]/128":                 "",
+		"10.0.0.0/8, 192.0.2.7 [2001:db8::]/32": "10.0.0.0/8 192.0.2.7/32 2001:db8::/32",
+		"!10.0.0.1 10.0.0.0/30":                 "10.0.0.0/32 10.0.0.2/31",
+		"10.0.0.0/30 !10.0.0.1":                 "10.0.0.0/30",
+		"!10.0.0.0/8 10.1.2.3":                  "",
+		"DIR/networks":                          "10.1.0.0/16 10.2.0.1/32 2001:db8::/32",
+		// "!" turns the file's own "!" around
+		"!DIR/networks 10.2.0.0/31":                 "10.9.0.0/16 10.2.0.0/32",
 		"cidr:DIR/cidr":                             "10.3.0.0/16 192.0.2.0/24",
 		"cidr:{{10.3.0.0/16 OK}, {10.4.0.0/16 OK}}": "10.3.0.0/16 10.4.0.0/16",
 		"proxy:texthash:DIR/texthash":               "10.4.0.1/32 10.4.0.2/32",
@@ -46,7 +48,8 @@ func TestClientsThatMayRelayAreTrusted(t *testing.T) {
 			got = append(got, network.String())
 		}
 		if message, fails := strings.CutPrefix(want, "error "); fails {
-			if err == nil || !strings.Contains(err.Error(), message) || !strings.Contains(err.Error(), "--trusted-networks") {
+			if err == nil || !strings.Contains(err.Error(), message) ||
+				!strings.Contains(err.Error(), "--trusted-networks") {
 				t.Errorf("%s: %q, %v", list, got, err)
 			}
 			continue

@@ -24,11 +24,14 @@ func (p *Plan) obstacle() error {
 	case filter == "":
 		return nil
 	case p.wanted.Mode == ContentFilter:
-		return fmt.Errorf("%s is %s already, and Postfix has only one content filter for a message; use --mode transport, which runs postmend after it", where, filter)
+		return fmt.Errorf("%s is %s already, and Postfix has only one content filter for a message; use "+
+			"--mode transport, which runs postmend after it", where, filter)
 	case !p.tellsClient(filter):
 		// To postmend, all mail would come from this host, so that it would sign for strangers.
-		return fmt.Errorf("%s is %s, which does not pass the client's address on to postmend; add -o smtp_send_xforward_command=yes to its entry in master.cf,"+
-			" and -o smtpd_authorized_xforward_hosts=127.0.0.0/8 to the listener that it returns mail to, or run that filter as a milter", where, filter)
+		return fmt.Errorf("%s is %s, which does not pass the client's address on to postmend; add -o "+
+			"smtp_send_xforward_command=yes to its entry in master.cf, and -o "+
+			"smtpd_authorized_xforward_hosts=127.0.0.0/8 to the listener that it returns mail to, or run "+
+			"that filter as a milter", where, filter)
 	}
 	return nil
 }
@@ -37,7 +40,8 @@ func (p *Plan) otherMode() error {
 	inFilter := strings.HasPrefix(p.config.Get("content_filter"), layout.DefaultTransport)
 	inTransport := strings.HasPrefix(p.config.Get("default_transport"), layout.DefaultTransport)
 	if inFilter && p.wanted.Mode == Transport || inTransport && p.wanted.Mode == ContentFilter {
-		return fmt.Errorf("postmend is set up in the other mode; undo that first: postmend setup --undo, then run this again")
+		return fmt.Errorf("postmend is set up in the other mode; undo that first: postmend setup --undo, " +
+			"then run this again")
 	}
 	return nil
 }
@@ -61,7 +65,8 @@ func (p *Plan) lateMappings() error {
 	if where == "" {
 		return nil
 	}
-	return fmt.Errorf("%s has %s with %s, so that aliases would be expanded neither before postmend nor after it; remove that first", where, option, value)
+	return fmt.Errorf("%s has %s with %s, so that aliases would be expanded neither before postmend nor "+
+		"after it; remove that first", where, option, value)
 }
 
 // entrances are the services that take mail in, the listener aside.
@@ -84,8 +89,10 @@ func (p *Plan) otherListener() error {
 		if s.Type != "inet" || s.Name[strings.LastIndexByte(s.Name, ':')+1:] != port {
 			continue
 		}
-		if _, filters := s.Options["content_filter"]; s.Name != p.wanted.Listener || s.Program != "smtpd" || !filters {
-			return fmt.Errorf("port %s belongs to the service %s of master.cf, which is not postmend's listener; choose another port in [reinject] of postmend's configuration",
+		_, filters := s.Options["content_filter"]
+		if s.Name != p.wanted.Listener || s.Program != "smtpd" || !filters {
+			return fmt.Errorf("port %s belongs to the service %s of master.cf, which is not postmend's "+
+				"listener; choose another port in [reinject] of postmend's configuration",
 				port, s.ID())
 		}
 	}
@@ -94,7 +101,9 @@ func (p *Plan) otherListener() error {
 
 // otherFilter finds a filter that is not postmend, and where it is set.
 func otherFilter(c *postconf.Config, listener string) (where, filter string) {
-	isOther := func(value string) bool { return value != "" && !strings.HasPrefix(value, layout.DefaultTransport) }
+	isOther := func(value string) bool {
+		return value != "" && !strings.HasPrefix(value, layout.DefaultTransport)
+	}
 	for _, name := range []string{"content_filter", "smtpd_proxy_filter"} {
 		if value := c.Get(name); isOther(value) {
 			return name, value
@@ -114,7 +123,8 @@ func otherFilter(c *postconf.Config, listener string) (where, filter string) {
 func (p *Plan) tellsClient(filter string) bool {
 	name, _, _ := strings.Cut(filter, ":")
 	service, found := p.config.Service(name + "/unix")
-	if !found || service.Options["smtp_send_xforward_command"] != "yes" && service.Options["lmtp_send_xforward_command"] != "yes" {
+	if !found || service.Options["smtp_send_xforward_command"] != "yes" &&
+		service.Options["lmtp_send_xforward_command"] != "yes" {
 		return false
 	}
 	for _, s := range p.entrances() {

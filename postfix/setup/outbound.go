@@ -62,5 +62,6 @@ func words(value string) []string {
 // isHostName takes what can be written into a configuration.
 func isHostName(name string) bool {
 	const octets = "abcdefghijklmnopqrstuvwxyz0123456789-."
-	return name != "" && len(name) <= 253 && strings.Trim(strings.ToLower(name), octets) == "" && !strings.Contains("."+name+".", "..")
+	return name != "" && len(name) <= 253 && strings.Trim(strings.ToLower(name), octets) == "" &&
+		!strings.Contains("."+name+".", "..")
 }

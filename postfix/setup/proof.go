@@ -164,7 +164,8 @@ func interfaceOf(expanded *postconf.Config) string {
 		loopback = "::1"
 	}
 	for _, name := range splitList(expanded.Get("inet_interfaces")) {
-		if name == "all" || name == "loopback-only" || name == "localhost" || strings.Trim(name, "[]") == loopback {
+		if name == "all" || name == "loopback-only" || name == "localhost" ||
+			strings.Trim(name, "[]") == loopback {
 			return loopback
 		}
 	}

@@ -84,10 +84,12 @@ func (s *Setup) records() ([]record, error) {
 	var all []record
 	relay := s.config.Get("relayhost")
 	if domain := h.config.SRS.Domain; domain != "" {
-		mx := record{name: domain, kind: "MX", line: fmt.Sprintf("%s. IN MX 10 %s.", domain, h.config.Hostname)}
+		mx := record{name: domain, kind: "MX",
+			line: fmt.Sprintf("%s. IN MX 10 %s.", domain, h.config.Hostname)}
 		spf := spfRecord(domain, h.spfMechanism("mx"))
 		if relay != "" {
-			spf.remark = `put the addresses of relayhost ` + relay + `, or the "include:" term that its operator names, before "-all"`
+			spf.remark = `put the addresses of relayhost ` + relay +
+				`, or the "include:" term that its operator names, before "-all"`
 		}
 		all = append(all, mx, spf)
 	}
@@ -97,7 +99,9 @@ func (s *Setup) records() ([]record, error) {
 		all = append(all, spf)
 	}
 	keys := slices.Clone(h.config.DKIM.Keys)
-	first := slices.IndexFunc(keys, func(k filter.KeyConfig) bool { return k.Domain == h.config.DKIM.DefaultDomain })
+	first := slices.IndexFunc(keys, func(k filter.KeyConfig) bool {
+		return k.Domain == h.config.DKIM.DefaultDomain
+	})
 	if first > 0 {
 		keys = slices.Insert(slices.Delete(keys, first, first+1), 0, h.config.DKIM.Keys[first])
 	}
@@ -123,7 +127,8 @@ func (s *Setup) records() ([]record, error) {
 }
 
 func spfRecord(domain, mechanisms string) record {
-	return record{name: domain, kind: "TXT", line: fmt.Sprintf(`%s. IN TXT "v=spf1 %s -all"`, domain, mechanisms),
+	return record{name: domain, kind: "TXT",
+		line: fmt.Sprintf(`%s. IN TXT "v=spf1 %s -all"`, domain, mechanisms),
 		isOf: func(text string) bool {
 			version, _, _ := strings.Cut(text, " ")
 			return strings.EqualFold(version, "v=spf1")
@@ -133,7 +138,8 @@ func spfRecord(domain, mechanisms string) record {
 // keyRecord is that of a key, or a remark where the key is still to be made.
 func keyRecord(k filter.KeyConfig) (record, error) {
 	if isMissing(k.File) {
-		return record{remark: fmt.Sprintf("%s._domainkey.%s: printed when the key is made", k.Selector, k.Domain)}, nil
+		return record{remark: fmt.Sprintf("%s._domainkey.%s: printed when the key is made", k.Selector,
+			k.Domain)}, nil
 	}
 	key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
 	if err != nil {
@@ -147,8 +153,10 @@ func keyRecord(k filter.KeyConfig) (record, error) {
 }
 
 func policyRecord(domain string) record {
-	return record{name: "_dmarc." + domain, kind: "TXT", line: "_dmarc." + domain + `. IN TXT "v=DMARC1; p=none"`,
-		isOf: func(text string) bool { return strings.HasPrefix(strings.ToUpper(text), "V=DMARC1") }}
+	return record{name: "_dmarc." + domain, kind: "TXT",
+		line: "_dmarc." + domain + `. IN TXT "v=DMARC1; p=none"`, isOf: func(text string) bool {
+			return strings.HasPrefix(strings.ToUpper(text), "V=DMARC1")
+		}}
 }
 
 // spfMechanism names the addresses that mail leaves from, as far as main.cf tells them, or else says "those

@@ -94,7 +94,8 @@ func (s *Setup) PrepareSteps() []Step {
 	if len(steps)+len(s.changes) == 0 {
 		return nil
 	}
-	check := Step{Why: "test Postfix's configuration before the change", Action: s.config.PostfixCommand("check")}
+	check := Step{Why: "test Postfix's configuration before the change",
+		Action: s.config.PostfixCommand("check")}
 	return append(append([]Step{check}, steps...), s.home.trial(s.config)...)
 }
 
@@ -107,9 +108,11 @@ func thenReload(c *postconf.Config, changes []Step) []Step {
 		return nil
 	}
 	steps := slices.Concat(changes, linkSteps(c))
-	steps = append(steps, Step{Why: "test Postfix's configuration after the change", Action: c.PostfixCommand("check")})
+	steps = append(steps,
+		Step{Why: "test Postfix's configuration after the change", Action: c.PostfixCommand("check")})
 	if c.IsRunning() {
-		reload := Step{Why: "running processes read the new configuration", Action: c.PostfixCommand("reload")}
+		reload := Step{Why: "running processes read the new configuration",
+			Action: c.PostfixCommand("reload")}
 		steps = append(steps, reload)
 	}
 	return steps
@@ -142,13 +145,16 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 		back = s.config.PostfixCommand("reload").Run()
 		// What arrived meanwhile would wait for a content filter that is gone.
 		if requeueErr := s.config.Requeue(started); requeueErr != nil {
-			err = fmt.Errorf("%w. Requeue mail that arrived meanwhile: %s (%w)", err, s.config.RequeueCommand(), requeueErr)
+			err = fmt.Errorf("%w. Requeue mail that arrived meanwhile: %s (%w)", err,
+				s.config.RequeueCommand(), requeueErr)
 		}
 	}
 	if back != nil {
-		return "", fmt.Errorf("%w. The changes could not be reverted: %w. Run postmend setup --undo", err, back)
+		return "", fmt.Errorf("%w. The changes could not be reverted: %w. Run postmend setup --undo", err,
+			back)
 	}
-	return "", fmt.Errorf("%w. main.cf and master.cf are restored, and Postfix uses them again; see the mail log at %s",
+	return "", fmt.Errorf(
+		"%w. main.cf and master.cf are restored, and Postfix uses them again; see the mail log at %s",
 		err, time.Now().Format("15:04"))
 }
 
@@ -223,7 +229,8 @@ func OpenUndo(dir, configFile, account string) (*Undoing, error) {
 	steps, notes := state.Undo(c)
 	u.Steps = append(thenReload(c, steps), Forget(c, configFile))
 	u.Notes = append(notRunning(c), append(notes,
-		"mail in the queue that was on its way to postmend still waits for it; requeue it with: "+c.RequeueCommand().String())...)
+		"mail in the queue that was on its way to postmend still waits for it; requeue "+
+			"it with: "+c.RequeueCommand().String())...)
 	u.Kept = kept(configFile, account)
 	return u, nil
 }
@@ -240,7 +247,8 @@ func kept(configFile, account string) []string {
 	}
 	lines = append(lines, "configuration  "+configFile)
 	if file := config.SRS.SecretsFile; file != "" && !isMissing(file) {
-		lines = append(lines, "SRS secrets    "+file+", needed for bounces to addresses that are out there, and if you set postmend up again")
+		lines = append(lines, "SRS secrets    "+file+", needed for bounces to addresses that are out "+
+			"there, and if you set postmend up again")
 	}
 	if folder, found := strings.CutPrefix(config.SRS.Store, "dir:"); found {
 		lines = append(lines, "stored senders "+folder+", needed for the same bounces")

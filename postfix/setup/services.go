@@ -17,7 +17,8 @@ func (p *Plan) addServices() {
 	if p.wanted.Mode == Transport {
 		next = p.nextTransport()
 	}
-	p.setService(p.wanted.Listener+"/inet", layout.ListenerLine(p.wanted.Listener, next), "takes the mended messages back")
+	p.setService(p.wanted.Listener+"/inet", layout.ListenerLine(p.wanted.Listener, next),
+		"takes the mended messages back")
 	for _, s := range p.config.Services() {
 		if isOurListener(s) && s.Name != p.wanted.Listener {
 			was := s.Line
@@ -26,12 +27,14 @@ func (p *Plan) addServices() {
 		}
 	}
 	for _, limit := range layout.Limits {
-		p.set(limit.Name, limit.Value, "one recipient for each run, and more time than postmend's own deadline")
+		p.set(limit.Name, limit.Value,
+			"one recipient for each run, and more time than postmend's own deadline")
 	}
 	for _, m := range layout.Macros {
 		if !p.config.Version.AtLeast(m.Major, m.Minor) {
-			p.Details = append(p.Details, fmt.Sprintf("Postfix %s has no ${%s} (%d.%d has): the envelope id of a sender who requested"+
-				" delivery reports is lost", p.config.Version, m.Name, m.Major, m.Minor))
+			p.Details = append(p.Details,
+				fmt.Sprintf("Postfix %s has no ${%s} (%d.%d has): the envelope id of a sender who requested"+
+					" delivery reports is lost", p.config.Version, m.Name, m.Major, m.Minor))
 		}
 	}
 }
@@ -39,7 +42,8 @@ func (p *Plan) addServices() {
 // isOurListener knows a listener that setup made, wherever it was moved to.
 func isOurListener(s postconf.Service) bool {
 	cleanup, _ := layout.ListenerOption("cleanup_service_name")
-	return s.Program == "smtpd" && s.Options["syslog_name"] == layout.ListenerLog && s.Options["cleanup_service_name"] == cleanup
+	return s.Program == "smtpd" && s.Options["syslog_name"] == layout.ListenerLog &&
+		s.Options["cleanup_service_name"] == cleanup
 }
 
 func (p *Plan) program() layout.Program {
@@ -52,7 +56,8 @@ func (p *Plan) statusFilter() string {
 	if p.config.Version.AtLeast(3, 7) {
 		return layout.StatusFilter()
 	}
-	return p.table(layout.StatusFile, layout.StatusPattern, "a table, which Postfix before 3.7 does not support within a parameter")
+	return p.table(layout.StatusFile, layout.StatusPattern,
+		"a table, which Postfix before 3.7 does not support within a parameter")
 }
 
 // table plans a file with one pattern in Postfix's configuration directory, and gives the table's name.
@@ -68,7 +73,8 @@ func (p *Plan) table(file, pattern, why string) string {
 func (p *Plan) nextTransport() string {
 	transport := p.config.Get("default_transport")
 	if transport == layout.Transport+":" {
-		if listener, found := p.config.Service(p.wanted.Listener + "/inet"); found && listener.Options["content_filter"] != "" {
+		listener, found := p.config.Service(p.wanted.Listener + "/inet")
+		if found && listener.Options["content_filter"] != "" {
 			return listener.Options["content_filter"]
 		}
 		transport = "smtp"
@@ -92,11 +98,13 @@ func (p *Plan) addSwitch(domains *Domains) {
 	}
 	for _, s := range p.entrances() {
 		if value, isSet := s.Options["content_filter"]; isSet && value == "" {
-			p.note("%s in master.cf has its own -o content_filter=: mail that it accepts does not pass postmend", s.ID())
+			p.note("%s in master.cf has its own -o content_filter=: mail that it accepts does not pass "+
+				"postmend", s.ID())
 		}
 	}
 	p.set("content_filter", layout.ContentFilter, "all mail from smtpd(8) and pickup(8) passes postmend")
 	if found, _ := Forwards(p.config, domains); len(found) > 0 {
-		p.note("forwards that do not pass a content filter: %s; --mode transport mends them, too", ShowForwards(found, 5))
+		p.note("forwards that do not pass a content filter: %s; --mode transport mends them, too",
+			ShowForwards(found, 5))
 	}
 }

@@ -51,7 +51,7 @@ type Plan struct {
 
 	config       *postconf.Config
 	wanted       Wanted
-	reverseTable string // gives the original recipient behind an SRS address; "" if virtual_alias_maps has none of ours
+	reverseTable string // our table for SRS addresses in virtual_alias_maps; "" if there is none
 }
 
 // NewPlan compares a configuration with what is wanted. An error tells why this cannot be set up without a
@@ -61,7 +61,8 @@ func NewPlan(c *postconf.Config, domains *Domains, w Wanted) (*Plan, error) {
 		return nil, err
 	}
 	if !c.Version.AtLeast(3, 0) {
-		return nil, fmt.Errorf("this is Postfix %s; postmend needs 3.0 or later, whose pipe_delivery_status_filter keeps faults from bouncing mail", c.Version)
+		return nil, fmt.Errorf("this is Postfix %s; postmend needs 3.0 or later, whose "+
+			"pipe_delivery_status_filter keeps faults from bouncing mail", c.Version)
 	}
 	p := &Plan{config: c, wanted: w}
 	if err := p.obstacle(); err != nil {
@@ -80,8 +81,10 @@ func (w Wanted) check() error {
 		{"the program's path", w.Program}, {"the configuration's path", w.ConfigFile}, {"the user", w.User},
 		{"the listener", w.Listener}, {"the SRS domain", w.SRSDomain},
 	} {
-		if strings.Trim(word.value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:[]+@") != "" {
-			return fmt.Errorf("%s, %q, has characters that do not go into master.cf; choose another", word.name, word.value)
+		const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:[]+@"
+		if strings.Trim(word.value, plain) != "" {
+			return fmt.Errorf("%s, %q, has characters that do not go into master.cf; choose another",
+				word.name, word.value)
 		}
 	}
 	return nil

@@ -38,9 +38,11 @@ type host struct {
 func newHost(t *testing.T, main, master string) *host {
 	t.Helper()
 	peer.Need(t, "postconf")
-	h := &host{t: t, dir: t.TempDir(), wanted: Wanted{Mode: ContentFilter, User: "postmend", Program: "/usr/local/bin/postmend",
-		Listener: "127.0.0.1:10026", SRSDomain: "srs.example.org"}}
-	for name, text := range map[string]string{"main.cf": plainMain + main, "master.cf": plainMaster + master} {
+	h := &host{t: t, dir: t.TempDir(),
+		wanted: Wanted{Mode: ContentFilter, User: "postmend", Program: "/usr/local/bin/postmend",
+			Listener: "127.0.0.1:10026", SRSDomain: "srs.example.org"}}
+	for name, text := range map[string]string{"main.cf": plainMain + main,
+		"master.cf": plainMaster + master} {
 		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -117,8 +119,8 @@ func (h *host) read() string {
 	h.t.Helper()
 	c := h.open()
 	var all strings.Builder
-	for _, name := range []string{"virtual_alias_maps", "virtual_alias_domains", "content_filter", "default_transport", "sender_canonical_maps",
-		"recipient_canonical_maps", "postmend_time_limit"} {
+	for _, name := range []string{"virtual_alias_maps", "virtual_alias_domains", "content_filter",
+		"default_transport", "sender_canonical_maps", "recipient_canonical_maps", "postmend_time_limit"} {
 		if c.IsSet(name) {
 			all.WriteString(name + "=" + c.Get(name) + "\n")
 		}
@@ -134,7 +136,8 @@ const all = 1000
 func TestAnApplyThatWasInterruptedAnywhereCanBeUndoneOrFinished(t *testing.T) {
 	t.Parallel()
 	for _, atMost := range []int{3, 5, 7, 9} { // the first three are copies and the state
-		h := newHost(t, "virtual_alias_maps = inline:{a@example.org=b@example.com}\nsender_canonical_maps = tcp:localhost:10001\n", "")
+		h := newHost(t, "virtual_alias_maps = inline:{a@example.org=b@example.com}\n"+
+			"sender_canonical_maps = tcp:localhost:10001\n", "")
 		before := h.read()
 		h.apply(atMost)
 		h.undo()
@@ -167,7 +170,8 @@ func TestWhatTheOperatorChangedSinceSurvivesUndo(t *testing.T) {
 	if got := c.Get("virtual_alias_maps"); got != "inline:{a@example.org=b@example.com}, "+mine {
 		t.Errorf("virtual_alias_maps = %q", got)
 	}
-	if got := c.Get("content_filter"); got != "other:dummy" || len(notes) != 1 || !strings.Contains(notes[0], "content_filter") {
+	if got := c.Get("content_filter"); got != "other:dummy" || len(notes) != 1 ||
+		!strings.Contains(notes[0], "content_filter") {
 		t.Errorf("content_filter = %q, notes %q", got, notes)
 	}
 }
@@ -191,7 +195,9 @@ func TestTheConfigurationFitsThePostfixThatReadsIt(t *testing.T) {
 			t.Errorf("%s: ${envid}: %t", version, got)
 		}
 		p, _ := h.plan()
-		left := slices.ContainsFunc(p.Details, func(note string) bool { return strings.Contains(note, "${envid}") })
+		left := slices.ContainsFunc(p.Details, func(note string) bool {
+			return strings.Contains(note, "${envid}")
+		})
 		if left == want.envid {
 			t.Errorf("%s: what was left out is not told: %q", version, p.Notes)
 		}
@@ -205,7 +211,8 @@ func TestTheConfigurationFitsThePostfixThatReadsIt(t *testing.T) {
 		if _, found, err := c.Lookup(t.Context(), table, "alice@example.org"); found || err != nil {
 			t.Errorf("%s: %s asked for another address: %t, %v", version, table, found, err)
 		}
-		if _, _, err := c.Lookup(t.Context(), table, "SRS0=aBcD=AA=a.example=alice@srs.example.org"); err == nil {
+		if _, _, err := c.Lookup(t.Context(), table,
+			"SRS0=aBcD=AA=a.example=alice@srs.example.org"); err == nil {
 			t.Errorf("%s: %s not asked for an SRS address", version, table)
 		}
 		if p.Changes != nil {
@@ -257,22 +264,34 @@ func TestWhatTakesTheOperatorsDecisionIsRefused(t *testing.T) {
 		mode         Mode
 		refused      string
 	}{
-		"in main.cf":                            {"content_filter = smtp-amavis:[127.0.0.1]:10024\n", amavis, ContentFilter, "--mode transport"},
-		"in main.cf, chained":                   {"content_filter = smtp-amavis:[127.0.0.1]:10024\n", amavis, Transport, ""},
-		"of one service":                        {"", "587 inet n - n - - smtpd -o content_filter=spamassassin\n", ContentFilter, "587/inet"},
-		"one that hides the client":             {"content_filter = spamassassin\n", "spamassassin unix - n n - - pipe user=nobody argv=/bin/true\n", Transport, "xforward"},
-		"before the queue":                      {"smtpd_proxy_filter = 127.0.0.1:10024\n", "", ContentFilter, "smtpd_proxy_filter"},
-		"another service on the port":           {"", "127.0.0.1:10026 inet n - n - - smtpd\n", ContentFilter, "10026"},
-		"another service on the port, any host": {"", "10026 inet n - n - - spawn user=nobody argv=/bin/true\n", ContentFilter, "10026"},
-		"aliases expanded after it":             {"receive_override_options = no_address_mappings\n", "", ContentFilter, "no_address_mappings"},
-		"aliases expanded after it, one port":   {"", "587 inet n - n - - smtpd -o receive_override_options=no_address_mappings\n", ContentFilter, "587/inet"},
-		"postmend itself, in the other mode":    {"content_filter = postmend:dummy\n", "", Transport, "--undo"},
-		"postmend itself, in this mode":         {"content_filter = postmend:dummy\n", "", ContentFilter, ""},
+		"in main.cf": {"content_filter = smtp-amavis:[127.0.0.1]:10024\n", amavis,
+			ContentFilter, "--mode transport"},
+		"in main.cf, chained": {"content_filter = smtp-amavis:[127.0.0.1]:10024\n", amavis,
+			Transport, ""},
+		"of one service": {"",
+			"587 inet n - n - - smtpd -o content_filter=spamassassin\n", ContentFilter, "587/inet"},
+		"one that hides the client": {"content_filter = spamassassin\n",
+			"spamassassin unix - n n - - pipe user=nobody argv=/bin/true\n", Transport, "xforward"},
+		"before the queue": {"smtpd_proxy_filter = 127.0.0.1:10024\n", "", ContentFilter,
+			"smtpd_proxy_filter"},
+		"another service on the port": {"", "127.0.0.1:10026 inet n - n - - smtpd\n",
+			ContentFilter, "10026"},
+		"another service on the port, any host": {"",
+			"10026 inet n - n - - spawn user=nobody argv=/bin/true\n", ContentFilter, "10026"},
+		"aliases expanded after it": {"receive_override_options = no_address_mappings\n", "",
+			ContentFilter, "no_address_mappings"},
+		"aliases expanded after it, one port": {"",
+			"587 inet n - n - - smtpd -o receive_override_options=no_address_mappings\n",
+			ContentFilter, "587/inet"},
+		"postmend itself, in the other mode": {"content_filter = postmend:dummy\n", "",
+			Transport, "--undo"},
+		"postmend itself, in this mode": {"content_filter = postmend:dummy\n", "", ContentFilter, ""},
 	} {
 		h := newHost(t, row.main, row.master)
 		h.wanted.Mode = row.mode
 		_, err := h.plan()
-		if row.refused == "" && err != nil || row.refused != "" && (err == nil || !strings.Contains(err.Error(), row.refused)) {
+		if row.refused == "" && err != nil || row.refused != "" &&
+			(err == nil || !strings.Contains(err.Error(), row.refused)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -290,7 +309,8 @@ func TestTransportModeKeepsTheWayOut(t *testing.T) {
 			h.apply(all)
 			c := h.open()
 			listener, _ := c.Service("127.0.0.1:10026/inet")
-			if got := listener.Options["content_filter"]; got != want || c.Get("default_transport") != "postmend:" {
+			got := listener.Options["content_filter"]
+			if got != want || c.Get("default_transport") != "postmend:" {
 				t.Errorf("%q: the listener has content_filter=%s, want %s", main, got, want)
 			}
 		}
@@ -305,7 +325,8 @@ recipient_canonical_classes = envelope_recipient, header_recipient
 `, "")
 	h.apply(all)
 	c := h.open()
-	if c.Get("sender_canonical_maps") != "hash:/etc/postfix/senders" || c.Get("recipient_canonical_maps") != "tcp:127.0.0.1:10002" ||
+	if c.Get("sender_canonical_maps") != "hash:/etc/postfix/senders" ||
+		c.Get("recipient_canonical_maps") != "tcp:127.0.0.1:10002" ||
 		c.Get("recipient_canonical_classes") != "envelope_recipient, header_recipient" {
 		t.Error(h.read())
 	}
@@ -315,17 +336,27 @@ func TestAnSRSDomainWhereAnyAddressIsTakenIsRefused(t *testing.T) {
 	t.Parallel()
 	for main, refused := range map[string]string{
 		"relay_domains = srs.example.org\n": "relay_recipient_maps",
-		"relay_domains = srs.example.org\nrelay_recipient_maps = inline:{bob@srs.example.org=x}\n":                 "",
-		"virtual_mailbox_domains = srs.example.org\n":                                                              "virtual_mailbox_maps",
-		"virtual_mailbox_domains = srs.example.org\nvirtual_mailbox_maps = inline:{@srs.example.org=x}\n":          "virtual_mailbox_maps",
-		"mydestination = srs.example.org\nlocal_recipient_maps =\n":                                                "local_recipient_maps",
-		"mydestination = srs.example.org\nlocal_recipient_maps = static:x\n":                                       "local_recipient_maps",
-		"mydestination = srs.example.org\nlocal_recipient_maps = proxy:unix:passwd.byname\n":                       "",
-		"virtual_alias_maps = inline:{@srs.example.org=bob@example.org}\n":                                         "virtual_alias_maps",
-		"virtual_alias_maps = regexp:{{/./ all@example.org}}\n":                                                    "virtual_alias_maps",
-		"virtual_alias_maps = regexp:{{/@example\\.org/ all@example.org}}\n":                                       "",
-		"smtpd_reject_unlisted_recipient = no\n":                                                                   "smtpd_reject_unlisted_recipient",
-		"smtpd_reject_unlisted_recipient = no\nsmtpd_recipient_restrictions = reject_unlisted_recipient, permit\n": "",
+		"relay_domains = srs.example.org\n" +
+			"relay_recipient_maps = inline:{bob@srs.example.org=x}\n": "",
+		"virtual_mailbox_domains = " +
+			"srs.example.org\n": "virtual_mailbox_maps",
+		"virtual_mailbox_domains = srs.example.org\n" +
+			"virtual_mailbox_maps = inline:{@srs.example.org=x}\n": "virtual_mailbox_maps",
+		"mydestination = srs.example.org\n" +
+			"local_recipient_maps =\n": "local_recipient_maps",
+		"mydestination = srs.example.org\n" +
+			"local_recipient_maps = static:x\n": "local_recipient_maps",
+		"mydestination = srs.example.org\n" +
+			"local_recipient_maps = proxy:unix:passwd.byname\n": "",
+		"virtual_alias_maps = " +
+			"inline:{@srs.example.org=bob@example.org}\n": "virtual_alias_maps",
+		"virtual_alias_maps = regexp:{{/./ " +
+			"all@example.org}}\n": "virtual_alias_maps",
+		"virtual_alias_maps = regexp:{{/@example\\.org/ " +
+			"all@example.org}}\n": "",
+		"smtpd_reject_unlisted_recipient = no\n": "smtpd_reject_unlisted_recipient",
+		"smtpd_reject_unlisted_recipient = no\nsmtpd_recipient_restrictions = reject_unlisted_recipient, " +
+			"permit\n": "",
 	} {
 		h := newHost(t, main, "")
 		c := h.open()
@@ -338,7 +369,8 @@ func TestAnSRSDomainWhereAnyAddressIsTakenIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = p.TakesAnySRSAddress(domains)
-		if refused == "" && err != nil || refused != "" && (err == nil || !strings.Contains(err.Error(), refused)) {
+		if refused == "" && err != nil || refused != "" &&
+			(err == nil || !strings.Contains(err.Error(), refused)) {
 			t.Errorf("%q: %v", main, err)
 		}
 	}
@@ -359,7 +391,8 @@ func TestPostmasterOfTheSRSDomainIsOurs(t *testing.T) {
 	t.Parallel()
 	for main, want := range map[string]string{
 		"": "postmaster",
-		"virtual_alias_domains = srs.example.org\nvirtual_alias_maps = inline:{postmaster@srs.example.org=root@example.org}\n": "root@example.org",
+		"virtual_alias_domains = srs.example.org\n" +
+			"virtual_alias_maps = inline:{postmaster@srs.example.org=root@example.org}\n": "root@example.org",
 	} {
 		h := newHost(t, main, "")
 		for range 2 { // a second run sees our own tables
@@ -368,7 +401,8 @@ func TestPostmasterOfTheSRSDomainIsOurs(t *testing.T) {
 		c := h.open()
 		found := ""
 		for _, table := range splitList(c.Get("virtual_alias_maps")) {
-			if value, ok, err := c.Lookup(t.Context(), table, "postmaster@srs.example.org"); err == nil && ok && found == "" {
+			value, ok, err := c.Lookup(t.Context(), table, "postmaster@srs.example.org")
+			if err == nil && ok && found == "" {
 				found = value
 			}
 		}

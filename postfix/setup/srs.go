@@ -19,7 +19,8 @@ func (p *Plan) addSRS(domains *Domains) {
 		p.note("the configuration has no SRS domain: senders are not rewritten, and no table is set up")
 		return
 	}
-	p.setService(layout.ReverseID, p.program().ReverseLine(), "spawn(8) starts postmend to look up SRS addresses")
+	p.setService(layout.ReverseID, p.program().ReverseLine(),
+		"spawn(8) starts postmend to look up SRS addresses")
 
 	class := domains.Class(domain)
 	if _, found := withoutOurs(p.config.Get("recipient_canonical_maps")); !found {
@@ -54,7 +55,8 @@ func (p *Plan) addTable(domain string, withPostmaster bool) {
 	if p.config.IsSet("virtual_alias_maps") || p.config.IsSet("virtual_maps") {
 		rest, _ = withoutOurs(p.config.Get("virtual_alias_maps"))
 	}
-	p.set("virtual_alias_maps", joined(ours, rest), "SRS addresses of this server are verified, and bounces go to the original sender")
+	p.set("virtual_alias_maps", joined(ours, rest), "SRS addresses of this server are verified, and "+
+		"bounces go to the original sender")
 }
 
 // hasAlias tells whether the operator's virtual_alias_maps take an address.
@@ -122,8 +124,9 @@ func (p *Plan) replacePostSRSd() {
 	} else {
 		p.unset("sender_canonical_maps", why)
 	}
-	p.note("PostSRSd's table %s is removed from sender_canonical_maps; the one in recipient_canonical_maps stays, for bounces to addresses that it made. "+
-		"When these are three weeks old, remove it, too, and stop PostSRSd", strings.Join(taken, ", "))
+	p.note("PostSRSd's table %s is removed from sender_canonical_maps; the one in recipient_canonical_maps "+
+		"stays, for bounces to addresses that it made. When these are three weeks old, remove it, too, and "+
+		"stop PostSRSd", strings.Join(taken, ", "))
 }
 
 // isPostSRSd knows the table of PostSRSd 1 by its port, and that of PostSRSd 2 by its name.

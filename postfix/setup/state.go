@@ -52,7 +52,9 @@ func (s *State) with(p *Plan) *State {
 	}
 	for _, file := range p.Files {
 		if file.differs() {
-			next.Files = slices.DeleteFunc(next.Files, func(known File) bool { return known.Path == file.Path })
+			next.Files = slices.DeleteFunc(next.Files, func(known File) bool {
+				return known.Path == file.Path
+			})
 			next.Files = append(next.Files, file)
 		}
 	}
@@ -88,7 +90,8 @@ func (s *State) Undo(c *postconf.Config) (steps []Step, notes []string) {
 	}
 	for _, file := range s.Files {
 		if !file.differs() {
-			steps = append(steps, Step{Why: "written by postmend setup", Action: postconf.Command{"rm", "-f", file.Path}})
+			steps = append(steps,
+				Step{Why: "written by postmend setup", Action: postconf.Command{"rm", "-f", file.Path}})
 		}
 	}
 	return steps, notes
@@ -99,7 +102,8 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 	var parameters, services []Change
 	for _, change := range s.Changes {
 		current := currentValue(c, change)
-		undo := Change{Service: change.Service, Name: change.Name, Was: current, Now: change.Was, Why: "as it was"}
+		undo := Change{Service: change.Service, Name: change.Name, Was: current, Now: change.Was,
+			Why: "as it was"}
 		switch {
 		case same(current, change.Was):
 			continue
@@ -110,7 +114,8 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 				rest, found = withoutOurs(*current)
 			}
 			if !found {
-				notes = append(notes, fmt.Sprintf("%s was changed since postmend set it, and stays as it is; it was %s", change.Name, shown(change.Was)))
+				notes = append(notes, fmt.Sprintf("%s was changed since postmend set it, and stays as it "+
+					"is; it was %s", change.Name, shown(change.Was)))
 				continue
 			}
 			undo.Now, undo.Why = &rest, "it was changed since: only postmend's table goes"
@@ -125,7 +130,8 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 		isKnown := slices.ContainsFunc(services, func(change Change) bool { return change.Name == s.ID() })
 		if isOurListener(s) && !isKnown {
 			line := s.Line
-			services = append(services, Change{Service: true, Name: s.ID(), Was: &line, Why: "postmend's listener, at another port than setup gave it"})
+			services = append(services, Change{Service: true, Name: s.ID(), Was: &line, Why: "postmend's " +
+				"listener, at another port than setup gave it"})
 		}
 	}
 	// main.cf first: nothing may name a service that is gone.

@@ -50,7 +50,8 @@ func (p *Plan) Steps(state *State) ([]Step, error) {
 		before = append(backupSteps(p.config), save)
 	}
 	if state == nil || isUntouched(p.config) {
-		steps = append(steps, Step{"to tell later whether somebody else has changed them", sums{p.config.Dir}})
+		steps = append(steps,
+			Step{"to tell later whether somebody else has changed them", sums{p.config.Dir}})
 	}
 	return append(before, steps...), err
 }
@@ -77,7 +78,8 @@ func parameterSteps(c *postconf.Config, changes []Change) []Step {
 		if change.Now == nil {
 			unset, unsetWhy = append(unset, change.Name), append(unsetWhy, why)
 		} else {
-			set, setWhy = append(set, postconf.Parameter{Name: change.Name, Value: *change.Now}), append(setWhy, why)
+			set = append(set, postconf.Parameter{Name: change.Name, Value: *change.Now})
+			setWhy = append(setWhy, why)
 		}
 	}
 	var steps []Step
@@ -118,7 +120,8 @@ func (f File) String() string {
 	for strings.Contains(f.Content, end) {
 		end += "_"
 	}
-	return fmt.Sprintf("install -m %04o /dev/stdin %s <<'%s'\n%s%s", f.Mode, postconf.Command{f.Path}, end, f.Content, end)
+	return fmt.Sprintf("install -m %04o /dev/stdin %s <<'%s'\n%s%s", f.Mode, postconf.Command{f.Path}, end,
+		f.Content, end)
 }
 
 // Run writes the file.

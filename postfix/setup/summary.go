@@ -41,7 +41,8 @@ func (s *Setup) Summary(withPostfix bool) []string {
 	for _, verb := range []string{"add", "change", "remove"} {
 		for _, isService := range []bool{true, false} {
 			if names := s.plan.named(verb, isService); names != nil {
-				add(verb, "%s: %s", map[bool]string{true: "master.cf", false: "main.cf"}[isService], shortList(names))
+				add(verb, "%s: %s", map[bool]string{true: "master.cf", false: "main.cf"}[isService],
+					shortList(names))
 			}
 		}
 	}

@@ -69,7 +69,8 @@ func CheckFolder(dir string, account uint32) error {
 	case ownerOf(info) != account:
 		return fmt.Errorf("%s belongs to uid %d, not to uid %d", dir, ownerOf(info), account)
 	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("%s is open to other accounts (mode %#o); run: chmod 700 %s", dir, info.Mode().Perm(), dir)
+		return fmt.Errorf("%s is open to other accounts (mode %#o); run: chmod 700 %s", dir,
+			info.Mode().Perm(), dir)
 	}
 	return nil
 }
@@ -141,7 +142,8 @@ func (f *folder) read(key srs.Key) (string, error) {
 	case err != nil:
 		return "", err
 	case !info.Mode().IsRegular() || ownerOf(info) != f.owner:
-		return "", fmt.Errorf("%w: %s/%s is not a file of the folder's owner", errDamaged, dayName(key.Day), key.Token)
+		return "", fmt.Errorf("%w: %s/%s is not a file of the folder's owner", errDamaged,
+			dayName(key.Day), key.Token)
 	}
 	text, err := io.ReadAll(io.LimitReader(file, maxEntry+1))
 	if err != nil {
@@ -153,8 +155,8 @@ func (f *folder) read(key srs.Key) (string, error) {
 // Put implements Store.
 //
 // The entry is moved to its place before it is synced, which halves the time on usual file systems. If the
-// system crashes in between, the entry may be damaged, but then its alias has not been used: a later Put of the
-// same message writes it again.
+// system crashes in between, the entry may be damaged, but then its alias has not been used: a later Put of
+// the same message writes it again.
 func (s *files) Put(_ context.Context, key srs.Key, sender string) error {
 	if err := checkEntry(key, sender); err != nil {
 		return err

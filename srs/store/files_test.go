@@ -67,7 +67,8 @@ func wantTrouble(t testing.TB, s Store, key srs.Key) {
 
 func TestAnEntryComesBackAndIsItsOwnersAlone(t *testing.T) {
 	s, dir, entry := newFiles(t)
-	for _, sender := range []string{sender, `"odd@local \" x"@example.net`, "ü@example.net", strings.Repeat("x", 300) + "@example.net"} {
+	for _, sender := range []string{sender, `"odd@local \" x"@example.net`, "ü@example.net",
+		strings.Repeat("x", 300) + "@example.net"} {
 		put(t, s, key, sender)
 		put(t, s, key, sender)
 		wantSender(t, s, key, sender)
@@ -135,7 +136,9 @@ func TestWhatIsNotAFileOfTheOwnersIsNotRead(t *testing.T) {
 			}
 			return os.Symlink(elsewhere, entry)
 		},
-		"a pipe":   func(entry string) error { return errors.Join(os.Remove(entry), syscall.Mkfifo(entry, 0o600)) },
+		"a pipe": func(entry string) error {
+			return errors.Join(os.Remove(entry), syscall.Mkfifo(entry, 0o600))
+		},
 		"a folder": func(entry string) error { return errors.Join(os.Remove(entry), os.Mkdir(entry, 0o700)) },
 		"another's file": func(entry string) error {
 			if os.Geteuid() != 0 {
@@ -165,7 +168,9 @@ func TestAFolderThatOthersMayChangeIsNotUsed(t *testing.T) {
 		},
 		"group may read": func(dir string) error { return os.Chmod(dir, 0o750) },
 		"all may write":  func(dir string) error { return os.Chmod(dir, 0o707) },
-		"a file":         func(dir string) error { return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600)) },
+		"a file": func(dir string) error {
+			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o600))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, dir, _ := newFiles(t)
@@ -187,7 +192,8 @@ func TestAFolderOfAnotherAccountIsNotUsed(t *testing.T) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckFolder(dir, uint32(os.Geteuid())+1); err == nil || !strings.Contains(err.Error(), "belongs to") {
+	if err := CheckFolder(dir, uint32(os.Geteuid())+1); err == nil ||
+		!strings.Contains(err.Error(), "belongs to") {
 		t.Errorf("got %v", err)
 	}
 	if err := CheckFolder(dir, uint32(os.Geteuid())); err != nil {
@@ -271,7 +277,8 @@ func TestEntriesLiveLongerThanTheirAliasesAndGoByThemselves(t *testing.T) {
 		put(t, now, srs.Key{Day: key.Day + int64(days), Token: key.Token}, sender)
 	}
 	for n := range 100 {
-		if _, err := s.Get(t.Context(), srs.Key{Day: key.Day, Token: token(n)}); !errors.Is(err, srs.ErrUnknown) {
+		_, err := s.Get(t.Context(), srs.Key{Day: key.Day, Token: token(n)})
+		if !errors.Is(err, srs.ErrUnknown) {
 			t.Fatalf("entry %d has not been removed by those that came later: %v", n, err)
 		}
 	}
@@ -313,8 +320,8 @@ func TestAFullStoreTakesNothingMoreAndKeepsWhatItHas(t *testing.T) {
 
 func TestWhatIsNoKeyOrNoSenderTouchesNothing(t *testing.T) {
 	s, dir, _ := newFiles(t)
-	for _, bad := range []srs.Key{{}, {Day: key.Day}, {Day: -1, Token: key.Token}, {Day: key.Day, Token: "../../../../etc/pass"},
-		{Day: 1 << 40, Token: key.Token}} {
+	for _, bad := range []srs.Key{{}, {Day: key.Day}, {Day: -1, Token: key.Token},
+		{Day: key.Day, Token: "../../../../etc/pass"}, {Day: 1 << 40, Token: key.Token}} {
 		if err := s.Put(t.Context(), bad, sender); err == nil {
 			t.Errorf("Put took %v", bad)
 		}

@@ -32,7 +32,8 @@ type Location struct {
 func Parse(location string) (Location, error) {
 	if dir, isDir := strings.CutPrefix(location, "dir:"); isDir {
 		if !filepath.IsAbs(dir) {
-			return Location{}, fmt.Errorf("%+.100q: the folder must be an absolute path, as in dir:/var/lib/postmend/srs", location)
+			return Location{}, fmt.Errorf("%+.100q: the folder must be an absolute path, as in "+
+				"dir:/var/lib/postmend/srs", location)
 		}
 		return Location{Dir: filepath.Clean(dir)}, nil
 	}
@@ -50,12 +51,14 @@ func Parse(location string) (Location, error) {
 		if port := u.Port(); port != "" {
 			number, err := strconv.ParseUint(port, 10, 16)
 			if err != nil || number == 0 {
-				return Location{}, fmt.Errorf("%+.100q: port %+q is not a number from 1 to 65535", location, port)
+				return Location{}, fmt.Errorf("%+.100q: port %+q is not a number from 1 to 65535",
+					location, port)
 			}
 			l.Port = uint16(number)
 		}
 		if l.Host == "" || u.RawQuery != "" {
-			return Location{}, fmt.Errorf("%+.100q: not of the form %s://HOST:PORT/DATABASE", location, u.Scheme)
+			return Location{}, fmt.Errorf("%+.100q: not of the form %s://HOST:PORT/DATABASE",
+				location, u.Scheme)
 		}
 		l.Network, l.Address = "tcp", net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port)))
 	case "redis+unix":

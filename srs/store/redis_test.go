@@ -99,7 +99,8 @@ func TestRedisForgetsAnEntryTwoDaysAfterItsAlias(t *testing.T) {
 	// The alias is valid for 21 days more than its own, and a host may have a clock that is a day late.
 	seconds, err := time.ParseDuration(replies[0].text + "s")
 	last := time.Unix((key.Day+22)*86400, 0)
-	if gone := time.Unix(0, 0).Add(seconds); err != nil || gone.Before(last.AddDate(0, 0, 1)) || gone.After(last.AddDate(0, 0, 3)) {
+	gone := time.Unix(0, 0).Add(seconds)
+	if err != nil || gone.Before(last.AddDate(0, 0, 1)) || gone.After(last.AddDate(0, 0, 3)) {
 		t.Errorf("goes at %v; the alias expires at %v, %v", gone, last, err)
 	}
 }
@@ -119,7 +120,8 @@ func TestRedisThatWantsALogin(t *testing.T) {
 	} {
 		s := on(t, url, tc.user, tc.password, morning)
 		err := s.Put(t.Context(), key, sender)
-		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+		if tc.want == "" && err != nil || tc.want != "" &&
+			(err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%q, %q: %v; want %q", tc.user, tc.password, err, tc.want)
 		}
 		if tc.want == "" {
@@ -168,8 +170,9 @@ func selfSigned(t testing.TB, dir, name string) (certificate, private string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,8 @@ func (s *server) Put(ctx context.Context, key srs.Key, sender string) error {
 	if seconds <= 0 {
 		return fmt.Errorf("the entry %s has expired", serverKey(key))
 	}
-	replies, err := s.ask(ctx, []string{"SET", serverKey(key), encode(key, sender), "EX", strconv.FormatInt(seconds, 10)})
+	replies, err := s.ask(ctx,
+		[]string{"SET", serverKey(key), encode(key, sender), "EX", strconv.FormatInt(seconds, 10)})
 	if err != nil {
 		return err
 	}

@@ -63,22 +63,24 @@ func TestAServerThatCannotTellIsTrouble(t *testing.T) {
 		"speaks HTTP":               "HTTP/1.1 400 Bad Request\r\n\r\n",
 		"an entry that is not ours": "$3\r\nabc\r\n",
 		"an empty entry":            "$0\r\n\r\n",
-		"the entry of another key":  bulk(encode(srs.Key{Day: key.Day, Token: "zzzzzzzzzzzzzzzzzzzz"}, sender)),
-		"a length that lies":        "$5\r\nabcdefgh\r\n",
-		"a huge length":             "$1073741824\r\n",
-		"a negative length":         "$-2\r\n",
-		"a huge list":               "*1073741824\r\n",
-		"lists in lists":            strings.Repeat("*1\r\n", 10_000),
-		"a line without end":        strings.Repeat("+x", 100_000),
-		"bare LF":                   "+OK\n",
-		"a blank line":              "\r\n",
-		"random octets":             "\x00\xff\x80\r\n\x1b[2J",
+		"the entry of another key": bulk(
+			encode(srs.Key{Day: key.Day, Token: "zzzzzzzzzzzzzzzzzzzz"}, sender)),
+		"a length that lies": "$5\r\nabcdefgh\r\n",
+		"a huge length":      "$1073741824\r\n",
+		"a negative length":  "$-2\r\n",
+		"a huge list":        "*1073741824\r\n",
+		"lists in lists":     strings.Repeat("*1\r\n", 10_000),
+		"a line without end": strings.Repeat("+x", 100_000),
+		"bare LF":            "+OK\n",
+		"a blank line":       "\r\n",
+		"random octets":      "\x00\xff\x80\r\n\x1b[2J",
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := answering(t, replying(text))
 			wantTrouble(t, s, key)
 			err := s.Put(t.Context(), key, sender)
-			if err == nil || errors.Is(err, srs.ErrUnknown) || strings.ContainsAny(err.Error(), "\x1b\r\n\x00") {
+			if err == nil || errors.Is(err, srs.ErrUnknown) ||
+				strings.ContainsAny(err.Error(), "\x1b\r\n\x00") {
 				t.Errorf("Put: %v", err)
 			}
 			if err := s.List(t.Context(), func(Entry) error { return nil }); err == nil {
@@ -111,7 +113,8 @@ func TestAServerThatHangsIsLeftInTime(t *testing.T) {
 }
 
 func TestAServerThatIsNotThereIsTrouble(t *testing.T) {
-	for _, url := range []string{"redis://127.0.0.1:1/0", "redis+unix://" + filepath.Join(t.TempDir(), "none")} {
+	for _, url := range []string{"redis://127.0.0.1:1/0",
+		"redis+unix://" + filepath.Join(t.TempDir(), "none")} {
 		wantTrouble(t, at(t, url, morning), key)
 	}
 }
@@ -142,10 +145,12 @@ func TestLocations(t *testing.T) {
 	for url, want := range map[string]Location{
 		"dir:/var/lib/postmend/srs": {Dir: "/var/lib/postmend/srs"},
 		"dir:/srv/srs/":             {Dir: "/srv/srs"},
-		"redis://valkey.example:6380/2": {Network: "tcp", Address: "valkey.example:6380", Host: "valkey.example", Port: 6380,
-			Database: 2},
-		"redis://[2001:db8::1]":       {Network: "tcp", Address: "[2001:db8::1]:6379", Host: "2001:db8::1", Port: 6379},
-		"rediss://valkey.example/":    {Network: "tcp", Address: "valkey.example:6379", Host: "valkey.example", Port: 6379, TLS: true},
+		"redis://valkey.example:6380/2": {Network: "tcp", Address: "valkey.example:6380",
+			Host: "valkey.example", Port: 6380, Database: 2},
+		"redis://[2001:db8::1]": {Network: "tcp", Address: "[2001:db8::1]:6379",
+			Host: "2001:db8::1", Port: 6379},
+		"rediss://valkey.example/": {Network: "tcp", Address: "valkey.example:6379",
+			Host: "valkey.example", Port: 6379, TLS: true},
 		"redis+unix:///run/v.sock":    {Network: "unix", Address: "/run/v.sock"},
 		"redis+unix:///run/v?db=3":    {Network: "unix", Address: "/run/v", Database: 3},
 		"dir:srs":                     {},
@@ -177,7 +182,8 @@ func TestLocations(t *testing.T) {
 }
 
 func FuzzReply(f *testing.F) {
-	for _, seed := range []string{"+OK\r\n", "-ERR x\r\n", "$3\r\nabc\r\n", "$-1\r\n", "*2\r\n$1\r\n0\r\n*1\r\n:1\r\n", "*-1\r\n"} {
+	for _, seed := range []string{"+OK\r\n", "-ERR x\r\n", "$3\r\nabc\r\n", "$-1\r\n",
+		"*2\r\n$1\r\n0\r\n*1\r\n:1\r\n", "*-1\r\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {

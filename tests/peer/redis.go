@@ -54,8 +54,9 @@ func FreePort(t testing.TB) string {
 // Start starts the server, and waits until it answers.
 func (r *Redis) Start() {
 	r.t.Helper()
-	args := append([]string{"--dir", r.dir, "--unixsocket", r.Socket, "--unixsocketperm", "777", "--bind", "127.0.0.1",
-		"--port", r.Port, "--appendonly", "yes", "--appendfsync", "no", "--save", ""}, r.args...)
+	args := append([]string{"--dir", r.dir, "--unixsocket", r.Socket, "--unixsocketperm", "777",
+		"--bind", "127.0.0.1", "--port", r.Port, "--appendonly", "yes", "--appendfsync", "no", "--save", ""},
+		r.args...)
 	r.server = exec.Command(Need(r.t, "redis-server"), args...)
 	if err := r.server.Start(); err != nil {
 		r.t.Fatal(err)

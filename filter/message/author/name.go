@@ -124,7 +124,8 @@ func withoutAlias(name, spec string) string {
 	before, behind, found := strings.Cut(name, aliasInWords(spec))
 	const opening, closing = " ([", " )],;:"
 	if !found || before != "" && !strings.ContainsAny(before[len(before)-1:], opening) ||
-		behind != "" && !strings.ContainsAny(behind[:1], closing) || startsWithDot(strings.TrimLeft(behind, closing)) {
+		behind != "" && !strings.ContainsAny(behind[:1], closing) ||
+		startsWithDot(strings.TrimLeft(behind, closing)) {
 		return name
 	}
 	return before + "|" + behind
@@ -237,19 +238,21 @@ func isIgnorable(r rune) bool {
 // replacement character.
 func isReadable(name string) bool {
 	return strings.IndexFunc(name, func(r rune) bool {
-		return unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.Is(unicode.So, r) && r != unicode.ReplacementChar
+		return unicode.IsLetter(r) || unicode.IsDigit(r) ||
+			unicode.Is(unicode.So, r) && r != unicode.ReplacementChar
 	}) >= 0
 }
 
-// claimsAnother tells whether a clean name reads as an address of a domain that is not the author's own, "boss
-// at example.org". Receivers check the domain that they see in the address; people see the name.
+// claimsAnother tells whether a clean name reads as an address of a domain that is not the author's own,
+// "boss at example.org". Receivers check the domain that they see in the address; people see the name.
 func claimsAnother(name, own string) bool {
 	words := strings.FieldsFunc(norm.NFKC.String(name), func(r rune) bool { // ａｔ is at, and ． is a dot
 		return !unicode.In(r, unicode.L, unicode.N, unicode.M) && !strings.ContainsRune("-_"+dots, r)
 	})
 	for i, word := range words {
 		behind := words[i+1:]
-		if len(word) > 2 && strings.EqualFold(word[:2], "at") && startsWithDot(word[2:]) { // "ceo at.example.org"
+		// "ceo at.example.org"
+		if len(word) > 2 && strings.EqualFold(word[:2], "at") && startsWithDot(word[2:]) {
 			word, behind = "at", slices.Concat([]string{word[2:]}, behind)
 		}
 		if !strings.EqualFold(trimMarks(word), "at") {
@@ -268,7 +271,8 @@ func claimsAnother(name, own string) bool {
 				host, behind = host+behind[0], behind[1:]
 			}
 		}
-		if host = trimMarks(host); strings.ContainsAny(host, dots) && !domain.Aligned(domain.Canonical(host), own) {
+		host = trimMarks(host)
+		if strings.ContainsAny(host, dots) && !domain.Aligned(domain.Canonical(host), own) {
 			return true
 		}
 	}

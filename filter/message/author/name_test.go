@@ -53,7 +53,8 @@ func TestTheNameOfTheNewAuthorHasTheFormThatIsConfigured(t *testing.T) {
 		{"  {name}   via  {domain} ", from, "Alice Liddell via example.org"},
 		{"{name}", "From: alice@bank.example\r\n", "alice at bank.example"},
 		{"{address}", "From: nothing\r\n", "unknown sender"},
-		{"{name} ({address})", "From: a@bank.example, b@shop.example\r\n", "a at bank.example et al. (a at bank.example)"},
+		{"{name} ({address})", "From: a@bank.example, b@shop.example\r\n",
+			"a at bank.example et al. (a at bank.example)"},
 		{"{address} and {domain}", "Subject: x\r\n", "unknown sender and example.org"},
 	} {
 		if got := named(t, header(c.from), c.form, alias); got != c.want {
@@ -111,16 +112,22 @@ func TestAFormThatCouldShowAnotherAddressIsRefused(t *testing.T) {
 	}
 }
 
-// Parts that are harmless alone must not read as an address together: of a stranger, or of another user in the
-// domain of the new address.
+// Parts that are harmless alone must not read as an address together: of a stranger, or of another user in
+// the domain of the new address.
 func TestNoFormShowsAnAddressThatIsNeitherTheOldNorTheNew(t *testing.T) {
-	forms := []string{"{name} {domain}", "{domain} {name}", "{local} {domain}", "{name} {alias}", "{alias} {name}",
-		"{name} {local} {domain}", "{name}.{domain}", "{address} {name}", "{name}: {address} ({alias})", "{name}{domain}"}
+	forms := []string{"{name} {domain}", "{domain} {name}", "{local} {domain}", "{name} {alias}",
+		"{alias} {name}",
+		"{name} {local} {domain}", "{name}.{domain}", "{address} {name}", "{name}: {address} ({alias})",
+		"{name}{domain}"}
 	attacks := []string{
-		`"ceo at" <x@evil.example>`, `"ceo @" <x@evil.example>`, `"ceo (at)" <x@evil.example>`, `"ceo ａｔ" <x@evil.example>`,
-		`"ceo ⓐ" <x@evil.example>`, `"ceo at ." <x@evil.example>`, `"ceo at ‥" <x@evil.example>`, `"ceo at …" <x@evil.example>`,
-		`".victim.example" <x@evil.example>`, `"at victim.example ceo" <x@evil.example>`, `". victim.example" <x@evil.example>`,
-		`"ceo at" <at@evil.example>`, `ceo <"ceo at"@evil.example>`, `ceo <"ceo@"@evil.example>`, `ceo <at@evil.example>`,
+		`"ceo at" <x@evil.example>`, `"ceo @" <x@evil.example>`, `"ceo (at)" <x@evil.example>`,
+		`"ceo ａｔ" <x@evil.example>`,
+		`"ceo ⓐ" <x@evil.example>`, `"ceo at ." <x@evil.example>`, `"ceo at ‥" <x@evil.example>`,
+		`"ceo at …" <x@evil.example>`,
+		`".victim.example" <x@evil.example>`, `"at victim.example ceo" <x@evil.example>`,
+		`". victim.example" <x@evil.example>`,
+		`"ceo at" <at@evil.example>`, `ceo <"ceo at"@evil.example>`, `ceo <"ceo@"@evil.example>`,
+		`ceo <at@evil.example>`,
 		`"ceo at .victim.example" <x@evil.example>`, `"ceo at . victim.example" <x@evil.example>`,
 		`"ceo at ‥victim.example" <x@evil.example>`, `"ceo at victim　.example" <x@evil.example>`,
 		`"ceo(at)victim.example" <x@evil.example>`, `"ceo at victim｡example" <x@evil.example>`,
@@ -139,7 +146,8 @@ func TestNoFormShowsAnAddressThatIsNeitherTheOldNorTheNew(t *testing.T) {
 		old.read(dkim.Unfold(in[0].Value()))
 		for _, form := range forms {
 			name := named(t, in, form, "info@example.org")
-			if again, _ := new(mime.WordDecoder).DecodeHeader(name); again != name || strings.ContainsAny(name, "@＠﹫<>\"\\\r\n\x00") {
+			again, _ := new(mime.WordDecoder).DecodeHeader(name)
+			if again != name || strings.ContainsAny(name, "@＠﹫<>\"\\\r\n\x00") {
 				t.Errorf("%q of %q: %q", form, attack, name)
 			}
 			if i := strings.IndexFunc(name, func(r rune) bool { return unicode.Is(unicode.Cf, r) }); i >= 0 {

@@ -145,7 +145,8 @@ func TestTheNewAddressIsAnEnvelopeAddress(t *testing.T) {
 		"a\x00@example.org", "a@exa mple.org",
 		"a@example.org> (x", "a@example.org, b@example.org>", "a@-x.example", "a@[x",
 		strings.Repeat("x", 400) + "@example.org"} {
-		if out, err := Rewrite(nil, NewAuthor{Address: in}, false); err == nil || errors.Is(err, ErrNotASCII) {
+		if out, err := Rewrite(nil, NewAuthor{Address: in}, false); err == nil ||
+			errors.Is(err, ErrNotASCII) {
 			t.Errorf("%q: %q, %v", in, out, err)
 		}
 	}

@@ -151,6 +151,7 @@ var senderCauses = [...]known{
 	{filter.SenderOwnSRS, "it is in the SRS domain already"},
 	{filter.SenderRouted, "its local part has an @, % or !"},
 	{filter.SenderTooLong, "its SRS form would be too long"},
+	{filter.SenderNotStored, "its SRS form would be too long, and the store failed"},
 	{filter.SenderUnusable, "it has no SRS form"},
 	{filter.FailedUnchanged, "the messages had failed DMARC on arrival"},
 	{filter.Unread, "the header was too long to be read"},

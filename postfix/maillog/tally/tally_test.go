@@ -138,6 +138,7 @@ func TestForwardsOfLocalAreToldApartFromThoseThatPostmendMissed(t *testing.T) {
 var silent = []filter.Cause{
 	filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere,
 	filter.Requeued, filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.SenderDoubtful,
+	filter.SenderStored,
 	filter.FailedDiscarded, filter.FromUnproved, filter.FromForced, filter.FromRewritten,
 	filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
 	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedNeedless, filter.UnsealedInvalid,
