@@ -19,17 +19,18 @@ func (inv *invocation) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--json] [--verbose] [--no-dns] [--postfix-dir DIR]",
 		Short: "Find what is wrong with the configuration, keys, Postfix and DNS, and how to mend it",
-		Long: `Judges the configuration, the keys and secrets, Postfix's main.cf and master.cf, and the DNS records. It changes
-nothing. For each fault it prints why it matters and what mends it: a command, a line of postmend.toml to edit, or a
-DNS record to publish. The exit status is 1 if there is a warning or an error, else 0.
-If it needs a decision of yours, it prints no command. For a domain of Postfix that has no DKIM key, each run prints
-the next step towards one.
+		Long: `Judges the configuration, the keys and secrets, Postfix's main.cf and master.cf, and the DNS
+records. It changes nothing. For each fault it prints why it matters and what mends it: a command, a line
+of postmend.toml to edit, or a DNS record to publish. The exit status is 1 if there is a warning or an
+error, else 0. If it needs a decision of yours, it prints no command. For a domain of Postfix that has no
+DKIM key, each run prints the next step towards one.
 
-Run it as root, so that it can judge which files the account in master.cf can read; otherwise it prints a warning, and
-does not judge files that it cannot read itself. On a terminal it uses colours, unless NO_COLOR is set.
+Run it as root, so that it can judge which files the account in master.cf can read; otherwise it prints a
+warning, and does not judge files that it cannot read itself. On a terminal it uses colours, unless
+NO_COLOR is set.
 
---json prints an object with "ok" and "findings". Each finding has area, name, severity (ok, note, warning, error) and
-what, and, where they apply, why, mend, edit (file, line, key, value) and publish.`,
+--json prints an object with "ok" and "findings". Each finding has area, name, severity (ok, note,
+warning, error) and what, and, where they apply, why, mend, edit (file, line, key, value) and publish.`,
 		Example: `  postmend check
   postmend check --json --no-dns`,
 		Args: noArguments,

@@ -35,16 +35,18 @@ func (inv *invocation) setupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "setup [--prepare | --apply | --undo] [--print]",
 		Short: "Set up Postfix, keys and secrets, and print the DNS records to publish",
-		Long: `Reads Postfix's configuration and determines what postmend needs: an account, a configuration, an SRS secret, DKIM
-keys, entries in master.cf and main.cf. Without a flag it lists what is missing, and changes nothing.
+		Long: `Reads Postfix's configuration and determines what postmend needs: an account, a
+configuration, an SRS secret, DKIM keys, entries in master.cf and main.cf. Without a flag it lists what is
+missing, and changes nothing.
 
---prepare makes the account, keys, secret and configuration; Postfix stays as it is. Publish the DNS records that it
-prints. --apply does the same, then changes Postfix, tests it with a few addresses, and reverts its changes if an
-answer is wrong. --undo restores main.cf and master.cf, and keeps the keys, secrets and configuration. Existing files
-are kept; keys and secrets that an existing configuration names are made if they are missing.
+--prepare makes the account, keys, secret and configuration; Postfix stays as it is. Publish the DNS
+records that it prints. --apply does the same, then changes Postfix, tests it with a few addresses, and
+reverts its changes if an answer is wrong. --undo restores main.cf and master.cf, and keeps the keys,
+secrets and configuration. Existing files are kept; keys and secrets that an existing configuration names
+are made if they are missing.
 
---mode transport filters all mail that leaves for a remote domain, forwards of alias(5) and .forward included. Undo
-the other mode first.`,
+--mode transport filters all mail that leaves for a remote domain, forwards of alias(5) and .forward
+included. Undo the other mode first.`,
 		Example: `  postmend setup                      # what would be done
   postmend setup --prepare            # everything but Postfix; prints the DNS records
   postmend setup --apply
