@@ -128,7 +128,7 @@ func (a *ArrivalConfig) Seals() bool { return a.Seal == nil || *a.Seal }
 
 // ReinjectConfig is the section [reinject].
 type ReinjectConfig struct {
-	Target       string `toml:"target"` // default smtp://127.0.0.1:10026
+	Target       string `toml:"target"` // default reinject.DefaultTarget
 	User         string `toml:"user"`
 	PasswordFile string `toml:"password_file"`
 	// CAFile has the certificate authorities, in PEM, that may vouch for the target's certificate. Default:

@@ -205,33 +205,11 @@ func (o *outcome) check(t *testing.T, want string) {
 
 // look finds what a line of want is about.
 func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern, known bool) {
-	dmarc := o.log.known.proven.DMARC
-	switch name { // of the run
-	case "outcome":
-		return o.word(), false, true
-	case "deliveries":
-		return strconv.Itoa(len(o.sent)), false, true
-	case "dmarc":
-		return string(dmarc.Status), false, true
-	case "policy":
-		return string(dmarc.Policy), false, true
-	case "spf":
-		return string(o.log.known.proven.SPF.Status), false, true
-	case "arc":
-		return string(o.log.known.proven.ARC.Status), false, true
-	case "dkim":
-		var words []string
-		for _, v := range o.log.known.proven.DKIM {
-			words = append(words, string(v.Status))
-		}
-		return strings.Join(words, " "), false, true
-	case "asked":
-		return strings.Join(o.asked, " "), true, true
-	case "questions":
-		return strconv.Itoa(len(o.asked)), false, true
+	if got, isPattern, known = o.lookAtRun(name); known {
+		return got, isPattern, known
 	}
 	d, l := o.of(t, class)
-	switch name { // of a delivery
+	switch name {
 	case "class":
 		return string(d.Class), false, true
 	case "sender":
@@ -276,6 +254,36 @@ func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern,
 		return fmt.Sprint(d.Reasons, "; ") + fmt.Sprint("; ", o.err), true, true
 	case "receiver":
 		return o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text), false, true
+	}
+	return "", false, false
+}
+
+// lookAtRun is look for what is not about one delivery.
+func (o *outcome) lookAtRun(name string) (got string, isPattern, known bool) {
+	dmarc := o.log.known.proven.DMARC
+	switch name {
+	case "outcome":
+		return o.word(), false, true
+	case "deliveries":
+		return strconv.Itoa(len(o.sent)), false, true
+	case "dmarc":
+		return string(dmarc.Status), false, true
+	case "policy":
+		return string(dmarc.Policy), false, true
+	case "spf":
+		return string(o.log.known.proven.SPF.Status), false, true
+	case "arc":
+		return string(o.log.known.proven.ARC.Status), false, true
+	case "dkim":
+		var words []string
+		for _, v := range o.log.known.proven.DKIM {
+			words = append(words, string(v.Status))
+		}
+		return strings.Join(words, " "), false, true
+	case "asked":
+		return strings.Join(o.asked, " "), true, true
+	case "questions":
+		return strconv.Itoa(len(o.asked)), false, true
 	}
 	return "", false, false
 }

@@ -156,7 +156,7 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 		if bound.value == "" {
 			continue
 		}
-		at, err := parseMoment(bound.value, now)
+		at, err := maillog.ParseMoment(bound.value, now)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("%s %w", bound.flag, err)}
 		}
@@ -242,37 +242,6 @@ func isUTF8Locale() bool {
 		}
 	}
 	return false
-}
-
-// parseMoment reads a point in time, or how long ago it was.
-func parseMoment(s string, now time.Time) (time.Time, error) {
-	midnight := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
-	switch s {
-	case "now":
-		return now, nil
-	case "today":
-		return midnight, nil
-	case "yesterday":
-		return midnight.AddDate(0, 0, -1), nil
-	}
-	for _, layout := range []string{
-		time.RFC3339, "2006-01-02T15:04:05", time.DateTime, "2006-01-02 15:04", time.DateOnly,
-	} {
-		if at, err := time.ParseInLocation(layout, s, now.Location()); err == nil {
-			return at, nil
-		}
-	}
-	if days, found := strings.CutSuffix(s, "d"); found {
-		var n int
-		if _, err := fmt.Sscanf(days, "%d", &n); err == nil && n >= 0 && fmt.Sprint(n) == days {
-			return now.AddDate(0, 0, -n), nil
-		}
-	}
-	if age, err := time.ParseDuration(s); err == nil && age >= 0 {
-		return now.Add(-age), nil
-	}
-	return time.Time{}, fmt.Errorf("%q: want a date such as 2026-11-24, an RFC 3339 time, today, yesterday, "+
-		"or an age such as 24h or 7d", s)
 }
 
 // progress tells on a terminal how far a long reading is.

@@ -17,7 +17,7 @@ type Wanted struct {
 	User       string // the account that runs postmend
 	Program    string // absolute path of postmend
 	ConfigFile string // absolute path of postmend's configuration; "" is the default one
-	Listener   string // "127.0.0.1:10026", where postmend hands mail back
+	Listener   string // host:port, where postmend hands mail back
 	SRSDomain  string // "" sets up no table
 	Hostname   string // for myhostname, where that is not a full name; "" leaves it
 }
