@@ -36,8 +36,10 @@ else
 fi | tar --null --ignore-failed-read --files-from=- --mtime="@$SOURCE_DATE_EPOCH" -cf - |
 	tar -C "$build/postmend" --no-same-owner -xf -
 
-GOENV=$("$go" env GOENV) GOPATH=$("$go" env GOPATH) GOMODCACHE=$("$go" env GOMODCACHE) GOCACHE=$("$go" env GOCACHE)
-export GOENV GOPATH GOMODCACHE GOCACHE SOURCE_DATE_EPOCH GO="$go" GOFLAGS=-buildvcs=false
+for setting in GOENV GOPATH GOMODCACHE GOCACHE; do
+	export "$setting=$("$go" env "$setting")"
+done
+export SOURCE_DATE_EPOCH GO="$go" GOFLAGS=-buildvcs=false GOAMD64=v1
 unset MAKEFLAGS MAKELEVEL VERSION DESTDIR PREFIX
 cd "$build/postmend"
 cat >debian/changelog <<END

@@ -9,7 +9,7 @@ fail() {
 	exit 1
 }
 
-# expect COMMAND... runs a command that has to fail, and leaves its output in $output.
+# refused COMMAND... runs a command that has to fail, and leaves its output in $output.
 refused() {
 	if output=$("$@" 2>&1); then
 		fail "succeeded: $*"
