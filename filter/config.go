@@ -43,6 +43,7 @@ type Config struct {
 	DKIM     DKIMConfig     `toml:"dkim"`
 	DMARC    DMARCConfig    `toml:"dmarc"`
 	ARC      ARCConfig      `toml:"arc"`
+	Spam     []SpamConfig   `toml:"spam"`
 	Arrival  ArrivalConfig  `toml:"arrival"`
 	Reinject ReinjectConfig `toml:"reinject"`
 	Limits   LimitsConfig   `toml:"limits"`
@@ -115,6 +116,15 @@ type ARCConfig struct {
 	// OnlyFor are the recipients' domains that mail is sealed for; a leading dot stands for all subdomains.
 	// Default: all.
 	OnlyFor []string `toml:"only_for"`
+}
+
+// SpamConfig is one section [[spam]]: what happens to forwarded mail that an earlier filter on this host marked.
+// The first that matches counts.
+type SpamConfig struct {
+	Field    string     `toml:"field"`
+	Value    string     `toml:"value"` // which the field's value begins with, as a word
+	Action   SpamAction `toml:"action"`
+	Redirect string     `toml:"redirect"` // an address in a local domain, for SpamRedirect
 }
 
 // ArrivalConfig is the section [arrival].

@@ -122,6 +122,9 @@ func (c *Config) check() error {
 	if err := c.DMARC.check(); err != nil {
 		return fmt.Errorf("dmarc: %w", err)
 	}
+	if err := c.checkSpam(); err != nil {
+		return err
+	}
 	if err := c.ARC.check(c); err != nil {
 		return fmt.Errorf("arc: %w", err)
 	}

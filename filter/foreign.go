@@ -20,6 +20,9 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		d.because(Unread)
 		return deliver, nil
 	}
+	if verdict, diverted := p.divertSpam(d, msg); diverted {
+		return verdict, nil
+	}
 	if msg.proven.Temporary() && msg.patient {
 		return deliver, dnsTrouble(msg.proven.DMARC.Reason)
 	}
@@ -31,12 +34,16 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 		// No mail is rejected for what DNS does not tell.
 		return p.forgedOwnDomain(d, env, msg, strict && p.claims(env, msg.aligns))
 	}
+	// After dns_patience, missing DNS answers do not count as a failure: mail is not rejected for them.
+	hasFailed := !msg.authentic() && strict && msg.proven.DMARC.Status != authn.TempError
+	if msg.spam != nil && !(hasFailed && p.dmarc.OnDMARCFail != "forward") {
+		return deliver, p.unsignedSpam(d, env, msg)
+	}
 	if err := p.settleAuthor(d, msg, strict); err != nil {
 		return deliver, err
 	}
 	if !msg.authentic() && d.From == "" {
-		// After dns_patience, missing DNS answers do not count as a failure: mail is not rejected for them.
-		if strict && msg.proven.DMARC.Status != authn.TempError {
+		if hasFailed {
 			return p.failedDMARC(d, env, msg)
 		}
 		d.because(FromUnproved, msg.proven.DMARC.Status)

@@ -33,7 +33,8 @@ func (l *LogLine) planned(plan Plan, known facts) {
 	l.plan, l.known = plan, known
 	for _, d := range slices.Concat(plan.Deliveries, plan.Discarded) {
 		for _, reason := range d.Reasons {
-			if d.Class != Local && d.Class != Reversed || reason.Cause == ArrivalUnsealed {
+			if d.Class != Local && d.Class != Reversed ||
+				reason.Cause == ArrivalUnsealed || reason.Cause == SpamRedirected {
 				l.reasons = append(l.reasons, reason)
 			}
 		}

@@ -105,6 +105,8 @@ type facts struct {
 	authors []string
 	// oversized is set if the header was too long to be read.
 	oversized bool
+	// spam is the rule that the message matches; nil if none.
+	spam *SpamConfig
 	// localAuthor is set if a table calls From: local, as far as that was asked.
 	localAuthor bool
 	// proven is the authentication of the message on arrival; its zero value proves nothing.
@@ -209,7 +211,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		if err := p.refuseLaundering(delivery, env, msg); err != nil {
 			return Plan{Refusal: err}
 		}
-		if kind.class != Local && kind.class != Reversed {
+		if delivery.Class != Local && delivery.Class != Reversed {
 			delivery.Forecast = p.forecast(delivery, msg, env.isOurs(p.trusted))
 		}
 		plan.Deliveries = append(plan.Deliveries, *delivery)

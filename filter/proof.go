@@ -155,6 +155,7 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 		origin:      env.origin,
 		unsealable:  f.unsealable(m),
 		recalled:    env.recalled,
+		spam:        f.spamRule(m),
 	}
 	if o := env.origin; o != nil && o.outside && o.intact {
 		known.redirected = p.redirectedFrom(m)

@@ -41,6 +41,9 @@ const (
 
 	// The author.
 	OwnDomainClaimed
+	SpamDiscarded
+	SpamRedirected
+	SpamNotSigned
 	FailedDiscarded
 	FailedUnsigned
 	FailedUnchanged
@@ -174,9 +177,14 @@ var causes = [causeCount]struct{ code, format string }{
 	SenderUnusable: {"sender-unusable", "sender not rewritten: %v"},
 
 	OwnDomainClaimed: {"own-domain", "unauthenticated From: %s, aligned with a domain of this server"},
-	FailedDiscarded:  {"failed-discarded", "DMARC failed on arrival: discarded by on_dmarc_fail"},
-	FailedUnsigned:   {"failed-unsigned", "DMARC failed on arrival: not signed"},
-	FailedUnchanged:  {"failed-unchanged", "DMARC failed on arrival: forwarded unchanged"},
+	SpamDiscarded:    {"spam-discarded", "marked by an earlier filter in %s: discarded by [[spam]]"},
+	SpamRedirected: {"spam-redirected",
+		"marked by an earlier filter in %s: delivered to %s by [[spam]] instead of being forwarded"},
+	SpamNotSigned: {"spam-unsigned",
+		"marked by an earlier filter in %s: not signed and not sealed, by [[spam]]"},
+	FailedDiscarded: {"failed-discarded", "DMARC failed on arrival: discarded by on_dmarc_fail"},
+	FailedUnsigned:  {"failed-unsigned", "DMARC failed on arrival: not signed"},
+	FailedUnchanged: {"failed-unchanged", "DMARC failed on arrival: forwarded unchanged"},
 	FromUnproved: {"from-unproved",
 		"From: stays: DMARC on arrival is %s, and the domain requests no action"},
 	FromForbidden: {"from-forbidden", "From: stays: forbid_munge lists %s"},

@@ -87,7 +87,7 @@ func (p *policy) kindred(env *Envelope) (groups [][]int) {
 // isPersonal tells whether the message would say more to each recipient if it left for each alone: a
 // rewritten From: names the alias, and a seal of arrival the mailbox.
 func (s share) isPersonal(env *Envelope) bool {
-	if len(s.recipients) < 2 || len(s.plan.Deliveries) == 0 {
+	if len(s.plan.Deliveries) == 0 || len(s.plan.Deliveries[0].Recipients) < 2 {
 		return false
 	}
 	d := s.plan.Deliveries[0]

@@ -30,6 +30,11 @@ munge_from = "always"
 	"from-name": `[dmarc]
 from_name = "{name} {local} {domain}"
 `,
+	"spam-unsigned": `[[spam]]
+field = "Subject"
+value = "hello"
+action = "unsigned"
+`,
 }
 
 // TestWhatIsHeldStaysHeldWithEachRule plays all scenarios whose message does not pass DMARC at a stranger's
@@ -66,8 +71,12 @@ func TestWhatIsHeldStaysHeldWithEachRule(t *testing.T) {
 			if base.passedOnArrival(t) {
 				return
 			}
-			isHeld := base.err != nil || len(base.sent) == 0
+			// What waits for DNS may leave with another sender instead; checkRules has the last word.
+			isHeld := len(base.sent) == 0 && (base.err == nil || !AsFailure(base.err).Temporary())
 			for rule, config := range rules {
+				if strings.Contains(s["config"], "[[spam]]") && strings.Contains(config, "[[spam]]") {
+					continue // it would lose its own rules
+				}
 				with := maps.Clone(s)
 				with["config"] = overlay(t, s["config"], config)
 				o := w.play(t, with)

@@ -1,0 +1,124 @@
+package filter
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"postmend/dkim"
+	"postmend/filter/domain"
+	"postmend/filter/message"
+)
+
+// SpamAction is what happens to forwarded mail that an earlier filter marked.
+type SpamAction string
+
+// The actions.
+const (
+	SpamDiscard  SpamAction = "discard"
+	SpamUnsigned SpamAction = "unsigned" // it leaves with an SRS sender, without signature and ARC set
+	SpamRedirect SpamAction = "redirect" // it is delivered to a mailbox here instead
+)
+
+const (
+	maxSpamRules = 50
+	maxSpamValue = 200     // octets of a rule's value
+	maxMark      = 1 << 10 // octets of a field that are compared
+)
+
+// checkSpam checks the rules.
+func (c *Config) checkSpam() error {
+	if len(c.Spam) > maxSpamRules {
+		return fmt.Errorf("spam: %d rules, %d are allowed", len(c.Spam), maxSpamRules)
+	}
+	for i, r := range c.Spam {
+		if err := r.check(); err != nil {
+			return fmt.Errorf("spam, number %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func (r SpamConfig) check() error {
+	isOther := func(c rune) bool { return c <= ' ' || c > '~' || c == ':' }
+	switch {
+	case r.Field == "" || strings.ContainsFunc(r.Field, isOther):
+		return fmt.Errorf("field: %q is not the name of a header field", r.Field)
+	case strings.TrimSpace(r.Value) != r.Value || r.Value == "" || len(r.Value) > maxSpamValue:
+		return fmt.Errorf("value: %q is empty, too long, or has blanks at an end", r.Value)
+	case r.Action == SpamRedirect && domain.Name(domain.Of(r.Redirect)) == "":
+		return fmt.Errorf("redirect: %q is not an address", r.Redirect)
+	case r.Action != SpamRedirect && r.Redirect != "":
+		return fmt.Errorf("redirect is set, but action is %q", r.Action)
+	case indexControl(r.Redirect) >= 0:
+		return fmt.Errorf("redirect: %q has a control character", r.Redirect)
+	}
+	return oneOf("action", string(r.Action), string(SpamDiscard), string(SpamUnsigned), string(SpamRedirect))
+}
+
+// checkRedirects rejects a redirect to another host: the message must not leave.
+func checkRedirects(rules []SpamConfig, local domain.Set) error {
+	for i, r := range rules {
+		if r.Action == SpamRedirect && !local.Has(domain.Of(r.Redirect)) {
+			return fmt.Errorf("spam, number %d: redirect: the domain of %q is not in local_domains", i+1, r.Redirect)
+		}
+	}
+	return nil
+}
+
+// matches tells whether a field has the value, or one that begins with it as a word: "Yes" also matches "Yes,
+// score=7", in any case of letters.
+func (r SpamConfig) matches(field dkim.Field) bool {
+	if !field.Is(r.Field) {
+		return false
+	}
+	value := field.Value()
+	text := strings.TrimSpace(dkim.Unfold(value[:min(len(value), maxMark)]))
+	if len(text) < len(r.Value) || !strings.EqualFold(text[:len(r.Value)], r.Value) {
+		return false
+	}
+	next, _ := utf8.DecodeRuneInString(text[len(r.Value):])
+	return len(text) == len(r.Value) || !unicode.IsLetter(next) && !unicode.IsDigit(next)
+}
+
+// spamRule is the first rule that a message matches; nil if there is none. Only fields that this host has
+// written count, as far as Received: fields tell: what a sender wrote would let him choose among the actions.
+func (f *Filter) spamRule(m *message.Message) *SpamConfig {
+	if len(f.config.Spam) == 0 {
+		return nil
+	}
+	own := message.OwnPart(m.Header, f.config.Hostname, net.InterfaceAddrs)
+	for i := range f.config.Spam {
+		for _, field := range own {
+			if f.config.Spam[i].matches(field) {
+				return &f.config.Spam[i]
+			}
+		}
+	}
+	return nil
+}
+
+// divertSpam plans for forwarded mail that does not leave because of a rule; it is false for other mail.
+func (p *policy) divertSpam(d *Delivery, msg facts) (v verdict, diverted bool) {
+	if msg.spam == nil {
+		return deliver, false
+	}
+	switch msg.spam.Action {
+	case SpamDiscard:
+		d.because(SpamDiscarded, msg.spam.Field)
+		return discard, true
+	case SpamRedirect:
+		d.because(SpamRedirected, msg.spam.Field, msg.spam.Redirect)
+		d.Class, d.Recipients = Local, []Recipient{{Address: msg.spam.Redirect}}
+		return deliver, true
+	}
+	return deliver, false
+}
+
+// unsignedSpam plans for marked mail that leaves: nothing on it speaks for this host but the sender.
+func (p *policy) unsignedSpam(d *Delivery, env *Envelope, msg facts) *Failure {
+	d.because(SpamNotSigned, msg.spam.Field)
+	return p.mendSender(d, env, msg)
+}
