@@ -81,7 +81,7 @@ find / -xdev -path '*/systemd/system/postmend.s*' | grep -c . | grep -qx 2 || fa
 ! find / -xdev -path '*.wants/postmend.*' | grep . || fail 'a unit is enabled'
 
 say 'man pages and completions'
-for page in postmend postmend-filter postmend-setup postmend-check postmend-report; do
+for page in postmend postmend-filter postmend-setup postmend-check postmend-report postmend-serve; do
 	man -w 8 "$page" >/dev/null
 	[ -z "$(man --warnings -Tutf8 8 "$page" 2>&1 >/dev/null)" ] || fail "man $page"
 done
