@@ -1,6 +1,7 @@
 package manual
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 )
@@ -75,7 +76,7 @@ func (p *page) table(lines []string) (rest []string) {
 		if strings.HasPrefix(cells[0], "---") {
 			continue
 		}
-		p.line(".TP", inline(cells[0]))
+		p.line(".TP", cmp.Or(inline(cells[0]), `\&`))
 		after := ""
 		for i, cell := range cells[1:] {
 			name := head[min(i+1, len(head)-1)]
