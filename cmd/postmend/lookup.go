@@ -82,6 +82,16 @@ func isSpawned(stdin io.Reader, stdout io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeSocket != 0
 }
 
+// spawned is the connection that spawn(8) gives as standard input. If it is standard error, too, that is
+// silenced, because it would corrupt the protocol.
+func (inv *invocation) spawned() (net.Conn, error) {
+	conn, err := net.FileConn(inv.stdin.(*os.File))
+	if err == nil && isSameFile(inv.stdin, os.Stderr) {
+		silenceStderr()
+	}
+	return conn, err
+}
+
 // lookup serves a table until there are no more queries, the connection was idle for too long, or SIGTERM
 // arrives.
 func (inv *invocation) lookup(direction string, serve server) error {
@@ -92,14 +102,11 @@ func (inv *invocation) lookup(direction string, serve server) error {
 		}
 		return serve(inv.stdin, inv.stdout, table.answer)
 	}
-	conn, err := net.FileConn(inv.stdin.(*os.File))
+	conn, err := inv.spawned()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if isSameFile(inv.stdin, os.Stderr) {
-		silenceStderr()
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	unwatch := context.AfterFunc(ctx, func() {

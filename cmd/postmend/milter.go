@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"os"
 	"os/signal"
 	"runtime/debug"
 	"strconv"
@@ -63,14 +61,11 @@ func (inv *invocation) milter() error {
 		return usageError{errors.New("milter: standard input and output are not a socket; spawn(8) " +
 			"starts it, or use postmend serve --milter")}
 	}
-	conn, err := net.FileConn(inv.stdin.(*os.File))
+	conn, err := inv.spawned()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if isSameFile(inv.stdin, os.Stderr) {
-		silenceStderr()
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	d := &door{log: syslog{socket: filter.DefaultLogSocket}}
