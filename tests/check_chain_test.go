@@ -16,7 +16,8 @@ func TestCheckFindsAPatternInFrontOfOurTable(t *testing.T) {
 	h := setUp(t)
 	const ours = "socketmap:unix:private/postmend-reverse:reverse"
 	h.shell(
-		`echo '/@/ catch@example.org' > "$DIR/all"; pc -X recipient_canonical_maps; pc -e virtual_alias_domains=srs.example.org
+		`echo '/@/ catch@example.org' > "$DIR/all"
+		pc -X recipient_canonical_maps; pc -e virtual_alias_domains=srs.example.org
 		pc -e "virtual_alias_maps=regexp:$DIR/all, ` + ours + `"`)
 	wrong := h.check("--no-dns")
 	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Error ||
@@ -34,7 +35,8 @@ func TestCheckFindsAPatternInFrontOfOurTable(t *testing.T) {
 		t.Errorf("behind it takes what is forged: %+v", wrong)
 	}
 	h.shell(
-		`printf 'if !/@srs\\.example\\.org$/\n/@/ catch@example.org\nendif\n/^postmaster@/ catch@example.org\n' > "$DIR/all"`)
+		`printf '%s\n' 'if !/@srs\.example\.org$/' '/@/ catch@example.org' endif \
+			'/^postmaster@/ catch@example.org' > "$DIR/all"`)
 	if wrong = h.check("--no-dns"); wrong != nil {
 		t.Errorf("the SRS domain left out: %+v", wrong)
 	}
@@ -45,7 +47,8 @@ func TestCheckFindsACatchAllThatTakesForgedAddresses(t *testing.T) {
 	t.Parallel()
 	h := setUp(t)
 	h.shell(`pc -X recipient_canonical_maps
-		pc -e "virtual_alias_maps=inline:{@srs.example.org=catch@example.org}, socketmap:unix:private/postmend-reverse:reverse"`)
+		ours=socketmap:unix:private/postmend-reverse:reverse
+		pc -e "virtual_alias_maps=inline:{@srs.example.org=catch@example.org}, $ours"`)
 	wrong := h.check("--no-dns")
 	if len(wrong) != 1 || wrong[0].Name != "srs-order" || wrong[0].Severity != check.Warning {
 		t.Errorf("%+v", wrong)

@@ -83,7 +83,8 @@ var routeFaults = []misconfiguration{
 	{name: "no content_filter, and DNS not asked", script: `pc -X content_filter`, finding: "route",
 		says: "without --no-dns", byHand: true},
 	{name: "another content_filter",
-		script: `pc -e 'content_filter=amavis:[127.0.0.1]:10024'; pc -M 'amavis/unix=amavis unix - - n - 2 smtp'`, finding: "route", says: "amavis", byHand: true},
+		script: `pc -e 'content_filter=amavis:[127.0.0.1]:10024'
+		pc -M 'amavis/unix=amavis unix - - n - 2 smtp'`, finding: "route", says: "amavis", byHand: true},
 	{name: "a content_filter that master.cf lacks", script: `pc -e content_filter=postmendd:dummy`,
 		zone:    [2]string{"v=spf1 mx -all", "v=spf1 mx -all"},
 		finding: "transport-missing", says: "no service postmendd"},
@@ -93,7 +94,8 @@ var routeFaults = []misconfiguration{
 		script: `pc -P smtp/inet/content_filter=nosuch:`, finding: "transport-missing",
 		says: "no service nosuch"},
 	{name: "an alias that leads to another host",
-		script: `printf 'bob: bob@remote.example\nalice: bob\ncarol: carol@example.org, "|/bin/cat"\n' > "$DIR/aliases"
+		script: `printf '%s\n' 'bob: bob@remote.example' 'alice: bob' \
+			'carol: carol@example.org, "|/bin/cat"' > "$DIR/aliases"
 		pc -e "alias_maps=hash:$DIR/aliases"; postalias -c "$DIR" "hash:$DIR/aliases"`,
 		finding: "alias-forwards", says: "the alias bob to bob@remote.example;", byHand: true},
 	{name: "a .forward that leads to another host",
@@ -101,8 +103,11 @@ var routeFaults = []misconfiguration{
 		echo "dave:x:4321:4321::$DIR/home:/bin/sh" >> "$ETC/passwd"`, finding: "alias-forwards",
 		says: "home/.forward to dave@remote.example;", byHand: true, ownEtc: true},
 	{name: "a table that the filter may not read",
-		script: `printf 'x.example.org x\n' > "$DIR/virtual"; postmap -c "$DIR" "hash:$DIR/virtual"; chmod 600 "$DIR/virtual" "$DIR/virtual.db"
-		pc -e "virtual_mailbox_domains=hash:$DIR/virtual"; c "1i local_domains_maps = [\"hash:$DIR/virtual\"]"`, finding: "local-domains-maps", says: "postmend-test cannot ask hash:"},
+		script: `printf 'x.example.org x\n' > "$DIR/virtual"; postmap -c "$DIR" "hash:$DIR/virtual"
+		chmod 600 "$DIR/virtual" "$DIR/virtual.db"
+		pc -e "virtual_mailbox_domains=hash:$DIR/virtual"
+		c "1i local_domains_maps = [\"hash:$DIR/virtual\"]"`,
+		finding: "local-domains-maps", says: "postmend-test cannot ask hash:"},
 	{name: "both ways in", script: `pc -e default_transport=postmend:`, finding: "route", says: "twice"},
 	{name: "port 25 without filter", script: `pc -P smtp/inet/content_filter=`,
 		zone: [2]string{"v=spf1 mx -all", "v=spf1 mx -all"}, finding: "route-services", says: "smtp/inet"},
@@ -125,12 +130,14 @@ var routeFaults = []misconfiguration{
 	{name: "the listener beside the default target", script: `m 's/^127.0.0.1:10026/127.0.0.1:10036/'`,
 		finding: "listener", says: "127.0.0.1:10036/inet"},
 	{name: "a local domain that Postfix lost",
-		script: `c 's/^local_domains.*/local_domains = ["example.org", "example.net"]/'`, finding: "local-domains-class",
-		says: "example.net", byHand: true},
-	{name: "an SRS domain with two classes", script: `pc -e 'mydestination=example.org, localhost, srs.example.org'`,
+		script:  `c 's/^local_domains.*/local_domains = ["example.org", "example.net"]/'`,
+		finding: "local-domains-class", says: "example.net", byHand: true},
+	{name: "an SRS domain with two classes",
+		script:  `pc -e 'mydestination=example.org, localhost, srs.example.org'`,
 		finding: "domain-classes", says: "srs.example.org is in mydestination and in virtual_alias_domains"},
 	{name: "a domain with two classes", script: `pc -e 'virtual_alias_domains=srs.example.org, example.org'`,
-		finding: "domain-classes", says: "example.org is in mydestination and in virtual_alias_domains", byHand: true},
+		finding: "domain-classes", says: "example.org is in mydestination and in virtual_alias_domains",
+		byHand: true},
 	{name: "long lines folded", script: `pc -e smtp_line_length_limit=512`, finding: "line-length",
 		says: "512"},
 	{name: "8BITMIME not used", script: `pc -e 'smtp_discard_ehlo_keywords=8bitmime, chunking'`,
@@ -146,14 +153,16 @@ var routeFaults = []misconfiguration{
 	{name: "a network that Postfix relays for", script: `pc -e 'mynetworks=127.0.0.0/8, 198.51.100.0/24'`,
 		finding: "networks", says: "not in trusted_networks: 198.51.100.0/24"},
 	{name: "networks in a file and in a table",
-		script: `echo '198.51.100.0/24' > "$DIR/networks"; printf '203.0.113.7 x\n[2001:db8::]/32 x\n' > "$DIR/more"
+		script: `echo '198.51.100.0/24' > "$DIR/networks"
+		printf '203.0.113.7 x\n[2001:db8::]/32 x\n' > "$DIR/more"
 		pc -e "mynetworks=127.0.0.0/8, $DIR/networks, cidr:$DIR/more"`, finding: "networks",
 		says: "198.51.100.0/24, 203.0.113.7/32, 2001:db8::/32"},
 	{name: "a network that is trusted, and may not relay",
 		script: `c '1i trusted_networks = ["127.0.0.0/8", "10.0.0.0/8"]'`, finding: "networks",
 		says: "not in mynetworks of main.cf: 10.0.0.0/8", byHand: true},
 	{name: "a table of domains that is not in local_domains_maps",
-		script:  `echo 'x.example.org x' > "$DIR/domains"; pc -e "virtual_mailbox_domains=texthash:$DIR/domains"`,
+		script: `echo 'x.example.org x' > "$DIR/domains"
+		pc -e "virtual_mailbox_domains=texthash:$DIR/domains"`,
 		finding: "local-domains", says: "texthash:"},
 	{name: "messages larger than the spool", script: `pc -e message_size_limit=4000000000000000`,
 		finding: "spool", says: "octets free", byHand: true},

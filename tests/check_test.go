@@ -334,7 +334,8 @@ func TestOneCommandMendsAllThatIsWrongWithTheFilterService(t *testing.T) {
 	h := newCheckedHost(t, checkedProgram(t))
 	h.setUpByHand(newKey(t))
 	h.shell(
-		`m 's/flags=q/flags=DRu/; s/null_sender=//; s/--size=\${size}//; s/-- \${recipient}/${recipient}/; /-o { pipe_delivery/d; /flags=/s/user=postmend-test/user=root/'
+		`m 's/flags=q/flags=DRu/; s/null_sender=//; s/--size=\${size}//; s/-- \${recipient}/${recipient}/'
+m '/-o { pipe_delivery/d; /flags=/s/user=postmend-test/user=root/'
 m 's/pipe$/pipe -o soft_bounce=no/'`)
 	wrong := h.check("--no-dns")
 	names := map[string]bool{}
@@ -361,7 +362,8 @@ func TestCheckLeadsToAKeyForANewDomain(t *testing.T) {
 	h.setUpByHand(newKey(t))
 	h.publish()
 	h.shell(
-		`pc -e 'mydestination=example.org, localhost, sub.example.org, example.net'; c 's/^local_domains.*/local_domains = ["example.org", ".example.org", "example.net"]/'`)
+		`pc -e 'mydestination=example.org, localhost, sub.example.org, example.net'
+		c 's/^local_domains.*/local_domains = ["example.org", ".example.org", "example.net"]/'`)
 	notes := func() []check.Finding {
 		var found []check.Finding
 		for _, f := range h.findings() {

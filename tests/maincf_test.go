@@ -238,7 +238,8 @@ func (c mainCf) install(t *testing.T, sinkPort string) {
 	}
 	if strings.Contains(files["/etc/postfix/main.cf"], "/etc/postfix/tls.pem") {
 		shell(t,
-			`openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mx.example.org -keyout /tmp/key.$$ -out /tmp/cert.$$ 2>&1
+			`openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mx.example.org \
+				-keyout /tmp/key.$$ -out /tmp/cert.$$ 2>&1
 			cat /tmp/key.$$ /tmp/cert.$$ > /etc/postfix/tls.pem; rm /tmp/key.$$ /tmp/cert.$$`)
 	}
 	shell(t, "postalias hash:/etc/aliases") // the default of alias_maps

@@ -31,7 +31,8 @@ if kind == "munge":
     header = re.sub(rb"(?mi)^dkim-signature:.*\n([ \t].*\n)*", b"", header)
 message = b"List-Id: <" + address.replace("@", ".").encode() + b">\n" + header + b"\n" + body
 with smtplib.SMTP("127.0.0.1", int(port)) as smtp:
-    smtp.sendmail("list-bounces@example.org", ["remote@example.com"], message.replace(b"\n", b"\r\n"), ["BODY=8BITMIME"])
+    message = message.replace(b"\n", b"\r\n")
+    smtp.sendmail("list-bounces@example.org", ["remote@example.com"], message, ["BODY=8BITMIME"])
 `
 
 // redirects are ways from a mailbox to remote@example.com, by the mailbox's domain. The first is what
@@ -64,8 +65,8 @@ func (w *world) redirecting() {
 		bySendmail, bySMTP := lmtp(mta.Dovecot{Sendmail: sendmail}), lmtp(mta.Dovecot{Submission: f.smtp})
 		asRecipient := lmtp(mta.Dovecot{Sendmail: sendmail, EnvelopeFrom: "recipient"})
 		*main += `
-virtual_mailbox_domains = example.org, sieve.example.org, smtp.example.org, recipient.example.org, keep.example.org,
-  footer.example.org, munge.example.org
+virtual_mailbox_domains = example.org, sieve.example.org, smtp.example.org, recipient.example.org,
+  keep.example.org, footer.example.org, munge.example.org
 transport_maps = inline:{ {sieve.example.org=` + bySendmail + `}, {smtp.example.org=` + bySMTP + `},
   {recipient.example.org=` + asRecipient + `}, {keep.example.org=keep:}, {footer.example.org=footer:},
   {munge.example.org=munge:} }

@@ -290,9 +290,11 @@ parser = html5lib.HTMLParser(strict=True)
 tree = parser.parse(open(sys.argv[1], "rb"))
 for element in tree.iter():
     for name, value in element.attrib.items():
-        if name in ("src", "href", "style", "srcset", "data", "xlink:href") and not value.startswith("#") or name.startswith("on"):
+        loads = name in ("src", "href", "style", "srcset", "data", "xlink:href")
+        if loads and not value.startswith("#") or name.startswith("on"):
             print("refers:", element.tag, name, value)
-    if isinstance(element.tag, str) and element.tag.split("}")[-1] in ("script", "link", "iframe", "img", "object", "base"):
+    tag = element.tag.split("}")[-1] if isinstance(element.tag, str) else ""
+    if tag in ("script", "link", "iframe", "img", "object", "base"):
         print("has:", element.tag)
     if element.text and "status=sent (" in element.text and "quoted.example" not in element.text:
         print("text:", element.text)

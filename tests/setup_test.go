@@ -115,7 +115,8 @@ func (h *plainHost) configuration() string {
 func (h *plainHost) files() string {
 	h.t.Helper()
 	out, err := exec.Command("sh", "-c",
-		`cd "$1" && find main.cf master.cf *.json root -printf '%p %m %u %T@\n' | sort; find main.cf master.cf *.json root -type f -exec cksum {} + | sort`,
+		`cd "$1" && find main.cf master.cf *.json root -printf '%p %m %u %T@\n' | sort
+		find main.cf master.cf *.json root -type f -exec cksum {} + | sort`,
 		"sh", h.Dir).CombinedOutput()
 	if err != nil && len(out) == 0 {
 		h.t.Fatal(err)

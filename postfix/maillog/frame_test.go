@@ -207,7 +207,8 @@ func TestALogIsReadTheSameInEveryForm(t *testing.T) {
 func TestTheTimeOfTheOuterFrameCounts(t *testing.T) {
 	for _, line := range []string{
 		"2026-11-25T10:00:00.5Z stdout F Nov 25 03:00:00 mx postfix/qmgr[1]: 4F1A2B3C4D: removed",
-		`{"log":"2020-01-01T00:00:00Z mx postfix/qmgr[1]: 4F1A2B3C4D: removed\n","time":"2026-11-25T10:00:00.5Z"}`,
+		`{"log":"2020-01-01T00:00:00Z mx postfix/qmgr[1]: 4F1A2B3C4D: removed\n",` +
+			`"time":"2026-11-25T10:00:00.5Z"}`,
 		"Wed 2026-11-25 10:00:00 UTC mx postfix/qmgr[1]: 4F1A2B3C4D: removed",
 		"Wed 2026-11-25 13:30:00 +0330 mx postfix/qmgr[1]: 4F1A2B3C4D: removed",
 		"1795600800.000001 mx postfix/qmgr[1]: 4F1A2B3C4D: removed",
