@@ -64,7 +64,7 @@ type SRSConfig struct {
 	StoreUser         string   `toml:"store_user"`
 	StorePasswordFile string   `toml:"store_password_file"`
 	StoreTimeout      Duration `toml:"store_timeout"`  // of one operation of Valkey or Redis; default 3s
-	StorePatience     Duration `toml:"store_patience"` // for how long a store that fails may keep a message in the queue; default 1h
+	StorePatience     Duration `toml:"store_patience"` // how long a failing store may defer mail; default 1h
 }
 
 // DKIMConfig is the section [dkim].
@@ -86,11 +86,12 @@ type DMARCConfig struct {
 	MungeFrom MungeMode `toml:"munge_from"` // default MungeWhenNeeded
 	// Destinations are recipients' domains with a munge_from of their own. The first that fits counts.
 	Destinations       []DestinationConfig `toml:"destination"`
-	OnDMARCFail        string              `toml:"on_dmarc_fail"`         // "forward" (default), "reject", "discard"
-	OnOwnDomainForgery string              `toml:"on_own_domain_forgery"` // "policy" (default), "reject", "forward"
+	OnDMARCFail        string              `toml:"on_dmarc_fail"`         // default forward; reject, discard
+	OnOwnDomainForgery string              `toml:"on_own_domain_forgery"` // default policy; reject, forward
 	// FromAddress is the address in a rewritten From:. Default: the alias that forwards.
 	FromAddress string `toml:"from_address"`
-	// FromName is the form of the name in a rewritten From:, see author.ParseName. Default: author.DefaultName.
+	// FromName is the form of the name in a rewritten From:, see author.ParseName. Default:
+	// author.DefaultName.
 	FromName string `toml:"from_name"`
 	// ForceMunge are author domains whose From: is rewritten whenever DMARC passed on arrival, ForbidMunge
 	// those whose From: is never rewritten; a leading dot stands for all subdomains. ForceMungeFile adds one
@@ -150,7 +151,7 @@ type ReinjectConfig struct {
 type LimitsConfig struct {
 	Deadline    Duration `toml:"deadline"`     // of a whole run; default 60s
 	DNSDeadline Duration `toml:"dns_deadline"` // of all look-ups of a run together; default 10s
-	DNSPatience Duration `toml:"dns_patience"` // for how long DNS trouble may keep a message in the queue; default 1h
+	DNSPatience Duration `toml:"dns_patience"` // how long DNS trouble may defer a message; default 1h
 	MemorySpool Size     `toml:"memory_spool"` // default and least 1MiB
 	SpoolDir    string   `toml:"spool_dir"`    // default: the system's temporary directory
 }

@@ -11,7 +11,9 @@ import (
 )
 
 // transactions turns the plan into what is handed over.
-func (f *Filter) transactions(env *Envelope, m *message.Message, plan Plan, known facts, log *LogLine) ([]reinject.Transaction, error) {
+func (f *Filter) transactions(
+	env *Envelope, m *message.Message, plan Plan, known facts, log *LogLine,
+) ([]reinject.Transaction, error) {
 	utf8 := env.UTF8 || env.needsUTF8() || m.CameWithUTF8()
 	var transactions []reinject.Transaction
 	for _, d := range plan.Deliveries {
@@ -34,8 +36,9 @@ func (f *Filter) transactions(env *Envelope, m *message.Message, plan Plan, know
 }
 
 // content makes the message of a delivery; utf8 is set if it leaves by SMTPUTF8.
-func (f *Filter) content(env *Envelope, m *message.Message, d Delivery, known facts, utf8 bool, log *LogLine) (
-	*message.Content, error) {
+func (f *Filter) content(
+	env *Envelope, m *message.Message, d Delivery, known facts, utf8 bool, log *LogLine,
+) (*message.Content, error) {
 	leaving := m.Content()
 	if d.Arrival != "" && known.occurrences[sealField] > 0 {
 		leaving.Replace(withoutSeals(m.Header))
@@ -58,7 +61,8 @@ func (f *Filter) content(env *Envelope, m *message.Message, d Delivery, known fa
 		leaving.Prepend(f.authenticationResults(known.proven.Results))
 	}
 	if d.From != "" {
-		header, err := author.Rewrite(leaving.Remaining(), author.NewAuthor{Address: d.From, Name: f.fromName}, utf8 && m.EightBit)
+		replacement := author.NewAuthor{Address: d.From, Name: f.fromName}
+		header, err := author.Rewrite(leaving.Remaining(), replacement, utf8 && m.EightBit)
 		if err != nil { // newAuthor would have rejected the address
 			return nil, err
 		}
@@ -73,7 +77,8 @@ func (f *Filter) content(env *Envelope, m *message.Message, d Delivery, known fa
 func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
 	list := make([]reinject.Recipient, len(recipients))
 	for i, r := range recipients {
-		list[i] = reinject.Recipient{Address: r.Address, Original: cmp.Or(r.Original, r.Claimed), Notify: r.Notify}
+		list[i] = reinject.Recipient{Address: r.Address, Original: cmp.Or(r.Original, r.Claimed),
+			Notify: r.Notify}
 	}
 	return list
 }
@@ -86,7 +91,8 @@ const maxTraceValue = 450
 // that led there. Addresses that do not fit on a line are left out, and so are those that are not ASCII in a
 // message that is.
 func traceFields(r Recipient, utf8 bool) dkim.Header {
-	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue || !utf8 && !isASCII(r.Address+r.Original) {
+	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue ||
+		!utf8 && !isASCII(r.Address+r.Original) {
 		return nil
 	}
 	fields := dkim.Header{dkim.Field("X-Forwarded-To: " + r.Address + "\r\n")}

@@ -27,11 +27,11 @@ type Envelope struct {
 	Sender     string      `json:"sender"` // reverse-path; "" is the null sender
 	Recipients []Recipient `json:"recipients"`
 	ID         string      `json:"envid,omitempty"` // the DSN envelope id (RFC 3461 section 4.4), decoded
-	Return     string      `json:"-"`               // what a status report returns (RFC 3461 section 4.3); "" is not said
+	Return     string      `json:"-"`               // FULL, HDRS (RFC 3461 section 4.3), or ""
 	QueueID    string      `json:"queue_id,omitempty"`
 
 	// The SMTP client that brought the message to us, and the login it used.
-	ClientAddress  string `json:"client_address,omitempty"` // an IP address, IPv6 as "IPv6:2001:db8::1" or bare
+	ClientAddress  string `json:"client_address,omitempty"` // IP address; IPv6 as "IPv6:2001:db8::1" or bare
 	ClientName     string `json:"client_name,omitempty"`
 	ClientPort     string `json:"client_port,omitempty"`
 	ClientProtocol string `json:"client_protocol,omitempty"` // SMTP, ESMTP
@@ -45,8 +45,8 @@ type Envelope struct {
 	// UTF8 is set if the message came with SMTPUTF8, as far as it is told.
 	UTF8 bool `json:"-"`
 
-	// LoginInReceived says that only the Received: field on top of the message tells whether the client logged
-	// in: LMTP has nothing else for it.
+	// LoginInReceived says that only the Received: field on top of the message tells whether the client
+	// logged in: LMTP has nothing else for it.
 	LoginInReceived bool `json:"-"`
 
 	// loggedIn is what that field says.
@@ -132,9 +132,9 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 // hasLogin tells whether the client logged in.
 func (e *Envelope) hasLogin() bool { return e.SASLUsername != "" || e.loggedIn }
 
-// readLogin gives the envelope with what the newest Received: field tells of a login, if that is where to look.
-// The field counts only if it names the message's queue id: then this host's smtpd wrote it for this very
-// message. Nobody else knows that id before.
+// readLogin gives the envelope with what the newest Received: field tells of a login, if that is where to
+// look. The field counts only if it names the message's queue id: then this host's smtpd wrote it for this
+// very message. Nobody else knows that id before.
 func (e *Envelope) readLogin(received string) *Envelope {
 	if !e.LoginInReceived || e.QueueID == "" {
 		return e
@@ -152,7 +152,8 @@ func (e *Envelope) readLogin(received string) *Envelope {
 // value at all, or "unknown" for every value if another filter handed the mail back by XFORWARD. For a client
 // whose address is unknown, it gives the protocol.
 func (e *Envelope) HasClient() bool {
-	return e.ClientAddress != "" || e.ClientName != "" || e.ClientPort != "" || e.ClientProtocol != "" || e.HELO != ""
+	return e.ClientAddress != "" || e.ClientName != "" || e.ClientPort != "" ||
+		e.ClientProtocol != "" || e.HELO != ""
 }
 
 // needsUTF8 tells whether an address of the envelope can only travel with SMTPUTF8 (RFC 6531 section 3.4).

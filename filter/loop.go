@@ -78,9 +78,10 @@ func (f *Filter) loop(env *Envelope) *Failure {
 	if f.usesSendmail() {
 		service = "pickup"
 	}
-	return Looping.Failure(fmt.Errorf("what was handed over to %s came back. If the mode was changed while the "+
-		"message was in the queue: postsuper -r %s. Else set -o content_filter= for %s in master.cf (with "+
-		"default_transport = postmend: -o content_filter=smtp:), then postfix reload, and postsuper -r %[2]s",
+	return Looping.Failure(fmt.Errorf("what was handed over to %s came back. If the mode was changed "+
+		"while the message was in the queue: postsuper -r %s. Else set -o content_filter= for %s in "+
+		"master.cf (with default_transport = postmend: -o content_filter=smtp:), then postfix reload, and "+
+		"postsuper -r %[2]s",
 		f.config.Reinject.Target, env.QueueID, service), service)
 }
 

@@ -9,8 +9,9 @@ import (
 	"postmend/filter/message/author"
 )
 
-// settleAuthor decides whether From: is rewritten, and if so, which domain signs. Whatever else is done with a
-// message that is not authentic, its From: must not leave as it is with anything of ours that makes it pass.
+// settleAuthor decides whether From: is rewritten, and if so, which domain signs. Whatever else is done
+// with a message that is not authentic, its From: must not leave as it is with anything of ours that makes
+// it pass.
 func (p *policy) settleAuthor(d *Delivery, msg facts, strict bool) *Failure {
 	switch {
 	case msg.authentic():
@@ -102,7 +103,8 @@ func (p *policy) giveNewAuthor(d *Delivery, msg facts) {
 func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 	alias := msg.alias(d.Recipients[0])
 	isOriginal := msg.origin.recipient() == "" && msg.redirected == ""
-	if isOriginal && slices.ContainsFunc(d.Recipients, func(r Recipient) bool { return r.Original != alias }) {
+	isOther := func(r Recipient) bool { return r.Original != alias }
+	if isOriginal && slices.ContainsFunc(d.Recipients, isOther) {
 		alias = "" // one recipient must not learn of the other's alias
 	}
 	candidates := []string{p.dmarc.FromAddress, alias}
@@ -121,9 +123,9 @@ func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 	return "", ""
 }
 
-// mungeWithoutRecord rewrites From: although no DMARC record says what would be authentic, because the operator
-// wants it for all mail: his relay takes only senders of his own. What fails a check may be a forgery, and is
-// not presented in our name.
+// mungeWithoutRecord rewrites From: although no DMARC record says what would be authentic, because the
+// operator wants it for all mail: his relay takes only senders of his own. What fails a check may be a
+// forgery, and is not presented in our name.
 func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *Failure {
 	if len(msg.authors) != 1 || domain.Name(msg.authors[0]) == "" {
 		return nil

@@ -13,9 +13,9 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// relaxations are the settings by which the operator lets more mail be rewritten, or less of it be signed. They
-// trust somebody, but none of those who forge in the scenarios; where they name a domain of ours, that must not
-// help anybody.
+// relaxations are the settings by which the operator lets more mail be rewritten, or less of it be signed.
+// They trust somebody, but none of those who forge in the scenarios; where they name a domain of ours, that
+// must not help anybody.
 var relaxations = map[string]string{
 	"munge-always": `[dmarc]
 munge_from = "always"
@@ -38,8 +38,8 @@ action = "unsigned"
 }
 
 // TestWhatIsHeldStaysHeldWithEachRule plays all scenarios whose message does not pass DMARC at a stranger's
-// receiver once more with each rule on. What did not leave does not leave; and the rules of all scenarios hold:
-// nothing passes that did not pass on arrival, and From: is rewritten only where the rule says so.
+// receiver once more with each rule on. What did not leave does not leave; and the rules of all scenarios
+// hold: nothing passes that did not pass on arrival, and From: is rewritten only where the rule says so.
 func TestWhatIsHeldStaysHeldWithEachRule(t *testing.T) {
 	files, err := filepath.Glob("testdata/scenarios/*.txt")
 	if err != nil {

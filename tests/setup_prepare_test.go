@@ -52,7 +52,8 @@ func TestPrepareLeavesPostfixAlone(t *testing.T) {
 	if again := h.setup("--prepare"); !strings.Contains(again, "Nothing to do") || h.bytes() != main {
 		t.Errorf("a second run:\n%s", again)
 	}
-	if lines := strings.Split(strings.TrimSpace(prepared), "\n"); !strings.HasPrefix(lines[len(lines)-1], "Next: ") {
+	if lines := strings.Split(strings.TrimSpace(prepared),
+		"\n"); !strings.HasPrefix(lines[len(lines)-1], "Next: ") {
 		t.Errorf("what comes next does not come last:\n%s", prepared)
 	}
 	records := prepared[strings.Index(prepared, "; DNS records"):strings.Index(prepared, "\n\nNext: ")]

@@ -27,7 +27,8 @@ func resting(t *testing.T, main string) *plainHost {
 }
 
 func (h *plainHost) checked() *checkedHost {
-	return &checkedHost{t: h.t, dir: h.Dir, program: h.program, config: filepath.Join(h.root, "etc/postmend/postmend.toml"), zone: rightZone}
+	return &checkedHost{t: h.t, dir: h.Dir, program: h.program,
+		config: filepath.Join(h.root, "etc/postmend/postmend.toml"), zone: rightZone}
 }
 
 // setup --apply without --mode is what check prints.
@@ -36,7 +37,8 @@ func TestTheModeOfPrepareIsThatOfCheckAndOfApply(t *testing.T) {
 	for _, mode := range []string{"transport", "content-filter"} {
 		h := resting(t, "")
 		prepared := h.setup("--prepare", "--mode", mode)
-		const record = `mx.example.org. IN TXT "v=spf1 a -all"` // for bounces, which nobody signs in content-filter mode
+		// for bounces, which nobody signs in content-filter mode
+		const record = `mx.example.org. IN TXT "v=spf1 a -all"`
 		if strings.Contains(prepared, record) != (mode == "content-filter") {
 			t.Errorf("%s: records\n%s", mode, prepared)
 		}
@@ -44,12 +46,15 @@ func TestTheModeOfPrepareIsThatOfCheckAndOfApply(t *testing.T) {
 		c.ownSpool()
 		c.zone = strings.ReplaceAll(c.zone, "mx.example.org TXT v=spf1 a -all\n", "")
 		c.publish()
-		asksForRecord := func(f check.Finding) bool { return f.Name == "dns-spf-hostname" && f.Severity != check.OK }
+		asksForRecord := func(f check.Finding) bool {
+			return f.Name == "dns-spf-hostname" && f.Severity != check.OK
+		}
 		if found := c.findings(); slices.ContainsFunc(found, asksForRecord) != (mode == "content-filter") {
 			t.Errorf("%s: %+v", mode, found)
 		}
 		h.setup("--apply")
-		want := map[string]string{"transport": "default_transport = postmend:", "content-filter": "content_filter = postmend:dummy"}[mode]
+		want := map[string]string{"transport": "default_transport = postmend:",
+			"content-filter": "content_filter = postmend:dummy"}[mode]
 		if !strings.Contains(h.configuration(), want) {
 			t.Errorf("no %s", want)
 		}
@@ -71,10 +76,13 @@ func TestCheckWarnsOfForwardsBeforeApply(t *testing.T) {
 	c := h.checked()
 	c.ownSpool()
 	wrong := c.check("--no-dns")
-	if len(wrong) != 1 || wrong[0].Name != "alias-forwards" || !strings.Contains(wrong[0].What, "the alias team to remote@example.com") {
+	if len(wrong) != 1 || wrong[0].Name != "alias-forwards" ||
+		!strings.Contains(wrong[0].What, "the alias team to remote@example.com") {
 		t.Fatalf("%+v", wrong)
 	}
-	h.must(exec.Command("sh", "-c", strings.Replace(wrong[0].Mend, " setup ", " setup --no-dns --root-dir "+h.root+" ", 1)+" -c /etc/postmend/postmend.toml").Run())
+	h.must(exec.Command("sh", "-c",
+		strings.Replace(wrong[0].Mend, " setup ", " setup --no-dns --root-dir "+h.root+" ", 1)+
+			" -c /etc/postmend/postmend.toml").Run())
 	if wrong := c.check("--no-dns"); wrong != nil {
 		t.Errorf("after what check said: %+v", wrong)
 	}
@@ -100,7 +108,8 @@ func TestMainCfStaysALink(t *testing.T) {
 	}
 	h.setup("--apply")
 	areLinks("--apply")
-	if text, _ := os.ReadFile(filepath.Join(behind, "main.cf")); !strings.Contains(string(text), "postmend:") {
+	text, _ := os.ReadFile(filepath.Join(behind, "main.cf"))
+	if !strings.Contains(string(text), "postmend:") {
 		t.Errorf("the file behind the link is as it was")
 	}
 	said := h.setup("--undo")
@@ -108,7 +117,8 @@ func TestMainCfStaysALink(t *testing.T) {
 	if h.bytes() != before {
 		t.Errorf("after --undo:\n%s", h.bytes())
 	}
-	for _, want := range []string{"etc/postmend/postmend.toml", "etc/postmend/srs.secrets", "etc/postmend/dkim (1)", peer.Account} {
+	for _, want := range []string{"etc/postmend/postmend.toml", "etc/postmend/srs.secrets",
+		"etc/postmend/dkim (1)", peer.Account} {
 		if !strings.Contains(said, want) {
 			t.Errorf("--undo keeps %s, and does not say so:\n%s", want, said)
 		}
@@ -151,7 +161,9 @@ func TestSetupGivesPostfixAFullName(t *testing.T) {
 	if wrong := c.missing(); !strings.Contains(wrong.What, "--hostname") || wrong.Mend != "" {
 		t.Errorf("check offers what setup refuses: %+v", wrong)
 	}
-	if said := h.setupFails("--prepare"); !strings.Contains(said, "--hostname mx.example.org") || !strings.Contains(said, "Nothing has been changed") {
+	said := h.setupFails("--prepare")
+	if !strings.Contains(said, "--hostname mx.example.org") ||
+		!strings.Contains(said, "Nothing has been changed") {
 		t.Errorf("%s", said)
 	}
 	systemName("mx.example.org")
@@ -173,7 +185,9 @@ func TestSetupGivesPostfixAFullName(t *testing.T) {
 	}
 	h.must(exec.Command("postconf", "-c", h.Dir, "-e", "myhostname=debian").Run())
 	for range 2 {
-		c.mendAll(slices.DeleteFunc(c.check("--no-dns"), func(f check.Finding) bool { return f.Name != "hostname" }))
+		c.mendAll(slices.DeleteFunc(c.check("--no-dns"), func(f check.Finding) bool {
+			return f.Name != "hostname"
+		}))
 	}
 	if wrong := c.check("--no-dns"); wrong != nil {
 		t.Errorf("after what check said: %+v", wrong)
@@ -185,7 +199,8 @@ func pretendHostname(t *testing.T, name string) (set func(name string)) {
 	t.Helper()
 	folder := t.TempDir()
 	set = func(name string) {
-		if err := os.WriteFile(filepath.Join(folder, "hostname"), []byte("#!/bin/sh\necho "+name+"\n"), 0o755); err != nil {
+		err := os.WriteFile(filepath.Join(folder, "hostname"), []byte("#!/bin/sh\necho "+name+"\n"), 0o755)
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -197,7 +212,8 @@ func pretendHostname(t *testing.T, name string) (set func(name string)) {
 // missing is what check finds where there is no configuration.
 func (h *checkedHost) missing() check.Finding {
 	h.t.Helper()
-	for _, f := range h.parsed(exec.Command(h.program, "check", "--json", "--no-dns", "--postfix-dir", h.dir, "-c", h.config)) {
+	for _, f := range h.parsed(exec.Command(h.program, "check", "--json", "--no-dns", "--postfix-dir", h.dir,
+		"-c", h.config)) {
 		if f.Name == "config" {
 			return f
 		}
@@ -212,7 +228,8 @@ func TestSetupRefusesATableThatCannotBeAsked(t *testing.T) {
 	h := resting(t, "virtual_mailbox_domains = nosuch:/etc/postfix/domains.cf\n")
 	before := h.bytes()
 	said := h.setupFails("--apply")
-	for _, want := range []string{"nosuch:/etc/postfix/domains.cf", "unsupported dictionary type", "Nothing has been changed"} {
+	for _, want := range []string{"nosuch:/etc/postfix/domains.cf", "unsupported dictionary type",
+		"Nothing has been changed"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("not told: %s\n%s", want, said)
 		}
@@ -222,7 +239,8 @@ func TestSetupRefusesATableThatCannotBeAsked(t *testing.T) {
 	}
 }
 
-// Many domains with one cause behind their faults are one finding, and what is published is not printed again.
+// Many domains with one cause behind their faults are one finding, and what is published is not printed
+// again.
 func TestManyDomainsAreToldInFewWords(t *testing.T) {
 	t.Parallel()
 	const domains = 25
@@ -230,7 +248,8 @@ func TestManyDomainsAreToldInFewWords(t *testing.T) {
 	for i := range domains {
 		names = append(names, fmt.Sprintf("d%02d.example.net", i), fmt.Sprintf("example%02d.org", i))
 	}
-	h := resting(t, "virtual_mailbox_domains = "+strings.Join(names[1:], " ")+"\nvirtual_mailbox_maps = static:x\n")
+	h := resting(t, "virtual_mailbox_domains = "+strings.Join(names[1:], " ")+
+		"\nvirtual_mailbox_maps = static:x\n")
 	prepared := h.setup("--prepare")
 	config := filepath.Join(h.root, "etc/postmend/postmend.toml")
 	dns, err := dnstest.Start("")
@@ -247,7 +266,8 @@ func TestManyDomainsAreToldInFewWords(t *testing.T) {
 	for i, line := range strings.Split(prepared, "\n") {
 		if name, _, found := strings.Cut(line, ". IN TXT "); found && strings.Contains(name, "example") {
 			domain := name[strings.LastIndexByte(name[:strings.LastIndexByte(name, '.')], '.')+1:]
-			if before, seen := last[domain]; seen && domain != "example.org" && domain != "example.net" && i > before+2 {
+			before, seen := last[domain]
+			if seen && domain != "example.org" && domain != "example.net" && i > before+2 {
 				t.Errorf("%s: lines %d and %d", domain, before, i)
 			}
 			last[domain] = i
@@ -286,8 +306,10 @@ func TestManyDomainsAreToldInFewWords(t *testing.T) {
 		}
 	}
 	c.publish()
-	said, err := exec.Command(h.program, "setup", "--prepare", "--postfix-dir", h.Dir, "--root-dir", h.root, "--user", peer.Account).CombinedOutput()
-	if err != nil || strings.Count(string(said), " IN ") > 3 || !strings.Contains(string(said), "found in DNS") && !strings.Contains(string(said), "are published") {
+	said, err := exec.Command(h.program, "setup", "--prepare", "--postfix-dir", h.Dir, "--root-dir", h.root,
+		"--user", peer.Account).CombinedOutput()
+	if err != nil || strings.Count(string(said), " IN ") > 3 ||
+		!strings.Contains(string(said), "found in DNS") && !strings.Contains(string(said), "are published") {
 		t.Errorf("published: %v\n%s", err, said)
 	}
 }

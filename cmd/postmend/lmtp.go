@@ -17,8 +17,8 @@ func (r *resident) lmtp(ctx context.Context, listener net.Listener) error {
 	return (&lmtp.Server{Hostname: r.use.Load().config.Hostname, Handle: r.mend}).Serve(ctx, listener)
 }
 
-// mend runs the filter on one message. What filterRun does for pipe(8) with a process and a guard, is done here
-// with a context: nothing waits longer than the deadline, and no message ends the process.
+// mend runs the filter on one message. What filterRun does for pipe(8) with a process and a guard, is done
+// here with a context: nothing waits longer than the deadline, and no message ends the process.
 func (r *resident) mend(ctx context.Context, of *lmtp.Envelope, content io.Reader) []lmtp.Reply {
 	use := r.current()
 	limit := time.Duration(use.config.Limits.Deadline)

@@ -25,15 +25,16 @@ func (inv *invocation) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--milter ADDRESS] [--lmtp ADDRESS]",
 		Short: "Stay resident on a busy server: judge mail at SMTP time, filter mail by LMTP",
-		Long: `Does what postmend milter and postmend filter do, in one process for all messages. ADDRESS is inet:HOST:PORT, for LMTP
-on loopback, or unix:PATH. A socket that systemd has opened at that address is used.
+		Long: `Does what postmend milter and postmend filter do, in one process for all messages. ADDRESS
+is inet:HOST:PORT, for LMTP on loopback, or unix:PATH. A socket that systemd has opened at that address is
+used.
 
-By LMTP, all recipients of a message share one run, and each gets a reply of its own. XFORWARD is required:
-lmtp_send_xforward_command = yes.
+By LMTP, all recipients of a message share one run, and each gets a reply of its own. XFORWARD is
+required: lmtp_send_xforward_command = yes.
 
-SIGHUP, or a change of a file, reads the configuration, keys and secrets again; if the configuration is not valid, the
-old one stays in use. SIGTERM ends the process behind the messages that are under way. It runs as the account of the
-filter, without privileges.`,
+SIGHUP, or a change of a file, reads the configuration, keys and secrets again; if the configuration is
+not valid, the old one stays in use. SIGTERM ends the process behind the messages that are under way. It
+runs as the account of the filter, without privileges.`,
 		Example: `  postmend serve --milter inet:127.0.0.1:10028 --lmtp inet:127.0.0.1:10025
   postmend serve --milter unix:/var/spool/postfix/postmend/milter`,
 		Args: noArguments,
@@ -41,7 +42,8 @@ filter, without privileges.`,
 			if milterAddress == "" && lmtpAddress == "" {
 				return usageError{errors.New("serve needs --milter ADDRESS or --lmtp ADDRESS")}
 			}
-			r := &resident{configFile: inv.configFile, log: syslog{socket: filter.DefaultLogSocket}, trustsORCPT: trustsORCPT}
+			r := &resident{configFile: inv.configFile, log: syslog{socket: filter.DefaultLogSocket},
+				trustsORCPT: trustsORCPT}
 			if isTerminal(inv.stderr) {
 				r.log.also = inv.stderr
 			}
@@ -50,7 +52,8 @@ filter, without privileges.`,
 			}
 			if lmtpAddress != "" {
 				if !isOnHost(lmtpAddress) {
-					return usageError{errors.New("--lmtp: anybody who reaches it can send mail: use unix:PATH or a loopback address")}
+					return usageError{errors.New("--lmtp: anybody who reaches it can send mail: use " +
+						"unix:PATH or a loopback address")}
 				}
 				r.add("--lmtp", lmtpAddress, r.lmtp)
 			}
@@ -58,8 +61,10 @@ filter, without privileges.`,
 		},
 	}
 	cmd.Flags().StringVar(&milterAddress, "milter", "", "where to serve milter conversations")
-	cmd.Flags().StringVar(&lmtpAddress, "lmtp", "", "where to serve LMTP, as content_filter or default_transport")
-	cmd.Flags().BoolVar(&trustsORCPT, "trust-orcpt", false, "ORCPT is the alias: smtpd(8) takes none from clients (smtpd_discard_ehlo_keywords = dsn)")
+	cmd.Flags().StringVar(&lmtpAddress, "lmtp", "",
+		"where to serve LMTP, as content_filter or default_transport")
+	cmd.Flags().BoolVar(&trustsORCPT, "trust-orcpt", false, "ORCPT is the alias: smtpd(8) takes none from "+
+		"clients (smtpd_discard_ehlo_keywords = dsn)")
 	return cmd
 }
 

@@ -60,7 +60,8 @@ func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, e
 			if !isHop && !isOrigin(text) {
 				path = ThroughServer
 			}
-		case isHop && h.isBare && hasPrefix(with, "LMTP") && isOneOf(h.from, names) && strings.Contains(h.from, "."):
+		case isHop && h.isBare && hasPrefix(with, "LMTP") && isOneOf(h.from, names) &&
+			strings.Contains(h.from, "."):
 			// what Dovecot calls this host
 			if names = append(names, by); len(names) > maxNames {
 				return Elsewhere

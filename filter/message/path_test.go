@@ -23,7 +23,9 @@ const (
 		"1iAAOK-004OTI-P3; Mon, 01 Jan 2024 00:00:00 +0000\n"
 	gmailLines = "Received: by 2002:a05:6000:1:b0:1 with SMTP id x1; Mon, 01 Jan 2024 00:00:00 -0800 " +
 		"(PST)\n" +
-		"Received: from mail.evil.example (mail.evil.example. [198.51.100.9])\n        by mx.google.example with ESMTPS id x2\n        for <bob@gmail.example>; Mon, 01 Jan 2024 00:00:00 -0800 (PST)\n"
+		"Received: from mail.evil.example (mail.evil.example. [198.51.100.9])\n        by " +
+		"mx.google.example with ESMTPS id x2\n        for <bob@gmail.example>; Mon, 01 Jan 2024 00:00:00 " +
+		"-0800 (PST)\n"
 	roundcubeLine = "Received: from 203.0.113.5\n by webmail.example.org\n" +
 		" with HTTP (HTTP/1.1 POST); Mon, 01 Jan 2024 00:00:00 +0000\n"
 	roundcubeHidden = "Received: from\n yLVXouRt4dVn2cPyEcN+JbkHTgc9yR3C9RoCRk82pVa1nJ3rDYF4DsfZ+LFsHh1U\n" +
@@ -97,7 +99,8 @@ func TestThePathOfWhatAProgramHereSubmits(t *testing.T) {
 		{"getmail, sent on by Sieve", submitted + getmailLine + providerLine, Elsewhere},
 		{"getmail, of mail without any field", submitted + getmailLine, Elsewhere},
 		{"the stranger's host, by its name alone", submitted +
-			"Received: by mail.evil.example (Postfix, from userid 33)\n\tid 4; Mon, 1 Jan 2024 00:00:00 +0000\n", Elsewhere},
+			"Received: by mail.evil.example (Postfix, from userid 33)\n\tid 4; Mon, 1 Jan 2024 " +
+			"00:00:00 +0000\n", Elsewhere},
 		{"very many names", submitted + names.String(), Elsewhere},
 		{"fetchmail, invisible, from a provider's Dovecot", smtp + strings.Replace(dovecotOther,
 			"from mx.example.org", "from localhost", 1) +
@@ -114,7 +117,8 @@ func TestThePathOfWhatAProgramHereSubmits(t *testing.T) {
 		{"HELO with clauses", smtp + strings.Replace(providerLine, "from mail.evil.example",
 			"from a by mx.example.org with HTTP (", 1), Elsewhere},
 		{"HELO with clauses in a comment", smtp +
-			"Received: from unknown (HELO a) by mx.example.org with HTTP (b) (198.51.100.9)\n  by mx.provider.example with SMTP; 1 Jan 2024 00:00:00 -0000\n", Elsewhere},
+			"Received: from unknown (HELO a) by mx.example.org with HTTP (b) (198.51.100.9)\n  by " +
+			"mx.provider.example with SMTP; 1 Jan 2024 00:00:00 -0000\n", Elsewhere},
 		{"a recipient with clauses", submitted + toDovecot + strings.Replace(fromOutside, "<x@example.org>",
 			"<\"a by b with HTTP\"@example.org>", 1), ThroughServer},
 	} {

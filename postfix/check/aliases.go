@@ -15,8 +15,9 @@ func judgeAliases(h *host) []Fault {
 	var faults []Fault
 	switch what := "forwards that do not pass postmend: " + setup.ShowForwards(found, 10); {
 	case len(found) > 0 && h.isPrepared():
-		faults = append(faults, Fault{What: what + "; change to transport mode, or move them to virtual_alias_maps",
-			Mend: Shell(h.setupCommand("--prepare", "--mode", string(setup.Transport))...)})
+		faults = append(faults,
+			Fault{What: what + "; change to transport mode, or move them to virtual_alias_maps",
+				Mend: Shell(h.setupCommand("--prepare", "--mode", string(setup.Transport))...)})
 	case len(found) > 0:
 		faults = append(faults, Fault{What: what + "; move them to virtual_alias_maps, or change to " +
 			"transport mode (docs/postfix.md, \"Content filter or transport\")"})

@@ -32,8 +32,8 @@ var configRules = []Rule[*host]{
 		judgeContainer},
 	{"local-domains-class", Warning, "", "postmend treats the domain as local, but Postfix " +
 		"refuses its mail or sends it elsewhere", judgeLocalClass},
-	{"domain-classes", Warning, "", "Postfix logs a warning for each message to it (\"do not list domain … in BOTH\"), and " +
-		"uses the first parameter only", judgeDoubles},
+	{"domain-classes", Warning, "", "Postfix logs a warning for each message to it (\"do not list domain … " +
+		"in BOTH\"), and uses the first parameter only", judgeDoubles},
 	{"local-domains", Warning, "all domains of Postfix are in local_domains",
 		"mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }
@@ -147,7 +147,8 @@ func judgeLocalClass(h *host) []Fault {
 func judgeDoubles(h *host) []Fault {
 	var faults []Fault
 	for _, d := range h.domains.Doubles {
-		fault := Fault{What: fmt.Sprintf("%s is in %s and in %s; take it out of one of them", d.Name, d.First, d.Second)}
+		fault := Fault{What: fmt.Sprintf("%s is in %s and in %s; take it out of one of them", d.Name,
+			d.First, d.Second)}
 		words := list(h.config.Get(d.Second))
 		if d.Name == h.SRSDomain && slices.Contains(words, d.Name) {
 			rest := slices.DeleteFunc(words, func(word string) bool { return word == d.Name })

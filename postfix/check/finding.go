@@ -101,7 +101,8 @@ func joinCauses(findings []Finding) []Finding {
 	others := map[int][]string{} // what else is the same, by the index of the first
 	for _, f := range findings {
 		first := slices.IndexFunc(joined, func(g Finding) bool {
-			return f.cause != "" && g.cause == f.cause && g.Severity == f.Severity && g.Edit == nil && f.Edit == nil
+			return f.cause != "" && g.cause == f.cause && g.Severity == f.Severity && g.Edit == nil &&
+				f.Edit == nil
 		})
 		if first < 0 {
 			joined = append(joined, f)

@@ -36,7 +36,8 @@ func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 	h.askHeaderChecks(ctx)
 	future := config
 	if h.isPrepared() && ours.Hostname != "" && !setup.IsFullName(strings.ToLower(h.Main("myhostname"))) {
-		future = config.With(postconf.Parameter{Name: "myhostname", Value: ours.Hostname}) // as setup --apply will
+		// As setup --apply will set it.
+		future = config.With(postconf.Parameter{Name: "myhostname", Value: ours.Hostname})
 	}
 	if h.domains, err = setup.ReadDomains(ctx, future); err != nil {
 		return nil, err
@@ -157,7 +158,8 @@ func (h *host) askStatusFilter(ctx context.Context) {
 // planSetup asks setup what it would do here.
 func (h *host) planSetup() {
 	h.mode = setup.ContentFilter
-	if mode, _, err := setup.ChooseMode(h.config, h.domains, h.ConfigFile, ""); err == nil && !h.isContentFilter() {
+	if mode, _, err := setup.ChooseMode(h.config, h.domains, h.ConfigFile, ""); err == nil &&
+		!h.isContentFilter() {
 		h.mode = mode
 	}
 	if h.isTransport() {

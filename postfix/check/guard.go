@@ -44,8 +44,9 @@ func judgeWritable(o *own) []Fault {
 		faults = one("other accounts can change "+shortList(texts), strings.Join(commands, " && "))
 	}
 	if elsewhere != nil {
-		faults = append(faults, Fault{What: "other accounts can replace postmend's files in " + shortList(elsewhere) +
-			"; move those files to a folder of root's, such as /etc/postmend"})
+		faults = append(faults,
+			Fault{What: "other accounts can replace postmend's files in " + shortList(elsewhere) +
+				"; move those files to a folder of root's, such as /etc/postmend"})
 	}
 	return faults
 }

@@ -52,7 +52,8 @@ func TestNetworksByStyleAreComparedToo(t *testing.T) {
 
 // proc(5) writes the octets of an address from the last to the first.
 func TestAContainersGatewayIsNamed(t *testing.T) {
-	const routes = "Iface\tDestination\tGateway \tFlags\neth0\t000011AC\t00000000\t0001\neth0\t00000000\t010011AC\t0003\n"
+	const routes = "Iface\tDestination\tGateway \tFlags\neth0\t000011AC\t00000000\t0001\n" +
+		"eth0\t00000000\t010011AC\t0003\n"
 	gateway := defaultGateway(routes)
 	if gateway != netip.MustParseAddr("172.17.0.1") || defaultGateway("Iface\n").IsValid() {
 		t.Fatalf("%v", gateway)
@@ -65,7 +66,8 @@ func TestAContainersGatewayIsNamed(t *testing.T) {
 	}{{"172.16.0.0/12", Warning}, {"127.0.0.0/8", ""}} {
 		h.Trusted = []netip.Prefix{netip.MustParsePrefix(row.trusted)}
 		faults := judgeContainer(h)
-		if len(faults) != 1 || faults[0].Severity != row.severity || !strings.Contains(faults[0].What, "172.17.0.1") {
+		if len(faults) != 1 || faults[0].Severity != row.severity ||
+			!strings.Contains(faults[0].What, "172.17.0.1") {
 			t.Errorf("trusted %s: %+v", row.trusted, faults)
 		}
 	}

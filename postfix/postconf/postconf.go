@@ -29,7 +29,7 @@ type Config struct {
 	entries   string            // of master.cf, as postconf prints them
 	services  []Service
 	expanded  *Config  // nil until it is asked for
-	instead   []string // flags of postconf(1): values that take the place of main.cf's when $names are replaced
+	instead   []string // flags of postconf(1): values instead of main.cf's when $names are expanded
 }
 
 // With is the configuration with another value for a parameter, as far as other values refer to it.
@@ -104,7 +104,8 @@ func (c *Config) Expanded() (*Config, error) {
 	if c.expanded != nil {
 		return c.expanded, nil
 	}
-	texts, err := c.postconfs(append([]string{"-x"}, c.instead...), append([]string{"-x", "-P"}, c.instead...))
+	texts, err := c.postconfs(append([]string{"-x"}, c.instead...),
+		append([]string{"-x", "-P"}, c.instead...))
 	if err != nil {
 		return nil, err
 	}

@@ -27,8 +27,8 @@ func hostnameOf(o *Options, c *postconf.Config) (string, error) {
 			return name, nil
 		}
 	}
-	return "", fmt.Errorf("the full name of this host is not known: myhostname in main.cf is %q, which no other host can look up. "+
-		"Give the name that it has in DNS, as in --hostname mx.example.org", mine)
+	return "", fmt.Errorf("the full name of this host is not known: myhostname in main.cf is %q, which no "+
+		"other host can look up. Give the name that it has in DNS, as in --hostname mx.example.org", mine)
 }
 
 // IsFullName tells whether other hosts can look a name up.
@@ -70,6 +70,7 @@ func withFullName(o *Options, c *postconf.Config) *postconf.Config {
 // addHostname has Postfix greet other hosts with a name that they can look up.
 func (p *Plan) addHostname() {
 	if name := p.wanted.Hostname; name != "" && !IsFullName(canonical(p.config.Get("myhostname"))) {
-		p.set("myhostname", name, "many hosts refuse mail from one that greets them with a name that is not in DNS")
+		p.set("myhostname", name,
+			"many hosts refuse mail from one that greets them with a name that is not in DNS")
 	}
 }

@@ -21,7 +21,8 @@ func linkSteps(c *postconf.Config) []Step {
 		if !filepath.IsAbs(behind) {
 			behind = filepath.Join(c.Dir, target)
 		}
-		keep := postconf.Command{"cp", path, behind}.String() + " && " + postconf.Command{"ln", "-sf", target, path}.String()
+		keep := postconf.Command{"cp", path, behind}.String() + " && " +
+			postconf.Command{"ln", "-sf", target, path}.String()
 		steps = append(steps, Step{Why: name + " stays a symbolic link", Action: postconf.Command{"sh", "-c",
 			postconf.Command{"test", "-L", path}.String() + " || { " + keep + "; }"}})
 	}

@@ -42,20 +42,24 @@ func (c *circumstances) choose() (mode Mode, why string) {
 	case c.otherFilter != "":
 		return Transport, c.otherFilter + " already, and Postfix has only one content filter for a message"
 	case len(c.forwards) > 0:
-		return Transport, "a content filter does not see what local(8) forwards: " + ShowForwards(c.forwards, 2)
+		return Transport, "a content filter does not see what local(8) forwards: " +
+			ShowForwards(c.forwards, 2)
 	}
 	return ContentFilter, "no alias(5) or .forward leads to another host"
 }
 
 // ChooseMode gives the mode in which setup would set postmend up, and the reason for it. Wanted is what the
 // operator says, or "".
-func ChooseMode(c *postconf.Config, domains *Domains, configFile string, wanted Mode) (mode Mode, why string, err error) {
+func ChooseMode(
+	c *postconf.Config, domains *Domains, configFile string, wanted Mode,
+) (mode Mode, why string, err error) {
 	state, err := LoadState(c)
 	if err != nil {
 		return "", "", err
 	}
 	facts := circumstances{wanted: wanted, prepared: preparedMode(configFile)}
-	switch isOurs := func(name string) bool { return strings.HasPrefix(c.Get(name), layout.DefaultTransport) }; {
+	isOurs := func(name string) bool { return strings.HasPrefix(c.Get(name), layout.DefaultTransport) }
+	switch {
 	case isOurs("default_transport"):
 		facts.setUp = Transport
 	case isOurs("content_filter"):
