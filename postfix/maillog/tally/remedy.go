@@ -166,6 +166,7 @@ var unsignedCauses = [...]known{
 	{filter.OriginUnknown, "nothing proves that they were written on this server"},
 	{filter.OriginChanged, "a program on this server changed them after they had arrived from outside"},
 	{filter.OriginExpired, "they had arrived from outside longer ago than max_age of [arrival]"},
+	{filter.SpamNotSigned, "an earlier filter on this server had marked them, see [[spam]]"},
 	{filter.Unread, "the header was too long to be read"},
 }
 

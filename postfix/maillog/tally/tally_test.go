@@ -138,10 +138,9 @@ func TestForwardsOfLocalAreToldApartFromThoseThatPostmendMissed(t *testing.T) {
 var silent = []filter.Cause{
 	filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere,
 	filter.Requeued, filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.SenderDoubtful,
-	filter.SenderStored,
-	filter.FailedDiscarded, filter.FromUnproved, filter.FromForced, filter.FromWithoutRecord,
-	filter.FromDoubtful, filter.FromRewritten,
-	filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
+	filter.SenderStored, filter.FailedDiscarded, filter.SpamDiscarded, filter.SpamRedirected,
+	filter.FromUnproved, filter.FromForced, filter.FromWithoutRecord, filter.FromDoubtful,
+	filter.FromRewritten, filter.FromCandidate, filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
 	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedNeedless, filter.UnsealedInvalid,
 	filter.CutShort, filter.NextHop, filter.OriginSealed, filter.ArrivalUnsealed,
 	filter.NoneAligned, filter.LongLine, filter.KeyTesting, filter.KeyAmbiguous, filter.Ed25519Only,
