@@ -119,8 +119,8 @@ type ARCConfig struct {
 	OnlyFor []string `toml:"only_for"`
 }
 
-// SpamConfig is one section [[spam]]: what happens to forwarded mail that an earlier filter on this host marked.
-// The first that matches counts.
+// SpamConfig is one section [[spam]]: what happens to forwarded mail that an earlier filter on this host
+// marked. The first that matches counts.
 type SpamConfig struct {
 	Field    string     `toml:"field"`
 	Value    string     `toml:"value"` // which the field's value begins with, as a word

@@ -148,9 +148,12 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 		{"[[spam]]\nfield = \"X Spam\"\n", "spam, number 1: field"},
 		{"[[spam]]\nvalue = \"YES\"\n", "number 1: field: \"\" is not the name"},
 		{"[[spam]]\nfield = \"X\"\naction = \"discard\"\n", "number 1: value: \"\" is empty"},
-		{"[[spam]]\nfield = \"X\"\nvalue = \"Y\"\n", "action: \"\" is not one of discard, unsigned, redirect"},
-		{"[[spam]]\nfield = \"X\"\nvalue = \"Y\"\naction = \"redirect\"\n", "redirect: \"\" is not an address"},
-		{"[[spam]]\nfield = \"X\"\nvalue = \"Y\"\naction = \"discard\"\nredirect = \"a@b.example\"\n", "action is"},
+		{"[[spam]]\nfield = \"X\"\nvalue = \"Y\"\n",
+			"action: \"\" is not one of discard, unsigned, redirect"},
+		{"[[spam]]\nfield = \"X\"\nvalue = \"Y\"\naction = \"redirect\"\n",
+			"redirect: \"\" is not an address"},
+		{"[[spam]]\nfield = \"X\"\nvalue = \"Y\"\naction = \"discard\"\nredirect = \"a@b.example\"\n",
+			"action is"},
 		{"[dmarc]\non_dmarc_fail = \"bounce\"\n", "forward, reject, discard"},
 		{"[dmarc]\non_own_domain_forgery = \"maybe\"\n", "policy, reject, forward"},
 	} {
@@ -184,7 +187,8 @@ func TestFilesThatCannotBeReadAreNamed(t *testing.T) {
 	if _, err := New(c, Options{}); err == nil || !strings.Contains(err.Error(), "/nonexistent/domains") {
 		t.Errorf("no local_domains_file: %v", err)
 	}
-	c, err = load(t, "[[spam]]\nfield = \"X\"\nvalue = \"Y\"\naction = \"redirect\"\nredirect = \"a@gmail.example\"\n")
+	c, err = load(t, "[[spam]]\nfield = \"X\"\nvalue = \"Y\"\naction = \"redirect\"\n"+
+		"redirect = \"a@gmail.example\"\n")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,8 @@ func New(config *Config, options Options) (*Filter, error) {
 	destinations, toErr := newDestinations(config.DMARC.Destinations)
 	name, nameErr := author.ParseName(config.DMARC.FromName)
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
-	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, onlyErr, checkRedirects(config.Spam, local)); err != nil {
+	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, onlyErr,
+		checkRedirects(config.Spam, local)); err != nil {
 		return nil, ConfigInvalid.Failure(err)
 	}
 	target, err := reinject.ParseTarget(config.Reinject.Target)

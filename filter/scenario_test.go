@@ -35,13 +35,15 @@ import (
 //	config    TOML, laid over baseConfig
 //	file X    a file beside the configuration
 //	zone      DNS records for dnstest, beside baseZone; what has records here has none there
-//	envelope  from, to (may repeat), original (one a recipient, the last for all that follow), client ("none": a local submission), helo, sasl
+//	envelope  from, to (may repeat), original (one for each recipient, the last for all that follow),
+//	          client ("none": a local submission), helo, sasl
 //	sign      DKIM signatures, put on top of the message one after the other, see world.sign
 //	arc       ARC sets, put on top after that, see world.seal
 //	message   as Postfix hands it over, with LF
 //	arrival   the envelope of the message's arrival, if a program here sends it on, see world.arrive
 //	change    what that program changes, see world.arrive
-//	want      what specification and design ask for, see outcome.check; lines below "delivery: CLASS or RECIPIENT" are about that delivery
+//	want      what specification and design ask for, see outcome.check; lines below "delivery: CLASS or
+//	          RECIPIENT" are about that delivery
 //
 // {NAME ARGUMENTS} is replaced in all of them but why, see world.expand.
 type scenario map[string]string

@@ -62,7 +62,8 @@ func (r SpamConfig) check() error {
 func checkRedirects(rules []SpamConfig, local domain.Set) error {
 	for i, r := range rules {
 		if r.Action == SpamRedirect && !local.Has(domain.Of(r.Redirect)) {
-			return fmt.Errorf("spam, number %d: redirect: the domain of %q is not in local_domains", i+1, r.Redirect)
+			return fmt.Errorf("spam, number %d: redirect: the domain of %q is not in local_domains",
+				i+1, r.Redirect)
 		}
 	}
 	return nil

@@ -68,7 +68,8 @@ func TestTheErrorSaysWhyACertificateIsNotTrusted(t *testing.T) {
 		{"trusted", issue(t, loopback(valid("mail", -time.Hour, time.Hour)), root), trusting(pool), ""},
 		{"authority that the system does not know",
 			issue(t, loopback(valid("mail", -time.Hour, time.Hour)), root), nil,
-			`issued by "CN=Example Root", which is no certificate authority of this system: set reinject.ca_file`},
+			`issued by "CN=Example Root", which is no certificate authority of this system: ` +
+				`set reinject.ca_file`},
 		{"authority that is not in ca_file", issue(t, loopback(valid("mail", -time.Hour, time.Hour)), root),
 			trusting(x509.NewCertPool()), `issued by "CN=Example Root", which is not in reinject.ca_file`},
 		{"signed by itself", issue(t, loopback(valid("mail", -time.Hour, time.Hour)), nil), trusting(pool),

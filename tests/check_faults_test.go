@@ -190,18 +190,19 @@ func reachesOut(command, dir, program string) string {
 
 func TestNoMendOfATestReachesTheMachine(t *testing.T) {
 	for command, reaches := range map[string]bool{
-		"chmod 1777 /tmp":                                              true,
-		"chown nobody /tmp && chmod u+rwx /tmp":                        true,
-		"chmod o-w /tmp/pm1/../x":                                      true,
-		"chmod o-w /tmp/pm11":                                          true,
-		"sed -i '1i x' /etc/postmend/postmend.toml":                    true,
-		"(umask 077; openssl rand -base64 24 > /etc/x)":                true,
-		"postconf -e content_filter=postmend:dummy":                    true,
-		"{ id postmend >/dev/null 2>&1 || useradd postmend; } && true": true,
-		"chmod o-w /tmp/pm1/etc":                                       false,
-		"postconf -c /tmp/pm1 -e content_filter=postmend:dummy":        false,
-		`postconf -c /tmp/pm1 -F 'x/command=pipe {x=regexp:{{/^5(.*)/ 4$$1}}} argv=/tmp/pm2/postmend filter'`: false,
-		`sed -i 's|^local_domains[ \t]*=|&"x", |' /tmp/pm1/etc/postmend.toml`:                                 false,
+		"chmod 1777 /tmp":                                                     true,
+		"chown nobody /tmp && chmod u+rwx /tmp":                               true,
+		"chmod o-w /tmp/pm1/../x":                                             true,
+		"chmod o-w /tmp/pm11":                                                 true,
+		"sed -i '1i x' /etc/postmend/postmend.toml":                           true,
+		"(umask 077; openssl rand -base64 24 > /etc/x)":                       true,
+		"postconf -e content_filter=postmend:dummy":                           true,
+		"{ id postmend >/dev/null 2>&1 || useradd postmend; } && true":        true,
+		"chmod o-w /tmp/pm1/etc":                                              false,
+		"postconf -c /tmp/pm1 -e content_filter=postmend:dummy":               false,
+		`sed -i 's|^local_domains[ \t]*=|&"x", |' /tmp/pm1/etc/postmend.toml`: false,
+		`postconf -c /tmp/pm1 -F ` +
+			`'x/command=pipe {x=regexp:{{/^5(.*)/ 4$$1}}} argv=/tmp/pm2/postmend filter'`: false,
 	} {
 		if reason := reachesOut(command, "/tmp/pm1", "/tmp/pm2/postmend"); (reason != "") != reaches {
 			t.Errorf("%s: %q", command, reason)

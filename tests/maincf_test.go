@@ -28,7 +28,7 @@ import (
 // that is not installed (mysql, pgsql, ldap, sqlite) and the file has a section, a texthash table stands in
 // for it. SINK is the port of a server that takes what leaves.
 //
-//	args     flags of setup, beside --apply; "auto" leaves the choice of the mode to setup, else content-filter
+//	args     flags of setup, beside --apply; "auto" leaves the mode to setup, else content-filter
 //	refused  setup ends with an error that has this text, and changes nothing
 //	says     setup's output has this text
 //	local    an address that Postfix takes before and after

@@ -268,7 +268,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(s)
 	}
 	f.Add(
-		`filter.fwd.test (x) 1; spf=pass (a "b) smtp.mailfrom="a b"@c; dkim/1 = pass header . d=x action=none`)
+		`filter.fwd.test (x) 1; spf=pass (a "b) smtp.mailfrom="a b"@c; ` +
+			`dkim/1 = pass header . d=x action=none`)
 	f.Fuzz(func(t *testing.T, field string) {
 		a, err := Parse([]byte(field))
 		if err != nil {

@@ -33,8 +33,8 @@ const hostileTemplate = `postfix/smtpd[1]: ID: client=xH[192.0.2.1]
 postfix/qmgr[1]: ID: from=<aH@sH.example>, size=1, nrcpt=1 (queue active)
 postfix/smtpd[1]: NEXT: client=x[127.0.0.1], orig_queue_id=ID
 postmend[1]: ID: classes=forwarded:1 sender="<SRS0=x=y=z=a@srsQ" header_from="f.exampleQ"` +
-	` dmarc="passQ" policy="rejectQ" new_from="<i@newQ" signed="example.org/sQ" result=queued queued_as=NEXT` +
-	` time=0.1s why="from-stays,Q" notes="Q"
+	` dmarc="passQ" policy="rejectQ" new_from="<i@newQ" signed="example.org/sQ" result=queued` +
+	` queued_as=NEXT time=0.1s why="from-stays,Q" notes="Q"
 postfix/smtp[1]: NEXT: to=<bH@bH.example>, orig_to=<iH@oH.example>, relay=rH.example[1.2.3.4]:25, delay=1,` +
 	` delays=0/0/0/0, dsn=5.0.0, status=bounced (REASON)
 postfix/pipe[1]: ID: to=<bH@bH.example>, orig_to=<iH@oH.example>, relay=postmend, delay=1,` +
