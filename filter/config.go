@@ -99,6 +99,15 @@ type DMARCConfig struct {
 	ForceMunge     []string `toml:"force_munge"`
 	ForceMungeFile string   `toml:"force_munge_file"`
 	ForbidMunge    []string `toml:"forbid_munge"`
+	// TrustedAuthors are those whose mail is rewritten although it fails DMARC, if it comes from their place.
+	TrustedAuthors []TrustedAuthorConfig `toml:"trusted_authors"`
+}
+
+// TrustedAuthorConfig is one section [[dmarc.trusted_authors]]. It has either SPF or Network.
+type TrustedAuthorConfig struct {
+	Domain  string `toml:"domain"`  // of From:; a leading dot stands for all subdomains
+	SPF     string `toml:"spf"`     // the domain for which SPF has to pass
+	Network string `toml:"network"` // address or prefix that the client has to be in
 }
 
 // DestinationConfig is one section [[dmarc.destination]].

@@ -148,6 +148,9 @@ func (d *DMARCConfig) check() error {
 	if _, err := author.ParseName(d.FromName); err != nil {
 		return fmt.Errorf("from_name: %w", err)
 	}
+	if _, err := newTrustedAuthors(d.TrustedAuthors); err != nil {
+		return err
+	}
 	for i, to := range d.Destinations {
 		if err := (domain.Set{}).Add(to.Domain); err != nil {
 			return fmt.Errorf("destination, number %d: domain: %w", i+1, err)

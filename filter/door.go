@@ -207,10 +207,18 @@ func (p *policy) refusedAtDoor(env *Envelope, msg facts, isOwnAuthor func(string
 		return nil
 	case refusesOwn && isOwn(msg.aligns):
 		return withFindings(OwnDomainForged.Failure(nil, msg.claimedDomains()), msg)
+	case refusesAll && p.mayBeVouchedFor(env, msg): // the filter decides
+		return nil
 	case refusesAll:
 		return withFindings(DMARCFailed.Failure(nil, msg.claimedDomains(), d.Policy), msg)
 	}
 	return nil
+}
+
+// mayBeVouchedFor tells whether somebody vouches for the author, or DNS may still tell that.
+func (p *policy) mayBeVouchedFor(env *Envelope, msg facts) bool {
+	v := p.vouch(env, msg)
+	return v.why.Cause != 0 || v.trouble != ""
 }
 
 // withFindings tells the sender's postmaster what the message lacked.

@@ -39,7 +39,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	if msg.spam != nil && !(hasFailed && p.dmarc.OnDMARCFail != "forward") {
 		return deliver, p.unsignedSpam(d, env, msg)
 	}
-	if err := p.settleAuthor(d, msg, strict); err != nil {
+	if err := p.settleAuthor(d, env, msg, strict); err != nil {
 		return deliver, err
 	}
 	if !msg.authentic() && d.From == "" {

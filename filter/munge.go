@@ -12,13 +12,15 @@ import (
 // settleAuthor decides whether From: is rewritten, and if so, which domain signs. Whatever else is done
 // with a message that is not authentic, its From: must not leave as it is with anything of ours that makes
 // it pass.
-func (p *policy) settleAuthor(d *Delivery, msg facts, strict bool) *Failure {
+func (p *policy) settleAuthor(d *Delivery, env *Envelope, msg facts, strict bool) *Failure {
 	switch {
 	case msg.authentic():
 		d.SignAs = p.authorSigner(msg.authors)
 		p.mungeFrom(d, msg, strict)
 	case p.mungeMode(d) == MungeAlways && msg.nothingToPass():
 		return p.mungeWithoutRecord(d, msg)
+	case strict || p.mungeMode(d) == MungeAlways:
+		return p.mungeVouched(d, env, msg)
 	}
 	return nil
 }
@@ -38,7 +40,7 @@ func (p *policy) mungeModeFor(r Recipient) MungeMode {
 // mayRewriteUnproved tells whether the configuration lets From: be rewritten in mail that did not pass DMARC.
 func (p *policy) mayRewriteUnproved() bool {
 	isAlways := func(to destination) bool { return to.mungeFrom == MungeAlways }
-	return p.dmarc.MungeFrom == MungeAlways || slices.ContainsFunc(p.destinations, isAlways)
+	return p.dmarc.MungeFrom == MungeAlways || len(p.trustedAuthors) > 0 || slices.ContainsFunc(p.destinations, isAlways)
 }
 
 // destination is a DestinationConfig, ready for use.
@@ -141,6 +143,28 @@ func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *Failure {
 		d.because(FromDoubtful, author, obstacle)
 	default:
 		d.because(FromWithoutRecord, author)
+		p.giveNewAuthor(d, msg)
+	}
+	return nil
+}
+
+// mungeVouched rewrites From: of mail that failed DMARC, if somebody vouches for its author.
+func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *Failure {
+	v := p.vouch(env, msg)
+	if v.why.Cause == 0 {
+		if v.trouble != "" && msg.patient {
+			return dnsTrouble(v.trouble)
+		}
+		return nil
+	}
+	author := msg.authors[0]
+	switch {
+	case p.forbidMunge.Has(author):
+		d.because(FromForbidden, author)
+	case p.mungeMode(d) == MungeNever && !p.forceMunge.Has(author):
+		d.because(FromNever)
+	default:
+		d.Reasons = append(d.Reasons, v.why)
 		p.giveNewAuthor(d, msg)
 	}
 	return nil

@@ -79,24 +79,25 @@ func (d *Delivery) because(cause Cause, about ...any) {
 
 // policy is what the configuration decides, ready for use. Nothing in it depends on a message.
 type policy struct {
-	hostname      string
-	heloNames     []string // of this host, and of the relays in outbound_addresses
-	local         domain.Set
-	trusted       []netip.Prefix
-	srs           *srs.Rewriter // nil without [srs]
-	srsError      error         // why srs could not be made ready
-	srsDomain     string        // canonical; "" without [srs]
-	stored        aliases       // see store.go
-	sealsArrival  bool          // see ArrivalConfig
-	signers       map[string]bool
-	defaultSigner string // signs forwarded mail; "" if there is no key
-	dmarc         DMARCConfig
-	destinations  []destination
-	forceMunge    domain.Set
-	forbidMunge   domain.Set
-	sealer        string     // the domain of the key for ARC; "" if nothing is sealed
-	sparing       bool       // seal only when needed
-	sealFor       domain.Set // recipients' domains; nil is all
+	hostname       string
+	heloNames      []string // of this host, and of the relays in outbound_addresses
+	local          domain.Set
+	trusted        []netip.Prefix
+	srs            *srs.Rewriter // nil without [srs]
+	srsError       error         // why srs could not be made ready
+	srsDomain      string        // canonical; "" without [srs]
+	stored         aliases       // see store.go
+	sealsArrival   bool          // see ArrivalConfig
+	signers        map[string]bool
+	defaultSigner  string // signs forwarded mail; "" if there is no key
+	dmarc          DMARCConfig
+	destinations   []destination
+	trustedAuthors []trustedAuthor
+	forceMunge     domain.Set
+	forbidMunge    domain.Set
+	sealer         string     // the domain of the key for ARC; "" if nothing is sealed
+	sparing        bool       // seal only when needed
+	sealFor        domain.Set // recipients' domains; nil is all
 }
 
 // facts are what the plan needs to know about the message.

@@ -52,6 +52,8 @@ const (
 	FromForced
 	FromWithoutRecord
 	FromDoubtful
+	FromTrustedBySPF
+	FromTrustedByNetwork
 	FromNever
 	FromPolicyNone
 	FromOwnKey
@@ -193,6 +195,10 @@ var causes = [causeCount]struct{ code, format string }{
 		"From: rewritten: munge_from is \"always\", and %s has no DMARC record"},
 	FromDoubtful: {"from-doubtful",
 		"From: stays although munge_from is \"always\": %s has no DMARC record, and %s"},
+	FromTrustedBySPF: {"from-trusted-spf",
+		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and SPF passed for %s"},
+	FromTrustedByNetwork: {"from-trusted-network",
+		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and the message came from %s"},
 	FromNever:      {"from-never", "From: stays: munge_from is \"never\""},
 	FromPolicyNone: {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
 	FromOwnKey:     {"from-own-key", "From: stays: this server signs for %s, and DMARC passed on arrival"},

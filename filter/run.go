@@ -64,9 +64,10 @@ func New(config *Config, options Options) (*Filter, error) {
 	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
 	out, outErr := parseOutbound(config.OutboundAddresses, config.Hostname)
 	destinations, toErr := newDestinations(config.DMARC.Destinations)
+	trustedAuthors, authorsErr := newTrustedAuthors(config.DMARC.TrustedAuthors)
 	name, nameErr := author.ParseName(config.DMARC.FromName)
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
-	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, onlyErr,
+	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, authorsErr, onlyErr,
 		checkRedirects(config.Spam, local)); err != nil {
 		return nil, ConfigInvalid.Failure(err)
 	}
@@ -97,17 +98,18 @@ func New(config *Config, options Options) (*Filter, error) {
 		f.keyring = &keyring{}
 	}
 	f.policy = policy{
-		hostname:      config.Hostname,
-		heloNames:     out.heloNames(config.Hostname),
-		local:         local,
-		trusted:       config.TrustedNetworks,
-		signers:       map[string]bool{},
-		sealsArrival:  config.Arrival.Seals(),
-		defaultSigner: config.DKIM.DefaultDomain,
-		dmarc:         config.DMARC,
-		destinations:  destinations,
-		forceMunge:    force,
-		forbidMunge:   forbid,
+		hostname:       config.Hostname,
+		heloNames:      out.heloNames(config.Hostname),
+		local:          local,
+		trusted:        config.TrustedNetworks,
+		signers:        map[string]bool{},
+		sealsArrival:   config.Arrival.Seals(),
+		defaultSigner:  config.DKIM.DefaultDomain,
+		dmarc:          config.DMARC,
+		destinations:   destinations,
+		trustedAuthors: trustedAuthors,
+		forceMunge:     force,
+		forbidMunge:    forbid,
 	}
 	if config.ARC.Seal != SealNever {
 		f.policy.sealer, f.policy.sparing = config.ARC.Domain, config.ARC.Seal == SealWhenNeeded

@@ -27,6 +27,28 @@ munge_from = "always"
 domain = "example"
 munge_from = "always"
 `,
+	"trusted-authors": `[[dmarc.trusted_authors]]
+domain = "partner.example"
+spf = "evil.example"
+[[dmarc.trusted_authors]]
+domain = "bank.example"
+network = "203.0.113.0/24"
+[[dmarc.trusted_authors]]
+domain = "bank.example"
+spf = "mail.partner.example"
+[[dmarc.trusted_authors]]
+domain = "example.org"
+network = "192.0.0.0/8"
+[[dmarc.trusted_authors]]
+domain = ".example.org"
+network = "192.0.0.0/8"
+[[dmarc.trusted_authors]]
+domain = "example.org"
+spf = "evil.example"
+[[dmarc.trusted_authors]]
+domain = "srs.example.org"
+network = "198.51.100.0/24"
+`,
 	"from-name": `[dmarc]
 from_name = "{name} {local} {domain}"
 `,
