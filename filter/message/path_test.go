@@ -46,82 +46,89 @@ const (
 		"\tid E1DF998AA72; Mon, 1 Jan 2024 00:00:00 +0000 (UTC)\n"
 )
 
-func TestThePathOfWhatAProgramHereSubmits(t *testing.T) {
-	isOurs := func(name string) bool { return strings.HasSuffix(name, ".example.org") }
+// paths are headers of what a program here submitted. fromAmavis stands for any program that submits by SMTP
+// from loopback.
+var paths = []struct {
+	name, header string
+	want         Path
+}{
+	{"cron, PHP's mail(), vacation", submitted, NowhereElse},
+	{"Mailman's notice, by SMTP", fromAmavis, NowhereElse},
+	{"nothing", "", NowhereElse},
+	{"Postfix's own bounce", byTheBounce, NowhereElse},
+	{"the same, redirected", submitted + toDovecot + byTheBounce, NowhereElse},
+	{"another filter on the way", fromAmavis + toAmavis + submitted, NowhereElse},
+	{"Roundcube by sendmail", submitted + roundcubeLine, NowhereElse},
+	{"Roundcube by SMTP, client hidden", fromAmavis + roundcubeHidden, NowhereElse},
+	{"SquirrelMail", fromAmavis + squirrelMailLine, NowhereElse},
+	{"Horde", submitted + hordeLine, NowhereElse},
+
+	{"a list's post of a user's mail", fromAmavis + authenticated, ByUser},
+	{"the same, redirected", submitted + toDovecot + authenticated, ByUser},
+	{"a user's mail, Dovecot with another name for this host", submitted + dovecotOther + authenticated,
+		ByUser},
+	{"a list's post of mail from outside", fromAmavis + fromOutside + providerLine, ThroughServer},
+	{"Sieve, Dovecot with another name for this host", submitted + dovecotOther + fromOutside,
+		ThroughServer},
+	{"a forged login below", submitted + toDovecot + fromOutside + authenticated, ThroughServer},
+	{"a field that does not tell, above a login", submitted + "Received: mumble\n" + authenticated,
+		ThroughServer},
+	{"through an MX host of ours", fromAmavis + fromStorage + providerLine, ThroughServer},
+	{"a program in another instance of Postfix", fromAmavis + strings.Replace(submitted, "mx.", "lists.", 1),
+		ThroughServer},
+	{"a host of ours, and a stranger's below", fromAmavis + strings.Replace(fromOutside, "by mx.", "by mx2.",
+		1) + providerLine, ThroughServer},
+	{"a container's name", fromAmavis + ssmtpLine, ThroughServer},
+	{"a field that says nothing", submitted + "Received: mumble\n", ThroughServer},
+	{"qmail's form", submitted + "Received: (qmail 12 invoked by uid 33); 1 Jan 2024 00:00:00 -0000\n",
+		ThroughServer},
+	{"an empty one", submitted + "Received:\n", ThroughServer},
+
+	{"fetchmail", fromAmavis + fetchmailLine + providerLine, Elsewhere},
+	{"fetchmail, sent on by Sieve", submitted + toDovecot + fromAmavis + fetchmailLine + providerLine,
+		Elsewhere},
+	{"fetchmail, invisible", fromAmavis + providerLine, Elsewhere},
+	{"fetchmail, from Exim", fromAmavis + eximLine, Elsewhere},
+	{"fetchmail, from Gmail", fromAmavis + gmailLines, Elsewhere},
+	{"getmail, sent on by Sieve", submitted + getmailLine + providerLine, Elsewhere},
+	{"getmail, of mail without any field", submitted + getmailLine, Elsewhere},
+	{"the stranger's host, by its name alone", submitted +
+		"Received: by mail.evil.example (Postfix, from userid 33)\n\tid 4; Mon, 1 Jan 2024 " +
+		"00:00:00 +0000\n", Elsewhere},
+	{"very many names", submitted + veryManyNames(), Elsewhere},
+	{"fetchmail, invisible, from a provider's Dovecot", fromAmavis + strings.Replace(dovecotOther,
+		"from mx.example.org", "from localhost", 1) +
+		strings.Replace(providerLine, "by mx.provider.example", "by vm12.hoster.example", 1), Elsewhere},
+	{"forged fields of ours below", fromAmavis + providerLine + submitted + fromOutside, Elsewhere},
+	{"a forged login below", fromAmavis + providerLine + authenticated, Elsewhere},
+	{"a login at another host", fromAmavis + strings.Replace(authenticated, "by mx.example.org",
+		"by mx.provider.example", 1), Elsewhere},
+	{"forged web mail below", fromAmavis + providerLine + roundcubeLine, Elsewhere},
+	{"a provider's loopback", fromAmavis + strings.Replace(fromAmavis, "by mx.example.org",
+		"by mx.provider.example", 1) + providerLine, Elsewhere},
+	{"HELO with our name", fromAmavis + strings.Replace(providerLine, "from mail.evil.example",
+		"from mx.example.org", 1), Elsewhere},
+	{"HELO with clauses", fromAmavis + strings.Replace(providerLine, "from mail.evil.example",
+		"from a by mx.example.org with HTTP (", 1), Elsewhere},
+	{"HELO with clauses in a comment", fromAmavis +
+		"Received: from unknown (HELO a) by mx.example.org with HTTP (b) (198.51.100.9)\n  by " +
+		"mx.provider.example with SMTP; 1 Jan 2024 00:00:00 -0000\n", Elsewhere},
+	{"a recipient with clauses", submitted + toDovecot + strings.Replace(fromOutside, "<x@example.org>",
+		"<\"a by b with HTTP\"@example.org>", 1), ThroughServer},
+}
+
+func veryManyNames() string {
 	var names strings.Builder
 	for i := range 30 {
 		fmt.Fprintf(&names,
 			"Received: from mx.example.org by a%d.example.net with LMTP; 1 Jan 2024 00:00:00 -0000\n", i)
 	}
-	smtp := fromAmavis // any program that submits by SMTP from loopback
-	for _, row := range []struct {
-		name, header string
-		want         Path
-	}{
-		{"cron, PHP's mail(), vacation", submitted, NowhereElse},
-		{"Mailman's notice, by SMTP", smtp, NowhereElse},
-		{"nothing", "", NowhereElse},
-		{"Postfix's own bounce", byTheBounce, NowhereElse},
-		{"the same, redirected", submitted + toDovecot + byTheBounce, NowhereElse},
-		{"another filter on the way", smtp + toAmavis + submitted, NowhereElse},
-		{"Roundcube by sendmail", submitted + roundcubeLine, NowhereElse},
-		{"Roundcube by SMTP, client hidden", smtp + roundcubeHidden, NowhereElse},
-		{"SquirrelMail", smtp + squirrelMailLine, NowhereElse},
-		{"Horde", submitted + hordeLine, NowhereElse},
+	return names.String()
+}
 
-		{"a list's post of a user's mail", smtp + authenticated, ByUser},
-		{"the same, redirected", submitted + toDovecot + authenticated, ByUser},
-		{"a user's mail, Dovecot with another name for this host", submitted + dovecotOther + authenticated,
-			ByUser},
-		{"a list's post of mail from outside", smtp + fromOutside + providerLine, ThroughServer},
-		{"Sieve, Dovecot with another name for this host", submitted + dovecotOther + fromOutside,
-			ThroughServer},
-		{"a forged login below", submitted + toDovecot + fromOutside + authenticated, ThroughServer},
-		{"a field that does not tell, above a login", submitted + "Received: mumble\n" + authenticated,
-			ThroughServer},
-		{"through an MX host of ours", smtp + fromStorage + providerLine, ThroughServer},
-		{"a program in another instance of Postfix", smtp + strings.Replace(submitted, "mx.", "lists.", 1),
-			ThroughServer},
-		{"a host of ours, and a stranger's below", smtp + strings.Replace(fromOutside, "by mx.", "by mx2.",
-			1) + providerLine, ThroughServer},
-		{"a container's name", smtp + ssmtpLine, ThroughServer},
-		{"a field that says nothing", submitted + "Received: mumble\n", ThroughServer},
-		{"qmail's form", submitted + "Received: (qmail 12 invoked by uid 33); 1 Jan 2024 00:00:00 -0000\n",
-			ThroughServer},
-		{"an empty one", submitted + "Received:\n", ThroughServer},
-
-		{"fetchmail", smtp + fetchmailLine + providerLine, Elsewhere},
-		{"fetchmail, sent on by Sieve", submitted + toDovecot + smtp + fetchmailLine + providerLine,
-			Elsewhere},
-		{"fetchmail, invisible", smtp + providerLine, Elsewhere},
-		{"fetchmail, from Exim", smtp + eximLine, Elsewhere},
-		{"fetchmail, from Gmail", smtp + gmailLines, Elsewhere},
-		{"getmail, sent on by Sieve", submitted + getmailLine + providerLine, Elsewhere},
-		{"getmail, of mail without any field", submitted + getmailLine, Elsewhere},
-		{"the stranger's host, by its name alone", submitted +
-			"Received: by mail.evil.example (Postfix, from userid 33)\n\tid 4; Mon, 1 Jan 2024 " +
-			"00:00:00 +0000\n", Elsewhere},
-		{"very many names", submitted + names.String(), Elsewhere},
-		{"fetchmail, invisible, from a provider's Dovecot", smtp + strings.Replace(dovecotOther,
-			"from mx.example.org", "from localhost", 1) +
-			strings.Replace(providerLine, "by mx.provider.example", "by vm12.hoster.example", 1), Elsewhere},
-		{"forged fields of ours below", smtp + providerLine + submitted + fromOutside, Elsewhere},
-		{"a forged login below", smtp + providerLine + authenticated, Elsewhere},
-		{"a login at another host", smtp + strings.Replace(authenticated, "by mx.example.org",
-			"by mx.provider.example", 1), Elsewhere},
-		{"forged web mail below", smtp + providerLine + roundcubeLine, Elsewhere},
-		{"a provider's loopback", smtp + strings.Replace(fromAmavis, "by mx.example.org",
-			"by mx.provider.example", 1) + providerLine, Elsewhere},
-		{"HELO with our name", smtp + strings.Replace(providerLine, "from mail.evil.example",
-			"from mx.example.org", 1), Elsewhere},
-		{"HELO with clauses", smtp + strings.Replace(providerLine, "from mail.evil.example",
-			"from a by mx.example.org with HTTP (", 1), Elsewhere},
-		{"HELO with clauses in a comment", smtp +
-			"Received: from unknown (HELO a) by mx.example.org with HTTP (b) (198.51.100.9)\n  by " +
-			"mx.provider.example with SMTP; 1 Jan 2024 00:00:00 -0000\n", Elsewhere},
-		{"a recipient with clauses", submitted + toDovecot + strings.Replace(fromOutside, "<x@example.org>",
-			"<\"a by b with HTTP\"@example.org>", 1), ThroughServer},
-	} {
+func TestThePathOfWhatAProgramHereSubmits(t *testing.T) {
+	isOurs := func(name string) bool { return strings.HasSuffix(name, ".example.org") }
+	for _, row := range paths {
 		header, n := dkim.SplitHeader([]byte(row.header))
 		if n != len(row.header) {
 			t.Fatalf("%s: %d of %d octets are a header", row.name, n, len(row.header))
