@@ -36,6 +36,9 @@ func TestTheModeOfPrepareIsThatOfCheckAndOfApply(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"transport", "content-filter"} {
 		h := resting(t, "")
+		mailname := filepath.Join(h.Dir, "mailname") // as Debian has it
+		h.must(os.WriteFile(mailname, []byte("example.org\n"), 0o644))
+		h.must(exec.Command("postconf", "-c", h.Dir, "-e", "myorigin="+mailname).Run())
 		prepared := h.setup("--prepare", "--mode", mode)
 		// for bounces, which nobody signs in content-filter mode
 		const record = `mx.example.org. IN TXT "v=spf1 a -all"`

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 
@@ -141,15 +140,7 @@ func (p *published) spfRecord(s *sender, mechanism string) string {
 	return s.domain + `. IN TXT "` + text + ` -all"`
 }
 
-// bouncesAreSigned tells whether a host passes the bounces that it makes through postmend, and a key signs
-// for their author, MAILER-DAEMON@$myorigin.
+// bouncesAreSigned tells whether a host passes the bounces that it makes through postmend, which signs them.
 func bouncesAreSigned(o *own, h *host) bool {
-	if h == nil || h.mode != setup.Transport {
-		return false
-	}
-	origin := strings.ToLower(h.Main("myorigin"))
-	return slices.ContainsFunc(o.keys, func(k ownKey) bool {
-		return origin == k.Domain ||
-			strings.HasSuffix(origin, "."+k.Domain)
-	})
+	return h != nil && setup.SignsBounces(h.config, h.mode, o.config.DKIM.Keys)
 }

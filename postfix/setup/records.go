@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/domain/publicsuffix"
+	"postmend/postfix/postconf"
 )
 
 // Resolver tells what is published already.
@@ -93,7 +95,7 @@ func (s *Setup) records() ([]record, error) {
 		}
 		all = append(all, mx, spf)
 	}
-	if s.plan.wanted.Mode == ContentFilter && relay == "" && h.config.Hostname != h.config.SRS.Domain {
+	if !SignsBounces(s.config, s.Mode, h.config.DKIM.Keys) && relay == "" && h.config.Hostname != h.config.SRS.Domain {
 		spf := spfRecord(h.config.Hostname, h.spfMechanism("a"))
 		spf.remark = "for bounces that Postfix itself makes"
 		all = append(all, spf)
@@ -124,6 +126,23 @@ func (s *Setup) records() ([]record, error) {
 		all = append(all, policy)
 	}
 	return all, nil
+}
+
+// SignsBounces tells whether the bounces that Postfix makes pass postmend, and a key signs for their author,
+// MAILER-DAEMON@$myorigin.
+func SignsBounces(c *postconf.Config, mode Mode, keys []filter.KeyConfig) bool {
+	origin, err := c.Expand("myorigin")
+	if err != nil || mode != Transport {
+		return false
+	}
+	if strings.HasPrefix(origin, "/") { // the name of a file (postconf(5)), as Debian has it
+		text, _ := os.ReadFile(origin)
+		origin, _, _ = strings.Cut(string(text), "\n")
+	}
+	origin = canonical(strings.TrimSpace(origin))
+	return slices.ContainsFunc(keys, func(k filter.KeyConfig) bool {
+		return origin == k.Domain || strings.HasSuffix(origin, "."+k.Domain)
+	})
 }
 
 func spfRecord(domain, mechanisms string) record {
