@@ -40,7 +40,8 @@ func (p *policy) mungeModeFor(r Recipient) MungeMode {
 // mayRewriteUnproved tells whether the configuration lets From: be rewritten in mail that did not pass DMARC.
 func (p *policy) mayRewriteUnproved() bool {
 	isAlways := func(to destination) bool { return to.mungeFrom == MungeAlways }
-	return p.dmarc.MungeFrom == MungeAlways || len(p.trustedAuthors) > 0 || slices.ContainsFunc(p.destinations, isAlways)
+	return p.dmarc.MungeFrom == MungeAlways || len(p.trustedAuthors) > 0 ||
+		slices.ContainsFunc(p.destinations, isAlways)
 }
 
 // destination is a DestinationConfig, ready for use.

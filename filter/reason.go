@@ -198,7 +198,8 @@ var causes = [causeCount]struct{ code, format string }{
 	FromTrustedBySPF: {"from-trusted-spf",
 		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and SPF passed for %s"},
 	FromTrustedByNetwork: {"from-trusted-network",
-		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and the message came from %s"},
+		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and the message " +
+			"came from %s"},
 	FromNever:      {"from-never", "From: stays: munge_from is \"never\""},
 	FromPolicyNone: {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
 	FromOwnKey:     {"from-own-key", "From: stays: this server signs for %s, and DMARC passed on arrival"},

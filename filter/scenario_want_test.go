@@ -149,8 +149,8 @@ func (o *outcome) mayRewrite(t *testing.T) bool {
 			})
 }
 
-// isTrustedAuthor tells whether a trusted author sent the message, by the only From: that a plain reader finds,
-// and by SPF as another library has it.
+// isTrustedAuthor tells whether a trusted author sent the message, by the only From: that a plain reader
+// finds, and by SPF as another library has it.
 func (o *outcome) isTrustedAuthor(t *testing.T) bool {
 	first := o
 	if o.first != nil {
@@ -162,11 +162,13 @@ func (o *outcome) isTrustedAuthor(t *testing.T) bool {
 	}
 	author, ip := domainAfterAt(list[0].Address), net.ParseIP(first.env.ClientAddress)
 	for _, a := range o.config.DMARC.TrustedAuthors {
-		isAuthor := author == a.Domain || strings.HasPrefix(a.Domain, ".") && strings.HasSuffix(author, a.Domain)
+		isAuthor := author == a.Domain || strings.HasPrefix(a.Domain, ".") &&
+			strings.HasSuffix(author, a.Domain)
 		if !isAuthor || ip == nil || registered(author) == "example.org" {
 			continue
 		}
-		if _, network, err := net.ParseCIDR(a.Network); err == nil && network.Contains(ip) || ip.Equal(net.ParseIP(a.Network)) {
+		if _, network, err := net.ParseCIDR(a.Network); err == nil && network.Contains(ip) ||
+			ip.Equal(net.ParseIP(a.Network)) {
 			return true
 		}
 		sender := first.env.Sender

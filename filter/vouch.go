@@ -8,10 +8,10 @@ import (
 	"postmend/filter/domain"
 )
 
-// Somebody whom the operator trusts may vouch for the author of a message that failed DMARC: then its From: is
-// rewritten as if it had passed. That is all: From: never stays because of it, Authentication-Results go on
-// saying that DMARC failed, and the last check of each delivery treats the message as not authentic. Nobody
-// vouches for a domain of this side.
+// Somebody whom the operator trusts may vouch for the author of a message that failed DMARC: then its From:
+// is rewritten as if it had passed. That is all: From: never stays because of it, Authentication-Results go
+// on saying that DMARC failed, and the last check of each delivery treats the message as not authentic.
+// Nobody vouches for a domain of this side.
 
 // voucher is who vouches for a message.
 type voucher struct {
@@ -95,7 +95,8 @@ func (c TrustedAuthorConfig) parse() (a trustedAuthor, err error) {
 	}
 	a.network = a.network.Masked()
 	ip := a.network.Addr()
-	if ip.Is4In6() || ip.Is4() && a.network.Bits() < leastBitsIPv4 || ip.Is6() && a.network.Bits() < leastBitsIPv6 {
+	if ip.Is4In6() || ip.Is4() && a.network.Bits() < leastBitsIPv4 || ip.Is6() &&
+		a.network.Bits() < leastBitsIPv6 {
 		return a, fmt.Errorf("network: %q is not the network of one author", c.Network)
 	}
 	return a, nil
