@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -235,7 +236,8 @@ func withFindings(f *Failure, msg facts) *Failure {
 	if len(signers) == 0 {
 		signers = []string{"no signature"}
 	}
-	f.Reason += fmt.Sprintf(" (%s; DKIM: %s)", found, strings.Join(signers, ", "))
+	f.Reason += fmt.Sprintf(" (%s; DKIM: %s; policy: %s)", found, strings.Join(signers, ", "),
+		cmp.Or(msg.proven.DMARC.Policy, authn.PolicyNone))
 	return f
 }
 

@@ -82,6 +82,10 @@ included. Undo the other mode first.`,
 	flags.StringVar(&o.mode, "mode", "",
 		"content-filter: filter what comes in; transport: filter all mail that leaves for a remote domain. "+
 			"Default: what this Postfix needs")
+	flags.StringVar(&o.Milter, "milter", "",
+		"also judge mail at SMTP time, by a milter that spawn(8) starts, or by a resident one: "+
+			"--milter=unix:postmend/milter")
+	flags.Lookup("milter").NoOptDefVal = setup.Spawned
 	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
 		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
 	flags.StringVar(&o.rootDir, "root-dir", "",

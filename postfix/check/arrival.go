@@ -28,11 +28,11 @@ func judgeSealSecrets(h *host) []Fault {
 }
 
 func judgeSealTransport(h *host) []Fault {
-	if !h.Seals || !h.isTransport() || h.isContentFilter() {
+	if !h.Seals || !h.isTransport() || h.isContentFilter() || h.milter() != nil {
 		return nil
 	}
-	return one("in transport mode nothing passes postmend when it arrives, so no mail gets "+
-		"X-Postmend-Arrival", "")
+	return one("in transport mode without the milter nothing passes postmend when it arrives, so no mail gets "+
+		"X-Postmend-Arrival: see docs/milter.md", "")
 }
 
 func judgeSealChecks(h *host) []Fault {

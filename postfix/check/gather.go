@@ -34,6 +34,7 @@ func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 	h.account = h.findAccount()
 	h.askStatusFilter(ctx)
 	h.askHeaderChecks(ctx)
+	h.askMilter()
 	future := config
 	if h.isPrepared() && ours.Hostname != "" && !setup.IsFullName(strings.ToLower(h.Main("myhostname"))) {
 		// As setup --apply will set it.
@@ -68,7 +69,7 @@ func judgePostfix(h *host) []Finding {
 	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, aliasRules, base), h)
 	if h.filter != nil {
 		findings = append(findings, apply(areaFilter, filterRules, h)...)
-		findings = append(findings, apply("Postfix", arrivalRules, h)...)
+		findings = append(findings, apply("Postfix", slices.Concat(arrivalRules, milterRules), h)...)
 	}
 	if h.listener != nil {
 		findings = append(findings, apply("listener", listenerRules, h)...)

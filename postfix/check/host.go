@@ -69,6 +69,7 @@ type host struct {
 	dns       stage          // whether the DNS records are right
 	// tables that take a seal of arrival out of a message, and how
 	sealStrippers []string
+	milterErr     error      // why our milter does not answer; nil if it does, or there is none
 	gateway       netip.Addr // of the container that this is; the zero value outside of one
 	system        *system    // Postfix's own folder; nil if the configuration is that one
 }

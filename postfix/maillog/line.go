@@ -1,6 +1,10 @@
 package maillog
 
-import "bytes"
+import (
+	"bytes"
+
+	"postmend/filter"
+)
 
 // daemon is the program that wrote a line, as far as it matters here.
 type daemon int
@@ -44,6 +48,9 @@ func (f *framing) parse(line []byte) (e entry, ok bool) {
 		return e, false
 	}
 	if e.daemon == postmend {
+		if bytes.HasPrefix(e.text, []byte(filter.DoorLog)) { // what the milter found is not a run
+			return e, false
+		}
 		e.run = parseRun(e.text)
 	}
 	return e, true

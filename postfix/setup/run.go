@@ -28,6 +28,7 @@ type Options struct {
 	SRSDomain       string
 	Selector        string // of new DKIM keys
 	TrustedNetworks string // separated by commas
+	Milter          string // see Wanted
 }
 
 // Setup is what a Postfix and this host have, and what they lack.
@@ -75,6 +76,7 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 		Listener:   s.home.listener,
 		SRSDomain:  strings.ToLower(s.home.config.SRS.Domain),
 		Hostname:   s.home.config.Hostname,
+		Milter:     o.Milter,
 	})
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ type Wanted struct {
 	Listener   string // host:port, where postmend hands mail back
 	SRSDomain  string // "" sets up no table
 	Hostname   string // for myhostname, where that is not a full name; "" leaves it
+	Milter     string // Spawned, or the address of a resident one; "" leaves Postfix's milters alone
 }
 
 // The tables of SRS addresses in Postfix's configuration directory.
@@ -71,6 +72,7 @@ func NewPlan(c *postconf.Config, domains *Domains, w Wanted) (*Plan, error) {
 	p.addHostname()
 	p.addServices()
 	p.addSRS(domains)
+	p.addMilter()
 	p.addSwitch(domains)
 	return p, nil
 }
@@ -80,6 +82,7 @@ func (w Wanted) check() error {
 	for _, word := range []struct{ name, value string }{
 		{"the program's path", w.Program}, {"the configuration's path", w.ConfigFile}, {"the user", w.User},
 		{"the listener", w.Listener}, {"the SRS domain", w.SRSDomain},
+		{"the milter's address", w.Milter},
 	} {
 		const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:[]+@"
 		if strings.Trim(word.value, plain) != "" {

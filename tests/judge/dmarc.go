@@ -37,16 +37,28 @@ type Arrival struct {
 // in dnstest's form.
 func DMARC(t testing.TB, zone string, arrivals []Arrival) map[string][]string {
 	t.Helper()
+	python := exec.Command(peer.Need(t, "python3"), "-c", authHeaders, zoneFile(t, zone))
+	return map[string][]string{
+		"mailauth":    Mailauth(t, zone, arrivals),
+		"authheaders": passed(t, python, arrivals),
+		"rspamd":      rspamd(t, zone, arrivals),
+	}
+}
+
+// Mailauth is what mailauth makes of arrivals, as DMARC has it.
+func Mailauth(t testing.TB, zone string, arrivals []Arrival) []string {
+	t.Helper()
+	script := fromreaders.Script(t, "verify.js")
+	return passed(t, exec.Command(peer.NeedAnywhere(t, "node"), script, zoneFile(t, zone)), arrivals)
+}
+
+func zoneFile(t testing.TB, zone string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "zone")
 	if err := os.WriteFile(path, []byte(zone), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return map[string][]string{
-		"mailauth": passed(t,
-			exec.Command(peer.NeedAnywhere(t, "node"), fromreaders.Script(t, "verify.js"), path), arrivals),
-		"authheaders": passed(t, exec.Command(peer.Need(t, "python3"), "-c", authHeaders, path), arrivals),
-		"rspamd":      rspamd(t, zone, arrivals),
-	}
+	return path
 }
 
 // passed hands arrivals to a program, a line of JSON each, and reads a line for each.

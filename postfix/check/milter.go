@@ -1,0 +1,131 @@
+package check
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"postmend/postfix/layout"
+)
+
+// milterRules judge the milter, if there is one.
+var milterRules = []Rule[*host]{
+	{"milter-default", Error, "",
+		"if the milter is down, mail is deferred or refused, or the session is closed", judgeMilterDefault},
+	{"milter-down", Warning, "", "mail goes on without it: it is judged only when it is forwarded",
+		judgeMilterReach},
+	{"milter-time", Warning, "", "a message that takes longer goes on without the milter, although the milter " +
+		"is still at it", judgeMilterTime},
+	{"milter-order", Note, "", "a milter in front that changes the subject or the body breaks signatures " +
+		"before they are verified", judgeMilterOrder},
+	{"milter-local", Note, "", "what programs on this host send is not judged, but costs a conversation each",
+		judgeMilterLocal},
+}
+
+// milterEntry is an entry of ours in smtpd_milters.
+type milterEntry struct {
+	address    string
+	attributes map[string]string
+	before     []string // the entries in front of it
+}
+
+// ourMilter finds our entry in a list of milters; nil if there is none. A resident one is known by its address.
+func (h *host) ourMilter(value string) *milterEntry {
+	entries := layout.MilterList(value)
+	for n, entry := range entries {
+		address, attributes := layout.MilterOf(entry)
+		if address == layout.MilterAddress || h.runsMilter(address) {
+			return &milterEntry{address, attributes, entries[:n]}
+		}
+	}
+	return nil
+}
+
+// runsMilter tells whether an address is one where postmend is documented to serve, or a spawn(8) service of
+// ours.
+func (h *host) runsMilter(address string) bool {
+	if slices.Contains([]string{"inet:127.0.0.1:10028", "inet:localhost:10028", "unix:postmend/milter",
+		"unix:/var/spool/postfix/postmend/milter"}, address) {
+		return true
+	}
+	for _, s := range h.servicesOf("spawn") {
+		if strings.Contains(s.Line, "postmend") && strings.Contains(s.Line, " milter") &&
+			(address == "unix:private/"+s.Name || address == "inet:"+s.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *host) milter() *milterEntry { return h.ourMilter(h.Main("smtpd_milters")) }
+
+func judgeMilterDefault(h *host) []Fault {
+	m := h.milter()
+	if m == nil || m.attributes["default_action"] == "accept" ||
+		m.attributes["default_action"] == "" && h.Main("milter_default_action") == "accept" {
+		return nil
+	}
+	return one(fmt.Sprintf("smtpd_milters: the entry %s has no default_action=accept: write %s", m.address,
+		layout.MilterEntry(m.address)), "")
+}
+
+func judgeMilterReach(h *host) []Fault {
+	if h.milterErr == nil {
+		return nil
+	}
+	return one(fmt.Sprintf("smtpd_milters: nothing answers at %s: %v", h.milter().address, h.milterErr), "")
+}
+
+// askMilter finds out whether something answers where our milter should.
+func (h *host) askMilter() {
+	m := h.milter()
+	if m == nil || !h.config.IsRunning() {
+		return
+	}
+	network, address := "tcp", strings.TrimPrefix(m.address, "inet:")
+	if path, isUnix := strings.CutPrefix(m.address, "unix:"); isUnix {
+		network, address = "unix", path
+		if !filepath.IsAbs(path) {
+			address = filepath.Join(h.Main("queue_directory"), path)
+		}
+	}
+	conn, err := net.DialTimeout(network, address, time.Second)
+	if h.milterErr = err; err == nil {
+		conn.Close()
+	}
+}
+
+func judgeMilterTime(h *host) []Fault {
+	m := h.milter()
+	if m == nil || h.Deadline == 0 {
+		return nil
+	}
+	text := m.attributes["content_timeout"]
+	if text == "" {
+		text = h.Main("milter_content_timeout")
+	}
+	limit, err := time.ParseDuration(text)
+	if err != nil || limit > h.Deadline {
+		return nil
+	}
+	return one(fmt.Sprintf("smtpd_milters: content_timeout of %s is %s, and deadline is %s", m.address, limit,
+		h.Deadline), "")
+}
+
+func judgeMilterOrder(h *host) []Fault {
+	m := h.milter()
+	if m == nil || len(m.before) == 0 {
+		return nil
+	}
+	return one(fmt.Sprintf("smtpd_milters: %s is behind %s", m.address, strings.Join(m.before, ", ")), "")
+}
+
+func judgeMilterLocal(h *host) []Fault {
+	if h.ourMilter(h.Main("non_smtpd_milters")) == nil {
+		return nil
+	}
+	return one("non_smtpd_milters names postmend's milter", "")
+}

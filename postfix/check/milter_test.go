@@ -1,0 +1,36 @@
+package check
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"postmend/postfix/layout"
+)
+
+func TestTheMilterIsJudged(t *testing.T) {
+	ours := layout.MilterEntry(layout.MilterAddress)
+	for _, row := range []struct{ name, main, want string }{
+		{"none", "", ""},
+		{"as setup writes it", "smtpd_milters = " + ours, ""},
+		{"beside another behind it", "smtpd_milters = " + ours + ", inet:127.0.0.1:8891", ""},
+		{"behind another", "smtpd_milters = inet:127.0.0.1:8891, " + ours, "milter-order"},
+		{"bare", "smtpd_milters = unix:private/postmend-milter", "milter-default"},
+		{"bare, with the default for all", "smtpd_milters = inet:127.0.0.1:10028\nmilter_default_action = accept", ""},
+		{"tempfail", "smtpd_milters = { inet:127.0.0.1:10028, default_action=tempfail }", "milter-default"},
+		{"too little time", "smtpd_milters = " + strings.Replace(ours, "90s", "30s", 1), "milter-time"},
+		{"of programs here", "non_smtpd_milters = " + ours, "milter-local"},
+		{"somebody else's", "smtpd_milters = inet:127.0.0.1:8891", ""},
+	} {
+		h := hostOf(t, mainLines+row.main+"\n", masterLines, Postmend{Deadline: time.Minute})
+		var names []string
+		for _, f := range apply("Postfix", milterRules, h) {
+			if f.Severity != OK {
+				names = append(names, f.Name)
+			}
+		}
+		if got := strings.Join(names, " "); got != row.want {
+			t.Errorf("%s: found %q, want %q", row.name, got, row.want)
+		}
+	}
+}

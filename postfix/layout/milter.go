@@ -1,0 +1,60 @@
+package layout
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The milter: a spawn(8) service below Postfix's queue directory, where a chrooted smtpd(8) finds it and no other
+// account does. Who can connect to it can have any message judged as if it came from any client.
+const (
+	milter        = "postmend-milter"
+	MilterID      = milter + "/unix"
+	MilterAddress = "unix:private/" + milter
+)
+
+// MilterTimeLimit is more than spawn(8) allows by default, because a conversation lasts as long as an SMTP
+// session.
+var MilterTimeLimit = Parameter{milter + "_time_limit", "3600s"}
+
+// MilterLine is the entry of the spawn(8) service.
+func (p Program) MilterLine() string {
+	return fmt.Sprintf("%s unix - n n - 0 spawn user=%s argv=%s", milter, p.User,
+		strings.Join(p.command("milter"), " "))
+}
+
+// MilterEntry is the entry in smtpd_milters for an address: mail goes on without the milter if that is down or
+// slow. content_timeout is above what a judgement may take (deadline, 60 s).
+func MilterEntry(address string) string {
+	return "{ " + address + ", connect_timeout=5s, command_timeout=10s, content_timeout=90s, default_action=accept }"
+}
+
+// MilterList takes a value of smtpd_milters apart; an entry in braces is one.
+func MilterList(value string) []string {
+	depth := 0
+	return strings.FieldsFunc(value, func(r rune) bool {
+		switch r {
+		case '{':
+			depth++
+		case '}':
+			depth--
+		case ',', ' ', '\t', '\n':
+			return depth <= 0
+		}
+		return false
+	})
+}
+
+// MilterOf gives the address of an entry, and its attributes.
+func MilterOf(entry string) (address string, attributes map[string]string) {
+	attributes = map[string]string{}
+	inner := strings.TrimSuffix(strings.TrimPrefix(entry, "{"), "}")
+	for n, word := range strings.FieldsFunc(inner, func(r rune) bool { return strings.ContainsRune(", \t\n", r) }) {
+		if name, value, ok := strings.Cut(word, "="); ok && n > 0 {
+			attributes[name] = value
+		} else if n == 0 {
+			address = word
+		}
+	}
+	return address, attributes
+}

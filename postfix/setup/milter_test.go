@@ -1,0 +1,63 @@
+package setup
+
+import (
+	"strings"
+	"testing"
+
+	"postmend/postfix/layout"
+)
+
+func TestTheMilterStandsInFrontOfOthersOnceAndGoesAgain(t *testing.T) {
+	for name, others := range map[string]string{
+		"none": "", "one": "inet:127.0.0.1:8891", "two": "inet:127.0.0.1:8891, { unix:/run/x, default_action=accept }",
+	} {
+		t.Run(name, func(t *testing.T) {
+			main := ""
+			if others != "" {
+				main = "smtpd_milters = " + others + "\n"
+			}
+			h := newHost(t, main, "")
+			h.wanted.Milter = Spawned
+			h.apply(100)
+			c := h.open()
+			entries := layout.MilterList(c.Get("smtpd_milters"))
+			address, attributes := layout.MilterOf(entries[0])
+			if address != "unix:private/postmend-milter" || attributes["default_action"] != "accept" {
+				t.Errorf("smtpd_milters = %s", c.Get("smtpd_milters"))
+			}
+			if rest := strings.Join(entries[1:], ", "); rest != others {
+				t.Errorf("the others: %q, were %q", rest, others)
+			}
+			service, found := c.Service(layout.MilterID)
+			if !found || !strings.HasSuffix(service.Line, "user=postmend argv=/usr/local/bin/postmend milter") {
+				t.Errorf("service: %q", service.Line)
+			}
+			if p, err := h.plan(); err != nil || len(p.Changes) > 0 {
+				t.Errorf("a second run changes %+v, %v", p.Changes, err)
+			}
+			h.wanted.Milter = "" // as a run without the flag has it
+			if p, err := h.plan(); err != nil || len(p.Changes) > 0 {
+				t.Errorf("a run without the flag changes %+v, %v", p.Changes, err)
+			}
+			h.undo()
+			if c := h.open(); c.Get("smtpd_milters") != others {
+				t.Errorf("after undo: %q", c.Get("smtpd_milters"))
+			} else if _, found := c.Service(layout.MilterID); found {
+				t.Error("after undo the service is there")
+			}
+		})
+	}
+}
+
+func TestAResidentMilterNeedsNoService(t *testing.T) {
+	h := newHost(t, "", "")
+	h.wanted.Milter = "unix:postmend/milter"
+	h.apply(100)
+	c := h.open()
+	if address, _ := layout.MilterOf(c.Get("smtpd_milters")); address != "unix:postmend/milter" {
+		t.Errorf("smtpd_milters = %s", c.Get("smtpd_milters"))
+	}
+	if _, found := c.Service(layout.MilterID); found {
+		t.Error("there is a service")
+	}
+}
