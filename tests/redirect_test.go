@@ -92,8 +92,26 @@ var rewrittenAddresses = []string{
 	"alice@D\r\nCc: box", "alice@D\r\nCc: Box <\"box\"@example.org>",
 	"alice@D\r\nCc: box@example.org., <carol>",
 	"alice@D\r\nCc: undisclosed-recipients:;", "alice@D\r\nCc: Undisclosed recipients:;",
-	"alice@D\r\nCc: Smith, Box", "alice@D\r\nReply-To: sales%reject.example", "alice@D\r\nReply-To: <>",
-	"alice@D\r\nCc: <box@example.org",
+	"alice@D\r\nCc: Smith, Box",
+	"alice@D\r\nReply-To: sales%reject.example", "alice@D\r\nReply-To: <>", "alice@D\r\nCc: <box@example.org",
+}
+
+// rewrittenForgeries are From: fields that name our domain once Postfix has written them anew, or to some
+// reader.
+var rewrittenForgeries = []string{
+	"Boss <boss@example.org.>", "Boss <boss@EXAMPLE.org.>", "boss", "Boss <boss%example.org>",
+	"Boss <example.org!boss>", "boss@mx",
+	"Boss <@example.org:boss@example.org>", "Boss <@attacker.example:boss@example.org>",
+	"Boss <\"boss\"@example.org.>", "",
+	"Boss <boss%example.org@attacker.example>", "<\"boss@example.org\"@attacker.example>",
+	"boss@example.org <x@attacker.example>",
+	"boss: x@attacker.example;", "boss: <x@attacker.example>", "boss, x@attacker.example",
+	"\"Bo\x00ss\" <boss@example.org>",
+	"Boss <boss @ example.org>",
+	"x@attacker.example\r\nSender: boss@example.org\r\nResent-From: boss@example.org",
+	"Boss <boss@example.org>\r\nX-Postmend-Arrival: v=1; b=\r\n X\r\nX-Postmend-Arrival: v=1",
+	"Boss <boss@example.org>\r\nReceived: from [10.0.0.1] (unknown [10.0.0.1]) (Authenticated sender: boss) " +
+		"by mx.example.org (Postfix) with ESMTPSA id 1; Mon, 2 Nov 2026 10:00:00 +0000",
 }
 
 // TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt: mail of each kind goes each way to a
@@ -120,7 +138,7 @@ func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 				t.Errorf("%s, to %s: %s\non arrival %+v\ngot %+v\nby the alias %+v\n%s", l.name, route,
 					text, l.arrived, got.Evaluation, alias.Evaluation, got.content)
 			}
-			changes := strings.Contains(route, "footer") || strings.Contains(route, "munge")
+			changes := strings.Contains(route, "footer") || strings.Contains(route, "munge") || l.domain == ""
 			switch {
 			case l.forged && got.Passed() && got.Author != "munge.example.org":
 				complain("a forgery passes")
@@ -132,8 +150,7 @@ func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 				if !got.came {
 					complain("it did not come")
 				}
-			case !l.arrived.Passed() && l.arrived.Author != "" || !got.Passed():
-				// this receiver reads only plain authors
+			case !l.arrived.Passed() && l.arrived.Author != "", !got.Passed(): // it reads only plain authors
 				complain("it does not pass")
 			default:
 				passed++
@@ -196,6 +213,11 @@ func (w *world) publishRedirects() {
 				w.add(way, o, true)
 			}
 		}
+	}
+	for n, author := range rewrittenForgeries {
+		sender := []string{"x@attacker.example", "boss@example.org", ""}[n%3]
+		w.add(way{"rewritten, " + author, author, sender, attacker, "mail.attacker.example", nil}, origin{},
+			true)
 	}
 	var arrivals []judge.Arrival
 	for _, l := range w.letters {
