@@ -41,6 +41,10 @@ func Metrics(w io.Writer, totals tally.Totals, last int64) error {
 	for _, class := range totals.Classes {
 		fmt.Fprintf(&text, "postmend_report_refusals_total{class=%q} %d\n", class.Name, class.Refused)
 	}
+	metric("postmend_report_unfit_senders_total", "counter",
+		"Forwards whose sender does not fit into an SRS address, by what became of the sender.")
+	fmt.Fprintf(&text, "postmend_report_unfit_senders_total{sender=\"alias\"} %d\n", totals.Unfit.Aliases)
+	fmt.Fprintf(&text, "postmend_report_unfit_senders_total{sender=\"kept\"} %d\n", totals.Unfit.Kept)
 	metric("postmend_report_filter_seconds", "summary", "Time that messages spent in the filter.")
 	for _, q := range []struct {
 		quantile string

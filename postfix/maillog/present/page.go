@@ -83,7 +83,12 @@ content="default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action
 		p.put(`<li><b>%.3f s</b> in the filter, median</li>`, r.Filter.Median)
 	}
 	p.put(`</ul>
-</header>`)
+`)
+	for _, line := range unfit(r.Unfit) {
+		p.put(`<p>%s</p>
+`, line)
+	}
+	p.put(`</header>`)
 }
 
 // share tells which part was refused.

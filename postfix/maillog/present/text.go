@@ -129,6 +129,22 @@ func (p *textReport) totals() {
 	if _, found := p.Kinds[maillog.Forwarded]; !found {
 		fmt.Fprintln(p.w, "No mail was forwarded. The rest of this report is about forwarded mail.")
 	}
+	for _, line := range unfit(p.Unfit) {
+		fmt.Fprintln(p.w, line)
+	}
+}
+
+// unfit tells of senders that do not fit into an SRS address.
+func unfit(u tally.Unfit) (list []string) {
+	if u.Aliases > 0 {
+		list = append(list, fmt.Sprintf("%d forwards had a sender that does not fit into an SRS address, and "+
+			"left with an alias.", u.Aliases))
+	}
+	if u.Kept > 0 {
+		list = append(list, fmt.Sprintf("%d forwards kept a sender that does not fit into an SRS address: SPF "+
+			"fails. See [srs] store in docs/configuration.md.", u.Kept))
+	}
+	return list
 }
 
 // cells gives numbers as the cells of a row, and an empty cell at its end.

@@ -19,6 +19,7 @@ type Report struct {
 	Domains   Table                   `json:"sender_domains"`
 	Receivers Table                   `json:"receivers"`
 	Aliases   Table                   `json:"aliases"`
+	Unfit     Unfit                   `json:"unfit_senders"`
 	Remedies  []Remedy                `json:"advice"`
 	Series    Series                  `json:"over_time"`
 	Filter    Latency                 `json:"filter"`
@@ -97,7 +98,7 @@ type Latency struct {
 
 // Report adds up. Tables have at most limit rows.
 func (t *Tally) Report(log maillog.Stats, limit int) *Report {
-	r := &Report{Log: log, Kinds: map[maillog.Kind]Counts{}, Strict: t.Strict(),
+	r := &Report{Log: log, Kinds: map[maillog.Kind]Counts{}, Strict: t.Strict(), Unfit: t.unfit,
 		Filter: t.pipe.latency(), Program: t.run.latency()}
 	if log.First != 0 {
 		r.From, r.To = moment(max(log.First, t.Since)), moment(log.Last)
@@ -221,6 +222,7 @@ func (h *histogram) latency() Latency {
 type Totals struct {
 	Kinds     map[maillog.Kind]Counts
 	Classes   []ClassTotal
+	Unfit     Unfit
 	Filter    Latency
 	FilterSum float64 // seconds
 }
@@ -233,7 +235,7 @@ type ClassTotal struct {
 
 // Totals adds up by kind and by class.
 func (t *Tally) Totals() Totals {
-	totals := Totals{Kinds: map[maillog.Kind]Counts{}, Filter: t.pipe.latency(), FilterSum: t.pipe.sum}
+	totals := Totals{Kinds: map[maillog.Kind]Counts{}, Unfit: t.unfit, Filter: t.pipe.latency(), FilterSum: t.pipe.sum}
 	for kind, counts := range t.kinds {
 		totals.Kinds[kind] = *counts
 	}

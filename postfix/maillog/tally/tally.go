@@ -30,6 +30,7 @@ type Tally struct {
 	remedies  map[remedyKey]*remedy
 	over      *series
 	pipe, run histogram
+	unfit     Unfit
 	strict    map[string]*strictDomain
 	operators map[string]string // relay or recipient domain → receiver
 	answers   map[answer]refusal.Verdict
@@ -55,6 +56,22 @@ func (c *Counts) add(o *maillog.Outcome) {
 		c.Refused++
 	case maillog.Discarded:
 		c.Discarded++
+	}
+}
+
+// Unfit counts recipients of forwards whose sender does not fit into an SRS address.
+type Unfit struct {
+	Aliases int64 `json:"aliases"` // the sender was replaced by an alias
+	Kept    int64 `json:"kept"`    // the sender stayed, because there is no store, or because it failed
+}
+
+func (u *Unfit) add(r *maillog.Run) {
+	switch {
+	case r == nil:
+	case r.Has(filter.SenderStored):
+		u.Aliases++
+	case r.Has(filter.SenderTooLong), r.Has(filter.SenderRouted), r.Has(filter.SenderNotStored):
+		u.Kept++
 	}
 }
 
@@ -117,6 +134,7 @@ func (t *Tally) Add(o *maillog.Outcome) {
 	if o.Kind != maillog.Forwarded {
 		return
 	}
+	t.unfit.add(o.Run)
 	class := -1
 	if o.Status == maillog.Refused || o.Status == maillog.Deferred {
 		class = t.classify(o)

@@ -146,6 +146,24 @@ var silent = []filter.Cause{
 	filter.CutShort, filter.NextHop, filter.OriginSealed, filter.ArrivalUnsealed,
 	filter.NoneAligned, filter.LongLine, filter.KeyTesting, filter.KeyAmbiguous, filter.Ed25519Only,
 	filter.CoverageUnknown, filter.BareCR, filter.SealCovered, filter.ResultsCovered, filter.DroppedCovered,
+	filter.SenderStored,
+}
+
+func TestSendersThatDoNotFitAreCounted(t *testing.T) {
+	tl := newTally(t)
+	add := func(cause filter.Cause, status maillog.Status) {
+		o := refused("a@a.example", "b@b.example", "", time.Now().Unix())
+		o.Status, o.Run = status, because("pass", cause)
+		tl.Add(o)
+	}
+	add(filter.SenderStored, maillog.Delivered)
+	add(filter.SenderTooLong, maillog.Delivered)
+	add(filter.SenderRouted, maillog.Delivered)
+	add(filter.SenderNotStored, maillog.Delivered)
+	add(filter.SenderRewritten, maillog.Delivered)
+	if got, want := tl.Report(maillog.Stats{}, 10).Unfit, (tally.Unfit{Aliases: 1, Kept: 3}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 }
 
 func TestEachCauseHasACodeAndItsPlaceInTheReport(t *testing.T) {
