@@ -58,15 +58,20 @@ func (f *Filter) openStore() error {
 
 // OpenStore opens the store of a configuration that has one.
 func OpenStore(config *Config, now func() time.Time) (store.Store, error) {
+	return store.Open(StoreOptions(config, now))
+}
+
+// StoreOptions are those of a configuration's store.
+func StoreOptions(config *Config, now func() time.Time) store.Options {
 	c := &config.SRS
-	return store.Open(store.Options{
+	return store.Options{
 		URL:      c.Store,
 		User:     c.StoreUser,
 		Password: c.storePassword(),
 		Timeout:  time.Duration(c.StoreTimeout),
 		MaxAge:   time.Duration(c.MaxAge),
 		Now:      now,
-	})
+	}
 }
 
 // recall asks the store about those of the addresses that are aliases of ours. It costs nothing for other

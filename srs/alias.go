@@ -63,8 +63,20 @@ func (r *Rewriter) Alias(sender string) (alias string, key Key, err error) {
 
 // token is a keyed hash, so that an alias does not reveal its sender. It uses another hash function than
 // HHHH, and is not computed when an alias is reversed, because the secret may have changed.
-func (r *Rewriter) token(day int64, sender string) string {
-	mac := hmac.New(sha256.New, r.secrets[0])
+func (r *Rewriter) token(day int64, sender string) string { return token(r.secrets[0], day, sender) }
+
+// HasMade tells whether a host with one of our secrets stores a sender under a key.
+func (r *Rewriter) HasMade(key Key, sender string) bool {
+	for _, secret := range r.secrets {
+		if token(secret, key.Day, sender) == key.Token {
+			return true
+		}
+	}
+	return false
+}
+
+func token(secret []byte, day int64, sender string) string {
+	mac := hmac.New(sha256.New, secret)
 	mac.Write([]byte("=TOKEN=" + strconv.FormatInt(day, 10) + "=" + sender))
 	return tokenCoding.EncodeToString(mac.Sum(nil))[:tokenLength]
 }

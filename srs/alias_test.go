@@ -72,14 +72,14 @@ func TestHostsWithTheSameSecretMakeTheSameAlias(t *testing.T) {
 		"another secret": alias(another),
 		"another sender": stored{}.alias(t, rewriter(t, nil), "b@example.net"),
 	} {
-		if token(other) == token(here) {
+		if tokenOf(other) == tokenOf(here) {
 			t.Errorf("%s: the same token in %q and %q", name, here, other)
 		}
 	}
 }
 
-// token is what follows the last "=" of an alias.
-func token(alias string) string {
+// tokenOf is what follows the last "=" of an alias.
+func tokenOf(alias string) string {
 	local, _ := cut(alias)
 	return local[strings.LastIndexByte(local, '=')+1:]
 }
@@ -102,21 +102,21 @@ func TestAnAliasIsGoodOnlyAsItWasMade(t *testing.T) {
 		address string
 		want    error
 	}{
-		"token of another sender": {"SRS0=" + hash + "=" + stamp + "=1=" + token(other) +
+		"token of another sender": {"SRS0=" + hash + "=" + stamp + "=1=" + tokenOf(other) +
 			"@example.com", ErrForged},
-		"another hash": {"SRS0=AAAA=" + stamp + "=1=" + token(alias) +
+		"another hash": {"SRS0=AAAA=" + stamp + "=1=" + tokenOf(alias) +
 			"@example.com", ErrForged},
-		"another day": {"SRS0=" + hash + "=2V=1=" + token(alias) +
+		"another day": {"SRS0=" + hash + "=2V=1=" + tokenOf(alias) +
 			"@example.com", ErrForged},
-		"a token that is too short": {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias)[1:] +
+		"a token that is too short": {"SRS0=" + hash + "=" + stamp + "=1=" + tokenOf(alias)[1:] +
 			"@example.com", ErrMalformed},
-		"a token that is too long": {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias) +
+		"a token that is too long": {"SRS0=" + hash + "=" + stamp + "=1=" + tokenOf(alias) +
 			"a@example.com", ErrMalformed},
-		"a token of another alphabet": {"SRS0=" + hash + "=" + stamp + "=1=" + token(alias)[1:] +
+		"a token of another alphabet": {"SRS0=" + hash + "=" + stamp + "=1=" + tokenOf(alias)[1:] +
 			"0@example.com", ErrMalformed},
 		"a path for a token": {"SRS0=" + hash + "=" + stamp +
 			"=1=../../../../../etc/pa@example.com", ErrMalformed},
-		"a stamp of another alphabet": {"SRS0=" + hash + "=??=1=" + token(alias) + "@example.com",
+		"a stamp of another alphabet": {"SRS0=" + hash + "=??=1=" + tokenOf(alias) + "@example.com",
 			ErrMalformed},
 		"another domain": {
 			strings.Replace(alias, "@example.com", "@example.net", 1), ErrNotSRS},

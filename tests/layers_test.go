@@ -38,7 +38,7 @@ var layers = map[string][]string{
 	"postfix/layout":    {"postfix/postconf", "reinject"},
 	"postfix/setup": {"srs/store", "dkim", "filter", "filter/domain",
 		"filter/domain/publicsuffix", "reinject", "postfix/layout", "postfix/postconf", "postfix/wholefile"},
-	"postfix/check": {"dkim", "filter", "filter/authn", "filter/authn/dns", "filter/authn/spf",
+	"postfix/check": {"srs/store", "dkim", "filter", "filter/authn", "filter/authn/dns", "filter/authn/spf",
 		"filter/confine", "filter/domain", "reinject", "postfix", "postfix/layout", "postfix/postconf",
 		"postfix/setup"},
 	"postfix/maillog/refusal": {"postfix"},

@@ -32,6 +32,7 @@ type own struct {
 	keys         []ownKey
 	secrets      File // the zero value without SRS
 	secretsErr   error
+	store        *senderStore             // nil without one
 	others       []File                   // further files that the configuration names
 	socket       File                     // of the log
 	account      *User                    // that the filter should run as
@@ -73,8 +74,9 @@ func gatherOwn(program, configFile string) *own {
 		o.secrets = Stat(o.config.SRS.SecretsFile)
 		_, o.secretsErr = filter.NewRewriter(o.config, time.Now)
 	}
+	o.store = gatherStore(o.config)
 	for _, path := range []string{o.config.LocalDomainsFile, o.config.DMARC.ForceMungeFile,
-		o.config.Reinject.PasswordFile, o.config.Reinject.CAFile} {
+		o.config.SRS.StorePasswordFile, o.config.Reinject.PasswordFile, o.config.Reinject.CAFile} {
 		if path != "" {
 			o.others = append(o.others, Stat(path))
 		}
@@ -203,7 +205,7 @@ func (o *own) judge() []Finding {
 	if o.config == nil {
 		return findings
 	}
-	return append(findings, apply(areaOwn, ownRules, o)...)
+	return slices.Concat(findings, apply(areaOwn, ownRules, o), apply(areaOwn, storeRules, o))
 }
 
 func judgeRoot(o *own) []Fault {
@@ -251,7 +253,8 @@ func judgeReadable(o *own) []Fault {
 				continue
 			}
 			mend := f.LetIn(u)
-			mayHoldSecret := f.Path == o.config.Reinject.PasswordFile || f.Path == o.config.Reinject.CAFile
+			mayHoldSecret := f.Path == o.config.Reinject.PasswordFile || f.Path == o.config.Reinject.CAFile ||
+				f.Path == o.config.SRS.StorePasswordFile
 			if !mayHoldSecret && barrier.Path == f.Path {
 				mend = Shell("chmod", "a+r", f.Path)
 			}

@@ -178,7 +178,7 @@ func (s *files) Put(_ context.Context, key srs.Key, sender string) error {
 	}
 	defer shard.Close()
 	if known, err := root.read(key); err != nil || known != sender {
-		if err := s.checkRoom(shard); err != nil {
+		if err := checkRoom(shard); err != nil {
 			return err
 		}
 		if err := root.write(key, encode(key, sender)); err != nil {
@@ -231,21 +231,26 @@ func syncFile(file *os.File, err error) error {
 }
 
 // checkRoom refuses an entry for which there is no room.
-func (s *files) checkRoom(shard *os.File) error {
+func checkRoom(shard *os.File) error {
 	if names, err := shard.Readdirnames(maxInShard); err != nil && err != io.EOF {
 		return err
 	} else if len(names) == maxInShard {
 		return fmt.Errorf("%w: %s has %d entries", errFull, shard.Name(), len(names))
 	}
+	return checkSpace(shard)
+}
+
+// checkSpace tells whether there is room on a folder's file system.
+func checkSpace(folder *os.File) error {
 	var system unix.Statfs_t
-	if err := unix.Fstatfs(int(shard.Fd()), &system); err != nil {
+	if err := unix.Fstatfs(int(folder.Fd()), &system); err != nil {
 		return err
 	}
 	if free := system.Bavail * uint64(system.Bsize); free < minFreeSpace {
-		return fmt.Errorf("%w: %s has %d MiB left", errFull, s.dir, free>>20)
+		return fmt.Errorf("%w: its file system has %d MiB left", errFull, free>>20)
 	}
 	if system.Files > 0 && system.Ffree < minFreeNodes {
-		return fmt.Errorf("%w: %s has %d inodes left", errFull, s.dir, system.Ffree)
+		return fmt.Errorf("%w: its file system has %d inodes left", errFull, system.Ffree)
 	}
 	return nil
 }

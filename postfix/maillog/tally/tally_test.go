@@ -146,7 +146,6 @@ var silent = []filter.Cause{
 	filter.CutShort, filter.NextHop, filter.OriginSealed, filter.ArrivalUnsealed,
 	filter.NoneAligned, filter.LongLine, filter.KeyTesting, filter.KeyAmbiguous, filter.Ed25519Only,
 	filter.CoverageUnknown, filter.BareCR, filter.SealCovered, filter.ResultsCovered, filter.DroppedCovered,
-	filter.SenderStored,
 }
 
 func TestSendersThatDoNotFitAreCounted(t *testing.T) {

@@ -1,0 +1,190 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"postmend/filter"
+	"postmend/srs/store"
+)
+
+// senderStore is what was found out about the store of senders that do not fit into SRS addresses.
+type senderStore struct {
+	at     store.Location
+	place  File // the folder, or the Unix-domain socket; links are not followed
+	isLink bool
+	alien  bool // the folder has other things in it than days
+	health store.Health
+}
+
+// storeRules judge the store of senders.
+var storeRules = []Rule[*own]{
+	{Name: "srs-store", Severity: Error, OK: "the store of senders works",
+		Why: "mail whose sender does not fit into an SRS address is deferred for store_patience, and bounces to " +
+			"it are deferred", Judge: judgeStore},
+	{Name: "srs-store-keeps", Severity: Warning,
+		Why: "bounces to addresses that were given out would be rejected", Judge: judgeKeeping},
+	{Name: "srs-store-secrets", Severity: Warning,
+		Why:   "a bounce that comes to this host for an alias of that host is rejected as forged",
+		Judge: judgeForeign},
+	{Name: "srs-store-age", Severity: Note, Why: "they take room; mail that is forwarded removes some",
+		Judge: judgeExpired},
+}
+
+// gatherStore looks at a configuration's store; nil if there is none.
+func gatherStore(config *filter.Config) *senderStore {
+	if config.SRS.Store == "" {
+		return nil
+	}
+	s := &senderStore{}
+	s.at, _ = store.Parse(config.SRS.Store) // filter.New had it, too
+	if path := s.path(); path != "" {
+		s.place = Stat(path)
+		info, err := os.Lstat(path)
+		s.isLink = err == nil && info.Mode()&fs.ModeSymlink != 0
+	}
+	if s.at.Dir != "" {
+		names, _ := os.ReadDir(s.at.Dir)
+		for _, entry := range names {
+			_, err := time.Parse(time.DateOnly, entry.Name())
+			s.alien = s.alien || err != nil
+		}
+	}
+	rewriter, _ := filter.NewRewriter(config, time.Now) // judgeSecrets tells why there is none
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Duration(config.SRS.StoreTimeout))
+	defer cancel()
+	s.health = store.Inspect(ctx, filter.StoreOptions(config, time.Now), rewriter)
+	return s
+}
+
+// path is where the store is on this host; "" if it is reached by TCP.
+func (s *senderStore) path() string {
+	switch {
+	case s.at.Dir != "":
+		return s.at.Dir
+	case s.at.Network == "unix":
+		return s.at.Address
+	}
+	return ""
+}
+
+func judgeStore(o *own) []Fault {
+	s := o.store
+	switch {
+	case s == nil:
+		return o.storeMissing()
+	case !o.isRoot && errors.Is(s.health.Err, fs.ErrPermission):
+		return []Fault{{What: s.path() + " is not judged: you may not use it", Severity: Note}}
+	case s.at.Dir != "":
+		return o.judgeStoreFolder()
+	}
+	return o.judgeStoreServer()
+}
+
+// storeMissing is for a configuration without a store.
+func (o *own) storeMissing() []Fault {
+	if o.config.SRS.Domain == "" {
+		return nil
+	}
+	return []Fault{{What: "[srs] store is not set: senders that do not fit into an SRS address stay", Severity: Note,
+		Why: "these are most senders of bulk mail: SPF fails for them at the next hop, and receivers that " +
+			"enforce -all reject the mail. postmend report counts them. See docs/configuration.md"}}
+}
+
+func (o *own) judgeStoreFolder() []Fault {
+	f, account := o.store.place, o.account
+	mend := func(words ...string) string {
+		if o.store.alien { // somebody else's folder, which is not to be given away
+			return ""
+		}
+		return account.first(Shell(words...))
+	}
+	hint := ""
+	if o.store.alien {
+		hint = "; it has other files in it: name a folder of its own"
+	}
+	switch {
+	case o.store.isLink:
+		return one(f.Path+" is a symbolic link: [srs] store has to name the folder itself", "")
+	case f.Missing():
+		return one(f.Path+" does not exist", account.first(Shell("install", "-d", "-m", "0700", "-o", account.Name, f.Path)))
+	case f.Err != nil || !f.Mode.IsDir():
+		return one(f.Path+" is not a folder", "")
+	case !account.Missing && f.UID != account.UID:
+		return one(f.String()+" does not belong to "+account.Name+hint, mend("chown", "-R", account.Name, f.Path))
+	case f.Mode.Perm()&0o077 != 0 || f.Mode.Perm()&0o700 != 0o700:
+		return one(f.String()+" is not its owner's alone"+hint, mend("chmod", "0700", f.Path))
+	}
+	if barrier := f.Barrier(account, Write|Execute); barrier != nil {
+		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.Because(barrier)), f.LetIn(account))
+	}
+	switch {
+	case o.store.health.Full != nil:
+		return one(f.Path+": "+o.store.health.Full.Error(), "")
+	case o.store.health.Err != nil:
+		return one(o.store.health.Err.Error(), "")
+	}
+	return nil
+}
+
+func (o *own) judgeStoreServer() []Fault {
+	h := o.store.health
+	if o.store.at.Network == "unix" && o.store.place.Err == nil {
+		if barrier := o.store.place.Barrier(o.account, Write); barrier != nil {
+			return one(fmt.Sprintf("%s cannot use %s, %s", o.account.Name, o.store.place.Path,
+				o.store.place.Because(barrier)), "")
+		}
+	}
+	switch {
+	case h.Err != nil:
+		return one("the store of senders cannot be used: "+h.Err.Error(), "")
+	case h.Replica:
+		return one(o.store.at.Address+" is a replica, which takes no senders: name the primary in [srs] store", "")
+	}
+	return nil
+}
+
+func judgeKeeping(o *own) []Fault {
+	if o.store == nil || o.store.health.Err != nil {
+		return nil
+	}
+	h, name := o.store.health, o.store.at.Address
+	var faults []Fault
+	if h.Volatile {
+		faults = append(faults, Fault{What: name + " keeps nothing over a restart: set appendonly yes in its configuration"})
+	}
+	if h.Evicts != "" {
+		faults = append(faults, Fault{What: fmt.Sprintf("%s removes entries when its memory is full (maxmemory-policy "+
+			"%s): set maxmemory-policy noeviction in its configuration", name, h.Evicts)})
+	}
+	const tolerated = time.Hour
+	if h.ClockOff.Abs() > tolerated {
+		faults = append(faults, Fault{What: fmt.Sprintf("the clock of %s differs from this host's by %v", name, h.ClockOff.Abs())})
+	}
+	if h.Hidden != nil && len(faults) == 0 {
+		faults = append(faults, Fault{What: name + " does not tell whether it keeps entries: " + h.Hidden.Error(),
+			Severity: Note})
+	}
+	return faults
+}
+
+func judgeForeign(o *own) []Fault {
+	if o.store == nil || o.store.health.Foreign == 0 {
+		return nil
+	}
+	return []Fault{{What: fmt.Sprintf("%d of %d stored senders come from a host with other secrets: all hosts that "+
+		"share [srs] store and domain need the same secrets_file", o.store.health.Foreign, o.store.health.Looked)}}
+}
+
+func judgeExpired(o *own) []Fault {
+	const usual = 2 // days that the next messages remove
+	if o.store == nil || o.store.health.Expired <= usual {
+		return nil
+	}
+	return []Fault{{What: fmt.Sprintf("%s has senders of %d days whose aliases have expired", o.store.at.Dir,
+		o.store.health.Expired), Mend: Shell(o.Program, "srs", "prune", "-c", o.ConfigFile)}}
+}
