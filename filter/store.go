@@ -18,7 +18,9 @@ import (
 type aliases struct {
 	inUse bool
 	// err is why senders cannot be stored, once there was trouble for longer than store_patience.
-	err  error
+	err error
+	// kept is what has been stored for the message.
+	kept srs.Key
 	read map[srs.Key]stored
 }
 
@@ -134,12 +136,13 @@ func (j *job) keepEach(ctx context.Context, list []share) []share {
 // without aliases, and the message has to be planned again.
 func (j *job) store(ctx context.Context, deliveries []Delivery) (again bool, failure *Failure) {
 	for _, d := range deliveries {
-		if d.Alias == (srs.Key{}) {
+		if d.Alias == (srs.Key{}) || d.Alias == j.policy.stored.kept {
 			continue
 		}
 		err := j.filter.store.Put(ctx, d.Alias, j.env.Sender)
 		switch {
 		case err == nil:
+			j.policy.stored.kept = d.Alias
 			continue
 		case ctx.Err() != nil:
 			return false, AsFailure(ctx.Err())

@@ -30,7 +30,7 @@ var filesFaults = []misconfiguration{
 	{name: "a configuration of another account's", script: `chown daemon "$CONF"`, finding: "config-writable",
 		says: "postmend.toml (mode 0644"},
 	{name: "all of it another account's", script: `chown -R daemon "$HOME_DIR"`, finding: "config-writable",
-		says: "which belongs to daemon", also: []string{"srs-secrets", "dkim-keys", "spool"}},
+		says: "which belongs to daemon", also: []string{"srs-secrets", "dkim-keys", "spool", "srs-store"}},
 	{name: "a secret of one letter", script: `printf 'x\n' > "$HOME_DIR/srs.secrets"`,
 		finding: "srs-secret-length", says: "has 1 octets"},
 	{name: "a key that others may read", script: `chmod 644 "$HOME_DIR"/dkim/*.pem`, finding: "dkim-keys",
