@@ -150,48 +150,53 @@ func TestWhatIsRefusedAtTheDoorAndWhatGoesOn(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0")
 	const zone = "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; p=reject\n" +
 		"soft.example TXT v=spf1 -all\n_dmarc.soft.example TXT v=DMARC1; p=none\n" +
-		"_dmarc.deaf.example SERVFAIL\ndeaf.example SERVFAIL\n_dmarc.customer.example TXT v=DMARC1; p=quarantine\n" +
-		"customer.example TXT v=spf1 -all\n"
+		"_dmarc.deaf.example SERVFAIL\ndeaf.example SERVFAIL\n_dmarc.customer.example TXT v=DMARC1; " +
+		"p=quarantine\ncustomer.example TXT v=spf1 -all\n"
 	const deafOwn = "example.org SERVFAIL\n"
 	w := newWorld(t)
 	for _, row := range []struct{ name, config, zone, envelope, message, want string }{
 		{"own domain, policy reject", "", zone, "from: x@evil.example", "From: a@example.org", "550 5.7.1"},
-		{"own domain, from the mailbox itself", "", zone, "from: a@example.org", "From: a@example.org", "550 5.7.1"},
+		{"own domain, from the mailbox itself", "", zone, "from: a@example.org", "From: a@example.org",
+			"550 5.7.1"},
 		{"a login", "", zone, "from: x@evil.example\nsasl: alice", "From: a@example.org", "own"},
 		{"this host", "", zone, "from: x@evil.example\nclient: 127.0.0.1", "From: a@example.org", "own"},
-		{"this host, although not trusted", "trusted_networks = []", zone, "from: x@evil.example\nclient: 127.0.0.1",
-			"From: a@example.org", "own"},
-		{"a client without address", "", zone, "from: x@evil.example\nclient: unknown", "From: a@example.org", "550 5.7.1"},
-		{"a customer's domain", `local_domains = ["example.org", "customer.example"]`, zone, "from: x@evil.example",
-			"From: a@customer.example", "550 5.7.1"},
+		{"this host, although not trusted", "trusted_networks = []", zone,
+			"from: x@evil.example\nclient: 127.0.0.1", "From: a@example.org", "own"},
+		{"a client without address", "", zone, "from: x@evil.example\nclient: unknown", "From: a@example.org",
+			"550 5.7.1"},
+		{"a customer's domain", `local_domains = ["example.org", "customer.example"]`, zone,
+			"from: x@evil.example", "From: a@customer.example", "550 5.7.1"},
 		{"not a customer's", "", zone, "from: x@evil.example", "From: a@customer.example", "judged"},
 		{"forwarded by choice", "[dmarc]\non_own_domain_forgery = \"forward\"", zone, "from: x@evil.example",
 			"From: a@example.org", "judged"},
 		{"a stranger's failure", "", zone, "from: x@evil.example", "From: a@bank.example", "judged"},
-		{"a stranger's failure, refused by choice", "[dmarc]\non_dmarc_fail = \"reject\"", zone, "from: x@evil.example",
-			"From: a@bank.example", "550 5.7.1"},
+		{"a stranger's failure, refused by choice", "[dmarc]\non_dmarc_fail = \"reject\"", zone,
+			"from: x@evil.example", "From: a@bank.example", "550 5.7.1"},
 		{"what passes is not refused", "[dmarc]\non_dmarc_fail = \"reject\"", zone, "from: a@bank.example",
 			"From: a@bank.example", "judged"},
 		{"policy none is not refused", "[dmarc]\non_dmarc_fail = \"reject\"", zone, "from: x@evil.example",
 			"From: a@soft.example", "judged"},
-		{"no DNS, and it could be refused", "[dmarc]\non_dmarc_fail = \"reject\"", zone, "from: x@deaf.example",
-			"Date: {date -10m}\nFrom: a@deaf.example", "451 4.4.3"},
-		{"no DNS, and it is under way for long", "[dmarc]\non_dmarc_fail = \"reject\"", zone, "from: x@deaf.example",
-			"Date: {date -3h}\nFrom: a@deaf.example", "judged"},
-		{"no DNS, and its date is far ahead", "[dmarc]\non_dmarc_fail = \"reject\"", zone, "from: x@deaf.example",
-			"Date: {date 30h}\nFrom: a@deaf.example", "judged"},
-		{"no DNS, and nothing tells its age", "[dmarc]\non_dmarc_fail = \"reject\"", zone, "from: x@deaf.example",
-			"From: a@deaf.example", "judged"},
+		{"no DNS, and it could be refused", "[dmarc]\non_dmarc_fail = \"reject\"", zone,
+			"from: x@deaf.example", "Date: {date -10m}\nFrom: a@deaf.example", "451 4.4.3"},
+		{"no DNS, and it is under way for long", "[dmarc]\non_dmarc_fail = \"reject\"", zone,
+			"from: x@deaf.example", "Date: {date -3h}\nFrom: a@deaf.example", "judged"},
+		{"no DNS, and its date is far ahead", "[dmarc]\non_dmarc_fail = \"reject\"", zone,
+			"from: x@deaf.example", "Date: {date 30h}\nFrom: a@deaf.example", "judged"},
+		{"no DNS, and nothing tells its age", "[dmarc]\non_dmarc_fail = \"reject\"", zone,
+			"from: x@deaf.example", "From: a@deaf.example", "judged"},
 		{"no DNS, which could refuse nothing", "", zone, "from: x@deaf.example",
 			"Date: {date -10m}\nFrom: a@deaf.example", "judged"},
 		{"no DNS about our own SPF", "", zone + deafOwn, "from: a@example.org",
 			"Date: {date -10m}\nFrom: a@example.org", "451 4.4.3"},
 		{"no DNS about it for long", "", zone + deafOwn, "from: a@example.org",
 			"Received: from a by b; {date -2h}\nDate: {date -10m}\nFrom: a@example.org", "judged"},
-		{"a name that is trusted", `trusted_authserv_ids = ["gate.example.org"]`, zone, "from: x@evil.example",
-			"Authentication-Results: gate.example.org; dmarc=pass header.from=example.org\nFrom: a@example.org", "left"},
+		{"a name that is trusted", `trusted_authserv_ids = ["gate.example.org"]`, zone,
+			"from: x@evil.example",
+			"Authentication-Results: gate.example.org; dmarc=pass header.from=example.org\n" +
+				"From: a@example.org", "left"},
 		{"too many claims", "", zone, "from: a@bank.example",
-			strings.Repeat("Authentication-Results: mx.example.org; none\n", 101) + "From: a@bank.example", "554 5.6.0"},
+			strings.Repeat("Authentication-Results: mx.example.org; none\n", 101) + "From: a@bank.example",
+			"554 5.6.0"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			j := w.judge(t, row.config, row.zone, row.envelope, w.expand(t, row.message))
@@ -237,7 +242,8 @@ func TestASealedMessageIsBelievedForItsOwnArrivalOnly(t *testing.T) {
 	const header = "From: Alice <alice@bank.example>\nTo: bob@remote.example\nSubject: hello\n" +
 		"Date: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@bank.example>\n"
 	const zone = "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; p=reject\n"
-	const envelope = "from: alice@bank.example\nto: bob@remote.example\nclient: 192.0.2.25\nhelo: mail.bank.example\n"
+	const envelope = "from: alice@bank.example\nto: bob@remote.example\nclient: 192.0.2.25\n" +
+		"helo: mail.bank.example\n"
 	w := newWorld(t)
 	s := scenario{"zone": zone}
 	sealed := func(t *testing.T) (*outcome, *exit) {
@@ -276,8 +282,10 @@ func TestASealedMessageIsBelievedForItsOwnArrivalOnly(t *testing.T) {
 		{"a second author", envelope, replace("Subject:", "From: boss@bank.example\nSubject:"), false},
 		{"other results", envelope, replace("spf=pass", "spf=none"), false},
 		{"a result more", envelope, replace(";\n\tdmarc", ";\n\tdkim=pass;\n\tdmarc"), false},
-		{"another host's name", envelope, replace("Results: mx.example.org", "Results: mx2.example.org"), false},
-		{"a second seal", envelope, replace("X-Postmend-Arrival:", "X-Postmend-Arrival: v=1; b=x\nX-Postmend-Arrival:"),
+		{"another host's name", envelope,
+			replace("Results: mx.example.org", "Results: mx2.example.org"), false},
+		{"a second seal", envelope,
+			replace("X-Postmend-Arrival:", "X-Postmend-Arrival: v=1; b=x\nX-Postmend-Arrival:"),
 			false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -286,7 +294,8 @@ func TestASealedMessageIsBelievedForItsOwnArrivalOnly(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			log, err := f.Run(context.Background(), readEnvelope(t, row.envelope), strings.NewReader(row.change(o.judged)))
+			log, err := f.Run(context.Background(), readEnvelope(t, row.envelope),
+				strings.NewReader(row.change(o.judged)))
 			if got := log.known.recalled != nil; got != row.believed {
 				t.Errorf("believed: %v, want %v (%v)", got, row.believed, err)
 			}
@@ -300,18 +309,21 @@ func TestOwnMailIsPurgedOnly(t *testing.T) {
 	forged := "Authentication-Results: mx.example.org; dmarc=pass header.from=bank.example\n" +
 		"Authentication-Results: other.example; dmarc=pass\nX-Postmend-Arrival: v=1; t=1; b=Zm9yZ2Vk\n"
 	j := w.judge(t, "", "", "from: x@example.org\nsasl: alice", forged+"From: x@example.org")
-	if len(j.Add) > 0 || !slices.Equal(j.Remove, []FieldAt{{"Authentication-Results", 1}, {"X-Postmend-Arrival", 1}}) {
+	if len(j.Add) > 0 ||
+		!slices.Equal(j.Remove, []FieldAt{{"Authentication-Results", 1}, {"X-Postmend-Arrival", 1}}) {
 		t.Errorf("%+v", j)
 	}
 	// A redirect over SMTP keeps what was sealed here.
-	s := scenario{"zone": "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; p=reject\n"}
+	s := scenario{"zone": "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; " +
+		"p=reject\n"}
 	o := &outcome{env: readEnvelope(t, "from: a@bank.example\nto: box@example.org"), dns: w.dns(t, s),
 		arrived: "From: a@bank.example\nSubject: x\n\nx\n"}
 	o.config = w.config(t, s, o.dns.Addr(), "stdout:")
 	if !o.passTheDoor(t, w.now) {
 		t.Fatal("refused")
 	}
-	o.env, o.arrived = readEnvelope(t, "from: a@bank.example\nto: c@remote.example\nclient: 127.0.0.1"), o.judged
+	o.env, o.arrived = readEnvelope(t, "from: a@bank.example\nto: c@remote.example\nclient: 127.0.0.1"),
+		o.judged
 	if o.passTheDoor(t, w.now); len(o.door.Remove)+len(o.door.Add) > 0 || o.door.Refusal != nil {
 		t.Errorf("%+v", o.door)
 	}
@@ -321,12 +333,15 @@ func TestTheMailboxThatRedirectsIsReadWhereSieveWritesIt(t *testing.T) {
 	const own, arrived = "Received: by mx.example.org (Postfix, from userid 1) id 1; x\n",
 		"Received: from mail.bank.example by mx.example.org; x\n"
 	for _, row := range []struct{ name, header, want string }{
-		{"as Pigeonhole writes it", own + "X-Sieve-Redirected-From: box@example.org\n" + arrived, "box@example.org"},
+		{"as Pigeonhole writes it", own + "X-Sieve-Redirected-From: box@example.org\n" + arrived,
+			"box@example.org"},
 		{"by whoever sent it", own + arrived + "X-Sieve-Redirected-From: boss@example.org\n", ""},
-		{"the topmost counts", own + "X-Sieve-Redirected-From: box@example.org\nX-Sieve-Redirected-From: b@example.org\n",
+		{"the topmost counts", own + "X-Sieve-Redirected-From: box@example.org\n" +
+			"X-Sieve-Redirected-From: b@example.org\n",
 			"box@example.org"},
 		{"a domain that is not here", own + "X-Sieve-Redirected-From: box@elsewhere.example\n" + arrived, ""},
-		{"a local domain without a key", own + "X-Sieve-Redirected-From: box@keyless.example\n" + arrived, ""},
+		{"a local domain without a key", own + "X-Sieve-Redirected-From: box@keyless.example\n" +
+			arrived, ""},
 		{"no address", own + "X-Sieve-Redirected-From: box\n" + arrived, ""},
 	} {
 		p := testPolicy(t)

@@ -110,8 +110,8 @@ var rewrittenForgeries = []string{
 	"Boss <boss @ example.org>",
 	"x@attacker.example\r\nSender: boss@example.org\r\nResent-From: boss@example.org",
 	"Boss <boss@example.org>\r\nX-Postmend-Arrival: v=1; b=\r\n X\r\nX-Postmend-Arrival: v=1",
-	"Boss <boss@example.org>\r\nReceived: from [10.0.0.1] (unknown [10.0.0.1]) (Authenticated sender: boss) " +
-		"by mx.example.org (Postfix) with ESMTPSA id 1; Mon, 2 Nov 2026 10:00:00 +0000",
+	"Boss <boss@example.org>\r\nReceived: from [10.0.0.1] (unknown [10.0.0.1]) (Authenticated " +
+		"sender: boss) by mx.example.org (Postfix) with ESMTPSA id 1; Mon, 2 Nov 2026 10:00:00 +0000",
 }
 
 // TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt: mail of each kind goes each way to a

@@ -57,11 +57,13 @@ func (c *lmtpClient) say(lines string, want ...string) error {
 
 // begin sends the envelope of a message of our own side, and DATA.
 func (c *lmtpClient) begin() error {
-	return c.say("XFORWARD IDENT=4D1 SOURCE=LOCAL\nMAIL FROM:<box@example.org>\nRCPT TO:<friend@example.net>\nDATA",
+	return c.say("XFORWARD IDENT=4D1 SOURCE=LOCAL\nMAIL FROM:<box@example.org>\n"+
+		"RCPT TO:<friend@example.net>\nDATA",
 		"250", "250", "250", "354")
 }
 
-const ownMail = "From: box@example.org\nSubject: load\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <load@example.org>\n\n"
+const ownMail = "From: box@example.org\nSubject: load\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
+	"Message-ID: <load@example.org>\n\n"
 
 // peakMemory is the most that a process has had in memory, in MiB.
 func peakMemory(t *testing.T, pid int) int {
@@ -83,8 +85,8 @@ func peakMemory(t *testing.T, pid int) int {
 	return 0
 }
 
-// TestServeTakesManyConnectionsWithFlatMemory: fifty and two hundred connections at once, clients that stop in the
-// middle of a message, and bodies of 100 MB. The others are served meanwhile.
+// TestServeTakesManyConnectionsWithFlatMemory: fifty and two hundred connections at once, clients that stop
+// in the middle of a message, and bodies of 100 MB. The others are served meanwhile.
 func TestServeTakesManyConnectionsWithFlatMemory(t *testing.T) {
 	t.Parallel()
 	f := &forwarder{t: t, remote: mta.StartSink(t)}
@@ -105,32 +107,8 @@ func TestServeTakesManyConnectionsWithFlatMemory(t *testing.T) {
 	s.start()
 	t.Cleanup(s.kill)
 
-	// Each connection begins before any ends, so that all are open at once.
-	atOnce := func(connections int, text string) {
-		t.Helper()
-		var begun, ended sync.WaitGroup
-		begun.Add(connections)
-		for range connections {
-			ended.Go(func() {
-				c, err := dialLMTP(s.address)
-				if err == nil {
-					defer c.Close()
-					err = c.begin()
-				}
-				begun.Done()
-				begun.Wait()
-				if err == nil {
-					err = c.say(text+".", "250")
-				}
-				if err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		ended.Wait()
-	}
 	small := ownMail + strings.Repeat("line of the body\n", 600)
-	atOnce(50, small)
+	s.atOnce(50, small)
 	if peak := peakMemory(t, s.process.Process.Pid); peak > 40 {
 		t.Errorf("50 connections took %d MiB", peak)
 	} else {
@@ -144,7 +122,7 @@ func TestServeTakesManyConnectionsWithFlatMemory(t *testing.T) {
 		_, err = io.WriteString(c, strings.ReplaceAll(ownMail, "\n", "\r\n")+"half a li")
 		f.check(err)
 	}
-	atOnce(200, small)
+	s.atOnce(200, small)
 	after200 := peakMemory(t, s.process.Process.Pid)
 	for range 2 {
 		c, err := dialLMTP(s.address)
@@ -158,6 +136,31 @@ func TestServeTakesManyConnectionsWithFlatMemory(t *testing.T) {
 	if peak > after200+20 {
 		t.Errorf("bodies of 100 MB took %d MiB more", peak-after200)
 	}
+}
+
+// atOnce sends a text over many connections. Each begins before any ends, so that all are open at once.
+func (s *served) atOnce(connections int, text string) {
+	s.f.t.Helper()
+	var begun, ended sync.WaitGroup
+	begun.Add(connections)
+	for range connections {
+		ended.Go(func() {
+			c, err := dialLMTP(s.address)
+			if err == nil {
+				defer c.Close()
+				err = c.begin()
+			}
+			begun.Done()
+			begun.Wait()
+			if err == nil {
+				err = c.say(text+".", "250")
+			}
+			if err != nil {
+				s.f.t.Error(err)
+			}
+		})
+	}
+	ended.Wait()
 }
 
 // startDiscarding is an SMTP server that takes everything and keeps nothing.

@@ -264,18 +264,7 @@ func TestManyDomainsAreToldInFewWords(t *testing.T) {
 	c := h.checked()
 	c.ownSpool()
 
-	// each domain's records stand together
-	last := map[string]int{}
-	for i, line := range strings.Split(prepared, "\n") {
-		if name, _, found := strings.Cut(line, ". IN TXT "); found && strings.Contains(name, "example") {
-			domain := name[strings.LastIndexByte(name[:strings.LastIndexByte(name, '.')], '.')+1:]
-			before, seen := last[domain]
-			if seen && domain != "example.org" && domain != "example.net" && i > before+2 {
-				t.Errorf("%s: lines %d and %d", domain, before, i)
-			}
-			last[domain] = i
-		}
-	}
+	recordsStandTogether(t, prepared)
 	if strings.Contains(prepared, "rua=mailto:postmaster@") {
 		t.Errorf("an address that may not exist:\n%s", prepared)
 	}
@@ -314,6 +303,22 @@ func TestManyDomainsAreToldInFewWords(t *testing.T) {
 	if err != nil || strings.Count(string(said), " IN ") > 3 ||
 		!strings.Contains(string(said), "found in DNS") && !strings.Contains(string(said), "are published") {
 		t.Errorf("published: %v\n%s", err, said)
+	}
+}
+
+// recordsStandTogether finds records of one domain that are apart.
+func recordsStandTogether(t *testing.T, prepared string) {
+	t.Helper()
+	last := map[string]int{}
+	for i, line := range strings.Split(prepared, "\n") {
+		if name, _, found := strings.Cut(line, ". IN TXT "); found && strings.Contains(name, "example") {
+			domain := name[strings.LastIndexByte(name[:strings.LastIndexByte(name, '.')], '.')+1:]
+			before, seen := last[domain]
+			if seen && domain != "example.org" && domain != "example.net" && i > before+2 {
+				t.Errorf("%s: lines %d and %d", domain, before, i)
+			}
+			last[domain] = i
+		}
 	}
 }
 

@@ -22,10 +22,10 @@ type servedSoak struct {
 	served *served
 }
 
-// TestASoakOfFaultsWithServeLosesAndBouncesNothing: the resident process is killed at random and right after the
-// listener has taken a message, restarted, told to reload; the listener goes down and refuses; the spool is full;
-// keys and secrets are away. In the end each recipient has got every message, none has bounced, and a second copy
-// came only where the process was killed while the message was under way.
+// TestASoakOfFaultsWithServeLosesAndBouncesNothing: the resident process is killed at random and right
+// after the listener has taken a message, restarted, told to reload; the listener goes down and refuses;
+// the spool is full; keys and secrets are away. In the end each recipient has got every message, none has
+// bounced, and a second copy came only where the process was killed while the message was under way.
 func TestASoakOfFaultsWithServeLosesAndBouncesNothing(t *testing.T) {
 	t.Parallel()
 	messages := 60
@@ -62,7 +62,8 @@ func newServedSoak(t *testing.T) *servedSoak {
 		f.check(os.Mkdir(tiny, 0o755))
 		f.check(syscall.Mount("tmpfs", tiny, "tmpfs", 0, "size=8m,mode=1777"))
 		t.Cleanup(func() { f.check(syscall.Unmount(tiny, 0)) })
-		f.configure(`deadline = "50s"`, "deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+tiny+"\"")
+		f.configure(`deadline = "50s"`,
+			"deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+tiny+"\"")
 		s.served = byLMTP(f, main, master)
 	})
 	s.soak = &soak{forwarder: f, random: rand.New(rand.NewPCG(8, 8)), tiny: filepath.Join(f.Dir, "tiny")}
@@ -93,7 +94,8 @@ func (s *servedSoak) submit() (id string) {
 	if s.random.IntN(12) == 0 {
 		lines = 120_000
 	}
-	content := "From: " + author + "\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" + token +
+	content := "From: " + author + "\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" +
+		token +
 		"@sender.example>\nX-Token: " + token + "\n\n" + strings.Repeat("line of the body\n", lines)
 	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: to, XClient: stranger, Content: []byte(content)})
 	s.sent = append(s.sent, soaked{id, token})
@@ -120,7 +122,9 @@ func (s *servedSoak) faults() []fault {
 	faults := []fault{
 		{name: "none", arm: nothing, mend: nothing},
 		{name: "listener down", arm: s.flaky.down, mend: func() { s.flaky.up(s.t) }},
-		{name: "reload", arm: nothing, mend: nothing, during: func() { s.check(s.served.process.Process.Signal(syscall.SIGHUP)) }},
+		{name: "reload", arm: nothing, mend: nothing, during: func() {
+			s.check(s.served.process.Process.Signal(syscall.SIGHUP))
+		}},
 		{name: "spool full", mend: func() { s.check(os.Remove(filler)) }, arm: func() {
 			file, err := os.Create(filler)
 			s.check(err)
@@ -133,10 +137,15 @@ func (s *servedSoak) faults() []fault {
 	}
 	for range 4 { // as often as not
 		faults = append(faults,
-			fault{name: "killed at random", arm: nothing, during: func() { s.restart(syscall.SIGKILL) }, mend: nothing},
-			fault{name: "restarted", arm: nothing, during: func() { s.restart(syscall.SIGTERM) }, mend: nothing},
+			fault{name: "killed at random", arm: nothing, during: func() { s.restart(syscall.SIGKILL) },
+				mend: nothing},
+			fault{name: "restarted", arm: nothing, during: func() { s.restart(syscall.SIGTERM) },
+				mend: nothing},
 			// A connection that was kept would not meet the fault.
-			fault{name: "killed after the final dot", arm: func() { s.restart(syscall.SIGKILL); s.flaky.arm("queued", "stall") },
+			fault{name: "killed after the final dot", arm: func() {
+				s.restart(syscall.SIGKILL)
+				s.flaky.arm("queued", "stall")
+			},
 				during: func() { <-s.flaky.connected; s.restart(syscall.SIGKILL) }, mend: s.flaky.mend})
 	}
 	for _, stage := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
@@ -180,12 +189,14 @@ func (s *servedSoak) account() {
 			case got == 0:
 				s.t.Errorf("%s (%s) is lost for %s", m.token, m.id, to)
 			case got-1 > killed[m.id]:
-				s.t.Errorf("%s (%s) came %d times for %s; the process ended %d times meanwhile", m.token, m.id, got, to, killed[m.id])
+				s.t.Errorf("%s (%s) came %d times for %s; the process ended %d times meanwhile", m.token,
+					m.id, got, to, killed[m.id])
 			default:
 				duplicates += got - 1
 			}
 		}
 	}
-	s.t.Logf("%d messages, %d deferrals, the process ended %d times, %d duplicates, each by a kill after the final dot",
+	s.t.Logf("%d messages, %d deferrals, the process ended %d times, %d duplicates, each by a kill after "+
+		"the final dot",
 		len(s.sent), strings.Count(log, "status=deferred"), s.kills, duplicates)
 }

@@ -47,8 +47,10 @@ func (s *served) start() {
 	s.f.check(err)
 	uid, _ := strconv.Atoi(nobody.Uid)
 	gid, _ := strconv.Atoi(nobody.Gid)
-	s.process = exec.Command(s.f.program, "serve", "-c", s.f.config, "--lmtp", "inet:"+s.address, "--trust-orcpt")
-	s.process.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	s.process = exec.Command(s.f.program, "serve", "-c", s.f.config, "--lmtp", "inet:"+s.address,
+		"--trust-orcpt")
+	s.process.SysProcAttr = &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	s.process.Stderr = os.Stderr
 	s.f.check(s.process.Start())
 	s.wait()
@@ -83,14 +85,18 @@ func asTransport(f *forwarder, main, master *string) {
 	replace(f.t, master, "  -o content_filter=\n", "  -o content_filter=smtp:[127.0.0.1]:"+f.remote.Port+"\n")
 }
 
-// TestEveryWayIntoTheFilterGivesTheSameDeliveries: by pipe(8), by LMTP, and each of them as the default transport.
+// TestEveryWayIntoTheFilterGivesTheSameDeliveries: by pipe(8), by LMTP, and each of them as the default
+// transport.
 func TestEveryWayIntoTheFilterGivesTheSameDeliveries(t *testing.T) {
 	t.Parallel()
 	ways := map[string]func(f *forwarder, main, master *string){
 		"pipe":              func(*forwarder, *string, *string) {},
 		"pipe as transport": asTransport,
 		"LMTP":              func(f *forwarder, main, master *string) { byLMTP(f, main, master) },
-		"LMTP as transport": func(f *forwarder, main, master *string) { byLMTP(f, main, master); asTransport(f, main, master) },
+		"LMTP as transport": func(f *forwarder, main, master *string) {
+			byLMTP(f, main, master)
+			asTransport(f, main, master)
+		},
 	}
 	random := rand.New(rand.NewPCG(3, 4))
 	texts := bodies(random)
@@ -104,7 +110,8 @@ func TestEveryWayIntoTheFilterGivesTheSameDeliveries(t *testing.T) {
 				t.Parallel()
 				f := startChanged(t, "", func(f *forwarder, main, master *string) {
 					// XCLIENT tells of a login, but without SASL smtpd(8) has no rule for it.
-					*main = mta.Merge(*main, "smtpd_relay_restrictions = check_helo_access static:OK, reject\n")
+					*main = mta.Merge(*main,
+						"smtpd_relay_restrictions = check_helo_access static:OK, reject\n")
 					change(f, main, master)
 				})
 				f.check(f.dns.Add(`sender.example TXT v=spf1 ip4:192.0.2.25 -all
@@ -140,9 +147,12 @@ func (f *forwarder) pass(t *testing.T, texts map[string]string, result map[strin
 			kind := kinds[(3*n+i)%len(kinds)]
 			token := fmt.Sprintf("%s, %s", r.name, kind)
 			several[token] = len(r.to) > 1
-			header := fmt.Sprintf("From: %s\nTo: somebody@example.org\nSubject: %s\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n"+
-				"Message-ID: <%d.%d@sender.example>\nX-Token: %s\n", r.author, kind, n, i, token)
-			mta.Submit(t, f.smtp, mta.Mail{From: r.from, To: r.to, XClient: r.xclient, Content: []byte(header + "\n" + texts[kind])})
+			header := fmt.Sprintf("From: %s\nTo: somebody@example.org\nSubject: %s\n"+
+				"Date: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <%d.%d@sender.example>\nX-Token: %s\n",
+				r.author, kind, n, i, token)
+			mta.Submit(t, f.smtp,
+				mta.Mail{From: r.from, To: r.to, XClient: r.xclient,
+					Content: []byte(header + "\n" + texts[kind])})
 			for _, to := range r.want {
 				if strings.HasSuffix(to, "@example.org") {
 					local++
@@ -190,12 +200,16 @@ func waitRecipients(s *mta.Sink, want int) {
 // moreRoutes are those whose outcome differs between recipients, or whose client logged in.
 func moreRoutes() []route {
 	return []route{
-		{"forged From: of our own domain beside a mailbox", "alice@other.example", []string{"box@example.org"}, stranger,
-			"boss@example.org", []string{"box@example.org"}, "", false},
+		{"forged From: of our own domain beside a mailbox", "alice@other.example",
+			[]string{"box@example.org"}, stranger, "boss@example.org",
+			[]string{"box@example.org"}, "", false},
 		{"user who logged in", "box@example.org", []string{"friend@example.net", "pal@example.net"},
-			stranger + " LOGIN=box", "box@example.org", []string{"friend@example.net", "pal@example.net"}, "", true},
-		{"two aliases and a mailbox", "alice@sender.example", []string{"alias@example.org", "other@example.org", "box@example.org"},
-			stranger, "alice@sender.example", []string{"remote@example.com", "other@example.net", "box@example.org"}, "srs", true},
+			stranger + " LOGIN=box", "box@example.org",
+			[]string{"friend@example.net", "pal@example.net"}, "", true},
+		{"two aliases and a mailbox", "alice@sender.example",
+			[]string{"alias@example.org", "other@example.org", "box@example.org"},
+			stranger, "alice@sender.example",
+			[]string{"remote@example.com", "other@example.net", "box@example.org"}, "srs", true},
 	}
 }
 
@@ -207,8 +221,8 @@ var (
 	blanks  = regexp.MustCompile(`\r\n[ \t]+`)
 )
 
-// comparable is a message without the passing of hosts and without the values of signatures; several says that it
-// was for several recipients.
+// comparable is a message without the passing of hosts and without the values of signatures; several says
+// that it was for several recipients.
 func comparable(content []byte, several bool) string {
 	header, body, _ := bytes.Cut(content, []byte("\r\n\r\n"))
 	text := passing.ReplaceAllString(string(header)+"\r\n", "")

@@ -71,7 +71,11 @@ included. Undo the other mode first.`,
 			return nil
 		},
 	}
-	flags := cmd.Flags()
+	o.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (o *setupOptions) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.prepare, "prepare", false,
 		"make account, keys, secret and configuration; leave Postfix alone")
 	flags.BoolVar(&o.apply, "apply", false, "do everything")
@@ -100,7 +104,6 @@ included. Undo the other mode first.`,
 		"the selector of new DKIM keys; default: the year and a letter, 2026a")
 	flags.StringVar(&o.TrustedNetworks, "trusted-networks", "",
 		"the clients whose mail is your own, separated by commas; default: Postfix's mynetworks")
-	return cmd
 }
 
 // complete checks the flags, and finds out what they leave open.

@@ -31,8 +31,8 @@ func judgeSealTransport(h *host) []Fault {
 	if !h.Seals || !h.isTransport() || h.isContentFilter() || h.milter() != nil {
 		return nil
 	}
-	return one("in transport mode without the milter nothing passes postmend when it arrives, so no mail gets "+
-		"X-Postmend-Arrival: see docs/milter.md", "")
+	return one("in transport mode without the milter nothing passes postmend when it arrives, so no "+
+		"mail gets X-Postmend-Arrival: see docs/milter.md", "")
 }
 
 func judgeSealChecks(h *host) []Fault {

@@ -17,8 +17,8 @@ var milterRules = []Rule[*host]{
 		"if the milter is down, mail is deferred or refused, or the session is closed", judgeMilterDefault},
 	{"milter-down", Warning, "", "mail goes on without it: it is judged only when it is forwarded",
 		judgeMilterReach},
-	{"milter-time", Warning, "", "a message that takes longer goes on without the milter, although the milter " +
-		"is still at it", judgeMilterTime},
+	{"milter-time", Warning, "", "a message that takes longer goes on without the milter, although " +
+		"the milter is still at it", judgeMilterTime},
 	{"milter-order", Note, "", "a milter in front that changes the subject or the body breaks signatures " +
 		"before they are verified", judgeMilterOrder},
 	{"milter-local", Note, "", "what programs on this host send is not judged, but costs a conversation each",
@@ -32,7 +32,8 @@ type milterEntry struct {
 	before     []string // the entries in front of it
 }
 
-// ourMilter finds our entry in a list of milters; nil if there is none. A resident one is known by its address.
+// ourMilter finds our entry in a list of milters; nil if there is none. A resident one is known by its
+// address.
 func (h *host) ourMilter(value string) *milterEntry {
 	entries := layout.MilterList(value)
 	for n, entry := range entries {

@@ -16,7 +16,8 @@ func TestTheMilterIsJudged(t *testing.T) {
 		{"beside another behind it", "smtpd_milters = " + ours + ", inet:127.0.0.1:8891", ""},
 		{"behind another", "smtpd_milters = inet:127.0.0.1:8891, " + ours, "milter-order"},
 		{"bare", "smtpd_milters = unix:private/postmend-milter", "milter-default"},
-		{"bare, with the default for all", "smtpd_milters = inet:127.0.0.1:10028\nmilter_default_action = accept", ""},
+		{"bare, with the default for all", "smtpd_milters = inet:127.0.0.1:10028\n" +
+			"milter_default_action = accept", ""},
 		{"tempfail", "smtpd_milters = { inet:127.0.0.1:10028, default_action=tempfail }", "milter-default"},
 		{"too little time", "smtpd_milters = " + strings.Replace(ours, "90s", "30s", 1), "milter-time"},
 		{"of programs here", "non_smtpd_milters = " + ours, "milter-local"},

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// The milter: a spawn(8) service below Postfix's queue directory, where a chrooted smtpd(8) finds it and no other
-// account does. Who can connect to it can have any message judged as if it came from any client.
+// The milter: a spawn(8) service below Postfix's queue directory, where a chrooted smtpd(8) finds it and no
+// other account does. Who can connect to it can have any message judged as if it came from any client.
 const (
 	milter        = "postmend-milter"
 	MilterID      = milter + "/unix"
@@ -23,10 +23,11 @@ func (p Program) MilterLine() string {
 		strings.Join(p.command("milter"), " "))
 }
 
-// MilterEntry is the entry in smtpd_milters for an address: mail goes on without the milter if that is down or
-// slow. content_timeout is above what a judgement may take (deadline, 60 s).
+// MilterEntry is the entry in smtpd_milters for an address: mail goes on without the milter if that is down
+// or slow. content_timeout is above what a judgement may take (deadline, 60 s).
 func MilterEntry(address string) string {
-	return "{ " + address + ", connect_timeout=5s, command_timeout=10s, content_timeout=90s, default_action=accept }"
+	return "{ " + address +
+		", connect_timeout=5s, command_timeout=10s, content_timeout=90s, default_action=accept }"
 }
 
 // MilterList takes a value of smtpd_milters apart; an entry in braces is one.
@@ -49,7 +50,8 @@ func MilterList(value string) []string {
 func MilterOf(entry string) (address string, attributes map[string]string) {
 	attributes = map[string]string{}
 	inner := strings.TrimSuffix(strings.TrimPrefix(entry, "{"), "}")
-	for n, word := range strings.FieldsFunc(inner, func(r rune) bool { return strings.ContainsRune(", \t\n", r) }) {
+	isSeparator := func(r rune) bool { return strings.ContainsRune(", \t\n", r) }
+	for n, word := range strings.FieldsFunc(inner, isSeparator) {
 		if name, value, ok := strings.Cut(word, "="); ok && n > 0 {
 			attributes[name] = value
 		} else if n == 0 {

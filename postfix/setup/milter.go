@@ -9,8 +9,8 @@ import (
 // Spawned is the milter that spawn(8) starts for each SMTP session.
 const Spawned = "spawn"
 
-// addMilter puts the milter into smtpd_milters, in front of the others: those that change mail come behind what
-// judges it. One that is there stays where it is.
+// addMilter puts the milter into smtpd_milters, in front of the others: those that change mail come behind
+// what judges it. One that is there stays where it is.
 func (p *Plan) addMilter() {
 	address := p.wanted.Milter
 	if address == "" {
@@ -36,7 +36,8 @@ func (p *Plan) addMilter() {
 	p.set("smtpd_milters", entry, milterWhy)
 	for _, s := range p.entrances() {
 		if _, isSet := s.Options["smtpd_milters"]; isSet {
-			p.note("%s in master.cf has its own -o smtpd_milters=: mail that it accepts does not pass the milter",
+			p.note("%s in master.cf has its own -o smtpd_milters=: mail that it accepts does not pass "+
+				"the milter",
 				s.ID())
 		}
 	}

@@ -9,7 +9,8 @@ import (
 
 func TestTheMilterStandsInFrontOfOthersOnceAndGoesAgain(t *testing.T) {
 	for name, others := range map[string]string{
-		"none": "", "one": "inet:127.0.0.1:8891", "two": "inet:127.0.0.1:8891, { unix:/run/x, default_action=accept }",
+		"none": "", "one": "inet:127.0.0.1:8891",
+		"two": "inet:127.0.0.1:8891, { unix:/run/x, default_action=accept }",
 	} {
 		t.Run(name, func(t *testing.T) {
 			main := ""
@@ -29,7 +30,8 @@ func TestTheMilterStandsInFrontOfOthersOnceAndGoesAgain(t *testing.T) {
 				t.Errorf("the others: %q, were %q", rest, others)
 			}
 			service, found := c.Service(layout.MilterID)
-			if !found || !strings.HasSuffix(service.Line, "user=postmend argv=/usr/local/bin/postmend milter") {
+			if !found || !strings.HasSuffix(service.Line,
+				"user=postmend argv=/usr/local/bin/postmend milter") {
 				t.Errorf("service: %q", service.Line)
 			}
 			if p, err := h.plan(); err != nil || len(p.Changes) > 0 {

@@ -95,7 +95,8 @@ func (s *Setup) records() ([]record, error) {
 		}
 		all = append(all, mx, spf)
 	}
-	if !SignsBounces(s.config, s.Mode, h.config.DKIM.Keys) && relay == "" && h.config.Hostname != h.config.SRS.Domain {
+	if !SignsBounces(s.config, s.Mode, h.config.DKIM.Keys) && relay == "" &&
+		h.config.Hostname != h.config.SRS.Domain {
 		spf := spfRecord(h.config.Hostname, h.spfMechanism("a"))
 		spf.remark = "for bounces that Postfix itself makes"
 		all = append(all, spf)
