@@ -126,6 +126,9 @@ type ARCConfig struct {
 	// OnlyFor are the recipients' domains that mail is sealed for; a leading dot stands for all subdomains.
 	// Default: all.
 	OnlyFor []string `toml:"only_for"`
+	// TrustedSealers are domains whose seals are believed about mail that fails DMARC here; a leading dot stands
+	// for all subdomains.
+	TrustedSealers []string `toml:"trusted_sealers"`
 }
 
 // SpamConfig is one section [[spam]]: what happens to forwarded mail that an earlier filter on this host

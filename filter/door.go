@@ -105,7 +105,8 @@ func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, i
 		return j, err
 	}
 	known := facts{authors: f.policy.authors(env, m), proven: proven,
-		patient: f.ageAtDoor(m).Abs() < time.Duration(f.config.Limits.DNSPatience)}
+		patient:   f.ageAtDoor(m).Abs() < time.Duration(f.config.Limits.DNSPatience),
+		testimony: f.testimony(m, proven)}
 	log.known = &known
 	isOwnAuthor := func(author string) bool { return f.isOwnAuthor(ctx, author) }
 	if refusal := f.policy.refusedAtDoor(env, known, isOwnAuthor); refusal != nil {

@@ -40,8 +40,8 @@ func (p *policy) mungeModeFor(r Recipient) MungeMode {
 // mayRewriteUnproved tells whether the configuration lets From: be rewritten in mail that did not pass DMARC.
 func (p *policy) mayRewriteUnproved() bool {
 	isAlways := func(to destination) bool { return to.mungeFrom == MungeAlways }
-	return p.dmarc.MungeFrom == MungeAlways || len(p.trustedAuthors) > 0 ||
-		slices.ContainsFunc(p.destinations, isAlways)
+	return p.dmarc.MungeFrom == MungeAlways || slices.ContainsFunc(p.destinations, isAlways) ||
+		len(p.trustedAuthors) > 0 || len(p.trustedSealers) > 0
 }
 
 // destination is a DestinationConfig, ready for use.
@@ -155,6 +155,9 @@ func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *Failure {
 	if v.why.Cause == 0 {
 		if v.trouble != "" && msg.patient {
 			return dnsTrouble(v.trouble)
+		}
+		if v.doubt.Cause != 0 {
+			d.Reasons = append(d.Reasons, v.doubt)
 		}
 		return nil
 	}

@@ -93,6 +93,7 @@ type policy struct {
 	dmarc          DMARCConfig
 	destinations   []destination
 	trustedAuthors []trustedAuthor
+	trustedSealers domain.Set
 	forceMunge     domain.Set
 	forbidMunge    domain.Set
 	sealer         string     // the domain of the key for ARC; "" if nothing is sealed
@@ -108,6 +109,8 @@ type facts struct {
 	oversized bool
 	// spam is the rule that the message matches; nil if none.
 	spam *SpamConfig
+	// testimony is what the sealers of a chain say.
+	testimony testimony
 	// localAuthor is set if a table calls From: local, as far as that was asked.
 	localAuthor bool
 	// proven is the authentication of the message on arrival; its zero value proves nothing.

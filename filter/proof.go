@@ -48,7 +48,8 @@ func (f *Filter) prove(
 			verify = nil
 			identify(m.Header, results.DKIM)
 		}
-		if results.ARC.Status != "" {
+		// Whoever trusts a sealer has to see the chain pass.
+		if results.ARC.Status != "" && len(f.policy.trustedSealers) == 0 {
 			follow = nil
 		}
 	}
@@ -59,7 +60,8 @@ func (f *Filter) prove(
 		verifier.Close()
 		m.Verified(verifier.Body(dkim.Relaxed))
 	}
-	proven := proof{Results: authn.Check(ctx, resolver, request, verify, follow), chain: chain}
+	proven := proof{Results: authn.Check(ctx, resolver, request, verify, follow), chain: chain,
+		followed: follow != nil}
 	if verify == nil && proven.DMARC.Status == authn.Pass {
 		var err error
 		if proven.strayCR, err = m.HasStrayCR(); err != nil {
@@ -76,6 +78,8 @@ type proof struct {
 	chain *arc.Chain
 	// transit is looked up only if the plan depends on it.
 	transit transit
+	// followed is set if the chain was verified in this run, and not by an earlier filter.
+	followed bool
 	// strayCR is set if the message has a CR within a line although others found a signature of it valid. Our
 	// own verifier never does.
 	strayCR bool
@@ -156,6 +160,7 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 		unsealable:  f.unsealable(m),
 		recalled:    env.recalled,
 		spam:        f.spamRule(m),
+		testimony:   f.testimony(m, proven),
 	}
 	if o := env.origin; o != nil && o.outside && o.intact {
 		known.redirected = p.redirectedFrom(m)

@@ -54,6 +54,8 @@ const (
 	FromDoubtful
 	FromTrustedBySPF
 	FromTrustedByNetwork
+	FromTrustedBySealer
+	ChainUntrusted
 	FromNever
 	FromPolicyNone
 	FromOwnKey
@@ -200,6 +202,10 @@ var causes = [causeCount]struct{ code, format string }{
 	FromTrustedByNetwork: {"from-trusted-network",
 		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and the message " +
 			"came from %s"},
+	FromTrustedBySealer: {"from-trusted-sealer",
+		"From: rewritten: DMARC failed on arrival, but the ARC chain passes, and by it the trusted sealer %s " +
+			"saw DMARC pass for %s"},
+	ChainUntrusted: {"chain-untrusted", "the ARC chain does not help: %s"},
 	FromNever:      {"from-never", "From: stays: munge_from is \"never\""},
 	FromPolicyNone: {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
 	FromOwnKey:     {"from-own-key", "From: stays: this server signs for %s, and DMARC passed on arrival"},

@@ -65,9 +65,11 @@ func New(config *Config, options Options) (*Filter, error) {
 	out, outErr := parseOutbound(config.OutboundAddresses, config.Hostname)
 	destinations, toErr := newDestinations(config.DMARC.Destinations)
 	trustedAuthors, authorsErr := newTrustedAuthors(config.DMARC.TrustedAuthors)
+	sealers, sealersErr := newDomainSet("arc: trusted_sealers", config.ARC.TrustedSealers, "")
 	name, nameErr := author.ParseName(config.DMARC.FromName)
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
-	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, authorsErr, onlyErr,
+	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, authorsErr, sealersErr,
+		onlyErr,
 		checkRedirects(config.Spam, local)); err != nil {
 		return nil, ConfigInvalid.Failure(err)
 	}
@@ -108,6 +110,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		dmarc:          config.DMARC,
 		destinations:   destinations,
 		trustedAuthors: trustedAuthors,
+		trustedSealers: sealers,
 		forceMunge:     force,
 		forbidMunge:    forbid,
 	}

@@ -49,6 +49,9 @@ spf = "evil.example"
 domain = "srs.example.org"
 network = "198.51.100.0/24"
 `,
+	"trusted-sealers": `[arc]
+trusted_sealers = ["list.example", "second.example", "trusted.example", "bank.example"]
+`,
 	"from-name": `[dmarc]
 from_name = "{name} {local} {domain}"
 `,

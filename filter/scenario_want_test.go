@@ -139,7 +139,7 @@ func (o *outcome) checkRules(t *testing.T) {
 // what a receiver in this host's place would have seen.
 func (o *outcome) mayRewrite(t *testing.T) bool {
 	verdict := o.receive(t, o.env.Sender, o.env.HELO, o.env.ClientAddress, o.arrived)
-	if len(o.config.DMARC.TrustedAuthors) > 0 && o.isTrustedAuthor(t) {
+	if len(o.config.DMARC.TrustedAuthors) > 0 && o.isTrustedAuthor(t) || o.isSealedByTrusted(t) {
 		return true
 	}
 	return verdict == "none" && o.config.DMARC.MungeFrom == MungeAlways ||

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -17,6 +18,7 @@ import (
 type voucher struct {
 	why     Reason // the zero value is nobody
 	trouble string // DNS may still tell that somebody does; "" if it cannot
+	doubt   Reason // why a chain does not; the zero value if there is none
 }
 
 // vouch finds who vouches for the author of a message that failed DMARC.
@@ -25,7 +27,13 @@ func (p *policy) vouch(env *Envelope, msg facts) voucher {
 		p.mayBeOurs(msg.authors[0], msg) {
 		return voucher{}
 	}
-	return p.vouchByPlace(env, msg)
+	v := p.vouchByPlace(env, msg)
+	if v.why.Cause != 0 {
+		return v
+	}
+	sealed := p.vouchBySealer(msg)
+	sealed.trouble = cmp.Or(sealed.trouble, v.trouble)
+	return sealed
 }
 
 // vouchByPlace finds a trusted author whose mail comes from where it should. SPF is about where this message
