@@ -16,31 +16,39 @@ import (
 type outcome struct {
 	*letter
 	refused bool
-	bounces []mta.Received
-	came    []mta.Received
-	left    []receiver.Evaluation // of what came, one by one
+	// refusedAtDoor is set if the client was told, and nobody else.
+	refusedAtDoor bool
+	bounces       []mta.Received
+	came          []mta.Received
+	left          []receiver.Evaluation // of what came, one by one
 }
 
 // deliver sends all letters, waits until the forwarder is done with each, and checks what came of them.
 func (w *world) deliver() {
 	w.t.Helper()
 	ids := make([]string, len(w.letters))
+	atDoor := map[int]bool{}
 	for n, l := range w.letters {
 		id, err := l.submit(w.smtp)
-		w.check(err)
+		if atDoor[n] = w.door && err != nil && strings.Contains(err.Error(), `550 "5.7.1 `); !atDoor[n] {
+			w.check(err)
+		}
 		ids[n] = id
 	}
-	for _, id := range ids {
-		w.WaitLog(0, id+": removed")
+	for n, id := range ids {
+		if !atDoor[n] {
+			w.WaitLog(0, id+": removed")
+		}
 	}
 	w.waitEmptyQueue()
 
 	outcomes := make([]*outcome, len(w.letters))
 	log := w.Log()
 	for n, l := range w.letters {
-		outcomes[n] = &outcome{letter: l, refused: strings.Count(log, ids[n]+": to=") > 0 &&
+		outcomes[n] = &outcome{letter: l, refusedAtDoor: atDoor[n]}
+		outcomes[n].refused = !atDoor[n] && strings.Count(log, ids[n]+": to=") > 0 &&
 			len(regexp.MustCompile(ids[n]+`: to=.* dsn=5\.7\.1, status=bounced`).FindAllString(log,
-				-1)) == len(l.to)}
+				-1)) == len(l.to)
 	}
 	w.collect(outcomes)
 	w.judge(outcomes)
@@ -114,6 +122,16 @@ func (o *outcome) check(w *world, total map[string]int) {
 	}
 	if o.forged && o.arrived.Passed() {
 		fail("the forgery is none")
+	}
+	if o.refusedAtDoor {
+		total["refused"]++
+		if o.arrived.Passed() || !o.mustRefuse(w) || len(o.came)+len(o.bounces) > 0 {
+			fail("refused at the door; %d messages and %d bounces came", len(o.came), len(o.bounces))
+		}
+		return
+	}
+	if o.refused && w.door && o.mustRefuse(w) {
+		fail("refused after it was accepted")
 	}
 	if o.refused {
 		total["refused"]++

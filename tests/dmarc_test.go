@@ -45,6 +45,7 @@ type world struct {
 	*forwarder
 	name      string
 	always    bool // From: is rewritten whatever the policy
+	door      bool // a milter judges what comes in, and postmend is the transport
 	srsDomain string
 	policy    string // of the forwarder's own domains
 	zone      strings.Builder
@@ -76,12 +77,17 @@ func TestDMARCPassesAtAStrictReceiverForAllWhoPassedAndForNobodyElse(t *testing.
 		{name: "own domains do not mind", srsDomain: srsDomain, policy: "none"},
 		{name: "SRS domain elsewhere, From: always rewritten", srsDomain: "srs.fwd.example", policy: "none",
 			always: true},
+		{name: "behind the milter, as transport", srsDomain: srsDomain, policy: "reject", door: true},
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			w.forwarder = startChanged(t, "", func(_ *forwarder, main, _ *string) {
+			w.forwarder = startChanged(t, "", func(f *forwarder, main, master *string) {
 				// smtp(8) folds by default
 				*main = strings.Replace(*main, "smtp_line_length_limit = 0", "", 1)
+				if w.door {
+					withDoor(f, main, master)
+					withTransport(f, main, master)
+				}
 			})
 			w.configure(`domain = "`+srsDomain+`"`, `domain = "`+w.srsDomain+`"`)
 			if w.always {

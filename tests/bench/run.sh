@@ -59,3 +59,4 @@ until "$work/pipe" "$port" a@b c@d <"$work/small" >/dev/null; do kill -0 $sink; 
 measure '10 kB' "$work/small" "${RUNS:-101}"
 measure '50 MB' "$work/large" 5
 sh "$here/system.sh" "$postmend"
+sh "$here/door.sh" "$postmend"
