@@ -81,7 +81,8 @@ func (h *checkedHost) setUpByHand(keyPEM []byte) {
 	store := filepath.Join(home, "srs") // what becomes of the machine's is not for a test to decide
 	h.must(os.Mkdir(store, 0o700))
 	chownTest(h.t, store)
-	text := strings.NewReplacer("/etc/postmend", home, "/var/lib/postmend/srs", store).Replace(documented(h.t, "toml"))
+	text := strings.NewReplacer("/etc/postmend", home, "/var/lib/postmend/srs",
+		store).Replace(documented(h.t, "toml"))
 	h.must(os.WriteFile(h.config, []byte(text), 0o644))
 	own := strings.NewReplacer(
 		"/usr/local/bin/postmend filter", h.program+" filter -c "+h.config,

@@ -24,8 +24,8 @@ type senderStore struct {
 // storeRules judge the store of senders.
 var storeRules = []Rule[*own]{
 	{Name: "srs-store", Severity: Error, OK: "the store of senders works",
-		Why: "mail whose sender does not fit into an SRS address is deferred for store_patience, and bounces to " +
-			"it are deferred", Judge: judgeStore},
+		Why: "mail whose sender does not fit into an SRS address is deferred for store_patience, and " +
+			"bounces to it are deferred", Judge: judgeStore},
 	{Name: "srs-store-keeps", Severity: Warning,
 		Why: "bounces to addresses that were given out would be rejected", Judge: judgeKeeping},
 	{Name: "srs-store-secrets", Severity: Warning,
@@ -90,9 +90,10 @@ func (o *own) storeMissing() []Fault {
 	if o.config.SRS.Domain == "" {
 		return nil
 	}
-	return []Fault{{What: "[srs] store is not set: senders that do not fit into an SRS address stay", Severity: Note,
-		Why: "these are most senders of bulk mail: SPF fails for them at the next hop, and receivers that " +
-			"enforce -all reject the mail. postmend report counts them. See docs/configuration.md"}}
+	return []Fault{{What: "[srs] store is not set: senders that do not fit into an SRS address stay",
+		Severity: Note, Why: "these are most senders of bulk mail: SPF fails for them at the next hop, and " +
+			"receivers that enforce -all reject the mail. postmend report counts them. See " +
+			"docs/configuration.md"}}
 }
 
 func (o *own) judgeStoreFolder() []Fault {
@@ -111,16 +112,19 @@ func (o *own) judgeStoreFolder() []Fault {
 	case o.store.isLink:
 		return one(f.Path+" is a symbolic link: [srs] store has to name the folder itself", "")
 	case f.Missing():
-		return one(f.Path+" does not exist", account.first(Shell("install", "-d", "-m", "0700", "-o", account.Name, f.Path)))
+		return one(f.Path+" does not exist",
+			account.first(Shell("install", "-d", "-m", "0700", "-o", account.Name, f.Path)))
 	case f.Err != nil || !f.Mode.IsDir():
 		return one(f.Path+" is not a folder", "")
 	case !account.Missing && f.UID != account.UID:
-		return one(f.String()+" does not belong to "+account.Name+hint, mend("chown", "-R", account.Name, f.Path))
+		return one(f.String()+" does not belong to "+account.Name+hint,
+			mend("chown", "-R", account.Name, f.Path))
 	case f.Mode.Perm()&0o077 != 0 || f.Mode.Perm()&0o700 != 0o700:
 		return one(f.String()+" is not its owner's alone"+hint, mend("chmod", "0700", f.Path))
 	}
 	if barrier := f.Barrier(account, Write|Execute); barrier != nil {
-		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.Because(barrier)), f.LetIn(account))
+		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.Because(barrier)),
+			f.LetIn(account))
 	}
 	switch {
 	case o.store.health.Full != nil:
@@ -143,7 +147,8 @@ func (o *own) judgeStoreServer() []Fault {
 	case h.Err != nil:
 		return one("the store of senders cannot be used: "+h.Err.Error(), "")
 	case h.Replica:
-		return one(o.store.at.Address+" is a replica, which takes no senders: name the primary in [srs] store", "")
+		return one(o.store.at.Address+
+			" is a replica, which takes no senders: name the primary in [srs] store", "")
 	}
 	return nil
 }
@@ -155,19 +160,24 @@ func judgeKeeping(o *own) []Fault {
 	h, name := o.store.health, o.store.at.Address
 	var faults []Fault
 	if h.Volatile {
-		faults = append(faults, Fault{What: name + " keeps nothing over a restart: set appendonly yes in its configuration"})
+		faults = append(faults,
+			Fault{What: name + " keeps nothing over a restart: set appendonly yes in its configuration"})
 	}
 	if h.Evicts != "" {
-		faults = append(faults, Fault{What: fmt.Sprintf("%s removes entries when its memory is full (maxmemory-policy "+
-			"%s): set maxmemory-policy noeviction in its configuration", name, h.Evicts)})
+		faults = append(faults,
+			Fault{What: fmt.Sprintf("%s removes entries when its memory is full (maxmemory-policy "+
+				"%s): set maxmemory-policy noeviction in its configuration", name, h.Evicts)})
 	}
 	const tolerated = time.Hour
 	if h.ClockOff.Abs() > tolerated {
-		faults = append(faults, Fault{What: fmt.Sprintf("the clock of %s differs from this host's by %v", name, h.ClockOff.Abs())})
+		faults = append(faults,
+			Fault{What: fmt.Sprintf("the clock of %s differs from this "+
+				"host's by %v", name, h.ClockOff.Abs())})
 	}
 	if h.Hidden != nil && len(faults) == 0 {
-		faults = append(faults, Fault{What: name + " does not tell whether it keeps entries: " + h.Hidden.Error(),
-			Severity: Note})
+		faults = append(faults,
+			Fault{What: name + " does not tell whether it keeps entries: " + h.Hidden.Error(),
+				Severity: Note})
 	}
 	return faults
 }
@@ -176,8 +186,9 @@ func judgeForeign(o *own) []Fault {
 	if o.store == nil || o.store.health.Foreign == 0 {
 		return nil
 	}
-	return []Fault{{What: fmt.Sprintf("%d of %d stored senders come from a host with other secrets: all hosts that "+
-		"share [srs] store and domain need the same secrets_file", o.store.health.Foreign, o.store.health.Looked)}}
+	return []Fault{{What: fmt.Sprintf("%d of %d stored senders come from a host with other secrets: all "+
+		"hosts that share [srs] store and domain need the same "+
+		"secrets_file", o.store.health.Foreign, o.store.health.Looked)}}
 }
 
 func judgeExpired(o *own) []Fault {

@@ -20,7 +20,8 @@ type Health struct {
 	Full error
 	// Expired are days whose entries should have been removed.
 	Expired int
-	// Foreign is the number of entries, of Looked that were looked at, that no host with our secrets has made.
+	// Foreign is the number of entries, of Looked that were looked at, that no host with our secrets has
+	// made.
 	Foreign, Looked int
 
 	// The rest is about Valkey and Redis.

@@ -137,12 +137,12 @@ func (p *textReport) totals() {
 // unfit tells of senders that do not fit into an SRS address.
 func unfit(u tally.Unfit) (list []string) {
 	if u.Aliases > 0 {
-		list = append(list, fmt.Sprintf("%d forwards had a sender that does not fit into an SRS address, and "+
-			"left with an alias.", u.Aliases))
+		list = append(list, fmt.Sprintf("%d forwards had a sender that does not fit into an SRS "+
+			"address, and left with an alias.", u.Aliases))
 	}
 	if u.Kept > 0 {
-		list = append(list, fmt.Sprintf("%d forwards kept a sender that does not fit into an SRS address: SPF "+
-			"fails. See [srs] store in docs/configuration.md.", u.Kept))
+		list = append(list, fmt.Sprintf("%d forwards kept a sender that does not fit into an SRS "+
+			"address: SPF fails. See [srs] store in docs/configuration.md.", u.Kept))
 	}
 	return list
 }

@@ -235,7 +235,8 @@ type ClassTotal struct {
 
 // Totals adds up by kind and by class.
 func (t *Tally) Totals() Totals {
-	totals := Totals{Kinds: map[maillog.Kind]Counts{}, Unfit: t.unfit, Filter: t.pipe.latency(), FilterSum: t.pipe.sum}
+	totals := Totals{Kinds: map[maillog.Kind]Counts{}, Unfit: t.unfit, Filter: t.pipe.latency(),
+		FilterSum: t.pipe.sum}
 	for kind, counts := range t.kinds {
 		totals.Kinds[kind] = *counts
 	}
