@@ -101,18 +101,21 @@ func (f *Filter) spamRule(m *message.Message) *SpamConfig {
 	return nil
 }
 
-// divertSpam plans for forwarded mail that does not leave because of a rule; it is false for other mail.
+// divertSpam plans for forwarded mail that does not leave because of a rule; it is false for other mail. What the
+// mailbox for spam itself sends on is left unsigned instead.
 func (p *policy) divertSpam(d *Delivery, msg facts) (v verdict, diverted bool) {
 	if msg.spam == nil {
 		return deliver, false
 	}
-	switch msg.spam.Action {
-	case SpamDiscard:
+	to := msg.spam.Redirect
+	switch cameFromThere := strings.EqualFold(msg.alias(d.Recipients[0]), to); {
+	case msg.spam.Action == SpamRedirect && cameFromThere: // the mailbox sends it on: there would be no end
+	case msg.spam.Action == SpamDiscard:
 		d.because(SpamDiscarded, msg.spam.Field)
 		return discard, true
-	case SpamRedirect:
-		d.because(SpamRedirected, msg.spam.Field, msg.spam.Redirect)
-		d.Class, d.Recipients = Local, []Recipient{{Address: msg.spam.Redirect}}
+	case msg.spam.Action == SpamRedirect:
+		d.because(SpamRedirected, msg.spam.Field, to)
+		d.Class, d.Recipients = Local, []Recipient{{Address: to}}
 		return deliver, true
 	}
 	return deliver, false

@@ -12,7 +12,7 @@ import (
 	"postmend/tests/judge"
 )
 
-// Chains that dkimpy and Mail::DKIM made count as our own do: each of one and of two sealers, with the second
+// Chains that dkimpy, Mail::DKIM and mailauth made count as our own do: each of one and of two sealers, with the second
 // sealer trusted or not, and with the message changed after the last seal.
 func TestChainsOfOtherImplementationsVouchIfTheirSealersAreTrusted(t *testing.T) {
 	if testing.Short() {
@@ -31,13 +31,14 @@ func TestChainsOfOtherImplementationsVouchIfTheirSealersAreTrusted(t *testing.T)
 	}
 	zone := "_dmarc.bank.example TXT v=DMARC1; p=reject\nbank.example TXT v=spf1 -all\n"
 	records := map[string]string{}
-	for _, domain := range []string{"dkimpy.example", "maildkim.example"} {
+	for _, domain := range []string{"dkimpy.example", "maildkim.example", "mailauth.example"} {
 		records["s._domainkey."+domain] = w.records["other"]
 		zone += "s._domainkey." + domain + " TXT " + w.records["other"] + "\n"
 	}
 	dns := w.dns(t, scenario{"zone": zone})
 	sealers := map[string]*judge.Sealer{
-		"dkimpy.example": judge.DKIMPySealer(t, records), "maildkim.example": judge.MailDKIMSealer(t, dns)}
+		"dkimpy.example": judge.DKIMPySealer(t, records), "maildkim.example": judge.MailDKIMSealer(t, dns),
+		"mailauth.example": judge.MailauthSealer(t)}
 	// A sealer takes over what it has found itself: the field that has its name.
 	const letter = "From: Alice <alice@bank.example>\r\nTo: alias@example.org\r\nSubject: hello\r\n" +
 		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@bank.example>\r\n\r\nGood morning.\r\n"
@@ -74,7 +75,7 @@ func TestChainsOfOtherImplementationsVouchIfTheirSealersAreTrusted(t *testing.T)
 			if second == first {
 				continue
 			}
-			two := seal(strings.Replace(one, "Subject: ", "Subject: [list] ", 1), second, "pass", "fail")
+			two := seal(strings.Replace(one, "\r\nSubject: ", "\r\nSubject: [list] ", 1), second, "pass", "fail")
 			expect("broken before the second seal of "+second, "untouched",
 				run(seal(strings.Replace(one, "Good", "Bad", 1), second, "fail", "fail"), first, second))
 			expect(first+" and "+second, "alias@example.org", run(two, first, second))

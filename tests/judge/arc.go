@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"postmend/filter/authn/dnstest"
+	"postmend/tests/fromreaders"
 	"postmend/tests/peer"
 )
 
@@ -49,6 +50,12 @@ func MailDKIMSealer(t testing.TB, dns *dnstest.Server) *Sealer {
 	t.Helper()
 	port := dns.Addr()[strings.LastIndexByte(dns.Addr(), ':')+1:]
 	return startSealer(t, exec.Command(peer.Need(t, "perl"), "-e", arcPerl, port))
+}
+
+// MailauthSealer is mailauth. It only seals.
+func MailauthSealer(t testing.TB) *Sealer {
+	t.Helper()
+	return startSealer(t, exec.Command(peer.NeedAnywhere(t, "node"), fromreaders.Script(t, "seal.js")))
 }
 
 func startSealer(t testing.TB, cmd *exec.Cmd) *Sealer {
