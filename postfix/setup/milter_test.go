@@ -63,3 +63,31 @@ func TestAResidentMilterNeedsNoService(t *testing.T) {
 		t.Error("there is a service")
 	}
 }
+
+// With the milter in front, the transport mends more and costs local mail nothing, if nothing leads past it.
+func TestWithTheMilterTheTransportIsChosenUnlessMailCouldLeavePastIt(t *testing.T) {
+	for _, row := range []struct {
+		main, milter string
+		want         Mode
+	}{
+		{"", "", ContentFilter},
+		{"", Spawned, Transport},
+		{"", "unix:postmend/milter", Transport},
+		{"smtpd_milters = " + layout.MilterEntry(layout.MilterAddress) + "\n", "", Transport},
+		{"transport_maps = inline:{ a=smtp: }\n", Spawned, ContentFilter},
+		{"sender_dependent_default_transport_maps = inline:{ a=smtp: }\n", Spawned, ContentFilter},
+		{"content_filter = smtp:[127.0.0.1]:10024\n", "", Transport},
+		{"content_filter = " + layout.ContentFilter + "\n", Spawned, ContentFilter},
+	} {
+		h := newHost(t, row.main, "")
+		c := h.open()
+		domains, err := ReadDomains(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mode, why, err := ChooseMode(c, domains, h.dir+"/postmend.toml", "", row.milter)
+		if err != nil || mode != row.want {
+			t.Errorf("%q, %q: %s (%s), %v, want %s", row.main, row.milter, mode, why, err, row.want)
+		}
+	}
+}

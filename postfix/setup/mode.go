@@ -28,6 +28,8 @@ type circumstances struct {
 	prepared    Mode      // what setup --prepare chose; "" if it has not run
 	otherFilter string    // a content filter that is not postmend, as "content_filter is smtp:…"; "" for none
 	forwards    []Forward // by alias(5) and .forward, to other hosts
+	milter      bool      // what arrives is sealed by the milter
+	leadsPast   string    // a parameter by which mail could leave past a transport; "" for none
 }
 
 // choose gives the mode, and the reason for it.
@@ -44,14 +46,18 @@ func (c *circumstances) choose() (mode Mode, why string) {
 	case len(c.forwards) > 0:
 		return Transport, "a content filter does not see what local(8) forwards: " +
 			ShowForwards(c.forwards, 2)
+	case c.milter && c.leadsPast == "":
+		return Transport, "with the milter, only mail that leaves has to pass postmend"
+	case c.milter:
+		return ContentFilter, c.leadsPast + " could lead mail past a transport"
 	}
 	return ContentFilter, "no alias(5) or .forward leads to another host"
 }
 
 // ChooseMode gives the mode in which setup would set postmend up, and the reason for it. Wanted is what the
-// operator says, or "".
+// operator says, or "", and milter as in Wanted.
 func ChooseMode(
-	c *postconf.Config, domains *Domains, configFile string, wanted Mode,
+	c *postconf.Config, domains *Domains, configFile string, wanted Mode, milter string,
 ) (mode Mode, why string, err error) {
 	state, err := LoadState(c)
 	if err != nil {
@@ -71,6 +77,13 @@ func ChooseMode(
 		facts.otherFilter = where + " is " + filter
 	}
 	facts.forwards, _ = Forwards(c, domains)
+	facts.milter = milter != "" || strings.Contains(c.Get("smtpd_milters"), layout.MilterAddress)
+	for _, name := range []string{"transport_maps", "sender_dependent_default_transport_maps",
+		"sender_dependent_relayhost_maps"} {
+		if c.Get(name) != "" {
+			facts.leadsPast = name
+		}
+	}
 	mode, why = facts.choose()
 	return mode, why, nil
 }

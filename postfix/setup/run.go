@@ -59,7 +59,7 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	if s.state, err = LoadState(c); err != nil {
 		return nil, err
 	}
-	if s.Mode, s.ModeReason, err = ChooseMode(c, s.domains, o.ConfigFile, o.Mode); err != nil {
+	if s.Mode, s.ModeReason, err = ChooseMode(c, s.domains, o.ConfigFile, o.Mode, o.Milter); err != nil {
 		return nil, err
 	}
 	if s.home, err = ownFiles(&o, c, s.domains); err != nil {
