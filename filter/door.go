@@ -203,7 +203,8 @@ func (p *policy) refusedAtDoor(env *Envelope, msg facts, isOwnAuthor func(string
 	switch {
 	case d.Status == authn.TempError && msg.patient && (refusesAll || isOwn(msg.couldAlign)):
 		f := dnsTrouble(d.Reason)
-		f.Reason = "DNS did not answer, so this message cannot be authenticated now; please try again later"
+		f.Reason = "DNS did not answer for " + msg.claimedDomains() +
+			", so this message cannot be authenticated now. Please try again later."
 		return f
 	case d.Status == authn.TempError: // it is not known to fail
 		return nil
@@ -228,11 +229,11 @@ func withFindings(f *Failure, msg facts) *Failure {
 	spf := msg.proven.SPF
 	found := "SPF: " + string(spf.Status)
 	if spf.Domain != "" {
-		found += " for " + spf.Domain
+		found += " for " + shortName(spf.Domain)
 	}
 	var signers []string
-	for _, v := range msg.proven.DKIM[:min(len(msg.proven.DKIM), 3)] {
-		signers = append(signers, fmt.Sprintf("%s for %.100s", v.Status, v.Domain))
+	for _, v := range msg.proven.DKIM[:min(len(msg.proven.DKIM), 2)] {
+		signers = append(signers, fmt.Sprintf("%s for %s", v.Status, shortName(v.Domain)))
 	}
 	if len(signers) == 0 {
 		signers = []string{"no signature"}

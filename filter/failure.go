@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"syscall"
 
 	"postmend/reinject"
@@ -32,7 +33,8 @@ type Failure struct {
 	Cause Cause
 	// Code is the enhanced status code (RFC 3463); "" means the kind's default.
 	Code string
-	// Reason is a short text without paths or secrets: it ends up in bounces.
+	// Reason is a text without paths or secrets, because it ends up in bounces. Of a deliberate rejection,
+	// it tells a stranger in at most two sentences what is wrong and what to do.
 	Reason string
 	// Err has the details, for the log; may be nil.
 	Err error
@@ -40,7 +42,7 @@ type Failure struct {
 
 func (f *Failure) Error() string {
 	if f.Err != nil {
-		return f.Reason + ": " + f.Err.Error()
+		return strings.TrimSuffix(f.Reason, ".") + ": " + f.Err.Error()
 	}
 	return f.Reason
 }

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"slices"
-	"strings"
 
 	"postmend/dkim"
 	"postmend/filter/authn"
@@ -195,12 +194,27 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 	return true, nil
 }
 
-// claimedDomains names the domains of From: for people, at most three.
+// claimedDomains names the domains of From: for people: one at least, and more as far as there is room.
 func (f facts) claimedDomains() string {
-	const most = 3
-	names := strings.Join(f.authors[:min(len(f.authors), most)], ", ")
-	if len(f.authors) > most {
-		names += " and others"
+	const room = 40
+	names := ""
+	for i, author := range f.authors {
+		if i > 0 && len(names)+len(author) > room {
+			return names + " and others"
+		}
+		if i > 0 {
+			names += ", "
+		}
+		names += shortName(author)
 	}
 	return names
+}
+
+// shortName keeps a text for a stranger within the length of an SMTP reply: a name may have 253 octets.
+func shortName(name string) string {
+	const most = 40
+	if len(name) > most {
+		return "..." + name[len(name)-most:]
+	}
+	return name
 }

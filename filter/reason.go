@@ -269,21 +269,40 @@ var causes = [causeCount]struct{ code, format string }{
 	NoRecipient:      {"no-recipient", "no recipient on the command line"},
 	RecipientEmpty:   {"recipient-empty", "recipient %v is empty"},
 
-	SenderInvalid:    {"sender-invalid", "sender address is not valid in SMTP"},
-	RecipientInvalid: {"recipient-invalid", "recipient address is not valid in SMTP"},
-	SRSMalformed:     {"srs-malformed", "malformed SRS address"},
-	SRSForged:        {"srs-forged", "SRS address is invalid or has expired"},
-	SRSExpired:       {"srs-expired", "SRS address has expired"},
-	SRSUnknown:       {"srs-unknown", "no sender is stored for this SRS address"},
-	HeaderTooLong:    {"header-unverified", "the message header is too long to verify its author"},
-	TooManyClaims:    {"too-many-claims", "more than %v header fields claim to be written by this server"},
+	SenderInvalid: {"sender-invalid",
+		"The sender address of this message is not a valid SMTP address. Correct it and send the message " +
+			"again."},
+	RecipientInvalid: {"recipient-invalid",
+		"The recipient address is not a valid SMTP address. Correct it and send the message again."},
+	SRSMalformed: {"srs-malformed",
+		"The recipient is an SRS address that is not complete. Send bounces to the sender address of the " +
+			"message, exactly as it is there."},
+	SRSForged: {"srs-forged",
+		"The recipient is an SRS address that this server did not make, or no longer accepts. Send bounces " +
+			"to the sender address of the message, exactly as it is there."},
+	SRSExpired: {"srs-expired",
+		"The recipient is an SRS address that has expired. Write to the author's own address instead."},
+	SRSUnknown: {"srs-unknown",
+		"The recipient is an SRS address, and the sender that it stood for is no longer stored. Write to the " +
+			"author's own address instead."},
+	HeaderTooLong: {"header-unverified",
+		"The header of this message is too long, so its author cannot be verified. Send it again with a " +
+			"shorter header."},
+	TooManyClaims: {"too-many-claims",
+		"More than %v header fields of this message falsely claim that this server wrote them. Remove its " +
+			"Authentication-Results and X-Postmend-Arrival fields and send it again."},
 	WouldPass: {"would-pass",
-		"unauthenticated From: %s; relaying it from this host would make it pass DMARC"},
+		"This message is not authenticated for its From: domain %s, and if this server forwarded it, it " +
+			"would look genuine. Send mail from that domain through its own mail servers, with a DKIM " +
+			"signature."},
 	OwnDomainForged: {"own-domain-forged",
-		"unauthenticated mail claims %s, a domain of this server, in From:"},
-	DMARCFailed: {"dmarc-failed", "this message does not pass DMARC, and the policy of %s is %s"},
+		"The From: domain %s belongs to this server, and this message is not authenticated for it. Send " +
+			"mail from that domain through its own mail server, or with its DKIM signature."},
+	DMARCFailed: {"dmarc-failed",
+		"This message does not pass DMARC for its From: domain %s, whose policy is %s. Send mail from that " +
+			"domain through its own mail servers, or with its DKIM signature."},
 
-	NextHopReplied: {"next-hop-replied", "next hop replied at %s: %s"},
+	NextHopReplied: {"next-hop-replied", "the next mail server replied at %s: %s"},
 	NextHopAddress: {"next-hop-address", "an address is not valid in SMTP (%s)"},
 	NextHopFailed:  {"next-hop-failed", "next hop failed at %s"},
 }

@@ -3,6 +3,8 @@ package filter
 import (
 	"strings"
 	"testing"
+
+	"postmend/dkim"
 )
 
 func TestEachCauseHasATextThatFormats(t *testing.T) {
@@ -19,6 +21,38 @@ func TestEachCauseHasATextThatFormats(t *testing.T) {
 		f := cause.Failure(nil, about...)
 		if f.Code != "" && strings.HasPrefix(f.Code, "4.") != f.Temporary() {
 			t.Errorf("%s: temporary %t, code %s", cause.Code(), f.Temporary(), f.Code)
+		}
+	}
+}
+
+// A stranger reads these in a bounce, or in the reply of our milter: RFC 5321 section 4.5.3.1.5 gives a reply
+// 512 octets with its codes.
+func TestARejectionTellsAStrangerWhatToDo(t *testing.T) {
+	long := strings.Repeat("a", 60) + "." + strings.Repeat("b", 60) + "." + strings.Repeat("c", 60)
+	msg := facts{authors: []string{long + ".one.example", long + ".two.example", "bank.example"}}
+	msg.proven.SPF.Status, msg.proven.SPF.Domain = "softfail", long+".example"
+	for range 6 {
+		msg.proven.DKIM = append(msg.proven.DKIM, dkim.Verification{Status: "temperror", Domain: long})
+	}
+	for _, cause := range Causes() {
+		f := cause.Failure(nil)
+		if f.Temporary() {
+			continue
+		}
+		switch cause {
+		case TooManyClaims:
+			f = cause.Failure(nil, maxRemoved)
+		case WouldPass:
+			f = cause.Failure(nil, msg.claimedDomains())
+		case OwnDomainForged:
+			f = withFindings(cause.Failure(nil, msg.claimedDomains()), msg)
+		case DMARCFailed:
+			f = withFindings(cause.Failure(nil, msg.claimedDomains(), "quarantine"), msg)
+		}
+		text, sentences := f.Status(), strings.Count(strings.ReplaceAll(f.Reason, ". (", "("), ". ")+1
+		isASCII := strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) < 0
+		if len(text) > 450 || !isASCII || sentences != 2 || strings.Contains(text, "%!") {
+			t.Errorf("%s: %d octets, %d sentences: %q", cause.Code(), len(text), sentences, text)
 		}
 	}
 }

@@ -52,9 +52,12 @@ var contract = [...]struct {
 // Exit is the outcome's exit status, for commands that are not run by pipe(8).
 func (o Outcome) Exit() int { return contract[o].exit }
 
-// lineLength bounds the status line, its line end included: Postfix logs the first 100 characters of a
-// delivered message's output.
-const lineLength = 99
+// The lengths of a status line, its line end included. Postfix logs the first 100 characters of a delivered
+// message's output; of any other line, all goes to the log, and into the bounce.
+const (
+	deliveredLength = 99
+	lineLength      = 500
+)
 
 // Write writes the status line `code text` to w, in one write, and returns the exit status to leave with.
 //
@@ -67,9 +70,11 @@ const lineLength = 99
 func (o Outcome) Write(w io.Writer, code, text string) int {
 	row := contract[o]
 	line := Printable(o.Code(code) + " " + text)
-	if len(line) >= lineLength {
-		line = line[:lineLength-1]
+	most := lineLength
+	if o == Delivered {
+		most = deliveredLength
 	}
+	line = line[:min(len(line), most-1)]
 	if _, err := io.WriteString(w, line+"\n"); err != nil && o != Delivered {
 		return contract[Deferred].exit
 	}

@@ -122,11 +122,13 @@ func TestReverseFindsValidAddressesOfOursAlone(t *testing.T) {
 	w := newWorld(t)
 	ours := w.srs("forward", "Alice@b.example")
 	questions, want := "", ""
+	const asItIs = "Send bounces to the sender address of the message, exactly as it is there."
 	for _, c := range [][2]string{
 		{ours, "OK Alice@b.example"},
 		{strings.ToLower(ours), "OK alice@b.example"},
-		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND SRS address is invalid or has expired"},
-		{"SRS0=x@srs.example.org", "NOTFOUND malformed SRS address"},
+		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND The recipient is an SRS address that this server did not " +
+			"make, or no longer accepts. " + asItIs},
+		{"SRS0=x@srs.example.org", "NOTFOUND The recipient is an SRS address that is not complete. " + asItIs},
 		{strings.Replace(ours, "srs.example.org", "example.org", 1),
 			"NOTFOUND not an SRS address of this server"},
 		{"postmaster@srs.example.org", "NOTFOUND not an SRS address of this server"},
