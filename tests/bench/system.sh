@@ -3,8 +3,9 @@
 #
 # Every system is a private Postfix on loopback, in a cgroup of its own with all that it starts (filters, milters, daemons; not the
 # smtp-source and smtp-sink at its ends, nor the DNS server). CPU is that cgroup's, as the kernel counts it, so what else the machine does is
-# not in it, though it makes caches colder and the wall time longer. Needs root and cgroup v2. The first argument is the program; SYSTEMS in
-# the environment names the ones to take, all by default.
+# not in it, though it makes caches colder and the wall time longer. The order changes in each round. Everything lies on a tmpfs: a disk's file
+# system searches for free inodes. Needs root and cgroup v2. The first argument is the program; SYSTEMS in the environment names the ones to
+# take, all by default.
 set -eu
 
 postmend=$(realpath "$1")
@@ -13,7 +14,7 @@ rounds=${ROUNDS:-7}
 messages=${MESSAGES:-200}
 groups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/postmend-bench.$$
 work=$(mktemp -d)
-chmod 755 "$work"
+mount -t tmpfs -o size=4g,mode=755 tmpfs "$work"
 mkdir "$work/bin" "$work/built"
 started=
 systems=
@@ -29,7 +30,7 @@ cleanup() {
 		done
 	done
 	rmdir "$groups"
-	rm -rf "$work"
+	umount "$work" && rmdir "$work"
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
@@ -228,6 +229,55 @@ case $systems in *milter*)
 	;;
 esac
 
+# serve_lmtp SYSTEM CONFIG PORT: the resident process, as master.cf for LMTP names it.
+serve_lmtp() {
+	case " $systems " in *" $1 "*) ;; *) return ;; esac
+	in_group "$1" setpriv --reuid=nobody --clear-groups "$work/bin/postmend" serve -c "$2" --lmtp "inet:127.0.0.1:$3" &
+	wait_port "$3"
+}
+by_lmtp() { # LISTENER
+	sed -n '/^```master.cf lmtp$/,/^```$/p' "$here/../../docs/postfix.md" | sed '1d;$d'
+	listener_of "$1"
+}
+next_port; next_port; next_port
+config "$work/serve.toml" $((port - 1)) 'trusted_networks = []'
+new_postfix serve "content_filter = postmend:inet:127.0.0.1:$((port - 2))" "$(by_lmtp $((port - 1)))" ''
+serve_lmtp serve "$work/serve.toml" $((port - 2))
+next_port; next_port; next_port
+config "$work/needed.toml" $((port - 1)) 'trusted_networks = []'
+printf '[arc]\nseal = "when-needed"\n' >>"$work/needed.toml"
+new_postfix serve_needed "content_filter = postmend:inet:127.0.0.1:$((port - 2))" "$(by_lmtp $((port - 1)))" ''
+serve_lmtp serve_needed "$work/needed.toml" $((port - 2))
+next_port; next_port; next_port
+config "$work/serve_own.toml" $((port - 1)) ''
+new_postfix serve_signing "content_filter = postmend:inet:127.0.0.1:$((port - 2))" "$(by_lmtp $((port - 1)))" ''
+serve_lmtp serve_signing "$work/serve_own.toml" $((port - 2))
+
+# Once a message, whatever its recipients: what setup writes in transport mode.
+next_port; next_port
+config "$work/transport.toml" $((port - 1)) 'trusted_networks = []'
+new_postfix transport 'default_transport = postmend:
+postmend_destination_recipient_limit = 50' "$(documented_master "$work/transport.toml" $((port - 1)) |
+	sed "s/-o content_filter=\$/-o content_filter=smtp:[127.0.0.1]:$sink/")" ''
+
+# rspamd with nothing but SPF, DKIM, DMARC, ARC: it verifies, signs and seals; PostSRSd beside it.
+next_port; next_port; next_port; next_port
+forward=$((port - 1)) reverse=$((port - 2)) milter=$((port - 3))
+new_postfix rspamd "smtpd_milters = inet:127.0.0.1:$milter
+sender_canonical_maps = tcp:127.0.0.1:$forward
+sender_canonical_classes = envelope_sender
+recipient_canonical_maps = tcp:127.0.0.1:$reverse
+recipient_canonical_classes = envelope_recipient" '' ''
+case " $systems " in *" rspamd "*)
+	mkdir "$work/rspamd.d" && chown nobody "$work/rspamd.d"
+	sed "s|{dir}|$work/rspamd.d|g; s|{port}|$milter|; s|{resolver}|$resolver|; s|{key}|$work/opendkim.pem|" "$here/rspamd.conf" >"$work/rspamd.conf"
+	in_group rspamd rspamd -f -i -u nobody -g nogroup -c "$work/rspamd.conf" 2>"$work/rspamd.log" &
+	in_group rspamd postsrsd -s "$work/secrets" -d srs.example.org -f $forward -r $reverse -4 &
+	wait_port $milter
+	wait_port $forward
+	;;
+esac
+
 for system in $systems; do
 	dir=$work/$system
 	if [ "$system" = shell ]; then
@@ -246,37 +296,50 @@ usage() { awk '$1 == "usage_usec" { print $2 }' "$groups/$1/cpu.stat"; }
 now() { date +%s%N; }
 delivered() { grep -c "relay=127.0.0.1\[127.0.0.1\]:$sink,.*status=sent" "$work/$1/log/mail" || true; }
 
-# batch SYSTEM MESSAGES: sends that many, waits until the next hop has them, and notes CPU us and wall ns of one.
+# batch SYSTEM MESSAGES RECIPIENTS: sends that many, waits until the next hop has them, and notes CPU us and wall ns of one.
 batch() {
 	input=$work/own from=alice@sender.example
-	case $1 in *everything) input=$work/foreign ;; esac
+	case $1 in *everything | serve | serve_needed | transport | rspamd) input=$work/foreign ;; esac
 	eval "to=\$port_$1"
-	want=$(($(delivered "$1") + $2))
+	want=$(($(delivered "$1") + $2 * $3))
 	before=$(usage "$1") since=$(now)
-	smtp-source -s 4 -m "$2" -f $from -t bob@example.com -F "$input" "127.0.0.1:$to"
+	smtp-source -s 4 -m "$2" -r "$3" -f $from -t bob@example.com -F "$input" "127.0.0.1:$to"
 	until [ "$(delivered "$1")" -ge "$want" ]; do
-		[ $(($(now) - since)) -lt 120000000000 ] || { echo "$1 does not deliver:" >&2; tail -5 "$work/$1/log/mail" >&2; exit 1; }
+		[ $(($(now) - since)) -lt 240000000000 ] || { echo "$1 does not deliver:" >&2; tail -5 "$work/$1/log/mail" >&2; exit 1; }
 		sleep 0.02
 	done
 	took=$(($(now) - since))
-	echo "$1 $((($(usage "$1") - before) / $2)) $((took / $2))" >>"$work/figures"
+	name=$1
+	[ "$3" = 1 ] || name=$1_$3
+	echo "$name $((($(usage "$1") - before) / $2)) $((took / $2))" >>"$work/figures"
 }
 
-for system in $systems; do batch "$system" 20; done # warms up
+# What one round measures: SYSTEM MESSAGES RECIPIENTS.
+measurements() {
+	for system in $systems; do
+		case $system in
+		dkimpy) echo $system $((messages / 5)) 1 ;;
+		*) echo $system $messages 1 ;;
+		esac
+		case $system in
+		transport | serve) echo $system $((messages / 4)) 10 ;;
+		everything) echo $system $((messages / 20)) 10 ;;
+		esac
+	done
+}
+
+for system in $systems; do batch "$system" 20 1; done # warms up
 : >"$work/figures"
 for round in $(seq "$rounds"); do
-	for system in $systems; do
-		n=$messages
-		[ "$system" != dkimpy ] || n=$((messages / 5))
-		batch "$system" "$n"
-	done
+	measurements | shuf >"$work/order"
+	while read -r system n recipients; do batch "$system" "$n" "$recipients" </dev/null; done <"$work/order"
 	[ ! -t 2 ] || printf '\rround %s of %s ' "$round" "$rounds" >&2
 done
 [ ! -t 2 ] || echo >&2
 ! grep -hE 'status=(deferred|bounced)|fatal|panic|warning: (process|unix_trigger)' "$work"/*/log/mail >&2 || { echo 'something went wrong: see above' >&2; exit 1; }
 
 echo "whole system, 10 kB messages, medians of $rounds rounds of $messages messages:"
-for system in $systems; do
+for system in $(measurements | awk '{ print $3 == 1 ? $1 : $1 "_" $3 }'); do
 	awk -v s="$system" '$1 == s { print $2, $3 }' "$work/figures" | sort -n | awk -v s="$system" '
 		{ cpu[NR] = $1; wall[NR] = $2 }
 		END { print s, cpu[int((NR + 1) / 2)], cpu[1] }' >>"$work/cpu"
@@ -292,7 +355,15 @@ paste -d ' ' "$work/cpu" "$work/wall" | awk '
 		title["bare_everything"] = "bare Go, 3, 3 DNS look-ups"
 		title["shell"] = "shell filter, sendmail"
 		title["dkimpy"] = "dkimpy script"
-		title["milter"] = "PostSRSd, OpenDKIM milter"
+		title["milter"] = "PostSRSd, OpenDKIM (signs)"
+		title["serve_signing"] = "serve: SRS, DKIM"
+		title["serve"] = "serve: everything"
+		title["serve_needed"] = "serve, ARC when needed"
+		title["serve_10"] = "serve, 10 recipients"
+		title["transport"] = "transport: everything"
+		title["transport_10"] = "transport, 10 recipients"
+		title["everything_10"] = "everything, 10 recipients"
+		title["rspamd"] = "PostSRSd, rspamd: the same"
 		printf "  %-28s %14s %14s %12s %10s\n", "", "CPU ms/message", "least CPU ms", "messages/s", "CPU ratio"
 	}
 	{ line[NR] = $0; if ($1 == "pipe") floor = $2 }
