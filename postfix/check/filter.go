@@ -59,7 +59,7 @@ var filterRules = []Rule[*host]{
 	{"filter-time-limit", Error, "Postfix's time limit leaves room for our deadline",
 		"a run that reaches Postfix's limit is killed; postmend itself defers the message at its deadline",
 		judgeTimeLimit},
-	{"filter-recipient-limit", Warning, "each recipient has a run of its own",
+	{"filter-recipient-limit", Warning, "recipients whose outcomes may differ have runs of their own",
 		"one exit status counts for all recipients of a run: a refusal cannot be given to one of them",
 		judgeRecipientLimit},
 	{"filter-processes", Warning, "enough messages are filtered at once",

@@ -9,6 +9,7 @@ import (
 
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
 )
 
 // pipe is the command of a pipe(8) service as master.cf has it: pipe -o … attributes argv=…
@@ -213,8 +214,11 @@ func isProgram(path string) bool {
 
 func judgeRecipientLimit(h *host) []Fault {
 	name := h.filter.Name + "_destination_recipient_limit"
-	if value := h.Main(name); value != "1" {
-		return one(name+" is "+value, h.set(name, "1"))
+	wanted := layout.Recipients(h.mode == setup.Transport).Value
+	most, _ := strconv.Atoi(wanted)
+	value := h.Main(name)
+	if n, err := strconv.Atoi(value); err != nil || n < 1 || n > most {
+		return one(name+" is "+value, h.set(name, wanted))
 	}
 	return nil
 }

@@ -44,12 +44,22 @@ type Parameter struct{ Name, Value string }
 
 func (p Parameter) String() string { return p.Name + "=" + p.Value }
 
-// Limits are the parameters of main.cf that belong to the pipe(8) service. Each recipient has a status of its
-// own; mail that reaches the time limit bounces, so that it lies far above postmend's own deadline.
-var Limits = []Parameter{
-	{Transport + "_destination_recipient_limit", "1"},
-	{Transport + "_time_limit", "300s"},
+// Recipients is how many recipients of a message have one run, and so one status. As a content filter, each has
+// a run of its own: one may be a mailbox here and another one leave, and their outcomes can differ. What leaves
+// by default_transport has one domain, and one outcome.
+func Recipients(isTransport bool) Parameter {
+	limit := Parameter{Transport + "_destination_recipient_limit", "1"}
+	if isTransport {
+		limit.Value = MostRecipients
+	}
+	return limit
 }
+
+// MostRecipients of one domain have one run.
+const MostRecipients = "50"
+
+// TimeLimit of a run: mail that reaches it bounces, so that it lies far above postmend's own deadline.
+var TimeLimit = Parameter{Transport + "_time_limit", "300s"}
 
 // Processes is how many messages are filtered at once. One may wait for DNS for as long as dns_deadline says,
 // and takes little memory meanwhile (1 to 3 MB); local mail waits behind them only if all of them do.

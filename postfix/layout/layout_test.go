@@ -27,8 +27,8 @@ func TestTheDocumentationShowsTheLayout(t *testing.T) {
 			strings.Join(words(want), "\n"))
 	}
 	main := "\n" + block(t, string(page), "main.cf")
-	for _, parameter := range append(slices.Clone(Limits), Parameter{"content_filter", ContentFilter},
-		Parameter{"recipient_canonical_maps", ReverseMap}) {
+	for _, parameter := range []Parameter{Recipients(false), TimeLimit, {"content_filter", ContentFilter},
+		{"recipient_canonical_maps", ReverseMap}} {
 		if !strings.Contains(main, "\n"+parameter.Name+" = "+parameter.Value+"\n") {
 			t.Errorf("docs/postfix.md lacks %s = %s", parameter.Name, parameter.Value)
 		}

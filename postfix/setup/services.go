@@ -26,10 +26,12 @@ func (p *Plan) addServices() {
 				Why: "a listener of postmend's at another port than [reinject] has"})
 		}
 	}
-	for _, limit := range layout.Limits {
-		p.set(limit.Name, limit.Value,
-			"one recipient for each run, and more time than postmend's own deadline")
-	}
+	limit := layout.Recipients(p.wanted.Mode == Transport)
+	p.set(limit.Name, limit.Value, map[bool]string{
+		true:  "the recipients of one domain share a run: their outcomes do not differ",
+		false: "one recipient for each run: an exit status counts for all",
+	}[p.wanted.Mode == Transport])
+	p.set(layout.TimeLimit.Name, layout.TimeLimit.Value, "more time than postmend's own deadline")
 	for _, m := range layout.Macros {
 		if !p.config.Version.AtLeast(m.Major, m.Minor) {
 			p.Details = append(p.Details,
