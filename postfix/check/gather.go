@@ -69,7 +69,7 @@ func judgePostfix(h *host) []Finding {
 	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, aliasRules, base), h)
 	if h.filter != nil {
 		findings = append(findings, apply(areaFilter, filterRules, h)...)
-		findings = append(findings, apply("Postfix", slices.Concat(arrivalRules, milterRules), h)...)
+		findings = append(findings, apply("Postfix", slices.Concat(arrivalRules, milterRules, spamRules), h)...)
 	}
 	if h.listener != nil {
 		findings = append(findings, apply("listener", listenerRules, h)...)

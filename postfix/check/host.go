@@ -37,6 +37,8 @@ type Postmend struct {
 	LocalTables []string          // local_domains_maps
 	Seals       bool              // [arrival] seal
 	HasSecrets  bool              // [srs] has a file of secrets
+	// SpamRedirect is where a rule of [[spam]] redirects to; "" if none does
+	SpamRedirect string
 }
 
 // host is what was found out about a Postfix. gather makes it.

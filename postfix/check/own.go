@@ -82,6 +82,9 @@ func gatherOwn(program, configFile string) *own {
 		}
 	}
 	o.Hostname = o.config.Hostname
+	for _, rule := range o.config.Spam {
+		o.SpamRedirect = cmp.Or(o.SpamRedirect, rule.Redirect)
+	}
 	o.Seals, o.HasSecrets = o.config.Arrival.Seals(), o.config.SRS.SecretsFile != ""
 	o.socket = Stat(o.config.Log.Socket)
 	o.Owners, o.Secrets, o.HasKeys = o.owners(), o.secrets, len(o.keys) > 0
