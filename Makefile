@@ -93,7 +93,7 @@ differential: peers
 
 # Thousands of messages through every fault at random; the tests have a short form of it.
 soak:
-	SOAK=2000 $(GO) test -count=1 -timeout 1h -v -run TestASoakOfFaults ./tests
+	SOAK=2000 $(GO) test -count=1 -timeout 1h -v -run 'TestASoakOf(Faults|LongSenders)' ./tests
 	RESTARTS=2000 $(GO) test -count=1 -timeout 1h -v -run TestRestartsAndReloadsLoseNothing ./tests
 
 # As root: what a message costs beside other ways of mending it. Some minutes on a quiet machine.
