@@ -50,6 +50,7 @@ func Run(ctx context.Context, options Options) []Finding {
 	if host.isPrepared() {
 		findings = append(findings, host.nextStep(findings))
 	}
+	host.keepLinks(findings)
 	return findings
 }
 
