@@ -149,3 +149,36 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatAClientClaimsToBeTheAliasStandsInNoField: ORCPT goes on to the next hop, but a rewritten From: that named
+// it would let a stranger choose among our addresses.
+func TestWhatAClientClaimsToBeTheAliasStandsInNoField(t *testing.T) {
+	t.Setenv("GODEBUG", "rsa1024min=0") // for a key of the scenarios
+	exit, target := startExit(t)
+	w := sharedWorld(t)
+	s := scenario{"zone": "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; p=reject\n"}
+	f, err := New(w.config(t, s, w.dns(t, s).Addr(), target), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const text = "From: Alice <alice@bank.example>\nSubject: x\n\nbody\n"
+	for claimed, want := range map[bool]string{true: "<postmaster@example.org>", false: "<boss@example.org>"} {
+		to := Recipient{Address: "bob@remote.example", Original: "boss@example.org"}
+		if claimed {
+			to.Original, to.Claimed = "", to.Original
+		}
+		env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example",
+			Recipients: []Recipient{to}}
+		outcomes, _ := f.RunEach(context.Background(), env, strings.NewReader(text), nil)
+		if outcomes[0].Err != nil {
+			t.Fatal(outcomes[0].Err)
+		}
+		exit.mu.Lock()
+		left := exit.sent[len(exit.sent)-1]
+		exit.mu.Unlock()
+		if from := strings.Join(fieldsOf(left.text, "From"), ""); !strings.Contains(from, want) ||
+			claimed && strings.Contains(left.text, "boss@") {
+			t.Errorf("claimed %v: %s, want %s:\n%s", claimed, from, want, left.text)
+		}
+	}
+}

@@ -151,7 +151,7 @@ func TestASoakOfLongSendersLosesNoneAndEachAliasResolves(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("SOAK")); err == nil {
 		messages = n
 	}
-	s := newSoak(t)
+	s := newSoak(t, withoutReverseTable, "alias@example.org")
 	redis := peer.StartRedis(t)
 	dir := sharedFolder(t)
 	stores := []string{"redis+unix://" + redis.Socket, "dir:" + dir}

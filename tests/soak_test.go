@@ -29,6 +29,7 @@ type soak struct {
 	flaky  *flakyListener
 	random *rand.Rand
 	tiny   string // the spool folder, on a small file system
+	to     []string
 	sent   []soaked
 	kills  int
 }
@@ -41,11 +42,26 @@ type soaked struct{ id, token string }
 // process was killed after the listener had taken it.
 func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
 	t.Parallel()
-	messages := 150
+	passThroughFaults(t, newSoak(t, withoutReverseTable, "alias@example.org"), 150)
+}
+
+// TestASoakOfFaultsWithSeveralRecipientsInARun: the same in transport mode, where the recipients of one domain
+// share a run and its status. Nobody's copy is lost or doubled.
+func TestASoakOfFaultsWithSeveralRecipientsInARun(t *testing.T) {
+	t.Parallel()
+	change := func(f *forwarder, main, master *string) {
+		withoutReverseTable(f, main, master)
+		replace(t, main, "other@example.org=other@example.net", "other@example.org=other@example.com")
+		replace(t, main, "postmend_destination_recipient_limit = 1", "postmend_destination_recipient_limit = 50")
+		asTransport(f, main, master)
+	}
+	passThroughFaults(t, newSoak(t, change, "alias@example.org", "other@example.org"), 50)
+}
+
+func passThroughFaults(t *testing.T, s *soak, messages int) {
 	if n, err := strconv.Atoi(os.Getenv("SOAK")); err == nil {
 		messages = n
 	}
-	s := newSoak(t)
 	faults := s.faults()
 	for len(s.sent) < messages {
 		fault := faults[s.random.IntN(len(faults))]
@@ -66,9 +82,9 @@ func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
 	s.account()
 }
 
-func newSoak(t *testing.T) *soak {
+func newSoak(t *testing.T, change func(f *forwarder, main, master *string), to ...string) *soak {
 	address := net.JoinHostPort("127.0.0.1", mta.FreePort(t))
-	s := &soak{forwarder: startChanged(t, "smtp://"+address, withoutReverseTable),
+	s := &soak{forwarder: startChanged(t, "smtp://"+address, change), to: to,
 		random: rand.New(rand.NewPCG(7, 7))}
 	s.flaky = startFlakyListener(t, address, func() string { return s.listener })
 	s.tiny = filepath.Join(s.Dir, "tiny")
@@ -114,7 +130,7 @@ func (s *soak) submit() (id string) {
 	content := "From: " + author + "\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" +
 		token + "@sender.example>\nX-Token: " + token +
 		"\n\n" + strings.Repeat("line of the body\n", lines)
-	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: []string{"alias@example.org"}, XClient: stranger,
+	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: s.to, XClient: stranger,
 		Content: []byte(content)})
 	s.sent = append(s.sent, soaked{id, token})
 	return id
@@ -214,7 +230,7 @@ func (s *soak) account() {
 	if n := strings.Count(log, "status=bounced"); n > 0 {
 		s.t.Errorf("%d bounces", n)
 	}
-	copies := map[string]int{}
+	messages, copies, recipients := map[string]int{}, map[string]int{}, map[string]bool{}
 	header := regexp.MustCompile(`(?m)^X-Token: (\S+)\r$`)
 	for _, got := range s.remote.Messages() {
 		found := header.FindSubmatch(got.Content)
@@ -222,7 +238,14 @@ func (s *soak) account() {
 			s.t.Errorf("a message of nobody: %.300q", got.Content)
 			continue
 		}
-		copies[string(found[1])]++
+		messages[string(found[1])]++
+		for _, to := range got.To {
+			copies[string(found[1])+" "+to]++
+			recipients[to] = true
+		}
+	}
+	if len(recipients) != len(s.to) {
+		s.t.Errorf("recipients %v, want those of %q", recipients, s.to)
 	}
 	taken := map[string]int{} // by the listener behind: begun is not enough, it has to be in the queue
 	queued := countLines(log, `qmgr\[\d+\]: (\w+): from=<`)
@@ -235,16 +258,19 @@ func (s *soak) account() {
 	killed := countLines(log, `: (\w+): to=<.*status=deferred.*signal 9`)
 	duplicates := 0
 	for _, m := range s.sent {
-		switch n := copies[m.token]; {
-		case n == 0:
-			s.t.Errorf("%s (%s) is lost", m.token, m.id)
-		case n-1 > killed[m.id]:
-			s.t.Errorf("%s (%s) came %d times, its filter was killed %d times", m.token, m.id, n,
-				killed[m.id])
-		case n != taken[m.id]:
-			s.t.Errorf("%s (%s) came %d times, the listener took it %d times", m.token, m.id, n, taken[m.id])
-		default:
-			duplicates += n - 1
+		for to := range recipients {
+			kills := killed[m.id] / len(s.to) // a line for each recipient
+			switch n := copies[m.token+" "+to]; {
+			case n == 0:
+				s.t.Errorf("%s (%s) is lost for %s", m.token, m.id, to)
+			case n-1 > kills:
+				s.t.Errorf("%s (%s) came %d times for %s, its filter was killed %d times", m.token, m.id, n, to, kills)
+			default:
+				duplicates += n - 1
+			}
+		}
+		if n := messages[m.token]; n != taken[m.id] {
+			s.t.Errorf("%s (%s) came as %d messages, the listener took %d", m.token, m.id, n, taken[m.id])
 		}
 	}
 	s.t.Logf("%d messages, %d deferrals, %d kills, %d duplicates, each by a kill after the final dot",
