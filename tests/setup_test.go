@@ -125,9 +125,12 @@ func (h *plainHost) files() string {
 }
 
 // tell adds to the configuration that setup wrote where this host's DNS and log are.
-func (h *plainHost) tell() {
+func (h *plainHost) tell() { h.tellWith("") }
+
+// tellWith is tell with records in DNS.
+func (h *plainHost) tellWith(zone string) {
 	h.t.Helper()
-	dns, err := dnstest.Start("")
+	dns, err := dnstest.Start(zone)
 	h.must(err)
 	h.t.Cleanup(func() { dns.Close() })
 	path := filepath.Join(h.root, "etc/postmend/postmend.toml")
