@@ -101,11 +101,16 @@ lame.example SERVFAIL
 _dmarc.lame.example SERVFAIL
 liar.example TXT v=spf1 include:liar.example redirect=liar.example
 _dmarc.liar.example TXT v=DMARC1; p=reject; p=none`))
+	s.retrySoon()
+	return s
+}
+
+// retrySoon has Postfix try deferred mail again within seconds.
+func (s *soak) retrySoon() {
 	s.postfix("postconf", "-e", "queue_run_delay=2s", "minimal_backoff_time=1s", "maximal_backoff_time=4s",
 		"transport_retry_time=1s", "enable_long_queue_ids=yes")
-	peer.Age(t, s.Dir)
+	peer.Age(s.t, s.Dir)
 	s.postfix("postfix", "reload")
-	return s
 }
 
 // postfix runs one of Postfix's commands on this instance.
