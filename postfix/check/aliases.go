@@ -7,23 +7,23 @@ import (
 
 // judgeAliases finds forwards to other hosts that local(8) makes after a content filter: alias(5) and
 // .forward. Before mail passes postmend, the mode can still be chosen.
-func judgeAliases(h *host) []Fault {
+func judgeAliases(h *host) []fault {
 	if h.mode == setup.Transport {
 		return nil
 	}
 	found, unknown := setup.Forwards(h.config, h.domains)
-	var faults []Fault
+	var faults []fault
 	switch what := "forwards that do not pass postmend: " + setup.ShowForwards(found, 10); {
 	case len(found) > 0 && h.isPrepared():
 		faults = append(faults,
-			Fault{What: what + "; change to transport mode, or move them to virtual_alias_maps",
-				Mend: Shell(h.setupCommand("--prepare", "--mode", string(setup.Transport))...)})
+			fault{What: what + "; change to transport mode, or move them to virtual_alias_maps",
+				Mend: shell(h.setupCommand("--prepare", "--mode", string(setup.Transport))...)})
 	case len(found) > 0:
-		faults = append(faults, Fault{What: what + "; move them to virtual_alias_maps, or change to " +
+		faults = append(faults, fault{What: what + "; move them to virtual_alias_maps, or change to " +
 			"transport mode (docs/postfix.md, \"Content filter or transport\")"})
 	}
 	for _, table := range unknown {
-		faults = append(faults, Fault{What: "aliases in " + table +
+		faults = append(faults, fault{What: "aliases in " + table +
 			" cannot be listed: those that lead to other hosts do not pass postmend", Severity: Note})
 	}
 	return faults

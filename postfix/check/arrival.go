@@ -9,7 +9,7 @@ import (
 
 // arrivalRules judge what the seals of arrival need, by which mail that Sieve and the like send on is
 // mended.
-var arrivalRules = []Rule[*host]{
+var arrivalRules = []rule[*host]{
 	{"arrival-secrets", Warning, "", "mail that Sieve, procmail and the like send on is not mended, and a " +
 		"forgery of a domain of yours among it can leave with your signature", judgeSealSecrets},
 	{"arrival-header-checks", Warning, "", "mail that Sieve, procmail and the like send on is not " +
@@ -19,7 +19,7 @@ var arrivalRules = []Rule[*host]{
 		judgeSealTransport},
 }
 
-func judgeSealSecrets(h *host) []Fault {
+func judgeSealSecrets(h *host) []fault {
 	if !h.Seals || h.HasSecrets {
 		return nil
 	}
@@ -27,7 +27,7 @@ func judgeSealSecrets(h *host) []Fault {
 		"in [arrival]", "")
 }
 
-func judgeSealTransport(h *host) []Fault {
+func judgeSealTransport(h *host) []fault {
 	if !h.Seals || !h.isTransport() || h.isContentFilter() || h.milter() != nil {
 		return nil
 	}
@@ -35,10 +35,10 @@ func judgeSealTransport(h *host) []Fault {
 		"mail gets X-Postmend-Arrival: see docs/milter.md", "")
 }
 
-func judgeSealChecks(h *host) []Fault {
-	var faults []Fault
+func judgeSealChecks(h *host) []fault {
+	var faults []fault
 	for _, strips := range h.sealStrippers {
-		faults = append(faults, Fault{What: strips +
+		faults = append(faults, fault{What: strips +
 			": put a line /^X-Postmend-Arrival:/ DUNNO above the pattern that takes it"})
 	}
 	return faults

@@ -22,7 +22,7 @@ func TestCheckFindsWhatSealsOfArrivalLack(t *testing.T) {
 		if row.transport {
 			main = strings.Replace(main, "content_filter =", "default_transport =", 1)
 		}
-		h := hostOf(t, main, masterLines, Postmend{Seals: row.seals, HasSecrets: row.secrets})
+		h := hostOf(t, main, masterLines, postmend{Seals: row.seals, HasSecrets: row.secrets})
 		var names []string
 		for _, f := range apply("Postfix", arrivalRules, h) {
 			names = append(names, f.Name)

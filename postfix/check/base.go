@@ -7,7 +7,7 @@ import (
 )
 
 // baseRules judge what holds whether Postfix knows postmend or not.
-var baseRules = []Rule[*host]{
+var baseRules = []rule[*host]{
 	{"version", Error, "", "postmend needs Postfix 3.0 or later, and is tested with 3.4 or later",
 		judgeVersion},
 	{"transport-missing", Error, "", "Postfix defers all mail for it (mail transport unavailable)",
@@ -17,7 +17,7 @@ var baseRules = []Rule[*host]{
 }
 
 // configRules compare postmend's configuration with Postfix; they need one that can be read.
-var configRules = []Rule[*host]{
+var configRules = []rule[*host]{
 	{"local-domains-maps", Error, "", "postmend cannot tell which domains are local, and defers all mail " +
 		"that could be for one of them", judgeLocalTables},
 	{"spool", Error, "postmend can write to the spool folder, which has room for messages",
@@ -38,28 +38,28 @@ var configRules = []Rule[*host]{
 		"mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }
 
-// DefaultSpoolDir is where a child of pipe(8), which has no TMPDIR, finds the system's temporary directory.
-const DefaultSpoolDir = "/tmp"
+// defaultSpoolDir is where a child of pipe(8), which has no TMPDIR, finds the system's temporary directory.
+const defaultSpoolDir = "/tmp"
 
 // sharedFolders belong to every account of a host.
-var sharedFolders = []string{DefaultSpoolDir, "/var/tmp", "/dev/shm"}
+var sharedFolders = []string{defaultSpoolDir, "/var/tmp", "/dev/shm"}
 
-func judgeSpool(h *host) []Fault {
+func judgeSpool(h *host) []fault {
 	isShared := slices.Contains(sharedFolders, h.spool.Path)
 	switch {
 	case h.spool.Err != nil && isShared:
 		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err),
-			Shell("install", "-d", "-m", "1777", h.spool.Path))
+			shell("install", "-d", "-m", "1777", h.spool.Path))
 	case h.spool.Err != nil:
 		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err),
-			h.account.first(Shell("install", "-d", "-m", "0700", "-o", h.account.Name, h.spool.Path)))
+			h.account.first(shell("install", "-d", "-m", "0700", "-o", h.account.Name, h.spool.Path)))
 	case !h.spool.Mode.IsDir():
 		return one("spool_dir "+h.spool.Path+" is not a folder", "")
 	}
-	if !h.account.Missing || !isShared {
-		if barrier := h.spool.Barrier(h.account, Write|Execute); barrier != nil {
+	if !h.account.isMissing || !isShared {
+		if barrier := h.spool.barrier(h.account, mayWrite|mayExecute); barrier != nil {
 			return one(h.account.Name+" cannot write to spool_dir "+h.spool.Path+", "+
-				h.spool.Because(barrier), h.mendSpool(barrier, isShared))
+				h.spool.because(barrier), h.mendSpool(barrier, isShared))
 		}
 	}
 	return h.judgeSpoolRoom()
@@ -67,38 +67,38 @@ func judgeSpool(h *host) []Fault {
 
 // mendSpool is the command that lets the account write to the spool folder. One that others share stays
 // theirs.
-func (h *host) mendSpool(barrier *File, isShared bool) string {
+func (h *host) mendSpool(barrier *fileInfo, isShared bool) string {
 	switch {
 	case barrier.Path != h.spool.Path:
-		return h.spool.LetIn(h.account)
+		return h.spool.letIn(h.account)
 	case isShared:
-		return Shell("chmod", "1777", barrier.Path)
+		return shell("chmod", "1777", barrier.Path)
 	}
-	return h.account.first(Shell("chown", h.account.Name, barrier.Path) + " && " +
-		Shell("chmod", "u+rwx", barrier.Path))
+	return h.account.first(shell("chown", h.account.Name, barrier.Path) + " && " +
+		shell("chmod", "u+rwx", barrier.Path))
 }
 
 // judgeSpoolRoom has no command for a shortage: a lower message_size_limit would refuse mail for ever because
 // room is short today.
-func (h *host) judgeSpoolRoom() []Fault {
+func (h *host) judgeSpoolRoom() []fault {
 	var limit int64
 	if _, err := fmt.Sscan(h.Main("message_size_limit"), &limit); err != nil || h.spoolFree < 0 {
 		return nil
 	}
 	switch {
 	case limit == 0:
-		return []Fault{{What: "message_size_limit is 0: a message may be larger than the spool",
+		return []fault{{What: "message_size_limit is 0: a message may be larger than the spool",
 			Severity: Note}}
 	case limit > h.spoolFree:
-		return []Fault{{What: fmt.Sprintf("spool_dir %s has %d octets free, and message_size_limit is %d: "+
+		return []fault{{What: fmt.Sprintf("spool_dir %s has %d octets free, and message_size_limit is %d: "+
 			"free some, or name a folder with more room by spool_dir in [limits] of %s",
 			h.spool.Path, h.spoolFree, limit, h.ConfigFile), Severity: Warning}}
 	}
 	return nil
 }
 
-func judgeLocalDomains(h *host) []Fault {
-	var faults []Fault
+func judgeLocalDomains(h *host) []fault {
+	var faults []fault
 	var tables, names, where []string
 	for _, table := range h.domains.Tables {
 		if !slices.Contains(h.LocalTables, table) {
@@ -111,12 +111,12 @@ func judgeLocalDomains(h *host) []Fault {
 		}
 	}
 	if tables != nil {
-		faults = append(faults, Fault{What: "not in local_domains_maps: " + strings.Join(tables, " ") +
+		faults = append(faults, fault{What: "not in local_domains_maps: " + strings.Join(tables, " ") +
 			", which holds domains of Postfix",
 			Edit: h.addTo("local_domains_maps", tables...)})
 	}
 	if names != nil {
-		faults = append(faults, Fault{What: "not in local_domains: " + strings.Join(where, ", "),
+		faults = append(faults, fault{What: "not in local_domains: " + strings.Join(where, ", "),
 			Edit: h.addTo("local_domains", names...)})
 	}
 	return faults
@@ -124,19 +124,19 @@ func judgeLocalDomains(h *host) []Fault {
 
 // judgeLocalClass finds names that Postfix has lost: of two lines for a parameter in main.cf, the last one
 // counts.
-func judgeLocalClass(h *host) []Fault {
-	var faults []Fault
+func judgeLocalClass(h *host) []fault {
+	var faults []fault
 	for _, name := range h.Local {
 		if isLocalhost(name) || name == h.SRSDomain || h.domains.ClassAbove(name) != "" {
 			continue
 		}
-		faults = append(faults, Fault{What: name + " is in local_domains, but not in mydestination, " +
+		faults = append(faults, fault{What: name + " is in local_domains, but not in mydestination, " +
 			"virtual_alias_domains, virtual_mailbox_domains or relay_domains: " +
 			"add it there (of two lines for one parameter in main.cf the last one counts), or take it out " +
 			"of local_domains"})
 	}
 	if faults != nil && h.domains.Unsure() {
-		return []Fault{{What: "local_domains are not compared with Postfix's classes, because a table " +
+		return []fault{{What: "local_domains are not compared with Postfix's classes, because a table " +
 			"does not answer", Severity: Note}}
 	}
 	return faults
@@ -144,17 +144,17 @@ func judgeLocalClass(h *host) []Fault {
 
 // judgeDoubles finds domains in two of the parameters that name domains. The SRS domain, which setup may have
 // put there, leaves the second one; for others a person has to decide.
-func judgeDoubles(h *host) []Fault {
-	var faults []Fault
+func judgeDoubles(h *host) []fault {
+	var faults []fault
 	for _, d := range h.domains.Doubles {
-		fault := Fault{What: fmt.Sprintf("%s is in %s and in %s; take it out of one of them", d.Name,
+		wrong := fault{What: fmt.Sprintf("%s is in %s and in %s; take it out of one of them", d.Name,
 			d.First, d.Second)}
 		words := list(h.config.Get(d.Second))
 		if d.Name == h.SRSDomain && slices.Contains(words, d.Name) {
 			rest := slices.DeleteFunc(words, func(word string) bool { return word == d.Name })
-			fault.Mend = h.set(d.Second, strings.Join(rest, ", "))
+			wrong.Mend = h.set(d.Second, strings.Join(rest, ", "))
 		}
-		faults = append(faults, fault)
+		faults = append(faults, wrong)
 	}
 	return faults
 }

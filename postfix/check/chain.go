@@ -60,10 +60,10 @@ func (h *host) isReverse(entry string) bool {
 }
 
 // judgeOrder finds tables that answer for SRS addresses in the place of ours.
-func judgeOrder(h *host) []Fault {
+func judgeOrder(h *host) []fault {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	var faults []Fault
+	var faults []fault
 	for _, parameter := range reverseMaps {
 		all := list(h.Main(parameter))
 		if !slices.ContainsFunc(all, h.isReverse) {
@@ -71,18 +71,18 @@ func judgeOrder(h *host) []Fault {
 		}
 		switch valid := h.ask(ctx, parameter, srsProbe+h.SRSDomain, true); {
 		case valid.err != nil:
-			faults = append(faults, Fault{Severity: Note,
+			faults = append(faults, fault{Severity: Note,
 				What: fmt.Sprintf("the order of %s is not judged, because %s cannot be asked: %v", parameter,
 					valid.table, valid.err)})
 			continue
 		case !h.isReverse(valid.table):
 			faults = append(faults,
-				Fault{What: fmt.Sprintf("in %s, %s answers for SRS addresses (with %q) before postmend is "+
+				fault{What: fmt.Sprintf("in %s, %s answers for SRS addresses (with %q) before postmend is "+
 					"asked", parameter, valid.table, valid.value), Mend: h.oursFirst(parameter)})
 			continue
 		}
 		if forged := h.ask(ctx, parameter, srsProbe+h.SRSDomain, false); forged.value != "" {
-			faults = append(faults, Fault{Severity: Warning,
+			faults = append(faults, fault{Severity: Warning,
 				What: fmt.Sprintf("in %s, %s takes forged SRS addresses (as %q), which postmend does not "+
 					"know: let it leave out %s", parameter, forged.table, forged.value, h.SRSDomain),
 				Why: "spam to forged addresses is delivered, where it would be refused at RCPT TO"})
@@ -93,7 +93,7 @@ func judgeOrder(h *host) []Fault {
 
 // judgeForged finds an SRS domain for which Postfix takes any address, for other reasons than the order of
 // tables.
-func judgeForged(h *host) []Fault {
+func judgeForged(h *host) []fault {
 	if h.plan == nil || judgeOrder(h) != nil {
 		return nil
 	}
@@ -121,7 +121,7 @@ func (h *host) oursFirst(parameter string) string {
 
 // judgePostmaster asks for postmaster@ the SRS domain, which has to be there for whoever takes mail (RFC 5321
 // section 4.5.1).
-func judgePostmaster(h *host) []Fault {
+func judgePostmaster(h *host) []fault {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	parameters := []string{"recipient_canonical_maps", "canonical_maps", "virtual_alias_maps"}
@@ -153,18 +153,18 @@ func judgePostmaster(h *host) []Fault {
 
 // judgeRewriters finds other programs that rewrite senders: tables that answer with an SRS address. Only
 // tables that a program serves are asked.
-func judgeRewriters(h *host) []Fault {
-	var faults []Fault
+func judgeRewriters(h *host) []fault {
+	var faults []fault
 	for _, name := range []string{"sender_canonical_maps", "canonical_maps"} {
 		for _, entry := range list(h.config.Get(name)) {
 			if t := h.tableAt(entry); t != nil && t.direction == "forward" || t == nil &&
 				h.rewritesSenders(entry) {
-				fault := Fault{What: name + " asks " + entry + ", which makes SRS addresses of senders"}
+				wrong := fault{What: name + " asks " + entry + ", which makes SRS addresses of senders"}
 				// else postmend does not yet do what that program does
 				if h.isContentFilter() || h.isTransport() {
-					fault.Mend = h.setOrUnset(name, without(h.config.Get(name), entry))
+					wrong.Mend = h.setOrUnset(name, without(h.config.Get(name), entry))
 				}
-				faults = append(faults, fault)
+				faults = append(faults, wrong)
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func Run(ctx context.Context, options Options) []Finding {
 		o.postfixFlag = []string{"--postfix-dir", options.PostfixDir}
 		o.postconfFlag = []string{"-c", options.PostfixDir}
 	}
-	host, hostErr := gather(ctx, options.PostfixDir, o.Postmend)
+	host, hostErr := gather(ctx, options.PostfixDir, o.postmend)
 	if hostErr == nil {
 		o.learn(ctx, host, options.PostfixDir)
 	}
@@ -59,7 +59,7 @@ func Run(ctx context.Context, options Options) []Finding {
 func (o *own) restraints() []Finding {
 	var needs *confine.Needs
 	if c := o.config; c != nil {
-		if found, ok := c.Needs(DefaultSpoolDir); ok {
+		if found, ok := c.Needs(defaultSpoolDir); ok {
 			needs = &found
 		}
 	}

@@ -40,7 +40,7 @@ reverse      unix - n n - 0 spawn user=postmend-test argv=/bin/postmend lookup r
 `
 
 // hostOf reads a configuration of these lines.
-func hostOf(t *testing.T, main, master string, ours Postmend) *host {
+func hostOf(t *testing.T, main, master string, ours postmend) *host {
 	t.Helper()
 	peer.Need(t, "postconf")
 	peer.NeedAccount(t)
@@ -76,7 +76,7 @@ func named(findings []Finding, name string, severity Severity) []string {
 }
 
 func TestATargetFindsItsListener(t *testing.T) {
-	h := hostOf(t, mainLines, masterLines, Postmend{})
+	h := hostOf(t, mainLines, masterLines, postmend{})
 	for target, want := range map[string]string{
 		"smtp://127.0.0.1:10026":                 "127.0.0.1:10026/inet",
 		"smtp://localhost:10026":                 "127.0.0.1:10026/inet",
@@ -106,7 +106,7 @@ func TestATargetFindsItsListener(t *testing.T) {
 }
 
 func TestAMapFindsItsService(t *testing.T) {
-	h := hostOf(t, mainLines, masterLines, Postmend{})
+	h := hostOf(t, mainLines, masterLines, postmend{})
 	for entry, want := range map[string]string{
 		"socketmap:unix:private/reverse:reverse":              "reverse/unix",
 		"socketmap:unix:/var/spool/postfix/private/reverse:x": "reverse/unix",
@@ -151,7 +151,7 @@ func TestTheVersionDecides(t *testing.T) {
 		{postconf.Version{Major: 3, Minor: 9}, masterLines, false, "--envid=${envid}", false, true},
 		{postconf.Version{Major: 3, Minor: 8}, masterLines, false, "--size=${size}", false, false},
 	} {
-		h := hostOf(t, mainLines, row.master, Postmend{})
+		h := hostOf(t, mainLines, row.master, postmend{})
 		h.config.Version = row.version
 		findings := judgePostfix(h)
 		if got := named(findings, "filter-macros", Error); (got != nil) != row.wrong {
@@ -174,7 +174,7 @@ func TestTheVersionDecides(t *testing.T) {
 
 // postconf(5), alternate_config_directories.
 func TestSendmailNeedsAForeignDirectoryToBeNamed(t *testing.T) {
-	h := hostOf(t, mainLines, masterLines, Postmend{Target: "sendmail:/usr/sbin/sendmail"})
+	h := hostOf(t, mainLines, masterLines, postmend{Target: "sendmail:/usr/sbin/sendmail"})
 	for _, row := range []struct {
 		system *system
 		wrong  bool
@@ -242,7 +242,7 @@ func TestOnlyLoopbackIsThisHost(t *testing.T) {
 
 // The mode, not an attempt, says who may do what: check runs as root.
 func TestPermissionsAreJudgedForTheUserInQuestion(t *testing.T) {
-	u := &User{Name: "someone", UID: 1000, GIDs: []int{1001}}
+	u := &unixUser{Name: "someone", UID: 1000, GIDs: []int{1001}}
 	for _, row := range []struct {
 		mode     os.FileMode
 		uid, gid int
@@ -251,14 +251,15 @@ func TestPermissionsAreJudgedForTheUserInQuestion(t *testing.T) {
 		{0o600, 1000, 0, true}, {0o600, 0, 0, false}, {0o640, 0, 1001, true}, {0o640, 0, 0, false},
 		{0o604, 0, 0, true}, {0o044, 1000, 1001, false}, {0o604, 0, 1001, false},
 	} {
-		f := File{Path: "/x", Mode: row.mode, UID: row.uid, GID: row.gid}
-		if f.Allows(u, Read) != row.may || (f.Barrier(u, Read) == nil) != row.may {
-			t.Errorf("%s: may read: %t", f, f.Allows(u, Read))
+		f := fileInfo{Path: "/x", Mode: row.mode, UID: row.uid, GID: row.gid}
+		if f.allows(u, mayRead) != row.may || (f.barrier(u, mayRead) == nil) != row.may {
+			t.Errorf("%s: may read: %t", f, f.allows(u, mayRead))
 		}
 	}
-	closed := File{Path: "/home", Mode: 0o700 | os.ModeDir}
-	f := File{Path: "/home/x", Mode: 0o644, Folders: []File{closed, {Path: "/", Mode: 0o755 | os.ModeDir}}}
-	if barrier := f.Barrier(u, Read); barrier == nil || barrier.Path != "/home" {
+	closed := fileInfo{Path: "/home", Mode: 0o700 | os.ModeDir}
+	f := fileInfo{Path: "/home/x", Mode: 0o644,
+		Folders: []fileInfo{closed, {Path: "/", Mode: 0o755 | os.ModeDir}}}
+	if barrier := f.barrier(u, mayRead); barrier == nil || barrier.Path != "/home" {
 		t.Errorf("barrier: %v", barrier)
 	}
 }
@@ -266,15 +267,15 @@ func TestPermissionsAreJudgedForTheUserInQuestion(t *testing.T) {
 // What Postfix, DNS or a file say must neither steer a terminal nor become another command.
 func TestHostileTextIsShownHarmlessAndNeverRun(t *testing.T) {
 	hostile := "x\x1b[31m\r\n`touch /tmp/x` $(id) 'quoted'"
-	rules := []Rule[int]{{Name: "r", Severity: Error, Judge: func(int) []Fault {
-		return []Fault{{What: hostile, Mend: Shell("echo", hostile), Publish: hostile}}
+	rules := []rule[int]{{Name: "r", Severity: Error, Judge: func(int) []fault {
+		return []fault{{What: hostile, Mend: shell("echo", hostile), Publish: hostile}}
 	}}}
 	f := apply("area", rules, 0)[0]
 	if strings.ContainsAny(f.What, "\x1b\r\n") || f.Mend != "" || f.Publish != "" {
 		t.Errorf("%+v", f)
 	}
 	plain := "a `b` $(c) 'd' \\ \" ; & | > * ~"
-	out, err := exec.Command("sh", "-c", Shell("printf", "%s", plain)).Output()
+	out, err := exec.Command("sh", "-c", shell("printf", "%s", plain)).Output()
 	if err != nil || string(out) != plain {
 		t.Errorf("%q, %v", out, err)
 	}
@@ -282,13 +283,13 @@ func TestHostileTextIsShownHarmlessAndNeverRun(t *testing.T) {
 
 // The system's temporary directory is everybody's: it never comes to belong to the filter.
 func TestASharedSpoolFolderStaysEverybodys(t *testing.T) {
-	h := hostOf(t, mainLines, masterLines, Postmend{})
+	h := hostOf(t, mainLines, masterLines, postmend{})
 	for path, want := range map[string]string{
 		"/tmp":        "chmod 1777 /tmp",
 		"/var/tmp":    "chmod 1777 /var/tmp",
 		"/srv/mended": "chown postmend-test /srv/mended && chmod u+rwx /srv/mended",
 	} {
-		h.spool = File{Path: path, Mode: 0o755 | os.ModeDir}
+		h.spool = fileInfo{Path: path, Mode: 0o755 | os.ModeDir}
 		if faults := judgeSpool(h); len(faults) != 1 || faults[0].Mend != want {
 			t.Errorf("%s: %+v", path, faults)
 		}
@@ -296,7 +297,7 @@ func TestASharedSpoolFolderStaysEverybodys(t *testing.T) {
 }
 
 func TestAShortageOfRoomLowersNoLimit(t *testing.T) {
-	h := hostOf(t, mainLines+"message_size_limit = 51200000\n", masterLines, Postmend{})
+	h := hostOf(t, mainLines+"message_size_limit = 51200000\n", masterLines, postmend{})
 	h.spoolFree = 204800
 	if faults := h.judgeSpoolRoom(); len(faults) != 1 || faults[0].Mend != "" ||
 		!strings.Contains(faults[0].What, "spool_dir in [limits]") {
@@ -306,13 +307,14 @@ func TestAShortageOfRoomLowersNoLimit(t *testing.T) {
 
 // A home is not opened for a service: what is in it is to be kept elsewhere.
 func TestNobodysHomeIsOpened(t *testing.T) {
-	u := &User{Name: "someone", UID: 990, GIDs: []int{990}}
+	u := &unixUser{Name: "someone", UID: 990, GIDs: []int{990}}
 	for folder, want := range map[string]string{"/root": "", "/home/alice": "",
 		"/etc/postmend": "chgrp 990 /etc/postmend && chmod g+x /etc/postmend"} {
-		f := File{Path: folder + "/x", Mode: 0o644, Folders: []File{{Path: folder, Mode: 0o700 | os.ModeDir}}}
-		barrier := f.Barrier(u, Read)
-		if got := f.LetIn(u); got != want || (want == "") != strings.Contains(f.Because(barrier), "move it") {
-			t.Errorf("%s: %q, %s", folder, got, f.Because(barrier))
+		f := fileInfo{Path: folder + "/x", Mode: 0o644,
+			Folders: []fileInfo{{Path: folder, Mode: 0o700 | os.ModeDir}}}
+		barrier := f.barrier(u, mayRead)
+		if got := f.letIn(u); got != want || (want == "") != strings.Contains(f.because(barrier), "move it") {
+			t.Errorf("%s: %q, %s", folder, got, f.because(barrier))
 		}
 	}
 }
@@ -327,7 +329,7 @@ func TestATargetThatIsPublicIsWrongAndStaysAsItIs(t *testing.T) {
 		{"smtp://127.0.0.1:25", "smtp inet n - n - - smtpd\n", ""},
 		{"smtp://localhost:465", "smtps inet n - n - - smtpd\n10026 inet n - n - - smtpd\n", ""},
 	} {
-		h := hostOf(t, mainLines, row.master, Postmend{Target: row.target})
+		h := hostOf(t, mainLines, row.master, postmend{Target: row.target})
 		faults := judgeListener(h)
 		if row.want == "" {
 			row.want = fmt.Sprintf("%q", "smtp://"+h.wanted.Listener)
@@ -347,7 +349,7 @@ func TestATargetThatIsPublicIsWrongAndStaysAsItIs(t *testing.T) {
 }
 
 func TestATargetBesideTheListenerIsMovedThere(t *testing.T) {
-	h := hostOf(t, mainLines, masterLines, Postmend{Target: "smtp://127.0.0.1:10036"})
+	h := hostOf(t, mainLines, masterLines, postmend{Target: "smtp://127.0.0.1:10036"})
 	if faults := judgeListener(h); len(faults) != 1 || faults[0].Edit.Value != `"smtp://127.0.0.1:10028"` {
 		t.Errorf("%+v", faults)
 	}
@@ -355,7 +357,7 @@ func TestATargetBesideTheListenerIsMovedThere(t *testing.T) {
 
 // What comes after it would name a service that is no longer called so.
 func TestAServiceIsRenamedLast(t *testing.T) {
-	h := hostOf(t, mainLines, "10026 inet n - n - - smtpd -o syslog_name=postfix/reinject\n", Postmend{})
+	h := hostOf(t, mainLines, "10026 inet n - n - - smtpd -o syslog_name=postfix/reinject\n", postmend{})
 	renamed := false
 	for _, f := range judgePostfix(h) {
 		if renamed && strings.Contains(f.Mend, "10026/inet") {
@@ -369,8 +371,8 @@ func TestAServiceIsRenamedLast(t *testing.T) {
 }
 
 func TestAPortIsOfOneInstance(t *testing.T) {
-	first := hostOf(t, mainLines, masterLines, Postmend{})
-	second := hostOf(t, mainLines, masterLines, Postmend{ConfigFile: "/etc/postmend/postmend.toml"})
+	first := hostOf(t, mainLines, masterLines, postmend{})
+	second := hostOf(t, mainLines, masterLines, postmend{ConfigFile: "/etc/postmend/postmend.toml"})
 	if faults := judgeInstances(second); faults != nil {
 		t.Errorf("alone: %+v", faults)
 	}

@@ -143,7 +143,7 @@ func (p *published) isOurs(ip net.IP) bool {
 	return slices.ContainsFunc(p.addresses, func(a address) bool { return a.ip.Equal(ip) })
 }
 
-var dnsRules = []Rule[*published]{
+var dnsRules = []rule[*published]{
 	{Name: "dns-hostname", Severity: Error, OK: "the hostname has addresses",
 		Why: "receivers refuse mail from a host whose name in HELO does not exist, and the MX record of " +
 			"the SRS domain leads nowhere", Judge: judgeHostAddress},
@@ -172,23 +172,23 @@ var dnsRules = []Rule[*published]{
 func (p *published) judge() []Finding { return apply("DNS", dnsRules, p) }
 
 // unknown is the fault that DNS did not answer: our server, or that of the zone behind it.
-func (p *published) unknown(name string, err error) []Fault {
-	fault := Fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: Warning,
+func (p *published) unknown(name string, err error) []fault {
+	wrong := fault{What: fmt.Sprintf("DNS did not answer for %s: %v", name, err), Severity: Warning,
 		cause: "no DNS", about: strings.TrimSuffix(name, ".")}
 	if errors.Is(err, dns.ErrServerFailure) {
-		fault.What += "; its name servers are silent, or their DNSSEC is broken: dig +trace " +
+		wrong.What += "; its name servers are silent, or their DNSSEC is broken: dig +trace " +
 			strings.TrimSuffix(name, ".")
-		fault.cause = "no name servers"
-		return []Fault{fault}
+		wrong.cause = "no name servers"
+		return []fault{wrong}
 	}
 	place := "/etc/resolv.conf"
 	if p.config.Resolver != "" {
 		place = "resolver in " + p.ConfigFile
 	}
-	fault.What += "; make the server named in " + place + " answer, or name another"
-	fault.Why = "mail from outside is deferred for up to dns_patience; then it is forwarded without " +
+	wrong.What += "; make the server named in " + place + " answer, or name another"
+	wrong.Why = "mail from outside is deferred for up to dns_patience; then it is forwarded without " +
 		"knowing its DMARC result"
-	return []Fault{fault}
+	return []fault{wrong}
 }
 
 func isNotFound(err error) bool {
@@ -196,15 +196,15 @@ func isNotFound(err error) bool {
 	return errors.As(err, &failure) && failure.IsNotFound
 }
 
-func judgeHostAddress(p *published) []Fault {
+func judgeHostAddress(p *published) []fault {
 	switch {
 	case p.hostErr != nil && !isNotFound(p.hostErr):
 		return p.unknown(p.hostname, p.hostErr)
 	case p.hostErr != nil && len(p.addresses) == 0:
-		return []Fault{{What: p.hostname +
+		return []fault{{What: p.hostname +
 			" has neither A nor AAAA records, and main.cf names no address: publish one"}}
 	case p.hostErr != nil:
-		return []Fault{{What: p.hostname + " has neither A nor AAAA records",
+		return []fault{{What: p.hostname + " has neither A nor AAAA records",
 			Publish: addressRecord(p.hostname, p.addresses[0].ip)}}
 	}
 	return nil
@@ -218,26 +218,26 @@ func addressRecord(name string, ip net.IP) string {
 	return name + ". IN " + kind + " " + ip.String()
 }
 
-func judgePTR(p *published) []Fault {
+func judgePTR(p *published) []fault {
 	if len(p.addresses) == 0 {
-		return []Fault{{What: "the addresses that mail leaves from are not known: name them in " +
+		return []fault{{What: "the addresses that mail leaves from are not known: name them in " +
 			"inet_interfaces or proxy_interfaces of main.cf", Severity: Note}}
 	}
-	var faults []Fault
+	var faults []fault
 	for _, a := range p.addresses {
 		name := reverseName(a.ip)
 		record := name + ". IN PTR " + p.hostname + "."
 		switch {
 		case a.ip.IsPrivate():
-			faults = append(faults, Fault{What: a.ip.String() +
+			faults = append(faults, fault{What: a.ip.String() +
 				" is a private address; name the public one in proxy_interfaces of main.cf", Severity: Note})
 		case a.ptrErr != nil && !isNotFound(a.ptrErr):
 			faults = append(faults, p.unknown(name, a.ptrErr)...)
 		case len(a.names) == 0:
-			faults = append(faults, Fault{What: a.ip.String() + " has no PTR record", Publish: record})
+			faults = append(faults, fault{What: a.ip.String() + " has no PTR record", Publish: record})
 		case a.confirmed == "":
 			faults = append(faults,
-				Fault{What: fmt.Sprintf("the PTR record of %s is %s, a name without that address", a.ip,
+				fault{What: fmt.Sprintf("the PTR record of %s is %s, a name without that address", a.ip,
 					a.names[0]), Publish: record})
 		}
 	}
@@ -249,7 +249,7 @@ func reverseName(ip net.IP) string {
 	return dns.ReverseName(address)
 }
 
-func judgeMX(p *published) []Fault {
+func judgeMX(p *published) []fault {
 	if p.srs.domain == "" {
 		return nil
 	}
@@ -265,12 +265,12 @@ func judgeMX(p *published) []Fault {
 	}
 	switch {
 	case len(p.mx) == 0:
-		return []Fault{{What: p.srs.domain + " has no MX record", Publish: record}}
+		return []fault{{What: p.srs.domain + " has no MX record", Publish: record}}
 	case len(elsewhere) == len(p.mx):
-		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") +
+		return []fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") +
 			", which is not this host", Publish: record}}
 	case len(elsewhere) > 0:
-		return []Fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") +
+		return []fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") +
 			", too: those hosts need the same SRS secrets, for bounces and for the seals of arrival; " +
 			"compare the files",
 			Severity: Note}}
@@ -278,8 +278,8 @@ func judgeMX(p *published) []Fault {
 	return nil
 }
 
-func judgePublishedKeys(p *published) []Fault {
-	var faults []Fault
+func judgePublishedKeys(p *published) []fault {
+	var faults []fault
 	for _, k := range p.keys {
 		if k.key == nil {
 			continue
@@ -293,10 +293,10 @@ func judgePublishedKeys(p *published) []Fault {
 		testing, err := k.key.Published(k.texts)
 		switch {
 		case err != nil:
-			faults = append(faults, Fault{What: fmt.Sprintf("DKIM record %s: %v", name, err),
+			faults = append(faults, fault{What: fmt.Sprintf("DKIM record %s: %v", name, err),
 				Publish: record, cause: "DKIM record: " + err.Error(), about: name})
 		case testing:
-			faults = append(faults, Fault{What: "DKIM record " + name +
+			faults = append(faults, fault{What: "DKIM record " + name +
 				" has t=y: receivers treat our mail as unsigned",
 				Publish: record, Severity: Warning, cause: "t=y", about: name})
 		}
@@ -304,8 +304,8 @@ func judgePublishedKeys(p *published) []Fault {
 	return faults
 }
 
-func judgePublishedPolicies(p *published) []Fault {
-	var faults []Fault
+func judgePublishedPolicies(p *published) []fault {
+	var faults []fault
 	for _, d := range p.dmarc {
 		record := "_dmarc." + d.domain + `. IN TXT "v=DMARC1; p=none"`
 		several := 0
@@ -317,12 +317,12 @@ func judgePublishedPolicies(p *published) []Fault {
 		switch {
 		case several > 1:
 			faults = append(faults,
-				Fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records: receivers ignore all of them",
+				fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records: receivers ignore all of them",
 					d.domain, several), Publish: record, cause: "DMARC records", about: d.domain})
 		case d.result.Status == authn.TempError:
-			faults = append(faults, Fault{What: d.result.Reason, cause: "no DMARC result", about: d.domain})
+			faults = append(faults, fault{What: d.result.Reason, cause: "no DMARC result", about: d.domain})
 		case d.result.PolicyName == "":
-			faults = append(faults, Fault{What: "no DMARC record applies to " + d.domain, Publish: record,
+			faults = append(faults, fault{What: "no DMARC record applies to " + d.domain, Publish: record,
 				cause: "no DMARC record", about: d.domain})
 		}
 	}

@@ -33,13 +33,13 @@ func (e Edit) String() string {
 }
 
 // setKey is the change that gives a key of the configuration a text for its value.
-func (p *Postmend) setKey(key, value string) *Edit {
+func (p *postmend) setKey(key, value string) *Edit {
 	return &Edit{File: p.ConfigFile, Line: filter.LineOfKey([]byte(p.Text), key), Key: key,
 		Value: fmt.Sprintf("%q", value)}
 }
 
 // addTo is the change that adds texts to a list of the configuration, or makes the list.
-func (p *Postmend) addTo(key string, words ...string) *Edit {
+func (p *postmend) addTo(key string, words ...string) *Edit {
 	edit := p.setKey(key, "")
 	edit.Value = strings.Trim(fmt.Sprintf("%q", words), "[]")
 	edit.Value = strings.ReplaceAll(edit.Value, `" "`, `", "`)

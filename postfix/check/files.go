@@ -16,32 +16,32 @@ import (
 	"postmend/postfix/setup"
 )
 
-// User is an account with its groups.
-type User struct {
+// unixUser is an account with its groups.
+type unixUser struct {
 	Name string
 	UID  int
 	GIDs []int // the primary one first
 	// the account is still to be made: it has no numbers, and may use nothing but what everybody may
-	Missing bool
+	isMissing bool
 }
 
 // missingUser is an account that is still to be made.
-func missingUser(name string) *User {
-	return &User{Name: name, UID: -1, GIDs: []int{-1}, Missing: true}
+func missingUser(name string) *unixUser {
+	return &unixUser{Name: name, UID: -1, GIDs: []int{-1}, isMissing: true}
 }
 
 // first makes the account before a command that needs it, where there is none.
-func (u *User) first(command string) string {
-	if !u.Missing || command == "" {
+func (u *unixUser) first(command string) string {
+	if !u.isMissing || command == "" {
 		return command
 	}
-	return "{ id " + Shell(u.Name) + " >/dev/null 2>&1 || " + setup.AddUserCommand(u.Name).String() +
+	return "{ id " + shell(u.Name) + " >/dev/null 2>&1 || " + setup.AddUserCommand(u.Name).String() +
 		"; } && " + command
 }
 
 // group names the account's primary group for chgrp(1).
-func (u *User) group() string {
-	if u.Missing {
+func (u *unixUser) group() string {
+	if u.isMissing {
 		return u.Name
 	}
 	return strconv.Itoa(u.GIDs[0])
@@ -49,12 +49,12 @@ func (u *User) group() string {
 
 // lookupUser finds an account by its name. Group, if not empty, takes the place of all its groups, as pipe(8)
 // has it.
-func lookupUser(name, group string) (*User, error) {
+func lookupUser(name, group string) (*unixUser, error) {
 	account, err := user.Lookup(name)
 	if err != nil {
 		return nil, err
 	}
-	u := &User{Name: name}
+	u := &unixUser{Name: name}
 	if u.UID, err = strconv.Atoi(account.Uid); err != nil {
 		return nil, err
 	}
@@ -76,22 +76,22 @@ func lookupUser(name, group string) (*User, error) {
 	return u, nil
 }
 
-// File is what the file system says of a path, links followed. The zero value is a path that was not looked
-// at.
-type File struct {
+// fileInfo is what the file system says of a path, links followed. The zero value is a path that was not
+// looked at.
+type fileInfo struct {
 	Path    string
 	Err     error // it could not be looked at; most often it is not there
 	Mode    fs.FileMode
 	Size    int64
 	UID     int
 	GID     int
-	Folders []File // the folders on the way to it, the root last
+	Folders []fileInfo // the folders on the way to it, the root last
 
 	isHolder bool
 }
 
-// Stat looks at a path and at the folders above it, those of a link's target included.
-func Stat(path string) File {
+// lookAt looks at a path and at the folders above it, those of a link's target included.
+func lookAt(path string) fileInfo {
 	f := stat(path)
 	seen := map[string]bool{}
 	target, err := filepath.EvalSymlinks(path)
@@ -109,31 +109,31 @@ func Stat(path string) File {
 	return f
 }
 
-func stat(path string) File {
+func stat(path string) fileInfo {
 	info, err := os.Stat(path)
 	if err != nil {
-		return File{Path: path, Err: err}
+		return fileInfo{Path: path, Err: err}
 	}
-	f := File{Path: path, Mode: info.Mode(), Size: info.Size()}
+	f := fileInfo{Path: path, Mode: info.Mode(), Size: info.Size()}
 	if system, ok := info.Sys().(*syscall.Stat_t); ok {
 		f.UID, f.GID = int(system.Uid), int(system.Gid)
 	}
 	return f
 }
 
-// Missing tells whether there is no such file.
-func (f File) Missing() bool { return errors.Is(f.Err, fs.ErrNotExist) }
+// isMissing tells whether there is no such file.
+func (f fileInfo) isMissing() bool { return errors.Is(f.Err, fs.ErrNotExist) }
 
-// Permissions for Allows.
+// Permissions for allows.
 const (
-	Read    = 4
-	Write   = 2
-	Execute = 1
+	mayRead    = 4
+	mayWrite   = 2
+	mayExecute = 1
 )
 
-// Allows tells whether the mode, owner and group of the file grant a user something. Check runs as root, who
+// allows tells whether the mode, owner and group of the file grant a user something. Check runs as root, who
 // may do anything: so trying would prove nothing.
-func (f File) Allows(u *User, permission fs.FileMode) bool {
+func (f fileInfo) allows(u *unixUser, permission fs.FileMode) bool {
 	granted := f.Mode.Perm()
 	switch {
 	case u.UID == 0:
@@ -146,25 +146,25 @@ func (f File) Allows(u *User, permission fs.FileMode) bool {
 	return granted&permission == permission
 }
 
-// Barrier is the first thing that keeps a user from using the file: a folder on the way, or the file itself;
+// barrier is the first thing that keeps a user from using the file: a folder on the way, or the file itself;
 // nil if there is none.
-func (f File) Barrier(u *User, permission fs.FileMode) *File {
+func (f fileInfo) barrier(u *unixUser, permission fs.FileMode) *fileInfo {
 	for _, folder := range slices.Backward(f.Folders) {
-		if folder.Err == nil && !folder.Allows(u, Execute) {
+		if folder.Err == nil && !folder.allows(u, mayExecute) {
 			return &folder
 		}
 	}
-	if !f.Allows(u, permission) {
+	if !f.allows(u, permission) {
 		return &f
 	}
 	return nil
 }
 
-// BarrierFor is Barrier's for an account that exists, where the kernel can be asked: its access control lists
+// barrierFor is barrier's for an account that exists, where the kernel can be asked: its access control lists
 // let an account read what the mode does not.
-func (f File) BarrierFor(u *User, permission fs.FileMode) *File {
-	barrier := f.Barrier(u, permission)
-	if barrier != nil && permission == Read && !u.Missing && os.Geteuid() == 0 {
+func (f fileInfo) barrierFor(u *unixUser, permission fs.FileMode) *fileInfo {
+	barrier := f.barrier(u, permission)
+	if barrier != nil && permission == mayRead && !u.isMissing && os.Geteuid() == 0 {
 		cmd := exec.Command("test", "-r", f.Path)
 		cmd.SysProcAttr = u.credential()
 		if cmd.Run() == nil {
@@ -175,7 +175,7 @@ func (f File) BarrierFor(u *User, permission fs.FileMode) *File {
 }
 
 // credential is what makes a command run as the account. It takes root.
-func (u *User) credential() *syscall.SysProcAttr {
+func (u *unixUser) credential() *syscall.SysProcAttr {
 	groups := make([]uint32, len(u.GIDs))
 	for i, gid := range u.GIDs {
 		groups[i] = uint32(gid)
@@ -184,9 +184,9 @@ func (u *User) credential() *syscall.SysProcAttr {
 		Groups: groups}}
 }
 
-// IsHome tells whether a folder is somebody's home: no place for what a service needs, and not to be opened
+// isHome tells whether a folder is somebody's home: no place for what a service needs, and not to be opened
 // for one.
-func (f File) IsHome() bool {
+func (f fileInfo) isHome() bool {
 	if f.Path == "/root" || filepath.Dir(f.Path) == "/home" {
 		return true
 	}
@@ -195,38 +195,38 @@ func (f File) IsHome() bool {
 	return err == nil && f.UID >= firstPerson && owner.HomeDir == f.Path
 }
 
-// LetIn is the command that lifts all barriers between a private file and the account that has to read it,
+// letIn is the command that lifts all barriers between a private file and the account that has to read it,
 // and lets nobody else in: the file comes to belong to the account, and folders on the way to its group. A
 // folder that belongs to others stays theirs: there the command is "", as for a home, because the file is
 // better kept elsewhere.
-func (f File) LetIn(u *User) string {
+func (f fileInfo) letIn(u *unixUser) string {
 	commands, ok := f.letThrough(u)
 	if !ok {
 		return ""
 	}
-	if !f.Allows(u, Read) {
-		commands = append(commands, Shell("chown", u.Name, f.Path), Shell("chmod", "u+r,g-w,o=", f.Path))
+	if !f.allows(u, mayRead) {
+		commands = append(commands, shell("chown", u.Name, f.Path), shell("chmod", "u+r,g-w,o=", f.Path))
 	}
 	return u.first(strings.Join(commands, " && "))
 }
 
 // letThrough are the commands that open the folders on the way to the file; ok is false if one of them is not
 // to be opened.
-func (f File) letThrough(u *User) (commands []string, ok bool) {
+func (f fileInfo) letThrough(u *unixUser) (commands []string, ok bool) {
 	for _, folder := range slices.Backward(f.Folders) {
-		if folder.Err != nil || folder.Allows(u, Execute) {
+		if folder.Err != nil || folder.allows(u, mayExecute) {
 			continue
 		}
 		switch shared := setup.GroupSharedBy(folder.GID, u.Name); {
-		case folder.IsHome():
+		case folder.isHome():
 			return nil, false
 		case slices.Contains(u.GIDs, folder.GID):
-			commands = append(commands, Shell("chmod", "g+x", folder.Path))
+			commands = append(commands, shell("chmod", "g+x", folder.Path))
 		case folder.UID == u.UID:
-			commands = append(commands, Shell("chmod", "u+x", folder.Path))
+			commands = append(commands, shell("chmod", "u+x", folder.Path))
 		case folder.GID == 0 || folder.isHolder || len(shared) == 0:
-			commands = append(commands, Shell("chgrp", u.group(), folder.Path),
-				Shell("chmod", "g+x", folder.Path))
+			commands = append(commands, shell("chgrp", u.group(), folder.Path),
+				shell("chmod", "g+x", folder.Path))
 		default:
 			return nil, false
 		}
@@ -234,27 +234,27 @@ func (f File) letThrough(u *User) (commands []string, ok bool) {
 	return commands, true
 }
 
-// Holders are the folders where the file could be replaced: the one that it is in, and the one that it is
+// holders are the folders where the file could be replaced: the one that it is in, and the one that it is
 // linked from.
-func (f File) Holders() []File {
-	return slices.DeleteFunc(slices.Clone(f.Folders), func(folder File) bool { return !folder.isHolder })
+func (f fileInfo) holders() []fileInfo {
+	return slices.DeleteFunc(slices.Clone(f.Folders), func(folder fileInfo) bool { return !folder.isHolder })
 }
 
-// Because says what a barrier is, and where the file should be instead if the barrier is not to be lifted.
-func (f File) Because(barrier *File) string {
-	if barrier.IsHome() && barrier.Path != f.Path {
+// because says what a barrier is, and where the file should be instead if the barrier is not to be lifted.
+func (f fileInfo) because(barrier *fileInfo) string {
+	if barrier.isHome() && barrier.Path != f.Path {
 		return fmt.Sprintf("because of %s, which is a home: move it to a folder of the service's, such as "+
 			"/etc/postmend", barrier)
 	}
 	return fmt.Sprintf("because of %s", barrier)
 }
 
-func (f File) String() string {
+func (f fileInfo) String() string {
 	return fmt.Sprintf("%s (mode %#o, uid %d, gid %d)", f.Path, f.Mode.Perm(), f.UID, f.GID)
 }
 
 // ownerOf gives the account that a file belongs to; "" if that is root, or nobody knows.
-func ownerOf(f File) string {
+func ownerOf(f fileInfo) string {
 	if f.Err != nil || f.UID == 0 {
 		return ""
 	}

@@ -16,7 +16,7 @@ import (
 const areaFilter = "filter service"
 
 // filterRules judge the pipe(8) service that runs us.
-var filterRules = []Rule[*host]{
+var filterRules = []rule[*host]{
 	{"filter-master-columns", Error, "the filter service runs outside a chroot, with pipe(8)'s privileges",
 		"all mail is deferred: in a chroot the program is not found, and without privileges pipe(8) " +
 			"cannot change to the account",
@@ -79,7 +79,7 @@ func (h *host) mendFilter() string {
 
 // findAccount is the account that postmend should run as: the one in master.cf if it may, else the one that
 // the keys belong to, else a new one.
-func (h *host) findAccount() *User {
+func (h *host) findAccount() *unixUser {
 	if h.filter != nil && h.userFault() == "" {
 		return h.user
 	}
@@ -147,14 +147,14 @@ func (h *host) configFlag() string {
 	return h.ConfigFile
 }
 
-func judgeColumns(h *host) []Fault {
-	var faults []Fault
+func judgeColumns(h *host) []fault {
+	var faults []fault
 	if h.inChroot(h.filter) {
-		faults = append(faults, Fault{What: h.filter.ID() + " runs in a chroot",
+		faults = append(faults, fault{What: h.filter.ID() + " runs in a chroot",
 			Mend: h.setField(h.filter.ID()+"/chroot", "n")})
 	}
 	if h.filter.Unprivileged != "n" {
-		faults = append(faults, Fault{What: h.filter.ID() + " runs without privileges",
+		faults = append(faults, fault{What: h.filter.ID() + " runs without privileges",
 			Mend: h.setField(h.filter.ID()+"/unprivileged", "n")})
 	}
 	return faults
@@ -187,23 +187,23 @@ func flagHarm(flag rune) string {
 	return "is not known"
 }
 
-func judgeFlags(h *host) []Fault {
+func judgeFlags(h *host) []fault {
 	flags, _ := h.command.attribute("flags")
-	var faults []Fault
+	var faults []fault
 	if !strings.Contains(flags, "q") {
-		faults = append(faults, Fault{What: fmt.Sprintf("flags=%s lacks q: addresses are passed on unquoted",
+		faults = append(faults, fault{What: fmt.Sprintf("flags=%s lacks q: addresses are passed on unquoted",
 			flags), Mend: h.mendFilter()})
 	}
 	for _, flag := range flags {
 		if flag != 'q' {
-			faults = append(faults, Fault{What: fmt.Sprintf("flags=%s: %c %s", flags, flag, flagHarm(flag)),
+			faults = append(faults, fault{What: fmt.Sprintf("flags=%s: %c %s", flags, flag, flagHarm(flag)),
 				Mend: h.mendFilter()})
 		}
 	}
 	return faults
 }
 
-func judgeNullSender(h *host) []Fault {
+func judgeNullSender(h *host) []fault {
 	value, found := h.command.attribute("null_sender")
 	switch {
 	case !found:
@@ -214,7 +214,7 @@ func judgeNullSender(h *host) []Fault {
 	return nil
 }
 
-func judgeSender(h *host) []Fault {
+func judgeSender(h *host) []fault {
 	if h.command.carries("-f", "sender") && slices.Contains(h.command.argv, "-f") ||
 		h.command.carries("--sender", "sender") {
 		return nil
@@ -222,7 +222,7 @@ func judgeSender(h *host) []Fault {
 	return one("argv does not hold the two words -f ${sender}", h.mendFilter())
 }
 
-func judgeRecipients(h *host) []Fault {
+func judgeRecipients(h *host) []fault {
 	argv := h.command.argv
 	n := len(argv)
 	if n < 2 || argv[n-2] != "--" || !isMacro(argv[n-1], "recipient") {
@@ -231,21 +231,21 @@ func judgeRecipients(h *host) []Fault {
 	return nil
 }
 
-func judgeMacros(h *host) []Fault {
-	var faults []Fault
+func judgeMacros(h *host) []fault {
+	var faults []fault
 	for _, word := range h.command.argv {
 		for _, name := range macros(word) {
 			since, known := macroSince(name)
 			switch {
 			case !known:
-				faults = append(faults, Fault{What: "pipe(8) knows no macro ${" + name + "}",
+				faults = append(faults, fault{What: "pipe(8) knows no macro ${" + name + "}",
 					Mend: h.mendFilter()})
 			case !h.version().AtLeast(since.Major, since.Minor):
-				faults = append(faults, Fault{What: fmt.Sprintf("${%s} came with Postfix %s, and this is %s",
+				faults = append(faults, fault{What: fmt.Sprintf("${%s} came with Postfix %s, and this is %s",
 					name, since, h.version()), Mend: h.mendFilter()})
 			case name == "user" || name == "extension" || name == "mailbox" || name == "domain" ||
 				name == "nexthop":
-				faults = append(faults, Fault{What: "${" + name +
+				faults = append(faults, fault{What: "${" + name +
 					"} is only a part of the address, and may be in lower case",
 					Mend: h.mendFilter(), Severity: Warning})
 			}
@@ -254,22 +254,22 @@ func judgeMacros(h *host) []Fault {
 	return faults
 }
 
-func judgeArguments(h *host) []Fault {
-	var faults []Fault
+func judgeArguments(h *host) []fault {
+	var faults []fault
 	for _, m := range layout.Macros {
 		if h.version().AtLeast(m.Major, m.Minor) && !h.command.carries(m.Flag, m.Name) {
 			lack := withoutFlag(m.Flag)
-			faults = append(faults, Fault{What: fmt.Sprintf("argv lacks %s: %s", m, lack.why),
+			faults = append(faults, fault{What: fmt.Sprintf("argv lacks %s: %s", m, lack.why),
 				Mend: h.mendFilter(), Severity: lack.severity})
 		}
 	}
 	return faults
 }
 
-func judgeAttributes(h *host) []Fault {
-	var faults []Fault
+func judgeAttributes(h *host) []fault {
+	var faults []fault
 	for i := 1; i < len(h.command.others); i += 2 {
-		faults = append(faults, Fault{What: "-o " + h.command.others[i] +
+		faults = append(faults, fault{What: "-o " + h.command.others[i] +
 			" comes after the attributes of pipe(8), which reads it as one of them", Mend: h.mendFilter()})
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.command.attributes)) {
@@ -277,18 +277,18 @@ func judgeAttributes(h *host) []Fault {
 		switch name {
 		case "flags", "user", "null_sender":
 		case "directory", "eol", "chroot", "size":
-			faults = append(faults, Fault{What: fmt.Sprintf("%s=%s has no use for postmend", name, values[0]),
+			faults = append(faults, fault{What: fmt.Sprintf("%s=%s has no use for postmend", name, values[0]),
 				Mend: h.mendFilter(), Severity: Warning})
 		default:
-			faults = append(faults, Fault{What: "pipe(8) knows no attribute " + name, Mend: h.mendFilter()})
+			faults = append(faults, fault{What: "pipe(8) knows no attribute " + name, Mend: h.mendFilter()})
 		}
 	}
 	return faults
 }
 
-func judgeUser(h *host) []Fault {
-	if fault := h.userFault(); fault != "" {
-		return one(fault, h.mendFilter())
+func judgeUser(h *host) []fault {
+	if wrong := h.userFault(); wrong != "" {
+		return one(wrong, h.mendFilter())
 	}
 	return nil
 }
@@ -305,7 +305,7 @@ func (h *host) tableUserFault(t *table) string {
 	return h.faultOfUser(value, t.user, t.userErr)
 }
 
-func (h *host) faultOfUser(value string, u *User, err error) string {
+func (h *host) faultOfUser(value string, u *unixUser, err error) string {
 	switch {
 	case value == "":
 		return "user= is missing"
@@ -320,10 +320,10 @@ func (h *host) faultOfUser(value string, u *User, err error) string {
 	return ""
 }
 
-func judgeProgram(h *host) []Fault {
+func judgeProgram(h *host) []fault {
 	path := h.command.argv[0]
-	install := Shell("install", "-m", "0755", h.Program, path+".new") + " && " +
-		Shell("mv", path+".new", path)
+	install := shell("install", "-m", "0755", h.Program, path+".new") + " && " +
+		shell("mv", path+".new", path)
 	f := h.program
 	switch {
 	case !strings.HasPrefix(path, "/"):
@@ -335,37 +335,37 @@ func judgeProgram(h *host) []Fault {
 	case f.Size == 0:
 		return one(path+" is empty: Postfix takes its exit status 0 for a delivery", install)
 	}
-	var faults []Fault
+	var faults []fault
 	if f.Mode.Perm()&0o022 != 0 {
-		faults = append(faults, Fault{What: f.String() + " can be changed by other accounts than its owner",
-			Mend: Shell("chmod", "go-w", path)})
+		faults = append(faults, fault{What: f.String() + " can be changed by other accounts than its owner",
+			Mend: shell("chmod", "go-w", path)})
 	}
 	if f.UID != 0 {
-		faults = append(faults, Fault{What: f.String() + " does not belong to root", Mend: Shell("chown",
+		faults = append(faults, fault{What: f.String() + " does not belong to root", Mend: shell("chown",
 			"root", path)})
 	}
 	for _, folder := range f.Folders {
 		if folder.Mode&(0o002|fs.ModeSticky) == 0o002 {
-			faults = append(faults, Fault{What: f.Path + " can be replaced: every account may write to " +
+			faults = append(faults, fault{What: f.Path + " can be replaced: every account may write to " +
 				folder.String(), Mend: closeFolder(folder)})
 		}
 	}
 	if h.user == nil {
 		return faults
 	}
-	if barrier := f.Barrier(h.user, Read|Execute); barrier != nil {
+	if barrier := f.barrier(h.user, mayRead|mayExecute); barrier != nil {
 		faults = append(faults, h.mayNotRun(barrier))
 	}
 	return faults
 }
 
-func (h *host) mayNotRun(barrier *File) Fault {
-	fault := Fault{What: h.user.Name + " may not run " + h.program.Path + ", because of " + barrier.String(),
-		Mend: Shell("chmod", "a+rx", barrier.Path)}
-	if barrier.IsHome() {
-		fault.What += ", which is a home directory: install postmend in /usr/local/bin, and run postmend " +
+func (h *host) mayNotRun(barrier *fileInfo) fault {
+	wrong := fault{What: h.user.Name + " may not run " + h.program.Path + ", because of " + barrier.String(),
+		Mend: shell("chmod", "a+rx", barrier.Path)}
+	if barrier.isHome() {
+		wrong.What += ", which is a home directory: install postmend in /usr/local/bin, and run postmend " +
 			"setup from there"
-		fault.Mend = ""
+		wrong.Mend = ""
 	}
-	return fault
+	return wrong
 }

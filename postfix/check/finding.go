@@ -39,15 +39,15 @@ type Finding struct {
 	Publish  string   `json:"publish,omitempty"` // lines of a zone file, which mend it where no command can
 	Detail   bool     `json:"detail,omitempty"`  // of use to a few only
 
-	cause, about string // see Fault
+	cause, about string // see fault
 }
 
 // NeedsReload tells whether Postfix has to reload after its command; setup reloads by itself.
 func (f Finding) NeedsReload() bool { return strings.Contains(f.Mend, "postconf ") }
 
-// Fault is what a rule found. A command with octets that a terminal should not see is left out of the
+// fault is what a rule found. A command with octets that a terminal should not see is left out of the
 // finding.
-type Fault struct {
+type fault struct {
 	What     string
 	Mend     string
 	Edit     *Edit
@@ -59,36 +59,36 @@ type Fault struct {
 	cause, about string
 }
 
-// Rule is a row of a table: Judge gives the faults in facts of type F, and where it gives none, OK says what
+// rule is a row of a table: Judge gives the faults in facts of type F, and where it gives none, OK says what
 // is right.
-type Rule[F any] struct {
+type rule[F any] struct {
 	Name     string
 	Severity Severity
 	OK       string // may be empty: then nothing is said
 	Why      string
-	Judge    func(F) []Fault
+	Judge    func(F) []fault
 }
 
 // apply gives what the rules find.
-func apply[F any](area string, rules []Rule[F], facts F) []Finding {
+func apply[F any](area string, rules []rule[F], facts F) []Finding {
 	var findings []Finding
 	for _, rule := range rules {
 		faults := rule.Judge(facts)
 		if len(faults) == 0 && rule.OK != "" {
 			findings = append(findings, Finding{Area: area, Name: rule.Name, Severity: OK, What: rule.OK})
 		}
-		for _, fault := range faults {
+		for _, wrong := range faults {
 			findings = append(findings, Finding{
 				Area:     area,
 				Name:     rule.Name,
-				Severity: cmp.Or(fault.Severity, rule.Severity),
-				What:     postfix.Printable(fault.What),
-				Why:      postfix.Printable(cmp.Or(fault.Why, rule.Why)),
-				Mend:     onlyPrintable(fault.Mend),
-				Edit:     fault.Edit,
-				Publish:  onlyPrintable(fault.Publish),
-				cause:    fault.cause,
-				about:    postfix.Printable(fault.about),
+				Severity: cmp.Or(wrong.Severity, rule.Severity),
+				What:     postfix.Printable(wrong.What),
+				Why:      postfix.Printable(cmp.Or(wrong.Why, rule.Why)),
+				Mend:     onlyPrintable(wrong.Mend),
+				Edit:     wrong.Edit,
+				Publish:  onlyPrintable(wrong.Publish),
+				cause:    wrong.cause,
+				about:    postfix.Printable(wrong.about),
 			})
 		}
 	}
@@ -152,7 +152,7 @@ func onlyPrintable(s string) string {
 }
 
 // one is the only fault of a rule.
-func one(what, mend string) []Fault { return []Fault{{What: what, Mend: mend}} }
+func one(what, mend string) []fault { return []fault{{What: what, Mend: mend}} }
 
-// Shell writes words so that a POSIX shell reads them back.
-func Shell(words ...string) string { return postconf.Command(words).String() }
+// shell writes words so that a POSIX shell reads them back.
+func shell(words ...string) string { return postconf.Command(words).String() }

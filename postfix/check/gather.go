@@ -17,7 +17,7 @@ import (
 )
 
 // gather reads a Postfix configuration, and what it points at; dir "" is Postfix's own. It changes nothing.
-func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
+func gather(ctx context.Context, dir string, ours postmend) (*host, error) {
 	config, err := postconf.Open(dir)
 	if err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{Postmend: ours, config: config, expanded: expanded, others: config.Others(),
+	h := &host{postmend: ours, config: config, expanded: expanded, others: config.Others(),
 		gateway: containerGateway()}
 	h.findFilter()
 	h.findListener()
@@ -47,7 +47,7 @@ func gather(ctx context.Context, dir string, ours Postmend) (*host, error) {
 		h.srsClass = h.domains.ClassAbove(h.SRSDomain)
 	}
 	h.planSetup()
-	h.spool, h.spoolFree = Stat(ours.SpoolDir), freeSpace(ours.SpoolDir)
+	h.spool, h.spoolFree = lookAt(ours.SpoolDir), freeSpace(ours.SpoolDir)
 	if dir != "" && strings.HasPrefix(ours.Target, "sendmail:") {
 		h.system = readSystem(config.Dir)
 	}
@@ -104,7 +104,7 @@ func (h *host) findFilter() {
 	if h.filter == nil {
 		return
 	}
-	h.program = Stat(h.command.argv[0])
+	h.program = lookAt(h.command.argv[0])
 	value, _ := h.command.attribute("user")
 	name, group, _ := strings.Cut(value, ":")
 	h.user, h.userErr = lookupUser(name, group)
@@ -130,7 +130,7 @@ func (h *host) findTables() {
 		if at == 0 || at >= len(command.argv) || !isProgram(command.argv[0]) {
 			continue
 		}
-		t := &table{Service: s, command: command, program: Stat(command.argv[0]), direction: command.argv[at],
+		t := &table{Service: s, command: command, program: lookAt(command.argv[0]), direction: command.argv[at],
 			protocol: cmp.Or(command.flag("--protocol"), "tcp")}
 		value, _ := command.attribute("user")
 		name, group, _ := strings.Cut(value, ":")

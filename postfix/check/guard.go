@@ -12,7 +12,7 @@ import (
 
 // judgeWritable finds files and folders of ours, and folders above them, that other accounts could change:
 // they could put a file of their own in the place of each file in there.
-func judgeWritable(o *own) []Fault {
+func judgeWritable(o *own) []fault {
 	var owners, modes, elsewhere []string // shell words, and texts
 	var texts []string
 	for _, place := range o.places() {
@@ -32,20 +32,20 @@ func judgeWritable(o *own) []Fault {
 			modes = append(modes, place.Path)
 		}
 	}
-	var faults []Fault
+	var faults []fault
 	if texts != nil {
 		var commands []string
 		if owners != nil {
-			commands = append(commands, Shell(append([]string{"chown", "root"}, owners...)...))
+			commands = append(commands, shell(append([]string{"chown", "root"}, owners...)...))
 		}
 		if modes != nil {
-			commands = append(commands, Shell(append([]string{"chmod", "go-w"}, modes...)...))
+			commands = append(commands, shell(append([]string{"chmod", "go-w"}, modes...)...))
 		}
 		faults = one("other accounts can change "+shortList(texts), strings.Join(commands, " && "))
 	}
 	if elsewhere != nil {
 		faults = append(faults,
-			Fault{What: "other accounts can replace postmend's files in " + shortList(elsewhere) +
+			fault{What: "other accounts can replace postmend's files in " + shortList(elsewhere) +
 				"; move those files to a folder of root's, such as /etc/postmend"})
 	}
 	return faults
@@ -53,15 +53,15 @@ func judgeWritable(o *own) []Fault {
 
 // places are the configuration, the files that it names, and all folders above them. Whose the secrets and
 // the keys themselves are is for other rules.
-func (o *own) places() []File {
-	files := append([]File{o.file}, o.others...)
-	private := []File{o.secrets}
+func (o *own) places() []fileInfo {
+	files := append([]fileInfo{o.file}, o.others...)
+	private := []fileInfo{o.secrets}
 	for _, k := range o.keys {
 		private = append(private, k.file)
 	}
-	var places []File
-	add := func(f File) {
-		isKnown := func(known File) bool { return known.Path == f.Path }
+	var places []fileInfo
+	add := func(f fileInfo) {
+		isKnown := func(known fileInfo) bool { return known.Path == f.Path }
 		if f.Err == nil && f.Path != "" && !slices.ContainsFunc(places, isKnown) {
 			places = append(places, f)
 		}
@@ -79,8 +79,8 @@ func (o *own) places() []File {
 
 // strangersAt tells who besides root and postmend's accounts can change a place. In a folder with the sticky
 // bit only the owner of a file can replace it; but postmend uses no key and no secret from such a folder.
-func (o *own) strangersAt(place File) (owner, writers string) {
-	isReader := func(u *User) bool { return u.Name == ownerOf(place) }
+func (o *own) strangersAt(place fileInfo) (owner, writers string) {
+	isReader := func(u *unixUser) bool { return u.Name == ownerOf(place) }
 	if place.UID != 0 && ownerOf(place) != o.account.Name && !slices.ContainsFunc(o.readers, isReader) {
 		owner = fmt.Sprintf("which belongs to %s ", nameOfUser(place))
 	}
@@ -100,24 +100,24 @@ func (o *own) strangersAt(place File) (owner, writers string) {
 }
 
 // holdsPrivate tells whether a secret or a key is in a folder.
-func (o *own) holdsPrivate(folder File) bool {
-	isIn := func(f File) bool {
-		return slices.ContainsFunc(f.Holders(), func(holder File) bool { return holder.Path == folder.Path })
+func (o *own) holdsPrivate(folder fileInfo) bool {
+	isIn := func(f fileInfo) bool {
+		return slices.ContainsFunc(f.holders(), func(holder fileInfo) bool { return holder.Path == folder.Path })
 	}
 	return isIn(o.secrets) || slices.ContainsFunc(o.keys, func(k ownKey) bool { return isIn(k.file) })
 }
 
 // isOurs tells whether a place can be closed to others: the configuration's folder, what is in it, and the
 // folders above it that are no homes.
-func (o *own) isOurs(place File) bool {
+func (o *own) isOurs(place fileInfo) bool {
 	folder := filepath.Dir(o.ConfigFile)
 	isBelow := place.Path == folder || strings.HasPrefix(place.Path, folder+"/")
 	isAbove := strings.HasPrefix(folder, strings.TrimSuffix(place.Path, "/")+"/")
-	return (isBelow || isAbove) && !place.IsHome() && !slices.Contains(sharedFolders, place.Path)
+	return (isBelow || isAbove) && !place.isHome() && !slices.Contains(sharedFolders, place.Path)
 }
 
 // nameOfUser is the owner's name, or number.
-func nameOfUser(f File) string {
+func nameOfUser(f fileInfo) string {
 	if name := ownerOf(f); name != "" {
 		return name
 	}

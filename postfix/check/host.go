@@ -18,14 +18,14 @@ import (
 	"postmend/reinject"
 )
 
-// Postmend is what the rules have to know of our own side.
-type Postmend struct {
+// postmend is what the rules have to know of our own side.
+type postmend struct {
 	Program     string            // this program's path: it can stand in for one that is missing
 	ConfigFile  string            // the configuration that is checked
 	Text        string            // of it; "" if it cannot be read
 	Hostname    string            // "" if the configuration cannot be read
 	Owners      []string          // the accounts that the secret and the keys belong to, root aside
-	Secrets     File              // of [srs]; the zero value without SRS
+	Secrets     fileInfo          // of [srs]; the zero value without SRS
 	HasKeys     bool              // there are [[dkim.keys]]
 	Target      string            // [reinject] target
 	Deadline    time.Duration     // [limits] deadline
@@ -43,7 +43,7 @@ type Postmend struct {
 
 // host is what was found out about a Postfix. gather makes it.
 type host struct {
-	Postmend
+	postmend
 	config   *postconf.Config // as written
 	expanded *postconf.Config // with $names replaced
 	// the pipe(8) service that runs us; nil if there is none. Services are the expanded ones
@@ -56,11 +56,11 @@ type host struct {
 	// what pipe_delivery_status_filter makes of status lines; nil if it was not asked
 	statuses  map[string]string
 	statusErr error
-	program   File  // what argv starts
-	user      *User // who it runs as
-	account   *User // who it should run as
+	program   fileInfo  // what argv starts
+	user      *unixUser // who it runs as
+	account   *unixUser // who it should run as
 	userErr   error
-	spool     File
+	spool     fileInfo
 	spoolFree int64          // octets; -1 if unknown
 	domains   *setup.Domains // those that Postfix delivers or relays
 	wanted    setup.Wanted   // what setup would be told to make
@@ -81,9 +81,9 @@ type table struct {
 	*postconf.Service
 	command             *pipe
 	direction, protocol string
-	user                *User
+	user                *unixUser
 	userErr             error
-	program             File
+	program             fileInfo
 }
 
 // system is the main.cf that sendmail(1) reads first.
@@ -157,7 +157,7 @@ func (h *host) planned(names ...string) string {
 
 // writeFile is the command that writes a file of one line.
 func writeFile(path, line string) string {
-	return "printf '%s\\n' " + Shell(line) + " > " + Shell(path)
+	return "printf '%s\\n' " + shell(line) + " > " + shell(path)
 }
 
 // plannedLine is the entry of master.cf that setup would write.

@@ -14,16 +14,16 @@ import (
 
 // judgeKeyless finds domains of Postfix's that have no key, and leads to one in the order that breaks no
 // mail: the key, its record in DNS, and only then the configuration.
-func judgeKeyless(o *own) []Fault {
+func judgeKeyless(o *own) []fault {
 	if len(o.keys) == 0 {
 		return nil // nothing is signed at all, and another rule says so
 	}
-	var faults []Fault
+	var faults []fault
 	for _, domain := range setup.Keyless(o.config, o.hosted) {
 		faults = append(faults, o.nextForKey(newKeyOf(o.config, domain)))
 	}
 	for _, table := range o.unlisted {
-		faults = append(faults, Fault{What: "the domains in " + table +
+		faults = append(faults, fault{What: "the domains in " + table +
 			" cannot be listed: each that postmend should sign for needs [[dkim.keys]]"})
 	}
 	return faults
@@ -37,27 +37,27 @@ func newKeyOf(c *filter.Config, domain string) filter.KeyConfig {
 }
 
 // nextForKey is the next step towards a key that the configuration does not have yet.
-func (o *own) nextForKey(k filter.KeyConfig) Fault {
+func (o *own) nextForKey(k filter.KeyConfig) fault {
 	what := k.Domain + " is delivered here and has no [[dkim.keys]]"
 	key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
-	if err != nil && Stat(k.File).Missing() {
-		return Fault{What: what + "; after this command publish the record that it prints, and check again",
+	if err != nil && lookAt(k.File).isMissing() {
+		return fault{What: what + "; after this command publish the record that it prints, and check again",
 			Mend: o.account.first(o.makeKey(k)), cause: "no key", about: k.Domain}
 	} else if err != nil {
-		return Fault{What: what + "; its key would be " + k.File + ", which cannot be used: " + err.Error()}
+		return fault{What: what + "; its key would be " + k.File + ", which cannot be used: " + err.Error()}
 	}
 	record, _ := key.ZoneRecord()
-	return Fault{What: what + ", but a key in " + k.File +
+	return fault{What: what + ", but a key in " + k.File +
 		": when its record is published, add it to the configuration", Publish: record,
 		cause: "unused key", about: k.Domain}.addKey(o, k)
 }
 
 // addKey completes a fault by what adds a section to the configuration.
-func (f Fault) addKey(o *own, k filter.KeyConfig) Fault {
+func (f fault) addKey(o *own, k filter.KeyConfig) fault {
 	lines := []string{"", "[[dkim.keys]]", fmt.Sprintf("domain = %q", k.Domain),
 		fmt.Sprintf("selector = %q", k.Selector), fmt.Sprintf("file = %q", k.File)}
 	if _, err := toml.Decode(o.Text+strings.Join(lines, "\n"), &filter.Config{}); err == nil {
-		f.Mend = Shell(append([]string{"printf", `%s\n`}, lines...)...) + " >> " + Shell(o.ConfigFile)
+		f.Mend = shell(append([]string{"printf", `%s\n`}, lines...)...) + " >> " + shell(o.ConfigFile)
 		return f
 	}
 	// The keys are written as a list.

@@ -23,7 +23,7 @@ func (h *host) keepLinks(findings []Finding) {
 func (h *host) rewrites(mend, name string) bool {
 	for part := range strings.SplitSeq(mend, " && ") {
 		flag, found := strings.CutPrefix(part, "postconf ")
-		if rest, named := strings.CutPrefix(flag, "-c "+Shell(h.config.Dir)+" "); named {
+		if rest, named := strings.CutPrefix(flag, "-c "+shell(h.config.Dir)+" "); named {
 			flag = rest
 		}
 		isMain := strings.HasPrefix(flag, "-e ") || strings.HasPrefix(flag, "-X ")

@@ -15,7 +15,7 @@ import (
 // Whoever keeps Postfix's files in a repository, with links from /etc/postfix, keeps them there.
 func TestAMendKeepsTheLinksOfMainCFAndMasterCF(t *testing.T) {
 	const main, master = "smtputf8_enable = no\n", "flags=Rq "
-	h := hostOf(t, mainLines+main, strings.Replace(masterLines, "flags=q ", master, 1), Postmend{})
+	h := hostOf(t, mainLines+main, strings.Replace(masterLines, "flags=q ", master, 1), postmend{})
 	kept := filepath.Join(t.TempDir(), "kept of $Postfix")
 	if err := os.Mkdir(kept, 0o755); err != nil {
 		t.Fatal(err)

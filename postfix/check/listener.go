@@ -66,7 +66,7 @@ var listenerOptions = []listenerOption{
 }
 
 // listenerRules judge the smtpd(8) that takes mail back.
-var listenerRules = []Rule[*host]{
+var listenerRules = []rule[*host]{
 	{"listener-filter", Error, "the listener does not filter again",
 		"mail loops until hopcount_limit, and then bounces", judgeListenerFilter},
 	{"listener-overrides", Error, "the second pass checks and maps nothing again",
@@ -83,14 +83,14 @@ var listenerRules = []Rule[*host]{
 		"whoever reaches it bypasses every check of the first pass", judgeListenerAddress},
 }
 
-func judgeListenerOptions(h *host) []Fault {
-	var faults []Fault
+func judgeListenerOptions(h *host) []fault {
+	var faults []fault
 	for _, o := range listenerOptions {
 		value, want := h.value(h.listener, o.name), o.right()
 		if value == want || o.isGood != nil && o.isGood(value) {
 			continue
 		}
-		faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s is %s", h.listener.ID(), o.name,
+		faults = append(faults, fault{What: fmt.Sprintf("on %s, %s is %s", h.listener.ID(), o.name,
 			shown(value)), Why: o.why,
 			Mend: h.setOption(h.listener, o.name, want), Severity: o.severity})
 	}
@@ -116,7 +116,7 @@ func isNotPlain(syslogName string) bool { return syslogName != "postfix" }
 
 func isNone(value string) bool { return value == "" || value == "none" }
 
-func judgeListenerFilter(h *host) []Fault {
+func judgeListenerFilter(h *host) []fault {
 	value := h.value(h.listener, "content_filter")
 	want := ""
 	if h.isTransport() {
@@ -136,18 +136,18 @@ func judgeListenerFilter(h *host) []Fault {
 		return one(h.listener.ID()+" passes mail to "+value+", and master.cf has no service "+
 			transport(value)+": all mail is deferred", mend)
 	case !h.isTransport() && value != "":
-		return []Fault{{What: h.listener.ID() + " passes mail to " + value + ", which sees and may change " +
+		return []fault{{What: h.listener.ID() + " passes mail to " + value + ", which sees and may change " +
 			"it after it was signed: let it come before postmend (setup --mode transport)",
 			Severity: Warning}}
 	}
 	return nil
 }
 
-func judgeOverrides(h *host) []Fault {
+func judgeOverrides(h *host) []fault {
 	const name = "receive_override_options"
 	found := list(h.value(h.listener, name))
 	all := slices.Clone(found)
-	var faults []Fault
+	var faults []fault
 	for _, o := range overrides {
 		if !slices.Contains(found, o.option) {
 			all = append(all, o.option)
@@ -155,7 +155,7 @@ func judgeOverrides(h *host) []Fault {
 	}
 	for _, o := range overrides {
 		if !slices.Contains(found, o.option) {
-			faults = append(faults, Fault{What: fmt.Sprintf("on %s, %s lacks %s: %s", h.listener.ID(), name,
+			faults = append(faults, fault{What: fmt.Sprintf("on %s, %s lacks %s: %s", h.listener.ID(), name,
 				o.option, o.harm),
 				Mend: h.setOption(h.listener, name, strings.Join(all, ","))})
 		}
@@ -164,7 +164,7 @@ func judgeOverrides(h *host) []Fault {
 }
 
 // judgeListenerAddress looks at where an inet service listens; mynetworks is the second lock.
-func judgeListenerAddress(h *host) []Fault {
+func judgeListenerAddress(h *host) []fault {
 	if h.listener.Type != "inet" {
 		return nil
 	}
@@ -181,25 +181,25 @@ func judgeListenerAddress(h *host) []Fault {
 	if strings.Contains(host, ":") {
 		name = "[" + host + "]:" + port
 	}
-	return []Fault{{What: h.listener.ID() + " listens on every address of this host",
+	return []fault{{What: h.listener.ID() + " listens on every address of this host",
 		Mend: h.setField(h.listener.ID()+"/service", name)}}
 }
 
-func judgeListenerMilters(h *host) []Fault {
+func judgeListenerMilters(h *host) []fault {
 	value := h.value(h.listener, "smtpd_milters")
 	if value == "" {
 		return nil
 	}
-	fault := Fault{What: fmt.Sprintf("on %s, smtpd_milters is %s", h.listener.ID(), value),
+	wrong := fault{What: fmt.Sprintf("on %s, smtpd_milters is %s", h.listener.ID(), value),
 		Mend: h.setOption(h.listener, "smtpd_milters", ""), Severity: Warning}
 	if !slices.Contains(list(h.value(h.listener, "receive_override_options")), "no_milters") {
-		fault.Severity = Error
+		wrong.Severity = Error
 	}
-	return []Fault{fault}
+	return []fault{wrong}
 }
 
 // judgeListenerSize: smtpd(8) has a limit, and cleanup(8) behind it has one for the queue file.
-func judgeListenerSize(h *host) []Fault {
+func judgeListenerSize(h *host) []fault {
 	limit := h.Main("message_size_limit")
 	hasRoom := func(s *postconf.Service) bool { return exceeds(h.value(s, "message_size_limit"), limit) }
 	if limit == "0" {

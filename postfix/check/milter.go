@@ -12,7 +12,7 @@ import (
 )
 
 // milterRules judge the milter, if there is one.
-var milterRules = []Rule[*host]{
+var milterRules = []rule[*host]{
 	{"milter-default", Error, "",
 		"if the milter is down, mail is deferred or refused, or the session is closed", judgeMilterDefault},
 	{"milter-down", Warning, "", "mail goes on without it: it is judged only when it is forwarded",
@@ -63,7 +63,7 @@ func (h *host) runsMilter(address string) bool {
 
 func (h *host) milter() *milterEntry { return h.ourMilter(h.Main("smtpd_milters")) }
 
-func judgeMilterDefault(h *host) []Fault {
+func judgeMilterDefault(h *host) []fault {
 	m := h.milter()
 	if m == nil || m.attributes["default_action"] == "accept" ||
 		m.attributes["default_action"] == "" && h.Main("milter_default_action") == "accept" {
@@ -73,7 +73,7 @@ func judgeMilterDefault(h *host) []Fault {
 		layout.MilterEntry(m.address)), "")
 }
 
-func judgeMilterReach(h *host) []Fault {
+func judgeMilterReach(h *host) []fault {
 	if h.milterErr == nil {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (h *host) askMilter() {
 	}
 }
 
-func judgeMilterTime(h *host) []Fault {
+func judgeMilterTime(h *host) []fault {
 	m := h.milter()
 	if m == nil || h.Deadline == 0 {
 		return nil
@@ -116,7 +116,7 @@ func judgeMilterTime(h *host) []Fault {
 		h.Deadline), "")
 }
 
-func judgeMilterOrder(h *host) []Fault {
+func judgeMilterOrder(h *host) []fault {
 	m := h.milter()
 	if m == nil || len(m.before) == 0 {
 		return nil
@@ -124,7 +124,7 @@ func judgeMilterOrder(h *host) []Fault {
 	return one(fmt.Sprintf("smtpd_milters: %s is behind %s", m.address, strings.Join(m.before, ", ")), "")
 }
 
-func judgeMilterLocal(h *host) []Fault {
+func judgeMilterLocal(h *host) []fault {
 	if h.ourMilter(h.Main("non_smtpd_milters")) == nil {
 		return nil
 	}

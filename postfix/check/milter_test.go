@@ -23,7 +23,7 @@ func TestTheMilterIsJudged(t *testing.T) {
 		{"of programs here", "non_smtpd_milters = " + ours, "milter-local"},
 		{"somebody else's", "smtpd_milters = inet:127.0.0.1:8891", ""},
 	} {
-		h := hostOf(t, mainLines+row.main+"\n", masterLines, Postmend{Deadline: time.Minute})
+		h := hostOf(t, mainLines+row.main+"\n", masterLines, postmend{Deadline: time.Minute})
 		var names []string
 		for _, f := range apply("Postfix", milterRules, h) {
 			if f.Severity != OK {

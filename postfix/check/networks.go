@@ -13,27 +13,27 @@ import (
 )
 
 // judgeNetworks compares the clients for which Postfix relays with those whose mail is our own for postmend.
-func judgeNetworks(h *host) []Fault {
+func judgeNetworks(h *host) []fault {
 	networks, err := setup.Networks(h.config)
 	if err != nil {
-		return []Fault{{Severity: Note,
+		return []fault{{Severity: Note,
 			What: fmt.Sprintf("trusted_networks are not compared with mynetworks: %v", err)}}
 	}
 	missing := slices.DeleteFunc(slices.Clone(networks),
 		func(n netip.Prefix) bool { return n.Addr() == netip.IPv6Loopback() || covers(h.Trusted, n) })
 	excess := slices.DeleteFunc(slices.Clone(h.Trusted),
 		func(n netip.Prefix) bool { return n.Addr().IsLoopback() || covers(networks, n) })
-	var faults []Fault
+	var faults []fault
 	if len(missing) > 0 {
 		words := texts(missing)
 		if filter.LineOfKey([]byte(h.Text), "trusted_networks") == 0 {
 			words = slices.Concat(texts(h.Trusted), words)
 		}
-		faults = append(faults, Fault{What: "in mynetworks of main.cf, but not in trusted_networks: " +
+		faults = append(faults, fault{What: "in mynetworks of main.cf, but not in trusted_networks: " +
 			strings.Join(texts(missing), ", "), Edit: h.addTo("trusted_networks", words...)})
 	}
 	if len(excess) > 0 {
-		faults = append(faults, Fault{Severity: Warning,
+		faults = append(faults, fault{Severity: Warning,
 			What: "in trusted_networks, but not in mynetworks of main.cf: " +
 				strings.Join(texts(excess), ", ") + "; take it out, or let Postfix relay for it, too",
 			Why: "mail from there counts as this host's own: forwarded mail is signed without asking " +
@@ -59,8 +59,8 @@ func texts(networks []netip.Prefix) []string {
 
 // judgeRelayClients finds clients that may relay by other means than mynetworks and a login, of which the
 // filter is not told.
-func judgeRelayClients(h *host) []Fault {
-	var faults []Fault
+func judgeRelayClients(h *host) []fault {
+	var faults []fault
 	seen := map[string]bool{}
 	for _, s := range h.fronts() {
 		for _, name := range []string{"smtpd_relay_restrictions", "smtpd_recipient_restrictions"} {
@@ -72,7 +72,7 @@ func judgeRelayClients(h *host) []Fault {
 					"check_ccert_access", "check_client_access"}, word)
 				if isOne && !seen[name+word] {
 					seen[name+word] = true
-					faults = append(faults, Fault{What: fmt.Sprintf("%s of %s may let clients relay by "+
+					faults = append(faults, fault{What: fmt.Sprintf("%s of %s may let clients relay by "+
 						"%s: name their addresses in trusted_networks, or let them log in", name, s.ID(),
 						word)})
 				}
@@ -83,7 +83,7 @@ func judgeRelayClients(h *host) []Fault {
 }
 
 // judgeContainer tells of engines that put an address of their own in the place of the clients'.
-func judgeContainer(h *host) []Fault {
+func judgeContainer(h *host) []fault {
 	gateway := h.gateway
 	if !gateway.IsValid() {
 		return nil
@@ -91,13 +91,13 @@ func judgeContainer(h *host) []Fault {
 	const remedy = "publish the port so that client addresses are kept (host networking, userland-proxy " +
 		"off, pasta)"
 	if slices.ContainsFunc(h.Trusted, func(n netip.Prefix) bool { return n.Contains(gateway) }) {
-		return []Fault{{Severity: Warning, What: fmt.Sprintf("trusted_networks holds %s, this container's "+
+		return []fault{{Severity: Warning, What: fmt.Sprintf("trusted_networks holds %s, this container's "+
 			"gateway: if the mail log shows client=...[%s] for mail from outside, %s, and take it out",
 			gateway, gateway, remedy),
 			Why: "a container engine may give all clients the gateway's address: then all mail counts as " +
 				"this host's own, and strangers are signed for"}}
 	}
-	return []Fault{{What: fmt.Sprintf("Postfix runs in a container: if the mail log shows client=...[%s] "+
+	return []fault{{What: fmt.Sprintf("Postfix runs in a container: if the mail log shows client=...[%s] "+
 		"for mail from outside, %s", gateway, remedy)}}
 }
 

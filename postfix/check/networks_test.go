@@ -20,7 +20,7 @@ func TestClientsThatRelayByOtherMeansAreNamed(t *testing.T) {
 		"permit_mynetworks, reject_unauth_destination, check_client_access cidr:/blocked": "",
 	} {
 		faults := judgeRelayClients(hostOf(t, mainLines+"smtpd_relay_restrictions = "+restrictions+"\n",
-			masterLines, Postmend{}))
+			masterLines, postmend{}))
 		if (len(faults) == 1) != (want != "") || want != "" && !strings.Contains(faults[0].What, want) {
 			t.Errorf("%s: %+v", restrictions, faults)
 		}
@@ -29,7 +29,7 @@ func TestClientsThatRelayByOtherMeansAreNamed(t *testing.T) {
 
 // What mynetworks_style comes to on this machine is Postfix's to say.
 func TestNetworksByStyleAreComparedToo(t *testing.T) {
-	h := hostOf(t, mainLines+"mynetworks_style = subnet\ninet_interfaces = all\n", masterLines, Postmend{})
+	h := hostOf(t, mainLines+"mynetworks_style = subnet\ninet_interfaces = all\n", masterLines, postmend{})
 	networks, err := setup.Networks(h.config)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestAContainersGatewayIsNamed(t *testing.T) {
 	if gateway != netip.MustParseAddr("172.17.0.1") || defaultGateway("Iface\n").IsValid() {
 		t.Fatalf("%v", gateway)
 	}
-	h := hostOf(t, mainLines, masterLines, Postmend{})
+	h := hostOf(t, mainLines, masterLines, postmend{})
 	h.gateway = gateway
 	for _, row := range []struct {
 		trusted  string

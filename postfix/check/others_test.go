@@ -10,7 +10,7 @@ import (
 // answers for the addresses it made.
 func TestPostSRSdsTableForRecipientsStays(t *testing.T) {
 	h := hostOf(t, mainLines+"sender_canonical_maps = tcp:127.0.0.1:10001\nrecipient_canonical_maps = "+
-		"tcp:127.0.0.1:10003, socketmap:unix:srs:reverse\n", masterLines, Postmend{})
+		"tcp:127.0.0.1:10003, socketmap:unix:srs:reverse\n", masterLines, postmend{})
 	faults := judgePostSRSd(h)
 	if len(faults) != 2 || !strings.Contains(faults[0].Mend, "-X sender_canonical_maps") ||
 		faults[1].Mend != "" || faults[1].Severity != Note || !strings.Contains(faults[1].Why, "need it") {
@@ -32,7 +32,7 @@ func TestAnotherFilterIsNotReplaced(t *testing.T) {
 		"it does not": {"smtp inet n - n - - smtpd\nsmtp-amavis unix - - n - 2 smtp\n", "",
 			"smtp_send_xforward_command"},
 	} {
-		h := hostOf(t, main, row.master, Postmend{})
+		h := hostOf(t, main, row.master, postmend{})
 		h.dns = ready
 		faults := judgeRoute(h)
 		if len(faults) != 1 || !strings.Contains(faults[0].Mend, row.mend) ||
@@ -42,11 +42,11 @@ func TestAnotherFilterIsNotReplaced(t *testing.T) {
 	}
 	h := hostOf(t, mainLines,
 		masterLines+"2525 inet n - n - - smtpd -o content_filter=smtp-amavis:[127.0.0.1]:10024\n"+amavis,
-		Postmend{})
-	for _, fault := range judgeUnfiltered(h) {
-		if strings.Contains(fault.What, "2525/inet") &&
-			(fault.Mend != "" || !strings.Contains(fault.What, "but smtp-amavis")) {
-			t.Errorf("%+v", fault)
+		postmend{})
+	for _, wrong := range judgeUnfiltered(h) {
+		if strings.Contains(wrong.What, "2525/inet") &&
+			(wrong.Mend != "" || !strings.Contains(wrong.What, "but smtp-amavis")) {
+			t.Errorf("%+v", wrong)
 		}
 	}
 }
@@ -54,7 +54,7 @@ func TestAnotherFilterIsNotReplaced(t *testing.T) {
 func TestALocalDomainHasAClassOfPostfixs(t *testing.T) {
 	h := hostOf(t,
 		mainLines+"parent_domain_matches_subdomains = relay_domains\nrelay_domains = example.com\n",
-		masterLines, Postmend{SRSDomain: "srs.example.org",
+		masterLines, postmend{SRSDomain: "srs.example.org",
 			Local: []string{"example.org", "localhost", "srs.example.org",
 				"sub.example.com", "example.net"}})
 	faults := judgeLocalClass(h)
@@ -67,7 +67,7 @@ func TestFindingsHaveOneOrder(t *testing.T) {
 	master := strings.Replace(masterLines, "null_sender=", "null_sender= alpha=1 beta=2 gamma=3 delta=4", 1)
 	var first []Finding
 	for range 5 {
-		findings := apply("filter service", filterRules, hostOf(t, mainLines, master, Postmend{}))
+		findings := apply("filter service", filterRules, hostOf(t, mainLines, master, postmend{}))
 		for i := range findings {
 			findings[i].Mend = "" // names the folder
 		}

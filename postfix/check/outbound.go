@@ -41,7 +41,7 @@ func (p *published) relayIsUnknown() bool {
 
 // judgeOutbound finds where the filter takes other addresses for this host's than those that mail leaves
 // from.
-func judgeOutbound(p *published) []Fault {
+func judgeOutbound(p *published) []fault {
 	var set *Edit
 	if len(p.outboundMain) > 0 {
 		set = p.addTo("outbound_addresses", p.outboundMain...)
@@ -51,19 +51,19 @@ func judgeOutbound(p *published) []Fault {
 	case isDNS:
 		return p.unknown(dnsError.Name, p.outboundErr)
 	case p.outboundErr != nil && configured:
-		return []Fault{{What: "outbound_addresses: " + p.outboundErr.Error() +
+		return []fault{{What: "outbound_addresses: " + p.outboundErr.Error() +
 			": correct the name, or write the addresses"}}
 	case configured && p.relayhost != "" && !slices.ContainsFunc(p.config.OutboundAddresses, isHostName):
-		return []Fault{{What: "mail leaves through relayhost " + p.relayhost +
+		return []fault{{What: "mail leaves through relayhost " + p.relayhost +
 			": name it in outbound_addresses by the name that it gives in HELO, beside its addresses",
 			Severity: Note}}
 	case configured:
 		return nil
 	case p.relayhost != "":
-		return []Fault{{What: "mail leaves through relayhost " + p.relayhost +
+		return []fault{{What: "mail leaves through relayhost " + p.relayhost +
 			": name the addresses that it sends from in outbound_addresses", Edit: set}}
 	case p.outboundErr != nil:
-		return []Fault{{What: p.outboundErr.Error() +
+		return []fault{{What: p.outboundErr.Error() +
 			": name the addresses that other hosts see in outbound_addresses", Edit: set}}
 	}
 	var missing []string
@@ -74,7 +74,7 @@ func judgeOutbound(p *published) []Fault {
 		}
 	}
 	if len(missing) > 0 {
-		return []Fault{{What: "mail leaves from " + strings.Join(missing, ", ") +
+		return []fault{{What: "mail leaves from " + strings.Join(missing, ", ") +
 			" by main.cf, and DNS has other addresses for " +
 			p.hostname + ": name all that mail leaves from in outbound_addresses", Edit: set}}
 	}

@@ -11,14 +11,14 @@ import (
 // outgoing are the smtp(8) and lmtp(8) services, which bring mail to the next hop.
 func (h *host) outgoing() []*postconf.Service { return h.servicesOf("smtp") }
 
-func judgeLineLength(h *host) []Fault {
-	var faults []Fault
+func judgeLineLength(h *host) []fault {
+	var faults []fault
 	for _, s := range h.outgoing() {
 		value := h.value(s, "smtp_line_length_limit")
 		var n int
 		if _, err := fmt.Sscan(value, &n); err == nil && n > 0 && n < 998 {
 			faults = append(faults,
-				Fault{What: fmt.Sprintf("%s folds lines of more than %d octets (smtp_line_length_limit)",
+				fault{What: fmt.Sprintf("%s folds lines of more than %d octets (smtp_line_length_limit)",
 					s.ID(), n),
 					Mend: h.setWhere(s, "smtp_line_length_limit", "998")})
 		}
@@ -27,30 +27,30 @@ func judgeLineLength(h *host) []Fault {
 }
 
 // once drops faults that have the same command: one line of main.cf is behind them.
-func once(faults []Fault) []Fault {
+func once(faults []fault) []fault {
 	seen := map[string]bool{}
-	return slices.DeleteFunc(faults, func(f Fault) bool {
+	return slices.DeleteFunc(faults, func(f fault) bool {
 		before := seen[f.Mend]
 		seen[f.Mend] = true
 		return before
 	})
 }
 
-func judge8bit(h *host) []Fault {
-	var faults []Fault
+func judge8bit(h *host) []fault {
+	var faults []fault
 	for _, s := range h.outgoing() {
 		keywords := list(strings.ToLower(h.value(s, "smtp_discard_ehlo_keywords")))
 		if slices.Contains(keywords, "8bitmime") {
 			rest := slices.DeleteFunc(keywords, func(keyword string) bool { return keyword == "8bitmime" })
-			faults = append(faults, Fault{What: s.ID() + " ignores 8BITMIME (smtp_discard_ehlo_keywords)",
+			faults = append(faults, fault{What: s.ID() + " ignores 8BITMIME (smtp_discard_ehlo_keywords)",
 				Mend: h.setWhere(s, "smtp_discard_ehlo_keywords", strings.Join(rest, ","))})
 		}
 	}
 	return once(faults)
 }
 
-func judgeOutgoing(h *host) []Fault {
-	var faults []Fault
+func judgeOutgoing(h *host) []fault {
+	var faults []fault
 	for _, row := range []struct {
 		name     string
 		severity Severity
@@ -67,7 +67,7 @@ func judgeOutgoing(h *host) []Fault {
 			_, isOwn := s.Options[row.name]
 			if value := h.value(s, row.name); value != "" && (isOwn || !isSaid) {
 				isSaid = isSaid || !isOwn
-				faults = append(faults, Fault{What: fmt.Sprintf("%s = %s of %s %s: let another parameter "+
+				faults = append(faults, fault{What: fmt.Sprintf("%s = %s of %s %s: let another parameter "+
 					"do that before the filter (canonical_maps, header_checks)", row.name, value, s.ID(),
 					row.harm),
 					Severity: row.severity})
@@ -81,8 +81,8 @@ func judgeOutgoing(h *host) []Fault {
 // documentation.
 var signers = []string{"dkim", ":8891", ":8892", ":12301"}
 
-func judgeMilters(h *host) []Fault {
-	var faults []Fault
+func judgeMilters(h *host) []fault {
+	var faults []fault
 	for _, name := range []string{"smtpd_milters", "non_smtpd_milters"} {
 		for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
 			isOfService := (name == "smtpd_milters") == (s.Program == "smtpd")
@@ -91,7 +91,7 @@ func judgeMilters(h *host) []Fault {
 					func(mark string) bool { return strings.Contains(strings.ToLower(milter), mark) })
 				if isOfService && isSigner {
 					faults = append(faults,
-						Fault{What: fmt.Sprintf("%s of %s has %s: if it signs, take the signing of your "+
+						fault{What: fmt.Sprintf("%s of %s has %s: if it signs, take the signing of your "+
 							"domains out of its configuration", name, s.ID(), milter)})
 				}
 			}
@@ -104,10 +104,10 @@ func without(value, word string) string {
 	return strings.Join(slices.DeleteFunc(list(value), func(w string) bool { return w == word }), ", ")
 }
 
-func judgeSMTPUTF8(h *host) []Fault {
+func judgeSMTPUTF8(h *host) []fault {
 	if h.Main("smtputf8_enable") == "yes" || strings.HasPrefix(h.Main("smtputf8_enable"), "$") {
 		return nil
 	}
-	return []Fault{{What: "smtputf8_enable is " + h.Main("smtputf8_enable"),
+	return []fault{{What: "smtputf8_enable is " + h.Main("smtputf8_enable"),
 		Mend: h.set("smtputf8_enable", "yes"), Severity: Note}}
 }

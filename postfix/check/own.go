@@ -25,18 +25,18 @@ const areaOwn = "postmend"
 
 // own is what was found out about our own files.
 type own struct {
-	Postmend
-	file         File // the configuration
+	postmend
+	file         fileInfo // the configuration
 	config       *filter.Config
 	configErr    error
 	keys         []ownKey
-	secrets      File // the zero value without SRS
+	secrets      fileInfo // the zero value without SRS
 	secretsErr   error
 	store        *senderStore             // nil without one
-	others       []File                   // further files that the configuration names
-	socket       File                     // of the log
-	account      *User                    // that the filter should run as
-	readers      []*User                  // the account, and others that Postfix's look-up tables run as
+	others       []fileInfo               // further files that the configuration names
+	socket       fileInfo                 // of the log
+	account      *unixUser                // that the filter should run as
+	readers      []*unixUser              // the account, and others that Postfix's look-up tables run as
 	sharedBy     func(name string) string // what else uses an account; nil if Postfix cannot be read
 	myhostname   string                   // Postfix's; "" if not known
 	postfixFlag  []string                 // that names Postfix's folder; empty for its own
@@ -51,34 +51,34 @@ type own struct {
 
 type ownKey struct {
 	filter.KeyConfig
-	file File
+	file fileInfo
 	key  *dkim.Key
 	err  error
 }
 
 // gatherOwn reads the configuration and looks at what it names.
 func gatherOwn(program, configFile string) *own {
-	o := &own{file: Stat(configFile), account: missingUser(layout.User), isRoot: os.Geteuid() == 0}
+	o := &own{file: lookAt(configFile), account: missingUser(layout.User), isRoot: os.Geteuid() == 0}
 	text, _ := os.ReadFile(configFile)
-	o.Postmend = Postmend{Program: program, ConfigFile: configFile, Text: string(text),
+	o.postmend = postmend{Program: program, ConfigFile: configFile, Text: string(text),
 		Target: reinject.DefaultTarget, Deadline: time.Minute}
 	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {
 		return o
 	}
 	for _, c := range o.config.DKIM.Keys {
-		k := ownKey{KeyConfig: c, file: Stat(c.File)}
+		k := ownKey{KeyConfig: c, file: lookAt(c.File)}
 		k.key, k.err = dkim.LoadKey(c.Domain, c.Selector, c.File)
 		o.keys = append(o.keys, k)
 	}
 	if o.config.SRS.Domain != "" {
-		o.secrets = Stat(o.config.SRS.SecretsFile)
+		o.secrets = lookAt(o.config.SRS.SecretsFile)
 		_, o.secretsErr = filter.NewRewriter(o.config, time.Now)
 	}
 	o.store = gatherStore(o.config)
 	for _, path := range []string{o.config.LocalDomainsFile, o.config.DMARC.ForceMungeFile,
 		o.config.SRS.StorePasswordFile, o.config.Reinject.PasswordFile, o.config.Reinject.CAFile} {
 		if path != "" {
-			o.others = append(o.others, Stat(path))
+			o.others = append(o.others, lookAt(path))
 		}
 	}
 	o.Hostname = o.config.Hostname
@@ -86,11 +86,11 @@ func gatherOwn(program, configFile string) *own {
 		o.SpamRedirect = cmp.Or(o.SpamRedirect, rule.Redirect)
 	}
 	o.Seals, o.HasSecrets = o.config.Arrival.Seals(), o.config.SRS.SecretsFile != ""
-	o.socket = Stat(o.config.Log.Socket)
+	o.socket = lookAt(o.config.Log.Socket)
 	o.Owners, o.Secrets, o.HasKeys = o.owners(), o.secrets, len(o.keys) > 0
 	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline),
 		strings.ToLower(o.config.SRS.Domain)
-	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, DefaultSpoolDir)
+	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, defaultSpoolDir)
 	o.IsLocal, _ = o.config.LocalTest() // filter.New had it, too
 	o.Local, o.LocalTables, o.Trusted = o.localNames(), o.config.LocalDomainsMaps, o.config.TrustedNetworks
 	return o
@@ -131,7 +131,7 @@ func (o *own) localNames() []string {
 
 // owners are the accounts that the secret and the keys belong to, the secret's first.
 func (o *own) owners() []string {
-	files := []File{o.secrets}
+	files := []fileInfo{o.secrets}
 	for _, k := range o.keys {
 		files = append(files, k.file)
 	}
@@ -146,7 +146,7 @@ func (o *own) owners() []string {
 
 // learn takes from Postfix who has to read our files.
 func (o *own) learn(ctx context.Context, host *host, dir string) {
-	o.account, o.readers = host.account, []*User{host.account}
+	o.account, o.readers = host.account, []*unixUser{host.account}
 	for _, t := range host.tables {
 		if host.tableUserFault(t) == "" && t.user.UID != o.account.UID {
 			o.readers = append(o.readers, t.user)
@@ -156,7 +156,7 @@ func (o *own) learn(ctx context.Context, host *host, dir string) {
 	o.myhostname = host.Main("myhostname")
 	o.hosted, o.unlisted = host.Hosted()
 	o.isPrepared = host.isPrepared()
-	if o.file.Missing() {
+	if o.file.isMissing() {
 		_, o.setupRefuses = setup.Open(ctx,
 			setup.Options{PostfixDir: dir, ConfigFile: o.ConfigFile, Program: o.Program,
 				User: host.account.Name})
@@ -164,14 +164,14 @@ func (o *own) learn(ctx context.Context, host *host, dir string) {
 }
 
 // firstRules judge what has to be right before anything else is known.
-var firstRules = []Rule[*own]{
+var firstRules = []rule[*own]{
 	{Name: "root", Severity: Warning,
 		Why: "what you may not read is not judged, and may be wrong", Judge: judgeRoot},
 	{Name: "config", Severity: Error, OK: "the configuration can be read and is valid",
 		Why: "all mail that passes postmend is deferred until it is right", Judge: judgeConfig},
 }
 
-var ownRules = []Rule[*own]{
+var ownRules = []rule[*own]{
 	{Name: "config-readable", Severity: Error,
 		OK:  "postmend's account can read it and the files that it names",
 		Why: "all mail is deferred while postmend cannot read it", Judge: judgeReadable},
@@ -211,109 +211,109 @@ func (o *own) judge() []Finding {
 	return slices.Concat(findings, apply(areaOwn, ownRules, o), apply(areaOwn, storeRules, o))
 }
 
-func judgeRoot(o *own) []Fault {
+func judgeRoot(o *own) []fault {
 	if o.isRoot {
 		return nil
 	}
-	return []Fault{{What: "check does not run as root: files that only root can read are not judged"}}
+	return []fault{{What: "check does not run as root: files that only root can read are not judged"}}
 }
 
-func judgeConfig(o *own) []Fault {
+func judgeConfig(o *own) []fault {
 	if o.configErr == nil {
 		return nil
 	}
-	fault := Fault{What: o.configErr.Error()}
+	wrong := fault{What: o.configErr.Error()}
 	switch {
-	case o.file.Missing():
-		fault.What, fault.Why = o.ConfigFile+" does not exist", "postmend cannot work without it"
+	case o.file.isMissing():
+		wrong.What, wrong.Why = o.ConfigFile+" does not exist", "postmend cannot work without it"
 		if o.setupRefuses != nil {
-			fault.What += ", and setup cannot make it yet: " + o.setupRefuses.Error()
+			wrong.What += ", and setup cannot make it yet: " + o.setupRefuses.Error()
 			break
 		}
-		fault.Mend = Shell(slices.Concat([]string{o.Program, "setup", "--prepare", "-c", o.ConfigFile},
+		wrong.Mend = shell(slices.Concat([]string{o.Program, "setup", "--prepare", "-c", o.ConfigFile},
 			o.postfixFlag)...)
 	case !o.isRoot && errors.Is(o.configErr, fs.ErrPermission):
-		fault.Severity = Note
+		wrong.Severity = Note
 	default:
 		if unknown, ok := errors.AsType[*filter.UnknownKeyError](o.configErr); ok &&
 			meantKey(unknown.Key) != "" {
-			fault.What += fmt.Sprintf("; is %s meant?", meantKey(unknown.Key))
+			wrong.What += fmt.Sprintf("; is %s meant?", meantKey(unknown.Key))
 		}
 	}
-	return []Fault{fault}
+	return []fault{wrong}
 }
 
-func judgeReadable(o *own) []Fault {
+func judgeReadable(o *own) []fault {
 	if o.sharedBy == nil {
-		return []Fault{{What: "Postfix cannot be read: whether postmend's account can read the " +
+		return []fault{{What: "Postfix cannot be read: whether postmend's account can read the " +
 			"configuration is not judged", Severity: Note}}
 	}
-	var faults []Fault
-	for _, f := range append([]File{o.file}, o.others...) {
+	var faults []fault
+	for _, f := range append([]fileInfo{o.file}, o.others...) {
 		for _, u := range o.readers {
-			barrier := f.BarrierFor(u, Read)
+			barrier := f.barrierFor(u, mayRead)
 			if f.Err != nil || barrier == nil {
 				continue
 			}
-			mend := f.LetIn(u)
+			mend := f.letIn(u)
 			mayHoldSecret := f.Path == o.config.Reinject.PasswordFile || f.Path == o.config.Reinject.CAFile ||
 				f.Path == o.config.SRS.StorePasswordFile
 			if !mayHoldSecret && barrier.Path == f.Path {
-				mend = Shell("chmod", "a+r", f.Path)
+				mend = shell("chmod", "a+r", f.Path)
 			}
-			faults = append(faults, Fault{What: notFor(u, f, barrier), Mend: mend})
+			faults = append(faults, fault{What: notFor(u, f, barrier), Mend: mend})
 		}
 	}
 	return faults
 }
 
-func notFor(u *User, f File, barrier *File) string {
-	return fmt.Sprintf("%s cannot read %s, %s", u.Name, f.Path, f.Because(barrier))
+func notFor(u *unixUser, f fileInfo, barrier *fileInfo) string {
+	return fmt.Sprintf("%s cannot read %s, %s", u.Name, f.Path, f.because(barrier))
 }
 
-func judgeHostname(o *own) []Fault {
+func judgeHostname(o *own) []fault {
 	switch {
 	case !strings.Contains(o.config.Hostname, "."):
-		fault := Fault{What: fmt.Sprintf("hostname is %q, which is not a full name", o.config.Hostname)}
+		wrong := fault{What: fmt.Sprintf("hostname is %q, which is not a full name", o.config.Hostname)}
 		if strings.Contains(o.myhostname, ".") {
-			fault.Edit = o.setKey("hostname", o.myhostname)
+			wrong.Edit = o.setKey("hostname", o.myhostname)
 		}
-		return []Fault{fault}
+		return []fault{wrong}
 	case o.myhostname != "" && !setup.IsFullName(strings.ToLower(o.myhostname)):
-		fault := Fault{What: fmt.Sprintf("Postfix's myhostname is %q, which no other host can look up",
+		wrong := fault{What: fmt.Sprintf("Postfix's myhostname is %q, which no other host can look up",
 			o.myhostname),
 			Why: "many hosts refuse mail from one that greets them with a name that is not in DNS"}
 		if o.isPrepared {
-			fault.What, fault.Severity = fault.What+"; setup --apply sets it to "+o.config.Hostname, Note
+			wrong.What, wrong.Severity = wrong.What+"; setup --apply sets it to "+o.config.Hostname, Note
 		} else {
-			fault.Mend = Shell(slices.Concat([]string{"postconf"}, o.postconfFlag, []string{"-e",
+			wrong.Mend = shell(slices.Concat([]string{"postconf"}, o.postconfFlag, []string{"-e",
 				"myhostname=" + o.config.Hostname})...)
 		}
-		return []Fault{fault}
+		return []fault{wrong}
 	case o.myhostname != "" && !strings.EqualFold(o.config.Hostname, o.myhostname):
-		return []Fault{{What: fmt.Sprintf("hostname is %q, but Postfix's myhostname is %q", o.config.Hostname,
+		return []fault{{What: fmt.Sprintf("hostname is %q, but Postfix's myhostname is %q", o.config.Hostname,
 			o.myhostname), Edit: o.setKey("hostname", o.myhostname)}}
 	}
 	return nil
 }
 
-func judgeSecrets(o *own) []Fault {
+func judgeSecrets(o *own) []fault {
 	if o.config.SRS.Domain == "" {
-		return []Fault{{What: "[srs] has no domain: senders of forwarded mail are not rewritten, and SPF " +
+		return []fault{{What: "[srs] has no domain: senders of forwarded mail are not rewritten, and SPF " +
 			"fails at the next hop", Severity: Note}}
 	}
 	path := o.secrets.Path
-	make := "(umask 077; openssl rand -base64 24 > " + Shell(path) + ") && " +
-		Shell("chown", o.account.Name, path)
+	make := "(umask 077; openssl rand -base64 24 > " + shell(path) + ") && " +
+		shell("chown", o.account.Name, path)
 	return o.judgePrivate(o.secrets, o.secretsErr, make)
 }
 
-func judgeKeys(o *own) []Fault {
+func judgeKeys(o *own) []fault {
 	if len(o.keys) == 0 {
-		return []Fault{{What: "there are no [[dkim.keys]]: nothing is signed, and From: cannot be rewritten",
+		return []fault{{What: "there are no [[dkim.keys]]: nothing is signed, and From: cannot be rewritten",
 			Severity: Note}}
 	}
-	var faults []Fault
+	var faults []fault
 	for _, k := range o.keys {
 		faults = append(faults, o.judgePrivate(k.file, k.err, o.makeKey(k.KeyConfig))...)
 	}
@@ -326,45 +326,45 @@ func judgeKeys(o *own) []Fault {
 
 // makeKey is the command that makes a key, and prints its record.
 func (o *own) makeKey(k filter.KeyConfig) string {
-	return Shell(o.Program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file",
+	return shell(o.Program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file",
 		k.File) +
-		" && " + Shell("chown", o.account.Name, k.File)
+		" && " + shell("chown", o.account.Name, k.File)
 }
 
 // judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It
 // takes the place of nothing that may be good: a new secret makes every SRS address that was given out
 // invalid, and a new key has to be published first.
-func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
-	fault := func(what, mend string) []Fault { return []Fault{{What: what, Mend: mend, about: f.Path}} }
+func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
+	wrong := func(what, mend string) []fault { return []fault{{What: what, Mend: mend, about: f.Path}} }
 	switch {
 	case !o.isRoot && (errors.Is(f.Err, fs.ErrPermission) || errors.Is(loadErr, fs.ErrPermission)):
-		return []Fault{{What: f.Path + " is not judged: you may not read it", Severity: Note, about: f.Path}}
-	case f.Missing() && f.Holders()[0].Missing():
-		folder := f.Holders()[0].Path
-		return fault(f.Path+" does not exist", o.account.first(Shell("install", "-d", "-m", "0711",
+		return []fault{{What: f.Path + " is not judged: you may not read it", Severity: Note, about: f.Path}}
+	case f.isMissing() && f.holders()[0].isMissing():
+		folder := f.holders()[0].Path
+		return wrong(f.Path+" does not exist", o.account.first(shell("install", "-d", "-m", "0711",
 			folder)+" && "+make))
-	case f.Missing():
-		return fault(f.Path+" does not exist", o.account.first(make))
+	case f.isMissing():
+		return wrong(f.Path+" does not exist", o.account.first(make))
 	case f.Err != nil:
-		return fault(f.Err.Error(), "")
+		return wrong(f.Err.Error(), "")
 	case f.Mode.Perm()&0o027 != 0:
-		return fault(f.String()+" can be used by other accounts", Shell("chmod", "g-w,o=", f.Path))
+		return wrong(f.String()+" can be used by other accounts", shell("chmod", "g-w,o=", f.Path))
 	}
 	if o.sharedBy != nil {
 		if why, isNeeded := o.shared(f); isNeeded {
 			mend, edit := o.copyOf(f)
-			return []Fault{{What: why + ": give postmend a copy", Mend: mend, Edit: edit, about: f.Path}}
+			return []fault{{What: why + ": give postmend a copy", Mend: mend, Edit: edit, about: f.Path}}
 		} else if why != "" {
-			return fault(why, o.account.first(Shell("chown", o.account.Name+":", f.Path)+" && "+Shell("chmod",
+			return wrong(why, o.account.first(shell("chown", o.account.Name+":", f.Path)+" && "+shell("chmod",
 				"u=rw,go=", f.Path)))
 		}
-		if barrier := f.BarrierFor(o.account, Read); barrier != nil {
-			return fault(notFor(o.account, f, barrier), f.LetIn(o.account))
+		if barrier := f.barrierFor(o.account, mayRead); barrier != nil {
+			return wrong(notFor(o.account, f, barrier), f.letIn(o.account))
 		}
 	}
-	isOpen := func(folder File) bool { return folder.Mode.Perm()&0o002 != 0 }
-	if loadErr != nil && !slices.ContainsFunc(f.Holders(), isOpen) { // which another rule judges
-		return fault(cause(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
+	isOpen := func(folder fileInfo) bool { return folder.Mode.Perm()&0o002 != 0 }
+	if loadErr != nil && !slices.ContainsFunc(f.holders(), isOpen) { // which another rule judges
+		return wrong(cause(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
 	}
 	return nil
 }
@@ -372,31 +372,31 @@ func (o *own) judgePrivate(f File, loadErr error, make string) []Fault {
 // mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.
 func (o *own) mendPrivate(path string, loadErr error, make string) string {
 	if text, err := dkim.ReadPrivateFile(path); err == nil && len(bytes.TrimSpace(text)) == 0 {
-		return Shell("rm", path) + " && " + make
+		return shell("rm", path) + " && " + make
 	}
 	if !errors.Is(loadErr, dkim.ErrPassphrase) {
 		return ""
 	}
 	fresh := path + ".new"
-	return "(umask 077; " + Shell("openssl", "pkey", "-in", path, "-out", fresh) + ") && " +
-		Shell("chown", o.account.Name, fresh) + " && " + Shell("mv", fresh, path)
+	return "(umask 077; " + shell("openssl", "pkey", "-in", path, "-out", fresh) + ") && " +
+		shell("chown", o.account.Name, fresh) + " && " + shell("mv", fresh, path)
 }
 
-func judgeTarget(o *own) []Fault {
+func judgeTarget(o *own) []fault {
 	if o.config.Reinject.Target != "stdout:" {
 		return nil
 	}
-	return []Fault{{What: `target "stdout:" of [reinject] is for trials by hand`,
+	return []fault{{What: `target "stdout:" of [reinject] is for trials by hand`,
 		Edit: o.setKey("reinject.target", reinject.DefaultTarget)}}
 }
 
-func judgeLog(o *own) []Fault {
+func judgeLog(o *own) []fault {
 	if o.socket.Err == nil {
 		return nil
 	}
 	err := o.socket.Err
-	if o.socket.Missing() {
+	if o.socket.isMissing() {
 		err = errors.New("there is no " + o.socket.Path)
 	}
-	return []Fault{{What: "[log] socket: " + err.Error()}}
+	return []fault{{What: "[log] socket: " + err.Error()}}
 }

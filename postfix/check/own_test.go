@@ -137,7 +137,7 @@ func TestTheKeyThatWasMeantIsNamed(t *testing.T) {
 }
 
 func TestAnEditNamesItsLine(t *testing.T) {
-	p := Postmend{ConfigFile: "/etc/x.toml",
+	p := postmend{ConfigFile: "/etc/x.toml",
 		Text: "hostname = \"mx\"\nlocal_domains = [\"a.example\"]\n[reinject]\ntarget = \"x\"\n"}
 	for want, edit := range map[string]*Edit{
 		`in /etc/x.toml, line 1: hostname = "mx.example.org"`: p.setKey(
@@ -175,7 +175,7 @@ func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
 		}
 		_, loadErr := dkim.LoadKey("example.org", "s", path)
 		o := &own{isRoot: true, account: missingUser("postmend")}
-		faults := o.judgePrivate(Stat(path), loadErr, "make NEW")
+		faults := o.judgePrivate(lookAt(path), loadErr, "make NEW")
 		if len(faults) != 1 || faults[0].What == "" || (row.mend == "") != (faults[0].Mend == "") ||
 			!strings.Contains(faults[0].Mend, row.mend) {
 			t.Errorf("%s: %+v", name, faults)
@@ -186,7 +186,7 @@ func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
 func TestWhatOnlyRootMayReadIsNotJudgedForOthers(t *testing.T) {
 	o := &own{account: missingUser("postmend")}
 	denied := &fs.PathError{Op: "open", Path: "/etc/postmend/srs.secrets", Err: syscall.EACCES}
-	for _, file := range []File{{Path: denied.Path, Mode: 0o600}, {Path: denied.Path, Err: denied}} {
+	for _, file := range []fileInfo{{Path: denied.Path, Mode: 0o600}, {Path: denied.Path, Err: denied}} {
 		faults := o.judgePrivate(file, fmt.Errorf("srs: %w", denied), "make NEW")
 		if len(faults) != 1 || faults[0].Severity != Note || faults[0].Mend != "" {
 			t.Errorf("%+v", faults)

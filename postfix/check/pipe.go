@@ -212,7 +212,7 @@ func isProgram(path string) bool {
 	return path == "postmend" || strings.HasSuffix(path, "/postmend")
 }
 
-func judgeRecipientLimit(h *host) []Fault {
+func judgeRecipientLimit(h *host) []fault {
 	name := h.filter.Name + "_destination_recipient_limit"
 	wanted := layout.Recipients(h.mode == setup.Transport).Value
 	most, _ := strconv.Atoi(wanted)
@@ -224,7 +224,7 @@ func judgeRecipientLimit(h *host) []Fault {
 }
 
 // judgeProcesses finds a limit of processes (master(5)) that a burst of mail whose DNS is dead uses up.
-func judgeProcesses(h *host) []Fault {
+func judgeProcesses(h *host) []fault {
 	const enough = layout.Processes
 	limit, name := h.filter.ProcessLimit, "process limit in master.cf"
 	if limit == "-" {

@@ -13,7 +13,7 @@ import (
 )
 
 // judgePort finds another program at the listener's port. Other instances of Postfix are another rule's.
-func judgePort(h *host) []Fault {
+func judgePort(h *host) []fault {
 	kind, address, here := listenerAddress(h.Target)
 	if !here || kind != "inet" || h.public != nil {
 		return nil
@@ -22,14 +22,14 @@ func judgePort(h *host) []Fault {
 	if name == "" || name == "master" {
 		return nil
 	}
-	fault := Fault{What: fmt.Sprintf("port %s, the target of [reinject], is taken by %s (process %d)",
+	wrong := fault{What: fmt.Sprintf("port %s, the target of [reinject], is taken by %s (process %d)",
 		address, name, pid)}
 	free := h.freeListener()
-	fault.Edit = h.setKey("reinject.target", "smtp://"+free)
+	wrong.Edit = h.setKey("reinject.target", "smtp://"+free)
 	if h.listener != nil {
-		fault.Mend = h.setField(h.listener.ID()+"/service", free)
+		wrong.Mend = h.setField(h.listener.ID()+"/service", free)
 	}
-	return []Fault{fault}
+	return []fault{wrong}
 }
 
 // holderOf is the program that listens at a TCP address of this host; "" if none does, or if its name is not

@@ -11,13 +11,13 @@ import (
 )
 
 // instanceRules judge whether the instances of Postfix on this host keep out of each other's way.
-var instanceRules = []Rule[*host]{
+var instanceRules = []rule[*host]{
 	{"instances", Error, "", "mail that one instance hands to postmend comes back to the other",
 		judgeInstances},
 }
 
 // routeRules judge how mail gets to the filter and from it to the next hop.
-var routeRules = []Rule[*host]{
+var routeRules = []rule[*host]{
 	{"filter-service", Error, "a pipe(8) service runs postmend filter", "Postfix cannot start postmend",
 		judgeFilterService},
 	{"route", Error, "mail passes postmend", "forwarded mail leaves unmended", judgeRoute},
@@ -43,22 +43,22 @@ var routeRules = []Rule[*host]{
 }
 
 // aliasRules judge what a content filter does not see.
-var aliasRules = []Rule[*host]{
+var aliasRules = []rule[*host]{
 	{"alias-forwards", Warning, "", "mail that local(8) forwards does not pass a content filter: it " +
 		"leaves unmended, and fails SPF and often DMARC at the next hop", judgeAliases},
 }
 
-func judgeVersion(h *host) []Fault {
+func judgeVersion(h *host) []fault {
 	if !h.version().AtLeast(3, 0) {
 		return one("this is Postfix "+h.version().String(), "")
 	}
 	if !h.version().AtLeast(3, 4) {
-		return []Fault{{What: "this is Postfix " + h.version().String(), Severity: Warning}}
+		return []fault{{What: "this is Postfix " + h.version().String(), Severity: Warning}}
 	}
 	return nil
 }
 
-func judgeFilterService(h *host) []Fault {
+func judgeFilterService(h *host) []fault {
 	if h.filter != nil {
 		return nil
 	}
@@ -66,7 +66,7 @@ func judgeFilterService(h *host) []Fault {
 		h.account.first(h.planned(layout.FilterID)))
 }
 
-func judgeRoute(h *host) []Fault {
+func judgeRoute(h *host) []fault {
 	name, other := layout.Transport, h.Main("content_filter")
 	if h.filter != nil {
 		name = h.filter.Name
@@ -79,21 +79,21 @@ func judgeRoute(h *host) []Fault {
 		!h.hasTransport(other):
 		return nil // the last of these has a rule of its own
 	case other != "":
-		return []Fault{h.besideFilter(other)}
+		return []fault{h.besideFilter(other)}
 	}
-	fault := Fault{What: "neither content_filter nor default_transport leads to postmend"}
-	return []Fault{fault.switching(h, h.set("content_filter", name+":dummy"))}
+	wrong := fault{What: "neither content_filter nor default_transport leads to postmend"}
+	return []fault{wrong.switching(h, h.set("content_filter", name+":dummy"))}
 }
 
 // besideFilter says what setup says: another filter is never replaced, but postmend may come after it.
-func (h *host) besideFilter(other string) Fault {
-	fault := Fault{What: "content_filter = " + other +
+func (h *host) besideFilter(other string) fault {
+	wrong := fault{What: "content_filter = " + other +
 		" leads to another filter, and a message has only one content filter"}
 	wanted := h.wanted
 	wanted.Mode = setup.Transport
 	if _, err := setup.NewPlan(h.config, h.domains, wanted); err != nil {
-		fault.What += "; postmend can come after it, by setup --mode transport, but not yet: " + err.Error()
-		return fault
+		wrong.What += "; postmend can come after it, by setup --mode transport, but not yet: " + err.Error()
+		return wrong
 	}
 	words := []string{h.Program, "setup", "--apply", "--mode", string(setup.Transport), "--user",
 		h.filterUser()}
@@ -103,15 +103,15 @@ func (h *host) besideFilter(other string) Fault {
 	if file := h.configFlag(); file != "" {
 		words = append(words, "-c", file)
 	}
-	fault.What += "; postmend can come after it"
-	return fault.switching(h, Shell(words...))
+	wrong.What += "; postmend can come after it"
+	return wrong.switching(h, shell(words...))
 }
 
-func judgeUnfiltered(h *host) []Fault {
+func judgeUnfiltered(h *host) []fault {
 	if !h.isContentFilter() {
 		return nil
 	}
-	var faults []Fault
+	var faults []fault
 	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
 		if h.isFiltered(s) {
 			continue
@@ -119,22 +119,22 @@ func judgeUnfiltered(h *host) []Fault {
 		if value := h.value(s, "content_filter"); value != "" && !h.hasTransport(value) {
 			continue // a rule of its own
 		}
-		fault := Fault{What: "mail that comes in through " + s.ID() + " does not pass postmend"}
+		wrong := fault{What: "mail that comes in through " + s.ID() + " does not pass postmend"}
 		if other, found := s.Options["content_filter"]; found && other == "" && !takesBack(s) {
-			fault = fault.switching(h, h.config.UnsetOptionCommand(s.ID(), "content_filter").String())
+			wrong = wrong.switching(h, h.config.UnsetOptionCommand(s.ID(), "content_filter").String())
 		} else if found && other != "" {
-			fault.What += ", but " + other // which is not ours to replace
+			wrong.What += ", but " + other // which is not ours to replace
 		}
 		if s.Program == "smtpd" && (s.Name == "smtp" || s.Name == "25" || s.Type == "pass") {
-			fault.Severity = Error
+			wrong.Severity = Error
 		}
-		faults = append(faults, fault)
+		faults = append(faults, wrong)
 	}
 	return faults
 }
 
-func judgeMappings(h *host) []Fault {
-	var faults []Fault
+func judgeMappings(h *host) []fault {
+	var faults []fault
 	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
 		options := list(h.value(s, "receive_override_options"))
 		if !h.isFiltered(s) || !slices.Contains(options, "no_address_mappings") {
@@ -142,28 +142,28 @@ func judgeMappings(h *host) []Fault {
 		}
 		rest := slices.DeleteFunc(options,
 			func(option string) bool { return option == "no_address_mappings" })
-		faults = append(faults, Fault{What: "on " + s.ID() +
+		faults = append(faults, fault{What: "on " + s.ID() +
 			", receive_override_options holds no_address_mappings",
 			Mend: h.setWhere(s, "receive_override_options", strings.Join(rest, ","))})
 	}
 	return once(faults)
 }
 
-func judgeListener(h *host) []Fault {
+func judgeListener(h *host) []fault {
 	_, address, here := listenerAddress(h.Target)
 	switch spare := h.spareListener(); {
 	case !here:
-		return []Fault{{What: "mail is handed to " + h.Target +
+		return []fault{{What: "mail is handed to " + h.Target +
 			", which is not a listener of this Postfix, and is not judged", Severity: Note}}
 	case h.listener != nil:
 		return nil
 	case h.public != nil:
-		return []Fault{Fault{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() +
+		return []fault{fault{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() +
 			", which takes mail from others",
 			Why: "mail would loop, or be refused like a stranger's; the listener has to be a service of " +
 				"its own"}.moved(h)}
 	case spare != nil:
-		return []Fault{Fault{What: "no smtpd(8) service in master.cf listens at " + address +
+		return []fault{fault{What: "no smtpd(8) service in master.cf listens at " + address +
 			", the target of [reinject]; the listener is " + spare.ID()}.moved(h)}
 	}
 	return one("no smtpd(8) service in master.cf listens at "+address+", the target of [reinject]",
@@ -171,7 +171,7 @@ func judgeListener(h *host) []Fault {
 }
 
 // moved completes a fault by what has mail handed to the listener that there is, or to a new one.
-func (f Fault) moved(h *host) Fault {
+func (f fault) moved(h *host) fault {
 	if spare := h.spareListener(); spare != nil {
 		f.Edit = h.setKey("reinject.target", targetAt(spare))
 	} else if f.Mend = h.planned(layout.CleanupID, h.wanted.Listener+"/inet"); f.Mend != "" {
@@ -181,13 +181,13 @@ func (f Fault) moved(h *host) Fault {
 }
 
 // judgeInstances: two masters may listen at one port, and mail of one comes back to the other.
-func judgeInstances(h *host) []Fault {
+func judgeInstances(h *host) []fault {
 	kind, address, here := listenerAddress(h.Target)
 	if !here || kind != "inet" || h.public != nil {
 		return nil
 	}
 	_, port := cutHost(address)
-	var faults []Fault
+	var faults []fault
 	for _, other := range h.others {
 		if s, found := other.AtPort(port); found {
 			what := fmt.Sprintf("%s, the target of [reinject], is %s of the Postfix in %s, too: each "+
@@ -198,11 +198,11 @@ func judgeInstances(h *host) []Fault {
 			} else {
 				what += "nothing else of this one is judged until then"
 			}
-			fault := Fault{What: what}
+			wrong := fault{What: what}
 			if mend := h.separate(); mend != "" {
-				fault = fault.switching(h, mend)
+				wrong = wrong.switching(h, mend)
 			}
-			faults = append(faults, fault)
+			faults = append(faults, wrong)
 		}
 	}
 	return faults
@@ -215,7 +215,7 @@ func (h *host) separate() string {
 		return ""
 	}
 	file := filepath.Join(filepath.Dir(h.ConfigFile), filepath.Base(h.config.Dir)+".toml")
-	apply := Shell(h.Program, "setup", "--apply", "--postfix-dir", h.config.Dir, "--user", h.filterUser(),
+	apply := shell(h.Program, "setup", "--apply", "--postfix-dir", h.config.Dir, "--user", h.filterUser(),
 		"-c", file)
 	if h.listener == nil || file == h.ConfigFile {
 		return apply
@@ -223,7 +223,7 @@ func (h *host) separate() string {
 	return h.config.UnsetServiceCommand(h.listener.ID()).String() + " && " + apply
 }
 
-func judgeSendmail(h *host) []Fault {
+func judgeSendmail(h *host) []fault {
 	if !strings.HasPrefix(h.Target, "sendmail:") {
 		return nil
 	}
@@ -240,7 +240,7 @@ func judgeSendmail(h *host) []Fault {
 	return nil
 }
 
-func judgeAlternates(h *host) []Fault {
+func judgeAlternates(h *host) []fault {
 	if !strings.HasPrefix(h.Target, "sendmail:") || h.system == nil {
 		return nil
 	}
@@ -250,5 +250,5 @@ func judgeAlternates(h *host) []Fault {
 	}
 	value := strings.Join(append(alternates, h.config.Dir), " ")
 	return one("alternate_config_directories of "+h.system.dir+"/main.cf does not name "+h.config.Dir,
-		Shell("postconf", "-c", h.system.dir, "-e", "alternate_config_directories="+value))
+		shell("postconf", "-c", h.system.dir, "-e", "alternate_config_directories="+value))
 }

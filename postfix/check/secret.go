@@ -12,7 +12,7 @@ const minSecret = 16
 
 // judgeSecretLength judges the secrets as they stand in the file, a line each: the first one signs, and all
 // verify.
-func judgeSecretLength(o *own) []Fault {
+func judgeSecretLength(o *own) []fault {
 	if o.config.SRS.Domain == "" || o.secretsErr != nil {
 		return nil
 	}
@@ -20,7 +20,7 @@ func judgeSecretLength(o *own) []Fault {
 	if err != nil {
 		return nil
 	}
-	var faults []Fault
+	var faults []fault
 	n := 0
 	for line := range bytes.Lines(text) {
 		secret := bytes.TrimSpace(line)
@@ -32,14 +32,14 @@ func judgeSecretLength(o *own) []Fault {
 		case len(secret) >= minSecret:
 		case n == 1:
 			path, fresh := o.secrets.Path, o.secrets.Path+".new"
-			faults = append(faults, Fault{
+			faults = append(faults, fault{
 				What: fmt.Sprintf("the first secret in %s has %d octets, and should have %d", path,
 					len(secret), minSecret),
-				Mend: "(umask 077; { openssl rand -base64 24; cat " + Shell(path) + "; } > " + Shell(fresh) +
+				Mend: "(umask 077; { openssl rand -base64 24; cat " + shell(path) + "; } > " + shell(fresh) +
 					") && " +
-					Shell("chown", "--reference="+path, fresh) + " && " + Shell("mv", fresh, path)})
+					shell("chown", "--reference="+path, fresh) + " && " + shell("mv", fresh, path)})
 		default:
-			faults = append(faults, Fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %d "+
+			faults = append(faults, fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %d "+
 				"octets: take it out when the addresses made with it are older than max_age, or at once "+
 				"if forged bounces arrive",
 				n, o.secrets.Path, len(secret))})

@@ -13,7 +13,7 @@ import (
 
 // shared says which other programs may read a private file; "" if none may. With isNeeded it is a program
 // that seems to have an account for itself, as a signer or PostSRSd have: it keeps the file.
-func (o *own) shared(f File) (why string, isNeeded bool) {
+func (o *own) shared(f fileInfo) (why string, isNeeded bool) {
 	if name := ownerOf(f); name != "" && name != o.account.Name {
 		if why := o.sharedBy(name); why != "" {
 			return fmt.Sprintf("%s belongs to %s, a shared account: %s", f.Path, name, why), !isGeneral(f.UID)
@@ -42,11 +42,11 @@ func (o *own) shared(f File) (why string, isNeeded bool) {
 func isGeneral(uid int) bool { return uid < 100 || uid == 65534 }
 
 // copyOf is the way to a copy of a private file that is postmend's alone.
-func (o *own) copyOf(f File) (mend string, edit *Edit) {
+func (o *own) copyOf(f fileInfo) (mend string, edit *Edit) {
 	folder := filepath.Join(filepath.Dir(o.ConfigFile), "private")
 	path := filepath.Join(folder, filepath.Base(f.Path))
-	mend = Shell("install", "-d", "-m", "0750", "-g", o.account.group(), folder) + " && " +
-		Shell("install", "-m", "0600", "-o", o.account.Name, "-g", o.account.group(), f.Path, path)
+	mend = shell("install", "-d", "-m", "0750", "-g", o.account.group(), folder) + " && " +
+		shell("install", "-m", "0600", "-o", o.account.Name, "-g", o.account.group(), f.Path, path)
 	key := "dkim.keys.file"
 	if f.Path == o.secrets.Path {
 		key = "srs.secrets_file"
@@ -64,11 +64,11 @@ func (o *own) copyOf(f File) (mend string, edit *Edit) {
 
 // closeFolder is the command that lets not anybody write to a folder; "" for those that everybody has to
 // write to.
-func closeFolder(folder File) string {
+func closeFolder(folder fileInfo) string {
 	for _, shared := range sharedFolders {
 		if folder.Path == shared {
 			return ""
 		}
 	}
-	return Shell("chmod", "o-w", folder.Path)
+	return shell("chmod", "o-w", folder.Path)
 }

@@ -3,13 +3,13 @@ package check
 import "fmt"
 
 // spamRules judge what [[spam]] needs of Postfix.
-var spamRules = []Rule[*host]{
+var spamRules = []rule[*host]{
 	{"spam-redirect", Error, "", "mail that an earlier filter marked bounces", judgeSpamRedirect},
 }
 
-// judgeSpamRedirect: in transport mode the listener sends everything to the MX of the recipient's domain, which
-// is this host.
-func judgeSpamRedirect(h *host) []Fault {
+// judgeSpamRedirect finds a [[spam]] redirect in transport mode, where the listener sends everything to the MX
+// of the recipient's domain, which is this host.
+func judgeSpamRedirect(h *host) []fault {
 	if h.SpamRedirect == "" || !h.isTransport() {
 		return nil
 	}

@@ -15,7 +15,7 @@ func TestASpamRedirectInTransportModeIsAFault(t *testing.T) {
 		if row.transport {
 			main = strings.Replace(main, "content_filter =", "default_transport =", 1)
 		}
-		h := hostOf(t, main, masterLines, Postmend{SpamRedirect: row.redirect})
+		h := hostOf(t, main, masterLines, postmend{SpamRedirect: row.redirect})
 		if found := apply("Postfix", spamRules, h); len(found) != row.want {
 			t.Errorf("%+v: found %v", row, found)
 		}

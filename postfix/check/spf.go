@@ -50,7 +50,7 @@ func (s *sender) records() []string {
 }
 
 // judgeSPF judges the SRS domain. That there is a record at all does not depend on where mail leaves from.
-func judgeSPF(p *published) []Fault {
+func judgeSPF(p *published) []fault {
 	if p.srs.domain == "" {
 		return nil
 	}
@@ -59,12 +59,12 @@ func judgeSPF(p *published) []Fault {
 	case faults != nil:
 		return faults
 	case p.relayIsUnknown():
-		return []Fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " +
+		return []fault{{What: "mail leaves through relayhost " + p.relayhost + ": the SPF record of " +
 			p.srs.domain +
 			" has to name its addresses, which cannot be judged until outbound_addresses names them",
 			Severity: Note}}
 	case len(p.outbound) == 0:
-		return []Fault{{What: "the SPF record of " + p.srs.domain +
+		return []fault{{What: "the SPF record of " + p.srs.domain +
 			" is not judged: no address that mail leaves from is known", Severity: Note}}
 	}
 	return nil
@@ -73,7 +73,7 @@ func judgeSPF(p *published) []Fault {
 // judgeBounces judges the hostname, whose SPF record is what proves the bounces that Postfix itself makes:
 // they have the null sender, so that SPF goes by the name in HELO (RFC 7208 section 2.4), and do not pass a
 // content filter that could sign them.
-func judgeBounces(p *published) []Fault {
+func judgeBounces(p *published) []fault {
 	if p.relayhost != "" || p.bouncesAreSigned {
 		return nil
 	}
@@ -82,34 +82,34 @@ func judgeBounces(p *published) []Fault {
 
 // judgeSender judges the record of a domain; mechanism is what a new record has for this host where its
 // addresses are not known.
-func (p *published) judgeSender(s *sender, mechanism string) []Fault {
+func (p *published) judgeSender(s *sender, mechanism string) []fault {
 	records := s.records()
 	switch {
 	case s.err != nil && !isNotFound(s.err):
 		return p.unknown(s.domain, s.err)
 	case len(records) > 1:
-		return []Fault{{What: fmt.Sprintf("%s has %d SPF records, and the result is permerror: publish "+
+		return []fault{{What: fmt.Sprintf("%s has %d SPF records, and the result is permerror: publish "+
 			"one in their place", s.domain, len(records)), Publish: p.spfRecord(s, mechanism)}}
 	case len(records) == 0:
-		fault := Fault{What: s.domain + " has no SPF record", Publish: p.spfRecord(s, mechanism)}
+		wrong := fault{What: s.domain + " has no SPF record", Publish: p.spfRecord(s, mechanism)}
 		if p.relayIsUnknown() {
-			fault.What += "; put the addresses of relayhost " + p.relayhost +
+			wrong.What += "; put the addresses of relayhost " + p.relayhost +
 				", or the include: that its operator names, before -all"
 		}
-		return []Fault{fault}
+		return []fault{wrong}
 	case p.relayIsUnknown():
 		return nil
 	}
-	var faults []Fault
+	var faults []fault
 	for i, result := range s.results {
 		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", s.domain, nameOf(p.outbound[i]), result.Status,
 			result.Reason)
 		switch {
 		case result.Status == spf.Pass || p.outbound[i].Addr().IsPrivate():
 		case result.Status == spf.TempError:
-			faults = append(faults, Fault{What: what, Severity: Warning})
+			faults = append(faults, fault{What: what, Severity: Warning})
 		default:
-			faults = append(faults, Fault{What: what, Publish: p.spfRecord(s, mechanism)})
+			faults = append(faults, fault{What: what, Publish: p.spfRecord(s, mechanism)})
 		}
 	}
 	return faults

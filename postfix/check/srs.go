@@ -11,7 +11,7 @@ import (
 
 // srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has
 // left.
-var srsRules = []Rule[*host]{
+var srsRules = []rule[*host]{
 	{"srs-class", Error, "Postfix accepts mail for the SRS domain",
 		"bounces to SRS addresses are refused: \"Relay access denied\"", judgeClass},
 	{"srs-reverse", Error, "a table reverses SRS addresses", "bounces to SRS addresses do not reach the " +
@@ -32,7 +32,7 @@ var srsRules = []Rule[*host]{
 		judgePostSRSd},
 }
 
-func judgeClass(h *host) []Fault {
+func judgeClass(h *host) []fault {
 	if h.srsClass != "" {
 		return nil
 	}
@@ -44,7 +44,7 @@ func judgeClass(h *host) []Fault {
 // reverseMaps are the parameters whose tables cleanup(8) and smtpd(8) ask for recipients.
 var reverseMaps = []string{"recipient_canonical_maps", "virtual_alias_maps"}
 
-func judgeReverse(h *host) []Fault {
+func judgeReverse(h *host) []fault {
 	for _, name := range reverseMaps {
 		for _, entry := range entries(h.Main(name)) {
 			if t := h.tableAt(entry); t != nil && t.direction == "reverse" {
@@ -115,26 +115,26 @@ func (h *host) tableAt(entry string) *table {
 	return nil
 }
 
-func judgeTables(h *host) []Fault {
-	var faults []Fault
+func judgeTables(h *host) []fault {
+	var faults []fault
 	for _, t := range h.tables {
 		mend := h.account.first(h.setField(t.ID()+"/command", h.tableCommand(t.direction, t.protocol)))
 		switch {
 		case h.inChroot(t.Service):
-			faults = append(faults, Fault{What: t.ID() + " runs in a chroot",
+			faults = append(faults, fault{What: t.ID() + " runs in a chroot",
 				Mend: h.setField(t.ID()+"/chroot", "n")})
 		case t.Unprivileged != "n":
-			faults = append(faults, Fault{What: t.ID() + " runs without privileges",
+			faults = append(faults, fault{What: t.ID() + " runs without privileges",
 				Mend: h.setField(t.ID()+"/unprivileged", "n")})
 		case h.tableUserFault(t) != "":
-			faults = append(faults, Fault{What: t.ID() + ": " + h.tableUserFault(t), Mend: mend})
+			faults = append(faults, fault{What: t.ID() + ": " + h.tableUserFault(t), Mend: mend})
 		case t.user.UID != h.account.UID && h.Secrets.Err == nil && h.Secrets.Path != "" &&
-			h.Secrets.Barrier(t.user, Read) != nil:
+			h.Secrets.barrier(t.user, mayRead) != nil:
 			faults = append(faults,
-				Fault{What: fmt.Sprintf("%s runs as %s, which cannot read %s; postmend's account is %s",
+				fault{What: fmt.Sprintf("%s runs as %s, which cannot read %s; postmend's account is %s",
 					t.ID(), t.user.Name, h.Secrets.Path, h.account.Name), Mend: mend})
 		case t.program.Err != nil:
-			faults = append(faults, Fault{What: t.ID() + ": " + t.program.Path + " " + absent(t.program.Err),
+			faults = append(faults, fault{What: t.ID() + ": " + t.program.Path + " " + absent(t.program.Err),
 				Mend: mend})
 		}
 		for _, name := range append([]string{"sender_canonical_maps"}, reverseMaps...) {
@@ -142,7 +142,7 @@ func judgeTables(h *host) []Fault {
 				kind, _, _ := strings.Cut(entry, ":")
 				if h.tableAt(entry) == t && kind != t.protocol {
 					faults = append(faults,
-						Fault{What: fmt.Sprintf("%s asks %s by the protocol %s, but it speaks %s", name,
+						fault{What: fmt.Sprintf("%s asks %s by the protocol %s, but it speaks %s", name,
 							t.ID(), kind, t.protocol),
 							Mend: h.account.first(h.setField(t.ID()+"/command",
 								h.tableCommand(t.direction, kind)))})
@@ -153,24 +153,24 @@ func judgeTables(h *host) []Fault {
 	return faults
 }
 
-func judgeCanonicalClasses(h *host) []Fault {
+func judgeCanonicalClasses(h *host) []fault {
 	if !slices.Contains(list(h.Main("recipient_canonical_classes")), "header_recipient") {
 		return nil
 	}
 	for _, entry := range entries(h.Main("recipient_canonical_maps")) {
 		if t := h.tableAt(entry); t != nil || isPostSRSd(entry, "reverse") {
-			fault := Fault{What: "recipient_canonical_maps asks " + entry +
+			wrong := fault{What: "recipient_canonical_maps asks " + entry +
 				" for addresses in the header, too",
 				Mend: h.set("recipient_canonical_classes", "envelope_recipient")}
 			if len(list(h.Main("recipient_canonical_maps"))) > 1 || h.Main("canonical_maps") != "" {
-				fault.What += ": let it stand in virtual_alias_maps instead, as setup has it; " +
+				wrong.What += ": let it stand in virtual_alias_maps instead, as setup has it; " +
 					"recipient_canonical_classes is for your other tables, too"
-				fault.Mend = ""
+				wrong.Mend = ""
 			}
 			if t == nil {
-				fault.Severity = Note
+				wrong.Severity = Note
 			}
-			return []Fault{fault}
+			return []fault{wrong}
 		}
 	}
 	return nil
@@ -185,11 +185,11 @@ func isPostSRSd(entry, direction string) bool {
 
 // judgePostSRSd tells of the table that takes back what PostSRSd made. It stays as long as such addresses are
 // out there.
-func judgePostSRSd(h *host) []Fault {
-	var faults []Fault
+func judgePostSRSd(h *host) []fault {
+	var faults []fault
 	for _, entry := range list(h.config.Get("recipient_canonical_maps")) {
 		if h.tableAt(entry) == nil && isPostSRSd(entry, "reverse") {
-			faults = append(faults, Fault{What: "recipient_canonical_maps asks " + entry +
+			faults = append(faults, fault{What: "recipient_canonical_maps asks " + entry +
 				", as for PostSRSd: take it out when the last address that PostSRSd made is three weeks old",
 				Why: "until then bounces to those addresses need it", Severity: Note})
 		}

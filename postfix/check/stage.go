@@ -33,7 +33,7 @@ func dnsStage(published []Finding) stage {
 
 // switching completes a fault by a command that leads mail through postmend. There is none before the DNS
 // records are known to be right.
-func (f Fault) switching(h *host, command string) Fault {
+func (f fault) switching(h *host, command string) fault {
 	switch h.dns {
 	case ready:
 		f.Mend = command
@@ -72,7 +72,7 @@ func (h *host) nextStep(findings []Finding) Finding {
 		next.What += "; publish the records under DNS, and check again when the name servers have them"
 	default:
 		next.What += "; all is ready for it"
-		next.Mend = Shell(h.setupCommand("--apply")...)
+		next.Mend = shell(h.setupCommand("--apply")...)
 	}
 	return next
 }

@@ -25,11 +25,11 @@ var meant = []struct {
 	{"5.7.1 refused by policy", '5', "mail that policy rejects is deferred instead"},
 }
 
-func judgeStatusFilter(h *host) []Fault {
+func judgeStatusFilter(h *host) []fault {
 	value := h.value(h.filter, "pipe_delivery_status_filter")
 	switch {
 	case h.softBounce():
-		return []Fault{{What: "soft_bounce=yes defers all mail that postmend rejects", Severity: Note}}
+		return []fault{{What: "soft_bounce=yes defers all mail that postmend rejects", Severity: Note}}
 	case h.statusErr != nil:
 		return one("pipe_delivery_status_filter="+value+" cannot be asked: "+h.statusErr.Error(),
 			h.mendStatusFilter())
@@ -78,7 +78,7 @@ func (h *host) mendStatusFilter() string {
 	return command
 }
 
-func judgeTimeLimit(h *host) []Fault {
+func judgeTimeLimit(h *host) []fault {
 	name := h.filter.Name + "_time_limit"
 	value := h.value(h.filter, name)
 	limit, ok := duration(value)
@@ -94,7 +94,7 @@ func judgeTimeLimit(h *host) []Fault {
 	return nil
 }
 
-func judgeConfigFile(h *host) []Fault {
+func judgeConfigFile(h *host) []fault {
 	named := h.command.configFile()
 	if named == "" {
 		named = filter.DefaultConfigFile

@@ -15,14 +15,14 @@ import (
 // senderStore is what was found out about the store of senders that do not fit into SRS addresses.
 type senderStore struct {
 	at     store.Location
-	place  File // the folder, or the Unix-domain socket; links are not followed
+	place  fileInfo // the folder, or the Unix-domain socket; links are not followed
 	isLink bool
 	alien  bool // the folder has other things in it than days
 	health store.Health
 }
 
 // storeRules judge the store of senders.
-var storeRules = []Rule[*own]{
+var storeRules = []rule[*own]{
 	{Name: "srs-store", Severity: Error, OK: "the store of senders works",
 		Why: "mail whose sender does not fit into an SRS address is deferred for store_patience, and " +
 			"bounces to it are deferred", Judge: judgeStore},
@@ -43,7 +43,7 @@ func gatherStore(config *filter.Config) *senderStore {
 	s := &senderStore{}
 	s.at, _ = store.Parse(config.SRS.Store) // filter.New had it, too
 	if path := s.path(); path != "" {
-		s.place = Stat(path)
+		s.place = lookAt(path)
 		info, err := os.Lstat(path)
 		s.isLink = err == nil && info.Mode()&fs.ModeSymlink != 0
 	}
@@ -72,13 +72,13 @@ func (s *senderStore) path() string {
 	return ""
 }
 
-func judgeStore(o *own) []Fault {
+func judgeStore(o *own) []fault {
 	s := o.store
 	switch {
 	case s == nil:
 		return o.storeMissing()
 	case !o.isRoot && errors.Is(s.health.Err, fs.ErrPermission):
-		return []Fault{{What: s.path() + " is not judged: you may not use it", Severity: Note}}
+		return []fault{{What: s.path() + " is not judged: you may not use it", Severity: Note}}
 	case s.at.Dir != "":
 		return o.judgeStoreFolder()
 	}
@@ -86,23 +86,23 @@ func judgeStore(o *own) []Fault {
 }
 
 // storeMissing is for a configuration without a store.
-func (o *own) storeMissing() []Fault {
+func (o *own) storeMissing() []fault {
 	if o.config.SRS.Domain == "" {
 		return nil
 	}
-	return []Fault{{What: "[srs] store is not set: senders that do not fit into an SRS address stay",
+	return []fault{{What: "[srs] store is not set: senders that do not fit into an SRS address stay",
 		Severity: Note, Why: "these are most senders of bulk mail: SPF fails for them at the next hop, and " +
 			"receivers that enforce -all reject the mail. postmend report counts them. See " +
 			"docs/configuration.md"}}
 }
 
-func (o *own) judgeStoreFolder() []Fault {
+func (o *own) judgeStoreFolder() []fault {
 	f, account := o.store.place, o.account
 	mend := func(words ...string) string {
 		if o.store.alien { // somebody else's folder, which is not to be given away
 			return ""
 		}
-		return account.first(Shell(words...))
+		return account.first(shell(words...))
 	}
 	hint := ""
 	if o.store.alien {
@@ -111,20 +111,20 @@ func (o *own) judgeStoreFolder() []Fault {
 	switch {
 	case o.store.isLink:
 		return one(f.Path+" is a symbolic link: [srs] store has to name the folder itself", "")
-	case f.Missing():
+	case f.isMissing():
 		return one(f.Path+" does not exist",
-			account.first(Shell("install", "-d", "-m", "0700", "-o", account.Name, f.Path)))
+			account.first(shell("install", "-d", "-m", "0700", "-o", account.Name, f.Path)))
 	case f.Err != nil || !f.Mode.IsDir():
 		return one(f.Path+" is not a folder", "")
-	case !account.Missing && f.UID != account.UID:
+	case !account.isMissing && f.UID != account.UID:
 		return one(f.String()+" does not belong to "+account.Name+hint,
 			mend("chown", "-R", account.Name, f.Path))
 	case f.Mode.Perm()&0o077 != 0 || f.Mode.Perm()&0o700 != 0o700:
 		return one(f.String()+" is not its owner's alone"+hint, mend("chmod", "0700", f.Path))
 	}
-	if barrier := f.Barrier(account, Write|Execute); barrier != nil {
-		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.Because(barrier)),
-			f.LetIn(account))
+	if barrier := f.barrier(account, mayWrite|mayExecute); barrier != nil {
+		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.because(barrier)),
+			f.letIn(account))
 	}
 	switch {
 	case o.store.health.Full != nil:
@@ -135,12 +135,12 @@ func (o *own) judgeStoreFolder() []Fault {
 	return nil
 }
 
-func (o *own) judgeStoreServer() []Fault {
+func (o *own) judgeStoreServer() []fault {
 	h := o.store.health
 	if o.store.at.Network == "unix" && o.store.place.Err == nil {
-		if barrier := o.store.place.Barrier(o.account, Write); barrier != nil {
+		if barrier := o.store.place.barrier(o.account, mayWrite); barrier != nil {
 			return one(fmt.Sprintf("%s cannot use %s, %s", o.account.Name, o.store.place.Path,
-				o.store.place.Because(barrier)), "")
+				o.store.place.because(barrier)), "")
 		}
 	}
 	switch {
@@ -153,49 +153,49 @@ func (o *own) judgeStoreServer() []Fault {
 	return nil
 }
 
-func judgeKeeping(o *own) []Fault {
+func judgeKeeping(o *own) []fault {
 	if o.store == nil || o.store.health.Err != nil {
 		return nil
 	}
 	h, name := o.store.health, o.store.at.Address
-	var faults []Fault
+	var faults []fault
 	if h.Volatile {
 		faults = append(faults,
-			Fault{What: name + " keeps nothing over a restart: set appendonly yes in its configuration"})
+			fault{What: name + " keeps nothing over a restart: set appendonly yes in its configuration"})
 	}
 	if h.Evicts != "" {
 		faults = append(faults,
-			Fault{What: fmt.Sprintf("%s removes entries when its memory is full (maxmemory-policy "+
+			fault{What: fmt.Sprintf("%s removes entries when its memory is full (maxmemory-policy "+
 				"%s): set maxmemory-policy noeviction in its configuration", name, h.Evicts)})
 	}
 	const tolerated = time.Hour
 	if h.ClockOff.Abs() > tolerated {
 		faults = append(faults,
-			Fault{What: fmt.Sprintf("the clock of %s differs from this "+
+			fault{What: fmt.Sprintf("the clock of %s differs from this "+
 				"host's by %v", name, h.ClockOff.Abs())})
 	}
 	if h.Hidden != nil && len(faults) == 0 {
 		faults = append(faults,
-			Fault{What: name + " does not tell whether it keeps entries: " + h.Hidden.Error(),
+			fault{What: name + " does not tell whether it keeps entries: " + h.Hidden.Error(),
 				Severity: Note})
 	}
 	return faults
 }
 
-func judgeForeign(o *own) []Fault {
+func judgeForeign(o *own) []fault {
 	if o.store == nil || o.store.health.Foreign == 0 {
 		return nil
 	}
-	return []Fault{{What: fmt.Sprintf("%d of %d stored senders come from a host with other secrets: all "+
+	return []fault{{What: fmt.Sprintf("%d of %d stored senders come from a host with other secrets: all "+
 		"hosts that share [srs] store and domain need the same "+
 		"secrets_file", o.store.health.Foreign, o.store.health.Looked)}}
 }
 
-func judgeExpired(o *own) []Fault {
+func judgeExpired(o *own) []fault {
 	const usual = 2 // days that the next messages remove
 	if o.store == nil || o.store.health.Expired <= usual {
 		return nil
 	}
-	return []Fault{{What: fmt.Sprintf("%s has senders of %d days whose aliases have expired", o.store.at.Dir,
-		o.store.health.Expired), Mend: Shell(o.Program, "srs", "prune", "-c", o.ConfigFile)}}
+	return []fault{{What: fmt.Sprintf("%s has senders of %d days whose aliases have expired", o.store.at.Dir,
+		o.store.health.Expired), Mend: shell(o.Program, "srs", "prune", "-c", o.ConfigFile)}}
 }

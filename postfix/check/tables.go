@@ -22,26 +22,26 @@ func (h *host) hasTransport(value string) bool {
 }
 
 // judgeTransports finds a content_filter or default_transport that names no service.
-func judgeTransports(h *host) []Fault {
-	var faults []Fault
+func judgeTransports(h *host) []fault {
+	var faults []fault
 	for _, name := range []string{"content_filter", "default_transport"} {
 		value := h.Main(name)
 		if value == "" || h.hasTransport(value) || transport(value) == layout.Transport && h.filter == nil {
 			continue // a filter that is missing has a rule of its own
 		}
-		fault := Fault{What: fmt.Sprintf("%s = %s, and master.cf has no service %s", name, value,
+		wrong := fault{What: fmt.Sprintf("%s = %s, and master.cf has no service %s", name, value,
 			transport(value))}
 		if h.filter == nil || name == "default_transport" {
-			fault.Mend = h.unset(name)
-			faults = append(faults, fault)
+			wrong.Mend = h.unset(name)
+			faults = append(faults, wrong)
 			continue
 		}
-		faults = append(faults, fault.switching(h, h.set(name, h.filter.Name+":dummy")))
+		faults = append(faults, wrong.switching(h, h.set(name, h.filter.Name+":dummy")))
 	}
 	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
 		if value := s.Options["content_filter"]; value != "" && !h.hasTransport(value) {
 			faults = append(faults,
-				Fault{What: fmt.Sprintf("%s has content_filter=%s, and master.cf has no service %s", s.ID(),
+				fault{What: fmt.Sprintf("%s has content_filter=%s, and master.cf has no service %s", s.ID(),
 					value, transport(value)),
 					Mend: h.config.UnsetOptionCommand(s.ID(), "content_filter").String()})
 		}
@@ -51,20 +51,20 @@ func judgeTransports(h *host) []Fault {
 
 // judgeLocalTables asks local_domains_maps as the filter does it, and as its account: modes, lists for access
 // control and mandatory access control all have their say.
-func judgeLocalTables(h *host) []Fault {
-	if len(h.LocalTables) == 0 || h.account.Missing {
+func judgeLocalTables(h *host) []fault {
+	if len(h.LocalTables) == 0 || h.account.isMissing {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return []Fault{{What: "local_domains_maps are not tested as " + h.account.Name +
+		return []fault{{What: "local_domains_maps are not tested as " + h.account.Name +
 			": run check as root",
 			Severity: Note}}
 	}
-	var faults []Fault
+	var faults []fault
 	for _, table := range h.LocalTables {
 		if err := h.askAs(h.account, table); err != nil {
 			what, mend := h.letAsk(table)
-			faults = append(faults, Fault{What: fmt.Sprintf("%s cannot ask %s of local_domains_maps: %v%s",
+			faults = append(faults, fault{What: fmt.Sprintf("%s cannot ask %s of local_domains_maps: %v%s",
 				h.account.Name, table, err, what), Mend: mend})
 		}
 	}
@@ -72,7 +72,7 @@ func judgeLocalTables(h *host) []Fault {
 }
 
 // askAs asks a table for a name that it does not have, as pipe(8) has an account do it.
-func (h *host) askAs(u *User, table string) error {
+func (h *host) askAs(u *unixUser, table string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	path, err := exec.LookPath("postmap")
@@ -113,8 +113,8 @@ func (h *host) letAsk(table string) (what, mend string) {
 	}
 	var commands []string
 	for _, name := range slices.Compact([]string{path, path + suffix}) {
-		f := Stat(name)
-		if f.Err != nil || f.Barrier(h.account, Read) == nil {
+		f := lookAt(name)
+		if f.Err != nil || f.barrier(h.account, mayRead) == nil {
 			continue
 		}
 		through, ok := f.letThrough(h.account)
@@ -122,11 +122,11 @@ func (h *host) letAsk(table string) (what, mend string) {
 		switch {
 		case !ok:
 			return byHand, ""
-		case f.Allows(h.account, Read):
+		case f.allows(h.account, mayRead):
 		case f.GID == 0 || f.Mode.Perm()&0o040 == 0:
-			through = append(through, Shell("chgrp", h.account.group(), name), Shell("chmod", "g+r", name))
+			through = append(through, shell("chgrp", h.account.group(), name), shell("chmod", "g+r", name))
 		case err == nil:
-			through = append(through, Shell(filepath.Base(setfacl), "-m", "u:"+h.account.Name+":r", name))
+			through = append(through, shell(filepath.Base(setfacl), "-m", "u:"+h.account.Name+":r", name))
 		default:
 			return byHand, ""
 		}

@@ -13,7 +13,7 @@ import (
 
 // trialRules run the program as Postfix would, where nothing else is known to be wrong: no list of causes is
 // complete.
-var trialRules = []Rule[*host]{
+var trialRules = []rule[*host]{
 	{"filter-trial", Error, "postmend's account can run it, with this configuration",
 		"all mail is deferred as long as it cannot", judgeTrial},
 }
@@ -24,11 +24,11 @@ func (h *host) canTry(findings []Finding) bool {
 		return f.Severity == Error &&
 			(f.Area == areaOwn || f.Area == areaFilter)
 	}
-	return os.Geteuid() == 0 && h.filter != nil && !h.account.Missing && h.SpoolDir != "" &&
+	return os.Geteuid() == 0 && h.filter != nil && !h.account.isMissing && h.SpoolDir != "" &&
 		!slices.ContainsFunc(findings, isWrong)
 }
 
-func judgeTrial(h *host) []Fault {
+func judgeTrial(h *host) []fault {
 	var commands [][]string
 	if h.HasKeys {
 		commands = append(commands, []string{"dkim", "record"})
