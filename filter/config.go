@@ -126,8 +126,8 @@ type ARCConfig struct {
 	// OnlyFor are the recipients' domains that mail is sealed for; a leading dot stands for all subdomains.
 	// Default: all.
 	OnlyFor []string `toml:"only_for"`
-	// TrustedSealers are domains whose seals are believed about mail that fails DMARC here; a leading dot stands
-	// for all subdomains.
+	// TrustedSealers are domains whose seals are believed about mail that fails DMARC here; a leading dot
+	// stands for all subdomains.
 	TrustedSealers []string `toml:"trusted_sealers"`
 }
 

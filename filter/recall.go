@@ -114,8 +114,8 @@ func (f *Filter) proveAgain(ctx context.Context, resolver *authn.Resolver, heade
 	return proven, nil
 }
 
-// followAgain verifies the chain of a message that failed DMARC once more, if somebody may be trusted for it: a
-// program here could have changed it.
+// followAgain verifies the chain of a message that failed DMARC once more, if somebody may be trusted for
+// it: a program here could have changed it.
 func (f *Filter) followAgain(
 	ctx context.Context, resolver *authn.Resolver, header dkim.Header, m *message.Message, proven proof,
 ) (proof, error) {

@@ -93,7 +93,8 @@ func (w *world) sealByTheBook(
 	}
 	bodyHash := sha256.Sum256([]byte(canonical))
 	sign := func(covered, field string) string {
-		hash := sha256.Sum256([]byte(covered + strings.TrimSuffix(canonicalField(field+"\r\n", "relaxed"), "\r\n")))
+		own := strings.TrimSuffix(canonicalField(field+"\r\n", "relaxed"), "\r\n")
+		hash := sha256.Sum256([]byte(covered + own))
 		signature, err := w.keys[tag["key"]].Sign(rand.Reader, hash[:], crypto.SHA256)
 		if err != nil {
 			t.Fatal(err)
@@ -150,8 +151,8 @@ func sealedWord(arrived, leaving string) string {
 	return fmt.Sprintf("%s %s %s", tag("i"), tag("d"), tag("cv"))
 }
 
-// isSealedByTrusted tells whether a chain that passes has trusted sealers alone down to one that saw DMARC pass
-// for the author, by what stands there.
+// isSealedByTrusted tells whether a chain that passes has trusted sealers alone down to one that saw DMARC
+// pass for the author, by what stands there.
 func (o *outcome) isSealedByTrusted(t *testing.T) bool {
 	text := withoutResults(o.arrived)
 	list, err := mail.ParseAddressList(strings.Join(values(text, "From"), ","))
@@ -160,7 +161,8 @@ func (o *outcome) isSealedByTrusted(t *testing.T) bool {
 	}
 	seals, results := values(text, "ARC-Seal"), values(text, "ARC-Authentication-Results")
 	of := func(fields []string, n int) string {
-		i := slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, "i="+strconv.Itoa(n)+";") })
+		isOf := func(f string) bool { return strings.HasPrefix(f, "i="+strconv.Itoa(n)+";") }
+		i := slices.IndexFunc(fields, isOf)
 		if i < 0 {
 			return ""
 		}
@@ -183,8 +185,9 @@ func (o *outcome) isSealedByTrusted(t *testing.T) bool {
 func (o *outcome) chainPasses(t *testing.T, text string) bool {
 	header, body, _ := strings.Cut(strings.ReplaceAll(text, "\n", "\r\n"), "\r\n\r\n")
 	fields, _ := dkim.SplitHeader([]byte(header + "\r\n"))
-	chain := arc.Read(slices.DeleteFunc(fields, func(f dkim.Field) bool { return f.Is("X-Postmend-Arrival") }))
-	verifier := dkim.NewVerifier(fields, dkim.VerifyOptions{Resolver: o.dns.Resolver()}, chain.MessageSignatures()...)
+	chain := arc.Read(withoutSeals(fields))
+	verifier := dkim.NewVerifier(fields, dkim.VerifyOptions{Resolver: o.dns.Resolver()},
+		chain.MessageSignatures()...)
 	io.WriteString(verifier, body)
 	verifier.Close()
 	return chain.Verify(t.Context(), o.dns.Resolver()).Status == dkim.Pass

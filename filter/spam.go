@@ -101,8 +101,8 @@ func (f *Filter) spamRule(m *message.Message) *SpamConfig {
 	return nil
 }
 
-// divertSpam plans for forwarded mail that does not leave because of a rule; it is false for other mail. What the
-// mailbox for spam itself sends on is left unsigned instead.
+// divertSpam plans for forwarded mail that does not leave because of a rule; it is false for other mail. What
+// the mailbox for spam itself sends on is left unsigned instead.
 func (p *policy) divertSpam(d *Delivery, msg facts) (v verdict, diverted bool) {
 	if msg.spam == nil {
 		return deliver, false
@@ -124,5 +124,6 @@ func (p *policy) divertSpam(d *Delivery, msg facts) (v verdict, diverted bool) {
 // unsignedSpam plans for marked mail that leaves: nothing on it speaks for this host but the sender.
 func (p *policy) unsignedSpam(d *Delivery, env *Envelope, msg facts) *Failure {
 	d.because(SpamNotSigned, msg.spam.Field)
+	p.spareSignatures(d, msg)
 	return p.mendSender(d, env, msg)
 }

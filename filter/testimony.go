@@ -16,8 +16,8 @@ import (
 type testimony struct {
 	status dkim.Status // of the chain, as found in this run; "" if it was not verified
 	reason string      // why it is not a pass
-	// unbound says why the newest message signature does not bind the chain to the message as people see it; ""
-	// if it does.
+	// unbound says why the newest message signature does not bind the chain to the message as people see it;
+	// "" if it does.
 	unbound string
 	links   []witness // from the newest to the oldest
 }
@@ -26,8 +26,9 @@ type testimony struct {
 type witness struct{ sealer, author string }
 
 const (
-	// maxSealAge is for how long a trusted chain speaks for a message, counted from its newest seal: it can be
-	// sent again with other recipients, as often as somebody likes. Mail is under way for five days at most.
+	// maxSealAge is for how long a trusted chain speaks for a message, counted from its newest seal: it can
+	// be sent again with other recipients, as often as somebody likes. Mail is under way for five days at
+	// most.
 	maxSealAge = 7 * 24 * time.Hour
 	// maxSealLead is how far another host's clock may be ahead.
 	maxSealLead = 24 * time.Hour

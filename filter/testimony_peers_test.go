@@ -12,8 +12,8 @@ import (
 	"postmend/tests/judge"
 )
 
-// Chains that dkimpy, Mail::DKIM and mailauth made count as our own do: each of one and of two sealers, with the second
-// sealer trusted or not, and with the message changed after the last seal.
+// Chains that dkimpy, Mail::DKIM and mailauth made count as our own do: each of one and of two sealers, with
+// the second sealer trusted or not, and with the message changed after the last seal.
 func TestChainsOfOtherImplementationsVouchIfTheirSealersAreTrusted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("other programs are slow")
@@ -46,8 +46,8 @@ func TestChainsOfOtherImplementationsVouchIfTheirSealersAreTrusted(t *testing.T)
 	seal := func(message, domain, status, dmarc string) string {
 		results := ""
 		for n := range 20 { // one of these is the name that the sealer has this time
-			results += fmt.Sprintf("Authentication-Results: mx%d.%s;\r\n dmarc=%s (p=REJECT) header.from=bank.example\r\n",
-				n, domain, dmarc)
+			results += fmt.Sprintf("Authentication-Results: mx%d.%s;\r\n dmarc=%s (p=REJECT) "+
+				"header.from=bank.example\r\n", n, domain, dmarc)
 		}
 		count++
 		return string(sealers[domain].Seal([]byte(results+message), status, domain, "s", key))

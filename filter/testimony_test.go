@@ -8,8 +8,8 @@ import (
 	"postmend/dkim"
 )
 
-// Whoever has a message that a trusted sealer vouches for may remove, repeat, change and add fields: as long as
-// From: is rewritten, what people see is what was sealed.
+// Whoever has a message that a trusted sealer vouches for may remove, repeat, change and add fields: as long
+// as From: is rewritten, what people see is what was sealed.
 func TestAForgerGainsNothingFromASealedMessage(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0")
 	w := newWorld(t)
@@ -46,7 +46,8 @@ func TestAForgerGainsNothingFromASealedMessage(t *testing.T) {
 		}
 		vouched++
 		for _, name := range []string{"From", "Subject", "Reply-To", "Content-Type"} {
-			if got, want := values(o.sent[0].text, name), values(whole.sent[0].text, name); !slices.Equal(got, want) {
+			got, want := values(o.sent[0].text, name), values(whole.sent[0].text, name)
+			if !slices.Equal(got, want) {
 				t.Errorf("%s: %s is %q, sealed as %q", how, name, got, want)
 			}
 		}
@@ -60,12 +61,14 @@ func TestAForgerGainsNothingFromASealedMessage(t *testing.T) {
 		check("twice "+string(field), run(slices.Insert(slices.Clone(fields), i, field), body))
 		check("moved "+string(field), run(append(slices.Clone(without), field), body))
 		for _, changed := range []string{
-			strings.Replace(string(field), "e", "o", 1), strings.Replace(string(field), "=pass", "=fail", 1),
+			strings.Replace(string(field), "e", "o", 1),
+			strings.Replace(string(field), "=pass", "=fail", 1),
 			strings.Replace(string(field), "=fail", "=pass", 1), strings.Replace(string(field), "i=1", "i=2", 1),
 			strings.Replace(string(field), "bank.example", "shop.example", 1),
 		} {
 			if changed != string(field) {
-				check("changed "+changed, run(slices.Concat(fields[:i], dkim.Header{dkim.Field(changed)}, fields[i+1:]), body))
+				other := slices.Concat(fields[:i], dkim.Header{dkim.Field(changed)}, fields[i+1:])
+				check("changed "+changed, run(other, body))
 			}
 		}
 	}

@@ -7,10 +7,10 @@ import (
 )
 
 // Link is what one set of a chain says. All of it is the sealer's word, and stands only if the chain passes:
-// the seal of each instance covers the results of that instance, so nobody but that sealer wrote them. It does
-// not cover the message. Only the newest message signature does, so the results of an older instance are about
-// this message only if every sealer above is honest: each of them could have put an old chain on another
-// message.
+// the seal of each instance covers the results of that instance, so nobody but that sealer wrote them. It
+// does not cover the message. Only the newest message signature does, so the results of an older instance are
+// about this message only if every sealer above is honest: each of them could have put an old chain on
+// another message.
 type Link struct {
 	Sealer  string    // d= of the seal, in lower case
 	Results []byte    // the value of an Authentication-Results field, raw
