@@ -61,9 +61,9 @@ func (e *each) run(ctx context.Context, stdin io.Reader) (err error) {
 		log.planned(s.plan, j.known)
 		switch {
 		case s.plan.Refusal != nil:
-			e.settle(s.recipients, log, s.plan.Refusal)
+			e.settle(s.recipients, log, j.env.refusal(s.plan.Refusal))
 		case len(s.plan.Deliveries) == 0: // discarded
-			e.settle(s.recipients, log, nil)
+			e.settle(s.recipients, log, j.env.discarded())
 		default:
 			e.handOver(ctx, j, s, log)
 		}

@@ -110,46 +110,6 @@ func TestOneRefusedRecipientDoesNotHoldUpTheOthers(t *testing.T) {
 	}
 }
 
-// TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage: what a client wrote itself is no login.
-func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
-	const postfix = "from x (mx.bank.example [192.0.2.25]) (using TLSv1.3 with cipher X (256/256 " +
-		"bits)\n\tkey-exchange Y) (No client certificate requested) by mx.example.org (Postfix) with " +
-		"PROTOCOL id 4D1; Sat, 28 Nov 2026 10:00:00 +0000"
-	for _, c := range []struct {
-		received string
-		want     bool
-	}{
-		{strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), true},
-		{strings.Replace(postfix, "PROTOCOL", "ESMTPA", 1), true},
-		{strings.Replace(postfix, "PROTOCOL", "UTF8SMTPSA", 1), true},
-		{strings.Replace(postfix, "PROTOCOL", "ESMTPS", 1), false},
-		{strings.Replace(postfix, "PROTOCOL", "ESMTP", 1), false},
-		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1", "id 4D2", 1), false},
-		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1; ",
-			"id 4D1 for <a@b>; ", 1), true},
-		{"from ESMTPSA (x [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat", false},
-		{"from x (with.ESMTPSA.id.4D1 [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat",
-			false},
-		{"from x (Authenticated sender: by y with ESMTPSA id 4D1; (x [192.0.2.25]) by mx (Postfix) with " +
-			"SMTP id 4D1; Sat", false},
-		{"by mx.example.org (Postfix, from userid 0) id 4D1; Sat", false},
-		{"", false},
-	} {
-		env := &Envelope{QueueID: "4D1", ClientAddress: "192.0.2.25", LoginInReceived: true}
-		if got := env.readLogin(c.received).hasLogin(); got != c.want {
-			t.Errorf("%q: %v, want %v", c.received, got, c.want)
-		}
-		env.LoginInReceived = false // pipe(8) has a macro for it
-		if env.readLogin(c.received).hasLogin() {
-			t.Errorf("%q is believed although it was not asked for", c.received)
-		}
-		env.LoginInReceived, env.QueueID = true, ""
-		if env.readLogin(c.received).hasLogin() {
-			t.Errorf("%q is believed without a queue id", c.received)
-		}
-	}
-}
-
 // TestWhatAClientClaimsToBeTheAliasStandsInNoField: ORCPT goes on to the next hop, but a rewritten From: that named
 // it would let a stranger choose among our addresses.
 func TestWhatAClientClaimsToBeTheAliasStandsInNoField(t *testing.T) {

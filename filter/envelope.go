@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-
-	"postmend/filter/message"
 )
 
 // Recipient is one envelope recipient.
@@ -45,12 +43,12 @@ type Envelope struct {
 	// UTF8 is set if the message came with SMTPUTF8, as far as it is told.
 	UTF8 bool `json:"-"`
 
-	// LoginInReceived says that only the Received: field on top of the message tells whether the client
-	// logged in: LMTP has nothing else for it.
+	// LoginInReceived says that only the Received: field that this host wrote for the message tells whether
+	// the client logged in: LMTP has nothing else for it.
 	LoginInReceived bool `json:"-"`
 
-	// loggedIn is what that field says.
-	loggedIn bool
+	// login is what that field says.
+	login login
 	// origin is set for mail of our own side, see Filter.trace.
 	origin *origin
 	// recalled is what the milter found about the message; nil if nothing that is believed.
@@ -130,23 +128,7 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 }
 
 // hasLogin tells whether the client logged in.
-func (e *Envelope) hasLogin() bool { return e.SASLUsername != "" || e.loggedIn }
-
-// readLogin gives the envelope with what the newest Received: field tells of a login, if that is where to
-// look. The field counts only if it names the message's queue id: then this host's smtpd wrote it for this
-// very message. Nobody else knows that id before.
-func (e *Envelope) readLogin(received string) *Envelope {
-	if !e.LoginInReceived || e.QueueID == "" {
-		return e
-	}
-	read := *e
-	protocol, id := message.Protocol(received)
-	switch protocol {
-	case "ESMTPA", "ESMTPSA", "UTF8SMTPA", "UTF8SMTPSA": // RFC 3848, RFC 6531 section 4.3
-		read.loggedIn = id == e.QueueID
-	}
-	return &read
-}
+func (e *Envelope) hasLogin() bool { return e.SASLUsername != "" || e.login == loggedIn }
 
 // HasClient tells whether an SMTP client brought the message. For mail from sendmail(1) Postfix gives no
 // value at all, or "unknown" for every value if another filter handed the mail back by XFORWARD. For a client

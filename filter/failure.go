@@ -78,6 +78,7 @@ var failures = [causeCount]struct {
 	TableFailed:      {Temporary, "4.3.0"},
 	StoreFailed:      {Temporary, "4.3.0"},
 	Looping:          {Configuration, ""},
+	LoginUnknown:     {Configuration, ""},
 	StdoutTarget:     {Configuration, ""},
 	FromLine:         {Configuration, ""},
 	NoRecipient:      {Usage, ""},

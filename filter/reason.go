@@ -105,6 +105,7 @@ const (
 	TableFailed
 	StoreFailed
 	Looping
+	LoginUnknown
 	StdoutTarget
 	Forsaken
 	MessageEmpty
@@ -260,14 +261,16 @@ var causes = [causeCount]struct{ code, format string }{
 	AddressesUnknown: {"addresses-unknown", "the outbound addresses of this server are unknown"},
 	TableFailed:      {"table-failed", "look-up of local domains failed"},
 	StoreFailed:      {"store-failed", "the store of senders cannot be used"},
-	Looping:          {"looping", "mail loop: %s lacks -o content_filter=, or the mode was changed"},
-	StdoutTarget:     {"stdout-target", `target "stdout:" is for trials by hand, not for master.cf`},
-	Forsaken:         {"forsaken", "the process that started postmend has ended"},
-	MessageEmpty:     {"message-empty", "empty message on standard input"},
-	MessageCut:       {"message-cut", "message is incomplete: input ended after %v octets"},
-	FromLine:         {"from-line", "message starts with a From_ line: remove F from flags= in master.cf"},
-	NoRecipient:      {"no-recipient", "no recipient on the command line"},
-	RecipientEmpty:   {"recipient-empty", "recipient %v is empty"},
+	LoginUnknown: {"login-unknown", "cannot tell whether the client logged in, because the Received: field " +
+		"of this server is missing"},
+	Looping:        {"looping", "mail loop: %s lacks -o content_filter=, or the mode was changed"},
+	StdoutTarget:   {"stdout-target", `target "stdout:" is for trials by hand, not for master.cf`},
+	Forsaken:       {"forsaken", "the process that started postmend has ended"},
+	MessageEmpty:   {"message-empty", "empty message on standard input"},
+	MessageCut:     {"message-cut", "message is incomplete: input ended after %v octets"},
+	FromLine:       {"from-line", "message starts with a From_ line: remove F from flags= in master.cf"},
+	NoRecipient:    {"no-recipient", "no recipient on the command line"},
+	RecipientEmpty: {"recipient-empty", "recipient %v is empty"},
 
 	SenderInvalid: {"sender-invalid",
 		"The sender address of this message is not a valid SMTP address. Correct it and send the message " +

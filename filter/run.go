@@ -265,7 +265,7 @@ func (f *Filter) examine(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	if err != nil {
 		return nil, err
 	}
-	env = env.readLogin(m.Received(0))
+	env = f.readLogin(env, m)
 	j := &job{filter: f, env: env, message: m, policy: &policy}
 	if f.loops(env, m) {
 		tableErr = f.loop(env)

@@ -35,6 +35,16 @@ func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 	return header
 }
 
+// OwnReceived are the values of the Received: fields in that part, unfolded, from the newest on.
+func OwnReceived(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) (list []string) {
+	for _, field := range OwnPart(header, hostname, addresses) {
+		if field.Is("Received") {
+			list = append(list, dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)]))
+		}
+	}
+	return list
+}
+
 func isOneOf(name string, names []string) bool {
 	for _, n := range names {
 		if strings.EqualFold(name, n) {

@@ -1,0 +1,79 @@
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"postmend/filter/message"
+)
+
+// login is what Received: fields tell about the client of a message.
+type login int
+
+const (
+	loginNotAsked login = iota
+	loginUnknown        // this host's own field is not there
+	notLoggedIn
+	loggedIn
+)
+
+// maxHops is how many Received: fields Postfix lets a message have (hopcount_limit).
+const maxHops = 50
+
+// readLogin gives the envelope with what smtpd(8) wrote of a login into the header, if that is where to look.
+// A Received: field counts only if this host wrote it for this very message: it names the message's queue id,
+// which nobody else knows before, and stands on top, or below those of another filter on this host, or of
+// pickup(8), which writes one each time that postsuper -r requeues the message (Postfix goes on to tell the
+// queue id that smtpd gave it).
+func (f *Filter) readLogin(env *Envelope, m *message.Message) *Envelope {
+	if !env.LoginInReceived || env.QueueID == "" || !env.HasClient() {
+		return env
+	}
+	read := *env
+	read.login = loginUnknown
+	n := 0
+	for ; n < maxHops; n++ {
+		if _, _, isPickups := submission(m.Received(n)); !isPickups {
+			break
+		}
+	}
+	own := message.OwnReceived(m.Header, f.config.Hostname, net.InterfaceAddrs)
+	for _, received := range append([]string{m.Received(n)}, own...) {
+		if protocol, id := message.Protocol(received); id == env.QueueID {
+			read.login = loginBy(protocol)
+			break
+		}
+	}
+	return &read
+}
+
+func loginBy(protocol string) login {
+	switch protocol {
+	case "ESMTPA", "ESMTPSA", "UTF8SMTPA", "UTF8SMTPSA": // RFC 3848, RFC 6531 section 4.3
+		return loggedIn
+	}
+	return notLoggedIn
+}
+
+// refusal is what becomes of a refusal: no mail is returned, or discarded, for want of a proof that a login
+// would have made needless, if it is not known whether there was one. A user's mail waits for the operator.
+func (e *Envelope) refusal(f *Failure) *Failure {
+	if e.login == loginUnknown && f.Kind == Policy {
+		return e.withoutLogin(f)
+	}
+	return f
+}
+
+// discarded is refusal for what the configuration discards; nil lets it be.
+func (e *Envelope) discarded() error {
+	if e.login == loginUnknown {
+		return e.withoutLogin(nil)
+	}
+	return nil
+}
+
+func (e *Envelope) withoutLogin(otherwise error) *Failure {
+	err := fmt.Errorf("no Received: field has the queue id %s: let no header_checks remove it", e.QueueID)
+	return LoginUnknown.Failure(errors.Join(err, otherwise))
+}

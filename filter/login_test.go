@@ -1,0 +1,98 @@
+package filter
+
+import (
+	"cmp"
+	"context"
+	"strings"
+	"testing"
+
+	"postmend/filter/message"
+)
+
+// TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage: what a client wrote itself is no login.
+func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
+	const postfix = "from x (mx.bank.example [192.0.2.25]) (using TLSv1.3 with cipher X (256/256 " +
+		"bits)\n\tkey-exchange Y) (No client certificate requested) by mx.example.org (Postfix) with " +
+		"PROTOCOL id 4D1; Sat, 28 Nov 2026 10:00:00 +0000"
+	const stranger = "from x (mx.bank.example [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4D1; x"
+	const user = "from x (mx.bank.example [192.0.2.25]) by mx.example.org (Postfix) with ESMTPSA id 4D1; x"
+	const requeued = "by mx.example.org (Postfix, from userid 103) id 4D9; x\nReceived: "
+	const amavis = "from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP id 4D2; x\n" +
+		"Received: from mx.example.org ([127.0.0.1]) by localhost (mx.example.org [127.0.0.1]) " +
+		"(amavisd-new, port 10024) with ESMTP id z; x\nReceived: "
+	for _, c := range []struct {
+		received string
+		want     bool
+	}{
+		{strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), true},
+		{strings.Replace(postfix, "PROTOCOL", "ESMTPA", 1), true},
+		{strings.Replace(postfix, "PROTOCOL", "UTF8SMTPSA", 1), true},
+		{strings.Replace(postfix, "PROTOCOL", "ESMTPS", 1), false},
+		{strings.Replace(postfix, "PROTOCOL", "ESMTP", 1), false},
+		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1", "id 4D2", 1), false},
+		{strings.Replace(strings.Replace(postfix, "PROTOCOL", "ESMTPSA", 1), "id 4D1; ",
+			"id 4D1 for <a@b>; ", 1), true},
+		{"from ESMTPSA (x [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat", false},
+		{"from x (with.ESMTPSA.id.4D1 [192.0.2.25]) by mx.example.org (Postfix) with SMTP id 4D1; Sat",
+			false},
+		{"from x (Authenticated sender: by y with ESMTPSA id 4D1; (x [192.0.2.25]) by mx (Postfix) with " +
+			"SMTP id 4D1; Sat", false},
+		{"by mx.example.org (Postfix, from userid 0) id 4D1; Sat", false},
+		{requeued + user, true},
+		{requeued + requeued + user, true},
+		{requeued + stranger + "\nReceived: " + user, false},
+		{requeued + strings.Replace(user, "id 4D1", "id 4D0", 1), false},
+		{amavis + user, true},
+		{stranger + "\nReceived: " + user, false},
+		{strings.Replace(stranger, "id 4D1", "id 4D0", 1) + "\nReceived: " + user, false},
+		{"", false},
+	} {
+		login := func(env Envelope) bool {
+			m, err := message.Read(strings.NewReader("Received: "+c.received+
+				"\nFrom: a@bank.example\n\nx\n"), message.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := &Filter{config: &Config{Hostname: "mx.example.org"}}
+			return f.readLogin(&env, m).hasLogin()
+		}
+		env := Envelope{QueueID: "4D1", ClientAddress: "192.0.2.25", LoginInReceived: true}
+		if got := login(env); got != c.want {
+			t.Errorf("%q: %v, want %v", c.received, got, c.want)
+		}
+		env.LoginInReceived = false // pipe(8) has a macro for it
+		if login(env) {
+			t.Errorf("%q is believed although it was not asked for", c.received)
+		}
+		env.LoginInReceived, env.QueueID = true, ""
+		if login(env) {
+			t.Errorf("%q is believed without a queue id", c.received)
+		}
+	}
+}
+
+// TestNoMailIsReturnedWhileItIsNotKnownWhetherTheClientLoggedIn: header_checks have removed smtpd's field.
+func TestNoMailIsReturnedWhileItIsNotKnownWhetherTheClientLoggedIn(t *testing.T) {
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	w := sharedWorld(t)
+	const ours, received = "From: box@example.org\n", "Received: from a (b [192.0.2.25]) by "
+	for _, c := range []struct{ name, header, want string }{
+		{"removed", ours, "4.3.5"},
+		{"another host's", received + "c.example with ESMTPSA id 7; x\n" + ours, "4.3.5"},
+		{"there", received + "mx.example.org (Postfix) with ESMTP id 4D1; x\n" + ours, "5.7.1"},
+		{"removed, and what fails is discarded", "From: a@bank.example\n", "4.3.5"},
+	} {
+		s := scenario{"config": "[dmarc]\non_dmarc_fail = \"discard\"\n",
+			"envelope": "from: box@example.org\nto: a@remote.example\nclient: 192.0.2.25\n",
+			"zone":     "_dmarc.bank.example TXT v=DMARC1; p=reject\n",
+			"message":  c.header + "Subject: x\n\nx\n"}
+		w.playBy(t, s, func(f *Filter, o *outcome) {
+			o.env.LoginInReceived, o.env.QueueID = true, "4D1"
+			outcomes, _ := f.RunEach(context.Background(), o.env, strings.NewReader(o.arrived), nil)
+			if err := outcomes[0].Err; err == nil || cmp.Or(err.Code, "4.3.5") != c.want ||
+				err.Temporary() != (c.want == "4.3.5") {
+				t.Errorf("%s: %+v, want %s", c.name, outcomes[0], c.want)
+			}
+		})
+	}
+}
