@@ -34,8 +34,8 @@ func (inv *invocation) lookupCommand() *cobra.Command {
 closed.
 
 forward answers with the SRS address of a sender. It answers "not found" for the null sender, local
-senders, SRS addresses of this server, and senders whose SRS form would be too long: Postfix does not
-rewrite these. reverse answers with the original sender of a valid SRS address of this server, and "not
+senders, SRS addresses of this server, and senders that do not fit into an SRS address, unless [srs] store
+is set: Postfix does not rewrite these. reverse answers with the original sender of a valid SRS address of this server, and "not
 found" for anything else.
 
 While the configuration or a secret cannot be used, the answer is "try later", and the mail log has the

@@ -27,8 +27,8 @@ func (inv *invocation) milterCommand() *cobra.Command {
 		Long: `Speaks the milter protocol with smtpd(8) on standard input, which has to be a socket, until
 the connection is closed.
 
-At the end of a message from outside, it checks SPF, DKIM, ARC and DMARC. It rejects mail that claims a
-domain of this server and that nothing proves (on_own_domain_forgery), and mail that fails DMARC if
+At the end of a message from outside, it checks SPF, DKIM, ARC and DMARC. It rejects unauthenticated mail
+whose From: claims a domain of this server (on_own_domain_forgery), and mail that fails DMARC if
 on_dmarc_fail is "reject". Other mail gets an Authentication-Results field and a seal of its arrival,
 which postmend filter believes. Fields that falsely claim to be of this server are removed from all mail.
 

@@ -33,7 +33,7 @@ By LMTP, all recipients of a message share one run, and each gets a reply of its
 required: lmtp_send_xforward_command = yes.
 
 SIGHUP, or a change of a file, reads the configuration, keys and secrets again; if the configuration is
-not valid, the old one stays in use. SIGTERM ends the process behind the messages that are under way. It
+not valid, the old one stays in use. On SIGTERM, it finishes the messages that are under way, and ends. It
 runs as the account of the filter, without privileges.`,
 		Example: `  postmend serve --milter inet:127.0.0.1:10028 --lmtp inet:127.0.0.1:10025
   postmend serve --milter unix:/var/spool/postfix/postmend/milter`,
@@ -63,8 +63,8 @@ runs as the account of the filter, without privileges.`,
 	cmd.Flags().StringVar(&milterAddress, "milter", "", "where to serve milter conversations")
 	cmd.Flags().StringVar(&lmtpAddress, "lmtp", "",
 		"where to serve LMTP, as content_filter or default_transport")
-	cmd.Flags().BoolVar(&trustsORCPT, "trust-orcpt", false, "ORCPT is the alias: smtpd(8) takes none from "+
-		"clients (smtpd_discard_ehlo_keywords = dsn)")
+	cmd.Flags().BoolVar(&trustsORCPT, "trust-orcpt", false, "take the alias from ORCPT; only where "+
+		"smtpd(8) accepts no ORCPT from clients (smtpd_discard_ehlo_keywords = dsn)")
 	return cmd
 }
 

@@ -39,7 +39,7 @@ func judgeSealChecks(h *host) []fault {
 	var faults []fault
 	for _, strips := range h.sealStrippers {
 		faults = append(faults, fault{What: strips +
-			": put a line /^X-Postmend-Arrival:/ DUNNO above the pattern that takes it"})
+			": put a line /^X-Postmend-Arrival:/ DUNNO above the pattern that removes it"})
 	}
 	return faults
 }

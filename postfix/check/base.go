@@ -23,10 +23,10 @@ var configRules = []rule[*host]{
 	{"spool", Error, "postmend can write to the spool folder, which has room for messages",
 		"a message for which it has no room is deferred", judgeSpool},
 	{"networks", Error, "trusted_networks are Postfix's mynetworks", "mail from a client that is not in " +
-		"trusted_networks counts as a stranger's: it gets an SRS sender, and is rejected if it is From: a " +
-		"domain of ours", judgeNetworks},
-	{"relay-clients", Note, "", "to postmend such a client is a stranger: its mail gets an SRS sender, " +
-		"and is rejected if it is From: a domain of ours", judgeRelayClients},
+		"trusted_networks counts as mail from outside: it gets an SRS sender, and is rejected if its From: " +
+		"is in a domain of yours", judgeNetworks},
+	{"relay-clients", Note, "", "mail from such a client counts as mail from outside: it gets an SRS " +
+		"sender, and is rejected if its From: is in a domain of yours", judgeRelayClients},
 	{"container", Note, "",
 		"if all clients have the same address, postmend and every other filter judge the wrong one",
 		judgeContainer},
@@ -91,7 +91,7 @@ func (h *host) judgeSpoolRoom() []fault {
 			Severity: Note}}
 	case limit > h.spoolFree:
 		return []fault{{What: fmt.Sprintf("spool_dir %s has %d octets free, and message_size_limit is %d: "+
-			"free some, or name a folder with more room by spool_dir in [limits] of %s",
+			"free some space, or set spool_dir in [limits] of %s to a folder with more room",
 			h.spool.Path, h.spoolFree, limit, h.ConfigFile), Severity: Warning}}
 	}
 	return nil

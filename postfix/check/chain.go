@@ -83,9 +83,9 @@ func judgeOrder(h *host) []fault {
 		}
 		if forged := h.ask(ctx, parameter, srsProbe+h.SRSDomain, false); forged.value != "" {
 			faults = append(faults, fault{Severity: Warning,
-				What: fmt.Sprintf("in %s, %s takes forged SRS addresses (as %q), which postmend does not "+
-					"know: let it leave out %s", parameter, forged.table, forged.value, h.SRSDomain),
-				Why: "spam to forged addresses is delivered, where it would be refused at RCPT TO"})
+				What: fmt.Sprintf("in %s, %s accepts forged SRS addresses (as %q), so postmend is not "+
+					"asked: exclude %s from it", parameter, forged.table, forged.value, h.SRSDomain),
+				Why: "spam to forged addresses is delivered instead of rejected at RCPT TO"})
 		}
 	}
 	return faults

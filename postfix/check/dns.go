@@ -148,22 +148,25 @@ var dnsRules = []rule[*published]{
 		Why: "receivers refuse mail from a host whose name in HELO does not exist, and the MX record of " +
 			"the SRS domain leads nowhere", Judge: judgeHostAddress},
 	{Name: "dns-outbound", Severity: Warning, OK: "the addresses that mail leaves from are known",
-		Why: "without them nobody can tell whether SPF would pass mail that proves nothing: a forgery " +
-			"could pass, and mail is deferred", Judge: judgeOutbound},
-	{Name: "dns-ptr", Severity: Warning, OK: "our addresses have PTR records whose names lead back to them",
+		Why: "without them postmend cannot tell whether a forgery would pass SPF because this host " +
+			"forwards it: forgeries may pass, or mail is deferred", Judge: judgeOutbound},
+	{Name: "dns-ptr", Severity: Warning,
+		OK:    "this host's addresses have PTR records whose names lead back to them",
 		Why:   "large receivers refuse mail from an address without a PTR record that leads back to it",
 		Judge: judgePTR},
 	{Name: "dns-spf", Severity: Error,
 		OK:  "the SPF record of the SRS domain names the addresses that mail leaves from",
 		Why: "forwarded mail fails SPF at the next hop, and strict receivers refuse it", Judge: judgeSPF},
-	{Name: "dns-spf-hostname", Severity: Warning, OK: "SPF proves the bounces that Postfix itself makes",
-		Why: "a bounce has the null sender, for which SPF uses the hostname; a content filter does not " +
-			"sign it, and strict receivers refuse it", Judge: judgeBounces},
+	{Name: "dns-spf-hostname", Severity: Warning, OK: "SPF passes for the bounces that Postfix itself makes",
+		Why: "a bounce has the null sender, so SPF checks the hostname; a content filter does not sign " +
+			"bounces, and strict receivers reject what neither SPF nor DKIM authenticates",
+		Judge: judgeBounces},
 	{Name: "dns-mx", Severity: Error, OK: "the MX record of the SRS domain leads here",
 		Why:   "bounces of forwarded mail are lost, and receivers refuse a sender to which they cannot reply",
 		Judge: judgeMX},
 	{Name: "dns-dkim", Severity: Error, OK: "the published DKIM keys belong to the keys that sign",
-		Why: "our signatures fail, and mail with a rewritten From: fails DMARC", Judge: judgePublishedKeys},
+		Why:   "signatures of this host fail, and mail with a rewritten From: fails DMARC",
+		Judge: judgePublishedKeys},
 	{Name: "dns-dmarc", Severity: Warning, OK: "the signing domains have DMARC policies",
 		Why:   "large receivers refuse bulk mail of a domain without a policy, and anybody can forge it",
 		Judge: judgePublishedPolicies},
@@ -237,7 +240,8 @@ func judgePTR(p *published) []fault {
 			faults = append(faults, fault{What: a.ip.String() + " has no PTR record", Publish: record})
 		case a.confirmed == "":
 			faults = append(faults,
-				fault{What: fmt.Sprintf("the PTR record of %s is %s, a name without that address", a.ip,
+				fault{What: fmt.Sprintf("the PTR record of %s is %s, and that name does not have the address",
+					a.ip,
 					a.names[0]), Publish: record})
 		}
 	}
@@ -297,7 +301,7 @@ func judgePublishedKeys(p *published) []fault {
 				Publish: record, cause: "DKIM record: " + err.Error(), about: name})
 		case testing:
 			faults = append(faults, fault{What: "DKIM record " + name +
-				" has t=y: receivers treat our mail as unsigned",
+				" has t=y: receivers treat signed mail as unsigned",
 				Publish: record, Severity: Warning, cause: "t=y", about: name})
 		}
 	}

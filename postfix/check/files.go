@@ -243,7 +243,7 @@ func (f fileInfo) holders() []fileInfo {
 // because says what a barrier is, and where the file should be instead if the barrier is not to be lifted.
 func (f fileInfo) because(barrier *fileInfo) string {
 	if barrier.isHome() && barrier.Path != f.Path {
-		return fmt.Sprintf("because of %s, which is a home: move it to a folder of the service's, such as "+
+		return fmt.Sprintf("because of %s, which is a home directory: move it elsewhere, such as to "+
 			"/etc/postmend", barrier)
 	}
 	return fmt.Sprintf("because of %s", barrier)

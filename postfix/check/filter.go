@@ -30,7 +30,7 @@ var filterRules = []rule[*host]{
 			"delivered bounces in turn",
 		judgeNullSender},
 	{"filter-sender", Error, "-f ${sender} are two words",
-		"with the null sender, -f${sender} is only -f, which takes the next word for the sender",
+		"with the null sender, -f${sender} is only -f, which takes the next word as the sender",
 		judgeSender},
 	{"filter-recipients", Error, "the recipients come last, after --",
 		"an address that starts with a hyphen would be read as a flag, and a recipient that is not passed " +
@@ -40,7 +40,7 @@ var filterRules = []rule[*host]{
 		"all mail is deferred because of one unknown macro",
 		judgeMacros},
 	{"filter-arguments", Error, "argv passes on what Postfix knows about the message",
-		"postmend cannot judge what it is not told",
+		"postmend needs it to judge and to trace a message",
 		judgeArguments},
 	{"filter-attributes", Error, "pipe(8) knows every attribute of the service",
 		"all mail is deferred because of one unknown attribute",
@@ -63,8 +63,7 @@ var filterRules = []rule[*host]{
 		"one exit status counts for all recipients of a run: a refusal cannot be given to one of them",
 		judgeRecipientLimit},
 	{"filter-processes", Warning, "enough messages are filtered at once",
-		"a run may wait for DNS for as long as dns_deadline says; while all of them do, local mail waits " +
-			"behind them",
+		"a process may wait for DNS for up to dns_deadline; while all of them wait, local mail waits, too",
 		judgeProcesses},
 	{"filter-config-file", Warning, "the filter reads the configuration that was checked",
 		"postmend runs with another configuration than the one checked here",
@@ -277,7 +276,7 @@ func judgeAttributes(h *host) []fault {
 		switch name {
 		case "flags", "user", "null_sender":
 		case "directory", "eol", "chroot", "size":
-			faults = append(faults, fault{What: fmt.Sprintf("%s=%s has no use for postmend", name, values[0]),
+			faults = append(faults, fault{What: fmt.Sprintf("postmend does not need %s=%s", name, values[0]),
 				Mend: h.mendFilter(), Severity: Warning})
 		default:
 			faults = append(faults, fault{What: "pipe(8) knows no attribute " + name, Mend: h.mendFilter()})

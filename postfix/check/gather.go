@@ -69,7 +69,8 @@ func judgePostfix(h *host) []Finding {
 	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, aliasRules, base), h)
 	if h.filter != nil {
 		findings = append(findings, apply(areaFilter, filterRules, h)...)
-		findings = append(findings, apply("Postfix", slices.Concat(arrivalRules, milterRules, spamRules), h)...)
+		findings = append(findings,
+			apply("Postfix", slices.Concat(arrivalRules, milterRules, spamRules), h)...)
 	}
 	if h.listener != nil {
 		findings = append(findings, apply("listener", listenerRules, h)...)
@@ -130,8 +131,9 @@ func (h *host) findTables() {
 		if at == 0 || at >= len(command.argv) || !isProgram(command.argv[0]) {
 			continue
 		}
-		t := &table{Service: s, command: command, program: lookAt(command.argv[0]), direction: command.argv[at],
-			protocol: cmp.Or(command.flag("--protocol"), "tcp")}
+		t := &table{Service: s, command: command, program: lookAt(command.argv[0]),
+			direction: command.argv[at],
+			protocol:  cmp.Or(command.flag("--protocol"), "tcp")}
 		value, _ := command.attribute("user")
 		name, group, _ := strings.Cut(value, ":")
 		t.user, t.userErr = lookupUser(name, group)

@@ -102,7 +102,8 @@ func (o *own) strangersAt(place fileInfo) (owner, writers string) {
 // holdsPrivate tells whether a secret or a key is in a folder.
 func (o *own) holdsPrivate(folder fileInfo) bool {
 	isIn := func(f fileInfo) bool {
-		return slices.ContainsFunc(f.holders(), func(holder fileInfo) bool { return holder.Path == folder.Path })
+		return slices.ContainsFunc(f.holders(),
+			func(holder fileInfo) bool { return holder.Path == folder.Path })
 	}
 	return isIn(o.secrets) || slices.ContainsFunc(o.keys, func(k ownKey) bool { return isIn(k.file) })
 }

@@ -47,8 +47,8 @@ func (o *own) nextForKey(k filter.KeyConfig) fault {
 		return fault{What: what + "; its key would be " + k.File + ", which cannot be used: " + err.Error()}
 	}
 	record, _ := key.ZoneRecord()
-	return fault{What: what + ", but a key in " + k.File +
-		": when its record is published, add it to the configuration", Publish: record,
+	return fault{What: what + "; the configuration does not name the key in " + k.File +
+		": when its record is published, add it", Publish: record,
 		cause: "unused key", about: k.Domain}.addKey(o, k)
 }
 

@@ -69,12 +69,13 @@ var listenerOptions = []listenerOption{
 var listenerRules = []rule[*host]{
 	{"listener-filter", Error, "the listener does not filter again",
 		"mail loops until hopcount_limit, and then bounces", judgeListenerFilter},
-	{"listener-overrides", Error, "the second pass checks and maps nothing again",
+	{"listener-overrides", Error, "the second pass repeats no check and no address mapping",
 		"the second pass has to deliver mail unchanged", judgeOverrides},
 	{"listener-milters", Error, "no milter sees the mail after it was signed",
 		"a milter may change signed text, or sign it again", judgeListenerMilters},
-	{"listener-size", Warning, "messages may grow by what postmend adds", "a message just below " +
-		"message_size_limit cannot be handed back: it is deferred, and bounces in the end",
+	{"listener-size", Warning, "the listener accepts messages that postmend made larger",
+		"a message just below " +
+			"message_size_limit cannot be handed back: it is deferred, and bounces in the end",
 		judgeListenerSize},
 	{"listener-options", Error, "the listener takes all mail from this host, unchanged", "",
 		judgeListenerOptions},
@@ -136,8 +137,8 @@ func judgeListenerFilter(h *host) []fault {
 		return one(h.listener.ID()+" passes mail to "+value+", and master.cf has no service "+
 			transport(value)+": all mail is deferred", mend)
 	case !h.isTransport() && value != "":
-		return []fault{{What: h.listener.ID() + " passes mail to " + value + ", which sees and may change " +
-			"it after it was signed: let it come before postmend (setup --mode transport)",
+		return []fault{{What: h.listener.ID() + " passes mail to " + value + ", which may change it after " +
+			"it was signed: put that filter before postmend (postmend setup --mode transport)",
 			Severity: Warning}}
 	}
 	return nil

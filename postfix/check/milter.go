@@ -17,11 +17,12 @@ var milterRules = []rule[*host]{
 		"if the milter is down, mail is deferred or refused, or the session is closed", judgeMilterDefault},
 	{"milter-down", Warning, "", "mail goes on without it: it is judged only when it is forwarded",
 		judgeMilterReach},
-	{"milter-time", Warning, "", "a message that takes longer goes on without the milter, although " +
-		"the milter is still at it", judgeMilterTime},
+	{"milter-time", Warning, "", "a message that takes longer goes on without the milter's verdict",
+		judgeMilterTime},
 	{"milter-order", Note, "", "a milter in front that changes the subject or the body breaks signatures " +
 		"before they are verified", judgeMilterOrder},
-	{"milter-local", Note, "", "what programs on this host send is not judged, but costs a conversation each",
+	{"milter-local", Note, "", "mail of programs on this host is not judged by the milter, but each " +
+		"message costs a conversation",
 		judgeMilterLocal},
 }
 
@@ -112,7 +113,8 @@ func judgeMilterTime(h *host) []fault {
 	if err != nil || limit > h.Deadline {
 		return nil
 	}
-	return one(fmt.Sprintf("smtpd_milters: content_timeout of %s is %s, and deadline is %s", m.address, limit,
+	return one(fmt.Sprintf("smtpd_milters: content_timeout of %s is %s, but deadline in [limits] is %s: "+
+		"it has to be longer", m.address, limit,
 		h.Deadline), "")
 }
 

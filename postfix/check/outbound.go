@@ -74,9 +74,9 @@ func judgeOutbound(p *published) []fault {
 		}
 	}
 	if len(missing) > 0 {
-		return []fault{{What: "mail leaves from " + strings.Join(missing, ", ") +
-			" by main.cf, and DNS has other addresses for " +
-			p.hostname + ": name all that mail leaves from in outbound_addresses", Edit: set}}
+		return []fault{{What: "by main.cf, mail leaves from " + strings.Join(missing, ", ") +
+			", but DNS has other addresses for " + p.hostname +
+			": name all addresses that mail leaves from in outbound_addresses", Edit: set}}
 	}
 	return nil
 }

@@ -67,8 +67,8 @@ func judgeOutgoing(h *host) []fault {
 			_, isOwn := s.Options[row.name]
 			if value := h.value(s, row.name); value != "" && (isOwn || !isSaid) {
 				isSaid = isSaid || !isOwn
-				faults = append(faults, fault{What: fmt.Sprintf("%s = %s of %s %s: let another parameter "+
-					"do that before the filter (canonical_maps, header_checks)", row.name, value, s.ID(),
+				faults = append(faults, fault{What: fmt.Sprintf("%s = %s of %s %s: use canonical_maps "+
+					"or header_checks instead, which apply before the filter", row.name, value, s.ID(),
 					row.harm),
 					Severity: row.severity})
 			}

@@ -195,8 +195,8 @@ var ownRules = []rule[*own]{
 		Why:   "without them mail is deferred; whoever reads them can sign mail in the name of the domain",
 		Judge: judgeKeys},
 	{Name: "dkim-domains", Severity: Note,
-		Why: "its own mail is not signed; when From: of mail that it forwards has to be rewritten, it " +
-			"becomes postmaster@ the default domain", Judge: judgeKeyless},
+		Why: "mail of this domain is not signed; if From: of mail that it forwards has to be rewritten, " +
+			"the new author is postmaster@ the default domain", Judge: judgeKeyless},
 	{Name: "target", Severity: Error,
 		Why:   "all mail is deferred: Postfix would take the message on standard output for a status",
 		Judge: judgeTarget},
@@ -348,7 +348,7 @@ func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 	case f.Err != nil:
 		return wrong(f.Err.Error(), "")
 	case f.Mode.Perm()&0o027 != 0:
-		return wrong(f.String()+" can be used by other accounts", shell("chmod", "g-w,o=", f.Path))
+		return wrong(f.String()+" is accessible to other accounts", shell("chmod", "g-w,o=", f.Path))
 	}
 	if o.sharedBy != nil {
 		if why, isNeeded := o.shared(f); isNeeded {

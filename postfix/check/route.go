@@ -196,7 +196,7 @@ func judgeInstances(h *host) []fault {
 			if h.config.IsDefault() {
 				what += "postmend check --postfix-dir " + other.Dir + " tells how"
 			} else {
-				what += "nothing else of this one is judged until then"
+				what += "nothing else of this instance is judged before that"
 			}
 			wrong := fault{What: what}
 			if mend := h.separate(); mend != "" {

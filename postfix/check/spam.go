@@ -7,8 +7,8 @@ var spamRules = []rule[*host]{
 	{"spam-redirect", Error, "", "mail that an earlier filter marked bounces", judgeSpamRedirect},
 }
 
-// judgeSpamRedirect finds a [[spam]] redirect in transport mode, where the listener sends everything to the MX
-// of the recipient's domain, which is this host.
+// judgeSpamRedirect finds a [[spam]] redirect in transport mode, where the listener sends everything to the
+// MX of the recipient's domain, which is this host.
 func judgeSpamRedirect(h *host) []fault {
 	if h.SpamRedirect == "" || !h.isTransport() {
 		return nil

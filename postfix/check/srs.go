@@ -18,7 +18,7 @@ var srsRules = []rule[*host]{
 		"original sender, and forged addresses are accepted at first", judgeReverse},
 	{"srs-order", Error, "no other table answers for SRS addresses",
 		"bounces do not reach the original sender, and forged addresses are accepted", judgeOrder},
-	{"srs-forged", Warning, "", "spam to forged addresses is accepted, where it would be refused at RCPT TO",
+	{"srs-forged", Warning, "", "spam to forged addresses is accepted instead of rejected at RCPT TO",
 		judgeForged},
 	{"srs-postmaster", Warning, "postmaster@ the SRS domain exists",
 		"every domain that accepts mail has to have this address (RFC 5321 section 4.5.1)", judgePostmaster},
@@ -163,8 +163,8 @@ func judgeCanonicalClasses(h *host) []fault {
 				" for addresses in the header, too",
 				Mend: h.set("recipient_canonical_classes", "envelope_recipient")}
 			if len(list(h.Main("recipient_canonical_maps"))) > 1 || h.Main("canonical_maps") != "" {
-				wrong.What += ": let it stand in virtual_alias_maps instead, as setup has it; " +
-					"recipient_canonical_classes is for your other tables, too"
+				wrong.What += ": move it to virtual_alias_maps, as setup does; " +
+					"recipient_canonical_classes applies to your other tables, too"
 				wrong.Mend = ""
 			}
 			if t == nil {
@@ -190,7 +190,7 @@ func judgePostSRSd(h *host) []fault {
 	for _, entry := range list(h.config.Get("recipient_canonical_maps")) {
 		if h.tableAt(entry) == nil && isPostSRSd(entry, "reverse") {
 			faults = append(faults, fault{What: "recipient_canonical_maps asks " + entry +
-				", as for PostSRSd: take it out when the last address that PostSRSd made is three weeks old",
+				", which seems to be PostSRSd: remove it three weeks after PostSRSd made its last address",
 				Why: "until then bounces to those addresses need it", Severity: Note})
 		}
 	}

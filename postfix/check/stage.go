@@ -40,7 +40,7 @@ func (f fault) switching(h *host, command string) fault {
 	case awaiting:
 		f.What += "; publish the records under DNS first, then check again"
 	default:
-		f.What += "; the command follows when check, without --no-dns, finds the DNS records right"
+		f.What += "; run check without --no-dns: it prints the command when the DNS records are right"
 	}
 	return f
 }

@@ -38,7 +38,7 @@ func judgeStatusFilter(h *host) []fault {
 	}
 	for _, row := range meant {
 		if result := h.statuses[row.status]; result[0] != row.class {
-			return one(fmt.Sprintf("pipe_delivery_status_filter makes %q of %q: %s", result, row.status,
+			return one(fmt.Sprintf("pipe_delivery_status_filter turns %q into %q: %s", row.status, result,
 				row.says), h.mendStatusFilter())
 		}
 	}
@@ -102,5 +102,5 @@ func judgeConfigFile(h *host) []fault {
 	if named == h.ConfigFile {
 		return nil
 	}
-	return one(fmt.Sprintf("the filter reads %s, and %s was checked", named, h.ConfigFile), h.mendFilter())
+	return one(fmt.Sprintf("the filter reads %s, but %s was checked", named, h.ConfigFile), h.mendFilter())
 }

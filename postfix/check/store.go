@@ -27,11 +27,11 @@ var storeRules = []rule[*own]{
 		Why: "mail whose sender does not fit into an SRS address is deferred for store_patience, and " +
 			"bounces to it are deferred", Judge: judgeStore},
 	{Name: "srs-store-keeps", Severity: Warning,
-		Why: "bounces to addresses that were given out would be rejected", Judge: judgeKeeping},
+		Why: "bounces to aliases that are in use would be rejected", Judge: judgeKeeping},
 	{Name: "srs-store-secrets", Severity: Warning,
 		Why:   "a bounce that comes to this host for an alias of that host is rejected as forged",
 		Judge: judgeForeign},
-	{Name: "srs-store-age", Severity: Note, Why: "they take room; mail that is forwarded removes some",
+	{Name: "srs-store-age", Severity: Note, Why: "they take space; forwarded mail removes some of them",
 		Judge: judgeExpired},
 }
 
@@ -90,7 +90,8 @@ func (o *own) storeMissing() []fault {
 	if o.config.SRS.Domain == "" {
 		return nil
 	}
-	return []fault{{What: "[srs] store is not set: senders that do not fit into an SRS address stay",
+	return []fault{{What: "[srs] store is not set: long senders, which do not fit into an SRS address, are " +
+		"not rewritten",
 		Severity: Note, Why: "these are most senders of bulk mail: SPF fails for them at the next hop, and " +
 			"receivers that enforce -all reject the mail. postmend report counts them. See " +
 			"docs/configuration.md"}}
@@ -120,7 +121,7 @@ func (o *own) judgeStoreFolder() []fault {
 		return one(f.String()+" does not belong to "+account.Name+hint,
 			mend("chown", "-R", account.Name, f.Path))
 	case f.Mode.Perm()&0o077 != 0 || f.Mode.Perm()&0o700 != 0o700:
-		return one(f.String()+" is not its owner's alone"+hint, mend("chmod", "0700", f.Path))
+		return one(f.String()+" is accessible to other accounts"+hint, mend("chmod", "0700", f.Path))
 	}
 	if barrier := f.barrier(account, mayWrite|mayExecute); barrier != nil {
 		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.because(barrier)),
@@ -148,7 +149,7 @@ func (o *own) judgeStoreServer() []fault {
 		return one("the store of senders cannot be used: "+h.Err.Error(), "")
 	case h.Replica:
 		return one(o.store.at.Address+
-			" is a replica, which takes no senders: name the primary in [srs] store", "")
+			" is a replica, which accepts no entries: name the primary in [srs] store", "")
 	}
 	return nil
 }
@@ -161,7 +162,7 @@ func judgeKeeping(o *own) []fault {
 	var faults []fault
 	if h.Volatile {
 		faults = append(faults,
-			fault{What: name + " keeps nothing over a restart: set appendonly yes in its configuration"})
+			fault{What: name + " loses its entries at a restart: set appendonly yes in its configuration"})
 	}
 	if h.Evicts != "" {
 		faults = append(faults,

@@ -85,7 +85,7 @@ func Run(out io.Writer, text []byte, verbose bool) error {
 		message []byte
 	}{
 		{"1. The sender signs with DKIM. The signature survives, so From: stays.", signed.Bytes()},
-		{"2. The sender relies on SPF alone. Forwarding breaks that, so From: has to become ours.", text},
+		{"2. The sender relies on SPF alone. Forwarding breaks that, so From: is rewritten.", text},
 	} {
 		without, err := w.forwardAsItIs(ctx, scene.message)
 		if err != nil {
