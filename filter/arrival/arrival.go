@@ -7,10 +7,12 @@
 //
 // The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11).
 // Hashes are SHA-256: ha of the one author that From: names, without regard to quotes; hf of the From:
-// fields, where they name no such author; hh of To, Cc, Subject, Date, Message-ID, In-Reply-To and Reply-To,
-// where an absent field counts too; bh of the body. Fields and body are in their relaxed forms (section 3.4),
-// so that folds, blanks and line ends do not matter. x lists the fields that hh leaves out: address fields
-// that Postfix writes anew when a program here submits the message again ("To: bob", for one).
+// fields, where they name no such author; hh of To, Cc, Subject, Date, Message-ID, In-Reply-To, Reply-To, and
+// of the fields that tell how to read the body (MIME-Version, Content-Type, Content-Transfer-Encoding,
+// Content-Disposition), where an absent field counts too; bh of the body. Fields and body are in their
+// relaxed forms (section 3.4), so that folds, blanks and line ends do not matter. x lists the fields that hh
+// leaves out: address fields that Postfix writes anew when a program here submits the message again
+// ("To: bob", for one).
 // b is an HMAC-SHA-256 over all other tags.
 //
 // Long lines are the caller's concern: it gives header and body as smtp(8) and lmtp(8) would fold them
@@ -224,7 +226,8 @@ func (s *Sealed) Current(now time.Time, maxAge time.Duration) bool {
 
 var (
 	authorFields = []string{"from"}
-	otherFields  = []string{"to", "cc", "subject", "date", "message-id", "in-reply-to", "reply-to"}
+	otherFields  = []string{"to", "cc", "subject", "date", "message-id", "in-reply-to", "reply-to",
+		"mime-version", "content-type", "content-transfer-encoding", "content-disposition"}
 )
 
 // covered are the fields that hh covers.

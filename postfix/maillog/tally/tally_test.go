@@ -141,6 +141,7 @@ var silent = []filter.Cause{
 	filter.SenderStored, filter.FailedDiscarded, filter.SpamDiscarded, filter.SpamRedirected,
 	filter.FromUnproved, filter.FromForced, filter.FromWithoutRecord, filter.FromDoubtful,
 	filter.FromRewritten, filter.FromCandidate, filter.FromTrustedBySPF, filter.FromTrustedByNetwork,
+	filter.FromTrustedBySealer, filter.ChainUntrusted,
 	filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
 	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedNeedless, filter.UnsealedInvalid,
 	filter.CutShort, filter.NextHop, filter.OriginSealed, filter.ArrivalUnsealed,
