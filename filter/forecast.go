@@ -24,27 +24,27 @@ func (p *policy) forecastSPF(sender string) string {
 	domain := domain.Of(sender)
 	switch {
 	case sender == "":
-		return "depends on the SPF record of our HELO name"
+		return "depends on the SPF record of the name that this host gives in HELO"
 	case domain == "" || p.local.Has(domain):
-		return fmt.Sprintf("pass for %s, if its record allows this host", cmp.Or(domain, "our domain"))
+		return fmt.Sprintf("pass for %s, if its record allows this host", cmp.Or(domain, "this host's domain"))
 	}
-	return fmt.Sprintf("not for %s: this host may not send for it", domain)
+	return fmt.Sprintf("no pass for %s, which is not a domain of this host", domain)
 }
 
 func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
 	result := msg.proven.DMARC
 	switch survivor, _ := p.survivor(msg); {
 	case d.From != "":
-		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
+		return fmt.Sprintf("pass, by this host's signature for %s", d.SignAs)
 	case d.SignAs != "" && alignedWithAny(d.SignAs, msg.authors):
-		return fmt.Sprintf("pass, by our signature of %s", d.SignAs)
+		return fmt.Sprintf("pass, by this host's signature for %s", d.SignAs)
 	case (isOurs || msg.authentic()) && p.local.Has(domain.Of(d.Sender)) &&
 		alignedWithAny(domain.Of(d.Sender), msg.authors):
 		return fmt.Sprintf("pass, by SPF, if the record of %s allows this host", domain.Of(d.Sender))
 	case isOurs:
 		return "unknown: there is no key for the domain of From:"
 	case survivor != "":
-		return fmt.Sprintf("pass, by the author's signature of %s", survivor)
+		return fmt.Sprintf("pass, by the author's signature for %s", survivor)
 	case result.Status == authn.None:
 		return "none: the domain of From: has no valid DMARC record"
 	case result.Policy == "":

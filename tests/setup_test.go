@@ -277,7 +277,7 @@ func TestSetupMakesAPlainPostfixMendForwardsAndUndoRestoresIt(t *testing.T) {
 func TestSetupInTransportModeMendsForwardsOfLocalToo(t *testing.T) {
 	h := startPlainHost(t, "")
 	before := h.configuration()
-	if said := h.setup("--apply"); !strings.Contains(said, "mode transport, a content filter does not see") ||
+	if said := h.setup("--apply"); !strings.Contains(said, "mode transport: a content filter does not see") ||
 		!strings.Contains(said, "the alias team to remote@example.com") {
 		t.Errorf("the mode that forwards of local(8) need:\n%s", said)
 	}

@@ -144,8 +144,8 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 			row("  recipient", "<%s>%s", r.Address, via)
 		}
 		row("  leaves with", "<%s>", d.Sender)
-		row("  From:", "%s", cmp.Or(d.From, "untouched"))
-		row("  signed as", "%s", cmp.Or(d.SignAs, "not at all"))
+		row("  From:", "%s", cmp.Or(d.From, "unchanged"))
+		row("  signed as", "%s", cmp.Or(d.SignAs, "not signed"))
 		if d.Arrival != "" {
 			row("  arrival seal", "%s", d.Arrival)
 		}
@@ -200,6 +200,6 @@ func printProven(row func(name, format string, args ...any), r authn.Results) {
 	row("ARC", "%s%s", r.ARC.Status, because(r.ARC.Reason))
 	for i, sealer := range r.ARC.Sealers {
 		row(fmt.Sprintf("  set %d", i+1), "sealed by %s, selector %s",
-			cmp.Or(sealer.Domain, "nobody that can be read"), cmp.Or(sealer.Selector, "none"))
+			cmp.Or(sealer.Domain, "an unreadable domain"), cmp.Or(sealer.Selector, "none"))
 	}
 }

@@ -53,10 +53,10 @@ func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
 		want                                  []string
 	}{
 		{"by sendmail(1)", "", "", foreign, "",
-			[]string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all",
+			[]string{"class outgoing", "leaves with <SRS0=", "From: unchanged", "signed as not signed",
 				"ARC set none"}},
 		{"by SMTP on loopback", "", "127.0.0.1", foreign, "",
-			[]string{"class outgoing", "leaves with <SRS0=", "From: untouched", "signed as not at all"}},
+			[]string{"class outgoing", "leaves with <SRS0=", "From: unchanged", "signed as not signed"}},
 		{"a list that rewrites From:", "", "127.0.0.1", own, "",
 			[]string{"class outgoing", "signed as example.org"}},
 		{"by way of a client, with a milter's results", `trusted_authserv_ids = ["milter.example.org"]`,

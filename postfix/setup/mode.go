@@ -108,6 +108,6 @@ func (h *home) keepMode(mode Mode) []Step {
 	if preparedMode(h.path) == mode {
 		return nil
 	}
-	return []Step{{Why: fmt.Sprintf("setup --apply takes the mode %s", mode),
+	return []Step{{Why: fmt.Sprintf("for setup --apply: the mode %s", mode),
 		Action: File{Path: modeFile(h.path), Content: string(mode) + "\n", Mode: 0o644}}}
 }

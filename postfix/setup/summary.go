@@ -14,7 +14,7 @@ func (s *Setup) Summary(withPostfix bool) []string {
 	}
 	h := s.home
 	if len(s.changes) > 0 {
-		add("use", "mode %s, %s", s.Mode, s.ModeReason)
+		add("use", "mode %s: %s", s.Mode, s.ModeReason)
 	}
 	if !h.hasUser {
 		add("add", "account %s, which runs postmend", h.user)

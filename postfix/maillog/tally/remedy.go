@@ -64,11 +64,12 @@ const (
 
 	redirected = "A local program, such as Sieve, sent these messages on. postmend did not see what they " +
 		"proved on arrival, so From: stays, and only the author's signature can make them pass. An " +
-		"alias in virtual_alias_maps is better."
+		"alias in virtual_alias_maps is better. In transport mode, the milter seals such mail on arrival: " +
+		"postmend setup --apply --milter."
 
 	dmarcFailed = "The messages had failed DMARC when they arrived, and nothing can make them pass. Reject " +
-		"such mail before it is queued, by a DMARC milter such as OpenDMARC or rspamd. on_dmarc_fail = " +
-		"\"reject\" comes too late for that: Postfix then returns the message to a sender who may be forged."
+		"such mail at SMTP time: postmend setup --apply --milter, with on_dmarc_fail = \"reject\". Without a " +
+		"milter, \"reject\" makes Postfix return the message to a sender who may be forged."
 
 	forbidden = "From: was not rewritten, because [dmarc] forbid_munge lists these domains. Remove them."
 )

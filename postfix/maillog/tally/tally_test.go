@@ -89,7 +89,7 @@ func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 		want         string
 	}{
 		{"no line of postmend's", "550 5.7.26 DMARC", nil, "postmend logged nothing about these messages"},
-		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Run{DMARC: "fail"}, "before it is queued"},
+		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Run{DMARC: "fail"}, "at SMTP time"},
 		{"From: left alone", "550 5.7.26 DMARC", because("pass", filter.FromSurvivor, filter.SenderRewritten),
 			"From: was not rewritten (the author's signature was expected to survive). --strict-domains"},
 		{"rewriting forbidden", "550 5.7.26 DMARC", because("pass", filter.FromForbidden), "Remove them"},
