@@ -30,7 +30,7 @@ func TestPrepareLeavesPostfixAlone(t *testing.T) {
 	}
 
 	main := h.bytes()
-	prepared := h.setup("--prepare")
+	prepared := h.setup("--prepare", "--mode", "content-filter")
 	if h.bytes() != main {
 		t.Errorf("Postfix was changed:\n%s", h.bytes())
 	}

@@ -334,7 +334,8 @@ func printedCommandsDoWhatApplyDoes(t *testing.T, program string) {
 		if again := h.setup("--apply"); !strings.Contains(again, "Nothing to do") {
 			t.Errorf("%s: a run after it does something:\n%s", name, again)
 		}
-		for _, want := range []string{"content_filter = postmend:dummy", "postmend   unix", "127.0.0.1:100"} {
+		for _, want := range []string{"default_transport = postmend:", "postmend   unix", "127.0.0.1:100",
+			"postmend-milter unix", "smtpd_milters = { unix:private/postmend-milter"} {
 			if !strings.Contains(after, want) {
 				t.Errorf("%s: no %q in\n%s", name, want, after)
 			}

@@ -87,9 +87,10 @@ func (o *setupOptions) addFlags(flags *pflag.FlagSet) {
 		"content-filter: filter what comes in; transport: filter all mail that leaves for a remote domain. "+
 			"Default: what this Postfix needs")
 	flags.StringVar(&o.Milter, "milter", "",
-		"also judge mail at SMTP time, by a milter that spawn(8) starts, or by a resident one: "+
-			"--milter=unix:postmend/milter")
+		"judge mail at SMTP time by a milter that spawn(8) starts, the default for a new set-up, or by a "+
+			"resident one: --milter=unix:postmend/milter")
 	flags.Lookup("milter").NoOptDefVal = setup.Spawned
+	flags.BoolVar(&o.NoMilter, "no-milter", false, "do not judge mail at SMTP time")
 	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
 		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
 	flags.StringVar(&o.rootDir, "root-dir", "",
@@ -116,6 +117,8 @@ func (o *setupOptions) complete(configFile string) error {
 	}
 	o.Mode, o.Trial = setup.Mode(o.mode), o.rootDir != ""
 	switch {
+	case o.NoMilter && o.Milter != "":
+		return usageError{errors.New("use only one of --milter and --no-milter")}
 	case chosen > 1:
 		return usageError{errors.New("use only one of --prepare, --apply and --undo")}
 	case o.mode != "" && o.Mode != setup.ContentFilter && o.Mode != setup.Transport:

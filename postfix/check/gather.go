@@ -161,7 +161,7 @@ func (h *host) askStatusFilter(ctx context.Context) {
 // planSetup asks setup what it would do here.
 func (h *host) planSetup() {
 	h.mode = setup.ContentFilter
-	if mode, _, err := setup.ChooseMode(h.config, h.domains, h.ConfigFile, "", ""); err == nil &&
+	if mode, _, err := setup.ChooseMode(h.config, h.domains, h.ConfigFile, "", setup.Spawned); err == nil &&
 		!h.isContentFilter() {
 		h.mode = mode
 	}

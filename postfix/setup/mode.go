@@ -64,11 +64,10 @@ func ChooseMode(
 		return "", "", err
 	}
 	facts := circumstances{wanted: wanted, prepared: preparedMode(configFile)}
-	isOurs := func(name string) bool { return strings.HasPrefix(c.Get(name), layout.DefaultTransport) }
 	switch {
-	case isOurs("default_transport"):
+	case namesUs(c, "default_transport"):
 		facts.setUp = Transport
-	case isOurs("content_filter"):
+	case namesUs(c, "content_filter"):
 		facts.setUp = ContentFilter
 	case state != nil:
 		facts.setUp = state.Mode
@@ -86,6 +85,16 @@ func ChooseMode(
 	}
 	mode, why = facts.choose()
 	return mode, why, nil
+}
+
+// namesUs tells whether a parameter names our transport.
+func namesUs(c *postconf.Config, name string) bool {
+	return strings.HasPrefix(c.Get(name), layout.DefaultTransport)
+}
+
+// isSetUp tells whether postmend is in this Postfix, or was left there by a setup that did not end.
+func isSetUp(c *postconf.Config, state *State) bool {
+	return state != nil || namesUs(c, "default_transport") || namesUs(c, "content_filter")
 }
 
 // modeFile keeps the mode between setup --prepare and setup --apply.

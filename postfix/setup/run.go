@@ -28,7 +28,8 @@ type Options struct {
 	SRSDomain       string
 	Selector        string // of new DKIM keys
 	TrustedNetworks string // separated by commas
-	Milter          string // see Wanted
+	Milter          string // see Wanted; "" takes Spawned where postmend is not set up yet, unless NoMilter
+	NoMilter        bool
 }
 
 // Setup is what a Postfix and this host have, and what they lack.
@@ -58,6 +59,9 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	}
 	if s.state, err = LoadState(c); err != nil {
 		return nil, err
+	}
+	if o.Milter == "" && !o.NoMilter && !isSetUp(c, s.state) {
+		o.Milter = Spawned
 	}
 	if s.Mode, s.ModeReason, err = ChooseMode(c, s.domains, o.ConfigFile, o.Mode, o.Milter); err != nil {
 		return nil, err
