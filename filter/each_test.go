@@ -110,13 +110,14 @@ func TestOneRefusedRecipientDoesNotHoldUpTheOthers(t *testing.T) {
 	}
 }
 
-// TestWhatAClientClaimsToBeTheAliasStandsInNoField: ORCPT goes on to the next hop, but a rewritten From: that named
-// it would let a stranger choose among our addresses.
+// TestWhatAClientClaimsToBeTheAliasStandsInNoField: ORCPT goes on to the next hop, but a rewritten From: that
+// named it would let a stranger choose among our addresses.
 func TestWhatAClientClaimsToBeTheAliasStandsInNoField(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0") // for a key of the scenarios
 	exit, target := startExit(t)
 	w := sharedWorld(t)
-	s := scenario{"zone": "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; p=reject\n"}
+	s := scenario{"zone": "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n" +
+		"_dmarc.bank.example TXT v=DMARC1; p=reject\n"}
 	f, err := New(w.config(t, s, w.dns(t, s).Addr(), target), Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -19,15 +19,23 @@ type share struct {
 	plan       Plan
 }
 
-// shares plans for all recipients of an envelope.
+// shares plans for all recipients of an envelope, with as few hand-overs as can be.
 func (p *policy) shares(env *Envelope, msg facts) (list []share) {
 	for _, group := range p.kindred(env) {
-		s := p.share(env, msg, group)
+		list = append(list, p.share(env, msg, group))
+	}
+	return list
+}
+
+// ownShares is shares where each hand-over has a status of its own: then each recipient gets the message that it
+// would get alone.
+func (p *policy) ownShares(env *Envelope, msg facts) (list []share) {
+	for _, s := range p.shares(env, msg) {
 		if !s.isPersonal(env) {
 			list = append(list, s)
 			continue
 		}
-		for _, recipients := range bySight(env, group, s.plan.Deliveries[0].Class == Local) {
+		for _, recipients := range bySight(env, s.recipients, s.plan.Deliveries[0].Class == Local) {
 			list = append(list, p.share(env, msg, recipients))
 		}
 	}
@@ -72,7 +80,10 @@ func (p *policy) kindred(env *Envelope) (groups [][]int) {
 				continue
 			}
 		}
-		k := group{p.kindOf(env, r), p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address))}
+		k := group{kind: p.kindOf(env, r)}
+		if k.class == Forwarded || k.class == Bounce {
+			k.sealed = p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address))
+		}
 		n, known := found[k]
 		if !known {
 			n = len(groups)
@@ -150,18 +161,21 @@ func sortByClass[T any](list []T, class func(T) Class) {
 }
 
 // decide plans for each recipient of a message that has been examined.
-func (j *job) decide(ctx context.Context) []share {
-	list := j.policy.shares(j.env, j.known)
+func (j *job) decide(ctx context.Context) []share { return j.decideBy(ctx, j.policy.ownShares) }
+
+func (j *job) decideBy(ctx context.Context, plan func(*Envelope, facts) []share) []share {
+	list := plan(j.env, j.known)
 	if slices.ContainsFunc(list, func(s share) bool { return s.plan.Refusal == wantTransit }) {
 		j.askTransit(ctx)
-		list = j.policy.shares(j.env, j.known)
+		list = plan(j.env, j.known)
 	}
 	return list
 }
 
-// decideAtOnce plans for all recipients together.
+// decideAtOnce plans for all recipients together. Hand-overs are few: if one of several fails at its very end, the
+// others have left, and all are tried again.
 func (j *job) decideAtOnce(ctx context.Context) Plan {
-	list := j.decide(ctx)
+	list := j.decideBy(ctx, j.policy.shares)
 	plan := j.policy.forOneStatus(j.env, j.known, list)
 	if plan.Refusal == wantTransit {
 		j.askTransit(ctx)

@@ -269,7 +269,8 @@ func (s *soak) account() {
 			case n == 0:
 				s.t.Errorf("%s (%s) is lost for %s", m.token, m.id, to)
 			case n-1 > kills:
-				s.t.Errorf("%s (%s) came %d times for %s, its filter was killed %d times", m.token, m.id, n, to, kills)
+				s.t.Errorf("%s (%s) came %d times for %s, its filter was killed %d times", m.token, m.id, n,
+					to, kills)
 			default:
 				duplicates += n - 1
 			}

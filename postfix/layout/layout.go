@@ -44,9 +44,9 @@ type Parameter struct{ Name, Value string }
 
 func (p Parameter) String() string { return p.Name + "=" + p.Value }
 
-// Recipients is how many recipients of a message have one run, and so one status. As a content filter, each has
-// a run of its own: one may be a mailbox here and another one leave, and their outcomes can differ. What leaves
-// by default_transport has one domain, and one outcome.
+// Recipients is how many recipients of a message have one run, and so one status. As a content filter, each
+// has a run of its own: one may be a mailbox here and another one leave, and their outcomes can differ. What
+// leaves by default_transport has one domain, and one outcome.
 func Recipients(isTransport bool) Parameter {
 	limit := Parameter{Transport + "_destination_recipient_limit", "1"}
 	if isTransport {
