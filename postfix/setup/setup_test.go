@@ -313,6 +313,10 @@ func TestTransportModeKeepsTheWayOut(t *testing.T) {
 			if got != want || c.Get("default_transport") != "postmend:" {
 				t.Errorf("%q: the listener has content_filter=%s, want %s", main, got, want)
 			}
+			// The recipients of one domain share a run.
+			if limit := c.Get("postmend_destination_recipient_limit"); limit != "50" {
+				t.Errorf("%q: %s recipients in a run", main, limit)
+			}
 		}
 	}
 }
