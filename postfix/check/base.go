@@ -159,7 +159,7 @@ func judgeDoubles(h *host) []fault {
 	return faults
 }
 
-// isLocalhost takes the names that mydestination has by default and no mail from outside comes for.
+// isLocalhost tells whether a name is one of mydestination's defaults for which no mail comes from outside.
 func isLocalhost(name string) bool {
 	return name == "localhost" || strings.HasPrefix(name, "localhost.")
 }

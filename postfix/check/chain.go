@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// srsProbe is what a bounce's recipient looks like. Whether its hash is right is for our table to tell, and
-// it alone tells two such addresses apart.
+// srsProbe is the local part of an SRS address. Only our table verifies its hash; other tables treat all SRS
+// addresses alike.
 const srsProbe = "SRS0=AAAA=AA=example.com=check@"
 
 // answer is what a list of tables has for an address.
@@ -119,8 +119,8 @@ func (h *host) oursFirst(parameter string) string {
 	return h.set(parameter, strings.Join(append(ours, others...), ", "))
 }
 
-// judgePostmaster asks for postmaster@ the SRS domain, which has to be there for whoever takes mail (RFC 5321
-// section 4.5.1).
+// judgePostmaster asks for postmaster@ the SRS domain: every domain that receives mail has to have it (RFC
+// 5321 section 4.5.1).
 func judgePostmaster(h *host) []fault {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -8,8 +8,8 @@ import (
 	"postmend/filter"
 )
 
-// Edit is a change of postmend's configuration. It is for an editor: no command finds its place in a file
-// that a person wrote.
+// Edit is a change of postmend's configuration. It is made by hand: no command finds the right place
+// in a file that a person wrote.
 type Edit struct {
 	File  string `json:"file"`
 	Line  int    `json:"line,omitempty"` // where the key is now, from 1 on; 0 if it is not there
@@ -96,7 +96,7 @@ func knownKeys(section string) []string {
 	return keys
 }
 
-// editDistance is Levenshtein's: how many letters have to be put in, taken out or replaced.
+// editDistance is Levenshtein's: how many letters have to be inserted, removed or replaced.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

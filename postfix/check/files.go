@@ -30,7 +30,7 @@ func missingUser(name string) *unixUser {
 	return &unixUser{Name: name, UID: -1, GIDs: []int{-1}, isMissing: true}
 }
 
-// first makes the account before a command that needs it, where there is none.
+// first is a command that needs the account, after the one that makes the account if it is missing.
 func (u *unixUser) first(command string) string {
 	if !u.isMissing || command == "" {
 		return command

@@ -54,7 +54,8 @@ func gather(ctx context.Context, dir string, ours postmend) (*host, error) {
 	return h, nil
 }
 
-// judgePostfix judges a Postfix. One that was given another instance's configuration is not judged by it.
+// judgePostfix judges a Postfix. If it was given the configuration of another instance, that is the only
+// finding.
 func judgePostfix(h *host) []Finding {
 	if !h.config.IsDefault() && judgeInstances(h) != nil {
 		return apply("Postfix", instanceRules, h)

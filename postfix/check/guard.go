@@ -11,7 +11,7 @@ import (
 )
 
 // judgeWritable finds files and folders of ours, and folders above them, that other accounts could change:
-// they could put a file of their own in the place of each file in there.
+// these accounts could replace each file there by one of their own.
 func judgeWritable(o *own) []fault {
 	var owners, modes, elsewhere []string // shell words, and texts
 	var texts []string
@@ -51,8 +51,8 @@ func judgeWritable(o *own) []fault {
 	return faults
 }
 
-// places are the configuration, the files that it names, and all folders above them. Whose the secrets and
-// the keys themselves are is for other rules.
+// places are the configuration, the files that it names, and all folders above them. Other rules
+// judge the secrets and the keys themselves.
 func (o *own) places() []fileInfo {
 	files := append([]fileInfo{o.file}, o.others...)
 	private := []fileInfo{o.secrets}

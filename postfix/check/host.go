@@ -115,7 +115,8 @@ func (h *host) setOption(s *postconf.Service, name, value string) string {
 	return h.config.SetOptionCommand(s.ID(), name, strings.Join(list(value), ",")).String()
 }
 
-// setWhere is the command that sets a parameter where the service has it from.
+// setWhere is the command that sets a parameter in master.cf if the service has it as an option, else in
+// main.cf.
 func (h *host) setWhere(s *postconf.Service, name, value string) string {
 	if _, found := s.Options[name]; found {
 		return h.setOption(s, name, value)
@@ -123,7 +124,7 @@ func (h *host) setWhere(s *postconf.Service, name, value string) string {
 	return h.setOrUnset(name, value)
 }
 
-// setOrUnset is the command for a line of main.cf that goes if nothing is left in it.
+// setOrUnset is the command that sets a parameter of main.cf, or removes it if the value is empty.
 func (h *host) setOrUnset(name, value string) string {
 	if value == "" {
 		return h.unset(name)
@@ -255,7 +256,7 @@ func (h *host) isPublic(s *postconf.Service) bool {
 	return isOpen && !takesBack(s)
 }
 
-// takesBack tells whether a service obviously takes back what a filter has done.
+// takesBack tells whether a service obviously receives mail back from a filter.
 func takesBack(s *postconf.Service) bool {
 	_, filters := s.Options["content_filter"]
 	return s.Options["syslog_name"] == layout.ListenerLog || filters &&

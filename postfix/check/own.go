@@ -332,7 +332,7 @@ func (o *own) makeKey(k filter.KeyConfig) string {
 }
 
 // judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It
-// takes the place of nothing that may be good: a new secret makes every SRS address that was given out
+// never replaces a file that may be good: a new secret makes every SRS address that was given out
 // invalid, and a new key has to be published first.
 func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 	wrong := func(what, mend string) []fault { return []fault{{What: what, Mend: mend, about: f.Path}} }

@@ -32,8 +32,8 @@ func judgePort(h *host) []fault {
 	return []fault{wrong}
 }
 
-// holderOf is the program that listens at a TCP address of this host; "" if none does, or if its name is not
-// for us to know. Postfix's servers share master's socket: where master holds it, master is the answer.
+// holderOf is the program that listens at a TCP address of this host; "" if none does, or if its name cannot
+// be read. Postfix's servers share master's socket: if master has it, master is the answer.
 func holderOf(address string) (name string, pid int) {
 	inodes := listeningAt(address)
 	if len(inodes) == 0 {

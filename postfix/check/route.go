@@ -85,7 +85,8 @@ func judgeRoute(h *host) []fault {
 	return []fault{wrong.switching(h, h.set("content_filter", name+":dummy"))}
 }
 
-// besideFilter says what setup says: another filter is never replaced, but postmend may come after it.
+// besideFilter is the fault that there is another filter. As setup has it, postmend never replaces that, but
+// may come after it.
 func (h *host) besideFilter(other string) fault {
 	wrong := fault{What: "content_filter = " + other +
 		" leads to another filter, and a message has only one content filter"}
@@ -170,7 +171,7 @@ func judgeListener(h *host) []fault {
 		h.addListener())
 }
 
-// moved completes a fault by what has mail handed to the listener that there is, or to a new one.
+// moved completes a fault by the edit that makes the existing listener, or a new one, the target.
 func (f fault) moved(h *host) fault {
 	if spare := h.spareListener(); spare != nil {
 		f.Edit = h.setKey("reinject.target", targetAt(spare))
@@ -180,7 +181,8 @@ func (f fault) moved(h *host) fault {
 	return f
 }
 
-// judgeInstances: two masters may listen at one port, and mail of one comes back to the other.
+// judgeInstances finds another instance with a listener at the same port: mail of one instance would come back
+// to the other.
 func judgeInstances(h *host) []fault {
 	kind, address, here := listenerAddress(h.Target)
 	if !here || kind != "inet" || h.public != nil {

@@ -11,8 +11,8 @@ import (
 	"postmend/postfix/setup"
 )
 
-// shared says which other programs may read a private file; "" if none may. With isNeeded it is a program
-// that seems to have an account for itself, as a signer or PostSRSd have: it keeps the file.
+// shared says which other programs may read a private file; "" if none may. isNeeded says that it is a
+// program with an account of its own, such as OpenDKIM or PostSRSd, which goes on using the file.
 func (o *own) shared(f fileInfo) (why string, isNeeded bool) {
 	if name := ownerOf(f); name != "" && name != o.account.Name {
 		if why := o.sharedBy(name); why != "" {
@@ -62,8 +62,8 @@ func (o *own) copyOf(f fileInfo) (mend string, edit *Edit) {
 	return o.account.first(mend), edit
 }
 
-// closeFolder is the command that lets not anybody write to a folder; "" for those that everybody has to
-// write to.
+// closeFolder is the command that takes the permission to write to a folder from everybody; "" for folders
+// such as /tmp, to which everybody has to write.
 func closeFolder(folder fileInfo) string {
 	for _, shared := range sharedFolders {
 		if folder.Path == shared {

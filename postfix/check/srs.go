@@ -183,8 +183,8 @@ func isPostSRSd(entry, direction string) bool {
 		strings.HasPrefix(entry, "socketmap:") && strings.HasSuffix(entry, ":"+direction)
 }
 
-// judgePostSRSd tells of the table that takes back what PostSRSd made. It stays as long as such addresses are
-// out there.
+// judgePostSRSd finds the table that reverses PostSRSd's addresses. It is needed as long as bounces to such
+// addresses arrive.
 func judgePostSRSd(h *host) []fault {
 	var faults []fault
 	for _, entry := range list(h.config.Get("recipient_canonical_maps")) {

@@ -9,7 +9,8 @@ import (
 	"postmend/postfix/layout"
 )
 
-// meant are status lines that Postfix makes, or that we do, and the class that is right for them.
+// meant lists status lines of Postfix and of postmend, and the class that each has to have behind
+// pipe_delivery_status_filter.
 var meant = []struct {
 	status string
 	class  byte

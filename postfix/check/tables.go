@@ -49,8 +49,8 @@ func judgeTransports(h *host) []fault {
 	return faults
 }
 
-// judgeLocalTables asks local_domains_maps as the filter does it, and as its account: modes, lists for access
-// control and mandatory access control all have their say.
+// judgeLocalTables asks local_domains_maps as the filter does it, and as its account: modes, access
+// control lists and mandatory access control all count.
 func judgeLocalTables(h *host) []fault {
 	if len(h.LocalTables) == 0 || h.account.isMissing {
 		return nil
