@@ -1,0 +1,100 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"postmend/filter"
+	"postmend/postfix/lmtp"
+)
+
+func TestAResidentProcessReadsChangedFilesAgain(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "postmend.toml")
+	write := func(text string) {
+		t.Helper()
+		// By rename, so that the inode changes although the clock may not.
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("hostname = \"one.example.org\"\n")
+	r := &resident{configFile: file, log: syslog{socket: filepath.Join(dir, "nowhere")}}
+	if err := r.load(); err != nil {
+		t.Fatal(err)
+	}
+	hostname := func() string {
+		r.watch.looked = time.Time{} // it looks at most once a second
+		return r.current().config.Hostname
+	}
+	for _, step := range []struct{ name, text, want string }{
+		{"unchanged", "", "one.example.org"},
+		{"changed", "hostname = \"two.example.org\"\n", "two.example.org"},
+		{"not valid", "hostname = \n", "two.example.org"},
+		{"still not valid", "", "two.example.org"},
+		{"valid again", "hostname = \"three.example.org\"\n", "three.example.org"},
+		{"with a secret that is missing", "hostname = \"four.example.org\"\n[srs]\ndomain = \"srs.example.org\"\n" +
+			"secrets_file = \"secrets\"\n", "four.example.org"},
+	} {
+		if step.text != "" {
+			write(step.text)
+		}
+		if got := hostname(); got != step.want {
+			t.Errorf("%s: %s, want %s", step.name, got, step.want)
+		}
+	}
+	before := r.current()
+	if err := os.WriteFile(filepath.Join(dir, "secrets"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if hostname(); r.current() == before {
+		t.Error("a secret that has come is not read")
+	}
+}
+
+func TestLMTPIsForThisHostAlone(t *testing.T) {
+	for address, want := range map[string]bool{
+		"unix:/run/postmend/lmtp": true, "inet:127.0.0.1:10025": true, "inet:[::1]:10025": true,
+		"inet:localhost:10025": true, "inet:192.0.2.1:10025": false, "inet:0.0.0.0:10025": false,
+		"inet:[::]:10025": false, "inet:mx.example.org:10025": false,
+	} {
+		if got := isOnHost(address); got != want {
+			t.Errorf("%s: %v, want %v", address, got, want)
+		}
+	}
+}
+
+// Only an operator who keeps clients from telling ORCPT may have it taken for the alias.
+func TestORCPTIsTheAliasOnlyIfItIsTrusted(t *testing.T) {
+	of := &lmtp.Envelope{Recipients: []lmtp.Recipient{{Address: "bob@remote.example", Original: "boss@example.org"}}}
+	for trusted, want := range map[bool]filter.Recipient{
+		true:  {Address: "bob@remote.example", Original: "boss@example.org"},
+		false: {Address: "bob@remote.example", Claimed: "boss@example.org"},
+	} {
+		r := &resident{trustsORCPT: trusted}
+		if got := r.departing(of).Recipients[0]; got != want {
+			t.Errorf("trusted %v: %+v", trusted, got)
+		}
+	}
+}
+
+func TestEachOutcomeHasItsReply(t *testing.T) {
+	for want, o := range map[lmtp.Reply]filter.Outcome{
+		{Enhanced: "2.0.0", Text: "queued as X"}: {Summary: "queued as X"},
+		{Enhanced: "4.4.3", Text: "later"}:       {Err: &filter.Failure{Code: "4.4.3", Reason: "later"}},
+		// A code of class 5 cannot bounce what is temporary, nor one of class 4 keep what is not.
+		{Enhanced: "4.3.0", Text: "later"}:  {Err: &filter.Failure{Code: "5.7.1", Reason: "later"}},
+		{Enhanced: "5.7.1", Text: "never?"}: {Err: &filter.Failure{Kind: filter.Policy, Code: "4.7.1", Reason: "never\n"}},
+		{Enhanced: "5.1.1", Text: "nobody"}: {Err: &filter.Failure{Kind: filter.NoSuchUser, Reason: "nobody"}},
+		{Enhanced: "4.3.5", Text: "key"}:    {Err: &filter.Failure{Kind: filter.Configuration, Reason: "key"}},
+	} {
+		if got := replyTo(o); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+}
