@@ -45,8 +45,9 @@ reverts its changes if an answer is wrong. --undo restores main.cf and master.cf
 secrets and configuration. Existing files are kept; keys and secrets that an existing configuration names
 are made if they are missing.
 
---mode transport filters all mail that leaves for a remote domain, forwards of alias(5) and .forward
-included. Undo the other mode first.`,
+A new set-up gets the milter, and transport mode, which filters all mail that leaves for a remote domain,
+forwards of alias(5) and .forward included. Where other settings would lead mail past a transport, it gets
+content-filter mode instead. setup says which mode it chose, and why. To change the mode, undo first.`,
 		Example: `  postmend setup                      # what would be done
   postmend setup --prepare            # everything but Postfix; prints the DNS records
   postmend setup --apply
