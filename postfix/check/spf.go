@@ -93,8 +93,8 @@ func (p *published) judgeSender(s *sender, mechanism string) []fault {
 	case len(records) == 0:
 		wrong := fault{What: s.domain + " has no SPF record", Publish: p.spfRecord(s, mechanism)}
 		if p.relayIsUnknown() {
-			wrong.What += "; put the addresses of relayhost " + p.relayhost +
-				", or the include: that its operator names, before -all"
+			wrong.What += "; add the addresses of relayhost " + p.relayhost +
+				", or the include: term that its operator gives, before -all"
 		}
 		return []fault{wrong}
 	case p.relayIsUnknown():

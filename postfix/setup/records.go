@@ -90,8 +90,8 @@ func (s *Setup) records() ([]record, error) {
 			line: fmt.Sprintf("%s. IN MX 10 %s.", domain, h.config.Hostname)}
 		spf := spfRecord(domain, h.spfMechanism("mx"))
 		if relay != "" {
-			spf.remark = `put the addresses of relayhost ` + relay +
-				`, or the "include:" term that its operator names, before "-all"`
+			spf.remark = `add the addresses of relayhost ` + relay +
+				`, or the "include:" term that its operator gives, before "-all"`
 		}
 		all = append(all, mx, spf)
 	}

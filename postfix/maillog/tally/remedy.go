@@ -57,7 +57,8 @@ const (
 	deferredHere = "postmend could not process these messages yet; its log lines say why."
 
 	localForward = "postmend did not see these messages: alias(5) and .forward files pass no content " +
-		"filter. Use virtual_alias_maps instead, or postmend setup --mode transport."
+		"filter. Use virtual_alias_maps instead, or transport mode: postmend setup --undo && postmend setup " +
+		"--apply --mode transport."
 
 	unseen = "postmend logged nothing about these messages: either its log lines are missing here, or such " +
 		"mail does not pass it. See: postmend check."
