@@ -84,8 +84,11 @@ func (f *Filter) hashesAtDoor(isOwn bool) func(dkim.Header) bool {
 func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, isOwn bool, log *doorLog) (
 	j Judgement, err error) {
 	log.unread = m.Oversized
-	if m.Oversized { // nobody believes what its header says
-		return j, nil
+	if m.Oversized { // the filter believes nothing that its header says
+		if hides, err := f.hidesClaims(m); err != nil || isOwn || !hides {
+			return j, err
+		}
+		return Judgement{Refusal: HeaderTooLong.Failure(nil)}, nil
 	}
 	j.Remove = f.claims(m, isOwn)
 	if len(j.Remove) > maxRemoved {
@@ -105,7 +108,7 @@ func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, i
 		return j, err
 	}
 	known := facts{authors: f.policy.authors(env, m), proven: proven,
-		patient:   f.ageAtDoor(m).Abs() < time.Duration(f.config.Limits.DNSPatience),
+		patient:   f.ageAtDoor(env, m).Abs() < time.Duration(f.config.Limits.DNSPatience),
 		testimony: f.testimony(m, proven)}
 	log.known = &known
 	isOwnAuthor := func(author string) bool { return f.isOwnAuthor(ctx, author) }
@@ -246,9 +249,13 @@ func withFindings(f *Failure, msg facts) *Failure {
 // ageAtDoor is how long a message has been under way, by what it tells itself: the newest Received: field, or
 // Date:. The milter is not told how often a sender has tried. Nothing is gained by a lie: an old date ends
 // our patience, as if there were no milter, and a new one is deferred.
-func (f *Filter) ageAtDoor(m *message.Message) time.Duration {
-	if m.Received(0) != "" {
-		return f.age(m)
+func (f *Filter) ageAtDoor(env *Envelope, m *message.Message) time.Duration {
+	n := 0
+	if _, id := message.Protocol(m.Received(0)); id != "" && id == env.QueueID {
+		n = 1 // our Postfix's own, which milters see where a policy server has put a field above it
+	}
+	if newest := m.Received(n); newest != "" {
+		return f.since(newest)
 	}
 	for _, field := range m.Header {
 		if field.Is("Date") {

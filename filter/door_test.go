@@ -153,6 +153,7 @@ func TestWhatIsRefusedAtTheDoorAndWhatGoesOn(t *testing.T) {
 		"_dmarc.deaf.example SERVFAIL\ndeaf.example SERVFAIL\n_dmarc.customer.example TXT v=DMARC1; " +
 		"p=quarantine\ncustomer.example TXT v=spf1 -all\n"
 	const deafOwn = "example.org SERVFAIL\n"
+	long := strings.Repeat("X: "+strings.Repeat("x", 990)+"\n", 1100)
 	w := newWorld(t)
 	for _, row := range []struct{ name, config, zone, envelope, message, want string }{
 		{"own domain, policy reject", "", zone, "from: x@evil.example", "From: a@example.org", "550 5.7.1"},
@@ -190,6 +191,32 @@ func TestWhatIsRefusedAtTheDoorAndWhatGoesOn(t *testing.T) {
 			"Date: {date -10m}\nFrom: a@example.org", "451 4.4.3"},
 		{"no DNS about it for long", "", zone + deafOwn, "from: a@example.org",
 			"Received: from a by b; {date -2h}\nDate: {date -10m}\nFrom: a@example.org", "judged"},
+		{"no DNS about it for long, below a policy server's field", "", zone + deafOwn, "from: a@example.org",
+			"Received: from a (b [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4bXk2w1z; {date 0m}\n" +
+				"Received: from a by b; {date -2h}\nDate: {date -10m}\nFrom: a@example.org", "judged"},
+		{"no DNS, and only its date is old, below a policy server's field", "", zone + deafOwn,
+			"from: a@example.org",
+			"Received: from a (b [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4bXk2w1z; {date 0m}\n" +
+				"Date: {date -2h}\nFrom: a@example.org", "judged"},
+		{"a header that is too long", "", zone, "from: a@bank.example",
+			long + "Authentication-Results: mx.bank.example; dmarc=pass\nFrom: a@bank.example", "unread"},
+		{"one that hides a claim", "", zone, "from: a@bank.example",
+			long + "Authentication-Results:\n mx.example.org; dmarc=pass\nFrom: a@bank.example", "554 5.6.0"},
+		{"one that begins with a claim", "", zone, "from: a@bank.example",
+			"Authentication-Results: mx.example.org; dmarc=pass\nFrom: a@bank.example\n" + long + "X: x",
+			"554 5.6.0"},
+		{"one that hides a seal", "", zone, "from: a@bank.example",
+			long + "From: a@bank.example\nX-Postmend-Arrival: v=1; b=x", "554 5.6.0"},
+		{"one that hides a claim in a long comment", "", zone, "from: a@bank.example",
+			long + "Authentication-Results: (" + strings.Repeat("x\n ", 30<<10) +
+				") mx.example.org; dmarc=pass\nFrom: a@bank.example", "554 5.6.0"},
+		{"one that hides a claim behind a long line", "", zone, "from: a@bank.example",
+			long + "Authentication-Results: (" + strings.Repeat("x", 90<<10) +
+				") mx.example.org; dmarc=pass\nFrom: a@bank.example", "554 5.6.0"},
+		{"one of a user that hides a claim", "", zone, "from: a@bank.example\nsasl: alice",
+			long + "Authentication-Results: mx.example.org; dmarc=pass\nFrom: a@bank.example", "unread"},
+		{"one with a claim in its body", "", zone, "from: a@bank.example",
+			long + "From: a@bank.example\n\nAuthentication-Results: mx.example.org; dmarc=pass", "unread"},
 		{"a name that is trusted", `trusted_authserv_ids = ["gate.example.org"]`, zone,
 			"from: x@evil.example",
 			"Authentication-Results: gate.example.org; dmarc=pass header.from=example.org\n" +

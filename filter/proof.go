@@ -137,8 +137,10 @@ const forEver time.Duration = math.MaxInt64
 // age is how long the message has been on this host, by the newest Received: field, which Postfix wrote when
 // it took the message in. Without such a field nobody would try again, so it has the greatest age. It is
 // negative if the clock was set back meanwhile.
-func (f *Filter) age(m *message.Message) time.Duration {
-	value := m.Received(0)
+func (f *Filter) age(m *message.Message) time.Duration { return f.since(m.Received(0)) }
+
+// since is the time since the date of a Received: field.
+func (f *Filter) since(value string) time.Duration {
 	date, err := mail.ParseDate(strings.TrimSpace(value[strings.LastIndexByte(value, ';')+1:]))
 	if err != nil {
 		return forEver
