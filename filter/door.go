@@ -128,7 +128,13 @@ func verdictOf(found authn.Results, field dkim.Field) *arrival.Verdict {
 	if d.Odd {
 		return nil
 	}
-	return arrival.NewVerdict(field, string(d.Policy), d.Organisational, d.AlignedBy)
+	var signed []string
+	for _, v := range found.DKIM {
+		if v.Status == dkim.Pass {
+			signed = append(signed, v.SignedNames...)
+		}
+	}
+	return arrival.NewVerdict(field, string(d.Policy), d.Organisational, d.AlignedBy, signed)
 }
 
 // namesTrusted tells whether a field has a name in trusted_authserv_ids: then a filter of ours may have

@@ -117,7 +117,7 @@ func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	} else {
 		tags = append(tags, tag{"hf", hashOf(content.Header, authorFields)})
 	}
-	tags = append(tags, tag{"hh", hashOf(content.Header, covered(rewritten))})
+	tags = append(tags, tag{"hh", hashOf(content.Header, covered(rewritten, origin.Verdict))})
 	if sum, err := content.Body.Sum(); err == nil {
 		tags = append(tags, tag{"bh", base64.StdEncoding.EncodeToString(sum[:])})
 	}
@@ -195,7 +195,7 @@ func (s *Sealed) Fits(content Content) bool {
 	}
 	for _, added := range [][]string{nil, {"message-id"}, {"date"}, {"message-id", "date"}} {
 		header, ok := without(content.Header, added)
-		if ok && s.header == hashOf(header, covered(s.rewritten)) {
+		if ok && s.header == hashOf(header, covered(s.rewritten, s.Verdict)) {
 			return true
 		}
 	}
@@ -231,9 +231,9 @@ var (
 )
 
 // covered are the fields that hh covers.
-func covered(rewritten []string) []string {
+func covered(rewritten []string, verdict *Verdict) []string {
 	isRewritten := func(name string) bool { return slices.Contains(rewritten, name) }
-	return slices.DeleteFunc(slices.Clone(otherFields), isRewritten)
+	return slices.DeleteFunc(slices.Concat(otherFields, verdict.signed()), isRewritten)
 }
 
 // rewrittenFields are those that change when a program here submits the message again.
