@@ -48,9 +48,14 @@ var layers = map[string][]string{
 	"postfix/maillog/present": {"filter/domain", "postfix", "postfix/maillog", "postfix/maillog/refusal",
 		"postfix/maillog/tally"},
 
-	"cmd/postmend/manual":  nil,
-	"cmd/postmend/oneproc": nil,
-	"cmd/postmend/sbom":    nil,
+	"cmd/postmend/manual":    nil,
+	"cmd/postmend/oneproc":   nil,
+	"cmd/postmend/sbom":      nil,
+	"cmd/postmend/packaging": {"cmd/postmend/manual", "cmd/postmend/sbom"},
+	"cmd/postmend/syslog":    {"postfix"},
+	"cmd/postmend/outcome":   {"filter", "postfix", "cmd/postmend/syslog"},
+	"cmd/postmend/serve": {"filter", "postfix", "postfix/milter", "postfix/lmtp", "srs",
+		"cmd/postmend/outcome", "cmd/postmend/syslog"},
 	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn/dnstest", "filter/authn/spf",
 		"filter/domain/publicsuffix", "filter/message", "postfix", "postfix/wholefile"},
 }

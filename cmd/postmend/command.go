@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postmend/cmd/postmend/oneproc"
+	"postmend/cmd/postmend/outcome"
+	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
 	"postmend/postfix"
 )
@@ -53,12 +55,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if isSpawned(stdin, stdout) {
 		return logFailure(err)
 	}
-	outcome := outcomeOf(err)
-	if outcome == postfix.Misused && inv.mayBePiped(cmd) {
-		return outcome.Write(stdout, "", firstLine(err.Error()))
+	end := outcome.Of(err)
+	if end == postfix.Misused && inv.mayBePiped(cmd) {
+		return end.Write(stdout, "", firstLine(err.Error()))
 	}
 	fmt.Fprintln(stderr, "postmend: "+postfix.PrintableUTF8(inv.told(err)))
-	return outcome.Exit()
+	return end.Exit()
 }
 
 // mayBePiped tells whether pipe(8) may have started us: then a mistake in master.cf must not bounce mail,
@@ -88,40 +90,19 @@ func (inv *invocation) told(err error) string {
 // logFailure is for lookup and milter, where nobody reads standard error: spawn(8) gets the exit status,
 // and Postfix, whose connection is closed, defers.
 func logFailure(err error) int {
-	syslog{socket: filter.DefaultLogSocket}.write(severityOf(err), "NOQUEUE: "+firstLine(err.Error()))
-	return outcomeOf(err).Exit()
+	syslog.Log{Socket: filter.DefaultLogSocket}.Write(outcome.Severity(err),
+		"NOQUEUE: "+firstLine(err.Error()))
+	return outcome.Of(err).Exit()
 }
 
-// misconfigured is an error that an operator can correct.
-func misconfigured(reason string, err error) error {
-	return &filter.Failure{Kind: filter.Configuration, Reason: reason, Err: err}
-}
-
-// usageError is a mistake in the arguments.
-type usageError struct{ error }
-
-// outcomeOf is the only place that maps our errors to Postfix's contract.
-func outcomeOf(err error) postfix.Outcome {
-	if err == nil {
-		return postfix.Delivered
+// log is the mail log, until a configuration has been read, which names its socket. On a terminal, a person
+// sees the lines, too.
+func (inv *invocation) log() syslog.Log {
+	log := syslog.Log{Socket: filter.DefaultLogSocket}
+	if isTerminal(inv.stderr) {
+		log.Also = inv.stderr
 	}
-	var usage usageError
-	if errors.As(err, &usage) {
-		return postfix.Misused
-	}
-	switch filter.AsFailure(err).Kind {
-	case filter.Configuration:
-		return postfix.Misconfigured
-	case filter.Usage:
-		return postfix.Misused
-	case filter.NoSuchUser:
-		return postfix.NoSuchUser
-	case filter.BadMessage:
-		return postfix.BadMessage
-	case filter.Policy:
-		return postfix.Refused
-	}
-	return postfix.Deferred
+	return log
 }
 
 func (inv *invocation) commands() *cobra.Command {
@@ -141,12 +122,12 @@ Try it without Postfix and without a configuration:  postmend demo`,
 				return cmd.Help()
 			}
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("unknown command %q; postmend --help lists them", args[0])}
+				return outcome.Misused(fmt.Errorf("unknown command %q; postmend --help lists them", args[0]))
 			}
-			return usageError{errors.New("no command given; postmend --help lists them")}
+			return outcome.Misused(errors.New("no command given; postmend --help lists them"))
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return outcome.Misused(err) })
 	inv.configFlag(root.PersistentFlags())
 	root.AddCommand(
 		inv.filterCommand(),
@@ -172,7 +153,7 @@ func (inv *invocation) configFlag(flags *pflag.FlagSet) {
 
 func noArguments(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+		return outcome.Misused(fmt.Errorf("unexpected argument %q", args[0]))
 	}
 	return nil
 }

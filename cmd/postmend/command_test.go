@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/dkim"
 	"postmend/filter/authn/dnstest"
 	"postmend/postfix"
@@ -404,10 +405,10 @@ func TestADeadlineKeepsTheMail(t *testing.T) {
 }
 
 func TestAFailureBehindAWrapKeepsItsOutcome(t *testing.T) {
-	if got := outcomeOf(fmt.Errorf("wrapped: %w", usageError{errors.New("x")})); got != postfix.Misused {
+	if got := outcome.Of(fmt.Errorf("wrapped: %w", outcome.Misused(errors.New("x")))); got != postfix.Misused {
 		t.Errorf("usage: %v", got)
 	}
-	if got := outcomeOf(errors.New("never heard of")); got != postfix.Deferred {
+	if got := outcome.Of(errors.New("never heard of")); got != postfix.Deferred {
 		t.Errorf("an unknown error: %v", got)
 	}
 }

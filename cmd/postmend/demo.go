@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"postmend/cmd/postmend/demo"
+	"postmend/cmd/postmend/outcome"
 )
 
 func (inv *invocation) demoCommand() *cobra.Command {
@@ -22,7 +23,7 @@ forwarded through postmend, each once with the sender's signature and once witho
 a message to use instead; demo then invents a signature and DNS records for its From: domain.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
-				return usageError{fmt.Errorf("unexpected argument %q", args[1])}
+				return outcome.Misused(fmt.Errorf("unexpected argument %q", args[1]))
 			}
 			return nil
 		},
@@ -31,12 +32,12 @@ a message to use instead; demo then invents a signature and DNS records for its 
 			if len(args) == 1 {
 				var err error
 				if message, err = os.ReadFile(args[0]); err != nil {
-					return usageError{err}
+					return outcome.Misused(err)
 				}
 			}
 			err := demo.Run(inv.stdout, message, verbose)
 			if errors.Is(err, demo.ErrNoAuthor) {
-				return usageError{err}
+				return outcome.Misused(err)
 			}
 			return err
 		},

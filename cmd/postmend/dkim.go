@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/message"
@@ -36,22 +37,22 @@ overwritten.`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if domain == "" || selector == "" {
-				return usageError{errors.New("--domain and --selector are needed")}
+				return outcome.Misused(errors.New("--domain and --selector are needed"))
 			}
 			if file == "" {
 				file = filepath.Join("/etc/postmend/dkim", domain+"."+selector+".pem")
 			}
 			pem, err := dkim.GenerateKey(algorithm)
 			if err != nil {
-				return usageError{err}
+				return outcome.Misused(err)
 			}
 			if err := wholefile.Create(file, pem); err != nil {
-				return misconfigured("the key was not written", err)
+				return outcome.Misconfigured("the key was not written", err)
 			}
 			key, err := dkim.LoadKey(domain, selector, file)
 			if err != nil {
 				os.Remove(file)
-				return usageError{err}
+				return outcome.Misused(err)
 			}
 			fmt.Fprintf(inv.stderr, "%s: private key written, mode 0600; the user that runs the filter "+
 				"must be able to read it\n", file)
@@ -136,11 +137,11 @@ func (k *keyFlags) define(cmd *cobra.Command) {
 func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
 	if k.file != "" {
 		if k.domain == "" || k.selector == "" {
-			return nil, usageError{errors.New("--file needs --domain and --selector")}
+			return nil, outcome.Misused(errors.New("--file needs --domain and --selector"))
 		}
 		key, err := dkim.LoadKey(k.domain, k.selector, k.file)
 		if err != nil {
-			return nil, misconfigured("the key cannot be used", err)
+			return nil, outcome.Misconfigured("the key cannot be used", err)
 		}
 		return []*dkim.Key{key}, nil
 	}
@@ -159,12 +160,12 @@ func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
 		}
 		key, err := dkim.LoadKey(c.Domain, c.Selector, c.File)
 		if err != nil {
-			return nil, misconfigured("the key cannot be used", err)
+			return nil, outcome.Misconfigured("the key cannot be used", err)
 		}
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {
-		return nil, misconfigured(fmt.Sprintf("%s: no [[dkim.keys]] for %+q", k.inv.configFile, domain), nil)
+		return nil, outcome.Misconfigured(fmt.Sprintf("%s: no [[dkim.keys]] for %+q", k.inv.configFile, domain), nil)
 	}
 	return keys, nil
 }

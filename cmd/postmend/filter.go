@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"postmend/cmd/postmend/outcome"
+	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
 	"postmend/postfix"
 	"postmend/reinject"
@@ -36,8 +37,9 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 		"${original_recipient}: one for each recipient, in the same order, or one for all of them")
 	return func(recipients []string) (*filter.Envelope, error) {
 		if n := len(originals); n > 1 && n != len(recipients) {
-			return nil, usageError{fmt.Errorf("%d --original-recipient for %d recipients: give one for "+
-				"each recipient, or one for all", n, len(recipients))}
+			return nil, outcome.Misused(fmt.Errorf("%d --original-recipient for %d recipients: give one for "+
+				"each recipient, or one for all", n, len(recipients)))
+
 		}
 		for i, address := range recipients {
 			r := filter.Recipient{Address: address}
@@ -53,7 +55,7 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 		if size = filter.Known(size); size != "" {
 			var err error
 			if env.Size, err = strconv.ParseInt(size, 10, 64); err != nil || env.Size < 0 {
-				return nil, usageError{fmt.Errorf("--size %q is not a number of octets", size)}
+				return nil, outcome.Misused(fmt.Errorf("--size %q is not a number of octets", size))
 			}
 		}
 		return &env, nil
@@ -124,11 +126,7 @@ const loading = time.Minute
 // filter runs the pipeline on one message, and makes sure that there is a status line in time, whatever
 // happens.
 func (inv *invocation) filter(env *filter.Envelope) {
-	r := &filterRun{invocation: inv, env: env, log: syslog{socket: filter.DefaultLogSocket},
-		guard: &guard{start: time.Now()}}
-	if isTerminal(inv.stderr) {
-		r.log.also = inv.stderr
-	}
+	r := &filterRun{invocation: inv, env: env, log: inv.log(), guard: &guard{start: time.Now()}}
 	line, err := r.run()
 	r.guard.end()
 	status := r.conclude(line, err)
@@ -140,7 +138,7 @@ type filterRun struct {
 	*invocation
 	env    *filter.Envelope
 	config *filter.Config // nil until it is read
-	log    syslog
+	log    syslog.Log
 	guard  *guard
 }
 
@@ -158,7 +156,7 @@ func (r *filterRun) run() (*filter.LogLine, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.config, r.log.socket = config, config.Log.Socket
+	r.config, r.log.Socket = config, config.Log.Socket
 	return r.runPipeline(r.allow(time.Duration(config.Limits.Deadline), "before the hand-over"))
 }
 
@@ -166,7 +164,7 @@ func (r *filterRun) run() (*filter.LogLine, error) {
 func (r *filterRun) runPipeline(ctx context.Context) (line *filter.LogLine, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			line, err = nil, internalError{fmt.Sprint(fault), debug.Stack()}
+			line, err = nil, outcome.FaultOf(fault)
 		}
 	}()
 	if err := r.refuseStdout(); err != nil {
@@ -222,15 +220,14 @@ func isSameFile(a, b any) bool {
 
 // conclude writes the log line, then the status line.
 func (r *filterRun) conclude(line *filter.LogLine, err error) int {
-	var internal internalError
-	if errors.As(err, &internal) {
-		r.log.write(severityCritical, internal.logLine(r.env.QueueID))
+	if fault, ok := errors.AsType[outcome.Fault](err); ok {
+		r.log.Write(syslog.Critical, fault.LogLine(r.env.QueueID))
 		return postfix.Faulty.Write(r.stdout, "", "internal error")
 	}
 	if line != nil {
-		r.log.write(severityOf(err), line.String())
+		r.log.Write(outcome.Severity(err), line.String())
 	} else {
-		r.log.write(severityOf(err), filter.FailureLine(r.env, err))
+		r.log.Write(outcome.Severity(err), filter.FailureLine(r.env, err))
 	}
 	lines := r.stdout
 	if r.config != nil && toStdout(r.config) {
@@ -240,27 +237,5 @@ func (r *filterRun) conclude(line *filter.LogLine, err error) int {
 		return postfix.Delivered.Write(lines, "", line.Summary())
 	}
 	failure := filter.AsFailure(err)
-	return outcomeOf(err).Write(lines, failure.Code, failure.Status())
-}
-
-// internalError is a fault in our own code: a panic that was caught.
-type internalError struct {
-	fault string
-	stack []byte
-}
-
-func (e internalError) Error() string { return "internal error: " + e.fault }
-
-func (e internalError) logLine(queueID string) string {
-	return fmt.Sprintf("%s: internal error, please report it: %s: %q", queueID, e.fault, e.stack)
-}
-
-func severityOf(err error) severity {
-	switch {
-	case err == nil:
-		return severityInfo
-	case outcomeOf(err) == postfix.Misconfigured, outcomeOf(err) == postfix.Misused:
-		return severityError
-	}
-	return severityWarning
+	return outcome.Of(err).Write(lines, failure.Code, failure.Status())
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -13,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"postmend/postfix"
 )
 
 // spawned is a lookup as spawn(8) starts it: one TCP connection is standard input, output and error.
@@ -236,14 +233,5 @@ func TestSIGTERMEndsATableBetweenRequests(t *testing.T) {
 	}
 	if rest, exit := s.ends(); rest != "" || exit != 0 {
 		t.Errorf("%q, exit %d", rest, exit)
-	}
-}
-
-func TestAnIdleConnectionEnds(t *testing.T) {
-	here, there := net.Pipe()
-	defer here.Close()
-	err := postfix.ServeTCP(patientConn{there, context.Background(), time.Millisecond}, there, nil)
-	if timeout, ok := err.(net.Error); !ok || !timeout.Timeout() {
-		t.Errorf("%v", err)
 	}
 }

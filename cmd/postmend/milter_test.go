@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -12,9 +10,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"postmend/filter"
-	"postmend/postfix/milter"
 )
 
 // socketPair is a conversation: ours, and the file that spawn(8) would make standard input and output.
@@ -80,11 +75,6 @@ func TestAFaultOfOursRefusesNoMessage(t *testing.T) {
 			t.Errorf("exit status %d", got)
 		}
 	}
-	d := &door{current: func() (*loaded, error) { panic("a fault") }, log: syslog{socket: "/nonexistent"}}
-	verdict := d.judge(context.Background(), &milter.Envelope{}, strings.NewReader("From: x\r\n\r\n"))
-	if verdict.Reply != "" || verdict.Delete != nil {
-		t.Errorf("%+v", verdict)
-	}
 }
 
 func TestByHandTheMilterSaysWhoStartsIt(t *testing.T) {
@@ -92,27 +82,5 @@ func TestByHandTheMilterSaysWhoStartsIt(t *testing.T) {
 	if status := run([]string{"milter"}, strings.NewReader(""), &out, &errs); status != 64 ||
 		!strings.Contains(out.String()+errs.String(), "spawn(8)") {
 		t.Errorf("%d, %q, %q", status, out.String(), errs.String())
-	}
-}
-
-// A reply is one line of RFC 5321, whatever a stranger has written into the message.
-func TestARefusalIsOneLineOfSMTP(t *testing.T) {
-	for _, row := range []struct {
-		failure filter.Failure
-		want    string
-	}{
-		{filter.Failure{Kind: filter.Policy, Code: "5.7.1", Reason: "no"}, "550 5.7.1 no"},
-		{filter.Failure{Kind: filter.BadMessage, Code: "5.6.0", Reason: "no"}, "554 5.6.0 no"},
-		{filter.Failure{Code: "4.4.3", Reason: "later"}, "451 4.4.3 later"},
-		{filter.Failure{Err: errors.New("x"), Reason: "later"}, "451 4.3.0 later"},
-		{filter.Failure{Kind: filter.Policy, Reason: "100%\r\n250 ok\x00\x1b[31m é"}, "550 5.7.1 100???250 ok??[31m ?"},
-	} {
-		if got := replyOf(&row.failure); got != row.want {
-			t.Errorf("%q, want %q", got, row.want)
-		}
-	}
-	long := filter.Failure{Kind: filter.Policy, Code: "5.7.1", Reason: strings.Repeat("x", 5000)}
-	if got := replyOf(&long); len(got) > 510 {
-		t.Errorf("%d octets", len(got))
 	}
 }

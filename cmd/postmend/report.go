@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/postfix"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/present"
@@ -130,7 +131,7 @@ func (r *reporter) showNothing(logs []string) error {
 
 func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, error) {
 	if o.top < 1 || o.top > 1000 {
-		return nil, usageError{fmt.Errorf("--top %d: it must be 1 to 1000", o.top)}
+		return nil, outcome.Misused(fmt.Errorf("--top %d: it must be 1 to 1000", o.top))
 	}
 	extra := ""
 	if o.rulesFile != "" {
@@ -158,7 +159,7 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 		}
 		at, err := maillog.ParseMoment(bound.value, now)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("%s %w", bound.flag, err)}
+			return nil, outcome.Misused(fmt.Errorf("%s %w", bound.flag, err))
 		}
 		*bound.at = at.Unix()
 	}
@@ -170,11 +171,11 @@ func newReporter(inv *invocation, o reportOptions, now time.Time) (*reporter, er
 
 // unusable is an error about a file of the operator's.
 func unusable(what string, err error) error {
-	return misconfigured(what+" cannot be used", err)
+	return outcome.Misconfigured(what+" cannot be used", err)
 }
 
 func readable(err error) error {
-	return misconfigured("log cannot be read", err)
+	return outcome.Misconfigured("log cannot be read", err)
 }
 
 // defaultLogs are the logs in a folder that can be read. Those that cannot, because a program is missing,
@@ -182,7 +183,7 @@ func readable(err error) error {
 func defaultLogs(dir string, follow bool, notice io.Writer) ([]string, error) {
 	logs, unreadable := maillog.DefaultFiles(dir, follow)
 	if len(logs)+len(unreadable) == 0 {
-		return nil, misconfigured("no mail log in "+dir+"; name one, or: "+
+		return nil, outcome.Misconfigured("no mail log in "+dir+"; name one, or: "+
 			"journalctl --facility=mail --since today | postmend report -", nil)
 	}
 	if len(logs) == 0 {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/postfix/maillog/present"
 	"postmend/postfix/maillog/tally"
 	"postmend/postfix/wholefile"
@@ -27,7 +28,7 @@ func (r *reporter) writeFiles(report *tally.Report) error {
 			continue
 		}
 		if err := wholefile.Replace(file.path, file.write); err != nil {
-			return misconfigured(file.path+" cannot be written", err)
+			return outcome.Misconfigured(file.path+" cannot be written", err)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
 	"postmend/filter/authn"
 	"postmend/postfix/layout"
@@ -119,14 +120,15 @@ func (o *setupOptions) complete(configFile string) error {
 	o.Mode, o.Trial = setup.Mode(o.mode), o.rootDir != ""
 	switch {
 	case o.NoMilter && o.Milter != "":
-		return usageError{errors.New("use only one of --milter and --no-milter")}
+		return outcome.Misused(errors.New("use only one of --milter and --no-milter"))
 	case chosen > 1:
-		return usageError{errors.New("use only one of --prepare, --apply and --undo")}
+		return outcome.Misused(errors.New("use only one of --prepare, --apply and --undo"))
 	case o.mode != "" && o.Mode != setup.ContentFilter && o.Mode != setup.Transport:
-		return usageError{fmt.Errorf("--mode %q: it must be %s or %s", o.mode, setup.ContentFilter,
-			setup.Transport)}
+		return outcome.Misused(fmt.Errorf("--mode %q: it must be %s or %s", o.mode, setup.ContentFilter,
+			setup.Transport))
+
 	case chosen == 1 && !o.print && os.Geteuid() != 0:
-		return usageError{errors.New("only root can do that; to see what it would do, run it with --print")}
+		return outcome.Misused(errors.New("only root can do that; to see what it would do, run it with --print"))
 	}
 	var err error
 	if o.ConfigFile, err = filepath.Abs(configFile); err == nil && o.rootDir != "" {

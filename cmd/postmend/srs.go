@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
 	"postmend/postfix"
 	"postmend/srs/store"
@@ -43,7 +44,7 @@ func (inv *invocation) srsDirection(
 		Long:  long,
 		RunE: func(_ *cobra.Command, addresses []string) error {
 			if len(addresses) == 0 {
-				return usageError{fmt.Errorf("no address given")}
+				return outcome.Misused(fmt.Errorf("no address given"))
 			}
 			config, err := filter.LoadConfig(inv.configFile)
 			if err != nil {
@@ -142,7 +143,7 @@ func (inv *invocation) srsPruneCommand() *cobra.Command {
 
 func requireSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())}
+		return outcome.Misused(fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath()))
 	}
-	return usageError{fmt.Errorf("%s needs a subcommand; see: %s --help", cmd.Name(), cmd.CommandPath())}
+	return outcome.Misused(fmt.Errorf("%s needs a subcommand; see: %s --help", cmd.Name(), cmd.CommandPath()))
 }

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"os"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
 	"postmend/postfix/lmtp"
 )
@@ -24,7 +25,7 @@ func TestAResidentProcessReadsChangedFilesAgain(t *testing.T) {
 		}
 	}
 	write("hostname = \"one.example.org\"\n")
-	r := &resident{configFile: file, log: syslog{socket: filepath.Join(dir, "nowhere")}}
+	r := &Resident{Options: Options{ConfigFile: file, Log: syslog.Log{Socket: filepath.Join(dir, "nowhere")}}}
 	if err := r.load(); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestORCPTIsTheAliasOnlyIfItIsTrusted(t *testing.T) {
 		true:  {Address: "bob@remote.example", Original: "boss@example.org"},
 		false: {Address: "bob@remote.example", Claimed: "boss@example.org"},
 	} {
-		r := &resident{trustsORCPT: trusted}
+		r := &Resident{TrustsORCPT: trusted}
 		if got := r.departing(of).Recipients[0]; got != want {
 			t.Errorf("trusted %v: %+v", trusted, got)
 		}

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"errors"
@@ -11,31 +11,32 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/postfix"
 )
 
-// listen gives a listener for each door: one that systemd has opened, or a new one.
-func (r *resident) listen() (listeners []net.Listener, err error) {
+// listen gives a listener for each service: one that systemd has opened, or a new one.
+func listen(services []service) (listeners []net.Listener, err error) {
 	passed, err := passedListeners()
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range r.doors {
-		network, address, err := postfix.ParseAddress(d.address)
+	for _, s := range services {
+		network, address, err := postfix.ParseAddress(s.address)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("%s: %w", d.flag, err)}
+			return nil, outcome.Misused(fmt.Errorf("%s: %w", s.flag, err))
 		}
 		listener := passed[network+" "+address]
 		if listener == nil {
 			if listener, err = listenAt(network, address); err != nil {
-				return nil, misconfigured(d.flag+" "+d.address+" cannot be served", err)
+				return nil, outcome.Misconfigured(s.flag+" "+s.address+" cannot be served", err)
 			}
 		}
 		delete(passed, network+" "+address)
 		listeners = append(listeners, listener)
 	}
 	for name := range passed {
-		return nil, misconfigured("systemd passes a socket that no option names", errors.New(name))
+		return nil, outcome.Misconfigured("systemd passes a socket that no option names", errors.New(name))
 	}
 	return listeners, nil
 }
@@ -72,7 +73,7 @@ func passedListeners() (map[string]net.Listener, error) {
 		listener, err := net.FileListener(file)
 		file.Close()
 		if err != nil {
-			return nil, misconfigured("a socket that systemd passes cannot be used", err)
+			return nil, outcome.Misconfigured("a socket that systemd passes cannot be used", err)
 		}
 		if own, ok := listener.(*net.UnixListener); ok {
 			own.SetUnlinkOnClose(false) // it is systemd's

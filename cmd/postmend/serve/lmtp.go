@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -7,19 +7,20 @@ import (
 	"sync"
 	"time"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
 	"postmend/postfix"
 	"postmend/postfix/lmtp"
 )
 
 // lmtp serves LMTP: each message goes through the filter.
-func (r *resident) lmtp(ctx context.Context, listener net.Listener) error {
+func (r *Resident) lmtp(ctx context.Context, listener net.Listener) error {
 	return (&lmtp.Server{Hostname: r.use.Load().config.Hostname, Handle: r.mend}).Serve(ctx, listener)
 }
 
 // mend runs the filter on one message. What filterRun does for pipe(8) with a process and a guard, is done
 // here with a context: nothing waits longer than the deadline, and no message ends the process.
-func (r *resident) mend(ctx context.Context, of *lmtp.Envelope, content io.Reader) []lmtp.Reply {
+func (r *Resident) mend(ctx context.Context, of *lmtp.Envelope, content io.Reader) []lmtp.Reply {
 	use := r.current()
 	limit := time.Duration(use.config.Limits.Deadline)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
@@ -27,10 +28,10 @@ func (r *resident) mend(ctx context.Context, of *lmtp.Envelope, content io.Reade
 	waiting := newCommits(ctx, postfix.LongestRun(limit))
 	defer waiting.end()
 	outcomes, lines := use.filter.RunEach(ctx, r.departing(of), content, waiting.commit)
-	log := r.log
-	log.socket = use.config.Log.Socket
+	log := r.Log
+	log.Socket = use.config.Log.Socket
 	for _, line := range lines {
-		log.write(severityOf(line.Err()), line.String())
+		log.Write(outcome.Severity(line.Err()), line.String())
 	}
 	replies := make([]lmtp.Reply, len(outcomes))
 	for i, o := range outcomes {
@@ -45,11 +46,11 @@ func replyTo(o filter.Outcome) lmtp.Reply {
 		return lmtp.Reply{Enhanced: postfix.Delivered.Code(""), Text: postfix.Printable(o.Summary)}
 	}
 	text := postfix.Printable(o.Err.Status())
-	return lmtp.Reply{Enhanced: outcomeOf(o.Err).Code(o.Err.Code), Text: text[:min(len(text), maxReply)]}
+	return lmtp.Reply{Enhanced: outcome.Of(o.Err).Code(o.Err.Code), Text: text[:min(len(text), maxReply)]}
 }
 
 // departing is the envelope of a message that leaves, in the form in which pipe(8) tells it.
-func (r *resident) departing(of *lmtp.Envelope) *filter.Envelope {
+func (r *Resident) departing(of *lmtp.Envelope) *filter.Envelope {
 	env := &filter.Envelope{
 		Sender:          of.Sender,
 		ID:              of.ID,
@@ -65,7 +66,7 @@ func (r *resident) departing(of *lmtp.Envelope) *filter.Envelope {
 	}
 	for _, to := range of.Recipients {
 		recipient := filter.Recipient{Address: to.Address, Notify: to.Notify}
-		if r.trustsORCPT {
+		if r.TrustsORCPT {
 			recipient.Original = to.Original
 		} else {
 			recipient.Claimed = to.Original

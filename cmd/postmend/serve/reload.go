@@ -1,0 +1,123 @@
+package serve
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"postmend/cmd/postmend/syslog"
+	"postmend/filter"
+)
+
+// stamps are the files that a configuration was made of, as they were then. A file that is missing has no
+// stamp.
+type stamps map[string]stamp
+
+type stamp struct {
+	device, inode     uint64
+	size              int64
+	modified, changed unix.Timespec // changed: also by chmod(2) and chown(2)
+}
+
+func stampsOf(files []string) stamps {
+	s := stamps{}
+	for _, file := range files {
+		var is unix.Stat_t
+		if unix.Stat(file, &is) == nil {
+			s[file] = stamp{uint64(is.Dev), is.Ino, is.Size, is.Mtim, is.Ctim}
+		}
+	}
+	return s
+}
+
+// watch looks for changed files, at most once a second.
+type watch struct {
+	mu     sync.Mutex
+	looked time.Time
+	files  []string
+	seen   stamps
+}
+
+const watchInterval = time.Second
+
+// starts notes the files of a configuration before they are read, so that a change while they are being read
+// counts as a change.
+func (w *watch) starts(files []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files, w.seen, w.looked = files, stampsOf(files), time.Now()
+}
+
+// changed tells once of each change.
+func (w *watch) changed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Since(w.looked) < watchInterval {
+		return false
+	}
+	w.looked = time.Now()
+	now := stampsOf(w.files)
+	if maps.Equal(now, w.seen) {
+		return false
+	}
+	w.seen = now
+	return true
+}
+
+// loaded is a configuration, ready for use.
+type loaded struct {
+	config *filter.Config
+	filter *filter.Filter
+}
+
+func (o *Options) open(config *filter.Config, stays bool) (*loaded, error) {
+	f, err := filter.New(config, filter.Options{Now: o.Now, Resident: stays})
+	if err != nil {
+		return nil, err
+	}
+	return &loaded{config, f}, nil
+}
+
+// load reads the configuration.
+func (r *Resident) load() error {
+	files := []string{r.ConfigFile}
+	if old := r.use.Load(); old != nil {
+		files = append(files, old.config.Files()...)
+	}
+	r.watch.starts(files)
+	config, err := filter.LoadConfig(r.ConfigFile)
+	if err != nil {
+		return err
+	}
+	r.watch.starts(append([]string{r.ConfigFile}, config.Files()...))
+	next, err := r.open(config, true)
+	if err != nil {
+		return err
+	}
+	if old := r.use.Swap(next); old != nil {
+		old.filter.Close()
+	}
+	return nil
+}
+
+// reload is load while we serve: a configuration that is not valid changes nothing.
+func (r *Resident) reload() {
+	notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
+	defer notify("READY=1")
+	if err := r.load(); err != nil {
+		r.Log.Write(syslog.Error, "NOQUEUE: the configuration was not read again: "+err.Error())
+		return
+	}
+	r.Log.Write(syslog.Info, "NOQUEUE: the configuration was read again")
+}
+
+// current is the configuration in use. Files that have changed are read again first.
+func (r *Resident) current() *loaded {
+	if r.watch.changed() {
+		r.reload()
+	}
+	return r.use.Load()
+}
