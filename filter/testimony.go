@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -16,19 +17,22 @@ import (
 type testimony struct {
 	status dkim.Status // of the chain, as found in this run; "" if it was not verified
 	reason string      // why it is not a pass
-	// unbound says why the newest message signature does not bind the chain to the message as people see it;
-	// "" if it does.
-	unbound string
-	links   []witness // from the newest to the oldest
+	links  []witness   // from the newest to the oldest
 }
 
-// witness is a sealer, and for which domain he saw DMARC pass; "" for none.
-type witness struct{ sealer, author string }
+// witness is a sealer.
+type witness struct {
+	sealer string
+	author string // for whose domain he saw DMARC pass; "" for none
+	// unbound says why his set does not bind the message as people see it; "" if it does. The sealer above
+	// vouches only for what it binds: all else could be changed, or an old message sent again, before it got
+	// there.
+	unbound string
+}
 
 const (
-	// maxSealAge is for how long a trusted chain speaks for a message, counted from its newest seal: it can
-	// be sent again with other recipients, as often as somebody likes. Mail is under way for five days at
-	// most.
+	// maxSealAge is for how long a seal speaks for a message: it can be sent again with other recipients, as
+	// often as somebody likes, also through another sealer. Mail is under way for five days at most.
 	maxSealAge = 7 * 24 * time.Hour
 	// maxSealLead is how far another host's clock may be ahead.
 	maxSealLead = 24 * time.Hour
@@ -44,13 +48,16 @@ func (f *Filter) testimony(m *message.Message, proven proof) testimony {
 		return testimony{}
 	}
 	t := testimony{status: proven.ARC.Status, reason: proven.ARC.Reason}
-	links := proven.chain.Links()
-	if len(links) == 0 {
-		return t
+	var there [len(mustBeCovered)]int
+	for _, field := range m.Header {
+		for i, name := range mustBeCovered {
+			if field.Is(name) {
+				there[i]++
+			}
+		}
 	}
-	t.unbound = f.unbound(m.Header, links[len(links)-1])
-	for _, link := range slices.Backward(links) {
-		w := witness{sealer: domain.Name(link.Sealer)}
+	for _, link := range slices.Backward(proven.chain.Links()) {
+		w := witness{sealer: domain.Name(link.Sealer), unbound: f.unbound(there, link)}
 		if said, err := authn.Parse(link.Results); err == nil {
 			if dmarc := authn.FromTrusted(said).DMARC; dmarc.Status == authn.Pass {
 				w.author = dmarc.Domain
@@ -61,54 +68,53 @@ func (f *Filter) testimony(m *message.Message, proven proof) testimony {
 	return t
 }
 
-// unbound says why the newest set is not enough to tell that the sealer saw this message, "" if it is.
-func (f *Filter) unbound(header dkim.Header, newest arc.Link) string {
-	if newest.Limited {
-		return "its newest signature covers only a part of the body"
+// unbound says why a set is not enough to tell that its sealer saw this message, "" if it is. there counts the
+// fields that must be covered.
+func (f *Filter) unbound(there [len(mustBeCovered)]int, link arc.Link) string {
+	if link.Limited {
+		return fmt.Sprintf("the signature of %s covers only a part of the body", link.Sealer)
 	}
-	for _, name := range mustBeCovered {
-		there, covered := 0, 0
-		for _, field := range header {
-			if field.Is(name) {
-				there++
-			}
-		}
-		for _, signed := range newest.Covered {
+	for i, name := range mustBeCovered {
+		covered := 0
+		for _, signed := range link.Covered {
 			if signed == name {
 				covered++
 			}
 		}
-		if covered < there || name == "from" && there != 1 {
-			return fmt.Sprintf("its newest signature does not cover each %s field", name)
+		if covered < there[i] || name == "from" && there[i] != 1 {
+			return fmt.Sprintf("the signature of %s does not cover each %s field", link.Sealer, name)
 		}
 	}
-	age := f.now().Sub(newest.Sealed)
-	if newest.Sealed.IsZero() || age > maxSealAge || age < -maxSealLead {
-		return "its newest seal has no time, or one that is too old"
+	age := f.now().Sub(link.Sealed)
+	if link.Sealed.IsZero() || age > maxSealAge || age < -maxSealLead {
+		return fmt.Sprintf("the seal of %s has no time, or one that is too old", link.Sealer)
 	}
 	return ""
 }
 
-// vouchBySealer goes down the chain from the newest sealer, as long as each is trusted, to the first that saw
-// DMARC pass for the author. A sealer that is not trusted ends it: he could have made up all that is below.
+// vouchBySealer goes down the chain from the newest sealer, as long as each is trusted and binds the message,
+// to the first that saw DMARC pass for the author. A sealer that is not trusted ends it: he could have made
+// up all that is below.
 func (p *policy) vouchBySealer(msg facts) (v voucher) {
 	t, author := msg.testimony, msg.authors[0]
 	if t.status == "" || t.status == dkim.None {
 		return voucher{}
 	}
 	doubt := func(text string) voucher { return voucher{doubt: ChainUntrusted.about(text)} }
+	unbound := ""
 	for _, w := range t.links {
+		unbound = cmp.Or(unbound, w.unbound)
 		switch {
 		case !p.trustedSealers.Has(w.sealer):
 			return doubt(w.sealer + " is not in trusted_sealers")
 		case w.author != author:
 			continue
-		case t.status == dkim.Pass && t.unbound == "":
+		case t.status == dkim.Pass && unbound == "":
 			return voucher{why: FromTrustedBySealer.about(w.sealer, author)}
-		case t.status == dkim.TempError && t.unbound == "":
+		case t.status == dkim.TempError && unbound == "":
 			return voucher{trouble: "ARC: " + t.reason}
 		case t.status == dkim.Pass:
-			return doubt(t.unbound)
+			return doubt(unbound)
 		}
 		return doubt("it does not pass: " + t.reason)
 	}
