@@ -115,9 +115,11 @@ func (r *Rewriter) reverseAlias(address, hash, stamp, token string, find Find) (
 	if err != nil {
 		return "", err
 	}
-	// Others may write to the store: its answer is checked like any address, and must not be one of ours.
-	if _, _, err := split(sender); err != nil || r.Owns(sender) {
+	// Others may write to the store: its answer is checked like any address, must not be one of ours, and is
+	// written as one: Postfix reads what a lookup table answers as a list of addresses.
+	local, host, err := split(sender)
+	if err != nil || r.Owns(sender) {
 		return "", fault(ErrMalformed, sender)
 	}
-	return sender, nil
+	return quote(local) + "@" + host, nil
 }

@@ -2,6 +2,7 @@ package srs
 
 import (
 	"errors"
+	"net/mail"
 	"strings"
 	"testing"
 	"unicode"
@@ -262,4 +263,21 @@ func isSpelling(a, b string) bool {
 		return strings.NewReplacer("+", "-", "/", "_").Replace(asciiLower(s[:4] + "=" + s[5:]))
 	}
 	return len(a) == len(b) && plain(a) == plain(b)
+}
+
+// A lookup table's answer is a list of addresses to Postfix: whoever writes to the store gets one address.
+func TestAStoredSenderIsOneAddress(t *testing.T) {
+	r := rewriter(t, nil)
+	alias, _, err := r.Alias(longSenders[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, said := range []string{"a@one.example, b@two.example", "a,b@two.example", "a b@two.example",
+		"<a@one.example>@two.example", "@one.example:b@two.example", "(a)b@two.example", "a;b@two.example"} {
+		got, err := r.ReverseStored(alias, func(Key) (string, error) { return said, nil })
+		list, listErr := mail.ParseAddressList(got)
+		if err != nil || listErr != nil || len(list) != 1 || !strings.HasSuffix(list[0].Address, "@two.example") {
+			t.Errorf("%q: %q, %v; %v, %v", said, got, err, list, listErr)
+		}
+	}
 }

@@ -26,10 +26,12 @@ func (e errServer) Error() string { return fmt.Sprintf("the server replied %+.20
 
 var errProtocol = errors.New("this is not a server of Valkey or Redis")
 
-// The largest replies that are read, in octets, elements and levels: INFO has some thousand octets.
+// The largest replies that are read, in octets, elements and levels: INFO has some thousand octets, and a
+// thousand entries a few hundred thousand.
 const (
-	maxReply  = 64 << 10
-	maxList   = 10_000
+	maxText   = 64 << 10
+	maxOctets = 8 << 20 // of all texts of a reply
+	maxList   = 10_000  // of all lists of a reply
 	maxLevels = 3
 )
 
@@ -43,11 +45,21 @@ func writeCommand(w *bufio.Writer, words ...string) {
 
 // readReply reads one reply; one that is an error is an errServer.
 func readReply(r *bufio.Reader, levels int) (reply, error) {
-	line, err := readLine(r)
+	return (&replyReader{r, maxOctets, maxList}).read(levels)
+}
+
+// replyReader reads one reply, of which a server cannot make it keep more than the limits.
+type replyReader struct {
+	*bufio.Reader
+	octets, elements int // that are still allowed
+}
+
+func (r *replyReader) read(levels int) (reply, error) {
+	line, err := readLine(r.Reader)
 	if err != nil {
 		return reply{}, err
 	}
-	if line == "" {
+	if r.octets -= len(line); line == "" || r.octets < 0 {
 		return reply{}, errProtocol
 	}
 	switch rest := line[1:]; line[0] {
@@ -56,9 +68,9 @@ func readReply(r *bufio.Reader, levels int) (reply, error) {
 	case '-':
 		return reply{}, errServer{rest}
 	case '$':
-		return readText(r, rest)
+		return r.readText(rest)
 	case '*':
-		return readList(r, rest, levels)
+		return r.readList(rest, levels)
 	}
 	return reply{}, errProtocol
 }
@@ -81,14 +93,15 @@ func readLine(r *bufio.Reader) (string, error) {
 	return text, nil
 }
 
-func readText(r *bufio.Reader, length string) (reply, error) {
+func (r *replyReader) readText(length string) (reply, error) {
 	n, err := strconv.Atoi(length)
 	switch {
 	case length == "-1":
 		return reply{null: true}, nil
-	case err != nil || n < 0 || n > maxReply:
+	case err != nil || n < 0 || n > min(maxText, r.octets):
 		return reply{}, errProtocol
 	}
+	r.octets -= n
 	text := make([]byte, n+len("\r\n"))
 	if _, err := io.ReadFull(r, text); err == io.EOF {
 		return reply{}, io.ErrUnexpectedEOF
@@ -101,17 +114,18 @@ func readText(r *bufio.Reader, length string) (reply, error) {
 	return reply{text: string(text[:n])}, nil
 }
 
-func readList(r *bufio.Reader, length string, levels int) (reply, error) {
+func (r *replyReader) readList(length string, levels int) (reply, error) {
 	n, err := strconv.Atoi(length)
 	switch {
 	case length == "-1":
 		return reply{null: true}, nil
-	case err != nil || n < 0 || n > maxList || levels == 0:
+	case err != nil || n < 0 || n > r.elements || levels == 0:
 		return reply{}, errProtocol
 	}
+	r.elements -= n
 	var list []reply
 	for range n {
-		element, err := readReply(r, levels-1)
+		element, err := r.read(levels - 1)
 		if err != nil {
 			return reply{}, err
 		}

@@ -90,6 +90,24 @@ func TestAServerThatCannotTellIsTrouble(t *testing.T) {
 	}
 }
 
+// A server may send as much as the time allows. What is kept of it is limited, and so is what is read of one
+// reply.
+func TestAServerThatSendsTooMuchIsLeft(t *testing.T) {
+	for name, text := range map[string]string{
+		"long texts":  "*10000\r\n" + strings.Repeat("$65536\r\n"+strings.Repeat("x", 65536)+"\r\n", 500),
+		"long lines":  "*10000\r\n" + strings.Repeat("+"+strings.Repeat("x", 4000)+"\r\n", 10_000),
+		"empty lists": "*10000\r\n" + strings.Repeat("*10000\r\n"+strings.Repeat("*0\r\n", 10_000), 100),
+	} {
+		rest := strings.NewReader(text)
+		if _, err := readReply(bufio.NewReader(rest), maxLevels); !errors.Is(err, errProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if read := len(text) - rest.Len(); read > 10<<20 {
+			t.Errorf("%s: %d octets were read", name, read)
+		}
+	}
+}
+
 func bulk(text string) string {
 	var out strings.Builder
 	w := bufio.NewWriter(&out)
