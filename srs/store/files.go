@@ -205,7 +205,11 @@ func (f *folder) makeShard(key srs.Key) error {
 		} else if err != nil {
 			return err
 		}
-		if err := f.give(name); err != nil {
+		made, err := f.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.give(made), made.Close()); err != nil {
 			return err
 		}
 		if err := syncFile(f.Open(filepath.Dir(name))); err != nil {
@@ -215,12 +219,13 @@ func (f *folder) makeShard(key srs.Key) error {
 	return nil
 }
 
-// give makes what root has made the folder's owner's.
-func (f *folder) give(name string) error {
+// give makes what root has made the folder's owner's. Not by its name, behind which the owner could put a
+// hard link to somebody else's file.
+func (f *folder) give(made *os.File) error {
 	if os.Geteuid() == int(f.owner) {
 		return nil
 	}
-	return f.Lchown(name, int(f.owner), int(f.group))
+	return made.Chown(int(f.owner), int(f.group))
 }
 
 func syncFile(file *os.File, err error) error {
@@ -268,10 +273,7 @@ func (f *folder) write(key srs.Key, text string) (err error) {
 		}
 	}()
 	_, err = io.WriteString(file, text)
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	if err := f.give(temporary); err != nil {
+	if err = errors.Join(err, f.give(file), file.Close()); err != nil {
 		return err
 	}
 	return f.Rename(temporary, shardOf(key)+"/"+key.Token)

@@ -365,3 +365,34 @@ func reversed(s string) string {
 	}
 	return string(b)
 }
+
+func TestWhatRootStoresIsTheAccounts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	const account = 65534
+	dir := t.TempDir()
+	if err := errors.Join(os.Chmod(dir, 0o700), os.Chown(dir, account, account)); err != nil {
+		t.Fatal(err)
+	}
+	if err := at(t, "dir:"+dir, morning).Put(t.Context(), key, sender); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if seen++; ownerOf(info) != account || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: of uid %d, %v", path, ownerOf(info), info.Mode())
+		}
+		return nil
+	})
+	if err != nil || seen != 4 {
+		t.Errorf("%d files and folders, %v", seen, err)
+	}
+}
