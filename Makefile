@@ -72,6 +72,7 @@ check:
 	$(GO) vet ./...
 	$(GO) vet -tags packaging ./cmd/postmend
 	$(GO) tool staticcheck ./...
+	$(GO) run ./tests/sizes
 
 # The race detector needs cgo.
 race:

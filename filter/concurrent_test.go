@@ -32,13 +32,16 @@ func TestMessagesAtTheSameTimeDoNotLearnOfEachOther(t *testing.T) {
 			env := &Envelope{Sender: fmt.Sprintf("a%d@bank%d.example", n, n%5), HELO: "mail.bank.example",
 				ClientAddress: fmt.Sprintf("192.0.2.%d", 25+n%5),
 				Recipients: []Recipient{
-					{Address: fmt.Sprintf("r%d@remote.example", n), Original: fmt.Sprintf("alias%d@example.org", n)},
-					{Address: fmt.Sprintf("s%d@remote.example", n), Original: fmt.Sprintf("other%d@example.org", n)},
+					{Address: fmt.Sprintf("r%d@remote.example", n),
+						Original: fmt.Sprintf("alias%d@example.org", n)},
+					{Address: fmt.Sprintf("s%d@remote.example", n),
+						Original: fmt.Sprintf("other%d@example.org", n)},
 					{Address: fmt.Sprintf("box%d@example.org", n)}}}
 			text := fmt.Sprintf("From: a%d@bank%d.example\nSubject: token-%[1]d.\n\nbody\n", n, n%5)
 			if j, err := f.Judge(context.Background(), env,
 				strings.NewReader(strings.ReplaceAll(text, "\n", "\r\n"))); err != nil || len(j.Add) != 2 ||
-				!strings.Contains(string(j.Add[1]), fmt.Sprintf("dmarc=pass header.from=bank%d.example", n%5)) {
+				!strings.Contains(string(j.Add[1]),
+					fmt.Sprintf("dmarc=pass header.from=bank%d.example", n%5)) {
 				t.Errorf("%d: %v %q", n, err, j.Add)
 			}
 			outcomes, _ := f.RunEach(context.Background(), env, strings.NewReader(text), nil)
@@ -62,9 +65,11 @@ func TestMessagesAtTheSameTimeDoNotLearnOfEachOther(t *testing.T) {
 		}
 		to := left.recipients[0]
 		author := map[byte]string{'r': fmt.Sprintf("<alias%d@example.org>", n),
-			's': fmt.Sprintf("<other%d@example.org>", n), 'b': fmt.Sprintf("a%d@bank%d.example", n, n%5)}[to[0]]
+			's': fmt.Sprintf("<other%d@example.org>", n),
+			'b': fmt.Sprintf("a%d@bank%d.example", n, n%5)}[to[0]]
 		from := strings.Join(fieldsOf(left.text, "From"), "")
-		if !strings.Contains(to, fmt.Sprint(n)+"@") || !strings.Contains(from, author) || len(left.recipients) != 1 ||
+		if !strings.Contains(to, fmt.Sprint(n)+"@") || !strings.Contains(from, author) ||
+			len(left.recipients) != 1 ||
 			!strings.Contains(left.sender, fmt.Sprintf("a%d@", n)) {
 			t.Errorf("message %d went from %s to %v, with %s", n, left.sender, left.recipients, from)
 		}

@@ -192,11 +192,13 @@ func TestWhatIsRefusedAtTheDoorAndWhatGoesOn(t *testing.T) {
 		{"no DNS about it for long", "", zone + deafOwn, "from: a@example.org",
 			"Received: from a by b; {date -2h}\nDate: {date -10m}\nFrom: a@example.org", "judged"},
 		{"no DNS about it for long, below a policy server's field", "", zone + deafOwn, "from: a@example.org",
-			"Received: from a (b [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4bXk2w1z; {date 0m}\n" +
+			"Received: from a (b [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4bXk2w1z; " +
+				"{date 0m}\n" +
 				"Received: from a by b; {date -2h}\nDate: {date -10m}\nFrom: a@example.org", "judged"},
 		{"no DNS, and only its date is old, below a policy server's field", "", zone + deafOwn,
 			"from: a@example.org",
-			"Received: from a (b [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4bXk2w1z; {date 0m}\n" +
+			"Received: from a (b [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4bXk2w1z; " +
+				"{date 0m}\n" +
 				"Date: {date -2h}\nFrom: a@example.org", "judged"},
 		{"a header that is too long", "", zone, "from: a@bank.example",
 			long + "Authentication-Results: mx.bank.example; dmarc=pass\nFrom: a@bank.example", "unread"},

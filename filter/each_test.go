@@ -123,7 +123,9 @@ func TestWhatAClientClaimsToBeTheAliasStandsInNoField(t *testing.T) {
 		t.Fatal(err)
 	}
 	const text = "From: Alice <alice@bank.example>\nSubject: x\n\nbody\n"
-	for claimed, want := range map[bool]string{true: "<postmaster@example.org>", false: "<boss@example.org>"} {
+	for claimed, want := range map[bool]string{
+		true: "<postmaster@example.org>", false: "<boss@example.org>",
+	} {
 		to := Recipient{Address: "bob@remote.example", Original: "boss@example.org"}
 		if claimed {
 			to.Original, to.Claimed = "", to.Original

@@ -26,7 +26,8 @@ func (p *policy) forecastSPF(sender string) string {
 	case sender == "":
 		return "depends on the SPF record of the name that this host gives in HELO"
 	case domain == "" || p.local.Has(domain):
-		return fmt.Sprintf("pass for %s, if its record allows this host", cmp.Or(domain, "this host's domain"))
+		return fmt.Sprintf("pass for %s, if its record allows this host",
+			cmp.Or(domain, "this host's domain"))
 	}
 	return fmt.Sprintf("no pass for %s, which is not a domain of this host", domain)
 }

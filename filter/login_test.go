@@ -17,7 +17,8 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 	const stranger = "from x (mx.bank.example [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4D1; x"
 	const user = "from x (mx.bank.example [192.0.2.25]) by mx.example.org (Postfix) with ESMTPSA id 4D1; x"
 	const requeued = "by mx.example.org (Postfix, from userid 103) id 4D9; x\nReceived: "
-	const amavis = "from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP id 4D2; x\n" +
+	const amavis = "from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP " +
+		"id 4D2; x\n" +
 		"Received: from mx.example.org ([127.0.0.1]) by localhost (mx.example.org [127.0.0.1]) " +
 		"(amavisd-new, port 10024) with ESMTP id z; x\nReceived: "
 	for _, c := range []struct {

@@ -204,8 +204,8 @@ var causes = [causeCount]struct{ code, format string }{
 		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and the message " +
 			"came from %s"},
 	FromTrustedBySealer: {"from-trusted-sealer",
-		"From: rewritten: DMARC failed on arrival, but the ARC chain passes, and by it the trusted sealer %s " +
-			"saw DMARC pass for %s"},
+		"From: rewritten: DMARC failed on arrival, but the ARC chain passes, and by it the trusted sealer " +
+			"%s saw DMARC pass for %s"},
 	ChainUntrusted: {"chain-untrusted", "the ARC chain does not help: %s"},
 	FromNever:      {"from-never", "From: stays: munge_from is \"never\""},
 	FromPolicyNone: {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
@@ -286,8 +286,8 @@ var causes = [causeCount]struct{ code, format string }{
 	SRSExpired: {"srs-expired",
 		"The recipient is an SRS address that has expired. Write to the author's own address instead."},
 	SRSUnknown: {"srs-unknown",
-		"The recipient is an SRS address, and the sender that it stood for is no longer stored. Write to the " +
-			"author's own address instead."},
+		"The recipient is an SRS address, and the sender that it stood for is no longer stored. Write to " +
+			"the author's own address instead."},
 	HeaderTooLong: {"header-unverified",
 		"The header of this message is too long, so its author cannot be verified. Send it again with a " +
 			"shorter header."},

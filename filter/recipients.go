@@ -27,8 +27,8 @@ func (p *policy) shares(env *Envelope, msg facts) (list []share) {
 	return list
 }
 
-// ownShares is shares where each hand-over has a status of its own: then each recipient gets the message that it
-// would get alone.
+// ownShares is shares where each hand-over has a status of its own: then each recipient gets the message that
+// it would get alone.
 func (p *policy) ownShares(env *Envelope, msg facts) (list []share) {
 	for _, s := range p.shares(env, msg) {
 		if !s.isPersonal(env) {
@@ -172,8 +172,8 @@ func (j *job) decideBy(ctx context.Context, plan func(*Envelope, facts) []share)
 	return list
 }
 
-// decideAtOnce plans for all recipients together. Hand-overs are few: if one of several fails at its very end, the
-// others have left, and all are tried again.
+// decideAtOnce plans for all recipients together. Hand-overs are few: if one of several fails at its very
+// end, the others have left, and all are tried again.
 func (j *job) decideAtOnce(ctx context.Context) Plan {
 	list := j.decideBy(ctx, j.policy.shares)
 	plan := j.policy.forOneStatus(j.env, j.known, list)

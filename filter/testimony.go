@@ -68,8 +68,8 @@ func (f *Filter) testimony(m *message.Message, proven proof) testimony {
 	return t
 }
 
-// unbound says why a set is not enough to tell that its sealer saw this message, "" if it is. there counts the
-// fields that must be covered.
+// unbound says why a set is not enough to tell that its sealer saw this message, "" if it is. there counts
+// the fields that must be covered.
 func (f *Filter) unbound(there [len(mustBeCovered)]int, link arc.Link) string {
 	if link.Limited {
 		return fmt.Sprintf("the signature of %s covers only a part of the body", link.Sealer)

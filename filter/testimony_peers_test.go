@@ -75,7 +75,8 @@ func TestChainsOfOtherImplementationsVouchIfTheirSealersAreTrusted(t *testing.T)
 			if second == first {
 				continue
 			}
-			two := seal(strings.Replace(one, "\r\nSubject: ", "\r\nSubject: [list] ", 1), second, "pass", "fail")
+			two := seal(strings.Replace(one, "\r\nSubject: ", "\r\nSubject: [list] ", 1), second, "pass",
+				"fail")
 			expect("broken before the second seal of "+second, "untouched",
 				run(seal(strings.Replace(one, "Good", "Bad", 1), second, "fail", "fail"), first, second))
 			expect(first+" and "+second, "alias@example.org", run(two, first, second))

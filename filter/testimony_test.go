@@ -13,7 +13,8 @@ import (
 func TestAForgerGainsNothingFromASealedMessage(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0")
 	w := newWorld(t)
-	zone := "_dmarc.bank.example TXT v=DMARC1; p=reject\ns._domainkey.trusted.example TXT " + w.records["other"] +
+	zone := "_dmarc.bank.example TXT v=DMARC1; p=reject\n" +
+		"s._domainkey.trusted.example TXT " + w.records["other"] +
 		"\ns._domainkey.second.example TXT " + w.records["other"] + "\n"
 	header := "From: Alice <alice@bank.example>\r\nTo: alias@example.org\r\nSubject: hello\r\n" +
 		"Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nReply-To: alice@bank.example\r\nMIME-Version: 1.0\r\n" +
@@ -63,7 +64,8 @@ func TestAForgerGainsNothingFromASealedMessage(t *testing.T) {
 		for _, changed := range []string{
 			strings.Replace(string(field), "e", "o", 1),
 			strings.Replace(string(field), "=pass", "=fail", 1),
-			strings.Replace(string(field), "=fail", "=pass", 1), strings.Replace(string(field), "i=1", "i=2", 1),
+			strings.Replace(string(field), "=fail", "=pass", 1),
+			strings.Replace(string(field), "i=1", "i=2", 1),
 			strings.Replace(string(field), "bank.example", "shop.example", 1),
 		} {
 			if changed != string(field) {

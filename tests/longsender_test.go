@@ -45,8 +45,8 @@ func sharedFolder(t testing.TB) string {
 	return dir
 }
 
-// Bounces for senders that do not fit into an SRS address come home on the host that forwarded, and on another
-// that has the same secret and store.
+// Bounces for senders that do not fit into an SRS address come home on the host that forwarded, and on
+// another that has the same secret and store.
 func TestLongAndOddSendersComeHome(t *testing.T) {
 	t.Parallel()
 	peer.NeedRoot(t)
@@ -80,9 +80,10 @@ func TestLongAndOddSendersComeHome(t *testing.T) {
 			// A bounce that Postfix makes itself.
 			here.remote.Refuse("remote@example.com")
 			came := len(here.remote.Messages())
-			mta.Submit(t, here.smtp, mta.Mail{From: longSenders[0], To: []string{"alias@example.org"}, XClient: stranger,
-				Content: bulkLetter("refused")})
-			if bounce := here.remote.Wait(came + 1)[came]; bounce.From != "" || bounce.To[0] != longSenders[0] {
+			mta.Submit(t, here.smtp, mta.Mail{From: longSenders[0], To: []string{"alias@example.org"},
+				XClient: stranger, Content: bulkLetter("refused")})
+			if bounce := here.remote.Wait(came + 1)[came]; bounce.From != "" ||
+				bounce.To[0] != longSenders[0] {
 				t.Errorf("the bounce of Postfix came from %q to %q", bounce.From, bounce.To)
 			}
 
@@ -134,9 +135,11 @@ func comesHome(t *testing.T, here, there *forwarder, sender string) (alias strin
 	for _, host := range []*forwarder{here, there} {
 		for _, spelling := range []string{alias, strings.ToLower(alias)} {
 			came := len(host.remote.Messages())
-			mta.Submit(t, host.smtp, mta.Mail{To: []string{spelling}, XClient: stranger, Content: bulkLetter("bounced")})
+			mta.Submit(t, host.smtp, mta.Mail{To: []string{spelling}, XClient: stranger,
+				Content: bulkLetter("bounced")})
 			home := host.remote.Wait(came + 1)[came]
-			if shown := strings.ReplaceAll(sender, `"`, ""); home.From != "" || len(home.To) != 1 || home.To[0] != shown {
+			if shown := strings.ReplaceAll(sender, `"`, ""); home.From != "" || len(home.To) != 1 ||
+				home.To[0] != shown {
 				t.Errorf("the bounce to %s came from %q to %q, want %s", spelling, home.From, home.To, sender)
 			}
 		}
@@ -167,7 +170,8 @@ func TestASoakOfLongSendersLosesNoneAndEachAliasResolves(t *testing.T) {
 	used := 0
 	faults := []fault{
 		{arm: redis.Kill, mend: redis.Start},
-		{arm: func() { s.check(os.Rename(dir, dir+".away")) }, mend: func() { s.check(os.Rename(dir+".away", dir)) }},
+		{arm: func() { s.check(os.Rename(dir, dir+".away")) },
+			mend: func() { s.check(os.Rename(dir+".away", dir)) }},
 		{arm: func() { s.check(os.Chmod(dir, 0o500)) }, mend: func() { s.check(os.Chmod(dir, 0o700)) }},
 		{during: func() { redis.Kill(); redis.Start() }},
 		{during: func() { // half of the run each
@@ -189,10 +193,10 @@ func TestASoakOfLongSendersLosesNoneAndEachAliasResolves(t *testing.T) {
 		var batch []string
 		for range min(5, messages-len(s.sent)) {
 			n := len(s.sent)
-			content := fmt.Sprintf("From: alice@sender.example\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n"+
-				"Message-ID: <%d@sender.example>\nX-Token: soak-%[1]d\n\ntext\n", n)
-			id := mta.Submit(t, s.smtp, mta.Mail{From: longSender(n), To: []string{"alias@example.org"}, XClient: stranger,
-				Content: []byte(content)})
+			content := fmt.Sprintf("From: alice@sender.example\nSubject: soak\nDate: Mon, 2 Nov 2026 "+
+				"10:00:00 +0000\nMessage-ID: <%d@sender.example>\nX-Token: soak-%[1]d\n\ntext\n", n)
+			id := mta.Submit(t, s.smtp, mta.Mail{From: longSender(n), To: []string{"alias@example.org"},
+				XClient: stranger, Content: []byte(content)})
 			s.sent = append(s.sent, soaked{id, fmt.Sprintf("soak-%d", n)})
 			batch = append(batch, id)
 		}

@@ -48,7 +48,8 @@ func TestForgedResultsAreRemovedInEveryWriting(t *testing.T) {
 	}
 	for _, sender := range []string{"a@reject.example", "prepended@reject.example"} {
 		for n, form := range forms {
-			content := fmt.Sprintf("%s\r\nFrom: a@reject.example\r\nX-Token: %d\r\nSubject: x\r\n\r\nx\r\n", form, n)
+			content := fmt.Sprintf("%s\r\nFrom: a@reject.example\r\nX-Token: %d\r\nSubject: x\r\n\r\nx\r\n",
+				form, n)
 			id, err := mta.TrySubmit(f.smtp, mta.Mail{From: sender, To: []string{"box@example.org"},
 				XClient: stranger, Content: []byte(content)})
 			if isTooLong := len(form) > 1<<20; isTooLong || err != nil {
@@ -62,9 +63,10 @@ func TestForgedResultsAreRemovedInEveryWriting(t *testing.T) {
 	}
 	for _, got := range f.local.Messages() {
 		header, _, _ := bytes.Cut(got.Content, []byte("\r\n\r\n"))
-		lenient := strings.NewReplacer("\x00", "", "\r\n ", " ", "\r\n\t", " ").Replace("\r\n" + string(header))
+		lenient := strings.NewReplacer("\x00", "", "\r\n ", " ", "\r\n\t", " ").
+			Replace("\r\n" + string(header))
 		found, isForged := 0, false
-		for line := range strings.FieldsFuncSeq(lenient, func(r rune) bool { return r == '\r' || r == '\n' }) {
+		for line := range strings.FieldsFuncSeq(lenient, isLineEnd) {
 			line = strings.ToLower(strings.TrimSpace(line))
 			if strings.HasPrefix(line, "authentication-results") && strings.Contains(line, "mx.example.org") {
 				found++
@@ -79,3 +81,5 @@ func TestForgedResultsAreRemovedInEveryWriting(t *testing.T) {
 		t.Errorf("%d messages came", n)
 	}
 }
+
+func isLineEnd(r rune) bool { return r == '\r' || r == '\n' }

@@ -49,7 +49,8 @@ const forged = "Authentication-Results: mx.example.org; spf=pass smtp.mailfrom=r
 // nothing that passes, forged fields are gone, and the rest arrives octet for octet.
 func TestTheMilterSaysWhatOthersSay(t *testing.T) {
 	t.Parallel()
-	w := &world{srsDomain: srsDomain, policy: "reject", body: "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n.\r\nFrom here\r\n\r\n"}
+	w := &world{srsDomain: srsDomain, policy: "reject",
+		body: "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n.\r\nFrom here\r\n\r\n"}
 	w.forwarder = startChanged(t, "", func(f *forwarder, main, master *string) {
 		withDoor(f, main, master)
 		withoutFilter(f, main, master)
@@ -122,7 +123,8 @@ func (w *world) compareVerdicts(outcomes []*outcome, refused map[int]string) {
 		}
 		came = append(came, o)
 		contents = append(contents, o.content)
-		arrivals = append(arrivals, judge.Arrival{Address: o.address, HELO: o.helo, Sender: o.from, Content: o.content})
+		arrivals = append(arrivals, judge.Arrival{Address: o.address, HELO: o.helo, Sender: o.from,
+			Content: o.content})
 	}
 	records := map[string]string{}
 	for line := range strings.Lines(w.zone.String()) {
@@ -136,7 +138,8 @@ func (w *world) compareVerdicts(outcomes []*outcome, refused map[int]string) {
 	for n, o := range came {
 		got := string(o.came[0].Content)
 		results := resultsField.FindAllStringSubmatch(got, -1)
-		if len(results) != 1 || strings.Contains(results[0][1], "(") || len(sealField.FindAllString(got, -1)) != 1 {
+		if len(results) != 1 || strings.Contains(results[0][1], "(") ||
+			len(sealField.FindAllString(got, -1)) != 1 {
 			w.t.Errorf("%s: results %q", o.name, results)
 			continue
 		}
@@ -149,7 +152,8 @@ func (w *world) compareVerdicts(outcomes []*outcome, refused map[int]string) {
 		}
 		// OpenDKIM takes one signature of several, and knows no ed25519.
 		one := strings.Count(string(o.content), "DKIM-Signature:") == 1 && !strings.Contains(text, "ed25519")
-		if passes := strings.Contains(text, "dkim=pass"); one && passes != slices.Equal(openDKIM[n], []string{"pass"}) {
+		if passes := strings.Contains(text, "dkim=pass"); one &&
+			passes != slices.Equal(openDKIM[n], []string{"pass"}) {
 			w.t.Errorf("%s: %s\nOpenDKIM: %q", o.name, text, openDKIM[n])
 		}
 		rest := resultsField.ReplaceAllString(sealField.ReplaceAllString(got, ""), "")
@@ -165,7 +169,8 @@ func (w *world) compareVerdicts(outcomes []*outcome, refused map[int]string) {
 
 // withTransport makes postmend the transport, as setup does, instead of a content filter.
 func withTransport(_ *forwarder, main, master *string) {
-	*main = regexp.MustCompile(`(?m)^content_filter = .*\n`).ReplaceAllString(*main, "default_transport = postmend:\n")
+	*main = regexp.MustCompile(`(?m)^content_filter = .*\n`).ReplaceAllString(*main,
+		"default_transport = postmend:\n")
 	*master = strings.Replace(*master, "-o content_filter=\n", "-o content_filter=smtp:$relayhost\n", 1)
 }
 
@@ -209,14 +214,16 @@ func TestMailGoesOnWithoutTheMilter(t *testing.T) {
 		*main += strings.ReplaceAll(fmt.Sprintf(doorMain, "inet:"+address), "_timeout=5s", "_timeout=1s")
 		*main = strings.ReplaceAll(*main, "_timeout=30s", "_timeout=1s")
 	})
-	f.check(f.dns.Add("reject.example TXT v=spf1 ip4:192.0.2.1 -all\n_dmarc.reject.example TXT v=DMARC1; p=reject"))
+	f.check(f.dns.Add("reject.example TXT v=spf1 ip4:192.0.2.1 -all\n" +
+		"_dmarc.reject.example TXT v=DMARC1; p=reject"))
 	lines := f.syslog()
 	sent := 0
 	send := func(state string) {
 		t.Helper()
 		sent++
 		id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@reject.example", To: []string{"alias@example.org"},
-			XClient: "ADDR=192.0.2.1", Content: []byte("From: alice@reject.example\nSubject: " + state + "\n\nx\n")})
+			XClient: "ADDR=192.0.2.1", Content: []byte("From: alice@reject.example\nSubject: " + state +
+				"\n\nx\n")})
 		f.WaitLog(0, id+": removed")
 	}
 	send("never started")
@@ -259,7 +266,8 @@ func TestRestartsAndReloadsLoseNothing(t *testing.T) {
 		*main += fmt.Sprintf(doorMain, "inet:"+address)
 		withoutFilter(f, main, master)
 	})
-	f.check(f.dns.Add("reject.example TXT v=spf1 ip4:192.0.2.1 -all\n_dmarc.reject.example TXT v=DMARC1; p=reject"))
+	f.check(f.dns.Add("reject.example TXT v=spf1 ip4:192.0.2.1 -all\n" +
+		"_dmarc.reject.example TXT v=DMARC1; p=reject"))
 	door := f.serve(address)
 	finished := make(chan error, 1)
 	const clients = 4
@@ -267,7 +275,8 @@ func TestRestartsAndReloadsLoseNothing(t *testing.T) {
 		go func() {
 			for n := c; n < messages; n += clients {
 				content := fmt.Sprintf("From: alice@reject.example\nX-Token: %d\n\nx\n", n)
-				if _, err := mta.TrySubmit(f.smtp, mta.Mail{From: "alice@reject.example", To: []string{"box@example.org"},
+				if _, err := mta.TrySubmit(f.smtp, mta.Mail{From: "alice@reject.example",
+					To:      []string{"box@example.org"},
 					XClient: "ADDR=192.0.2.1", Content: []byte(content)}); err != nil {
 					finished <- err
 					return

@@ -124,7 +124,9 @@ var rewrittenForgeries = []string{
 func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
 	t.Parallel()
 	peer.NeedAccount(t)
-	for name, door := range map[string]bool{"content filter": false, "behind the milter, as transport": true} {
+	for name, door := range map[string]bool{
+		"content filter": false, "behind the milter, as transport": true,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := &world{srsDomain: srsDomain, policy: "reject", door: door,

@@ -7,8 +7,9 @@ import (
 	"postmend/tests/mta"
 )
 
-// TestSetupAddsAMilterThatRefusesForgeries: with the lines that setup writes, a chrooted smtpd(8) asks the milter
-// that spawn(8) starts. Forgeries of our domain are refused, other mail goes on, and undo leaves nothing.
+// TestSetupAddsAMilterThatRefusesForgeries: with the lines that setup writes, a chrooted smtpd(8) asks the
+// milter that spawn(8) starts. Forgeries of our domain are refused, other mail goes on, and undo leaves
+// nothing.
 func TestSetupAddsAMilterThatRefusesForgeries(t *testing.T) {
 	h := startPlainHost(t, "")
 	before := h.configuration()

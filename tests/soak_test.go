@@ -45,14 +45,15 @@ func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
 	passThroughFaults(t, newSoak(t, withoutReverseTable, "alias@example.org"), 150)
 }
 
-// TestASoakOfFaultsWithSeveralRecipientsInARun: the same in transport mode, where the recipients of one domain
-// share a run and its status. Nobody's copy is lost or doubled.
+// TestASoakOfFaultsWithSeveralRecipientsInARun: the same in transport mode, where the recipients of one
+// domain share a run and its status. Nobody's copy is lost or doubled.
 func TestASoakOfFaultsWithSeveralRecipientsInARun(t *testing.T) {
 	t.Parallel()
 	change := func(f *forwarder, main, master *string) {
 		withoutReverseTable(f, main, master)
 		replace(t, main, "other@example.org=other@example.net", "other@example.org=other@example.com")
-		replace(t, main, "postmend_destination_recipient_limit = 1", "postmend_destination_recipient_limit = 50")
+		replace(t, main, "postmend_destination_recipient_limit = 1",
+			"postmend_destination_recipient_limit = 50")
 		asTransport(f, main, master)
 	}
 	passThroughFaults(t, newSoak(t, change, "alias@example.org", "other@example.org"), 50)

@@ -181,9 +181,10 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 		"sender with leading -":    {"-v@b.example", "x@example.org", 0, ""},
 		"recipient with leading -": {"a@b.example", "-x@example.org", 0, ""},
 		"no domain":                {"root", "postmaster", 0, ""},
-		"only @":                   {"@", "@", 69, "5.1.7 The sender address of this message is not a valid SMTP address"},
-		"UTF-8":                    {"jürgen@b.example", "zoë@bücher.example", 0, ""},
-		"not even UTF-8":           {"\xff@b.example", "\xfe@example.org", 0, ""},
+		"only @": {"@", "@", 69,
+			"5.1.7 The sender address of this message is not a valid SMTP address"},
+		"UTF-8":          {"jürgen@b.example", "zoë@bücher.example", 0, ""},
+		"not even UTF-8": {"\xff@b.example", "\xfe@example.org", 0, ""},
 		"line separator, UTF-8": {"", "x\u2028@example.org", 69,
 			"5.1.3 The recipient address is not a valid SMTP address"},
 		"control character, C1": {"x\u0085@b.example", "x@example.org", 69,
@@ -192,7 +193,8 @@ func TestBadAddressesGoThroughOrAreAnsweredFor(t *testing.T) {
 			"5.1.3 The recipient address is not a valid SMTP address"},
 		"forged SRS recipient": {"", "SRS0=AAAA=AA=b.example=x@srs.example.org", 67,
 			"5.1.1 The recipient is an SRS address that this server did not make"},
-		"malformed SRS recipient":  {"", "SRS0=@srs.example.org", 67, "5.1.1 The recipient is an SRS address that is not complete"},
+		"malformed SRS recipient": {"", "SRS0=@srs.example.org", 67,
+			"5.1.1 The recipient is an SRS address that is not complete"},
 		"SRS sender, malformed":    {"SRS1=x@b.example", "x@remote.example", 0, ""},
 		"domain that is no domain": {"a@$myhostname", "x@remote.example", 0, ""},
 		"recipient that ends early": {"a@b.example", "x@remote.example> SIZE=1", 69,
@@ -405,7 +407,8 @@ func TestADeadlineKeepsTheMail(t *testing.T) {
 }
 
 func TestAFailureBehindAWrapKeepsItsOutcome(t *testing.T) {
-	if got := outcome.Of(fmt.Errorf("wrapped: %w", outcome.Misused(errors.New("x")))); got != postfix.Misused {
+	wrapped := fmt.Errorf("wrapped: %w", outcome.Misused(errors.New("x")))
+	if got := outcome.Of(wrapped); got != postfix.Misused {
 		t.Errorf("usage: %v", got)
 	}
 	if got := outcome.Of(errors.New("never heard of")); got != postfix.Deferred {

@@ -165,7 +165,8 @@ func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {
-		return nil, outcome.Misconfigured(fmt.Sprintf("%s: no [[dkim.keys]] for %+q", k.inv.configFile, domain), nil)
+		return nil, outcome.Misconfigured(
+			fmt.Sprintf("%s: no [[dkim.keys]] for %+q", k.inv.configFile, domain), nil)
 	}
 	return keys, nil
 }

@@ -125,7 +125,8 @@ func TestReverseFindsValidAddressesOfOursAlone(t *testing.T) {
 		{strings.ToLower(ours), "OK alice@b.example"},
 		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND The recipient is an SRS address that this server did not " +
 			"make, or no longer accepts. " + asItIs},
-		{"SRS0=x@srs.example.org", "NOTFOUND The recipient is an SRS address that is not complete. " + asItIs},
+		{"SRS0=x@srs.example.org", "NOTFOUND The recipient is an SRS address that is not complete. " +
+			asItIs},
 		{strings.Replace(ours, "srs.example.org", "example.org", 1),
 			"NOTFOUND not an SRS address of this server"},
 		{"postmaster@srs.example.org", "NOTFOUND not an SRS address of this server"},

@@ -128,7 +128,8 @@ func (o *setupOptions) complete(configFile string) error {
 			setup.Transport))
 
 	case chosen == 1 && !o.print && os.Geteuid() != 0:
-		return outcome.Misused(errors.New("only root can do that; to see what it would do, run it with --print"))
+		return outcome.Misused(errors.New("only root can do that; to see what it would do, run it " +
+			"with --print"))
 	}
 	var err error
 	if o.ConfigFile, err = filepath.Abs(configFile); err == nil && o.rootDir != "" {

@@ -223,8 +223,8 @@ func judgeRecipientLimit(h *host) []fault {
 	return nil
 }
 
-// judgeProcesses finds a limit of processes (master(5)) that is too low for a burst of mail whose DNS does not
-// answer.
+// judgeProcesses finds a limit of processes (master(5)) that is too low for a burst of mail whose DNS does
+// not answer.
 func judgeProcesses(h *host) []fault {
 	const enough = layout.Processes
 	limit, name := h.filter.ProcessLimit, "process limit in master.cf"

@@ -181,8 +181,8 @@ func (f fault) moved(h *host) fault {
 	return f
 }
 
-// judgeInstances finds another instance with a listener at the same port: mail of one instance would come back
-// to the other.
+// judgeInstances finds another instance with a listener at the same port: mail of one instance would come
+// back to the other.
 func judgeInstances(h *host) []fault {
 	kind, address, here := listenerAddress(h.Target)
 	if !here || kind != "inet" || h.public != nil {

@@ -13,7 +13,7 @@ func judgeSpamRedirect(h *host) []fault {
 	if h.SpamRedirect == "" || !h.isTransport() {
 		return nil
 	}
-	return one(fmt.Sprintf("[[spam]] redirects to %s, but in transport mode postmend hands all mail to other "+
-		"hosts, and this one loops: use action \"discard\" or \"unsigned\", or content-filter mode",
+	return one(fmt.Sprintf("[[spam]] redirects to %s, but in transport mode postmend hands all mail to "+
+		"other hosts, and this one loops: use action \"discard\" or \"unsigned\", or content-filter mode",
 		h.SpamRedirect), "")
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// trialRules run the program as Postfix would, if no other rule found a fault, because there may be causes that
-// no rule knows.
+// trialRules run the program as Postfix would, if no other rule found a fault, because there may be causes
+// that no rule knows.
 var trialRules = []rule[*host]{
 	{"filter-trial", Error, "postmend's account can run it, with this configuration",
 		"all mail is deferred as long as it cannot", judgeTrial},

@@ -203,7 +203,8 @@ func (h *home) steps() []Step {
 		add("the account that Postfix runs postmend as", AddUserCommand(h.user))
 	}
 	if folder := filepath.Dir(h.path); isMissing(folder) {
-		add("the directory of postmend's configuration", postconf.Command{"install", "-d", "-m", "0755", folder})
+		add("the directory of postmend's configuration",
+			postconf.Command{"install", "-d", "-m", "0755", folder})
 	}
 	if file := h.config.SRS.SecretsFile; file != "" && isMissing(file) {
 		path := postconf.Command{file}.String()
@@ -223,7 +224,8 @@ func (h *home) steps() []Step {
 		}
 		if folder := filepath.Dir(key.File); isMissing(folder) && !made[folder] {
 			made[folder] = true
-			add("the directory of DKIM keys", postconf.Command{"install", "-d", "-m", "0750", "-g", h.group, folder})
+			add("the directory of DKIM keys",
+				postconf.Command{"install", "-d", "-m", "0750", "-g", h.group, folder})
 		}
 		genkey := postconf.Command{h.program, "dkim", "genkey", "--domain", key.Domain, "--selector",
 			key.Selector, "--file", key.File}

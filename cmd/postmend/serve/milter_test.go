@@ -30,7 +30,8 @@ func TestARefusalIsOneLineOfSMTP(t *testing.T) {
 		{filter.Failure{Kind: filter.BadMessage, Code: "5.6.0", Reason: "no"}, "554 5.6.0 no"},
 		{filter.Failure{Code: "4.4.3", Reason: "later"}, "451 4.4.3 later"},
 		{filter.Failure{Err: errors.New("x"), Reason: "later"}, "451 4.3.0 later"},
-		{filter.Failure{Kind: filter.Policy, Reason: "100%\r\n250 ok\x00\x1b[31m é"}, "550 5.7.1 100???250 ok??[31m ?"},
+		{filter.Failure{Kind: filter.Policy, Reason: "100%\r\n250 ok\x00\x1b[31m é"},
+			"550 5.7.1 100???250 ok??[31m ?"},
 	} {
 		if got := replyOf(&row.failure); got != row.want {
 			t.Errorf("%q, want %q", got, row.want)

@@ -39,8 +39,9 @@ func TestAResidentProcessReadsChangedFilesAgain(t *testing.T) {
 		{"not valid", "hostname = \n", "two.example.org"},
 		{"still not valid", "", "two.example.org"},
 		{"valid again", "hostname = \"three.example.org\"\n", "three.example.org"},
-		{"with a secret that is missing", "hostname = \"four.example.org\"\n[srs]\ndomain = \"srs.example.org\"\n" +
-			"secrets_file = \"secrets\"\n", "four.example.org"},
+		{"with a secret that is missing",
+			"hostname = \"four.example.org\"\n[srs]\ndomain = \"srs.example.org\"\n" +
+				"secrets_file = \"secrets\"\n", "four.example.org"},
 	} {
 		if step.text != "" {
 			write(step.text)
@@ -72,7 +73,9 @@ func TestLMTPIsForThisHostAlone(t *testing.T) {
 
 // Only an operator who keeps clients from telling ORCPT may have it taken for the alias.
 func TestORCPTIsTheAliasOnlyIfItIsTrusted(t *testing.T) {
-	of := &lmtp.Envelope{Recipients: []lmtp.Recipient{{Address: "bob@remote.example", Original: "boss@example.org"}}}
+	of := &lmtp.Envelope{Recipients: []lmtp.Recipient{
+		{Address: "bob@remote.example", Original: "boss@example.org"},
+	}}
 	for trusted, want := range map[bool]filter.Recipient{
 		true:  {Address: "bob@remote.example", Original: "boss@example.org"},
 		false: {Address: "bob@remote.example", Claimed: "boss@example.org"},
@@ -89,10 +92,13 @@ func TestEachOutcomeHasItsReply(t *testing.T) {
 		{Enhanced: "2.0.0", Text: "queued as X"}: {Summary: "queued as X"},
 		{Enhanced: "4.4.3", Text: "later"}:       {Err: &filter.Failure{Code: "4.4.3", Reason: "later"}},
 		// A code of class 5 cannot bounce what is temporary, nor one of class 4 keep what is not.
-		{Enhanced: "4.3.0", Text: "later"}:  {Err: &filter.Failure{Code: "5.7.1", Reason: "later"}},
-		{Enhanced: "5.7.1", Text: "never?"}: {Err: &filter.Failure{Kind: filter.Policy, Code: "4.7.1", Reason: "never\n"}},
-		{Enhanced: "5.1.1", Text: "nobody"}: {Err: &filter.Failure{Kind: filter.NoSuchUser, Reason: "nobody"}},
-		{Enhanced: "4.3.5", Text: "key"}:    {Err: &filter.Failure{Kind: filter.Configuration, Reason: "key"}},
+		{Enhanced: "4.3.0", Text: "later"}: {Err: &filter.Failure{Code: "5.7.1", Reason: "later"}},
+		{Enhanced: "5.7.1", Text: "never?"}: {Err: &filter.Failure{Kind: filter.Policy, Code: "4.7.1",
+			Reason: "never\n"}},
+		{Enhanced: "5.1.1", Text: "nobody"}: {Err: &filter.Failure{Kind: filter.NoSuchUser,
+			Reason: "nobody"}},
+		{Enhanced: "4.3.5", Text: "key"}: {Err: &filter.Failure{Kind: filter.Configuration,
+			Reason: "key"}},
 	} {
 		if got := replyTo(o); got != want {
 			t.Errorf("got %+v, want %+v", got, want)

@@ -57,8 +57,8 @@ const (
 	deferredHere = "postmend could not process these messages yet; its log lines say why."
 
 	localForward = "postmend did not see these messages: alias(5) and .forward files pass no content " +
-		"filter. Use virtual_alias_maps instead, or transport mode: postmend setup --undo && postmend setup " +
-		"--apply --mode transport."
+		"filter. Use virtual_alias_maps instead, or transport mode: postmend setup --undo && postmend " +
+		"setup --apply --mode transport."
 
 	unseen = "postmend logged nothing about these messages: either its log lines are missing here, or such " +
 		"mail does not pass it. See: postmend check."
@@ -69,8 +69,8 @@ const (
 		"postmend setup --apply --milter."
 
 	dmarcFailed = "The messages had failed DMARC when they arrived, and nothing can make them pass. Reject " +
-		"such mail at SMTP time: postmend setup --apply --milter, with on_dmarc_fail = \"reject\". Without a " +
-		"milter, \"reject\" makes Postfix return the message to a sender who may be forged."
+		"such mail at SMTP time: postmend setup --apply --milter, with on_dmarc_fail = \"reject\". Without " +
+		"a milter, \"reject\" makes Postfix return the message to a sender who may be forged."
 
 	forbidden = "From: was not rewritten, because [dmarc] forbid_munge lists these domains. Remove them."
 )

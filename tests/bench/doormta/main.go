@@ -33,7 +33,8 @@ func main() {
 	for worker := range simultaneous {
 		all.Go(func() {
 			for n := worker; n < count; n += simultaneous {
-				if err := converse(network, address, header, strings.ReplaceAll(body, "\n", "\r\n")); err != nil {
+				err := converse(network, address, header, strings.ReplaceAll(body, "\n", "\r\n"))
+				if err != nil {
 					log.Fatal(err)
 				}
 			}
@@ -51,11 +52,13 @@ type conversation struct {
 }
 
 // withoutReply are the bits by which a milter says that it answers nothing to a command.
-var withoutReply = map[byte]uint32{'C': 0x1000, 'H': 0x2000, 'M': 0x4000, 'R': 0x8000, 'T': 0x10000, 'N': 0x40000,
+var withoutReply = map[byte]uint32{'C': 0x1000, 'H': 0x2000, 'M': 0x4000, 'R': 0x8000, 'T': 0x10000,
+	'N': 0x40000,
 	'B': 0x80000, 'L': 0x80}
 
 // unwanted are the bits by which it says that a command is not to be sent.
-var unwanted = map[byte]uint32{'C': 0x1, 'H': 0x2, 'M': 0x4, 'R': 0x8, 'B': 0x10, 'L': 0x20, 'N': 0x40, 'T': 0x200}
+var unwanted = map[byte]uint32{'C': 0x1, 'H': 0x2, 'M': 0x4, 'R': 0x8, 'B': 0x10, 'L': 0x20, 'N': 0x40,
+	'T': 0x200}
 
 func converse(network, address, header, body string) error {
 	conn, err := net.Dial(network, address)
