@@ -276,7 +276,8 @@ func TestAStoredSenderIsOneAddress(t *testing.T) {
 		"<a@one.example>@two.example", "@one.example:b@two.example", "(a)b@two.example", "a;b@two.example"} {
 		got, err := r.ReverseStored(alias, func(Key) (string, error) { return said, nil })
 		list, listErr := mail.ParseAddressList(got)
-		if err != nil || listErr != nil || len(list) != 1 || !strings.HasSuffix(list[0].Address, "@two.example") {
+		if err != nil || listErr != nil || len(list) != 1 ||
+			!strings.HasSuffix(list[0].Address, "@two.example") {
 			t.Errorf("%q: %q, %v; %v, %v", said, got, err, list, listErr)
 		}
 	}
