@@ -48,7 +48,10 @@ are made if they are missing.
 
 A new set-up gets the milter, and transport mode, which filters all mail that leaves for a remote domain,
 forwards of alias(5) and .forward included. Where other settings would lead mail past a transport, it gets
-content-filter mode instead. setup says which mode it chose, and why. To change the mode, undo first.`,
+content-filter mode instead. setup says which mode it chose, and why. To change the mode, undo first.
+
+With --lmtp, Postfix hands messages to postmend serve instead of starting postmend for each. serve needs the
+configuration that --prepare makes, and has to run before --apply.`,
 		Example: `  postmend setup                      # what would be done
   postmend setup --prepare            # everything but Postfix; prints the DNS records
   postmend setup --apply
@@ -93,6 +96,9 @@ func (o *setupOptions) addFlags(flags *pflag.FlagSet) {
 			"resident one: --milter=unix:postmend/milter")
 	flags.Lookup("milter").NoOptDefVal = setup.Spawned
 	flags.BoolVar(&o.NoMilter, "no-milter", false, "do not judge mail at SMTP time")
+	flags.StringVar(&o.LMTP, "lmtp", "",
+		"hand messages to postmend serve --lmtp at this address, which has to run: inet:127.0.0.1:10025. "+
+			"Default: what is set up, or else pipe(8), which starts postmend for each message")
 	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
 		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
 	flags.StringVar(&o.rootDir, "root-dir", "",

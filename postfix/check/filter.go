@@ -79,7 +79,7 @@ func (h *host) mendFilter() string {
 // findAccount is the account that postmend should run as: the one in master.cf if it may, else the one that
 // the keys belong to, else a new one.
 func (h *host) findAccount() *unixUser {
-	if h.filter != nil && h.userFault() == "" {
+	if h.command != nil && h.userFault() == "" {
 		return h.user
 	}
 	for _, t := range h.tables {
@@ -92,7 +92,7 @@ func (h *host) findAccount() *unixUser {
 			return u
 		}
 	}
-	if h.filter != nil && h.userErr != nil {
+	if h.command != nil && h.userErr != nil {
 		if value, _ := h.command.attribute("user"); value != "" && !strings.Contains(value, ":") {
 			return missingUser(value)
 		}
@@ -105,7 +105,7 @@ func (h *host) findAccount() *unixUser {
 
 // filterUser is the value of user= that is right for the filter.
 func (h *host) filterUser() string {
-	if h.filter != nil && h.userFault() == "" {
+	if h.command != nil && h.userFault() == "" {
 		value, _ := h.command.attribute("user") // maybe with a group
 		return value
 	}

@@ -35,6 +35,7 @@ func gather(ctx context.Context, dir string, ours postmend) (*host, error) {
 	h.askStatusFilter(ctx)
 	h.askHeaderChecks(ctx)
 	h.askMilter()
+	h.askLMTP(ctx)
 	future := config
 	if h.isPrepared() && ours.Hostname != "" && !setup.IsFullName(strings.ToLower(h.Main("myhostname"))) {
 		// As setup --apply will set it.
@@ -69,7 +70,11 @@ func judgePostfix(h *host) []Finding {
 	}
 	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, aliasRules, base), h)
 	if h.filter != nil {
-		findings = append(findings, apply(areaFilter, filterRules, h)...)
+		rules := filterRules
+		if h.byLMTP() {
+			rules = lmtpRules
+		}
+		findings = append(findings, apply(areaFilter, rules, h)...)
 		findings = append(findings,
 			apply("Postfix", slices.Concat(arrivalRules, milterRules, spamRules), h)...)
 	}
@@ -103,7 +108,8 @@ func (h *host) findFilter() {
 			h.filter, h.command = s, command
 		}
 	}
-	if h.filter == nil {
+	h.findLMTP()
+	if h.command == nil {
 		return
 	}
 	h.program = lookAt(h.command.argv[0])
@@ -144,7 +150,7 @@ func (h *host) findTables() {
 
 // askStatusFilter has Postfix itself tell what the filter makes of status lines.
 func (h *host) askStatusFilter(ctx context.Context) {
-	if h.filter == nil || h.value(h.filter, "pipe_delivery_status_filter") == "" {
+	if h.command == nil || h.value(h.filter, "pipe_delivery_status_filter") == "" {
 		return
 	}
 	var lines []string
@@ -171,7 +177,7 @@ func (h *host) planSetup() {
 	}
 	wanted := setup.Wanted{Mode: h.mode, User: h.filterUser(), Program: h.programPath(),
 		ConfigFile: h.configFlag(),
-		Listener:   h.freeListener(), SRSDomain: h.SRSDomain}
+		Listener:   h.freeListener(), SRSDomain: h.SRSDomain, LMTP: h.lmtpAddress}
 	if kind, address, here := listenerAddress(h.Target); here && kind == "inet" && h.public == nil {
 		wanted.Listener = address
 	}

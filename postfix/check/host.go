@@ -46,9 +46,10 @@ type host struct {
 	postmend
 	config   *postconf.Config // as written
 	expanded *postconf.Config // with $names replaced
-	// the pipe(8) service that runs us; nil if there is none. Services are the expanded ones
+	// the pipe(8) service that runs us, or the lmtp(8) service that leads to postmend serve; nil if there is
+	// none. Services are the expanded ones
 	filter   *postconf.Service
-	command  *pipe             // its command
+	command  *pipe             // the command of pipe(8); nil with lmtp(8)
 	listener *postconf.Service // the smtpd(8) at our target; nil if there is none
 	// it stands in the listener's place, but takes mail from others; nil if there is none
 	public *postconf.Service
@@ -71,6 +72,8 @@ type host struct {
 	dns       stage          // whether the DNS records are right
 	// tables that take a seal of arrival out of a message, and how
 	sealStrippers []string
+	lmtpAddress   string     // of postmend serve; "" without lmtp(8), or if that has no valid one
+	lmtpErr       error      // why postmend serve takes no mail, or why there is no address
 	milterErr     error      // why our milter does not answer; nil if it does, or there is none
 	gateway       netip.Addr // of the container that this is; the zero value outside of one
 	system        *system    // Postfix's own folder; nil if the configuration is that one

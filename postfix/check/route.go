@@ -18,7 +18,7 @@ var instanceRules = []rule[*host]{
 
 // routeRules judge how mail gets to the filter and from it to the next hop.
 var routeRules = []rule[*host]{
-	{"filter-service", Error, "a pipe(8) service runs postmend filter", "Postfix cannot start postmend",
+	{"filter-service", Error, "a service in master.cf leads to postmend", "Postfix cannot start postmend",
 		judgeFilterService},
 	{"route", Error, "mail passes postmend", "forwarded mail leaves unmended", judgeRoute},
 	{"route-services", Note, "", "forwarded mail that comes in there leaves unmended, which may be intended",
@@ -82,6 +82,10 @@ func judgeRoute(h *host) []fault {
 		return []fault{h.besideFilter(other)}
 	}
 	wrong := fault{What: "neither content_filter nor default_transport leads to postmend"}
+	if h.byLMTP() {
+		wrong.What += ": run postmend setup --apply --lmtp with the address of postmend serve"
+		return []fault{wrong}
+	}
 	return []fault{wrong.switching(h, h.set("content_filter", name+":dummy"))}
 }
 

@@ -31,7 +31,7 @@ func judgeTransports(h *host) []fault {
 		}
 		wrong := fault{What: fmt.Sprintf("%s = %s, and master.cf has no service %s", name, value,
 			transport(value))}
-		if h.filter == nil || name == "default_transport" {
+		if h.command == nil || name == "default_transport" {
 			wrong.Mend = h.unset(name)
 			faults = append(faults, wrong)
 			continue

@@ -129,10 +129,7 @@ func (p Program) FilterAttributes() []string {
 
 // FilterLine is the entry of the pipe(8) service, with the table that takes crashes for deferrals.
 func (p Program) FilterLine(statusFilter string, atLeast func(major, minor int) bool) string {
-	option := StatusFilterName + "=" + statusFilter
-	if strings.Contains(option, " ") {
-		option = "{" + option + "}" // as postconf(1) prints it, so that a second run finds no difference
-	}
+	option := optionWord(StatusFilterName, statusFilter)
 	return fmt.Sprintf("%s unix - n n - %d pipe -o %s %s argv=%s", Transport, Processes, option,
 		strings.Join(p.FilterAttributes(), " "), strings.Join(p.FilterArgv(atLeast), " "))
 }

@@ -35,6 +35,24 @@ func TestTheDocumentationShowsTheLayout(t *testing.T) {
 	}
 }
 
+func TestTheDocumentationShowsTheLayoutForLMTP(t *testing.T) {
+	page, err := os.ReadFile("../../docs/postfix.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := entries(block(t, string(page), "master.cf lmtp")), words([]string{LMTPLine(LMTPStatusFilter())})
+	if !slices.Equal(got, want) {
+		t.Errorf("docs/postfix.md has\n%s\nwant\n%s", got, want)
+	}
+	main := "\n" + block(t, string(page), "main.cf lmtp")
+	for _, parameter := range []Parameter{LMTPRecipients,
+		{"content_filter", LMTPNextHop("inet:127.0.0.1:10025")}} {
+		if !strings.Contains(main, "\n"+parameter.Name+" = "+parameter.Value+"\n") {
+			t.Errorf("docs/postfix.md lacks %s = %s", parameter.Name, parameter.Value)
+		}
+	}
+}
+
 func block(t *testing.T, page, kind string) string {
 	t.Helper()
 	found := regexp.MustCompile("(?s)```" + regexp.QuoteMeta(kind) + "\n(.*?)```").FindStringSubmatch(page)

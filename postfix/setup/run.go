@@ -30,6 +30,7 @@ type Options struct {
 	TrustedNetworks string // separated by commas
 	Milter          string // see Wanted; "" takes Spawned where postmend is not set up yet, unless NoMilter
 	NoMilter        bool
+	LMTP            string // see Wanted; "" keeps what is there
 }
 
 // Setup is what a Postfix and this host have, and what they lack.
@@ -66,6 +67,11 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	if s.Mode, s.ModeReason, err = ChooseMode(c, s.domains, o.ConfigFile, o.Mode, o.Milter); err != nil {
 		return nil, err
 	}
+	if o.LMTP == "" {
+		if o.LMTP, err = LMTPAddress(c); err != nil {
+			return nil, err
+		}
+	}
 	if s.home, err = ownFiles(&o, c, s.domains); err != nil {
 		return nil, err
 	}
@@ -81,6 +87,7 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 		SRSDomain:  strings.ToLower(s.home.config.SRS.Domain),
 		Hostname:   s.home.config.Hostname,
 		Milter:     o.Milter,
+		LMTP:       o.LMTP,
 	})
 	if err != nil {
 		return nil, err
@@ -127,6 +134,9 @@ func thenReload(c *postconf.Config, changes []Step) []Step {
 // Change carries out the changes of Postfix's files by run, has Postfix answer for them, and goes back if
 // anything is wrong. It tells what Postfix was asked.
 func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked string, err error) {
+	if err := s.askServe(ctx); err != nil {
+		return "", err
+	}
 	srs, err := s.home.srsAddresses()
 	if err != nil {
 		return "", err

@@ -10,8 +10,11 @@ import (
 )
 
 func (p *Plan) addServices() {
-	p.setService(layout.FilterID, p.program().FilterLine(p.statusFilter(), p.config.Version.AtLeast),
-		"pipe(8) starts postmend for each message; its status filter keeps faults from bouncing mail")
+	if p.wanted.LMTP != "" {
+		p.addLMTP()
+	} else {
+		p.addPipe()
+	}
 	p.setService(layout.CleanupID, layout.CleanupLine, "allows messages to grow by what postmend adds")
 	next := ""
 	if p.wanted.Mode == Transport {
@@ -26,6 +29,12 @@ func (p *Plan) addServices() {
 				Why: "a listener of postmend's at another port than [reinject] has"})
 		}
 	}
+}
+
+// addPipe has pipe(8) start postmend.
+func (p *Plan) addPipe() {
+	p.setService(layout.FilterID, p.program().FilterLine(p.statusFilter(), p.config.Version.AtLeast),
+		"pipe(8) starts postmend for each message; its status filter keeps faults from bouncing mail")
 	limit := layout.Recipients(p.wanted.Mode == Transport)
 	p.set(limit.Name, limit.Value, map[bool]string{
 		true:  "the recipients of one domain share a run: their outcomes do not differ",
@@ -74,7 +83,7 @@ func (p *Plan) table(file, pattern, why string) string {
 // named.
 func (p *Plan) nextTransport() string {
 	transport := p.config.Get("default_transport")
-	if transport == layout.Transport+":" {
+	if strings.HasPrefix(transport, layout.DefaultTransport) {
 		listener, found := p.config.Service(p.wanted.Listener + "/inet")
 		if found && listener.Options["content_filter"] != "" {
 			return listener.Options["content_filter"]
@@ -90,7 +99,7 @@ func (p *Plan) nextTransport() string {
 // addSwitch is the change that sends mail through postmend: the last one.
 func (p *Plan) addSwitch(domains *Domains) {
 	if p.wanted.Mode == Transport {
-		p.set("default_transport", layout.DefaultTransport, "all mail for remote domains passes postmend")
+		p.set("default_transport", p.nextHop(), "all mail for remote domains passes postmend")
 		for _, name := range []string{"transport_maps", "sender_dependent_default_transport_maps"} {
 			if p.config.Get(name) != "" {
 				p.note("mail that %s routes to another transport does not pass postmend", name)
@@ -104,7 +113,7 @@ func (p *Plan) addSwitch(domains *Domains) {
 				"postmend", s.ID())
 		}
 	}
-	p.set("content_filter", layout.ContentFilter, "all mail from smtpd(8) and pickup(8) passes postmend")
+	p.set("content_filter", p.nextHop(), "all mail from smtpd(8) and pickup(8) passes postmend")
 	if found, _ := Forwards(p.config, domains); len(found) > 0 {
 		p.note("forwards that do not pass a content filter: %s; --mode transport mends them, too",
 			ShowForwards(found, 5))

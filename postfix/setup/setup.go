@@ -21,6 +21,7 @@ type Wanted struct {
 	SRSDomain  string // "" sets up no table
 	Hostname   string // for myhostname, where that is not a full name; "" leaves it
 	Milter     string // Spawned, or the address of a resident one; "" leaves Postfix's milters alone
+	LMTP       string // where postmend serve takes mail, "inet:127.0.0.1:10025"; "" has pipe(8) start postmend
 }
 
 // The tables of SRS addresses in Postfix's configuration directory.
@@ -82,12 +83,17 @@ func (w Wanted) check() error {
 	for _, word := range []struct{ name, value string }{
 		{"the program's path", w.Program}, {"the configuration's path", w.ConfigFile}, {"the user", w.User},
 		{"the listener", w.Listener}, {"the SRS domain", w.SRSDomain},
-		{"the milter's address", w.Milter},
+		{"the milter's address", w.Milter}, {"the LMTP address", w.LMTP},
 	} {
 		const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:[]+@"
 		if strings.Trim(word.value, plain) != "" {
 			return fmt.Errorf("%s, %q, has characters that do not go into master.cf; choose another",
 				word.name, word.value)
+		}
+	}
+	if w.LMTP != "" {
+		if _, _, err := parseLMTP(w.LMTP); err != nil {
+			return fmt.Errorf("--lmtp: %w", err)
 		}
 	}
 	return nil

@@ -22,8 +22,10 @@ const replyPatience = 30 * time.Second
 // Reply is what smtpd(8) answers to RCPT TO. Code is 0 if Err tells why there was none.
 type Reply struct {
 	Code int
-	Text string // "250 2.1.5 Ok"
+	Text string // "250 2.1.5 Ok", the last line
 	Err  error
+	// Keywords are the first words of the lines, a blank around each: after LHLO, what is offered.
+	Keywords string
 }
 
 func (r Reply) class() int { return r.Code / 100 }
@@ -110,6 +112,7 @@ func (c *conversation) command(line string) Reply {
 func (c *conversation) reply() Reply {
 	c.conn.SetDeadline(time.Now().Add(replyPatience))
 	const most = 100
+	keywords := " "
 	for range most {
 		line, err := c.replies.ReadString('\n')
 		if err != nil {
@@ -120,8 +123,12 @@ func (c *conversation) reply() Reply {
 		if err != nil || code < 100 {
 			return Reply{Err: fmt.Errorf("%.80q is not a reply", line)}
 		}
+		if len(line) > 4 {
+			word, _, _ := strings.Cut(line[4:], " ")
+			keywords += strings.ToUpper(word) + " "
+		}
 		if len(line) < 4 || line[3] != '-' {
-			return Reply{Code: code, Text: line}
+			return Reply{Code: code, Text: line, Keywords: keywords}
 		}
 	}
 	return Reply{Err: errors.New("the reply does not end")}

@@ -1,0 +1,52 @@
+package layout
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Where `postmend serve --lmtp` runs, an lmtp(8) service takes the place of the pipe(8) service, and its name.
+
+// LMTPOptions are what lmtp(8) leaves off by default: it tells the client, and changes no message.
+var LMTPOptions = []Parameter{
+	{"lmtp_send_xforward_command", "yes"},
+	{"lmtp_line_length_limit", "0"},
+	{"disable_mime_output_conversion", "yes"},
+}
+
+// Mail that was queued for pipe(8) still names its next hop, dummy, which lmtp(8) takes for a host that does
+// not exist (5.4.4). The status filter defers that mail until it is requeued. postmend itself does not reply
+// 5.4.4.
+const (
+	LMTPStatusPattern    = `/^5(\.4\.4 .*)/ 4$1`
+	LMTPStatusFile       = "postmend-lmtp-status.regexp"
+	LMTPStatusFilterName = "lmtp_delivery_status_filter"
+)
+
+// LMTPStatusFilter is the table within the parameter.
+func LMTPStatusFilter() string {
+	return "regexp:{{" + strings.ReplaceAll(LMTPStatusPattern, "$", "$$") + "}}"
+}
+
+// LMTPLine is the entry of the lmtp(8) service.
+func LMTPLine(statusFilter string) string {
+	words := []string{Transport, "unix", "-", "-", "n", "-", fmt.Sprint(Processes), "lmtp"}
+	for _, o := range LMTPOptions {
+		words = append(words, "-o", o.String())
+	}
+	return strings.Join(append(words, "-o", optionWord(LMTPStatusFilterName, statusFilter)), " ")
+}
+
+// optionWord is name=value as postconf(1) prints it, so that a second run finds no difference.
+func optionWord(name, value string) string {
+	if strings.Contains(value, " ") {
+		return "{" + name + "=" + value + "}"
+	}
+	return name + "=" + value
+}
+
+// LMTPNextHop is the value of content_filter or default_transport that leads to an address.
+func LMTPNextHop(address string) string { return DefaultTransport + address }
+
+// LMTPRecipients is how many recipients of a message share a run: each gets a reply of its own.
+var LMTPRecipients = Parameter{Transport + "_destination_recipient_limit", MostRecipients}

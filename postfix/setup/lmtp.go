@@ -1,0 +1,180 @@
+package setup
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"postmend/postfix"
+	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
+)
+
+// addLMTP puts the resident process in the place of pipe(8).
+func (p *Plan) addLMTP() {
+	filter := layout.LMTPStatusFilter()
+	if !p.config.Version.AtLeast(3, 7) {
+		filter = p.table(layout.LMTPStatusFile, layout.LMTPStatusPattern,
+			"a table, which Postfix before 3.7 does not support within a parameter")
+	}
+	p.setService(layout.FilterID, layout.LMTPLine(filter),
+		"lmtp(8) hands messages to postmend serve, tells it the client, and changes no line")
+	p.set(layout.LMTPRecipients.Name, layout.LMTPRecipients.Value,
+		"the recipients of a message share a run, and each gets a reply of its own")
+	p.unset(layout.TimeLimit.Name, "only pipe(8) has this limit")
+}
+
+// nextHop is the value of content_filter or default_transport.
+func (p *Plan) nextHop() string {
+	switch {
+	case p.wanted.LMTP != "":
+		return layout.LMTPNextHop(p.wanted.LMTP)
+	case p.wanted.Mode == Transport:
+		return layout.DefaultTransport
+	}
+	return layout.ContentFilter
+}
+
+// LMTPAddress is where a Postfix hands messages to postmend serve; "" if pipe(8) starts postmend, or nothing
+// does.
+func LMTPAddress(c *postconf.Config) (string, error) {
+	service, found := c.Service(layout.FilterID)
+	if !found || service.Program != "lmtp" {
+		return "", nil
+	}
+	for _, name := range []string{"default_transport", "content_filter"} {
+		if address, found := strings.CutPrefix(c.Get(name), layout.DefaultTransport); found {
+			if _, _, err := parseLMTP(address); err != nil {
+				return "", fmt.Errorf("%s is %s, and %s in master.cf is an lmtp(8) service: %w", name,
+					c.Get(name), layout.FilterID, err)
+			}
+			return address, nil
+		}
+	}
+	return "", fmt.Errorf("%s in master.cf is an lmtp(8) service, but neither content_filter nor "+
+		"default_transport leads to it: name the address of postmend serve with --lmtp, or remove the "+
+		"service, to have pipe(8) start postmend", layout.FilterID)
+}
+
+// parseLMTP takes an address apart. Only this host may be named, because whoever answers gets all mail.
+func parseLMTP(text string) (network, address string, err error) {
+	network, address, err = postfix.ParseAddress(text)
+	if err != nil || network == "unix" {
+		return network, address, err
+	}
+	host, _, _ := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", "", fmt.Errorf("%s is not on loopback, as inet:127.0.0.1:10025 is", text)
+	}
+	return network, address, nil
+}
+
+// otherNextHop finds a service whose own content_filter leads to postmend, but not to the address: lmtp(8)
+// would look for that host.
+func (p *Plan) otherNextHop() error {
+	if p.wanted.LMTP == "" {
+		return nil
+	}
+	for _, s := range p.entrances() {
+		value := s.Options["content_filter"]
+		if strings.HasPrefix(value, layout.DefaultTransport) && value != p.nextHop() {
+			return fmt.Errorf("%s in master.cf has its own content_filter=%s, which lmtp(8) would read as a "+
+				"host to connect to; change it to %s, or remove it", s.ID(), value, p.nextHop())
+		}
+	}
+	return nil
+}
+
+// AskLMTP tells why Postfix could not hand messages to postmend serve at an address; nil if it could. Root
+// connects with the rights of Postfix's account.
+func AskLMTP(ctx context.Context, c *postconf.Config, text string) error {
+	network, address, err := parseLMTP(text)
+	if err != nil {
+		return err
+	}
+	conn, err := dialAs(ctx, c.Get("mail_owner"), network, address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	talk := &conversation{conn: conn, replies: bufio.NewReader(conn)}
+	if greeting := talk.reply(); greeting.class() != 2 {
+		return fmt.Errorf("it greets with %s", greeting)
+	}
+	reply := talk.command("LHLO localhost")
+	if reply.class() != 2 {
+		return fmt.Errorf("it answers LHLO with %s", reply)
+	}
+	talk.command("QUIT")
+	if !strings.Contains(reply.Keywords, " XFORWARD ") {
+		return errors.New("what answers there is not postmend serve: it offers no XFORWARD")
+	}
+	return nil
+}
+
+// dialAs connects with the rights that an account has to a socket's file.
+func dialAs(ctx context.Context, account, network, address string) (net.Conn, error) {
+	if network != "unix" || os.Geteuid() != 0 {
+		return (&net.Dialer{Timeout: replyPatience}).DialContext(ctx, network, address)
+	}
+	owner, err := user.Lookup(account)
+	if err != nil {
+		return nil, err
+	}
+	uid, uidErr := strconv.Atoi(owner.Uid)
+	gid, gidErr := strconv.Atoi(owner.Gid)
+	if err := errors.Join(uidErr, gidErr); err != nil {
+		return nil, err
+	}
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result)
+	go func() {
+		// The rights are the thread's, which ends with this goroutine because it stays locked.
+		runtime.LockOSThread()
+		err := errors.Join(unix.Setfsgid(gid), unix.Setfsuid(uid))
+		if err != nil {
+			done <- result{nil, err}
+			return
+		}
+		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: address, Net: "unix"})
+		if err != nil {
+			done <- result{nil, fmt.Errorf("as %s: %w", account, err)}
+			return
+		}
+		done <- result{conn, nil}
+	}()
+	r := <-done
+	return r.conn, r.err
+}
+
+// askServe is the proof before the change that postmend serve takes mail.
+func (s *Setup) askServe(ctx context.Context) error {
+	address := s.plan.wanted.LMTP
+	if address == "" {
+		return nil
+	}
+	if err := AskLMTP(ctx, s.config, address); err != nil {
+		command := postconf.Command{s.plan.wanted.Program, "serve", "--lmtp", address}
+		if s.plan.wanted.ConfigFile != "" {
+			command = append(command, "-c", s.plan.wanted.ConfigFile)
+		}
+		return fmt.Errorf("postmend serve does not take mail at %s: %w. Start it first, by a systemd unit as "+
+			"in docs/postfix.md, with ExecStart=%s and User=%s; then run this again. Postfix has not been "+
+			"changed", address, err, command, s.plan.wanted.User)
+	}
+	return nil
+}
