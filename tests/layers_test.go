@@ -36,7 +36,7 @@ var layers = map[string][]string{
 	"postfix/wholefile": nil,
 	"postfix/postconf":  nil,
 	"postfix/layout":    {"postfix/postconf", "reinject"},
-	"postfix/setup": {"srs/store", "dkim", "filter", "filter/domain",
+	"postfix/setup": {"postfix", "srs/store", "dkim", "filter", "filter/domain",
 		"filter/domain/publicsuffix", "reinject", "postfix/layout", "postfix/postconf", "postfix/wholefile"},
 	"postfix/check": {"srs/store", "dkim", "filter", "filter/authn", "filter/authn/dns", "filter/authn/spf",
 		"filter/confine", "filter/domain", "reinject", "postfix", "postfix/layout", "postfix/postconf",
