@@ -69,8 +69,7 @@ func New(config *Config, options Options) (*Filter, error) {
 	name, nameErr := author.ParseName(config.DMARC.FromName)
 	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
 	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, authorsErr, sealersErr,
-		onlyErr,
-		checkRedirects(config.Spam, local)); err != nil {
+		onlyErr, checkRedirects(config.Spam, local)); err != nil {
 		return nil, ConfigInvalid.Failure(err)
 	}
 	target, err := reinject.ParseTarget(config.Reinject.Target)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,10 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/cmd/postmend/outcome"
 	"postmend/dkim"
 	"postmend/filter/authn/dnstest"
-	"postmend/postfix"
 )
 
 // world is a folder with a configuration that hands messages to standard output, and a log socket.
@@ -403,15 +400,5 @@ func TestADeadlineKeepsTheMail(t *testing.T) {
 		reader, &out, &errs)
 	if exit := <-abandoned; exit != 75 || out.String() != "4.3.0 deadline exceeded\n" {
 		t.Errorf("exit %d, %q", exit, out.String())
-	}
-}
-
-func TestAFailureBehindAWrapKeepsItsOutcome(t *testing.T) {
-	wrapped := fmt.Errorf("wrapped: %w", outcome.Misused(errors.New("x")))
-	if got := outcome.Of(wrapped); got != postfix.Misused {
-		t.Errorf("usage: %v", got)
-	}
-	if got := outcome.Of(errors.New("never heard of")); got != postfix.Deferred {
-		t.Errorf("an unknown error: %v", got)
 	}
 }

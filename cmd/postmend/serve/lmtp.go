@@ -15,12 +15,12 @@ import (
 
 // lmtp serves LMTP: each message goes through the filter.
 func (r *Resident) lmtp(ctx context.Context, listener net.Listener) error {
-	return (&lmtp.Server{Hostname: r.use.Load().config.Hostname, Handle: r.mend}).Serve(ctx, listener)
+	return (&lmtp.Server{Hostname: r.use.Load().config.Hostname, Handle: r.handle}).Serve(ctx, listener)
 }
 
-// mend runs the filter on one message. What filterRun does for pipe(8) with a process and a guard, is done
+// handle runs the filter on one message. What filterRun does for pipe(8) with a process and a guard, is done
 // here with a context: nothing waits longer than the deadline, and no message ends the process.
-func (r *Resident) mend(ctx context.Context, of *lmtp.Envelope, content io.Reader) []lmtp.Reply {
+func (r *Resident) handle(ctx context.Context, of *lmtp.Envelope, content io.Reader) []lmtp.Reply {
 	use := r.current()
 	limit := time.Duration(use.config.Limits.Deadline)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)

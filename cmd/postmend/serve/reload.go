@@ -17,9 +17,10 @@ import (
 type stamps map[string]stamp
 
 type stamp struct {
-	device, inode     uint64
-	size              int64
-	modified, changed unix.Timespec // changed: also by chmod(2) and chown(2)
+	device, inode      uint64
+	size               int64
+	mode, owner, group uint32 // a secret that others can read is refused until its mode is corrected
+	modified, changed  unix.Timespec
 }
 
 func stampsOf(files []string) stamps {
@@ -27,7 +28,7 @@ func stampsOf(files []string) stamps {
 	for _, file := range files {
 		var is unix.Stat_t
 		if unix.Stat(file, &is) == nil {
-			s[file] = stamp{uint64(is.Dev), is.Ino, is.Size, is.Mtim, is.Ctim}
+			s[file] = stamp{uint64(is.Dev), is.Ino, is.Size, is.Mode, is.Uid, is.Gid, is.Mtim, is.Ctim}
 		}
 	}
 	return s

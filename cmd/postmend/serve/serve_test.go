@@ -51,11 +51,21 @@ func TestAResidentProcessReadsChangedFilesAgain(t *testing.T) {
 		}
 	}
 	before := r.current()
-	if err := os.WriteFile(filepath.Join(dir, "secrets"), []byte("secret\n"), 0o600); err != nil {
+	secrets := filepath.Join(dir, "secrets")
+	if err := os.WriteFile(secrets, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if hostname(); r.current() == before {
 		t.Error("a secret that has come is not read")
+	}
+	for _, mode := range []os.FileMode{0o644, 0o600} {
+		before = r.current()
+		if err := os.Chmod(secrets, mode); err != nil {
+			t.Fatal(err)
+		}
+		if hostname(); r.current() == before {
+			t.Errorf("a secret whose mode has become %o is not read again", mode)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func (t *Table) Answer(key string) (a postfix.Answer) {
 	value, why, err := ask(key)
 	switch {
 	case err != nil:
-		t.filter = nil // a corrected mode does not change a file's time
+		t.filter = nil // the mode of a directory may be corrected, which changes no stamp
 		return t.trouble(syslog.Error, "NOQUEUE: lookup "+t.Direction+": "+err.Error())
 	case value == "":
 		return postfix.Answer{Text: why}
