@@ -42,10 +42,12 @@ func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, e
 		if !ok {
 			return Elsewhere
 		}
-		if newest { // what Postfix calls itself
-			names, newest = append(names, by), false
-		}
 		h, isHop := parseHop(text)
+		// The newest is Postfix's, unless header_checks have removed that: what Postfix calls itself.
+		if newest && (!isHop || h.isLocal(names, addresses)) {
+			names = append(names, by)
+		}
+		newest = false
 		switch {
 		case hasPrefix(with, "HTTP"): // Roundcube, Horde, SquirrelMail: the browser is no host of the mail's
 		case hasPrefix(with, "POP"), hasPrefix(with, "IMAP"):

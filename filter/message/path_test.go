@@ -65,6 +65,7 @@ var paths = []struct {
 
 	{"a list's post of a user's mail", fromAmavis + authenticated, ByUser},
 	{"the same, redirected", submitted + toDovecot + authenticated, ByUser},
+	{"the same, our own field removed by header_checks", authenticated, ByUser},
 	{"a user's mail, Dovecot with another name for this host", submitted + dovecotOther + authenticated,
 		ByUser},
 	{"a list's post of mail from outside", fromAmavis + fromOutside + providerLine, ThroughServer},
@@ -104,6 +105,9 @@ var paths = []struct {
 	{"a login at another host", fromAmavis + strings.Replace(authenticated, "by mx.example.org",
 		"by mx.provider.example", 1), Elsewhere},
 	{"forged web mail below", fromAmavis + providerLine + roundcubeLine, Elsewhere},
+	{"a login at another host, our own field removed by header_checks", strings.Replace(authenticated,
+		"by mx.example.org", "by mx.provider.example", 1), Elsewhere},
+	{"another host's field, ours removed", providerLine, Elsewhere},
 	{"a provider's loopback", fromAmavis + strings.Replace(fromAmavis, "by mx.example.org",
 		"by mx.provider.example", 1) + providerLine, Elsewhere},
 	{"HELO with our name", fromAmavis + strings.Replace(providerLine, "from mail.evil.example",
