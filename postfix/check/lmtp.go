@@ -18,8 +18,9 @@ var lmtpRules = []rule[*host]{
 	{"lmtp-options", Error, "lmtp(8) tells the client, and changes no message", "", judgeLMTPOptions},
 	{"lmtp-status-filter", Warning, "mail that was queued for pipe(8) does not bounce",
 		"it names the host dummy, which does not exist: lmtp(8) bounces such mail", judgeLMTPStatus},
-	{"lmtp-next-hop", Error, "", "lmtp(8) takes what follows the colon for the host to connect to: such mail " +
-		"is deferred", judgeLMTPNextHops},
+	{"lmtp-next-hop", Error, "",
+		"lmtp(8) takes what follows the colon for the host to connect to: such mail is " +
+			"deferred", judgeLMTPNextHops},
 	{"lmtp-recipient-limit", Warning, "the recipients of a message share a run",
 		"each recipient costs a run and a signature of its own, and a run for too many reaches the deadline",
 		judgeLMTPRecipients},

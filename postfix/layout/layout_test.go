@@ -40,7 +40,8 @@ func TestTheDocumentationShowsTheLayoutForLMTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, want := entries(block(t, string(page), "master.cf lmtp")), words([]string{LMTPLine(LMTPStatusFilter())})
+	got, want := entries(block(t, string(page), "master.cf lmtp")),
+		words([]string{LMTPLine(LMTPStatusFilter())})
 	if !slices.Equal(got, want) {
 		t.Errorf("docs/postfix.md has\n%s\nwant\n%s", got, want)
 	}

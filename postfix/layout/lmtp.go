@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Where `postmend serve --lmtp` runs, an lmtp(8) service takes the place of the pipe(8) service, and its name.
+// Where `postmend serve --lmtp` runs, an lmtp(8) service takes the place of the pipe(8) service, and its
+// name.
 
 // LMTPOptions are what lmtp(8) leaves off by default: it tells the client, and changes no message.
 var LMTPOptions = []Parameter{

@@ -21,7 +21,7 @@ type Wanted struct {
 	SRSDomain  string // "" sets up no table
 	Hostname   string // for myhostname, where that is not a full name; "" leaves it
 	Milter     string // Spawned, or the address of a resident one; "" leaves Postfix's milters alone
-	LMTP       string // where postmend serve takes mail, "inet:127.0.0.1:10025"; "" has pipe(8) start postmend
+	LMTP       string // where postmend serve takes mail, as inet:127.0.0.1:10025; "" is pipe(8)
 }
 
 // The tables of SRS addresses in Postfix's configuration directory.
