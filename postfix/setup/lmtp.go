@@ -173,8 +173,8 @@ func (s *Setup) askServe(ctx context.Context) error {
 			command = append(command, "-c", s.plan.wanted.ConfigFile)
 		}
 		return fmt.Errorf("postmend serve does not take mail at %s: %w. Start it first, by a systemd unit "+
-			"as in docs/postfix.md, with ExecStart=%s and User=%s; then run this again. Postfix has not been "+
-			"changed", address, err, command, s.plan.wanted.User)
+			"as in docs/postfix.md, with ExecStart=%s and User=%s; then run this again. Postfix has not "+
+			"been changed", address, err, command, s.plan.wanted.User)
 	}
 	return nil
 }
