@@ -1,5 +1,6 @@
-// Package serve has what stays for more than one message: the conversations that spawn(8) starts, of a
-// milter and of a lookup table, and the resident process.
+// Package serve has the servers: for one connection that spawn(8) gives, Milter and Table; for many, by the
+// milter protocol and LMTP, Resident. filter judges and mends; here are connections, files that change, and
+// what the protocols make of an outcome.
 package serve
 
 import (
@@ -41,7 +42,7 @@ type Resident struct {
 	watch watch
 }
 
-// service is one address, and what is spoken there. Serve serves until its context ends, closes the
+// service is one address, and what is spoken there. serve serves until its context ends, closes the
 // listener, and comes back when the messages that are under way are dealt with.
 type service struct {
 	flag, address string
