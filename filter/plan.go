@@ -163,7 +163,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 	groups := map[kind]*Delivery{}
 	var kinds []kind
 	group := func(recipient Recipient) *Delivery {
-		k := p.kindOf(env, recipient)
+		k := p.kindOf(env, msg, recipient)
 		if groups[k] == nil {
 			groups[k] = &Delivery{Class: k.class, Sender: env.Sender}
 			kinds = append(kinds, k)

@@ -21,7 +21,7 @@ type share struct {
 
 // shares plans for all recipients of an envelope, with as few hand-overs as can be.
 func (p *policy) shares(env *Envelope, msg facts) (list []share) {
-	for _, group := range p.kindred(env) {
+	for _, group := range p.kindred(env, msg) {
 		list = append(list, p.share(env, msg, group))
 	}
 	return list
@@ -55,19 +55,20 @@ func (p *policy) share(env *Envelope, msg facts, recipients []int) share {
 type kind struct {
 	class     Class
 	mungeFrom MungeMode // "" where From: is not touched
+	fromSpam  bool      // see facts.cameFromSpam
 }
 
-func (p *policy) kindOf(env *Envelope, r Recipient) kind {
+func (p *policy) kindOf(env *Envelope, msg facts, r Recipient) kind {
 	k := kind{class: p.classify(env, r)}
 	if k.class == Forwarded || k.class == Bounce {
-		k.mungeFrom = p.mungeModeFor(r)
+		k.mungeFrom, k.fromSpam = p.mungeModeFor(r), msg.cameFromSpam(r)
 	}
 	return k
 }
 
 // kindred groups the recipients that the plan treats alike: those of a kind, of it those that mail is sealed
 // for. Each SRS address that is not valid stands alone.
-func (p *policy) kindred(env *Envelope) (groups [][]int) {
+func (p *policy) kindred(env *Envelope, msg facts) (groups [][]int) {
 	type group struct {
 		kind
 		sealed bool
@@ -80,7 +81,7 @@ func (p *policy) kindred(env *Envelope) (groups [][]int) {
 				continue
 			}
 		}
-		k := group{kind: p.kindOf(env, r)}
+		k := group{kind: p.kindOf(env, msg, r)}
 		if k.class == Forwarded || k.class == Bounce {
 			k.sealed = p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address))
 		}

@@ -108,8 +108,8 @@ func (p *policy) divertSpam(d *Delivery, msg facts) (v verdict, diverted bool) {
 		return deliver, false
 	}
 	to := msg.spam.Redirect
-	switch cameFromThere := strings.EqualFold(msg.alias(d.Recipients[0]), to); {
-	case msg.spam.Action == SpamRedirect && cameFromThere: // the mailbox sends it on: there would be no end
+	switch { // its recipients are of one kind
+	case msg.cameFromSpam(d.Recipients[0]): // the mailbox sends it on: there would be no end
 	case msg.spam.Action == SpamDiscard:
 		d.because(SpamDiscarded, msg.spam.Field)
 		return discard, true
@@ -119,6 +119,11 @@ func (p *policy) divertSpam(d *Delivery, msg facts) (v verdict, diverted bool) {
 		return deliver, true
 	}
 	return deliver, false
+}
+
+// cameFromSpam tells whether a message goes on to a recipient from the mailbox that its rule redirects to.
+func (f facts) cameFromSpam(r Recipient) bool {
+	return f.spam != nil && f.spam.Action == SpamRedirect && strings.EqualFold(f.alias(r), f.spam.Redirect)
 }
 
 // unsignedSpam plans for marked mail that leaves: nothing on it speaks for this host but the sender.
