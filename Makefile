@@ -99,6 +99,7 @@ soak:
 
 # As root: what a message costs beside other ways of mending it. Some minutes on a quiet machine.
 bench: build
+	sh tests/peers.sh opendmarc
 	sh tests/bench/run.sh bin/postmend
 
 clean:

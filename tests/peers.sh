@@ -1,11 +1,13 @@
 #!/bin/sh
 # Installs, on Debian, the programs that the tests take as judges: mail servers and verifiers that nobody here wrote.
+# Further packages may be named as arguments.
 set -eu
 
 packages='postfix postsrsd opendkim opendkim-tools python3 python3-dkim python3-nacl python3-spf python3-authres
 libmail-dkim-perl libnet-dns-perl swaks openssl procps acl gcc libc6-dev
 python3-prometheus-client python3-html5lib systemd-journal-remote xz-utils zstd bzip2
 python3-authheaders dovecot-core dovecot-lmtpd dovecot-sieve procmail libmailtools-perl libemail-address-xs-perl rspamd redis-server'
+packages="$packages $*"
 
 missing=
 for package in $packages; do

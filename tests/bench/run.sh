@@ -4,16 +4,21 @@
 # system.sh. The first argument is the program.
 set -eu
 
+missing=
+for program in smtp-sink smtp-source gcc go unshare opendkim opendmarc postsrsd rspamd; do
+	command -v "$program" >/dev/null || missing="$missing $program"
+done
+/usr/bin/python3 -c 'import dkim' 2>/dev/null || missing="$missing python3-dkim"
+[ -z "$missing" ] || { echo "The benchmarks need:$missing (sh tests/peers.sh opendmarc installs them)" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || { echo 'The benchmarks of whole systems need root' >&2; exit 1; }
+
 postmend=$(realpath "$1")
 here=$(dirname "$(realpath "$0")")
 work=$(mktemp -d)
 port=${PORT:-24625}
 chmod 755 "$work"
 
-user=
-[ "$(id -u)" != 0 ] || user='-u nobody'
-# shellcheck disable=SC2086
-smtp-sink $user "127.0.0.1:$port" 100 2>/dev/null &
+smtp-sink -u nobody "127.0.0.1:$port" 100 2>/dev/null &
 sink=$!
 trap 'kill $sink; rm -rf "$work"' EXIT
 
