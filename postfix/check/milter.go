@@ -24,6 +24,9 @@ var milterRules = []rule[*host]{
 	{"milter-local", Note, "", "mail of programs on this host is not judged by the milter, but each " +
 		"message costs a conversation",
 		judgeMilterLocal},
+	{"milter-services", Note, "",
+		"the filter judges such mail when it is forwarded; forgeries of your domains are not rejected at " +
+			"SMTP time", judgeMilterServices},
 }
 
 // milterEntry is an entry of ours in smtpd_milters.
@@ -131,4 +134,21 @@ func judgeMilterLocal(h *host) []fault {
 		return nil
 	}
 	return one("non_smtpd_milters names postmend's milter", "")
+}
+
+// judgeMilterServices finds services that take mail from others, and do not ask the milter.
+func judgeMilterServices(h *host) []fault {
+	if h.milter() == nil {
+		return nil
+	}
+	var faults []fault
+	for _, s := range h.fronts() {
+		asks := h.ourMilter(h.value(s, "smtpd_milters")) != nil &&
+			!slices.Contains(list(h.value(s, "receive_override_options")), "no_milters")
+		if !asks && (h.isPublic(s) || s.Type == "pass") {
+			faults = append(faults, fault{What: "mail that comes in through " + s.ID() +
+				" does not pass the milter"})
+		}
+	}
+	return faults
 }

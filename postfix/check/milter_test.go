@@ -10,20 +10,28 @@ import (
 
 func TestTheMilterIsJudged(t *testing.T) {
 	ours := layout.MilterEntry(layout.MilterAddress)
-	for _, row := range []struct{ name, main, want string }{
-		{"none", "", ""},
-		{"as setup writes it", "smtpd_milters = " + ours, ""},
-		{"beside another behind it", "smtpd_milters = " + ours + ", inet:127.0.0.1:8891", ""},
-		{"behind another", "smtpd_milters = inet:127.0.0.1:8891, " + ours, "milter-order"},
-		{"bare", "smtpd_milters = unix:private/postmend-milter", "milter-default"},
+	const open = "submission inet n - n - - smtpd -o "
+	for _, row := range []struct{ name, main, want, master string }{
+		{"none", "", "", ""},
+		{"as setup writes it", "smtpd_milters = " + ours, "", ""},
+		{"beside another behind it", "smtpd_milters = " + ours + ", inet:127.0.0.1:8891", "", ""},
+		{"behind another", "smtpd_milters = inet:127.0.0.1:8891, " + ours, "milter-order", ""},
+		{"bare", "smtpd_milters = unix:private/postmend-milter", "milter-default", ""},
 		{"bare, with the default for all", "smtpd_milters = inet:127.0.0.1:10028\n" +
-			"milter_default_action = accept", ""},
-		{"tempfail", "smtpd_milters = { inet:127.0.0.1:10028, default_action=tempfail }", "milter-default"},
-		{"too little time", "smtpd_milters = " + strings.Replace(ours, "90s", "30s", 1), "milter-time"},
-		{"of programs here", "non_smtpd_milters = " + ours, "milter-local"},
-		{"somebody else's", "smtpd_milters = inet:127.0.0.1:8891", ""},
+			"milter_default_action = accept", "", ""},
+		{"tempfail", "smtpd_milters = { inet:127.0.0.1:10028, default_action=tempfail }",
+			"milter-default", ""},
+		{"too little time", "smtpd_milters = " + strings.Replace(ours, "90s", "30s", 1), "milter-time", ""},
+		{"of programs here", "non_smtpd_milters = " + ours, "milter-local", ""},
+		{"not on a port", "smtpd_milters = " + ours, "milter-services",
+			open + "smtpd_milters=inet:127.0.0.1:8891"},
+		{"switched off on a port", "smtpd_milters = " + ours, "milter-services",
+			open + "receive_override_options=no_milters"},
+		{"not where another filter hands back", "smtpd_milters = " + ours, "",
+			"127.0.0.1:10030 inet n - n - - smtpd -o receive_override_options=no_milters"},
+		{"somebody else's", "smtpd_milters = inet:127.0.0.1:8891", "", ""},
 	} {
-		h := hostOf(t, mainLines+row.main+"\n", masterLines, postmend{Deadline: time.Minute})
+		h := hostOf(t, mainLines+row.main+"\n", masterLines+row.master+"\n", postmend{Deadline: time.Minute})
 		var names []string
 		for _, f := range apply("Postfix", milterRules, h) {
 			if f.Severity != OK {
