@@ -5,10 +5,8 @@ import (
 	"strings"
 )
 
-// Where `postmend serve --lmtp` runs, an lmtp(8) service takes the place of the pipe(8) service, and its
-// name.
-
-// LMTPOptions are what lmtp(8) leaves off by default: it tells the client, and changes no message.
+// LMTPOptions are what lmtp(8) leaves off by default: it tells the client, and changes no message. Its
+// service leads to `postmend serve`, and has the name of the pipe(8) service, whose place it takes.
 var LMTPOptions = []Parameter{
 	{"lmtp_send_xforward_command", "yes"},
 	{"lmtp_line_length_limit", "0"},
