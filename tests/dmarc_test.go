@@ -28,9 +28,10 @@ import (
 const (
 	ourAddress = "198.51.100.7"
 	ourHELO    = "mx.example.org"
-	provider   = "203.0.113.10" // esp.example, which signs and sends for anyone
-	attacker   = "203.0.113.66" // attacker.example, with SPF and DKIM of its own in good order
-	away       = "203.0.113.99" // named by nobody
+	provider   = "203.0.113.10"   // esp.example, which signs and sends for anyone
+	attacker   = "203.0.113.66"   // attacker.example, with SPF and DKIM of its own in good order
+	away       = "203.0.113.99"   // named by nobody
+	noRecord   = "silent.example" // without a DMARC record
 )
 
 // origin is a domain that sends mail, and what it asks receivers to do with mail that is not its own.
@@ -163,17 +164,17 @@ func (w *world) ownKeys() {
 func (w *world) write() {
 	w.t.Helper()
 	w.keys = map[string]crypto.Signer{}
-	own := origin{"example.org", "p=" + w.policy, w.policy, "192.0.2.200"}
+	own := origin{"example.org", "p=" + w.policy, w.policy, "203.0.113.210"}
 	origins := []origin{
-		{"reject.example", "p=reject", "reject", "192.0.2.1"},
-		{"quarantine.example", "p=quarantine", "quarantine", "192.0.2.2"},
-		{"none.example", "p=none", "none", "192.0.2.3"},
-		{"sp.example", "p=none; sp=reject", "none", "192.0.2.4"},
-		{"lenient-sp.example", "p=reject; sp=none", "reject", "192.0.2.5"},
-		{"strict-dkim.example", "p=reject; adkim=s", "reject", "192.0.2.6"},
-		{"strict-spf.example", "p=reject; aspf=s", "reject", "192.0.2.7"},
-		{"strict.example", "p=quarantine; adkim=s; aspf=s", "quarantine", "192.0.2.8"},
-		{"silent.example", "", "", "192.0.2.9"},
+		{"reject.example", "p=reject", "reject", "203.0.113.201"},
+		{"quarantine.example", "p=quarantine", "quarantine", "203.0.113.202"},
+		{"none.example", "p=none", "none", "203.0.113.203"},
+		{"sp.example", "p=none; sp=reject", "none", "203.0.113.204"},
+		{"lenient-sp.example", "p=reject; sp=none", "reject", "203.0.113.205"},
+		{"strict-dkim.example", "p=reject; adkim=s", "reject", "203.0.113.206"},
+		{"strict-spf.example", "p=reject; aspf=s", "reject", "203.0.113.207"},
+		{"strict.example", "p=quarantine; adkim=s; aspf=s", "quarantine", "203.0.113.208"},
+		{noRecord, "", "", "203.0.113.209"},
 		own,
 	}
 	for _, o := range origins {
