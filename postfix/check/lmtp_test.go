@@ -1,0 +1,45 @@
+package check
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"postmend/postfix/layout"
+)
+
+// What an operator can get wrong when he writes the lines for `postmend serve` by hand.
+func TestTheLMTPServiceIsJudged(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0") // nothing answers there afterwards
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "inet:" + closed.Addr().String()
+	closed.Close()
+	line := layout.LMTPLine(layout.LMTPStatusFilter())
+	hop := "content_filter = " + layout.LMTPNextHop(address) + "\n"
+	limit := "postmend_destination_recipient_limit = 50\n"
+	for _, row := range []struct{ name, main, line, want string }{
+		{"as setup writes it", hop + limit, line, "lmtp-reach"},
+		{"no XFORWARD", hop + limit, strings.Replace(line, "xforward_command=yes", "xforward_command=no", 1),
+			"lmtp-reach lmtp-options"},
+		{"no options", hop + limit, "postmend unix - - n - - lmtp",
+			"lmtp-reach lmtp-options lmtp-options lmtp-options lmtp-status-filter"},
+		{"the next hop of pipe(8)", "content_filter = postmend:dummy\n" + limit, line, "lmtp-reach"},
+		{"one recipient a run", hop + strings.Replace(limit, "50", "1", 1), line,
+			"lmtp-reach lmtp-recipient-limit"},
+		{"few processes", hop + limit, strings.Replace(line, " 100 ", " 3 ", 1), "lmtp-reach lmtp-processes"},
+	} {
+		h := hostOf(t, "mydestination = example.org\n"+row.main, "smtp inet n - n - - smtpd\n"+row.line+"\n",
+			postmend{})
+		var names []string
+		for _, f := range apply(areaFilter, lmtpRules, h) {
+			if f.Severity != OK {
+				names = append(names, f.Name)
+			}
+		}
+		if got := strings.Join(names, " "); !h.byLMTP() || got != row.want {
+			t.Errorf("%s: found %q, want %q", row.name, got, row.want)
+		}
+	}
+}
