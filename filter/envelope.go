@@ -127,6 +127,11 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 	return false
 }
 
+// isOwnBounce tells whether a bounce was made on this host, as by Postfix when the next hop rejects a message.
+func (e *Envelope) isOwnBounce(trusted []netip.Prefix) bool {
+	return e.Sender == "" && !e.HasClient() && e.isOurs(trusted)
+}
+
 // hasLogin tells whether the client logged in.
 func (e *Envelope) hasLogin() bool { return e.SASLUsername != "" || e.login == loggedIn }
 

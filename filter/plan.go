@@ -253,11 +253,12 @@ func (p *policy) onlyLocal(env *Envelope) bool {
 	return !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) != Local })
 }
 
-// leaves tells whether a recipient is remote.
-func (p *policy) leaves(env *Envelope) bool {
+// signs tells whether signatures are added for a recipient: for remote ones, but mail to an SRS address goes to
+// the original sender unsigned, unless it is a bounce of this host's own.
+func (p *policy) signs(env *Envelope) bool {
 	return slices.ContainsFunc(env.Recipients, func(r Recipient) bool {
 		class := p.classify(env, r)
-		return class != Local && class != Reversed
+		return class != Local && (class != Reversed || env.isOwnBounce(p.trusted))
 	})
 }
 
@@ -327,7 +328,7 @@ const (
 // mend decides what changes in a delivery: sender, From:, signature, other fields.
 func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
 	switch {
-	case d.Class == Reversed:
+	case d.Class == Reversed && (msg.mended || !env.isOwnBounce(p.trusted)):
 		_, err := p.disownSender(d, env, msg)
 		return deliver, err
 	case d.Class == Local:
@@ -341,7 +342,7 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 	}
 	d.becauseOrigin(env.origin)
 	d.SignAs = p.authorSigner(msg.authors)
-	if d.SignAs == "" && d.Class == Bounce {
+	if d.SignAs == "" && env.Sender == "" {
 		d.SignAs = p.defaultSigner
 	}
 	return deliver, p.rewriteSender(d, env)

@@ -195,7 +195,7 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 // learnToSign finds out whether signatures would be valid, and which key seals, for mail that may get them.
 func (f *Filter) learnToSign(known *facts, p *policy, env *Envelope, m *message.Message) error {
 	isOurs := env.isOurs(p.trusted)
-	if m.Oversized || len(f.config.DKIM.Keys) == 0 || !p.leaves(env) {
+	if m.Oversized || len(f.config.DKIM.Keys) == 0 || !p.signs(env) {
 		return nil
 	}
 	if !isOurs && p.sealer != "" {

@@ -54,6 +54,28 @@ func TestCheckNamesAProgramAtTheListenersPort(t *testing.T) {
 	}
 }
 
+// Two edits of one line, one to the listener's port and one to a free port, would contradict each other.
+func TestCheckLeavesThePortToAnotherProgramIfTheListenerIsElsewhere(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	h := setUp(t)
+	h.shell(`printf '[reinject]\ntarget = "smtp://127.0.0.1:` + port + `"\n' > "$CONF.end"
+		c '/^.reinject/,$d'; cat "$CONF.end" >> "$CONF"`)
+	wrong := h.check("--no-dns")
+	if len(wrong) != 1 || !strings.Contains(wrong[0].What, "the listener is 127.0.0.1:10026/inet") {
+		t.Errorf("%+v", wrong)
+	}
+	h.mendAll(wrong)
+	if wrong := h.check("--no-dns"); wrong != nil {
+		t.Errorf("after what check said: %+v", wrong)
+	}
+}
+
 // setUp is a host as docs/postfix.md shows it.
 func setUp(t *testing.T) *checkedHost {
 	t.Helper()

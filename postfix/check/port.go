@@ -18,6 +18,9 @@ func judgePort(h *host) []fault {
 	if !here || kind != "inet" || h.public != nil {
 		return nil
 	}
+	if h.listener == nil && h.spareListener() != nil {
+		return nil // the target has to become that listener (judgeListener), whoever has this port
+	}
 	name, pid := holderOf(address)
 	if name == "" || name == "master" {
 		return nil
