@@ -127,7 +127,7 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 	return false
 }
 
-// isOwnBounce tells whether a bounce was made on this host, as by Postfix when the next hop rejects a message.
+// isOwnBounce tells whether a bounce was made on this host, as by Postfix when the next hop rejects mail.
 func (e *Envelope) isOwnBounce(trusted []netip.Prefix) bool {
 	return e.Sender == "" && !e.HasClient() && e.isOurs(trusted)
 }

@@ -253,8 +253,8 @@ func (p *policy) onlyLocal(env *Envelope) bool {
 	return !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) != Local })
 }
 
-// signs tells whether signatures are added for a recipient: for remote ones, but mail to an SRS address goes to
-// the original sender unsigned, unless it is a bounce of this host's own.
+// signs tells whether signatures are added for a recipient: for remote ones, but mail to an SRS address goes
+// to the original sender unsigned, unless it is a bounce of this host's own.
 func (p *policy) signs(env *Envelope) bool {
 	return slices.ContainsFunc(env.Recipients, func(r Recipient) bool {
 		class := p.classify(env, r)

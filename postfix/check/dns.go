@@ -157,7 +157,8 @@ var dnsRules = []rule[*published]{
 	{Name: "dns-spf", Severity: Error,
 		OK:  "the SPF record of the SRS domain names the addresses that mail leaves from",
 		Why: "forwarded mail fails SPF at the next hop, and strict receivers refuse it", Judge: judgeSPF},
-	{Name: "dns-spf-hostname", Severity: Warning, OK: "SPF or DKIM passes for the bounces that Postfix itself makes",
+	{Name: "dns-spf-hostname", Severity: Warning,
+		OK: "SPF or DKIM passes for the bounces that Postfix itself makes",
 		Why: "a bounce has the null sender, so SPF checks the hostname; a content filter does not sign " +
 			"bounces, and strict receivers reject what neither SPF nor DKIM authenticates",
 		Judge: judgeBounces},
