@@ -151,8 +151,8 @@ func (o *outcome) check(w *world, total map[string]int) {
 	}
 }
 
-// mayBecomeOurs tells whether munge_from = "always" may rewrite From: although DMARC did not pass: the author's
-// domain has no record, and nothing speaks against it but SPF that its own signature outweighs.
+// mayBecomeOurs tells whether munge_from = "always" may rewrite From: although DMARC did not pass: the
+// author's domain has no record, and nothing speaks against it but SPF that its own signature outweighs.
 func (o *outcome) mayBecomeOurs() bool {
 	isOwnSignature := func(s receiver.Signature) bool {
 		return s.Passed && strings.HasSuffix("."+s.Domain, "."+noRecord)

@@ -148,14 +148,15 @@ func (w *world) compareVerdicts(outcomes []*outcome, refused map[int]string) {
 			genuine++
 		}
 		// mailauth takes domains of one organisation for aligned under adkim=s and aspf=s, too.
-		isStrict := strings.HasPrefix(o.arrived.Author, "strict") || strings.Contains(o.arrived.Author, ".strict")
+		isStrict := strings.HasPrefix(o.arrived.Author, "strict") ||
+			strings.Contains(o.arrived.Author, ".strict")
 		if passes := strings.Contains(text, "dmarc=pass"); !isStrict && passes != (mailauth[n] != "") {
 			w.t.Errorf("%s: %s\nmailauth: passes for %q", o.name, text, mailauth[n])
 		}
-		// OpenDKIM takes one signature of several, knows no ed25519, and in its test mode drops blanks after a
-		// colon, which a simple signature covers.
-		one := strings.Count(string(o.content), "DKIM-Signature:") == 1 && !strings.Contains(text, "ed25519") &&
-			!strings.Contains(string(o.content), "c=simple/")
+		// OpenDKIM takes one signature of several, knows no ed25519, and in its test mode drops blanks after
+		// a colon, which a simple signature covers.
+		one := strings.Count(string(o.content), "DKIM-Signature:") == 1 &&
+			!strings.Contains(text, "ed25519") && !strings.Contains(string(o.content), "c=simple/")
 		if passes := strings.Contains(text, "dkim=pass"); one &&
 			passes != slices.Equal(openDKIM[n], []string{"pass"}) {
 			w.t.Errorf("%s: %s\nOpenDKIM: %q", o.name, text, openDKIM[n])
