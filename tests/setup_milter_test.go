@@ -1,9 +1,11 @@
 package tests
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 
+	"postmend/postfix/check"
 	"postmend/tests/mta"
 )
 
@@ -33,8 +35,36 @@ func TestSetupAddsAMilterThatRefusesForgeries(t *testing.T) {
 	if again := h.setup(); strings.Contains(again, "smtpd_milters") {
 		t.Errorf("setup without the flag has something to do:\n%s", again)
 	}
+	h.milterLost("postconf", "-c", h.Dir, "-X", "smtpd_milters")
+	h.milterLost("postconf", "-c", h.Dir, "-MX", "postmend-milter/unix")
 	h.setup("--undo")
 	if after := h.configuration(); after != before {
 		t.Errorf("undo:\n%s\nwas\n%s", after, before)
+	}
+}
+
+// milterLost: where a command has undone a half of the milter, check says so, and what it prints mends it.
+func (h *plainHost) milterLost(command ...string) {
+	h.t.Helper()
+	unused := func() (mend string) {
+		c := h.checked()
+		for _, f := range c.findings("--no-dns") {
+			if f.Name == "milter-unused" && f.Severity == check.Warning {
+				mend = f.Mend
+			}
+		}
+		return mend
+	}
+	if mend := unused(); mend != "" {
+		h.t.Errorf("a milter in use: %s", mend)
+	}
+	h.must(exec.Command(command[0], command[1:]...).Run())
+	mend := unused()
+	if !strings.Contains(mend, "setup --apply --milter") {
+		h.t.Fatalf("%q: check prints %q", command, mend)
+	}
+	h.setup("--apply", "--milter")
+	if mend := unused(); mend != "" {
+		h.t.Errorf("after setup, check prints %s", mend)
 	}
 }

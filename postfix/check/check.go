@@ -49,6 +49,10 @@ func Run(ctx context.Context, options Options) []Finding {
 	findings = append(findings, joinCauses(published)...)
 	if host.isPrepared() {
 		findings = append(findings, host.nextStep(findings))
+	} else if !host.config.IsRunning() {
+		findings = append(findings, Finding{Area: areaNext, Name: "postfix-down", Severity: Note,
+			What: "Postfix is not running, and its services were not asked: start it, then check again",
+			Why:  "no mail moves"})
 	}
 	host.keepLinks(findings)
 	return findings

@@ -9,10 +9,13 @@ import (
 	"time"
 
 	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
 )
 
 // milterRules judge the milter, if there is one.
 var milterRules = []rule[*host]{
+	{"milter-unused", Warning, "", "forgeries of your domains are accepted at SMTP time, and no mail gets " +
+		"X-Postmend-Arrival", judgeMilterUnused},
 	{"milter-default", Error, "",
 		"if the milter is down, mail is deferred or refused, or the session is closed", judgeMilterDefault},
 	{"milter-down", Warning, "", "mail goes on without it: it is judged only when it is forwarded",
@@ -66,6 +69,23 @@ func (h *host) runsMilter(address string) bool {
 }
 
 func (h *host) milter() *milterEntry { return h.ourMilter(h.Main("smtpd_milters")) }
+
+// judgeMilterUnused finds the milter's service without its entry, which somebody has overwritten, and the
+// entry without its service.
+func judgeMilterUnused(h *host) []fault {
+	asks := func(s *postconf.Service) bool { return h.ourMilter(h.value(s, "smtpd_milters")) != nil }
+	m, hasService := h.milter(), h.runsMilter(layout.MilterAddress)
+	wrong := fault{Mend: shell(h.setupCommand("--apply", "--milter")...)}
+	switch {
+	case m == nil && hasService && !slices.ContainsFunc(h.fronts(), asks):
+		wrong.What = "smtpd_milters has no entry for the milter of master.cf, " + layout.MilterAddress
+	case m != nil && m.address == layout.MilterAddress && !hasService:
+		wrong.What = "master.cf has no service for the entry " + layout.MilterAddress + " of smtpd_milters"
+	default:
+		return nil
+	}
+	return []fault{wrong}
+}
 
 func judgeMilterDefault(h *host) []fault {
 	m := h.milter()

@@ -10,10 +10,12 @@ import (
 
 func TestTheMilterIsJudged(t *testing.T) {
 	ours := layout.MilterEntry(layout.MilterAddress)
+	service := layout.Program{Path: "/usr/bin/postmend", User: "postmend"}.MilterLine()
 	const open = "submission inet n - n - - smtpd -o "
 	for _, row := range []struct{ name, main, want, master string }{
 		{"none", "", "", ""},
 		{"as setup writes it", "smtpd_milters = " + ours, "", ""},
+		{"without its entry", "smtpd_milters = inet:127.0.0.1:8891", "milter-unused", service},
 		{"beside another behind it", "smtpd_milters = " + ours + ", inet:127.0.0.1:8891", "", ""},
 		{"behind another", "smtpd_milters = inet:127.0.0.1:8891, " + ours, "milter-order", ""},
 		{"bare", "smtpd_milters = unix:private/postmend-milter", "milter-default", ""},
@@ -22,7 +24,8 @@ func TestTheMilterIsJudged(t *testing.T) {
 		{"tempfail", "smtpd_milters = { inet:127.0.0.1:10028, default_action=tempfail }",
 			"milter-default", ""},
 		{"too little time", "smtpd_milters = " + strings.Replace(ours, "90s", "30s", 1), "milter-time", ""},
-		{"of programs here", "non_smtpd_milters = " + ours, "milter-local", ""},
+		{"of programs here", "non_smtpd_milters = " + ours, "milter-unused milter-local", ""},
+		{"on a port alone", "", "", open + "{ smtpd_milters = " + ours + " }\n" + service},
 		{"not on a port", "smtpd_milters = " + ours, "milter-services",
 			open + "smtpd_milters=inet:127.0.0.1:8891"},
 		{"switched off on a port", "smtpd_milters = " + ours, "milter-services",
@@ -31,6 +34,9 @@ func TestTheMilterIsJudged(t *testing.T) {
 			"127.0.0.1:10030 inet n - n - - smtpd -o receive_override_options=no_milters"},
 		{"somebody else's", "smtpd_milters = inet:127.0.0.1:8891", "", ""},
 	} {
+		if strings.Contains(row.main, layout.MilterAddress) {
+			row.master += "\n" + service
+		}
 		h := hostOf(t, mainLines+row.main+"\n", masterLines+row.master+"\n", postmend{Deadline: time.Minute})
 		var names []string
 		for _, f := range apply("Postfix", milterRules, h) {

@@ -315,7 +315,11 @@ func judgeKeys(o *own) []fault {
 	}
 	var faults []fault
 	for _, k := range o.keys {
-		faults = append(faults, o.judgePrivate(k.file, k.err, o.makeKey(k.KeyConfig))...)
+		make := "" // Once mail is signed, another key under a published selector breaks the signatures.
+		if o.isPrepared {
+			make = o.makeKey(k.KeyConfig)
+		}
+		faults = append(faults, o.judgePrivate(k.file, k.err, make)...)
 	}
 	for i := range faults {
 		// The path is all that differs where one cause is behind them.
@@ -331,14 +335,17 @@ func (o *own) makeKey(k filter.KeyConfig) string {
 		" && " + shell("chown", o.account.Name, k.File)
 }
 
-// judgePrivate judges a file that only the filter may read; make is the command that makes a new one. It
-// never replaces a file that may be good: a new secret makes every SRS address that was given out
-// invalid, and a new key has to be published first.
+// judgePrivate judges a file that only the filter may read; make is the command that makes a new one, "" if
+// that has to be a key with another selector. It never replaces a file that may be good: a new secret makes
+// every SRS address that was given out invalid, and a new key has to be published first.
 func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 	wrong := func(what, mend string) []fault { return []fault{{What: what, Mend: mend, about: f.Path}} }
 	switch {
 	case !o.isRoot && (errors.Is(f.Err, fs.ErrPermission) || errors.Is(loadErr, fs.ErrPermission)):
 		return []fault{{What: f.Path + " is not judged: you may not read it", Severity: Note, about: f.Path}}
+	case f.isMissing() && make == "":
+		return wrong(f.Path+" does not exist: restore it from a backup. A new key needs another selector, "+
+			"and its record in DNS before it signs: see \"Changing a key\" in docs/postfix.md", "")
 	case f.isMissing() && f.holders()[0].isMissing():
 		folder := f.holders()[0].Path
 		return wrong(f.Path+" does not exist", o.account.first(shell("install", "-d", "-m", "0711",
@@ -371,7 +378,7 @@ func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 
 // mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.
 func (o *own) mendPrivate(path string, loadErr error, make string) string {
-	if text, err := dkim.ReadPrivateFile(path); err == nil && len(bytes.TrimSpace(text)) == 0 {
+	if text, err := dkim.ReadPrivateFile(path); err == nil && len(bytes.TrimSpace(text)) == 0 && make != "" {
 		return shell("rm", path) + " && " + make
 	}
 	if !errors.Is(loadErr, dkim.ErrPassphrase) {
