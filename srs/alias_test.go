@@ -245,17 +245,24 @@ func FuzzAlias(f *testing.F) {
 			strings.IndexByte(alias, '@') > 64 {
 			t.Errorf("Alias(%q) = %q, %+v", sender, alias, key)
 		}
-		if back, err := r.ReverseStored(alias, store.find); back != sender || err != nil {
+		if back, err := r.ReverseStored(alias, store.find); !isSameMailbox(back, sender) || err != nil {
 			t.Errorf("%q → %q → %q, %v", sender, alias, back, err)
 		}
 		// One octet changed, all that it leads to is the same sender: by case, separator or other base64.
 		changed := []byte(alias)
 		changed[int(position)%len(changed)] = replaced
 		if back, err := r.ReverseStored(string(changed), store.find); err == nil &&
-			(back != sender || !isSpelling(string(changed), alias)) {
+			(!isSameMailbox(back, sender) || !isSpelling(string(changed), alias)) {
 			t.Errorf("%q for %q → %q", changed, alias, back)
 		}
 	})
+}
+
+// isSameMailbox: "0"@host and 0@host are the same (RFC 5321 section 4.1.2).
+func isSameMailbox(a, b string) bool {
+	local, host, err := split(a)
+	local2, host2, err2 := split(b)
+	return err == nil && err2 == nil && local == local2 && host == host2
 }
 
 func isSpelling(a, b string) bool {
