@@ -37,9 +37,18 @@ def text(name, *_, **__):
 spf.DNSLookup = lookup
 
 # authheaders reads the list anew for every domain.
-with open(dmarc_lookup.get_suffix_list_file_name()) as f:
-    suffixes = dmarc_lookup.PublicSuffixList(f)
-dmarc_lookup.PublicSuffixList = lambda _: suffixes
+read_suffixes = dmarc_lookup.PublicSuffixList
+suffixes = []
+
+
+def suffixes_once(*args, **options):
+    if not suffixes:
+        suffixes.append(read_suffixes(*args, **options))
+    return suffixes[0]
+
+
+dmarc_lookup.PublicSuffixList = suffixes_once
+
 
 def passing(message, arrival, count):
     """The domain for which DMARC passes by SPF or any of the signatures; authheaders by itself looks at the first alone."""
