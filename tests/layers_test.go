@@ -31,8 +31,8 @@ var layers = map[string][]string{
 		"filter/confine", "filter/domain", "filter/message", "filter/message/author"},
 
 	"postfix":           nil,
-	"postfix/milter":    nil,
-	"postfix/lmtp":      nil,
+	"postfix/milter":    {"postfix"},
+	"postfix/lmtp":      {"postfix"},
 	"postfix/wholefile": nil,
 	"postfix/postconf":  nil,
 	"postfix/layout":    {"postfix/postconf", "reinject"},

@@ -11,12 +11,12 @@ package lmtp
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"time"
+
+	"postmend/postfix"
 )
 
 // Envelope is what a client says of a message besides its content. Addresses are as in SMTP, without the
@@ -110,7 +110,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			return nil
 		}
 		if err != nil {
-			if isPassing(err) {
+			if postfix.IsPassing(err) {
 				time.Sleep(100 * time.Millisecond)
 				continue
 			}
@@ -125,17 +125,6 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			c.serve(ctx)
 		})
 	}
-}
-
-// isPassing tells whether the next connection may be accepted although this one was not.
-func isPassing(err error) bool {
-	for _, e := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.ECONNABORTED, syscall.EINTR} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // admit makes a session of a connection; nil if there are too many.

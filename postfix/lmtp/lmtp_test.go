@@ -176,8 +176,8 @@ func TestWrongCommandsAreRefusedAndChangeNothing(t *testing.T) {
 		{"MAIL FROM:<a@b>", "503"}, {"XFORWARD NAME=x", "503"}, {"EHLO x", "500 5.5.1"}, {"HELO x", "500"},
 		{"LHLO ", "501"}, {"DATA", "503"},
 		{"RCPT TO:<a@b>", "503"}, {"", "500"}, {"BDAT 5 LAST", "500"}, {"STARTTLS", "500"},
-		{long, "500 5.5.2"}, {strings.Repeat(long, 20), "500 5.5.2"},
-		{"NOOP\x00", "500"}, {"NO\rOP", "500"}, {"VRFY root", "252"}, {"NOOP", "250"}, {"noop", "250"},
+		{long, "451 4.5.2"}, {strings.Repeat(long, 20), "451 4.5.2"},
+		{"NOOP\x00", "451"}, {"NO\rOP", "451"}, {"VRFY root", "252"}, {"NOOP", "250"}, {"noop", "250"},
 	} {
 		_, addr := start(t, &Server{})
 		c := dial(t, addr)
@@ -188,10 +188,10 @@ func TestWrongCommandsAreRefusedAndChangeNothing(t *testing.T) {
 		{"MAIL FROM:<a<b@c>", "501"}, {"MAIL TO:<a@b>", "501"},
 		{"MAIL FROM:<" + strings.Repeat("a", 2000) + "@b>", "501"}, {"MAIL FROM:<\"a> \"@b>", "250"},
 		{"MAIL FROM:<\"a\\\"> \"@b>", "250"},
-		{"MAIL FROM:<a@b>x", "501"}, {"MAIL FROM:<a@b> SIZE=-1", "501"},
-		{"MAIL FROM:<a@b> SIZE=99999999999999999999", "501"},
-		{"MAIL FROM:<a@b> BODY=BINARYMIME", "501"}, {"MAIL FROM:<a@b> AUTH=<>", "555"},
-		{"MAIL FROM:<a@b> RET=ALL", "501"}, {"MAIL FROM:<a@b> ENVID=+4", "501"},
+		{"MAIL FROM:<a@b>x", "501"}, {"MAIL FROM:<a@b> SIZE=-1", "451 4.5.4"},
+		{"MAIL FROM:<a@b> SIZE=99999999999999999999", "451 4.5.4"},
+		{"MAIL FROM:<a@b> BODY=BINARYMIME", "451 4.5.4"}, {"MAIL FROM:<a@b> AUTH=<>", "451 4.5.4"},
+		{"MAIL FROM:<a@b> RET=ALL", "451 4.5.4"}, {"MAIL FROM:<a@b> ENVID=+4", "451 4.5.4"},
 		{"XFORWARD", "501"}, {"XFORWARD NAME", "501"}, {"XFORWARD LOGIN=x", "501"},
 		{"XFORWARD NAME=+0D", "501"}, {"XFORWARD NAME=+ZZ", "501"},
 		{"mail from: <a@b>", "250"},
@@ -201,10 +201,10 @@ func TestWrongCommandsAreRefusedAndChangeNothing(t *testing.T) {
 		c.say("LHLO x\n"+forward+lines[0]+"\nNOOP\n", "220", "250-", "250", "250", lines[1], "250")
 	}
 	for _, lines := range [][2]string{
-		{"RCPT TO:<>", "501 5.1.3"}, {"RCPT TO:a", "501"}, {"RCPT TO:<a@b> NOTIFY=NEVER,DELAY", "501"},
-		{"RCPT TO:<a@b> NOTIFY=DELAY,DELAY", "501"},
-		{"RCPT TO:<a@b> NOTIFY=", "501"}, {"RCPT TO:<a@b> ORCPT=rfc822", "501"},
-		{"RCPT TO:<a@b> RRVS=x", "555"}, {"MAIL FROM:<c@d>", "503"}, {"XFORWARD NAME=x", "503"},
+		{"RCPT TO:<>", "501 5.1.3"}, {"RCPT TO:a", "501"}, {"RCPT TO:<a@b> NOTIFY=NEVER,DELAY", "451 4.5.4"},
+		{"RCPT TO:<a@b> NOTIFY=DELAY,DELAY", "451 4.5.4"},
+		{"RCPT TO:<a@b> NOTIFY=", "451 4.5.4"}, {"RCPT TO:<a@b> ORCPT=rfc822", "451 4.5.4"},
+		{"RCPT TO:<a@b> RRVS=x", "451 4.5.4"}, {"MAIL FROM:<c@d>", "503"}, {"XFORWARD NAME=x", "503"},
 		{"DATA", "503"}, {"DATA x", "501"}, {"RCPT TO:<a@b> NOTIFY=never", "250"},
 		{"RCPT TO:<a@b> ORCPT=x400;abc", "250"}, {"RCPT TO:<a@b> ORCPT=rfc822;a+0Ab", "250"},
 	} {

@@ -46,7 +46,8 @@ func parseXforward(rest string, client *Client) bool {
 	return len(words) > 0
 }
 
-// parseMail reads what follows MAIL; a code of 0 is success.
+// parseMail reads what follows MAIL; a code of 0 is success. A parameter that is not understood is our fault
+// or the client's, not the sender's: the mail is deferred, where RFC 5321 section 4.1.1.11 has 555.
 func parseMail(rest string, env *Envelope) (code int, enhanced, text string) {
 	path, parameters, ok := parsePath(rest, "FROM:")
 	if !ok {
@@ -59,30 +60,30 @@ func parseMail(rest string, env *Envelope) (code int, enhanced, text string) {
 		case "SIZE":
 			n, err := strconv.ParseInt(value, 10, 64)
 			if err != nil || n < 0 {
-				return 501, "5.5.4", "SIZE is not a number"
+				return 451, "4.5.4", "SIZE is not a number"
 			}
 			env.Size = n
 		case "BODY":
 			if !slices.Contains([]string{"7BIT", "8BITMIME"}, strings.ToUpper(value)) {
-				return 501, "5.5.4", "BODY is neither 7BIT nor 8BITMIME"
+				return 451, "4.5.4", "BODY is neither 7BIT nor 8BITMIME"
 			}
 		case "SMTPUTF8":
 			env.UTF8 = true
 		case "RET":
 			env.Return = strings.ToUpper(value)
 			if env.Return != "FULL" && env.Return != "HDRS" {
-				return 501, "5.5.4", "RET is neither FULL nor HDRS"
+				return 451, "4.5.4", "RET is neither FULL nor HDRS"
 			}
 		case "ENVID":
 			id, ok := fromXtext(value)
 			if !ok {
-				return 501, "5.5.4", "ENVID is not xtext"
+				return 451, "4.5.4", "ENVID is not xtext"
 			}
 			if !strings.ContainsFunc(id, isControl) {
 				env.ID = id
 			}
 		default:
-			return 555, "5.5.4", "unknown parameter of MAIL"
+			return 451, "4.5.4", "unknown parameter of MAIL"
 		}
 	}
 	return 0, "", ""
@@ -101,15 +102,15 @@ func parseRcpt(rest string, r *Recipient) (code int, enhanced, text string) {
 		case "ORCPT":
 			kind, address, ok := strings.Cut(value, ";")
 			if !ok {
-				return 501, "5.5.4", "ORCPT is not TYPE;ADDRESS"
+				return 451, "4.5.4", "ORCPT is not TYPE;ADDRESS"
 			}
 			r.Original = originalRecipient(kind, address)
 		case "NOTIFY":
 			if r.Notify = strings.ToUpper(value); !isNotify(r.Notify) {
-				return 501, "5.5.4", "NOTIFY is not valid"
+				return 451, "4.5.4", "NOTIFY is not valid"
 			}
 		default:
-			return 555, "5.5.4", "unknown parameter of RCPT"
+			return 451, "4.5.4", "unknown parameter of RCPT"
 		}
 	}
 	return 0, "", ""

@@ -75,7 +75,7 @@ func (c *session) serve(ctx context.Context) {
 		line, err := c.readLine()
 		switch {
 		case errors.Is(err, errLongLine):
-			c.fault(500, "5.5.2", "command line too long")
+			c.fault(451, "4.5.2", "command line too long")
 		case err != nil:
 			c.reply(421, "4.3.2", "closing the connection")
 			c.flush()
@@ -149,7 +149,7 @@ func (c *session) command(ctx context.Context, line string) bool {
 	verb, rest, _ := strings.Cut(line, " ")
 	verb = strings.ToUpper(verb)
 	if strings.ContainsFunc(line, isControl) {
-		c.fault(500, "5.5.2", "control character in a command")
+		c.fault(451, "4.5.2", "control character in a command")
 		return true
 	}
 	switch verb {

@@ -2,11 +2,11 @@ package milter
 
 import (
 	"context"
-	"errors"
 	"net"
 	"sync"
-	"syscall"
 	"time"
+
+	"postmend/postfix"
 )
 
 // Server holds conversations side by side.
@@ -36,7 +36,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 				conn.Close()
 			}
 			return nil
-		case isPassing(err):
+		case postfix.IsPassing(err):
 			<-free
 			time.Sleep(100 * time.Millisecond)
 			continue
@@ -51,15 +51,4 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			}
 		})
 	}
-}
-
-// isPassing tells whether the next connection may be accepted although this one was not.
-func isPassing(err error) bool {
-	for _, e := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.ECONNABORTED, syscall.EINTR} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
