@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,27 +27,8 @@ type servedSoak struct {
 // bounced, and a second copy came only where the process was killed while the message was under way.
 func TestASoakOfFaultsWithServeLosesAndBouncesNothing(t *testing.T) {
 	t.Parallel()
-	messages := 60
-	if n, err := strconv.Atoi(os.Getenv("SOAK")); err == nil {
-		messages = n
-	}
 	s := newServedSoak(t)
-	faults := s.faults()
-	for len(s.sent) < messages {
-		fault := faults[s.random.IntN(len(faults))]
-		fault.arm()
-		mark := s.Mark()
-		var batch []string
-		for range min(5, messages-len(s.sent)) {
-			batch = append(batch, s.submit())
-		}
-		if fault.during != nil {
-			fault.during()
-		} else {
-			s.WaitLog(mark, "(?:"+strings.Join(batch, "|")+"): to=<")
-		}
-		fault.mend()
-	}
+	s.passThrough(60, s.faults(), s.submit)
 	s.flush()
 	s.account()
 }

@@ -60,17 +60,23 @@ func TestASoakOfFaultsWithSeveralRecipientsInARun(t *testing.T) {
 }
 
 func passThroughFaults(t *testing.T, s *soak, messages int) {
+	s.passThrough(messages, s.faults(), s.submit)
+	s.flush()
+	s.account()
+}
+
+// passThrough submits messages in batches, each under a fault. SOAK sets how many.
+func (s *soak) passThrough(messages int, faults []fault, submit func() string) {
 	if n, err := strconv.Atoi(os.Getenv("SOAK")); err == nil {
 		messages = n
 	}
-	faults := s.faults()
 	for len(s.sent) < messages {
 		fault := faults[s.random.IntN(len(faults))]
 		fault.arm()
 		mark := s.Mark()
 		var batch []string
 		for range min(5, messages-len(s.sent)) {
-			batch = append(batch, s.submit())
+			batch = append(batch, submit())
 		}
 		if fault.during != nil {
 			fault.during()
@@ -79,8 +85,6 @@ func passThroughFaults(t *testing.T, s *soak, messages int) {
 		}
 		fault.mend()
 	}
-	s.flush()
-	s.account()
 }
 
 func newSoak(t *testing.T, change func(f *forwarder, main, master *string), to ...string) *soak {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"postmend/postfix/postconf"
 )
 
 // arrivalRules judge what the seals of arrival need, by which mail that Sieve and the like send on is
@@ -53,7 +55,7 @@ func (h *host) askHeaderChecks(ctx context.Context) {
 		return
 	}
 	ask := func(name, value string) {
-		for _, table := range list(value) {
+		for _, table := range postconf.List(value) {
 			answer, found, err := h.config.Lookup(ctx, table, aSeal)
 			action, _, _ := strings.Cut(strings.ToUpper(answer), " ")
 			takes := slices.Contains([]string{"IGNORE", "STRIP", "REPLACE", "REJECT", "DISCARD", "BOUNCE"},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"postmend/postfix/postconf"
 )
 
 // baseRules judge what holds whether Postfix knows postmend or not.
@@ -149,7 +151,7 @@ func judgeDoubles(h *host) []fault {
 	for _, d := range h.domains.Doubles {
 		wrong := fault{What: fmt.Sprintf("%s is in %s and in %s; take it out of one of them", d.Name,
 			d.First, d.Second)}
-		words := list(h.config.Get(d.Second))
+		words := postconf.List(h.config.Get(d.Second))
 		if d.Name == h.SRSDomain && slices.Contains(words, d.Name) {
 			rest := slices.DeleteFunc(words, func(word string) bool { return word == d.Name })
 			wrong.Mend = h.set(d.Second, strings.Join(rest, ", "))

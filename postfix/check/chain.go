@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postmend/postfix/postconf"
 )
 
 // srsProbe is the local part of an SRS address. Only our table verifies its hash; other tables treat all SRS
@@ -26,7 +28,7 @@ type answer struct {
 func (h *host) ask(ctx context.Context, parameter, address string, isValid bool) answer {
 	_, domain, _ := strings.Cut(address, "@")
 	for _, key := range []string{address, "@" + domain} {
-		for _, table := range list(h.Main(parameter)) {
+		for _, table := range postconf.List(h.Main(parameter)) {
 			table = strings.TrimPrefix(table, "proxy:")
 			kind, _, _ := strings.Cut(table, ":")
 			takesWholeKeys := slices.Contains([]string{"regexp", "pcre", "tcp", "socketmap", "pipemap",
@@ -65,7 +67,7 @@ func judgeOrder(h *host) []fault {
 	defer cancel()
 	var faults []fault
 	for _, parameter := range reverseMaps {
-		all := list(h.Main(parameter))
+		all := postconf.List(h.Main(parameter))
 		if !slices.ContainsFunc(all, h.isReverse) {
 			continue
 		}
@@ -106,7 +108,7 @@ func judgeForged(h *host) []fault {
 // oursFirst is the command that puts our tables in front of the others.
 func (h *host) oursFirst(parameter string) string {
 	var ours, others []string
-	for _, entry := range list(h.config.Get(parameter)) {
+	for _, entry := range postconf.List(h.config.Get(parameter)) {
 		if h.isReverse(entry) {
 			ours = append(ours, entry)
 		} else {
@@ -139,7 +141,9 @@ func judgePostmaster(h *host) []fault {
 			return nil // it is there, or nobody can tell
 		}
 	}
-	hasReverse := func(name string) bool { return slices.ContainsFunc(list(h.Main(name)), h.isReverse) }
+	hasReverse := func(name string) bool {
+		return slices.ContainsFunc(postconf.List(h.Main(name)), h.isReverse)
+	}
 	if !slices.ContainsFunc(reverseMaps, hasReverse) {
 		return nil // that is the greater fault, whose mend sets the same parameter
 	}
@@ -156,7 +160,7 @@ func judgePostmaster(h *host) []fault {
 func judgeRewriters(h *host) []fault {
 	var faults []fault
 	for _, name := range []string{"sender_canonical_maps", "canonical_maps"} {
-		for _, entry := range list(h.config.Get(name)) {
+		for _, entry := range postconf.List(h.config.Get(name)) {
 			if t := h.tableAt(entry); t != nil && t.direction == "forward" || t == nil &&
 				h.rewritesSenders(entry) {
 				wrong := fault{What: name + " asks " + entry + ", which makes SRS addresses of senders"}

@@ -226,7 +226,7 @@ func readSystem(dir string) *system {
 func (h *host) Addresses() []net.IP {
 	var bound, others []net.IP
 	add := func(all *[]net.IP, name string) {
-		for _, word := range list(h.Main(name)) {
+		for _, word := range postconf.List(h.Main(name)) {
 			if ip := net.ParseIP(strings.Trim(word, "[]")); ip != nil && !ip.IsLoopback() &&
 				!ip.IsUnspecified() {
 				*all = append(*all, ip)

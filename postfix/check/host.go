@@ -115,7 +115,7 @@ func (h *host) unset(name string) string { return h.config.UnsetCommand(name).St
 
 // setOption is the command for an option of a service. postconf takes no blanks there.
 func (h *host) setOption(s *postconf.Service, name, value string) string {
-	return h.config.SetOptionCommand(s.ID(), name, strings.Join(list(value), ",")).String()
+	return h.config.SetOptionCommand(s.ID(), name, strings.Join(postconf.List(value), ",")).String()
 }
 
 // setWhere is the command that sets a parameter in master.cf if the service has it as an option, else in
@@ -180,22 +180,6 @@ func (h *host) plannedLine(id string) (line string, found bool) {
 // setField is the command for a column of master.cf.
 func (h *host) setField(field, value string) string {
 	return h.config.SetFieldCommand(field, value).String()
-}
-
-// list splits a value at commas and blanks, but not within braces.
-func list(value string) []string {
-	depth := 0
-	return strings.FieldsFunc(value, func(r rune) bool {
-		switch r {
-		case '{':
-			depth++
-		case '}':
-			depth--
-		case ',', ' ', '\t', '\n':
-			return depth <= 0
-		}
-		return false
-	})
 }
 
 // transport is the name of the transport in a value such as content_filter's.

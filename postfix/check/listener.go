@@ -146,7 +146,7 @@ func judgeListenerFilter(h *host) []fault {
 
 func judgeOverrides(h *host) []fault {
 	const name = "receive_override_options"
-	found := list(h.value(h.listener, name))
+	found := postconf.List(h.value(h.listener, name))
 	all := slices.Clone(found)
 	var faults []fault
 	for _, o := range overrides {
@@ -193,7 +193,7 @@ func judgeListenerMilters(h *host) []fault {
 	}
 	wrong := fault{What: fmt.Sprintf("on %s, smtpd_milters is %s", h.listener.ID(), value),
 		Mend: h.setOption(h.listener, "smtpd_milters", ""), Severity: Warning}
-	if !slices.Contains(list(h.value(h.listener, "receive_override_options")), "no_milters") {
+	if !slices.Contains(postconf.List(h.value(h.listener, "receive_override_options")), "no_milters") {
 		wrong.Severity = Error
 	}
 	return []fault{wrong}
@@ -231,14 +231,14 @@ func exceeds(value, limit string) bool {
 
 // takesOnlyMyNetworks takes lists that let mynetworks in at once, and nobody else.
 func takesOnlyMyNetworks(value string) bool {
-	restrictions := list(value)
+	restrictions := postconf.List(value)
 	return len(restrictions) > 1 && restrictions[0] == "permit_mynetworks" &&
 		(restrictions[1] == "reject" || restrictions[1] == "defer")
 }
 
 // onlyLoopback takes networks and addresses of loopback, and its names.
 func onlyLoopback(value string) bool {
-	networks := list(value)
+	networks := postconf.List(value)
 	for _, network := range networks {
 		network = strings.NewReplacer("[", "", "]", "").Replace(network)
 		if network == "localhost" || network == "loopback-only" {
@@ -255,11 +255,13 @@ func onlyLoopback(value string) bool {
 
 // coversLoopback takes lists that name at least one network of loopback. What else they name is the
 // operator's.
-func coversLoopback(value string) bool { return slices.ContainsFunc(list(value), onlyLoopback) }
+func coversLoopback(value string) bool {
+	return slices.ContainsFunc(postconf.List(value), onlyLoopback)
+}
 
 // keepsExtensions takes lists that hide nothing which the hand-over needs.
 func keepsExtensions(value string) bool {
-	return !slices.ContainsFunc(list(strings.ToLower(value)), func(keyword string) bool {
+	return !slices.ContainsFunc(postconf.List(strings.ToLower(value)), func(keyword string) bool {
 		return slices.Contains([]string{"8bitmime", "smtputf8", "xforward"}, keyword)
 	})
 }

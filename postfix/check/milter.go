@@ -42,7 +42,7 @@ type milterEntry struct {
 // ourMilter finds our entry in a list of milters; nil if there is none. A resident one is known by its
 // address.
 func (h *host) ourMilter(value string) *milterEntry {
-	entries := layout.MilterList(value)
+	entries := postconf.List(value)
 	for n, entry := range entries {
 		address, attributes := layout.MilterOf(entry)
 		if address == layout.MilterAddress || h.runsMilter(address) {
@@ -164,7 +164,7 @@ func judgeMilterServices(h *host) []fault {
 	var faults []fault
 	for _, s := range h.fronts() {
 		asks := h.ourMilter(h.value(s, "smtpd_milters")) != nil &&
-			!slices.Contains(list(h.value(s, "receive_override_options")), "no_milters")
+			!slices.Contains(postconf.List(h.value(s, "receive_override_options")), "no_milters")
 		if !asks && (h.isPublic(s) || s.Type == "pass") {
 			faults = append(faults, fault{What: "mail that comes in through " + s.ID() +
 				" does not pass the milter"})

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"postmend/filter"
+	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )
 
@@ -64,7 +65,7 @@ func judgeRelayClients(h *host) []fault {
 	seen := map[string]bool{}
 	for _, s := range h.fronts() {
 		for _, name := range []string{"smtpd_relay_restrictions", "smtpd_recipient_restrictions"} {
-			for _, word := range list(h.value(s, name)) {
+			for _, word := range postconf.List(h.value(s, name)) {
 				if strings.HasSuffix(word, "_unauth_destination") || word == "reject" || word == "defer" {
 					break
 				}

@@ -39,7 +39,7 @@ func once(faults []fault) []fault {
 func judge8bit(h *host) []fault {
 	var faults []fault
 	for _, s := range h.outgoing() {
-		keywords := list(strings.ToLower(h.value(s, "smtp_discard_ehlo_keywords")))
+		keywords := postconf.List(strings.ToLower(h.value(s, "smtp_discard_ehlo_keywords")))
 		if slices.Contains(keywords, "8bitmime") {
 			rest := slices.DeleteFunc(keywords, func(keyword string) bool { return keyword == "8bitmime" })
 			faults = append(faults, fault{What: s.ID() + " ignores 8BITMIME (smtp_discard_ehlo_keywords)",
@@ -86,7 +86,7 @@ func judgeMilters(h *host) []fault {
 	for _, name := range []string{"smtpd_milters", "non_smtpd_milters"} {
 		for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
 			isOfService := (name == "smtpd_milters") == (s.Program == "smtpd")
-			for _, milter := range list(h.value(s, name)) {
+			for _, milter := range postconf.List(h.value(s, name)) {
 				isSigner := slices.ContainsFunc(signers,
 					func(mark string) bool { return strings.Contains(strings.ToLower(milter), mark) })
 				if isOfService && isSigner {
@@ -101,7 +101,8 @@ func judgeMilters(h *host) []fault {
 }
 
 func without(value, word string) string {
-	return strings.Join(slices.DeleteFunc(list(value), func(w string) bool { return w == word }), ", ")
+	isWord := func(w string) bool { return w == word }
+	return strings.Join(slices.DeleteFunc(postconf.List(value), isWord), ", ")
 }
 
 func judgeSMTPUTF8(h *host) []fault {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )
 
@@ -141,7 +142,7 @@ func judgeUnfiltered(h *host) []fault {
 func judgeMappings(h *host) []fault {
 	var faults []fault
 	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
-		options := list(h.value(s, "receive_override_options"))
+		options := postconf.List(h.value(s, "receive_override_options"))
 		if !h.isFiltered(s) || !slices.Contains(options, "no_address_mappings") {
 			continue
 		}
@@ -250,8 +251,8 @@ func judgeAlternates(h *host) []fault {
 	if !strings.HasPrefix(h.Target, "sendmail:") || h.system == nil {
 		return nil
 	}
-	alternates := list(h.system.alternates)
-	if slices.Contains(alternates, h.config.Dir) || slices.Contains(list(h.system.instances), h.config.Dir) {
+	alternates, instances := postconf.List(h.system.alternates), postconf.List(h.system.instances)
+	if slices.Contains(alternates, h.config.Dir) || slices.Contains(instances, h.config.Dir) {
 		return nil
 	}
 	value := strings.Join(append(alternates, h.config.Dir), " ")

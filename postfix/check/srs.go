@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
 )
 
 // srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has
@@ -72,7 +73,7 @@ func (h *host) plannedTable() string {
 // entries are the tables of a list, those within pipemap and unionmap included.
 func entries(value string) []string {
 	var all []string
-	for _, entry := range list(value) {
+	for _, entry := range postconf.List(value) {
 		entry = strings.TrimPrefix(entry, "proxy:")
 		kind, inner, _ := strings.Cut(entry, ":")
 		if kind == "pipemap" || kind == "unionmap" {
@@ -154,7 +155,7 @@ func judgeTables(h *host) []fault {
 }
 
 func judgeCanonicalClasses(h *host) []fault {
-	if !slices.Contains(list(h.Main("recipient_canonical_classes")), "header_recipient") {
+	if !slices.Contains(postconf.List(h.Main("recipient_canonical_classes")), "header_recipient") {
 		return nil
 	}
 	for _, entry := range entries(h.Main("recipient_canonical_maps")) {
@@ -162,7 +163,7 @@ func judgeCanonicalClasses(h *host) []fault {
 			wrong := fault{What: "recipient_canonical_maps asks " + entry +
 				" for addresses in the header, too",
 				Mend: h.set("recipient_canonical_classes", "envelope_recipient")}
-			if len(list(h.Main("recipient_canonical_maps"))) > 1 || h.Main("canonical_maps") != "" {
+			if len(postconf.List(h.Main("recipient_canonical_maps"))) > 1 || h.Main("canonical_maps") != "" {
 				wrong.What += ": move it to virtual_alias_maps, as setup does; " +
 					"recipient_canonical_classes applies to your other tables, too"
 				wrong.Mend = ""
@@ -187,7 +188,7 @@ func isPostSRSd(entry, direction string) bool {
 // addresses arrive.
 func judgePostSRSd(h *host) []fault {
 	var faults []fault
-	for _, entry := range list(h.config.Get("recipient_canonical_maps")) {
+	for _, entry := range postconf.List(h.config.Get("recipient_canonical_maps")) {
 		if h.tableAt(entry) == nil && isPostSRSd(entry, "reverse") {
 			faults = append(faults, fault{What: "recipient_canonical_maps asks " + entry +
 				", which seems to be PostSRSd: remove it three weeks after PostSRSd made its last address",

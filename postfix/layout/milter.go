@@ -30,22 +30,6 @@ func MilterEntry(address string) string {
 		", connect_timeout=5s, command_timeout=10s, content_timeout=90s, default_action=accept }"
 }
 
-// MilterList takes a value of smtpd_milters apart; an entry in braces is one.
-func MilterList(value string) []string {
-	depth := 0
-	return strings.FieldsFunc(value, func(r rune) bool {
-		switch r {
-		case '{':
-			depth++
-		case '}':
-			depth--
-		case ',', ' ', '\t', '\n':
-			return depth <= 0
-		}
-		return false
-	})
-}
-
 // MilterOf gives the address of an entry, and its attributes.
 func MilterOf(entry string) (address string, attributes map[string]string) {
 	attributes = map[string]string{}

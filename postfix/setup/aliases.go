@@ -41,7 +41,7 @@ func Forwards(c *postconf.Config, domains *Domains) (found []Forward, unknown []
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	for _, table := range splitList(expanded.Get("alias_maps")) {
+	for _, table := range postconf.List(expanded.Get("alias_maps")) {
 		table = strings.TrimPrefix(table, "proxy:")
 		if strings.HasPrefix(table, "nis:") {
 			continue

@@ -3,6 +3,8 @@ package setup
 import (
 	"fmt"
 	"strings"
+
+	"postmend/postfix/postconf"
 )
 
 // recipientMaps are the tables of recipients of each address class. Where there are none, Postfix takes mail
@@ -44,7 +46,7 @@ func (p *Plan) TakesAnySRSAddress(domains *Domains) error {
 			return err
 		}
 		list, _ = withoutOurs(list)
-		for _, table := range splitList(list) {
+		for _, table := range postconf.List(list) {
 			if domains.takesAny(strings.TrimPrefix(table, "proxy:"), domain) {
 				return fmt.Errorf("%s of %s takes any address at %s: "+remedy,
 					table, name, domain, "Leave that domain out of it")

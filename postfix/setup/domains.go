@@ -44,14 +44,14 @@ func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
 		d.failed = d.failed || err != nil
 		return err == nil && found
 	}
-	parents := splitList(c.Get("parent_domain_matches_subdomains"))
+	parents := postconf.List(c.Get("parent_domain_matches_subdomains"))
 	for _, class := range []string{"mydestination", "virtual_alias_domains", "virtual_mailbox_domains",
 		"relay_domains"} {
 		list, err := c.Expand(class)
 		if err != nil {
 			return nil, err
 		}
-		items, err := readLists(splitList(list), 0)
+		items, err := readLists(postconf.List(list), 0)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", class, err)
 		}
@@ -185,30 +185,6 @@ func isPublic(name string) bool {
 	return name != suffix && listed && !strings.HasPrefix(name, "localhost.")
 }
 
-// splitList cuts a list of Postfix's at commas and blanks, and keeps together what braces enclose.
-func splitList(list string) []string {
-	var items []string
-	depth, start := 0, 0
-	flush := func(end int) {
-		if item := list[start:end]; item != "" {
-			items = append(items, item)
-		}
-		start = end + 1
-	}
-	for i := range len(list) {
-		switch c := list[i]; {
-		case c == '{':
-			depth++
-		case c == '}':
-			depth--
-		case depth <= 0 && strings.IndexByte(", \t\r\n", c) >= 0:
-			flush(i)
-		}
-	}
-	flush(len(list))
-	return items
-}
-
 // readLists replaces "/path" items by what the files hold.
 func readLists(items []string, depth int) ([]string, error) {
 	var all []string
@@ -227,7 +203,7 @@ func readLists(items []string, depth int) ([]string, error) {
 		var inner []string
 		for lines := bufio.NewScanner(file); lines.Scan(); {
 			if line := strings.TrimSpace(lines.Text()); line != "" && line[0] != '#' {
-				inner = append(inner, splitList(line)...)
+				inner = append(inner, postconf.List(line)...)
 			}
 		}
 		file.Close()

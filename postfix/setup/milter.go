@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
 )
 
 // Spawned is the milter that spawn(8) starts for each SMTP session.
@@ -24,7 +25,7 @@ func (p *Plan) addMilter() {
 	}
 	entry := layout.MilterEntry(address)
 	value := p.config.Get("smtpd_milters")
-	for _, other := range layout.MilterList(value) {
+	for _, other := range postconf.List(value) {
 		if at, _ := layout.MilterOf(other); at == address {
 			p.set("smtpd_milters", strings.Replace(value, other, entry, 1), milterWhy)
 			return

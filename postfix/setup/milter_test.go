@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
 )
 
 func TestTheMilterStandsInFrontOfOthersOnceAndGoesAgain(t *testing.T) {
@@ -21,7 +22,7 @@ func TestTheMilterStandsInFrontOfOthersOnceAndGoesAgain(t *testing.T) {
 			h.wanted.Milter = Spawned
 			h.apply(100)
 			c := h.open()
-			entries := layout.MilterList(c.Get("smtpd_milters"))
+			entries := postconf.List(c.Get("smtpd_milters"))
 			address, attributes := layout.MilterOf(entries[0])
 			if address != "unix:private/postmend-milter" || attributes["default_action"] != "accept" {
 				t.Errorf("smtpd_milters = %s", c.Get("smtpd_milters"))

@@ -23,7 +23,7 @@ func trustedNetworks(o *Options, c *postconf.Config) ([]netip.Prefix, error) {
 	if o.TrustedNetworks != "" {
 		text = o.TrustedNetworks
 	}
-	matches, err := networksOf(c, splitList(text), 0)
+	matches, err := networksOf(c, postconf.List(text), 0)
 	if err != nil && o.TrustedNetworks == "" {
 		return nil, fmt.Errorf("mynetworks in main.cf: %w. Name the clients whose mail is your own, as in "+
 			"--trusted-networks 127.0.0.0/8,10.0.0.0/8", err)
@@ -116,7 +116,7 @@ func parseNetwork(item string) (netip.Prefix, error) {
 func cidrTable(name string) ([]match, error) {
 	var lines []string
 	if strings.HasPrefix(name, "{") {
-		for _, rule := range splitList(strings.TrimSuffix(strings.TrimPrefix(name, "{"), "}")) {
+		for _, rule := range postconf.List(strings.TrimSuffix(strings.TrimPrefix(name, "{"), "}")) {
 			lines = append(lines, strings.TrimSuffix(strings.TrimPrefix(rule, "{"), "}"))
 		}
 	} else {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"postmend/postfix/postconf"
 )
 
 // mynetworks as postconf(5) has it: the first match decides, a file stands for its lines, of a table the
@@ -76,7 +78,7 @@ func TestTheNetworksOfAStyleAreTrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	networks, err := trustedNetworks(&Options{}, h.open())
-	for _, item := range splitList(text) {
+	for _, item := range postconf.List(text) {
 		want, notOne := parseNetwork(item)
 		found := false
 		for _, network := range networks {

@@ -73,7 +73,7 @@ func (p *Plan) anAlias(ctx context.Context, domains *Domains) string {
 	if err != nil {
 		return ""
 	}
-	for _, table := range splitList(list) {
+	for _, table := range postconf.List(list) {
 		keys, err := p.config.Keys(ctx, strings.TrimPrefix(table, "proxy:"))
 		if err != nil {
 			continue
@@ -163,13 +163,13 @@ func interfaceOf(expanded *postconf.Config) string {
 	if expanded.Get("inet_protocols") == "ipv6" {
 		loopback = "::1"
 	}
-	for _, name := range splitList(expanded.Get("inet_interfaces")) {
+	for _, name := range postconf.List(expanded.Get("inet_interfaces")) {
 		if name == "all" || name == "loopback-only" || name == "localhost" ||
 			strings.Trim(name, "[]") == loopback {
 			return loopback
 		}
 	}
-	for _, name := range splitList(expanded.Get("inet_interfaces")) {
+	for _, name := range postconf.List(expanded.Get("inet_interfaces")) {
 		return strings.Trim(name, "[]")
 	}
 	return loopback

@@ -207,7 +207,7 @@ func TestTheConfigurationFitsThePostfixThatReadsIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		table := splitList(aliases)[0]
+		table := postconf.List(aliases)[0]
 		if _, found, err := c.Lookup(t.Context(), table, "alice@example.org"); found || err != nil {
 			t.Errorf("%s: %s asked for another address: %t, %v", version, table, found, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"postmend/postfix/layout"
+	"postmend/postfix/postconf"
 )
 
 // addSRS makes bounces to SRS addresses come home: a table verifies them at RCPT TO and gives the original
@@ -67,7 +68,7 @@ func (p *Plan) hasAlias(domains *Domains, address string) bool {
 	}
 	list, _ = withoutOurs(list)
 	_, domain, _ := strings.Cut(address, "@")
-	for _, table := range splitList(list) {
+	for _, table := range postconf.List(list) {
 		table = strings.TrimPrefix(table, "proxy:")
 		if domains.ask(table, address) || domains.ask(table, "@"+domain) {
 			return true
@@ -79,7 +80,7 @@ func (p *Plan) hasAlias(domains *Domains, address string) bool {
 // withoutOurs takes our tables out of a list.
 func withoutOurs(list string) (rest string, found bool) {
 	var kept []string
-	for _, item := range splitList(list) {
+	for _, item := range postconf.List(list) {
 		if isOurs(item) {
 			found = true
 			continue
@@ -108,7 +109,7 @@ func joined(list, more string) string {
 // judged for the wrong sender. Its table for recipients stays, and answers for the addresses that it made.
 func (p *Plan) replacePostSRSd() {
 	var kept, taken []string
-	for _, table := range splitList(p.config.Get("sender_canonical_maps")) {
+	for _, table := range postconf.List(p.config.Get("sender_canonical_maps")) {
 		if isPostSRSd(table) {
 			taken = append(taken, table)
 		} else {

@@ -3,6 +3,8 @@ package setup
 import (
 	"strings"
 	"testing"
+
+	"postmend/postfix/postconf"
 )
 
 func TestPostSRSdsSenderTableGoesAndOthersStay(t *testing.T) {
@@ -69,7 +71,7 @@ func TestOurTablesComeFirst(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, "virtual_alias_maps = regexp:{{/./ all@example.org}}, hash:/etc/postfix/virtual\n", "")
 	h.apply(all)
-	got := splitList(h.open().Get("virtual_alias_maps"))
+	got := postconf.List(h.open().Get("virtual_alias_maps"))
 	if len(got) != 3 || !isOurs(got[0]) || strings.Contains(got[0], "$") {
 		t.Errorf("virtual_alias_maps: %q", got)
 	}
@@ -88,7 +90,7 @@ func TestPostmasterOfTheSRSDomainIsOurs(t *testing.T) {
 		}
 		c := h.open()
 		found := ""
-		for _, table := range splitList(c.Get("virtual_alias_maps")) {
+		for _, table := range postconf.List(c.Get("virtual_alias_maps")) {
 			value, ok, err := c.Lookup(t.Context(), table, "postmaster@srs.example.org")
 			if err == nil && ok && found == "" {
 				found = value
