@@ -299,8 +299,8 @@ var causes = [causeCount]struct{ code, format string }{
 			"would look genuine. Send mail from that domain through its own mail servers, with a DKIM " +
 			"signature."},
 	OwnDomainForged: {"own-domain-forged",
-		"The From: domain %s belongs to this server, and this message is not authenticated for it. Send " +
-			"mail from that domain through its own mail server, or with its DKIM signature."},
+		"The From: field claims a domain of this server (%s), and this message is not authenticated for " +
+			"it. Send mail from that domain through its own mail server, or with its DKIM signature."},
 	DMARCFailed: {"dmarc-failed",
 		"This message does not pass DMARC for its From: domain %s, whose policy is %s. Send mail from that " +
 			"domain through its own mail servers, or with its DKIM signature."},

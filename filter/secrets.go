@@ -78,6 +78,21 @@ func (c *ReinjectConfig) rootCAs() func() (*x509.CertPool, error) {
 	}
 }
 
+// Check reads the files that a hand-over needs, password_file and ca_file. The error names the setting.
+func (c *ReinjectConfig) Check() error {
+	if read := c.password(); read != nil {
+		if _, err := read(); err != nil {
+			return err
+		}
+	}
+	if read := c.rootCAs(); read != nil {
+		if _, err := read(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 const maxPassword = 1024 // octets
 
 // password gives the function that reads the password, from a file with the permissions of a DKIM key; nil if

@@ -1,5 +1,8 @@
 package tests
 
+// submits begins a script that hands mail to a submission server.
+const submits = `printf '%s\n' '[reinject]' 'target = "smtp://mx.example.net:587"' '`
+
 // filesFaults are in what is ours.
 var filesFaults = []misconfiguration{
 	{name: "a mistyped key", script: `c 's/^hostname/hostnaem/'`, finding: "config",
@@ -85,6 +88,13 @@ var filesFaults = []misconfiguration{
 		says: "postmend-test cannot write"},
 	{name: "a target for trials by hand", script: `printf '[reinject]\ntarget = "stdout:"\n' >> "$CONF"`,
 		finding: "target", says: "stdout:"},
+	{name: "no file of certificate authorities", script: submits + `ca_file = "ca.pem"' >> "$CONF"`,
+		finding: "reinject-files", says: "ca_file", byHand: true},
+	{name: "a file without certificates",
+		script:  submits + `ca_file = "ca.pem"' >> "$CONF"; echo x > "$HOME_DIR/ca.pem"`,
+		finding: "reinject-files", says: "ca_file", byHand: true},
+	{name: "no password", script: submits + `user = "u"' 'password_file = "pw"' >> "$CONF"`,
+		finding: "reinject-files", says: "password_file", byHand: true},
 	{name: "sendmail as target, and a filtered pickup",
 		script:  `printf '[reinject]\ntarget = "sendmail:/usr/sbin/sendmail"\n' >> "$CONF"`,
 		finding: "sendmail-loop", says: "filters it again"},

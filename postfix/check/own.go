@@ -15,6 +15,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/domain"
+	"postmend/postfix"
 	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 	"postmend/reinject"
@@ -200,6 +201,7 @@ var ownRules = []rule[*own]{
 	{Name: "target", Severity: Error,
 		Why:   "all mail is deferred: Postfix would take the message on standard output for a status",
 		Judge: judgeTarget},
+	{Name: "reinject-files", Severity: Error, Why: "all mail is deferred", Judge: judgeReinjectFiles},
 	{Name: "log", Severity: Note, Why: "postmend's log lines are lost", Judge: judgeLog},
 }
 
@@ -395,6 +397,14 @@ func judgeTarget(o *own) []fault {
 	}
 	return []fault{{What: `target "stdout:" of [reinject] is for trials by hand`,
 		Edit: o.setKey("reinject.target", reinject.DefaultTarget)}}
+}
+
+func judgeReinjectFiles(o *own) []fault {
+	err := o.config.Reinject.Check()
+	if err == nil || !o.isRoot && errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return []fault{{What: postfix.Printable(err.Error())}}
 }
 
 func judgeLog(o *own) []fault {
