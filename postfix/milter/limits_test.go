@@ -117,6 +117,54 @@ func TestAStopWaitsForTheMessageThatIsUnderWay(t *testing.T) {
 	}
 }
 
+// lateConn hears of a stop just when the next read begins.
+type lateConn struct {
+	net.Conn
+	ctx            context.Context
+	reading, heard chan struct{}
+	once           sync.Once
+}
+
+func (c *lateConn) Read(b []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		c.once.Do(func() {
+			close(c.reading)
+			<-c.heard
+		})
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *lateConn) SetReadDeadline(t time.Time) error {
+	if t.Before(time.Now()) {
+		<-c.reading
+		defer close(c.heard)
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+func TestAStopThatIsHeardLateDoesNotCutAMessage(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	judge, seen := collect(Verdict{})
+	m := dialOver(t, ctx, judge, func(conn net.Conn) net.Conn {
+		return &lateConn{Conn: conn, ctx: ctx, reading: make(chan struct{}), heard: make(chan struct{})}
+	})
+	m.conn.Write(hello)
+	m.read()
+	m.envelope("a@example.net", "b@example.org")
+	m.send('L', z("From", " x"))
+	stop()
+	m.send('L', z("Subject", " y"))
+	m.send('L', z("To", " z"))
+	m.send('E')
+	if code, _ := m.read(); code != 'c' {
+		t.Errorf("answer %q", code)
+	}
+	if got := <-seen; got.err != nil {
+		t.Error(got.err)
+	}
+}
+
 func TestASilentMTADoesNotHoldAConversationForEver(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()

@@ -149,13 +149,12 @@ func (p patient) Read(b []byte) (n int, err error) {
 			end = c.until
 		}
 		c.conn.SetReadDeadline(end)
-		stopped := c.ctx.Err()
-		if stopped != nil && !c.inMail {
+		if stopped := c.ctx.Err(); stopped != nil && !c.inMail {
 			return 0, stopped
 		}
 		n, err = c.conn.Read(b)
-		if n == 0 && stopped == nil && c.ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-			continue // it was the end of ctx
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(end) {
+			continue // the end of ctx woke us, perhaps after the line above saw it
 		}
 		c.inPacket = true
 		return n, err

@@ -33,7 +33,14 @@ func start(t testing.TB, judge Judge) *mta {
 
 func dial(t testing.TB, ctx context.Context, judge Judge) *mta {
 	t.Helper()
-	ours, theirs := net.Pipe()
+	return dialOver(t, ctx, judge, func(conn net.Conn) net.Conn { return conn })
+}
+
+// dialOver has the milter use its connection through what over makes of it.
+func dialOver(t testing.TB, ctx context.Context, judge Judge, over func(net.Conn) net.Conn) *mta {
+	t.Helper()
+	ours, pipe := net.Pipe()
+	theirs := over(pipe)
 	m := &mta{t: t, conn: ours, done: make(chan error, 1)}
 	go func() {
 		m.done <- Serve(ctx, theirs, judge)
