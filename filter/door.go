@@ -198,8 +198,7 @@ func (p *policy) refusedAtDoor(env *Envelope, msg facts, isOwnAuthor func(string
 	if msg.authentic() {
 		return nil
 	}
-	strict := d.Policy == authn.PolicyQuarantine || d.Policy == authn.PolicyReject
-	couldBeStrict := strict || d.Status == authn.TempError && d.Policy == ""
+	couldBeStrict := d.Policy.IsStrict() || d.Status == authn.TempError && d.Policy == ""
 	forOwn := p.dmarc.OnOwnDomainForgery
 	refusesOwn := forOwn == "reject" || forOwn == "policy" && couldBeStrict
 	refusesAll := p.dmarc.OnDMARCFail == "reject" && couldBeStrict

@@ -94,15 +94,12 @@ func (f *Filter) proveAgain(ctx context.Context, resolver *authn.Resolver, heade
 	if proven.DMARC.Status != authn.Pass {
 		return f.followAgain(ctx, resolver, header, m, proven)
 	}
-	isAligned := func(name string) bool {
-		return slices.Contains(proven.DMARC.AlignedBy, "dkim d="+domain.Canonical(name))
-	}
-	isAuthors := func(v dkim.Verification) bool { return isAligned(v.Domain) }
+	isAuthors := func(v dkim.Verification) bool { return proven.DMARC.IsAlignedSigner(v.Domain) }
 	if !slices.ContainsFunc(proven.DKIM, isAuthors) {
 		return proven, nil
 	}
 	verifier := dkim.NewVerifier(header,
-		dkim.VerifyOptions{Resolver: resolver, Now: f.now, Wanted: isAligned})
+		dkim.VerifyOptions{Resolver: resolver, Now: f.now, Wanted: proven.DMARC.IsAlignedSigner})
 	if err := m.WriteBody(verifier); err != nil {
 		return proof{}, err
 	}
@@ -147,12 +144,12 @@ func (p proof) Temporary() bool {
 	if p.now == nil || p.Results.Temporary() {
 		return p.Results.Temporary()
 	}
-	if p.DMARC.Policy != authn.PolicyQuarantine && p.DMARC.Policy != authn.PolicyReject {
+	if !p.DMARC.Policy.IsStrict() {
 		return false
 	}
 	missing := false
 	for _, v := range p.now {
-		if !slices.Contains(p.DMARC.AlignedBy, "dkim d="+domain.Canonical(v.Domain)) {
+		if !p.DMARC.IsAlignedSigner(v.Domain) {
 			continue
 		}
 		if v.Status == dkim.Pass {

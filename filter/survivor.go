@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"slices"
 	"strings"
 
 	"postmend/dkim"
@@ -58,8 +57,7 @@ func (f facts) breaks(signature dkim.Verification) Reason {
 func alignedSignatures(p proof) []dkim.Verification {
 	var list []dkim.Verification
 	for _, signature := range p.signatures() {
-		label := "dkim d=" + domain.Canonical(signature.Domain)
-		if signature.Status == dkim.Pass && slices.Contains(p.DMARC.AlignedBy, label) {
+		if signature.Status == dkim.Pass && p.DMARC.IsAlignedSigner(signature.Domain) {
 			list = append(list, signature)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 // AuthRes is an Authentication-Results field (RFC 8601 section 2.2).
 type AuthRes struct {
 	ID      string // authserv-id: who checked; in lower case, unquoted
-	Version string // of the field's form; "" means 1
 	Results []Result
 }
 

@@ -42,10 +42,11 @@ func Parse(value []byte) (*AuthRes, error) {
 	a := &AuthRes{ID: strings.ToLower(s.id())}
 	hasGap := s.cfws()
 	if s.rest != "" && s.rest[0] != ';' {
-		if a.Version = s.run(isDigit); a.Version == "" || !hasGap {
+		version := s.run(isDigit)
+		if version == "" || !hasGap {
 			return nil, errNotStrict
 		}
-		if a.Version != "1" {
+		if version != "1" {
 			return nil, errNewVersion
 		}
 		s.cfws()

@@ -122,6 +122,16 @@ type identifier struct {
 	pending bool
 }
 
+// signerLabel is the label of a domain that signed.
+func signerLabel(name string) string { return ofSigner + domain.Name(name) }
+
+const ofSigner = "dkim d="
+
+// IsAlignedSigner tells whether a signature of a domain is one by which DMARC passed.
+func (d DMARC) IsAlignedSigner(name string) bool {
+	return slices.Contains(d.AlignedBy, signerLabel(name))
+}
+
 // identifiers collects what RFC 9989 section 4.3 calls authenticated identifiers, each once, the passed ones
 // first.
 func identifiers(spf SPF, signatures []dkim.Verification) []identifier {
@@ -142,7 +152,7 @@ func identifiers(spf SPF, signatures []dkim.Verification) []identifier {
 	for _, status := range []Status{Pass, TempError} {
 		for _, s := range signatures {
 			if Status(s.Status) == status {
-				add(identifier{label: "dkim d=" + domain.Name(s.Domain), domain: s.Domain}, status)
+				add(identifier{label: signerLabel(s.Domain), domain: s.Domain}, status)
 			}
 		}
 	}
@@ -165,7 +175,7 @@ func newLookups() *lookups {
 // evaluate evaluates DMARC for one author domain.
 func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier) DMARC {
 	l := newLookups()
-	l.fetch(ctx, r, append(walkNames(author), listed(author)))
+	l.fetch(ctx, r, recordNames(author))
 	var names []string
 	for _, id := range ids {
 		if l.couldAlign(author, id.domain) {
@@ -176,7 +186,7 @@ func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier)
 	l.findGone(ctx, r, author)
 
 	d := l.judge(author, ids, false)
-	d.Odd = d.Status == None && l.hasOdd(append(walkNames(author), listed(author)))
+	d.Odd = d.Status == None && l.hasOdd(recordNames(author))
 	d.organisations = []string{d.Organisational}
 	for name := range l.failed {
 		if domain.Within(author, name) && strings.Contains(name, ".") {
@@ -199,12 +209,17 @@ func evaluate(ctx context.Context, r *Resolver, author string, ids []identifier)
 	return d
 }
 
+// recordNames are the domains whose DMARC records the two ways of finding a policy ask for.
+func recordNames(author string) []string {
+	return append(walkNames(author), domain.Organisational(author))
+}
+
 // prefetch looks up what EvaluateDMARC always needs, while SPF and DKIM are being checked.
 func prefetch(ctx context.Context, r *Resolver, authors []string) {
 	domains, _ := authorDomains(authors)
 	for _, author := range domains {
 		l := newLookups()
-		l.fetch(ctx, r, append(walkNames(author), listed(author)))
+		l.fetch(ctx, r, recordNames(author))
 	}
 }
 

@@ -26,6 +26,9 @@ func (p Policy) strictness() int {
 	return 0
 }
 
+// IsStrict tells whether the owner asks receivers to act: quarantine or reject.
+func (p Policy) IsStrict() bool { return p == PolicyQuarantine || p == PolicyReject }
+
 // lowered is the policy one step down, for t=y (RFC 9989 section 4.7).
 func (p Policy) lowered() Policy {
 	switch p {

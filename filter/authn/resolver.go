@@ -55,13 +55,6 @@ func New(addr string) *Resolver {
 	return &Resolver{dns: dns.New(addr), asked: map[question]*answer{}}
 }
 
-// Count is how many different questions were asked.
-func (r *Resolver) Count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.count
-}
-
 // LookupTXT gives the TXT records of a name, the strings of each joined.
 func (r *Resolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	a := r.ask(ctx, dnsmessage.TypeTXT, name)

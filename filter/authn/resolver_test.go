@@ -45,8 +45,8 @@ func TestEachQuestionIsAskedOnce(t *testing.T) {
 	queries := s.Queries()
 	slices.Sort(queries)
 	want := []string{"example.org. MX", "example.org. TXT", "gone.example.org. TXT"}
-	if !slices.Equal(queries, want) || r.Count() != 3 {
-		t.Errorf("%q, count %d", queries, r.Count())
+	if !slices.Equal(queries, want) || r.count != 3 {
+		t.Errorf("%q, count %d", queries, r.count)
 	}
 }
 

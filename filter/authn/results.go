@@ -112,12 +112,12 @@ func (r Results) Temporary() bool {
 	if r.DMARC.Status == TempError {
 		return true
 	}
-	if r.DMARC.Status != Pass || r.DMARC.Policy.strictness() < PolicyQuarantine.strictness() {
+	if r.DMARC.Status != Pass || !r.DMARC.Policy.IsStrict() {
 		return false
 	}
 	isSigned := false
 	for _, label := range r.DMARC.AlignedBy {
-		isSigned = isSigned || strings.HasPrefix(label, "dkim ")
+		isSigned = isSigned || strings.HasPrefix(label, ofSigner)
 	}
 	return !isSigned && len(r.DMARC.Pending) > 0
 }

@@ -149,8 +149,8 @@ broken.example.org SERVFAIL
 	queries := slices.Compact(slices.Sorted(slices.Values(s.Queries())))
 	if want := []string{"broken.example.org. A", "example.org. A", "example.org. AAAA",
 		"four.example.org. AAAA", "gone.example.org. A", "mapped.example.org. AAAA"}; !slices.Equal(queries,
-		want) || r.Count() != 6 {
-		t.Errorf("%q, count %d", queries, r.Count())
+		want) || r.count != 6 {
+		t.Errorf("%q, count %d", queries, r.count)
 	}
 }
 

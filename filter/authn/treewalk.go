@@ -3,7 +3,7 @@ package authn
 import (
 	"strings"
 
-	"postmend/filter/domain/publicsuffix"
+	"postmend/filter/domain"
 )
 
 // maxWalk is how many names a tree walk asks at most (RFC 9989 section 4.10).
@@ -57,15 +57,6 @@ func oneLabelMore(domain, parent string) string {
 	return above[strings.LastIndexByte(above, '.')+1:] + "." + parent
 }
 
-// listed is the organisational domain by the public suffix list (RFC 7489 section 3.2); a public suffix is
-// its own.
-func listed(domain string) string {
-	if organisational, ok := publicsuffix.Registered(domain); ok {
-		return organisational
-	}
-	return domain
-}
-
 // applied is the policy that one of the two ways of finding it comes to.
 type applied struct {
 	record *Record // nil: DMARC does not apply
@@ -88,7 +79,7 @@ func (v *view) byTree(author string) applied {
 // its organisational domain, without np= (RFC 7489 section 6.6.3). t=y applies, because the owner asked for
 // it.
 func (v *view) byList(author string) applied {
-	return v.first(author, listed(author)).tested()
+	return v.first(author, domain.Organisational(author)).tested()
 }
 
 // first takes the record of the author domain, or else the first of the other domains that has one: p= is for
@@ -138,7 +129,8 @@ func (v *view) aligned(author string, id identifier, tree, list applied) bool {
 			return false
 		}
 	}
-	return list.record == nil || !list.strict(id) && listed(author) == listed(id.domain)
+	return list.record == nil ||
+		!list.strict(id) && domain.Organisational(author) == domain.Organisational(id.domain)
 }
 
 // judge evaluates DMARC on what the view shows. Identifiers that are pending count as passed if benefit is
@@ -148,10 +140,10 @@ func (v *view) judge(author string, ids []identifier, benefit bool) DMARC {
 	tree, list := v.byTree(author), v.byList(author)
 	switch {
 	case tree.record == nil && list.record == nil:
-		d.Organisational = listed(author)
+		d.Organisational = domain.Organisational(author)
 		return d
 	case tree.record == nil:
-		d.Organisational = listed(author)
+		d.Organisational = domain.Organisational(author)
 	default:
 		d.Organisational, _ = v.organisational(author)
 	}
