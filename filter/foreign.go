@@ -14,33 +14,30 @@ import (
 //   - Nothing we add may make a message pass DMARC for a From: domain for which it did not pass on arrival.
 //   - A signature that is still valid is not broken, and if one of the author's survives, From: stays.
 //   - DNS trouble that could change the plan keeps the message in the queue, but not for ever.
-func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
+func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *Failure {
 	d.becauseOrigin(env.origin)
 	if msg.oversized {
 		d.because(Unread)
-		return deliver, nil
+		return nil
 	}
-	if verdict, diverted := p.divertSpam(d, msg); diverted {
-		return verdict, nil
+	if p.divertSpam(d, msg) {
+		return nil
 	}
 	if msg.proven.Temporary() && msg.patient {
-		return deliver, dnsTrouble(msg.proven.DMARC.Reason)
+		return dnsTrouble(msg.proven.DMARC.Reason)
 	}
 	d.Stamp, d.Purge = true, msg.claimed > 0 || msg.recalled != nil
-	strict := msg.proven.DMARC.Policy == authn.PolicyQuarantine ||
-		msg.proven.DMARC.Policy == authn.PolicyReject
 	if !msg.authentic() && p.claimsOurs(env, msg) {
 		d.because(OwnDomainClaimed, msg.claimedDomains())
-		// No mail is rejected for what DNS does not tell.
-		return p.forgedOwnDomain(d, env, msg, strict && p.claims(env, msg.aligns))
+		return p.forgedOwnDomain(d, env, msg)
 	}
 	// After dns_patience, missing DNS answers do not count as a failure: mail is not rejected for them.
-	hasFailed := !msg.authentic() && strict && msg.proven.DMARC.Status != authn.TempError
+	hasFailed := !msg.authentic() && msg.isStrict() && msg.proven.DMARC.Status != authn.TempError
 	if msg.spam != nil && !(hasFailed && p.dmarc.OnDMARCFail != "forward") {
-		return deliver, p.unsignedSpam(d, env, msg)
+		return p.unsignedSpam(d, env, msg)
 	}
-	if err := p.settleAuthor(d, env, msg, strict); err != nil {
-		return deliver, err
+	if err := p.settleAuthor(d, env, msg); err != nil {
+		return err
 	}
 	if !msg.authentic() && d.From == "" {
 		if hasFailed {
@@ -53,10 +50,10 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) (verdict, *F
 	}
 	d.Trace = d.Class == Forwarded && len(d.Recipients) == 1
 	if err := p.seal(d, msg); err != nil {
-		return deliver, err
+		return err
 	}
 	p.spareSignatures(d, msg)
-	return deliver, p.mendSender(d, env, msg)
+	return p.mendSender(d, env, msg)
 }
 
 // mendSender is rewriteSender for mail from outside. A sender that rewriteSender would keep must not make the
@@ -86,24 +83,25 @@ func alignedWithAny(name string, authors []string) bool {
 
 // failedDMARC plans for mail that failed DMARC under quarantine or reject. Mail under quarantine gets an SRS
 // sender, so that it reaches the spam folder: with its own sender it would be rejected for SPF.
-func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
+func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *Failure {
 	switch p.dmarc.OnDMARCFail {
 	case "reject":
-		return deliver, DMARCFailed.Failure(nil, msg.claimedDomains(), msg.proven.DMARC.Policy)
+		return DMARCFailed.Failure(nil, msg.claimedDomains(), msg.proven.DMARC.Policy)
 	case "discard":
 		d.because(FailedDiscarded)
-		return discard, nil
+		d.discarded = true
+		return nil
 	}
 	if err := p.seal(d, msg); err != nil {
-		return deliver, err
+		return err
 	}
 	if msg.proven.DMARC.Policy == authn.PolicyQuarantine {
 		d.because(FailedUnsigned)
-		return deliver, p.mendSender(d, env, msg)
+		return p.mendSender(d, env, msg)
 	}
 	d.because(FailedUnchanged)
 	_, err := p.disownSender(d, env, msg)
-	return deliver, err
+	return err
 }
 
 // seal plans for an ARC set. Mail that failed DMARC gets one, too: the set says that it failed, and ARC is

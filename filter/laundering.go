@@ -137,16 +137,17 @@ func (p *policy) transitNames(env *Envelope, msg facts) []string {
 
 // forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name
 // would vouch for. What would pass merely by being sent on is rejected, see refuseLaundering.
-func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts, strict bool) (verdict, *Failure) {
+func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts) *Failure {
+	isStrict := msg.isStrict() && p.claims(env, msg.aligns) // no mail is rejected for what DNS does not tell
 	setting := p.dmarc.OnOwnDomainForgery
-	if setting == "reject" || setting == "policy" && strict {
-		return deliver, OwnDomainForged.Failure(nil, msg.claimedDomains())
+	if setting == "reject" || setting == "policy" && isStrict {
+		return OwnDomainForged.Failure(nil, msg.claimedDomains())
 	}
 	done, err := p.disownSender(d, env, msg)
 	if !done {
 		d.because(Unchanged)
 	}
-	return deliver, err
+	return err
 }
 
 // disownSender gives mail that is not authenticated an SRS sender where its own could make it pass DMARC,

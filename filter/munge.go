@@ -12,14 +12,14 @@ import (
 // settleAuthor decides whether From: is rewritten, and if so, which domain signs. Whatever else is done
 // with a message that is not authentic, its From: must not leave as it is with anything of ours that makes
 // it pass.
-func (p *policy) settleAuthor(d *Delivery, env *Envelope, msg facts, strict bool) *Failure {
+func (p *policy) settleAuthor(d *Delivery, env *Envelope, msg facts) *Failure {
 	switch {
 	case msg.authentic():
 		d.SignAs = p.authorSigner(msg.authors)
-		p.mungeFrom(d, msg, strict)
+		p.mungeFrom(d, msg)
 	case p.mungeMode(d) == MungeAlways && msg.nothingToPass():
 		return p.mungeWithoutRecord(d, msg)
-	case strict || p.mungeMode(d) == MungeAlways:
+	case msg.isStrict() || p.mungeMode(d) == MungeAlways:
 		return p.mungeVouched(d, env, msg)
 	}
 	return nil
@@ -63,7 +63,7 @@ func newDestinations(configured []DestinationConfig) (list []destination, err er
 
 // mungeFrom decides whether From: is rewritten. Only for mail that passed DMARC: the new address is ours, and
 // passes DMARC at every receiver.
-func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
+func (p *policy) mungeFrom(d *Delivery, msg facts) {
 	author := msg.authors[0]
 	force := p.forceMunge.Has(author) || p.mungeMode(d) == MungeAlways
 	switch {
@@ -75,7 +75,7 @@ func (p *policy) mungeFrom(d *Delivery, msg facts, strict bool) {
 	case p.mungeMode(d) == MungeNever:
 		d.because(FromNever)
 		return
-	case !strict:
+	case !msg.isStrict():
 		d.because(FromPolicyNone, author)
 		return
 	case d.SignAs == author:

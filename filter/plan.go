@@ -71,6 +71,8 @@ type Delivery struct {
 	Forecast *Forecast `json:"forecast,omitempty"`
 	// Reasons are for people, in the order of the decisions.
 	Reasons []Reason `json:"reasons,omitempty"`
+
+	discarded bool // the configuration discards it
 }
 
 func (d *Delivery) because(cause Cause, about ...any) {
@@ -155,6 +157,9 @@ func (f facts) aligns(name string) bool {
 	return alignedWithAny(name, f.authors) || f.proven.DMARC.Aligns(name)
 }
 
+// isStrict tells whether the domain of From: asks receivers to act on mail that fails DMARC.
+func (f facts) isStrict() bool { return f.proven.DMARC.Policy.IsStrict() }
+
 // authentic tells whether From: is authenticated.
 func (f facts) authentic() bool { return f.proven.DMARC.Status == authn.Pass }
 
@@ -199,7 +204,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 	sortByClass(kinds, func(k kind) Class { return k.class })
 	for _, kind := range kinds {
 		delivery := groups[kind]
-		verdict, err := p.mend(delivery, env, msg)
+		err := p.mend(delivery, env, msg)
 		delivery.settleSignatures(msg, env.isOurs(p.trusted))
 		p.settleArrival(delivery, env, msg)
 		switch {
@@ -208,7 +213,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		case err != nil:
 			// One exit status counts for all recipients, and the others must get the message.
 			delivery.because(ForOthers, err.because())
-		case verdict == discard:
+		case delivery.discarded:
 			plan.Discarded = append(plan.Discarded, *delivery)
 			continue
 		}
@@ -317,26 +322,18 @@ func (p *policy) reverse(address string) (string, *Failure) {
 	return "", cause.Failure(err)
 }
 
-// verdict is whether a delivery takes place.
-type verdict int
-
-const (
-	deliver verdict = iota
-	discard
-)
-
 // mend decides what changes in a delivery: sender, From:, signature, other fields.
-func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure) {
+func (p *policy) mend(d *Delivery, env *Envelope, msg facts) *Failure {
 	switch {
 	case d.Class == Reversed && (msg.mended || !env.isOwnBounce(p.trusted)):
 		_, err := p.disownSender(d, env, msg)
-		return deliver, err
+		return err
 	case d.Class == Local:
 		d.because(StaysHere)
-		return deliver, nil
+		return nil
 	case msg.mended:
 		d.because(Requeued)
-		return deliver, nil
+		return nil
 	case !env.isOurs(p.trusted):
 		return p.mendForeign(d, env, msg)
 	}
@@ -345,7 +342,7 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) (verdict, *Failure)
 	if d.SignAs == "" && env.Sender == "" {
 		d.SignAs = p.defaultSigner
 	}
-	return deliver, p.rewriteSender(d, env)
+	return p.rewriteSender(d, env)
 }
 
 // settleSignatures drops signatures that would not be valid, and plans to fold long lines where no other

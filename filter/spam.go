@@ -103,22 +103,23 @@ func (f *Filter) spamRule(m *message.Message) *SpamConfig {
 
 // divertSpam plans for forwarded mail that does not leave because of a rule; it is false for other mail. What
 // the mailbox for spam itself sends on is left unsigned instead.
-func (p *policy) divertSpam(d *Delivery, msg facts) (v verdict, diverted bool) {
+func (p *policy) divertSpam(d *Delivery, msg facts) bool {
 	if msg.spam == nil {
-		return deliver, false
+		return false
 	}
 	to := msg.spam.Redirect
 	switch { // its recipients are of one kind
 	case msg.cameFromSpam(d.Recipients[0]): // the mailbox sends it on: there would be no end
 	case msg.spam.Action == SpamDiscard:
 		d.because(SpamDiscarded, msg.spam.Field)
-		return discard, true
+		d.discarded = true
+		return true
 	case msg.spam.Action == SpamRedirect:
 		d.because(SpamRedirected, msg.spam.Field, to)
 		d.Class, d.Recipients = Local, []Recipient{{Address: to}}
-		return deliver, true
+		return true
 	}
-	return deliver, false
+	return false
 }
 
 // cameFromSpam tells whether a message goes on to a recipient from the mailbox that its rule redirects to.
