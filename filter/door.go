@@ -53,7 +53,7 @@ func (f *Filter) Judge(ctx context.Context, env *Envelope, content io.Reader) (J
 	at.atDoor = true
 	isOwn := at.isOurs(f.policy.trusted) || isThisHost(&at)
 	options := message.Options{Memory: doorMemory, Small: true, Dir: f.config.Limits.SpoolDir}
-	options.HashBody = f.hashesAtDoor(isOwn)
+	options.HashBody = f.hashesBody(!isOwn)
 	m, err := message.Read(content, options)
 	if err != nil {
 		return Judgement{}, err
@@ -68,17 +68,6 @@ func (f *Filter) Judge(ctx context.Context, env *Envelope, content io.Reader) (J
 	}
 	j.Log = log.line(&j)
 	return j, nil
-}
-
-// hashesAtDoor is hashesBody for the door.
-func (f *Filter) hashesAtDoor(isOwn bool) func(dkim.Header) bool {
-	if _, err := f.sealKeys(); err != nil || !f.config.Arrival.Seals() {
-		return nil
-	}
-	if isOwn {
-		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
-	}
-	return func(dkim.Header) bool { return true }
 }
 
 func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, isOwn bool, log *doorLog) (

@@ -3,6 +3,7 @@ package filter
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +18,26 @@ type Recipient struct {
 	Claimed string `json:"-"`
 	// Notify is when the sender wants to be told (RFC 3461 section 4.1); "" is not said.
 	Notify string `json:"-"`
+
+	route route // see policy.route
 }
+
+// route is where mail to a recipient goes, whoever sent it.
+type route int
+
+const (
+	toRemote   route = iota
+	toLocal          // delivered here
+	toOriginal       // it is, or was, an SRS address of ours
+)
+
+// goes tells whether some of the recipients have a route.
+func (e *Envelope) goes(to route) bool {
+	return slices.ContainsFunc(e.Recipients, func(r Recipient) bool { return r.route == to })
+}
+
+// isOnlyLocal tells whether all recipients are delivered here.
+func (e *Envelope) isOnlyLocal() bool { return !e.goes(toRemote) && !e.goes(toOriginal) }
 
 // Envelope is what Postfix knows about a message besides its content: the macros of pipe(8). Unknown values
 // are empty.

@@ -108,12 +108,12 @@ func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope,
 	}
 	o, err := f.sealedOrigin(m)
 	if err != nil {
-		if p.onlyLocal(env) { // which never waits for a seal
+		if env.isOnlyLocal() { // which never waits for a seal
 			return env, nil
 		}
 		return nil, SecretsUnusable.Failure(err)
 	}
-	if o.seal == nil && o.doubt.Text == "" && !p.onlyLocal(env) && !f.writtenHere(p, env, m) {
+	if o.seal == nil && o.doubt.Text == "" && !env.isOnlyLocal() && !f.writtenHere(p, env, m) {
 		o.doubt = OriginUnknown.about()
 	}
 	o.outside = o.intact || o.doubt.Text != "" && p.wouldVouch(env, m)

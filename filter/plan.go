@@ -235,44 +235,43 @@ func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
 	if env.isOurs(p.trusted) {
 		return false
 	}
-	for _, r := range env.Recipients {
-		switch p.classify(env, r) {
-		case Forwarded, Bounce:
-			return true
-		case Reversed:
-			// Only the tree walk tells which domains that share their last labels are aligned.
-			common := func(author string) bool {
-				isCommon := func(name string) bool { return domain.MayAlign(author, name) }
-				return slices.ContainsFunc(p.spfDomains(env.Sender), isCommon)
-			}
-			if m.Oversized || slices.ContainsFunc(p.authors(env, m), common) {
-				return true
-			}
-		}
+	if env.goes(toRemote) || !env.goes(toOriginal) {
+		return env.goes(toRemote)
 	}
-	return false
-}
-
-// onlyLocal tells whether all recipients are delivered here.
-func (p *policy) onlyLocal(env *Envelope) bool {
-	return !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) != Local })
+	// Only the tree walk tells which domains that share their last labels are aligned.
+	isCommon := func(author string) bool {
+		mayAlign := func(name string) bool { return domain.MayAlign(author, name) }
+		return slices.ContainsFunc(p.spfDomains(env.Sender), mayAlign)
+	}
+	return m.Oversized || slices.ContainsFunc(p.authors(env, m), isCommon)
 }
 
 // signs tells whether signatures are added for a recipient: for remote ones, but mail to an SRS address goes
 // to the original sender unsigned, unless it is a bounce of this host's own.
 func (p *policy) signs(env *Envelope) bool {
-	return slices.ContainsFunc(env.Recipients, func(r Recipient) bool {
-		class := p.classify(env, r)
-		return class != Local && (class != Reversed || env.isOwnBounce(p.trusted))
-	})
+	return env.goes(toRemote) || env.goes(toOriginal) && env.isOwnBounce(p.trusted)
+}
+
+// route finds out where the mail to each recipient goes, once for all that depends on it.
+func (p *policy) route(env *Envelope) {
+	for i := range env.Recipients {
+		r := &env.Recipients[i]
+		switch name := domain.Of(r.Address); {
+		case p.ownsSRS(r.Address), p.reversedBefore(*r):
+			r.route = toOriginal
+		case name == "", p.local.Has(name): // Postfix completes an address without domain by its own
+			r.route = toLocal
+		default:
+			r.route = toRemote
+		}
+	}
 }
 
 func (p *policy) classify(env *Envelope, recipient Recipient) Class {
-	domain := domain.Of(recipient.Address)
 	switch {
-	case p.ownsSRS(recipient.Address), p.reversedBefore(recipient):
+	case recipient.route == toOriginal:
 		return Reversed
-	case domain == "", p.local.Has(domain): // Postfix completes an address without domain by its own
+	case recipient.route == toLocal:
 		return Local
 	case env.Sender == "":
 		return Bounce

@@ -141,7 +141,7 @@ func TestThePlanFollowsTheTable(t *testing.T) {
 			fill(row.env.Sender)
 		t.Run(row.name, func(t *testing.T) {
 			row.env.Recipients = []Recipient{{Address: row.recipient}}
-			plan := p.plan(&row.env, facts{authors: row.authors, proven: notThroughUs})
+			plan := planFor(p, &row.env, facts{authors: row.authors, proven: notThroughUs})
 			if plan.Refusal != nil || len(plan.Deliveries) != 1 {
 				t.Fatalf("plan: %+v", plan)
 			}
@@ -163,6 +163,11 @@ func TestThePlanFollowsTheTable(t *testing.T) {
 	}
 }
 
+func planFor(p *policy, env *Envelope, msg facts) Plan {
+	p.route(env)
+	return p.plan(env, msg)
+}
+
 // notThroughUs is of a message that proves nothing, whose sender's SPF record does not name this host.
 var notThroughUs = proof{transit: transit{status: authn.Fail}}
 
@@ -175,13 +180,13 @@ func TestBadSRSAddressesAreRefused(t *testing.T) {
 		"malformed": "srs0=x@SRS.forwarder.net",
 	} {
 		env := &Envelope{ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: recipient}}}
-		plan := p.plan(env, facts{})
+		plan := planFor(p, env, facts{})
 		if plan.Refusal == nil || plan.Refusal.Kind != NoSuchUser || len(plan.Deliveries) != 0 {
 			t.Errorf("%s: %+v", name, plan)
 		}
 		// Beside another recipient it must not decide for both: Postfix refuses it after the hand-over.
 		env.Recipients = append(env.Recipients, Recipient{Address: "x@example.org"})
-		plan = p.plan(env, facts{})
+		plan = planFor(p, env, facts{})
 		if plan.Refusal != nil || len(plan.Deliveries) != 2 ||
 			plan.Deliveries[0].Recipients[0].Address != recipient {
 			t.Errorf("%s, with another recipient: %+v", name, plan)
@@ -195,7 +200,7 @@ func TestWithoutSecretsOnlyWhatNeedsThemWaits(t *testing.T) {
 	p.srs, p.srsError = nil, &Failure{Reason: "gone"}
 	for recipient, waits := range map[string]bool{valid: true, "x@remote.example": true,
 		"x@example.org": false} {
-		plan := p.plan(&Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
+		plan := planFor(p, &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
 			Recipients: []Recipient{{Address: recipient}}}, facts{})
 		if got := plan.Refusal != nil; got != waits || waits && plan.Refusal.Kind != Configuration {
 			t.Errorf("%s: %+v", recipient, plan)
@@ -204,7 +209,7 @@ func TestWithoutSecretsOnlyWhatNeedsThemWaits(t *testing.T) {
 }
 
 func TestAnOversizedHeaderIsForwardedAsItCame(t *testing.T) {
-	plan := testPolicy(t).plan(&Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
+	plan := planFor(testPolicy(t), &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
 		Recipients: []Recipient{{Address: "x@remote.example"}}}, facts{oversized: true, proven: notThroughUs})
 	if d := plan.Deliveries[0]; d.Sender != "a@b.example" || d.SignAs != "" || d.Trace {
 		t.Errorf("got %+v", d)
@@ -216,7 +221,7 @@ func TestEachClassIsOneDelivery(t *testing.T) {
 	env := &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{
 		{Address: "1@remote.example"}, {Address: "2@example.org"}, {Address: "3@other.example"},
 		{Address: "4@example.org"}}}
-	plan := p.plan(env, facts{authors: []string{"b.example"}})
+	plan := planFor(p, env, facts{authors: []string{"b.example"}})
 	var got []string
 	for _, d := range plan.Deliveries {
 		for _, r := range d.Recipients {

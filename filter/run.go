@@ -225,7 +225,7 @@ type Explanation struct {
 // Verify gives the Authentication-Results field for a message and its envelope, and where the message came
 // from by the seal of its arrival.
 func (f *Filter) Verify(ctx context.Context, env *Envelope, stdin io.Reader) (string, Origin, error) {
-	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(&f.policy, env))
+	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(false))
 	if err != nil {
 		return "", Origin{}, err
 	}
@@ -260,7 +260,9 @@ func (f *Filter) examine(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	}
 	policy, tableErr := f.policyFor(ctx, env)
 	f.recallFor(ctx, &policy, env)
-	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(&policy, env))
+	policy.route(env)
+	makesSeal := env.goes(toLocal) && !env.isOurs(policy.trusted)
+	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(makesSeal))
 	if err != nil {
 		return nil, err
 	}

@@ -61,19 +61,13 @@ func (f *Filter) unsealable(m *message.Message) error {
 	return nil
 }
 
-// hashesBody tells whether the body of a message will be asked for, by its header, to make a seal or to read
-// one.
-func (f *Filter) hashesBody(p *policy, env *Envelope) func(dkim.Header) bool {
-	_, err := f.sealKeys()
-	switch {
-	case !f.config.Arrival.Seals() || err != nil:
+// hashesBody tells by the header whether the body of a message will be asked for: to read a seal, or to make
+// one, for mail from outside that is delivered here.
+func (f *Filter) hashesBody(makesSeal bool) func(dkim.Header) bool {
+	if _, err := f.sealKeys(); err != nil || !f.config.Arrival.Seals() {
 		return nil
-	case env.isOurs(p.trusted):
-		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
-	case !slices.ContainsFunc(env.Recipients, func(r Recipient) bool { return p.classify(env, r) == Local }):
-		return func(header dkim.Header) bool { return slices.ContainsFunc(header, isSeal) }
 	}
-	return func(dkim.Header) bool { return true }
+	return func(header dkim.Header) bool { return makesSeal || slices.ContainsFunc(header, isSeal) }
 }
 
 // arrivalField makes the seal of a delivery.
