@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"postmend/filter/message"
 )
 
 // Recipient is one envelope recipient.
@@ -116,12 +118,8 @@ func indexControl(s string) int {
 
 // clientIP is the client's address; ok is false if it is missing or malformed.
 func (e *Envelope) clientIP() (ip netip.Addr, ok bool) {
-	text := e.ClientAddress
-	if len(text) > 5 && strings.EqualFold(text[:5], "ipv6:") {
-		text = text[5:]
-	}
-	ip, err := netip.ParseAddr(text)
-	return ip.Unmap(), err == nil
+	ip, err := message.ParseIP(e.ClientAddress)
+	return ip, err == nil
 }
 
 // isOurs tells whether the message comes from our own side: a user who logged in, a client in the trusted

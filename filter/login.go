@@ -34,26 +34,20 @@ func (f *Filter) readLogin(env *Envelope, m *message.Message) *Envelope {
 	read.login = loginUnknown
 	n := 0
 	for ; n < maxHops; n++ {
-		if _, _, isPickups := submission(m.Received(n)); !isPickups {
+		if _, _, isPickups := message.Submission(m.Received(n)); !isPickups {
 			break
 		}
 	}
 	own := message.OwnReceived(m.Header, f.config.Hostname, net.InterfaceAddrs)
 	for _, received := range append([]string{m.Received(n)}, own...) {
 		if protocol, id := message.Protocol(received); id == env.QueueID {
-			read.login = loginBy(protocol)
+			if read.login = notLoggedIn; message.IsLogin(protocol) {
+				read.login = loggedIn
+			}
 			break
 		}
 	}
 	return &read
-}
-
-func loginBy(protocol string) login {
-	switch protocol {
-	case "ESMTPA", "ESMTPSA", "UTF8SMTPA", "UTF8SMTPSA": // RFC 3848, RFC 6531 section 4.3
-		return loggedIn
-	}
-	return notLoggedIn
 }
 
 // refusal is what becomes of a refusal: no mail is returned, or discarded, for want of a proof that a login

@@ -2,10 +2,8 @@ package filter
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"os/user"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -27,30 +25,9 @@ func handOverName(hostname string) string { return "postmend." + hostname }
 // handOver gives the queue id of a Received: field that was written for a hand-over of ours by SMTP. A
 // stranger can greet with our name, but not from this host.
 func (f *Filter) handOver(received string) (queueID string, ok bool) {
-	words := strings.Fields(received) // from HELO (NAME [ADDRESS]) by …
-	if len(words) < 4 || words[0] != "from" || !strings.EqualFold(words[1], handOverName(f.config.Hostname)) {
-		return "", false
-	}
-	address, err := netip.ParseAddr(strings.TrimPrefix(strings.Trim(words[3], "[])"), "IPv6:"))
-	return idOf(words), err == nil && address.IsLoopback()
-}
-
-// submission gives queue id and user of a Received: field that pickup(8) wrote for what the sendmail command
-// brought.
-func submission(received string) (queueID string, uid int, ok bool) {
-	words := strings.Fields(received) // by HOST (Postfix, from userid UID) id …
-	if len(words) < 6 || words[0] != "by" || words[4] != "userid" {
-		return "", 0, false
-	}
-	uid, err := strconv.Atoi(strings.TrimSuffix(words[5], ")"))
-	return idOf(words), uid, err == nil
-}
-
-func idOf(words []string) string {
-	if i := slices.Index(words, "id"); i >= 0 && i+1 < len(words) {
-		return strings.TrimSuffix(words[i+1], ";")
-	}
-	return ""
+	helo, address := message.Client(received)
+	_, queueID = message.Protocol(received)
+	return queueID, strings.EqualFold(helo, handOverName(f.config.Hostname)) && address.IsLoopback()
 }
 
 func (f *Filter) usesSendmail() bool { return f.target.Scheme == reinject.Sendmail }
@@ -63,7 +40,7 @@ func (f *Filter) loops(env *Envelope, m *message.Message) bool {
 	newest := m.Received(0)
 	if f.usesSendmail() {
 		// What our own user wrote has no older Received: field.
-		id, uid, ok := submission(newest)
+		id, uid, ok := message.Submission(newest)
 		return ok && id == env.QueueID && uid == os.Geteuid() && m.Received(1) != ""
 	}
 	id, ok := f.handOver(newest)
@@ -89,7 +66,7 @@ func (f *Filter) loop(env *Envelope) *Failure {
 // SMTP. Its newest field is by pickup(8), which took it from Postfix's own user; below is that of our
 // hand-over.
 func (f *Filter) mendedBefore(m *message.Message) bool {
-	_, uid, requeued := submission(m.Received(0))
+	_, uid, requeued := message.Submission(m.Received(0))
 	if _, ours := f.handOver(m.Received(1)); !requeued || !ours {
 		return false
 	}

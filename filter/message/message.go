@@ -30,9 +30,6 @@ func (m *Message) CameWithUTF8() bool {
 	return strings.Contains(m.Received(0), "with UTF8SMTP")
 }
 
-// maxReceived is more than a Received: field of Postfix's has, in octets.
-const maxReceived = 8 << 10
-
 // Received is the value of the nth Received: field from the top, unfolded; "" if there are not so many. The
 // topmost is the newest.
 func (m *Message) Received(n int) string {
@@ -46,7 +43,7 @@ func (m *Message) Received(n int) string {
 			continue
 		}
 		if n == 0 {
-			return dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)])
+			return receivedText(field)
 		}
 		n--
 	}

@@ -14,7 +14,7 @@ type Path int
 const (
 	// NowhereElse: each Received: field is of a program on this host, or of web mail.
 	NowhereElse Path = iota
-	// ByUser: this host's own server took the message in from a user who logged in (RFC 3848).
+	// ByUser: this host's own server took the message in from a user who logged in.
 	ByUser
 	// ThroughServer: this host's own server took the message in from another host, or another host of ours
 	// did, or some field does not tell who wrote it.
@@ -37,7 +37,7 @@ func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, e
 		if !field.Is("Received") {
 			continue
 		}
-		text := dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)])
+		text := receivedText(field)
 		by, with, ok := clauses(text)
 		if !ok {
 			return Elsewhere
@@ -54,7 +54,7 @@ func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, e
 			return Elsewhere
 		case isOneOf(by, names) && by != "":
 			if isHop && !h.isLocal(names, addresses) {
-				if path == NowhereElse && isOneOf(with, loginProtocols) {
+				if path == NowhereElse && IsLogin(with) {
 					return ByUser
 				}
 				return ThroughServer
@@ -79,7 +79,11 @@ func PathOf(header dkim.Header, hostname string, addresses func() ([]net.Addr, e
 	return path
 }
 
-var loginProtocols = []string{"ESMTPA", "ESMTPSA", "UTF8SMTPA", "UTF8SMTPSA"}
+// IsLogin tells whether a protocol in Received: says that the client logged in (RFC 3848, RFC 6531 section
+// 4.3).
+func IsLogin(protocol string) bool {
+	return isOneOf(protocol, []string{"ESMTPA", "ESMTPSA", "UTF8SMTPA", "UTF8SMTPSA"})
+}
 
 // maxNames is more than a host has.
 const maxNames = 20

@@ -3,6 +3,7 @@ package message
 import (
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"postmend/dkim"
@@ -24,7 +25,7 @@ func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 		if !field.Is("Received") {
 			continue
 		}
-		h, ok := parseHop(dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)]))
+		h, ok := parseHop(receivedText(field))
 		if names == nil { // the newest: what Postfix calls itself
 			names = []string{hostname, "localhost", h.by}
 		} else if !ok || !isOneOf(h.by, names) || !newer.isLocal(names, addresses) {
@@ -39,7 +40,7 @@ func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 func OwnReceived(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) (list []string) {
 	for _, field := range OwnPart(header, hostname, addresses) {
 		if field.Is("Received") {
-			list = append(list, dkim.Unfold(field.Value()[:min(len(field.Value()), maxReceived)]))
+			list = append(list, receivedText(field))
 		}
 	}
 	return list
@@ -111,6 +112,26 @@ func parseHop(received string) (h hop, ok bool) {
 	return h, true
 }
 
+// Client gives what a Received: field says of the client that brought the message: its name in HELO, and its
+// address as the server saw it; the zero values for a field of another form.
+func Client(received string) (helo string, address netip.Addr) {
+	h, _ := parseHop(received)
+	return h.from, h.address
+}
+
+// Submission gives queue id and user of a Received: field that pickup(8) wrote for what the sendmail command
+// brought: by NAME (Postfix, from userid UID) id QUEUEID.
+func Submission(received string) (queueID string, uid int, ok bool) {
+	by, rest := firstWord(received)
+	_, rest = firstWord(rest)
+	comment, rest, ok := cutComment(rest)
+	_, user, isUser := strings.Cut(comment, "from userid ")
+	uid, err := strconv.Atoi(user)
+	id, rest := firstWord(rest)
+	queueID, _ = firstWord(rest)
+	return strings.TrimSuffix(queueID, ";"), uid, ok && isUser && err == nil && by == "by" && id == "id"
+}
+
 // Protocol gives the protocol and the queue id of a Received: field as Postfix writes it for what a client
 // brought: from NAME (NAME [ADDRESS]) (…) by NAME (Postfix) with PROTOCOL id QUEUEID. Both are "" for a
 // field of another form. What the client says of itself cannot look like a part of it: Postfix replaces
@@ -149,6 +170,9 @@ func firstWord(s string) (word, rest string) {
 
 // cutComment cuts off a comment, without its parentheses, and the blanks behind it.
 func cutComment(s string) (comment, rest string, ok bool) {
+	if !strings.HasPrefix(s, "(") {
+		return "", s, false
+	}
 	depth := 0
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
@@ -171,10 +195,24 @@ func addressIn(comment string) netip.Addr {
 	if start < 0 || !strings.HasSuffix(comment, "]") {
 		return netip.Addr{}
 	}
-	text := comment[start+1 : len(comment)-1]
+	address, _ := ParseIP(comment[start+1 : len(comment)-1])
+	return address
+}
+
+// ParseIP reads an address as Postfix writes it, an IPv6 one as "IPv6:2001:db8::1", or bare.
+func ParseIP(text string) (netip.Addr, error) {
 	if len(text) > 5 && strings.EqualFold(text[:5], "IPv6:") {
 		text = text[5:]
 	}
-	address, _ := netip.ParseAddr(text)
-	return address.Unmap()
+	address, err := netip.ParseAddr(text)
+	return address.Unmap(), err
 }
+
+// receivedText is the value of a Received: field, unfolded.
+func receivedText(field dkim.Field) string {
+	value := field.Value()
+	return dkim.Unfold(value[:min(len(value), maxReceived)])
+}
+
+// maxReceived is more than a Received: field of Postfix's has, in octets.
+const maxReceived = 8 << 10
