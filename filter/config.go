@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/BurntSushi/toml"
 
@@ -177,13 +176,23 @@ type LogConfig struct {
 }
 
 // Files are all files that are read for the configuration, besides its own.
-func (c *Config) Files() []string {
-	files := []string{c.LocalDomainsFile, c.DMARC.ForceMungeFile, c.SRS.SecretsFile, c.SRS.StorePasswordFile,
-		c.Reinject.PasswordFile, c.Reinject.CAFile}
-	for _, key := range c.DKIM.Keys {
-		files = append(files, key.File)
+func (c *Config) Files() (files []string) {
+	for _, file := range c.files() {
+		if *file != "" {
+			files = append(files, *file)
+		}
 	}
-	return slices.DeleteFunc(files, func(file string) bool { return file == "" })
+	return files
+}
+
+// files are the settings that name them.
+func (c *Config) files() []*string {
+	files := []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile,
+		&c.SRS.StorePasswordFile, &c.Reinject.PasswordFile, &c.Reinject.CAFile}
+	for i := range c.DKIM.Keys {
+		files = append(files, &c.DKIM.Keys[i].File)
+	}
+	return files
 }
 
 // LoadConfig reads and checks a configuration file. An unknown key is an error that names the key and its

@@ -50,13 +50,10 @@ func (c *Config) complete(dir string) error {
 	if len(c.DKIM.Keys) > 0 {
 		setDefault(&c.DKIM.DefaultDomain, c.DKIM.Keys[0].Domain)
 	}
-	for _, path := range []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile,
-		&c.SRS.StorePasswordFile, &c.Reinject.PasswordFile, &c.Reinject.CAFile, &c.Limits.SpoolDir,
-		&c.Log.Socket} {
-		absolute(path, dir)
-	}
-	for i := range c.DKIM.Keys {
-		absolute(&c.DKIM.Keys[i].File, dir)
+	for _, path := range append(c.files(), &c.Limits.SpoolDir, &c.Log.Socket) {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
 	}
 	return c.check()
 }
@@ -65,12 +62,6 @@ func setDefault[T comparable](setting *T, value T) {
 	var unset T
 	if *setting == unset {
 		*setting = value
-	}
-}
-
-func absolute(path *string, dir string) {
-	if *path != "" && !filepath.IsAbs(*path) {
-		*path = filepath.Join(dir, *path)
 	}
 }
 

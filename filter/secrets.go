@@ -60,22 +60,30 @@ func readSecrets(path string) ([][]byte, error) {
 	return secrets, nil
 }
 
-// rootCAs gives the function that reads ca_file; nil if there is none.
-func (c *ReinjectConfig) rootCAs() func() (*x509.CertPool, error) {
-	if c.CAFile == "" {
+// reading gives the function that reads the file of a setting, nil without one. Its error names the setting.
+func reading[T any](setting, file string, read func(path string) (T, error)) func() (T, error) {
+	if file == "" {
 		return nil
 	}
-	return func() (*x509.CertPool, error) {
-		text, err := readBounded(c.CAFile)
+	return func() (T, error) {
+		value, err := read(file)
 		if err != nil {
-			return nil, fmt.Errorf("reinject: ca_file: %w", err)
+			err = fmt.Errorf("%s: %w", setting, err)
 		}
-		pool, err := reinject.ParseCAs(text)
-		if err != nil {
-			return nil, fmt.Errorf("reinject: ca_file: %s: %w", c.CAFile, err)
-		}
-		return pool, nil
+		return value, err
 	}
+}
+
+func (c *ReinjectConfig) rootCAs() func() (*x509.CertPool, error) {
+	return reading("reinject: ca_file", c.CAFile, readCAs)
+}
+
+func (c *ReinjectConfig) password() func() (string, error) {
+	return reading("reinject: password_file", c.PasswordFile, readPassword)
+}
+
+func (c *SRSConfig) storePassword() func() (string, error) {
+	return reading("srs: store_password_file", c.StorePasswordFile, readPassword)
 }
 
 // Check reads the files that a hand-over needs, password_file and ca_file. The error names the setting.
@@ -93,37 +101,21 @@ func (c *ReinjectConfig) Check() error {
 	return nil
 }
 
+func readCAs(path string) (*x509.CertPool, error) {
+	text, err := readBounded(path)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := reinject.ParseCAs(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return pool, nil
+}
+
 const maxPassword = 1024 // octets
 
-// password gives the function that reads the password, from a file with the permissions of a DKIM key; nil if
-// there is no file.
-func (c *ReinjectConfig) password() func() (string, error) {
-	if c.PasswordFile == "" {
-		return nil
-	}
-	return func() (string, error) {
-		password, err := readPassword(c.PasswordFile)
-		if err != nil {
-			err = fmt.Errorf("reinject: password_file: %w", err)
-		}
-		return password, err
-	}
-}
-
-// storePassword is password for the store.
-func (c *SRSConfig) storePassword() func() (string, error) {
-	if c.StorePasswordFile == "" {
-		return nil
-	}
-	return func() (string, error) {
-		password, err := readPassword(c.StorePasswordFile)
-		if err != nil {
-			err = fmt.Errorf("srs: store_password_file: %w", err)
-		}
-		return password, err
-	}
-}
-
+// readPassword reads a file with the permissions of a DKIM key.
 func readPassword(path string) (string, error) {
 	text, err := dkim.ReadPrivateFile(path)
 	if err != nil {
