@@ -22,39 +22,34 @@ const DoorLog = "milter: "
 
 // line has the same names as the filter's line, as far as they mean the same.
 func (l *doorLog) line(j *Judgement) string {
-	var line strings.Builder
+	var line logPairs
 	line.WriteString(DoorLog)
-	put := func(name, value string) {
-		if value != "" {
-			line.WriteString(name + "=" + logValue(value) + " ")
-		}
-	}
-	put("client", l.env.ClientAddress)
-	put("from", "<"+l.env.Sender+">")
+	line.put("client", l.env.ClientAddress)
+	line.put("from", "<"+l.env.Sender+">")
 	if l.known != nil {
 		proven := l.known.proven
-		put("header_from", strings.Join(l.known.authors, ","))
-		put("spf", string(proven.SPF.Status))
-		put("dmarc", string(proven.DMARC.Status))
-		put("policy", string(proven.DMARC.Policy))
-		put("arc", string(proven.ARC.Status))
+		line.put("header_from", strings.Join(l.known.authors, ","))
+		line.put("spf", string(proven.SPF.Status))
+		line.put("dmarc", string(proven.DMARC.Status))
+		line.put("policy", string(proven.DMARC.Policy))
+		line.put("arc", string(proven.ARC.Status))
 	}
 	if n := len(j.Remove); n > 0 {
-		put("removed", fmt.Sprint(n))
+		line.put("removed", fmt.Sprint(n))
 	}
-	put("result", l.result(j))
-	put("time", fmt.Sprintf("%.3fs", time.Since(l.started).Seconds()))
+	line.put("result", l.result(j))
+	line.put("time", fmt.Sprintf("%.3fs", time.Since(l.started).Seconds()))
 	switch {
 	case j.Refusal != nil:
-		put("why", j.Refusal.Cause.Code())
-		put("notes", j.Refusal.Error())
+		line.put("why", j.Refusal.Cause.Code())
+		line.put("notes", j.Refusal.Error())
 	case l.unread:
-		put("notes", "the header is too long to be read: not judged")
+		line.put("notes", "the header is too long to be read: not judged")
 	case l.unsealed != nil:
-		put("why", ArrivalUnsealed.Code())
-		put("notes", ArrivalUnsealed.about(l.unsealed).Text)
+		line.put("why", ArrivalUnsealed.Code())
+		line.put("notes", ArrivalUnsealed.about(l.unsealed).Text)
 	}
-	return strings.TrimSuffix(line.String(), " ")
+	return line.done()
 }
 
 func (l *doorLog) result(j *Judgement) string {

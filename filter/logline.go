@@ -105,24 +105,31 @@ func (l *LogLine) Summary() string {
 	return "handed back"
 }
 
+// logPairs is a log line that is being written.
+type logPairs struct{ strings.Builder }
+
+// put adds name=value, unless the value is empty.
+func (p *logPairs) put(name, value string) {
+	if value != "" {
+		p.WriteString(name + "=" + logValue(value) + " ")
+	}
+}
+
+func (p *logPairs) done() string { return strings.TrimSuffix(p.String(), " ") }
+
 // maxLogValue bounds each value of the log line, in octets; syslog daemons cut lines at 1 to 8 KiB.
 const maxLogValue = 512
 
-// String is the log line: the queue id first, as in Postfix's own, then name=value pairs. Values that hold
+// String is the log line: the queue id first, as in Postfix's own, then name=value logPairs. Values that hold
 // anything but plain characters are quoted in Go's syntax, so that a line is always one line and splits at
 // blanks outside quotes.
 func (l *LogLine) String() string {
-	var line strings.Builder
+	var line logPairs
 	id := l.env.QueueID
 	if id == "" {
 		id = "NOQUEUE"
 	}
 	line.WriteString(logValue(id) + ": ")
-	put := func(name, value string) {
-		if value != "" {
-			line.WriteString(name + "=" + logValue(value) + " ")
-		}
-	}
 	var counts, senders []string
 	newFrom := ""
 	for _, d := range l.plan.Deliveries {
@@ -134,27 +141,27 @@ func (l *LogLine) String() string {
 			newFrom = "<" + d.From + ">"
 		}
 	}
-	put("classes", strings.Join(counts, ","))
-	put("from", "<"+l.env.Sender+">")
-	put("sender", strings.Join(senders, ","))
+	line.put("classes", strings.Join(counts, ","))
+	line.put("from", "<"+l.env.Sender+">")
+	line.put("sender", strings.Join(senders, ","))
 	if origin := l.known.origin.public(); origin.Sealed {
-		put("origin", "sealed")
-		put("client", origin.Client)
+		line.put("origin", "sealed")
+		line.put("client", origin.Client)
 	}
-	put("header_from", strings.Join(l.known.authors, ","))
-	put("dmarc", string(l.known.proven.DMARC.Status))
-	put("policy", string(l.known.proven.DMARC.Policy))
-	put("new_from", newFrom)
-	put("signed", strings.Join(l.signers, ","))
-	put("arc", string(l.known.proven.ARC.Status))
-	put("sealed", l.sealer)
-	put("result", l.result)
-	put("queued_as", strings.Join(l.queueIDs, ","))
-	put("time", fmt.Sprintf("%.3fs", l.elapsed.Seconds()))
+	line.put("header_from", strings.Join(l.known.authors, ","))
+	line.put("dmarc", string(l.known.proven.DMARC.Status))
+	line.put("policy", string(l.known.proven.DMARC.Policy))
+	line.put("new_from", newFrom)
+	line.put("signed", strings.Join(l.signers, ","))
+	line.put("arc", string(l.known.proven.ARC.Status))
+	line.put("sealed", l.sealer)
+	line.put("result", l.result)
+	line.put("queued_as", strings.Join(l.queueIDs, ","))
+	line.put("time", fmt.Sprintf("%.3fs", l.elapsed.Seconds()))
 	codes, texts := l.because()
-	put("why", strings.Join(codes, ","))
-	put("notes", strings.Join(texts, "; "))
-	return strings.TrimSuffix(line.String(), " ")
+	line.put("why", strings.Join(codes, ","))
+	line.put("notes", strings.Join(texts, "; "))
+	return line.done()
 }
 
 // because gives the reasons, each once: their codes, by which programs read the line, and their texts.

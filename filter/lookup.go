@@ -47,7 +47,7 @@ func (f *Filter) reverse(recipient string) (string, *Failure) {
 	ctx, cancel := f.context()
 	defer cancel()
 	policy := f.policy
-	f.recall(ctx, &policy, recipient)
+	f.findSenders(ctx, &policy, recipient)
 	return policy.reverse(recipient)
 }
 

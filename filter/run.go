@@ -7,6 +7,7 @@
 package filter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -259,7 +260,9 @@ func (f *Filter) examine(ctx context.Context, env *Envelope, stdin io.Reader) (*
 		return nil, err
 	}
 	policy, tableErr := f.policyFor(ctx, env)
-	f.recallFor(ctx, &policy, env)
+	for _, r := range env.Recipients {
+		f.findSenders(ctx, &policy, r.Address, cmp.Or(r.Original, r.Claimed))
+	}
 	policy.route(env)
 	makesSeal := env.goes(toLocal) && !env.isOurs(policy.trusted)
 	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(makesSeal))

@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +10,8 @@ import (
 	"postmend/srs/store"
 )
 
-// The store of the senders behind aliases. The plan touches it no more than anything else: recall reads what
-// the plan may need before it, keepSenders stores what it says after it.
+// The store of the senders behind aliases. The plan touches it no more than anything else: findSenders
+// reads what the plan may need before it, keepSenders stores what it says after it.
 
 // aliases are what a plan knows of the store.
 type aliases struct {
@@ -50,7 +49,7 @@ func (f *Filter) openStore() error {
 	if c.Store == "" || c.Domain == "" {
 		return nil
 	}
-	s, err := OpenStore(f.config, f.now)
+	s, err := store.Open(StoreOptions(f.config, f.now))
 	if err != nil {
 		return ConfigInvalid.Failure(fmt.Errorf("srs: store: %w", err))
 	}
@@ -58,12 +57,7 @@ func (f *Filter) openStore() error {
 	return nil
 }
 
-// OpenStore opens the store of a configuration that has one.
-func OpenStore(config *Config, now func() time.Time) (store.Store, error) {
-	return store.Open(StoreOptions(config, now))
-}
-
-// StoreOptions are those of a configuration's store.
+// StoreOptions are those of the store of a configuration that has one.
 func StoreOptions(config *Config, now func() time.Time) store.Options {
 	c := &config.SRS
 	return store.Options{
@@ -76,9 +70,9 @@ func StoreOptions(config *Config, now func() time.Time) store.Options {
 	}
 }
 
-// recall asks the store about those of the addresses that are aliases of ours. It costs nothing for other
-// mail.
-func (f *Filter) recall(ctx context.Context, p *policy, addresses ...string) {
+// findSenders asks the store about those of the addresses that are aliases of ours. It costs nothing for
+// other mail.
+func (f *Filter) findSenders(ctx context.Context, p *policy, addresses ...string) {
 	if f.store == nil || p.srs == nil {
 		return
 	}
@@ -97,13 +91,6 @@ func (f *Filter) recall(ctx context.Context, p *policy, addresses ...string) {
 			p.stored.read[key] = stored{sender, err}
 			return sender, err
 		})
-	}
-}
-
-// recallFor is recall for an envelope.
-func (f *Filter) recallFor(ctx context.Context, p *policy, env *Envelope) {
-	for _, r := range env.Recipients {
-		f.recall(ctx, p, r.Address, cmp.Or(r.Original, r.Claimed))
 	}
 }
 

@@ -85,7 +85,7 @@ func (inv *invocation) openStore() (store.Store, error) {
 	if config.SRS.Store == "" {
 		return nil, filter.ConfigInvalid.Failure(fmt.Errorf("%s: srs: store is not set", inv.configFile))
 	}
-	return filter.OpenStore(config, time.Now)
+	return store.Open(filter.StoreOptions(config, time.Now))
 }
 
 func (inv *invocation) srsListCommand() *cobra.Command {
