@@ -51,8 +51,7 @@ warning, error) and what, and, where they apply, why, mend, edit (file, line, ke
 				return err
 			}
 			if !check.IsRight(findings) {
-				inv.status = new(int)
-				*inv.status = 1
+				inv.exit(1)
 			}
 			return nil
 		},
@@ -114,14 +113,6 @@ func writeFindings(w io.Writer, findings []check.Finding, verbose bool) error {
 	return page.err
 }
 
-// counted writes a number with its noun.
-func counted(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}
-
 // colourOf gives the parameter of SGR (ECMA-48 section 8.3.117).
 func colourOf(severity check.Severity) string {
 	switch severity {
@@ -133,22 +124,4 @@ func colourOf(severity check.Severity) string {
 		return "36"
 	}
 	return "32"
-}
-
-// pageWriter keeps the first error.
-type pageWriter struct {
-	w   io.Writer
-	err error
-}
-
-func (p *pageWriter) printf(format string, args ...any) {
-	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format, args...)
-	}
-}
-
-func (p *pageWriter) detail(label, text string) {
-	if text != "" {
-		p.printf("           %-8s %s\n", label+":", postfix.PrintableUTF8(text))
-	}
 }

@@ -1,17 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"postmend/cmd/postmend/oneproc"
 	"postmend/cmd/postmend/outcome"
@@ -25,9 +25,11 @@ type invocation struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	configFile     string
-	// status is set by a command that has reported its outcome itself.
-	status *int
+	status         *int // see exit
 }
+
+// exit is for a command that has reported its outcome itself.
+func (inv *invocation) exit(status int) { inv.status = &status }
 
 // run carries out one command line and gives the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -127,6 +129,7 @@ Try it without Postfix and without a configuration:  postmend demo`,
 			return outcome.Misused(errors.New("no command given; postmend --help lists them"))
 		},
 	}
+	root.SetHelpFunc(inv.help)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return outcome.Misused(err) })
 	inv.configFlag(root.PersistentFlags())
 	root.AddCommand(
@@ -147,6 +150,35 @@ Try it without Postfix and without a configuration:  postmend demo`,
 	return root
 }
 
+// help refuses to be called by a stray word in master.cf: pipe(8) takes its exit status 0 for a delivery, and
+// through spawn(8) it would be read as an answer.
+func (inv *invocation) help(cmd *cobra.Command, args []string) {
+	const stray = "--help among other arguments"
+	switch {
+	case isSpawned(inv.stdin, inv.stdout):
+		inv.exit(logFailure(outcome.Misused(errors.New(cmd.Name() + ": " + stray))))
+	case cmd.Name() == "filter" && !isTerminal(inv.stdout) && len(args) > 2:
+		inv.exit(postfix.Misused.Write(inv.stdout, "", stray))
+	default:
+		new(cobra.Command).HelpFunc()(cmd, args)
+	}
+}
+
+// withFilter makes the configuration ready for one use, under its deadline.
+func (inv *invocation) withFilter(use func(context.Context, *filter.Filter) error) error {
+	config, err := filter.LoadConfig(inv.configFile)
+	if err != nil {
+		return err
+	}
+	f, err := filter.New(config, filter.Options{})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(config.Limits.Deadline))
+	defer cancel()
+	return use(ctx, f)
+}
+
 func (inv *invocation) configFlag(flags *pflag.FlagSet) {
 	flags.StringVarP(&inv.configFile, "config", "c", filter.DefaultConfigFile, "configuration file")
 }
@@ -163,22 +195,9 @@ func firstLine(s string) string {
 	return line
 }
 
-// isPipe tells whether another program is at the other end.
-func isPipe(w any) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
+func requireSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return outcome.Misused(fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath()))
 	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
-}
-
-// isTerminal tells whether a person is at the other end.
-func isTerminal(w any) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
+	return outcome.Misused(fmt.Errorf("%s needs a subcommand; see: %s --help", cmd.Name(), cmd.CommandPath()))
 }

@@ -95,7 +95,6 @@ func (inv *invocation) tellVerdicts(verdicts []dkim.Verification) error {
 	case met[dkim.TempError]:
 		return &filter.Failure{Reason: "DNS did not answer; try again later"}
 	}
-	inv.status = new(int)
-	*inv.status = 1
+	inv.exit(1)
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,30 +31,18 @@ exit status is 0 also for a message that filter would reject.`,
 		if err != nil {
 			return err
 		}
-		explanation, err := inv.explain(env)
-		if err != nil {
-			return err
-		}
-		if *asJSON {
-			return postfix.WriteJSON(inv.stdout, explanation)
-		}
-		return printExplanation(inv.stdout, explanation)
+		return inv.withFilter(func(ctx context.Context, f *filter.Filter) error {
+			explanation, err := f.Explain(ctx, env, inv.stdin)
+			switch {
+			case err != nil:
+				return err
+			case *asJSON:
+				return postfix.WriteJSON(inv.stdout, explanation)
+			}
+			return printExplanation(inv.stdout, explanation)
+		})
 	}
 	return cmd
-}
-
-func (inv *invocation) explain(env *filter.Envelope) (*filter.Explanation, error) {
-	config, err := filter.LoadConfig(inv.configFile)
-	if err != nil {
-		return nil, err
-	}
-	f, err := filter.New(config, filter.Options{})
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(config.Limits.Deadline))
-	defer cancel()
-	return f.Explain(ctx, env, inv.stdin)
 }
 
 func (inv *invocation) verifyCommand() *cobra.Command {
@@ -75,36 +62,31 @@ client, and a line "origin:" tells what is sealed.`,
 		if err != nil {
 			return err
 		}
-		config, err := filter.LoadConfig(inv.configFile)
-		if err != nil {
-			return err
-		}
-		f, err := filter.New(config, filter.Options{})
-		if err != nil {
-			return err
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(config.Limits.Deadline))
-		defer cancel()
-		field, origin, err := f.Verify(ctx, env, inv.stdin)
-		if err != nil {
-			return err
-		}
-		for line := range strings.Lines(strings.ReplaceAll(field, "\r\n", "\n")) {
-			indent := ""
-			if strings.HasPrefix(line, "\t") {
-				indent = "\t"
-			}
-			line = postfix.PrintableUTF8(strings.Trim(line, "\t\n"))
-			if _, err = fmt.Fprintln(inv.stdout, indent+line); err != nil {
+		return inv.withFilter(func(ctx context.Context, f *filter.Filter) error {
+			field, origin, err := f.Verify(ctx, env, inv.stdin)
+			if err != nil {
 				return err
 			}
-		}
-		if origin.Sealed {
-			_, err = fmt.Fprintln(inv.stdout, "origin: "+postfix.Printable(describe(origin)))
-		}
-		return err
+			return printResults(inv.stdout, field, origin)
+		})
 	}
 	return cmd
+}
+
+// printResults writes an Authentication-Results field, and the origin if it is sealed.
+func printResults(w io.Writer, field string, origin filter.Origin) error {
+	page := pageWriter{w: w}
+	for line := range strings.Lines(strings.ReplaceAll(field, "\r\n", "\n")) {
+		indent := ""
+		if strings.HasPrefix(line, "\t") {
+			indent = "\t"
+		}
+		page.printf("%s\n", indent+postfix.PrintableUTF8(strings.Trim(line, "\t\n")))
+	}
+	if origin.Sealed {
+		page.printf("origin: %s\n", postfix.Printable(describe(origin)))
+	}
+	return page.err
 }
 
 // printExplanation writes the explanation for people. Everything that comes from outside is made printable.

@@ -81,16 +81,6 @@ the message comes from this host.`,
 		inv.filter(env)
 		return nil
 	}
-	// Help exits with 0, which Postfix takes for a delivery: a stray word in master.cf must not call it.
-	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
-		if !isTerminal(inv.stdout) && len(args) > 2 {
-			status := postfix.Misused.Write(inv.stdout, "", "--help among other arguments")
-			inv.status = &status
-			return
-		}
-		cmd.SetHelpFunc(nil)
-		cmd.HelpFunc()(cmd, args)
-	})
 	return cmd
 }
 
@@ -129,8 +119,7 @@ func (inv *invocation) filter(env *filter.Envelope) {
 	r := &filterRun{invocation: inv, env: env, log: inv.log(), guard: &guard{start: time.Now()}}
 	line, err := r.run()
 	r.guard.end()
-	status := r.conclude(line, err)
-	inv.status = &status
+	inv.exit(r.conclude(line, err))
 }
 
 // filterRun is the run for one message.
@@ -205,17 +194,6 @@ func (r *filterRun) refuseStdout() error {
 func toStdout(c *filter.Config) bool {
 	target, err := reinject.ParseTarget(c.Reinject.Target)
 	return err == nil && target.Scheme == reinject.Stdout
-}
-
-func isSameFile(a, b any) bool {
-	fileA, okA := a.(*os.File)
-	fileB, okB := b.(*os.File)
-	if !okA || !okB {
-		return false
-	}
-	infoA, errA := fileA.Stat()
-	infoB, errB := fileB.Stat()
-	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // conclude writes the log line, then the status line.

@@ -5,8 +5,6 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // parent is the process that started us, read before anything that takes time. If it ends, we get another
@@ -21,25 +19,6 @@ var parent = os.Getppid()
 // orphans, or a script runs between pipe(8) and us, the sign is that nobody is left to read our status line.
 func isForsaken(then, now int, queueID string, stdout any) bool {
 	return now != then || queueID != "" && (then == 1 || isUnread(stdout))
-}
-
-// isUnread tells whether w is a pipe or socket without a reader.
-func isUnread(w any) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	conn, err := file.SyscallConn()
-	if err != nil {
-		return false
-	}
-	unread := false
-	err = conn.Control(func(fd uintptr) {
-		poll := []unix.PollFd{{Fd: int32(fd)}}
-		n, err := unix.Poll(poll, 0)
-		unread = err == nil && n == 1 && poll[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
-	})
-	return err == nil && unread
 }
 
 // guard makes sure that a run ends in time, whatever hangs. It has no goroutine until the run is late,

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"postmend/cmd/postmend/outcome"
 	"postmend/cmd/postmend/serve"
@@ -53,37 +49,7 @@ A connection that was idle for 30 minutes is closed. spawn(8) ends each connecti
 	}
 	cmd.Flags().StringVar(&protocol, "protocol", "tcp", "tcp, as in tcp_table(5), or socketmap, as in "+
 		"socketmap_table(5); the name of the map does not matter")
-	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) {
-		if isSpawned(inv.stdin, inv.stdout) {
-			status := logFailure(outcome.Misused(errors.New("lookup: --help among other arguments")))
-			inv.status = &status
-			return
-		}
-		cmd.SetHelpFunc(nil)
-		cmd.HelpFunc()(cmd, args)
-	})
 	return cmd
-}
-
-// isSpawned tells whether spawn(8) has started us: then one connection is standard input, output and error,
-// and nothing but answers may be written to it.
-func isSpawned(stdin io.Reader, stdout io.Writer) bool {
-	file, ok := stdin.(*os.File)
-	if !ok || !isSameFile(stdin, stdout) {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeSocket != 0
-}
-
-// spawned is the connection that spawn(8) gives as standard input. If it is standard error, too, that is
-// silenced, because it would corrupt the protocol.
-func (inv *invocation) spawned() (net.Conn, error) {
-	conn, err := net.FileConn(inv.stdin.(*os.File))
-	if err == nil && isSameFile(inv.stdin, os.Stderr) {
-		silenceStderr()
-	}
-	return conn, err
 }
 
 // lookup serves a table until there are no more queries, the connection was idle for too long, or SIGTERM
@@ -102,14 +68,4 @@ func (inv *invocation) lookup(direction string, ask serve.Protocol) error {
 	defer stop()
 	table.Converse(ctx, conn, ask)
 	return nil // spawn(8) must not complain about a connection that ended, in whatever way
-}
-
-// silenceStderr keeps messages of the Go runtime out of the connection.
-func silenceStderr() {
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	defer null.Close()
-	_ = unix.Dup3(int(null.Fd()), 2, 0)
 }

@@ -214,8 +214,8 @@ func TestATableSaysTryLaterUntilItsFilesAreMended(t *testing.T) {
 func TestMisuseUnderSpawnPutsNothingOnTheConnection(t *testing.T) {
 	w := newWorld(t)
 	for _, args := range [][]string{{"lookup"}, {"lookup", "sideways"}, {"lookup", "forward", "reverse"},
-		{"lookup", "forward", "--protocol", "ldap"},
-		{"lookup", "forward", "--mumble"}, {"lookup", "--help"}, {"lookup", "-h", "forward"},
+		{"lookup", "forward", "--protocol", "ldap"}, {"lookup", "forward", "--mumble"},
+		{"lookup", "--help"}, {"lookup", "-h", "forward"}, {"milter", "-h"},
 		{"lookpu", "forward"}} {
 		if rest, exit := w.spawn(args...).ends(); rest != "" || exit != 64 {
 			t.Errorf("%q: %q, exit %d", args, rest, exit)

@@ -43,8 +43,7 @@ func (inv *invocation) milterDirectly(args []string) bool {
 	if flags.Parse(args[1:]) != nil || flags.NArg() > 0 || !isSpawned(inv.stdin, inv.stdout) {
 		return false
 	}
-	status := outcome.Of(inv.milter()).Exit()
-	inv.status = &status
+	inv.exit(outcome.Of(inv.milter()).Exit())
 	return true
 }
 

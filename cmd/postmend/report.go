@@ -124,8 +124,7 @@ func (r *reporter) showNothing(logs []string) error {
 		"lists the forms of logs, and journalctl --facility=mail | postmend report - reads journald's",
 		report.Log.Lines, strings.Join(logs, " "))
 	fmt.Fprintln(r.inv.stderr, postfix.PrintableUTF8(text))
-	r.inv.status = new(int)
-	*r.inv.status = 1
+	r.inv.exit(1)
 	return nil
 }
 

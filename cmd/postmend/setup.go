@@ -292,12 +292,6 @@ func (inv *invocation) printScript(s *setup.Setup, o *setupOptions) error {
 	return page.err
 }
 
-func (p *pageWriter) script(steps []setup.Step) {
-	for _, step := range steps {
-		p.printf("\n# %s\n%s\n", strings.ReplaceAll(step.Why, "\n", "\n# "), step.Action)
-	}
-}
-
 func (inv *invocation) undoSetup(o *setupOptions) error {
 	undoing, err := setup.OpenUndo(o.PostfixDir, o.ConfigFile, o.User)
 	if err != nil {
@@ -341,4 +335,10 @@ func (inv *invocation) run(ctx context.Context, o *setupOptions, steps []setup.S
 		}
 	}
 	return nil
+}
+
+func (p *pageWriter) script(steps []setup.Step) {
+	for _, step := range steps {
+		p.printf("\n# %s\n%s\n", strings.ReplaceAll(step.Why, "\n", "\n# "), step.Action)
+	}
 }

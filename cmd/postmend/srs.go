@@ -46,34 +46,34 @@ func (inv *invocation) srsDirection(
 			if len(addresses) == 0 {
 				return outcome.Misused(fmt.Errorf("no address given"))
 			}
-			config, err := filter.LoadConfig(inv.configFile)
-			if err != nil {
-				return err
-			}
-			f, err := filter.New(config, filter.Options{})
-			if err != nil {
-				return err
-			}
-			for _, address := range addresses {
-				result, err := rewrite(f, address)
-				var failure *filter.Failure
-				switch {
-				case errors.As(err, &failure) && failure.Temporary():
-					return failure
-				case errors.As(err, &failure) && failure.Err != nil:
-					err = failure.Err // says more
-					fallthrough
-				case err != nil:
-					return &filter.Failure{Kind: filter.NoSuchUser,
-						Reason: fmt.Sprintf("%+q", address), Err: err}
+			return inv.withFilter(func(_ context.Context, f *filter.Filter) error {
+				for _, address := range addresses {
+					result, err := rewrite(f, address)
+					if err != nil {
+						return unrewritten(address, err)
+					}
+					_, err = fmt.Fprintln(inv.stdout, postfix.PrintableUTF8(result))
+					if err != nil {
+						return err
+					}
 				}
-				if _, err := fmt.Fprintln(inv.stdout, postfix.PrintableUTF8(result)); err != nil {
-					return err
-				}
-			}
-			return nil
+				return nil
+			})
 		},
 	}
+}
+
+// unrewritten is the error about an address that has no SRS form or is none of ours; one that may end by
+// itself stays as it is.
+func unrewritten(address string, err error) error {
+	failure, ok := errors.AsType[*filter.Failure](err)
+	switch {
+	case ok && failure.Temporary():
+		return failure
+	case ok && failure.Err != nil:
+		err = failure.Err // says more
+	}
+	return &filter.Failure{Kind: filter.NoSuchUser, Reason: fmt.Sprintf("%+q", address), Err: err}
 }
 
 // openStore opens the store of the configuration.
@@ -139,11 +139,4 @@ func (inv *invocation) srsPruneCommand() *cobra.Command {
 			return err
 		},
 	}
-}
-
-func requireSubcommand(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return outcome.Misused(fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath()))
-	}
-	return outcome.Misused(fmt.Errorf("%s needs a subcommand; see: %s --help", cmd.Name(), cmd.CommandPath()))
 }
