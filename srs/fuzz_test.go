@@ -13,7 +13,7 @@ func FuzzReverse(f *testing.F) {
 		"SRS0=vmyz=2W=otherdomain.com=test@example.com",
 		"SRS1=chaI=otherdomain.com==opaque+string@example.com",
 		`"SRS0=vmyz=2W=otherdomain.com=a b"@example.com`, `"SRS0-vmyz=2W=[192.0.2.1]=a\"b"@example.com`,
-		"srs1==@example.com",
+		"srs1==@example.com", "SRS1+=1=+@example.com",
 		"SRS1=vmyz=example.com==vmyz=2W=example.com=SRS0=x@example.com",
 		"SRS0=vmyz=ı=otherdomain.com=test@example.com",
 	} {

@@ -288,13 +288,15 @@ func parseSRS0(local string) (hash, stamp, host, user string, ok bool) {
 	return parts[0], parts[1], parts[2], parts[3], true
 }
 
-// parseSRS1 parses SRS1=hash=first==rest; rest starts with the separator that followed the literal SRS0.
+// parseSRS1 parses SRS1=hash=first==rest; rest starts with the separator that followed the literal SRS0. The
+// host of aliases is no forwarder.
 func parseSRS1(local string) (hash, first, rest string, ok bool) {
 	if !hasTag(local, "SRS1") {
 		return "", "", "", false
 	}
 	parts := strings.SplitN(local[len("SRS1="):], "=", 3)
-	if len(parts) != 3 || !isHost(parts[1]) || parts[2] == "" || !isSeparator(parts[2][0]) {
+	if len(parts) != 3 || !isHost(parts[1]) || parts[1] == aliasHost ||
+		parts[2] == "" || !isSeparator(parts[2][0]) {
 		return "", "", "", false
 	}
 	return parts[0], parts[1], parts[2], true
