@@ -78,7 +78,7 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 		{"the null sender, and a Received: that says nothing", "", byPickup + "Received: mumble\n",
 			Envelope{}, false},
 	} {
-		w := newFilterWorld(t, "")
+		w := newFilterWorld(t)
 		env := row.env
 		env.Sender, env.Recipients, env.QueueID = row.sender, []Recipient{{Address: "bob@remote.example"}},
 			"4bXk2w1z"
@@ -97,7 +97,7 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 // TestAHeaderThatIsTooLongHidesNoForgery: it gets no seal on arrival, and a sender of ours does not make up
 // for it.
 func TestAHeaderThatIsTooLongHidesNoForgery(t *testing.T) {
-	f := newFilterWorld(t, "")
+	f := newFilterWorld(t)
 	text := byPickup + "X-Long: " + strings.Repeat("x", 1<<20) + "\nFrom: Boss <boss@example.org>\n\nbody\n"
 	env := Envelope{Sender: "bob@example.org", Recipients: []Recipient{{Address: "bob@remote.example"}}}
 	_, err := f.Run(context.Background(), &env, strings.NewReader(text))
@@ -110,14 +110,13 @@ func TestAHeaderThatIsTooLongHidesNoForgery(t *testing.T) {
 	}
 }
 
-// newFilterWorld is a filter of the scenarios' host, with lines over its configuration.
-func newFilterWorld(t *testing.T, lines string) *Filter {
+// newFilterWorld is a filter of the scenarios' host.
+func newFilterWorld(t *testing.T) *Filter {
 	t.Helper()
 	t.Setenv("GODEBUG", "rsa1024min=0") // for a key of the scenarios
 	_, listener := startExit(t)
 	w := sharedWorld(t)
-	s := scenario{"config": lines}
-	f, err := New(w.config(t, s, w.dns(t, s).Addr(), listener), Options{})
+	f, err := New(w.config(t, scenario{}, w.dns(t, scenario{}).Addr(), listener), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +134,7 @@ func sharedWorld(t *testing.T) *world {
 
 // TestASealIsRenewedAsOftenAsAMessageIsSentOn: from mailbox to mailbox, twice, and then out.
 func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
-	f := newFilterWorld(t, "")
+	f := newFilterWorld(t)
 	text := "From: Alice <alice@bank.example>\nSubject: x\n\nbody\n"
 	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example"}
 	for _, mailbox := range []string{"a@example.org", "b@example.org", "c@example.org"} {
@@ -170,7 +169,7 @@ func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 
 // TestTheBodyIsNotReadAgainForItsSeal: what was spooled to a file is read once, to be handed over.
 func TestTheBodyIsNotReadAgainForItsSeal(t *testing.T) {
-	f := newFilterWorld(t, "")
+	f := newFilterWorld(t)
 	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25",
 		Recipients: []Recipient{{Address: "a@example.org"}}}
 	text := "From: Alice <alice@bank.example>\nSubject: x\n\n" + strings.Repeat(benchLine, 50_000)

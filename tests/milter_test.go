@@ -94,7 +94,7 @@ func (w *world) checkRefusals(outcomes []*outcome, refused map[int]string) {
 			w.t.Errorf("%s was refused: %s (%+v)", o.name, text, o.arrived)
 		case isRefused:
 			ours++
-		case o.forged && o.mustRefuse(w):
+		case o.forged && o.mustRefuse():
 			w.t.Errorf("%s was not refused", o.name)
 		case len(o.came) != 1:
 			w.t.Errorf("%s: %d came", o.name, len(o.came))
