@@ -3,6 +3,12 @@ package tests
 // submits begins a script that hands mail to a submission server.
 const submits = `printf '%s\n' '[reinject]' 'target = "smtp://mx.example.net:587"' '`
 
+// inTransportMode begins a script for a host where postmend is the transport of what leaves.
+const inTransportMode = `pc -X content_filter
+	pc -e default_transport=postmend: postmend_destination_recipient_limit=50
+	pc -P '` + listenerID + `/content_filter=smtp:$relayhost'
+	`
+
 // filesFaults are in what is ours.
 var filesFaults = []misconfiguration{
 	{name: "a mistyped key", script: `c 's/^hostname/hostnaem/'`, finding: "config",
@@ -141,6 +147,12 @@ var routeFaults = []misconfiguration{
 		c "1i local_domains_maps = [\"hash:$DIR/virtual\"]"`,
 		finding: "local-domains-maps", says: "postmend-test cannot ask hash:"},
 	{name: "both ways in", script: `pc -e default_transport=postmend:`, finding: "route", says: "twice"},
+	{name: "no filter service, in transport mode", script: inTransportMode + `pc -MX ` + filterID,
+		finding: "filter-service", says: "no pipe(8) service"},
+	{name: "no default_transport", script: inTransportMode + `pc -X default_transport`,
+		zone: [2]string{"v=spf1 mx -all", "v=spf1 mx -all"}, finding: "route", says: "neither"},
+	{name: "both ways in, in transport mode", script: inTransportMode + `pc -e content_filter=postmend:dummy`,
+		finding: "route", says: "twice"},
 	{name: "port 25 without filter", script: `pc -P smtp/inet/content_filter=`,
 		zone: [2]string{"v=spf1 mx -all", "v=spf1 mx -all"}, finding: "route-services", says: "smtp/inet"},
 	{name: "aliases not expanded before the filter",

@@ -221,7 +221,7 @@ func (h *host) servicesOf(program string) []*postconf.Service {
 
 // isFiltered tells whether mail that a service takes goes through us.
 func (h *host) isFiltered(s *postconf.Service) bool {
-	return h.filter != nil && transport(h.value(s, "content_filter")) == h.filter.Name
+	return transport(h.value(s, "content_filter")) == h.filterName()
 }
 
 // fronts are the smtpd(8) services that take mail from others.
@@ -274,14 +274,23 @@ func targetAt(s *postconf.Service) string {
 	return "smtp://" + net.JoinHostPort(bound, s.Port())
 }
 
+// filterName is the name of our service in content_filter and default_transport. They keep it if the service is
+// lost from master.cf.
+func (h *host) filterName() string {
+	if h.filter != nil {
+		return h.filter.Name
+	}
+	return layout.Transport
+}
+
 // isTransport tells whether we are the transport of what leaves.
 func (h *host) isTransport() bool {
-	return h.filter != nil && transport(h.Main("default_transport")) == h.filter.Name
+	return transport(h.Main("default_transport")) == h.filterName()
 }
 
 // isContentFilter tells whether we filter what arrives.
 func (h *host) isContentFilter() bool {
-	return h.filter != nil && transport(h.Main("content_filter")) == h.filter.Name ||
+	return transport(h.Main("content_filter")) == h.filterName() ||
 		slices.ContainsFunc(h.fronts(), h.isFiltered)
 }
 

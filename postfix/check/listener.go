@@ -125,10 +125,10 @@ func judgeListenerFilter(h *host) []fault {
 	}
 	mend := h.setOption(h.listener, "content_filter", want)
 	switch {
-	case h.filter != nil && transport(value) == h.filter.Name:
+	case transport(value) == h.filterName():
 		return one(h.listener.ID()+" filters again what the filter hands back: -o content_filter="+want+
 			" is missing", mend)
-	case h.isTransport() && h.isContentFilter():
+	case h.isTransport() == h.isContentFilter() && (value == "" || h.hasTransport(value)):
 		return nil // the route says so
 	case h.isTransport() && value == "":
 		return one(h.listener.ID()+" hands mail to default_transport, which is the filter: -o "+

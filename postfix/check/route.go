@@ -68,16 +68,15 @@ func judgeFilterService(h *host) []fault {
 }
 
 func judgeRoute(h *host) []fault {
-	name, other := layout.Transport, h.Main("content_filter")
-	if h.filter != nil {
-		name = h.filter.Name
-	}
+	name, other := h.filterName(), h.Main("content_filter")
 	switch {
 	case h.isContentFilter() && h.isTransport():
-		return one("content_filter and default_transport both lead to postmend: mail passes it twice",
-			h.unset("default_transport"))
-	case h.isContentFilter(), h.isTransport(), transport(other) == name, other != "" &&
-		!h.hasTransport(other):
+		const what = "content_filter and default_transport both lead to postmend: mail passes it twice"
+		if h.wasTransport() && transport(other) == name {
+			return one(what, h.unset("content_filter"))
+		}
+		return one(what, h.unset("default_transport"))
+	case h.isContentFilter(), h.isTransport(), other != "" && !h.hasTransport(other):
 		return nil // the last of these has a rule of its own
 	case other != "":
 		return []fault{h.besideFilter(other)}
@@ -87,7 +86,19 @@ func judgeRoute(h *host) []fault {
 		wrong.What += ": run postmend setup --apply --lmtp with the address of postmend serve"
 		return []fault{wrong}
 	}
+	if h.wasTransport() {
+		return []fault{wrong.switching(h, h.set("default_transport", name+":"))}
+	}
 	return []fault{wrong.switching(h, h.set("content_filter", name+":dummy"))}
+}
+
+// wasTransport tells whether postmend was set up as the transport of what leaves: the listener then names the next hop,
+// because default_transport would lead back to postmend.
+func (h *host) wasTransport() bool {
+	if h.listener == nil {
+		return h.mode == setup.Transport
+	}
+	return h.value(h.listener, "content_filter") != ""
 }
 
 // besideFilter is the fault that there is another filter. As setup has it, postmend never replaces that, but

@@ -110,15 +110,18 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 		case same(current, change.Now):
 		default:
 			rest, found := "", false
-			if current != nil && !change.Service {
-				rest, found = withoutOurs(*current)
+			if current != nil && change.Now != nil && !change.Service {
+				rest, found = withoutOwn(change.Name, *current, *change.Now)
 			}
 			if !found {
 				notes = append(notes, fmt.Sprintf("%s was changed since postmend set it, and stays as it "+
 					"is; it was %s", change.Name, shown(change.Was)))
 				continue
 			}
-			undo.Now, undo.Why = &rest, "it was changed since: only postmend's table goes"
+			if undo.Now = &rest; rest == "" && change.Was == nil {
+				undo.Now = nil
+			}
+			undo.Why = "it was changed since: only what is postmend's goes"
 		}
 		if change.Service {
 			services = append(services, undo)
@@ -134,9 +137,10 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 				"listener, at another port than setup gave it"})
 		}
 	}
+	more, options := strays(c, parameters, services)
 	// main.cf first: nothing may name a service that is gone.
-	steps = append(parameterSteps(c, parameters), serviceSteps(c, services)...)
-	return steps, notes
+	steps = append(parameterSteps(c, append(parameters, more...)), options...)
+	return append(steps, serviceSteps(c, services)...), notes
 }
 
 // Forget is the last step of an undoing.
