@@ -60,7 +60,7 @@ type publishedPolicy struct {
 // gatherDNS asks everything side by side. Host is nil if Postfix could not be read.
 func gatherDNS(ctx context.Context, o *own, host *host) *published {
 	p := &published{own: o, hostname: o.config.Hostname, mxHere: map[string]bool{}}
-	if o.myhostname != "" {
+	if setup.IsFullName(strings.ToLower(o.myhostname)) { // else it is a fault of its own
 		p.hostname = o.myhostname
 	}
 	p.srs.domain, p.helo.domain = strings.ToLower(o.config.SRS.Domain), p.hostname

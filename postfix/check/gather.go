@@ -37,8 +37,8 @@ func gather(ctx context.Context, dir string, ours postmend) (*host, error) {
 	h.askMilter()
 	h.askLMTP(ctx)
 	future := config
-	if h.isPrepared() && ours.Hostname != "" && !setup.IsFullName(strings.ToLower(h.Main("myhostname"))) {
-		// As setup --apply will set it.
+	if ours.Hostname != "" && !setup.IsFullName(strings.ToLower(h.Main("myhostname"))) {
+		// As setup --apply will set it, or the mend of a rule.
 		future = config.With(postconf.Parameter{Name: "myhostname", Value: ours.Hostname})
 	}
 	if h.domains, err = setup.ReadDomains(ctx, future); err != nil {

@@ -274,8 +274,8 @@ func targetAt(s *postconf.Service) string {
 	return "smtp://" + net.JoinHostPort(bound, s.Port())
 }
 
-// filterName is the name of our service in content_filter and default_transport. They keep it if the service is
-// lost from master.cf.
+// filterName is the name of our service in content_filter and default_transport. They keep it if the service
+// is lost from master.cf.
 func (h *host) filterName() string {
 	if h.filter != nil {
 		return h.filter.Name

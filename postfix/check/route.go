@@ -92,8 +92,8 @@ func judgeRoute(h *host) []fault {
 	return []fault{wrong.switching(h, h.set("content_filter", name+":dummy"))}
 }
 
-// wasTransport tells whether postmend was set up as the transport of what leaves: the listener then names the next hop,
-// because default_transport would lead back to postmend.
+// wasTransport tells whether postmend was set up as the transport of what leaves: the listener then names the
+// next hop, because default_transport would lead back to postmend.
 func (h *host) wasTransport() bool {
 	if h.listener == nil {
 		return h.mode == setup.Transport
