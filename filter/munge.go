@@ -142,8 +142,11 @@ func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *Failure {
 		return dnsTrouble(obstacle)
 	case obstacle != "":
 		d.because(FromDoubtful, author, obstacle)
-	default:
+	case msg.hasAlignedPass():
 		d.because(FromWithoutRecord, author)
+		p.giveNewAuthor(d, msg)
+	default: // ours and strict domains never get here
+		d.because(FromWithoutProof, author)
 		p.giveNewAuthor(d, msg)
 	}
 	return nil
@@ -177,14 +180,8 @@ func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *Failure {
 // doubtWithoutRecord says what speaks against the author of a message if no DMARC record does; "" is nothing.
 // An identifier that passed and is aligned outweighs others.
 func (p *policy) doubtWithoutRecord(author string, msg facts) (obstacle string, isTemporary bool) {
-	spf := msg.proven.SPF
-	if spf.Status == authn.Pass && msg.aligns(domain.Name(spf.Domain)) {
+	if msg.hasAlignedPass() {
 		return "", false
-	}
-	for _, v := range msg.authorSignatures() {
-		if msg.aligns(domain.Canonical(v.Domain)) {
-			return "", false
-		}
 	}
 	if p.mayBeOurs(author, msg) {
 		return "the domain is of this server", false
@@ -194,12 +191,22 @@ func (p *policy) doubtWithoutRecord(author string, msg facts) (obstacle string, 
 			obstacle, isTemporary = "DKIM is "+string(v.Status), isTemporary || v.Status == dkim.TempError
 		}
 	}
-	switch spf.Status {
+	switch spf := msg.proven.SPF; spf.Status {
 	case "", authn.None, authn.Neutral, authn.Pass:
 	default:
 		obstacle, isTemporary = "SPF is "+string(spf.Status), isTemporary || spf.Status == authn.TempError
 	}
 	return obstacle, isTemporary
+}
+
+// hasAlignedPass tells whether SPF or a signature passed for the author's domain, whether it has a DMARC record
+// or not.
+func (f facts) hasAlignedPass() bool {
+	spf := f.proven.SPF
+	return spf.Status == authn.Pass && f.aligns(domain.Name(spf.Domain)) ||
+		slices.ContainsFunc(f.authorSignatures(), func(v dkim.Verification) bool {
+			return f.aligns(domain.Canonical(v.Domain))
+		})
 }
 
 // mayBeOurs tells whether an author's domain is of this side, or could be aligned with one that is.

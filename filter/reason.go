@@ -51,6 +51,7 @@ const (
 	FromForbidden
 	FromForced
 	FromWithoutRecord
+	FromWithoutProof
 	FromDoubtful
 	FromTrustedBySPF
 	FromTrustedByNetwork
@@ -196,6 +197,9 @@ var causes = [causeCount]struct{ code, format string }{
 	FromForced:    {"from-forced", "From: rewritten: the configuration requires it"},
 	FromWithoutRecord: {"from-without-record",
 		"From: rewritten: munge_from is \"always\", and %s has no DMARC record"},
+	FromWithoutProof: {"from-without-proof",
+		"From: rewritten: munge_from is \"always\", and %s has no DMARC record. Neither SPF nor DKIM " +
+			"authenticates the message, but nothing failed"},
 	FromDoubtful: {"from-doubtful",
 		"From: stays although munge_from is \"always\": %s has no DMARC record, and %s"},
 	FromTrustedBySPF: {"from-trusted-spf",

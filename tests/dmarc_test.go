@@ -65,6 +65,7 @@ type letter struct {
 	to      []string
 	address string // of the client
 	helo    string
+	login   string // of a user of ours; "" is none
 	content []byte
 	arrived receiver.Evaluation
 }
@@ -376,7 +377,11 @@ func (l *letter) submit(address string) (id string, err error) {
 	}
 	command(220, "")
 	command(250, "EHLO "+l.helo)
-	command(220, "XCLIENT NAME=client.example ADDR="+l.address)
+	login := ""
+	if l.login != "" {
+		login = " LOGIN=" + l.login
+	}
+	command(220, "XCLIENT NAME=client.example ADDR="+l.address+login)
 	command(250, "EHLO "+l.helo)
 	command(250, "MAIL FROM:<"+l.from+"> BODY=8BITMIME")
 	for _, to := range l.to {

@@ -360,6 +360,7 @@ type Mail struct {
 	Content []byte // LF or CRLF
 	XClient string // attributes, e.g. "ADDR=192.0.2.1"; "" sends none
 	UTF8    bool
+	Midway  func() // is called between the recipients and the content, if not nil
 }
 
 // Submit gives a message to the smtpd at address, and returns the queue id.
@@ -394,6 +395,9 @@ func TrySubmit(address string, mail Mail) (id string, err error) {
 	c.command("250", "MAIL FROM:<"+mail.From+">"+parameters)
 	for _, to := range mail.To {
 		c.command("250", "RCPT TO:<"+to+">")
+	}
+	if mail.Midway != nil && c.err == nil {
+		mail.Midway()
 	}
 	c.command("354", "DATA")
 	reply := c.command("250", string(stuffed(mail.Content))+".")
