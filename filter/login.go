@@ -50,6 +50,14 @@ func (f *Filter) readLogin(env *Envelope, m *message.Message) *Envelope {
 	return &read
 }
 
+// readQueueID gives the envelope the queue id of a message that Postfix itself has made, a bounce for one: LMTP
+// does not tell it.
+func readQueueID(env *Envelope, m *message.Message) {
+	if env.LoginInReceived && env.QueueID == "" && !env.HasClient() {
+		env.QueueID = message.OwnQueueID(m.Received(0))
+	}
+}
+
 // refusal is what becomes of a refusal: no mail is returned, or discarded, for want of a proof that a login
 // would have made needless, if it is not known whether there was one. A user's mail waits for the operator.
 func (e *Envelope) refusal(f *Failure) *Failure {

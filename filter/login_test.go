@@ -97,3 +97,30 @@ func TestNoMailIsReturnedWhileItIsNotKnownWhetherTheClientLoggedIn(t *testing.T)
 		})
 	}
 }
+
+// TestTheQueueIDOfWhatPostfixHasMadeIsRead from the field that cleanup(8) put on top, and from no other.
+func TestTheQueueIDOfWhatPostfixHasMadeIsRead(t *testing.T) {
+	for _, c := range []struct {
+		received string
+		env      Envelope
+		want     string
+	}{
+		{"by mx.example.org (Postfix)\n\tid 4D1; Sat, 28 Nov 2026 10:00:00 +0000",
+			Envelope{LoginInReceived: true}, "4D1"},
+		{"by mx.example.org (Postfix)\n\tid 4D1; x", Envelope{}, ""},
+		{"by mx.example.org (Postfix)\n\tid 4D1; x", Envelope{LoginInReceived: true, HELO: "a"}, ""},
+		{"from by (a [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4D1; x",
+			Envelope{LoginInReceived: true}, ""},
+		{"by mx.example.org (Postfix) id 4D1\x1b[31m; x", Envelope{LoginInReceived: true}, ""},
+		{"by mx.example.org (Postfix) id", Envelope{LoginInReceived: true}, ""},
+	} {
+		m, err := message.Read(strings.NewReader("Received: "+c.received+"\nFrom: a@bank.example\n\nx\n"),
+			message.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if readQueueID(&c.env, m); c.env.QueueID != c.want {
+			t.Errorf("%q: %q, want %q", c.received, c.env.QueueID, c.want)
+		}
+	}
+}

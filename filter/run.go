@@ -269,6 +269,7 @@ func (f *Filter) examine(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	if err != nil {
 		return nil, err
 	}
+	readQueueID(env, m)
 	env = f.readLogin(env, m)
 	j := &job{filter: f, env: env, message: m, policy: &policy}
 	if f.loops(env, m) {

@@ -59,6 +59,41 @@ recipient_canonical_classes = envelope_recipient,header_recipient
 	}
 }
 
+// TestPostfixsOwnBouncesLeave in whatever way mail leaves. As the transport, postmend signs them.
+func TestPostfixsOwnBouncesLeave(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(f *forwarder, main, master *string){
+		"pipe as transport": asTransport,
+		"LMTP":              func(f *forwarder, main, master *string) { byLMTP(f, main, master) },
+		"LMTP as transport": func(f *forwarder, main, master *string) {
+			byLMTP(f, main, master)
+			asTransport(f, main, master)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := startChanged(t, "", change)
+			f.remote.Refuse("remote@example.com")
+			lines := f.syslog()
+			id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"},
+				XClient: stranger, Content: []byte("From: alice@sender.example\nSubject: x\n\nx\n")})
+			bounce := f.remote.Wait(1)[0]
+			header, _, _ := bytes.Cut(bounce.Content, []byte("\r\n\r\n"))
+			isSigned := bytes.Contains(header, []byte("DKIM-Signature: "))
+			if bounce.From != "" || bounce.To[0] != "alice@sender.example" || isSigned != (name != "LMTP") {
+				t.Errorf("from %q to %q, signed: %t\n%.2000s", bounce.From, bounce.To, isSigned, bounce.Content)
+			}
+			notice := f.WaitLog(0, "sender non-delivery notification: (\\w+)")[1]
+			f.WaitLog(0, id+": removed")
+			f.WaitLog(0, notice+": removed")
+			all := strings.Join(f.logged(lines), "\n")
+			if isSigned && !regexp.MustCompile(notice+": classes=(bounce|reversed):1 from=<> ").MatchString(all) {
+				t.Errorf("no line for %s:\n%s", notice, all)
+			}
+		})
+	}
+}
+
 func bouncesComeHome(t *testing.T, f *forwarder) {
 	f.remote.Refuse("remote@example.com")
 	for n, sender := range []string{"Alice@sender.example", `"a b"@sender.example`} {

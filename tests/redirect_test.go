@@ -79,7 +79,6 @@ local_recipient_maps =
 mailbox_size_limit = 0
 mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
 `
-		*main = mta.Merge(*main, "smtpd_relay_restrictions = permit_mynetworks, check_helo_access static:OK, reject\n")
 		*main = strings.Replace(*main, "virtual_mailbox_domains = example.org\n", "", 1)
 		*main = strings.Replace(*main, "mydestination =\n", "", 1)
 		for _, kind := range []string{"keep", "footer", "munge"} {

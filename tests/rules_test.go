@@ -114,7 +114,7 @@ func TestEachRuleOfThePolicyDoesOnPostfixWhatItSays(t *testing.T) {
 				f.configure("[log]", rules+"[log]")
 				replace(t, main, "alias@example.org=remote@example.com",
 					"alias@example.org=remote@example.com, never@example.org=x@never.example, "+
-						"both@example.org={remote@example.com, box@example.org}")
+						"{both@example.org=remote@example.com, box@example.org}")
 				*main = mta.Merge(*main, spamFilter)
 				way(f, main, master)
 			})

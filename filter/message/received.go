@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"postmend/dkim"
 )
@@ -130,6 +131,23 @@ func Submission(received string) (queueID string, uid int, ok bool) {
 	id, rest := firstWord(rest)
 	queueID, _ = firstWord(rest)
 	return strings.TrimSuffix(queueID, ";"), uid, ok && isUser && err == nil && by == "by" && id == "id"
+}
+
+// OwnQueueID gives the queue id in a Received: field that cleanup(8) wrote for what Postfix itself has made, a
+// bounce for one: by NAME (Postfix) id QUEUEID. It is "" for another form.
+func OwnQueueID(received string) string {
+	const longest = 40 // octets
+	by, rest := firstWord(received)
+	_, rest = firstWord(rest)
+	_, rest, ok := cutComment(rest)
+	keyword, rest := firstWord(rest)
+	id, _ := firstWord(rest)
+	id = strings.TrimSuffix(id, ";")
+	isOther := func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) }
+	if !ok || by != "by" || keyword != "id" || len(id) > longest || strings.ContainsFunc(id, isOther) {
+		return ""
+	}
+	return id
 }
 
 // Protocol gives the protocol and the queue id of a Received: field as Postfix writes it for what a client

@@ -44,8 +44,15 @@ type Recipient struct {
 // known.
 type Client struct {
 	Name, Address, Port, Protocol, HELO string
-	Ident                               string // queue id
+	// Ident is the queue id. There is none, nor anything else, for what Postfix has made itself: bounces,
+	// notices, probes of addresses.
+	Ident string
+
+	isLocal bool // SOURCE=LOCAL
 }
+
+// isTold tells whether XFORWARD told where a message comes from.
+func (c Client) isTold() bool { return c.Ident != "" || c == Client{isLocal: true} }
 
 // Reply is what becomes of a message for a recipient.
 type Reply struct {

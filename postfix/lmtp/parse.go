@@ -10,8 +10,8 @@ import (
 // attributes are those of XFORWARD that we know, as Postfix sends them.
 var attributes = []string{"NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"}
 
-// parseXforward reads attributes. SOURCE says whether the message was submitted on this host: that is known
-// by what the other attributes lack.
+// parseXforward reads attributes. SOURCE says whether header fields are completed as in mail of this host, whoever
+// brought it. Alone, it says that Postfix itself made the message.
 func parseXforward(rest string, client *Client) bool {
 	words := strings.Fields(rest)
 	for _, word := range words {
@@ -39,6 +39,7 @@ func parseXforward(rest string, client *Client) bool {
 		case "IDENT":
 			client.Ident = value
 		case "SOURCE":
+			client.isLocal = strings.EqualFold(value, "LOCAL")
 		default:
 			return false
 		}

@@ -216,7 +216,7 @@ func (c *session) mail(rest string) {
 	case !c.greeted || c.hasMail:
 		c.fault(503, "5.5.1", "MAIL comes once, after LHLO")
 		return
-	case !c.told || c.client.Ident == "":
+	case !c.told || !c.client.isTold():
 		c.reply(451, "4.3.5", "no XFORWARD: set lmtp_send_xforward_command = yes for this transport")
 		return
 	}
