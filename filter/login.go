@@ -50,8 +50,8 @@ func (f *Filter) readLogin(env *Envelope, m *message.Message) *Envelope {
 	return &read
 }
 
-// readQueueID gives the envelope the queue id of a message that Postfix itself has made, a bounce for one: LMTP
-// does not tell it.
+// readQueueID gives the envelope the queue id of a message that Postfix itself has made, a bounce for one:
+// LMTP does not tell it.
 func readQueueID(env *Envelope, m *message.Message) {
 	if env.LoginInReceived && env.QueueID == "" && !env.HasClient() {
 		env.QueueID = message.OwnQueueID(m.Received(0))

@@ -199,8 +199,8 @@ func (p *policy) doubtWithoutRecord(author string, msg facts) (obstacle string, 
 	return obstacle, isTemporary
 }
 
-// hasAlignedPass tells whether SPF or a signature passed for the author's domain, whether it has a DMARC record
-// or not.
+// hasAlignedPass tells whether SPF or a signature passed for the author's domain, whether it has a DMARC
+// record or not.
 func (f facts) hasAlignedPass() bool {
 	spf := f.proven.SPF
 	return spf.Status == authn.Pass && f.aligns(domain.Name(spf.Domain)) ||

@@ -75,19 +75,22 @@ func TestPostfixsOwnBouncesLeave(t *testing.T) {
 			f := startChanged(t, "", change)
 			f.remote.Refuse("remote@example.com")
 			lines := f.syslog()
-			id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"},
-				XClient: stranger, Content: []byte("From: alice@sender.example\nSubject: x\n\nx\n")})
+			id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example",
+				To: []string{"alias@example.org"}, XClient: stranger,
+				Content: []byte("From: alice@sender.example\nSubject: x\n\nx\n")})
 			bounce := f.remote.Wait(1)[0]
 			header, _, _ := bytes.Cut(bounce.Content, []byte("\r\n\r\n"))
 			isSigned := bytes.Contains(header, []byte("DKIM-Signature: "))
 			if bounce.From != "" || bounce.To[0] != "alice@sender.example" || isSigned != (name != "LMTP") {
-				t.Errorf("from %q to %q, signed: %t\n%.2000s", bounce.From, bounce.To, isSigned, bounce.Content)
+				t.Errorf("from %q to %q, signed: %t\n%.2000s", bounce.From, bounce.To, isSigned,
+					bounce.Content)
 			}
 			notice := f.WaitLog(0, "sender non-delivery notification: (\\w+)")[1]
 			f.WaitLog(0, id+": removed")
 			f.WaitLog(0, notice+": removed")
 			all := strings.Join(f.logged(lines), "\n")
-			if isSigned && !regexp.MustCompile(notice+": classes=(bounce|reversed):1 from=<> ").MatchString(all) {
+			line := regexp.MustCompile(notice + ": classes=(bounce|reversed):1 from=<> ")
+			if isSigned && !line.MatchString(all) {
 				t.Errorf("no line for %s:\n%s", notice, all)
 			}
 		})

@@ -29,7 +29,7 @@ type spawnedFault struct {
 	content int // for an answer
 	limit   int // of processes; 0 is none
 	before  func(s *spawnedMilter) (after func())
-	midway  func(s *spawnedMilter)
+	midway  syscall.Signal // before the message's content; 0 is none
 }
 
 // long is more than a milter takes on a busy machine.
@@ -47,9 +47,9 @@ var spawnedFaults = []spawnedFault{
 		s.f.check(os.WriteFile(s.config, config, 0o644))
 		return func() { silent.Close() }
 	}},
-	{name: "is-stopped", connect: long, content: 1, midway: func(s *spawnedMilter) { s.signal(unix.SIGSTOP) }},
-	{name: "is-killed", connect: long, content: long, midway: func(s *spawnedMilter) { s.signal(unix.SIGKILL) }},
-	{name: "crashes", connect: long, content: long, midway: func(s *spawnedMilter) { s.signal(unix.SIGABRT) }},
+	{name: "is-stopped", connect: long, content: 1, midway: unix.SIGSTOP},
+	{name: "is-killed", connect: long, content: long, midway: unix.SIGKILL},
+	{name: "crashes", connect: long, content: long, midway: unix.SIGABRT},
 	// Go's runtime says so on standard error, which is the connection.
 	{name: "has-no-memory", connect: long, content: long},
 	{name: "is-not-started", connect: long, content: long, before: func(s *spawnedMilter) func() {
@@ -58,16 +58,7 @@ var spawnedFaults = []spawnedFault{
 	}},
 	// spawn(8) does not start another process, and the kernel lets the connection wait.
 	{name: "is-one-of-too-many", connect: 1, content: 1, limit: 1, before: (*spawnedMilter).occupy},
-	{name: "has-a-full-socket", connect: long, content: long, limit: 1, before: func(s *spawnedMilter) func() {
-		free := s.occupy()
-		held := s.fillSocket()
-		return func() {
-			for _, fd := range held {
-				unix.Close(fd)
-			}
-			free()
-		}
-	}},
+	{name: "has-a-full-socket", connect: long, content: long, limit: 1, before: (*spawnedMilter).fillSocket},
 }
 
 // spawnedMilter is one of them.
@@ -93,7 +84,7 @@ func TestNoFaultOfASpawnedMilterLosesMailOrProvesIt(t *testing.T) {
 				change(f, main, master)
 				for _, fault := range spawnedFaults {
 					for _, action := range []string{"accept", "tempfail"} {
-						s := &spawnedMilter{spawnedFault: fault, f: f, action: action, stopped: map[int]bool{}}
+						s := &spawnedMilter{fault, f, action, "", "", "", map[int]bool{}}
 						s.setUp(master)
 						milters = append(milters, s)
 					}
@@ -164,8 +155,8 @@ func (s *spawnedMilter) send(t *testing.T, sealed string) {
 		mail := mta.Mail{From: "alice@reject.example", To: []string{"alias@example.org"},
 			XClient: "ADDR=" + m.client,
 			Content: []byte(m.fields + "From: alice@reject.example\r\nSubject: sealed\r\n\r\nx\r\n")}
-		if s.midway != nil {
-			mail.Midway = func() { s.midway(s) }
+		if s.midway != 0 {
+			mail.Midway = s.signal
 		}
 		before, mark := len(s.f.remote.Messages()), s.f.Mark()
 		id, err := mta.TrySubmit(s.smtp, mail)
@@ -233,10 +224,10 @@ func (s *spawnedMilter) processes() (ids []int) {
 	return ids
 }
 
-func (s *spawnedMilter) signal(number syscall.Signal) {
+func (s *spawnedMilter) signal() {
 	s.f.t.Helper()
 	id := s.process()
-	s.f.check(unix.Kill(id, number))
+	s.f.check(unix.Kill(id, s.midway))
 	s.stopped[id] = true
 }
 
@@ -255,18 +246,24 @@ func (s *spawnedMilter) occupy() (free func()) {
 }
 
 // fillSocket connects to the milter's socket until the kernel takes no more.
-func (s *spawnedMilter) fillSocket() (held []int) {
+func (s *spawnedMilter) fillSocket() (free func()) {
 	s.f.t.Helper()
+	end := s.occupy()
+	var held []int
 	for {
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		s.f.check(err)
 		held = append(held, fd)
-		switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: s.socket()}); {
-		case errors.Is(err, unix.EAGAIN):
-			return held
-		case err != nil:
-			s.f.t.Fatal(err)
+		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: s.socket()}); errors.Is(err, unix.EAGAIN) {
+			break
 		}
+		s.f.check(err)
+	}
+	return func() {
+		for _, fd := range held {
+			unix.Close(fd)
+		}
+		end()
 	}
 }
 

@@ -54,7 +54,8 @@ func TestThePackageIsNotRemovedWhilePostfixNeedsIt(t *testing.T) {
 			serve("--lmtp inet:127.0.0.1:10025"), true},
 		{"the same without inet:", "content_filter = lmtp:[127.0.0.1]:10025\n", "",
 			serve("--milter unix:/x/y --lmtp=inet:127.0.0.1:10025"), true},
-		{"an option of a service", "", "smtp inet n - y - - smtpd\n  -o content_filter=lmtp:inet:[::1]:10025\n",
+		{"an option of a service", "",
+			"smtp inet n - y - - smtpd\n  -o content_filter=lmtp:inet:[::1]:10025\n",
 			serve("-c /etc/postmend/postmend.toml --lmtp inet:[::1]:10025"), true},
 		{"a Unix-domain socket", "default_transport = lmtp:unix:/run/postmend/lmtp\n", "",
 			serve("--lmtp unix:/run/postmend/lmtp"), true},
@@ -88,7 +89,9 @@ func TestAnUpgradeRestartsWhatRunsThePackagesProgram(t *testing.T) {
 		"run/systemd/system/x": "",
 		"programs/systemctl": `#!/bin/sh
 case $* in
-*list-units*) printf '%s loaded active running x\n' postmend.service postmend-serve.service postmend-other.service ;;
+*list-units*)
+	printf '%s loaded active running x\n' postmend.service postmend-serve.service postmend-other.service
+	;;
 *show*postmend-other*) echo '{ path=/usr/local/bin/postmend ; argv[]=/usr/local/bin/postmend serve ; }' ;;
 *show*) echo '{ path=/usr/bin/postmend ; argv[]=/usr/bin/postmend serve ; }' ;;
 esac

@@ -237,7 +237,8 @@ func (w *world) publishRedirects() {
 			true)
 	}
 	// A read receipt of a user who logged in, to another user.
-	w.add(way{"read receipt of our own user", "alice@D", "", "198.51.100.77", "desk.example", nil}, own, false)
+	w.add(way{"read receipt of our own user", "alice@D", "", "198.51.100.77", "desk.example", nil}, own,
+		false)
 	w.letters[len(w.letters)-1].login = "alice"
 	var arrivals []judge.Arrival
 	for _, l := range w.letters {

@@ -168,7 +168,8 @@ func (f *forwarder) byToken(messages []mta.Received) map[int][]mta.Received {
 	for _, m := range messages {
 		var n int
 		header, _, _ := bytes.Cut(m.Content, []byte("\r\n\r\n"))
-		if found := regexp.MustCompile(`\nX-Token: (\d+)\r`).FindSubmatch(append(header, '\r')); found != nil {
+		found := regexp.MustCompile(`\nX-Token: (\d+)\r`).FindSubmatch(append(header, '\r'))
+		if found != nil {
 			fmt.Sscan(string(found[1]), &n)
 			sorted[n] = append(sorted[n], m)
 		}
@@ -207,15 +208,15 @@ func ruledMessages(trusted, untrusted func(string) string) []ruled {
 		return strings.Replace(trusted(message), "Good morning", "Good evening", 1)
 	}
 	below := func(message string) string {
-		return "Received: from a.example (a.example [192.0.2.9]) by mail.bank.example (Postfix) with SMTP id 1; " +
-			"Mon, 2 Nov 2026 10:00:00 +0000\r\nX-Spam-Flag: YES\r\n" + message
+		return "Received: from a.example (a.example [192.0.2.9]) by mail.bank.example (Postfix) with SMTP " +
+			"id 1; Mon, 2 Nov 2026 10:00:00 +0000\r\nX-Spam-Flag: YES\r\n" + message
 	}
 	return []ruled{
 		{"the name's form", bank, "alice@bank.example", alice, alias, nil,
 			ours("Alice", "alice@bank.example"), true, ""},
 		{"a destination with always, no DMARC record", bank, "a@plain.example", "Alice <a@plain.example>",
-			"other@example.org", nil, `"Alice (a at plain.example), by other at example.org" <other@example.org>`,
-			true, ""},
+			"other@example.org", nil,
+			`"Alice (a at plain.example), by other at example.org" <other@example.org>`, true, ""},
 		{"another destination, no DMARC record", bank, "a@plain.example", "Alice <a@plain.example>", alias,
 			nil, "Alice <a@plain.example>", true, ""},
 		{"a destination with always, SPF fails", elsewhere, "a@plain.example", "Alice <a@plain.example>",

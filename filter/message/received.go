@@ -133,8 +133,8 @@ func Submission(received string) (queueID string, uid int, ok bool) {
 	return strings.TrimSuffix(queueID, ";"), uid, ok && isUser && err == nil && by == "by" && id == "id"
 }
 
-// OwnQueueID gives the queue id in a Received: field that cleanup(8) wrote for what Postfix itself has made, a
-// bounce for one: by NAME (Postfix) id QUEUEID. It is "" for another form.
+// OwnQueueID gives the queue id in a Received: field that cleanup(8) wrote for what Postfix itself has made,
+// a bounce for one: by NAME (Postfix) id QUEUEID. It is "" for another form.
 func OwnQueueID(received string) string {
 	const longest = 40 // octets
 	by, rest := firstWord(received)

@@ -10,8 +10,8 @@ import (
 // attributes are those of XFORWARD that we know, as Postfix sends them.
 var attributes = []string{"NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"}
 
-// parseXforward reads attributes. SOURCE says whether header fields are completed as in mail of this host, whoever
-// brought it. Alone, it says that Postfix itself made the message.
+// parseXforward reads attributes. SOURCE says whether header fields are completed as in mail of this host,
+// whoever brought it. Alone, it says that Postfix itself made the message.
 func parseXforward(rest string, client *Client) bool {
 	words := strings.Fields(rest)
 	for _, word := range words {
