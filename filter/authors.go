@@ -17,6 +17,7 @@ import (
 //
 //   - what a reader sees who ends a domain at a hyphen or a character that is not ASCII, as
 //     python3-authheaders does: "bank.test" in "bank.test-x.evil.example";
+//   - what stands in a name or a comment, for those who read it there, see message.StrayAuthors;
 //   - in a field that is not plain, whatever could be put together from its characters, see message.MayName.
 func (p *policy) authors(env *Envelope, m *message.Message) []string {
 	ours := append([]string{p.defaultSigner, p.srsDomain}, p.spfDomains(env.Sender)...)
@@ -26,13 +27,17 @@ func (p *policy) authors(env *Envelope, m *message.Message) []string {
 			authors = append(authors, name)
 		}
 	}
-	for _, author := range m.Authors() {
-		for _, short := range cutShort(author) {
-			if alignedWithAny(short, ours) {
-				add(short)
+	addOurs := func(names []string) {
+		for _, name := range names {
+			if alignedWithAny(name, ours) {
+				add(name)
 			}
 		}
 	}
+	for _, author := range m.Authors() {
+		addOurs(cutShort(author))
+	}
+	addOurs(m.StrayAuthors())
 	for _, name := range ours {
 		if org := domain.Organisational(name); org != "" && !alignedWithAny(org, authors) && m.MayName(org) {
 			add(org)

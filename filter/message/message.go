@@ -24,6 +24,10 @@ func (m *Message) Mailbox() (mailbox string, ok bool) { return m.from.Mailbox() 
 // because From: is not plain.
 func (m *Message) MayName(name string) bool { return m.from.MayName(name) }
 
+// StrayAuthors are the domains of addresses in names and comments of From: that some receivers take for the
+// author's although the field leaves no doubt, see author.Fields.Stray.
+func (m *Message) StrayAuthors() []string { return m.from.Stray() }
+
 // CameWithUTF8 tells whether the client asked for SMTPUTF8: then the Received: field that Postfix put on
 // top says so (RFC 6531 section 4.3).
 func (m *Message) CameWithUTF8() bool {

@@ -11,8 +11,8 @@ import (
 
 // plainDomains reads a value, with its folds, that leaves no reader a choice; ok is false for all others. It
 // is a list of addresses, or of names with an address in angle brackets. Names are words, encoded words, and
-// quoted strings, comments may stand beside them, and what stands in either is no address to any reader:
-// "bob@other.example" <a@b.example> (c@other.example) is b.example's. So are folds between words. Not plain
+// quoted strings, comments may stand beside them, and what stands in either is no address to any reader but
+// those of Stray: "bob@other.example" <a@b.example> (c) is b.example's. So are folds between words. Not plain
 // is what some reader trips over: a fold, a quoted address or a special character in a comment or in a quoted
 // string (a backslash, an address behind one), a comment within a comment, a quoted local part, an @ in a
 // word, a comment or a blank within an address, a comment beside another, a group.
@@ -138,7 +138,8 @@ func plainAddress(s string, inAngle bool) (domain, rest string, ok bool) {
 	return domain, rest, ok
 }
 
-// plainDomain takes names with a dot; in those that are not ASCII, letters and digits only.
+// plainDomain takes names with a dot, and none at the end, where Python takes a display name for the address.
+// In names that are not ASCII, it takes letters and digits only.
 func plainDomain(s string) (name string, ok bool) {
 	if !isASCII(s) {
 		isOdd := func(r rune) bool {
@@ -150,7 +151,7 @@ func plainDomain(s string) (name string, ok bool) {
 		}
 	}
 	name, err := domain.Parse(s)
-	return name, err == nil && strings.IndexByte(name, '.') > 0
+	return name, err == nil && strings.IndexByte(name, '.') > 0 && !strings.HasSuffix(s, ".")
 }
 
 func isVisibleASCII(s string) bool {
