@@ -49,7 +49,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *Failure {
 		d.SignAs = p.defaultSigner
 	}
 	d.Trace = d.Class == Forwarded && len(d.Recipients) == 1
-	if err := p.seal(d, msg); err != nil {
+	if err := p.planARC(d, msg); err != nil {
 		return err
 	}
 	p.spareSignatures(d, msg)
@@ -77,10 +77,6 @@ func dnsTrouble(detail string) *Failure {
 	return DNSFailed.Failure(errors.New(detail))
 }
 
-func alignedWithAny(name string, authors []string) bool {
-	return slices.ContainsFunc(authors, func(author string) bool { return domain.Aligned(name, author) })
-}
-
 // failedDMARC plans for mail that failed DMARC under quarantine or reject. Mail under quarantine gets an SRS
 // sender, so that it reaches the spam folder: with its own sender it would be rejected for SPF.
 func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *Failure {
@@ -92,7 +88,7 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *Failure {
 		d.discarded = true
 		return nil
 	}
-	if err := p.seal(d, msg); err != nil {
+	if err := p.planARC(d, msg); err != nil {
 		return err
 	}
 	if msg.proven.DMARC.Policy == authn.PolicyQuarantine {
@@ -104,10 +100,10 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *Failure {
 	return err
 }
 
-// seal plans for an ARC set. Mail that failed DMARC gets one, too: the set says that it failed, and ARC is
+// planARC plans for an ARC set. Mail that failed DMARC gets one, too: the set says that it failed, and ARC is
 // made for such mail, if it arrived with a chain. Unauthenticated mail that claims a domain of ours never
 // gets here: it must carry nothing in our name.
-func (p *policy) seal(d *Delivery, msg facts) *Failure {
+func (p *policy) planARC(d *Delivery, msg facts) *Failure {
 	isFor := func(r Recipient) bool { return p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address)) }
 	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
 		return nil
@@ -169,7 +165,7 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 		return // it does not survive anyway
 	}
 	for _, signature := range msg.authorSignatures() {
-		forbids := func(name string) bool { return names(signature, name) > msg.occurrences[name] }
+		forbids := func(name string) bool { return timesSigned(signature, name) > msg.occurrences[name] }
 		if d.SignAs != "" && forbids("dkim-signature") {
 			d.SignAs = ""
 			d.because(UnsignedForbidden)
@@ -186,12 +182,4 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 			d.Trace = false
 		}
 	}
-}
-
-// authorSignatures are the valid ones of the author's organisation, whether its domain has a DMARC record or
-// not.
-func (f facts) authorSignatures() []dkim.Verification {
-	return slices.DeleteFunc(slices.Clone(f.proven.signatures()), func(v dkim.Verification) bool {
-		return v.Status != dkim.Pass || !f.couldAlign(domain.Canonical(v.Domain))
-	})
 }

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"context"
-	"errors"
 	"math"
 	"net"
 	"net/mail"
@@ -146,67 +145,4 @@ func (f *Filter) since(value string) time.Duration {
 		return forEver
 	}
 	return f.now().Sub(date)
-}
-
-// facts gathers what the plan needs to know about the message.
-func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proof) (facts, error) {
-	known := facts{
-		authors:     p.authors(env, m),
-		oversized:   m.Oversized,
-		proven:      proven,
-		patient:     f.age(m).Abs() < time.Duration(f.config.Limits.DNSPatience),
-		longestLine: m.LongestLine,
-		occurrences: map[string]int{},
-		mended:      f.mendedBefore(m),
-		origin:      env.origin,
-		unsealable:  f.unsealable(m),
-		recalled:    env.recalled,
-		spam:        f.spamRule(m),
-		testimony:   f.testimony(m, proven),
-	}
-	if o := env.origin; o != nil && o.outside && o.intact {
-		known.redirected = p.redirectedFrom(m)
-	}
-	for _, field := range m.Header {
-		if env.recalled.covers(field) {
-			continue
-		}
-		for _, name := range [...]string{"dkim-signature", "authentication-results", "x-forwarded-to",
-			"x-forwarded-for", "arc-authentication-results", "arc-message-signature", "arc-seal", sealField} {
-			if field.Is(name) {
-				known.occurrences[name]++
-			}
-		}
-		for _, name := range droppedFields {
-			if field.Is(name) {
-				known.occurrences[name]++
-			}
-		}
-		if f.claimsToBeOurs(field) {
-			known.claimed++
-		}
-	}
-	if err := f.learnToSign(&known, p, env, m); err != nil {
-		return facts{}, err
-	}
-	return known, nil
-}
-
-// learnToSign finds out whether signatures would be valid, and which key seals, for mail that may get them.
-func (f *Filter) learnToSign(known *facts, p *policy, env *Envelope, m *message.Message) error {
-	isOurs := env.isOurs(p.trusted)
-	if m.Oversized || len(f.config.DKIM.Keys) == 0 || !p.signs(env) {
-		return nil
-	}
-	if !isOurs && p.sealer != "" {
-		known.sealing = f.sealingKey()
-	}
-	if isOurs && env.Sender != "" && p.authorSigner(known.authors) == "" {
-		return nil
-	}
-	known.unsignable = unsignable(m, f.config.mostKeys())
-	if known.unsignable != nil && !errors.Is(known.unsignable, dkim.ErrUnsignable) {
-		return known.unsignable
-	}
-	return nil
 }

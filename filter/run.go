@@ -1,162 +1,17 @@
-// Package filter is the pipeline: it reads an envelope and a message, decides what has to change so that the
-// message survives the next hop, and hands it back.
-//
-//	stdin → spool → parse → authenticate → plan → rewrite → re-inject
-//
-// The plan is a pure function; everything that touches the world stands before or after it.
 package filter
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
-	"time"
 
 	"postmend/dkim"
-	"postmend/filter/arrival"
 	"postmend/filter/authn"
-	"postmend/filter/domain"
 	"postmend/filter/message"
-	"postmend/filter/message/author"
 	"postmend/reinject"
-	"postmend/srs/store"
 )
-
-// Filter is a configuration made ready for messages.
-type Filter struct {
-	config     *Config
-	policy     policy
-	outbound   outbound
-	target     reinject.Target
-	reinjector *reinject.Reinjector
-	commit     reinject.Commit
-	fromName   author.Name
-	now        func() time.Time
-	sealKeys   func() (arrival.Keys, error) // of the seals of arrival
-	store      store.Store                  // of senders; nil without one
-	keyring    *keyring                     // nil if keys are not kept
-}
-
-// Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is
-// right for Postfix.
-type Options struct {
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
-	// Stdout is where the target "stdout:" writes to; nil means nowhere.
-	Stdout io.Writer
-	// Commit is called before the final hand-over; nil means that the message may leave, under the same
-	// context.
-	Commit reinject.Commit
-	// Resident is set in a process that serves many messages: it keeps the parsed keys, and connections to
-	// the next hop. Then Close ends them.
-	Resident bool
-}
-
-// New makes a configuration ready. Keys and secrets that cannot be read are not an error yet: mail that does
-// not need them passes.
-func New(config *Config, options Options) (*Filter, error) {
-	local, localErr := config.localDomains()
-	force, forceErr := newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge,
-		config.DMARC.ForceMungeFile)
-	forbid, forbidErr := newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
-	out, outErr := parseOutbound(config.OutboundAddresses, config.Hostname)
-	destinations, toErr := newDestinations(config.DMARC.Destinations)
-	trustedAuthors, authorsErr := newTrustedAuthors(config.DMARC.TrustedAuthors)
-	sealers, sealersErr := newDomainSet("arc: trusted_sealers", config.ARC.TrustedSealers, "")
-	name, nameErr := author.ParseName(config.DMARC.FromName)
-	only, onlyErr := newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
-	if err := errors.Join(localErr, forceErr, forbidErr, outErr, nameErr, toErr, authorsErr, sealersErr,
-		onlyErr, checkRedirects(config.Spam, local)); err != nil {
-		return nil, ConfigInvalid.Failure(err)
-	}
-	target, err := reinject.ParseTarget(config.Reinject.Target)
-	if err != nil {
-		return nil, ConfigInvalid.Failure(fmt.Errorf("reinject: %w", err))
-	}
-	reinjector, err := reinject.New(reinject.Options{
-		Target:           config.Reinject.Target,
-		User:             config.Reinject.User,
-		Password:         config.Reinject.password(),
-		RootCAs:          config.Reinject.rootCAs(),
-		HELOName:         config.Hostname,
-		ListenerHELOName: handOverName(config.Hostname),
-		SpoolDir:         config.Limits.SpoolDir,
-		Stdout:           options.Stdout,
-		KeepIdle:         keepIdle(options.Resident),
-	})
-	if err != nil {
-		return nil, ConfigInvalid.Failure(fmt.Errorf("reinject: %w", err))
-	}
-	f := &Filter{config: config, outbound: out, target: target, reinjector: reinjector,
-		commit: options.Commit, fromName: name, now: options.Now}
-	if f.now == nil {
-		f.now = time.Now
-	}
-	if options.Resident {
-		f.keyring = &keyring{}
-	}
-	f.policy = policy{
-		hostname:       config.Hostname,
-		heloNames:      out.heloNames(config.Hostname),
-		local:          local,
-		trusted:        config.TrustedNetworks,
-		signers:        map[string]bool{},
-		sealsArrival:   config.Arrival.Seals(),
-		defaultSigner:  config.DKIM.DefaultDomain,
-		dmarc:          config.DMARC,
-		destinations:   destinations,
-		trustedAuthors: trustedAuthors,
-		trustedSealers: sealers,
-		forceMunge:     force,
-		forbidMunge:    forbid,
-	}
-	if config.ARC.Seal != SealNever {
-		f.policy.sealer, f.policy.sparing = config.ARC.Domain, config.ARC.Seal == SealWhenNeeded
-	}
-	if config.ARC.OnlyFor != nil {
-		f.policy.sealFor = only
-	}
-	for _, key := range config.DKIM.Keys {
-		f.policy.signers[key.Domain] = true
-	}
-	f.useSecrets()
-	return f, f.openStore()
-}
-
-// useSecrets prepares everything that uses the secrets of [srs].
-func (f *Filter) useSecrets() {
-	srs := f.config.SRS
-	secrets, err := readSecrets(srs.SecretsFile)
-	f.sealKeys = sync.OnceValues(func() (arrival.Keys, error) {
-		if err != nil {
-			return nil, err
-		}
-		return arrival.DeriveKeys(secrets)
-	})
-	if srs.Domain == "" {
-		return
-	}
-	f.policy.srsDomain, f.policy.srsError = domain.Canonical(srs.Domain), err
-	if err == nil {
-		f.policy.srs, f.policy.srsError = newRewriter(f.config, secrets, f.now)
-	}
-}
-
-// keepIdle is for how long a resident process keeps a connection to the next hop: what Postfix's own client
-// does (smtp_connection_cache_time_limit).
-func keepIdle(resident bool) time.Duration {
-	if resident {
-		return 2 * time.Second
-	}
-	return 0
-}
-
-// Close ends what a resident Filter keeps. Messages that are being dealt with are not affected.
-func (f *Filter) Close() { f.reinjector.Close() }
 
 // Run takes one message from stdin to its end: handed back, or a *Failure. The log line is complete in both
 // cases.
@@ -191,56 +46,6 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *L
 		return handOverFailure(err)
 	}
 	return nil
-}
-
-// Explain plans for a message and its envelope, and changes nothing.
-func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*Explanation, error) {
-	j, err := f.examine(ctx, env, stdin)
-	if err != nil {
-		return nil, err
-	}
-	defer j.message.Close()
-	plan := j.decideAtOnce(ctx)
-	known := j.known
-	e := &Explanation{Envelope: env, Authors: known.authors, Unread: known.oversized,
-		Proven: known.proven.Results, Origin: known.origin.public(), Plan: plan}
-	if plan.Refusal != nil {
-		e.Refusal, e.Temporary = plan.Refusal.Error(), plan.Refusal.Temporary()
-	}
-	return e, nil
-}
-
-// Explanation is a plan with what it was made from.
-type Explanation struct {
-	Envelope *Envelope     `json:"envelope"`
-	Authors  []string      `json:"from_domains"`
-	Unread   bool          `json:"unread,omitempty"` // the header was too long to look for them
-	Proven   authn.Results `json:"arrived"`
-	Origin   Origin        `json:"origin"` // of mail of our own side
-	Plan
-	// Refusal says why there is no hand-over; Temporary, that the message would stay in the queue.
-	Refusal   string `json:"refusal,omitempty"`
-	Temporary bool   `json:"temporary,omitempty"`
-}
-
-// Verify gives the Authentication-Results field for a message and its envelope, and where the message came
-// from by the seal of its arrival.
-func (f *Filter) Verify(ctx context.Context, env *Envelope, stdin io.Reader) (string, Origin, error) {
-	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(false))
-	if err != nil {
-		return "", Origin{}, err
-	}
-	defer m.Close()
-	if env, err = f.trace(&f.policy, env, m); err != nil {
-		return "", Origin{}, err
-	}
-	proven, err := f.prove(ctx, authn.New(f.config.Resolver), env, m)
-	return string(f.authenticationResults(proven.Results)), env.origin.public(), err
-}
-
-// authenticationResults is the field of RFC 8601.
-func (f *Filter) authenticationResults(proven authn.Results) dkim.Field {
-	return dkim.Field("Authentication-Results: " + authn.Format(f.config.Hostname, proven) + "\r\n")
 }
 
 // job is a message that was read and authenticated.

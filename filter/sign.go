@@ -31,13 +31,13 @@ func (f *Filter) sign(leaving *message.Content, d Delivery, known facts, log *Lo
 		log.signed(keys)
 	}
 	if d.Seal {
-		return f.seal(leaving, known, log)
+		return f.sealARC(leaving, known, log)
 	}
 	return nil
 }
 
-// seal puts an ARC set on top.
-func (f *Filter) seal(leaving *message.Content, known facts, log *LogLine) error {
+// sealARC puts an ARC set on top.
+func (f *Filter) sealARC(leaving *message.Content, known facts, log *LogLine) error {
 	body, err := leaving.RelaxedBody()
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func (f *Filter) openStore() error {
 	}
 	s, err := store.Open(StoreOptions(f.config, f.now))
 	if err != nil {
-		return ConfigInvalid.Failure(fmt.Errorf("srs: store: %w", err))
+		return fmt.Errorf("srs: store: %w", err)
 	}
 	f.store, f.policy.stored.inUse = s, true
 	return nil

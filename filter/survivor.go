@@ -40,13 +40,13 @@ func (f facts) breaks(signature dkim.Verification) Reason {
 		return CoverageUnknown.about()
 	case f.proven.strayCR:
 		return BareCR.about() // cleanup_replace_stray_cr_lf
-	case f.occurrences[sealField] > 0 && names(signature, sealField) > 0:
+	case f.occurrences[sealField] > 0 && timesSigned(signature, sealField) > 0:
 		return SealCovered.about()
-	case f.claimed > 0 && names(signature, "authentication-results") > 0:
+	case f.claimed > 0 && timesSigned(signature, "authentication-results") > 0:
 		return ResultsCovered.about()
 	}
 	for _, name := range droppedFields {
-		if f.occurrences[name] > 0 && names(signature, name) > 0 {
+		if f.occurrences[name] > 0 && timesSigned(signature, name) > 0 {
 			return DroppedCovered.about(name)
 		}
 	}
@@ -64,8 +64,8 @@ func alignedSignatures(p proof) []dkim.Verification {
 	return list
 }
 
-// names counts how often a signature lists a field.
-func names(signature dkim.Verification, name string) int {
+// timesSigned counts how often a signature lists a field.
+func timesSigned(signature dkim.Verification, name string) int {
 	n := 0
 	for _, signed := range signature.SignedNames {
 		if signed == name {

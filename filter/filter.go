@@ -1,0 +1,131 @@
+// Package filter is the pipeline: it reads an envelope and a message, decides what has to change so that the
+// message survives the next hop, and hands it back.
+//
+//	stdin → spool → parse → authenticate → plan → rewrite → re-inject
+//
+// The plan is a pure function; everything that touches the world stands before or after it.
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"postmend/filter/arrival"
+	"postmend/filter/domain"
+	"postmend/filter/message/author"
+	"postmend/reinject"
+	"postmend/srs/store"
+)
+
+// Filter is a configuration made ready for messages.
+type Filter struct {
+	config     *Config
+	policy     policy
+	outbound   outbound
+	target     reinject.Target
+	reinjector *reinject.Reinjector
+	commit     reinject.Commit
+	fromName   author.Name
+	now        func() time.Time
+	sealKeys   func() (arrival.Keys, error) // of the seals of arrival
+	store      store.Store                  // of senders; nil without one
+	keyring    *keyring                     // nil if keys are not kept
+}
+
+// Options are what a Filter takes from its surroundings rather than from the configuration. The zero value is
+// right for Postfix.
+type Options struct {
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Stdout is where the target "stdout:" writes to; nil means nowhere.
+	Stdout io.Writer
+	// Commit is called before the final hand-over; nil means that the message may leave, under the same
+	// context.
+	Commit reinject.Commit
+	// Resident is set in a process that serves many messages: it keeps the parsed keys, and connections to
+	// the next hop. Then Close ends them.
+	Resident bool
+}
+
+// New makes a configuration ready. Keys and secrets that cannot be read are not an error yet: mail that does
+// not need them passes.
+func New(config *Config, options Options) (*Filter, error) {
+	f := &Filter{config: config, commit: options.Commit, now: options.Now}
+	if f.now == nil {
+		f.now = time.Now
+	}
+	if options.Resident {
+		f.keyring = &keyring{}
+	}
+	var err, nameErr, policyErr error
+	f.outbound, err = parseOutbound(config.OutboundAddresses, config.Hostname)
+	f.fromName, nameErr = author.ParseName(config.DMARC.FromName)
+	f.policy, policyErr = newPolicy(config, f.outbound.heloNames(config.Hostname))
+	if err = errors.Join(err, nameErr, policyErr); err == nil {
+		err = f.openTarget(options)
+	}
+	if err == nil {
+		f.useSecrets()
+		err = f.openStore()
+	}
+	if err != nil {
+		return nil, ConfigInvalid.Failure(err)
+	}
+	return f, nil
+}
+
+// openTarget prepares the hand-over.
+func (f *Filter) openTarget(options Options) (err error) {
+	config := f.config
+	if f.target, err = reinject.ParseTarget(config.Reinject.Target); err == nil {
+		f.reinjector, err = reinject.New(reinject.Options{
+			Target:           config.Reinject.Target,
+			User:             config.Reinject.User,
+			Password:         config.Reinject.password(),
+			RootCAs:          config.Reinject.rootCAs(),
+			HELOName:         config.Hostname,
+			ListenerHELOName: handOverName(config.Hostname),
+			SpoolDir:         config.Limits.SpoolDir,
+			Stdout:           options.Stdout,
+			KeepIdle:         keepIdle(options.Resident),
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("reinject: %w", err)
+	}
+	return nil
+}
+
+// useSecrets prepares everything that uses the secrets of [srs].
+func (f *Filter) useSecrets() {
+	srs := f.config.SRS
+	secrets, err := readSecrets(srs.SecretsFile)
+	f.sealKeys = sync.OnceValues(func() (arrival.Keys, error) {
+		if err != nil {
+			return nil, err
+		}
+		return arrival.DeriveKeys(secrets)
+	})
+	if srs.Domain == "" {
+		return
+	}
+	f.policy.srsDomain, f.policy.srsError = domain.Canonical(srs.Domain), err
+	if err == nil {
+		f.policy.srs, f.policy.srsError = newRewriter(f.config, secrets, f.now)
+	}
+}
+
+// keepIdle is for how long a resident process keeps a connection to the next hop: what Postfix's own client
+// does (smtp_connection_cache_time_limit).
+func keepIdle(resident bool) time.Duration {
+	if resident {
+		return 2 * time.Second
+	}
+	return 0
+}
+
+// Close ends what a resident Filter keeps. Messages that are being dealt with are not affected.
+func (f *Filter) Close() { f.reinjector.Close() }
