@@ -5,7 +5,7 @@ package layout
 
 import (
 	"fmt"
-	"net/url"
+	"strconv"
 	"strings"
 
 	"postmend/reinject"
@@ -32,11 +32,8 @@ const (
 
 // ListenerPort is the port of the listener where a configuration names no target.
 func ListenerPort() string {
-	target, err := url.Parse(reinject.DefaultTarget)
-	if err != nil {
-		return ""
-	}
-	return target.Port()
+	target, _ := reinject.ParseTarget(reinject.DefaultTarget)
+	return strconv.Itoa(int(target.Port))
 }
 
 // Parameter is a parameter of main.cf, or an option of a service.

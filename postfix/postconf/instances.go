@@ -17,9 +17,8 @@ func (c *Config) Others() []*Config {
 		}
 	}
 	dirs := []string{own.Dir}
-	isSeparator := func(r rune) bool { return strings.ContainsRune(", \t", r) }
 	for _, name := range []string{"multi_instance_directories", "alternate_config_directories"} {
-		dirs = append(dirs, strings.FieldsFunc(own.Get(name), isSeparator)...)
+		dirs = append(dirs, List(own.Get(name))...)
 	}
 	var others []*Config
 	seen := map[string]bool{filepath.Clean(c.Dir): true}

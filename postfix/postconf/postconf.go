@@ -133,18 +133,23 @@ func (c *Config) Lookup(ctx context.Context, table, key string) (value string, f
 // values of those that it has.
 func (c *Config) Lookups(ctx context.Context, table string, keys []string) (map[string]string, error) {
 	text, err := c.postmap(ctx, strings.Join(keys, "\n")+"\n", "-q", "-", table)
+	return entries(text), err
+}
+
+// entries reads lines of a key, a tab and a value, as postmap(1) prints them.
+func entries(text string) map[string]string {
 	values := map[string]string{}
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimRight(line, "\n"), "\t")
 		values[key] = value
 	}
-	return values, err
+	return values
 }
 
 // Keys gives all keys of a table, sorted. An error tells that its type cannot tell them, too.
 func (c *Config) Keys(ctx context.Context, table string) ([]string, error) {
-	entries, err := c.Entries(ctx, table)
-	return slices.Sorted(maps.Keys(entries)), err
+	values, err := c.Entries(ctx, table)
+	return slices.Sorted(maps.Keys(values)), err
 }
 
 // Entries gives all keys of a table with their values. An error tells that its type cannot tell them, too.
@@ -155,12 +160,7 @@ func (c *Config) Entries(ctx context.Context, table string) (map[string]string, 
 		return nil, fmt.Errorf("tables of type %s cannot be listed", kind)
 	}
 	text, err := c.postmap(ctx, "", "-s", table)
-	entries := map[string]string{}
-	for line := range strings.Lines(text) {
-		key, value, _ := strings.Cut(strings.TrimRight(line, "\n"), "\t")
-		entries[key] = value
-	}
-	return entries, err
+	return entries(text), err
 }
 
 // postmap gives what postmap(1) prints; "" if nothing was found.
