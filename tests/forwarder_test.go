@@ -91,6 +91,7 @@ func (f *forwarder) private(lines string) string {
 	return strings.NewReplacer(
 		"/usr/local/bin/postmend filter", f.program+" filter -c "+f.config,
 		"/usr/local/bin/postmend lookup", f.program+" lookup -c "+f.config,
+		"/usr/local/bin/postmend lmtp", f.program+" lmtp -c "+f.config,
 		"user=postmend", "user=nobody",
 		"127.0.0.1:10026", f.listener,
 	).Replace(lines)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postmend/postfix/check"
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
@@ -115,6 +116,51 @@ func TestSetupHandsMessagesToServeAndKeepsThat(t *testing.T) {
 				t.Errorf("after --undo:\n%s\nbefore:\n%s", after, before)
 			}
 		})
+	}
+}
+
+// Without a resident process: spawn(8) starts postmend for each connection.
+func TestSetupHandsMessagesToAProcessOfSpawnAndKeepsThat(t *testing.T) {
+	peer.NeedRoot(t)
+	peer.NeedAccount(t)
+	h := startPlainHost(t, "")
+	before := h.configuration()
+	apply := []string{"--apply", "--mode", "content-filter", "--lmtp", "spawn"}
+	h.setup("--prepare", "--mode", "content-filter")
+	h.tell()
+	h.setup(apply...)
+	all := h.configuration()
+	for _, line := range []string{"content_filter = postmend:unix:private/postmend-lmtp",
+		"postmend_destination_recipient_limit = 50", "postmend-lmtp_time_limit = 3600s"} {
+		if !strings.Contains(all, line+"\n") {
+			t.Errorf("no %s in\n%s", line, all)
+		}
+	}
+	mark := h.Mark()
+	h.forwards("info@example.org")
+	h.WaitLog(mark, `lmtp\[\d+\]: .*relay=[^ ]*\[private/postmend-lmtp\],.*status=sent`)
+	if again := h.setup("--apply"); !strings.Contains(again, "Nothing to do") || h.configuration() != all {
+		t.Errorf("a second run does something:\n%s", again)
+	}
+	if faults := h.faultsByLMTP(); len(faults) > 0 {
+		t.Errorf("check: %+v", faults)
+	}
+	config, err := postconf.Open(h.Dir)
+	h.must(err)
+	h.must(exec.Command("postconf", "-c", h.Dir, "-MX", layout.SpawnedLMTPID).Run())
+	h.must(config.PostfixCommand("reload").Run())
+	fault := h.faultsByLMTP()["lmtp-reach"]
+	if fault.Severity != check.Error || !strings.Contains(fault.Mend, "postmend-lmtp unix") {
+		t.Errorf("check, without the service: %+v", fault)
+	}
+	h.must(exec.Command("sh", "-c", fault.Mend).Run())
+	h.must(config.PostfixCommand("reload").Run())
+	if faults := h.faultsByLMTP(); len(faults) > 0 {
+		t.Errorf("check, after its mend: %+v", faults)
+	}
+	h.setup("--undo")
+	if after := h.configuration(); after != before {
+		t.Errorf("after --undo:\n%s\nbefore:\n%s", after, before)
 	}
 }
 

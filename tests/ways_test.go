@@ -19,19 +19,30 @@ import (
 	"postmend/tests/mta"
 )
 
+// ofPipe is the entry for pipe(8) in master.cf.
+var ofPipe = regexp.MustCompile(`(?m)^postmend  unix.*\n(?:[ \t].*\n)*`)
+
 // byLMTP changes the documented lines to those for `serve`, which it starts.
 func byLMTP(f *forwarder, main, master *string) *served {
 	s := &served{f: f, address: net.JoinHostPort("127.0.0.1", mta.FreePort(f.t))}
-	pipe := regexp.MustCompile(`(?m)^postmend  unix.*\n(?:[ \t].*\n)*`)
-	if !pipe.MatchString(*master) {
+	if !ofPipe.MatchString(*master) {
 		f.t.Fatal("no entry for pipe(8)")
 	}
-	*master = pipe.ReplaceAllLiteralString(*master, documented(f.t, "master.cf lmtp"))
+	*master = ofPipe.ReplaceAllLiteralString(*master, documented(f.t, "master.cf lmtp"))
 	lines := strings.ReplaceAll(documented(f.t, "main.cf lmtp"), "127.0.0.1:10025", s.address)
 	*main = mta.Merge(*main, lines)
 	s.start()
 	f.t.Cleanup(s.kill)
 	return s
+}
+
+// bySpawn changes the documented lines to those for `postmend lmtp` under spawn(8).
+func bySpawn(f *forwarder, main, master *string) {
+	*master = ofPipe.ReplaceAllLiteralString(*master, documented(f.t, "master.cf lmtp"))
+	*master += strings.Replace(f.private(documented(f.t, "master.cf lmtp spawn")), " lmtp ",
+		" lmtp --trust-orcpt ", 1)
+	*main = mta.Merge(*main, documented(f.t, "main.cf lmtp"))
+	*main = mta.Merge(*main, documented(f.t, "main.cf lmtp spawn"))
 }
 
 // served is a `postmend serve --lmtp`.
@@ -93,6 +104,7 @@ func TestEveryWayIntoTheFilterGivesTheSameDeliveries(t *testing.T) {
 		"pipe":              func(*forwarder, *string, *string) {},
 		"pipe as transport": asTransport,
 		"LMTP":              func(f *forwarder, main, master *string) { byLMTP(f, main, master) },
+		"LMTP by spawn":     bySpawn,
 		"LMTP as transport": func(f *forwarder, main, master *string) {
 			byLMTP(f, main, master)
 			asTransport(f, main, master)

@@ -34,7 +34,7 @@ func (inv *invocation) exit(status int) { inv.status = &status }
 // run carries out one command line and gives the exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	inv := &invocation{stdin: stdin, stdout: stdout, stderr: stderr}
-	if inv.filterDirectly(args) || inv.milterDirectly(args) {
+	if inv.filterDirectly(args) || inv.milterDirectly(args) || inv.lmtpDirectly(args) {
 		return *inv.status
 	}
 	oneproc.Leave()
@@ -73,7 +73,7 @@ func (inv *invocation) mayBePiped(cmd *cobra.Command) bool {
 		return false
 	}
 	switch cmd.Name() {
-	case cmd.Root().Name(), "filter", "lookup", "milter":
+	case cmd.Root().Name(), "filter", "lookup", "milter", "lmtp":
 		return true
 	}
 	return isPipe(inv.stdout) && isSameFile(inv.stdout, inv.stderr)
@@ -89,8 +89,8 @@ func (inv *invocation) told(err error) string {
 	return text
 }
 
-// logFailure is for lookup and milter, where nobody reads standard error: spawn(8) gets the exit status,
-// and Postfix, whose connection is closed, defers.
+// logFailure is for what spawn(8) starts: nobody reads its standard error; spawn(8) gets the exit status, and
+// Postfix, whose connection is closed, defers.
 func logFailure(err error) int {
 	syslog.Log{Socket: filter.DefaultLogSocket}.Write(outcome.Severity(err),
 		"NOQUEUE: "+firstLine(err.Error()))
@@ -139,6 +139,7 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		inv.srsCommand(),
 		inv.lookupCommand(),
 		inv.milterCommand(),
+		inv.lmtpCommand(),
 		inv.serveCommand(),
 		inv.dkimCommand(),
 		inv.reportCommand(),

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/signal"
-	"syscall"
+	"net"
 
 	"github.com/spf13/cobra"
 
@@ -59,13 +58,7 @@ func (inv *invocation) lookup(direction string, ask serve.Protocol) error {
 	if !isSpawned(inv.stdin, inv.stdout) {
 		return ask(inv.stdin, inv.stdout, table.Answer)
 	}
-	conn, err := inv.spawned()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	table.Converse(ctx, conn, ask)
-	return nil // spawn(8) must not complain about a connection that ended, in whatever way
+	return inv.converse("lookup", func(ctx context.Context, conn net.Conn) {
+		table.Converse(ctx, conn, ask)
+	})
 }

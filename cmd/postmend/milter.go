@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
-	"os/signal"
-	"syscall"
+	"net"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"postmend/cmd/postmend/outcome"
 	"postmend/cmd/postmend/serve"
 )
 
@@ -32,34 +29,13 @@ says why. postmend serve --milter does the same, but stays resident.`,
 	}
 }
 
-// milterDirectly is filterDirectly for a conversation.
 func (inv *invocation) milterDirectly(args []string) bool {
-	if len(args) == 0 || args[0] != "milter" {
-		return false
-	}
-	flags := pflag.NewFlagSet("milter", pflag.ContinueOnError)
-	flags.Usage = func() {}
-	inv.configFlag(flags)
-	if flags.Parse(args[1:]) != nil || flags.NArg() > 0 || !isSpawned(inv.stdin, inv.stdout) {
-		return false
-	}
-	inv.exit(outcome.Of(inv.milter()).Exit())
-	return true
+	return inv.spawnedDirectly(args, "milter", func(*pflag.FlagSet) {}, inv.milter)
 }
 
-// milter holds a conversation on standard input. SIGTERM ends it behind the message that is under way.
+// milter holds a conversation. SIGTERM ends it behind the message that is under way.
 func (inv *invocation) milter() error {
-	if !isSpawned(inv.stdin, inv.stdout) {
-		return outcome.Misused(errors.New("milter: standard input and output are not a socket; spawn(8) " +
-			"starts it, or use postmend serve --milter"))
-	}
-	conn, err := inv.spawned()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	serve.Milter(ctx, conn, inv.serveOptions(restrain))
-	return nil // spawn(8) must not complain about a connection that ended, in whatever way
+	return inv.converse("milter", func(ctx context.Context, conn net.Conn) {
+		serve.Milter(ctx, conn, inv.serveOptions(restrain))
+	})
 }

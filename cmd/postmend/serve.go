@@ -14,7 +14,8 @@ func (inv *invocation) serveCommand() *cobra.Command {
 		Short: "Stay resident on a busy server: judge mail at SMTP time, filter mail by LMTP",
 		Long: `Does what postmend milter and postmend filter do, in one process for all messages. ADDRESS
 is inet:HOST:PORT, for LMTP on loopback, or unix:PATH. A socket that systemd has opened at that address is
-used.
+used. Without an address, it serves all sockets that systemd has opened, by their FileDescriptorName,
+milter or lmtp.
 
 By LMTP, all recipients of a message share one run, and each gets a reply of its own. XFORWARD is
 required: lmtp_send_xforward_command = yes.
@@ -33,8 +34,7 @@ runs as the account of the filter, without privileges.`,
 	cmd.Flags().StringVar(&r.Milter, "milter", "", "where to serve milter conversations")
 	cmd.Flags().StringVar(&r.LMTP, "lmtp", "",
 		"where to serve LMTP, as content_filter or default_transport")
-	cmd.Flags().BoolVar(&r.TrustsORCPT, "trust-orcpt", false, "take the alias from ORCPT; only where "+
-		"smtpd(8) accepts no ORCPT from clients (smtpd_discard_ehlo_keywords = dsn)")
+	trustFlag(cmd.Flags(), &r.TrustsORCPT)
 	return cmd
 }
 

@@ -50,8 +50,9 @@ A new set-up gets the milter, and transport mode, which filters all mail that le
 forwards of alias(5) and .forward included. Where other settings would lead mail past a transport, it gets
 content-filter mode instead. setup says which mode it chose, and why. To change the mode, undo first.
 
-With --lmtp, Postfix hands messages to postmend serve instead of starting postmend for each. serve needs the
-configuration that --prepare makes, and has to run before --apply.`,
+With --lmtp, Postfix hands messages to postmend by LMTP, so that all recipients of a message share one run:
+with --lmtp=spawn to a process that is started for each connection, otherwise to postmend serve. serve needs
+the configuration that --prepare makes, and has to run before --apply.`,
 		Example: `  postmend setup                      # what would be done
   postmend setup --prepare            # everything but Postfix; prints the DNS records
   postmend setup --apply
@@ -97,8 +98,9 @@ func (o *setupOptions) addFlags(flags *pflag.FlagSet) {
 	flags.Lookup("milter").NoOptDefVal = setup.Spawned
 	flags.BoolVar(&o.NoMilter, "no-milter", false, "do not judge mail at SMTP time")
 	flags.StringVar(&o.LMTP, "lmtp", "",
-		"hand messages to postmend serve --lmtp at this address, which has to run: inet:127.0.0.1:10025. "+
-			"Default: what is set up, or else pipe(8), which starts postmend for each message")
+		"hand messages to postmend serve --lmtp at this address, which has to run: inet:127.0.0.1:10025; "+
+			"or, with spawn, to a process that spawn(8) starts for each connection. Default: what is set "+
+			"up, or else pipe(8), which starts postmend for each message")
 	flags.StringVar(&o.PostfixDir, "postfix-dir", "",
 		"Postfix's configuration directory; default: Postfix's own. A second instance needs -c FILE, too")
 	flags.StringVar(&o.rootDir, "root-dir", "",

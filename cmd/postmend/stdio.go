@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"io/fs"
-	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -67,16 +66,6 @@ func isSameFile(a, b any) bool {
 // and nothing but answers may be written to it.
 func isSpawned(stdin io.Reader, stdout io.Writer) bool {
 	return isSameFile(stdin, stdout) && hasMode(stdin, fs.ModeSocket)
-}
-
-// spawned is the connection that spawn(8) gives as standard input. If it is standard error, too, that is
-// silenced, because it would corrupt the protocol.
-func (inv *invocation) spawned() (net.Conn, error) {
-	conn, err := net.FileConn(inv.stdin.(*os.File))
-	if err == nil && isSameFile(inv.stdin, os.Stderr) {
-		silenceStderr()
-	}
-	return conn, err
 }
 
 // silenceStderr keeps messages of the Go runtime out of the connection.

@@ -11,9 +11,9 @@ import (
 	"postmend/postfix/setup"
 )
 
-// lmtpRules judge the lmtp(8) service that leads to postmend serve.
+// lmtpRules judge the lmtp(8) service that leads to postmend.
 var lmtpRules = []rule[*host]{
-	{"lmtp-reach", Error, "postmend serve takes mail by LMTP", "all mail that would pass it is deferred",
+	{"lmtp-reach", Error, "postmend takes mail by LMTP", "all mail that would pass it is deferred",
 		judgeLMTPReach},
 	{"lmtp-options", Error, "lmtp(8) tells the client, and changes no message", "", judgeLMTPOptions},
 	{"lmtp-status-filter", Warning, "mail that was queued for pipe(8) does not bounce",
@@ -29,7 +29,7 @@ var lmtpRules = []rule[*host]{
 		judgeProcesses},
 }
 
-// byLMTP tells whether Postfix hands messages to postmend serve.
+// byLMTP tells whether Postfix hands messages to postmend by LMTP.
 func (h *host) byLMTP() bool { return h.filter != nil && h.filter.Program == "lmtp" }
 
 // findLMTP takes the lmtp(8) service of our name, which stands where pipe(8) would.
@@ -42,9 +42,9 @@ func (h *host) findLMTP() {
 	}
 }
 
-// askLMTP finds out whether postmend serve takes mail.
+// askLMTP finds out whether postmend takes mail.
 func (h *host) askLMTP(ctx context.Context) {
-	if h.lmtpAddress == "" {
+	if h.lmtpAddress == "" || h.lmtpAddress == layout.SpawnedLMTP && !h.config.IsRunning() {
 		return
 	}
 	const patience = 5 * time.Second
@@ -59,6 +59,14 @@ func judgeLMTPReach(h *host) []fault {
 		return nil
 	case h.lmtpAddress == "":
 		return one(h.lmtpErr.Error(), "")
+	case h.lmtpAddress == layout.SpawnedLMTP:
+		wrong := fault{What: fmt.Sprintf("the postmend that spawn(8) starts at %s takes no mail: %v; see "+
+			"the mail log", h.lmtpAddress, h.lmtpErr)}
+		if _, found := h.config.Service(layout.SpawnedLMTPID); !found {
+			wrong = fault{What: "master.cf has no service " + layout.SpawnedLMTPID + " for " + h.lmtpAddress,
+				Mend: h.planned(layout.SpawnedLMTPID)}
+		}
+		return []fault{wrong}
 	}
 	return one(fmt.Sprintf("postmend serve does not take mail at %s: %v; see its unit in docs/postfix.md",
 		h.lmtpAddress, h.lmtpErr), "")

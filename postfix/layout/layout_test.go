@@ -42,12 +42,18 @@ func TestTheDocumentationShowsTheLayoutForLMTP(t *testing.T) {
 	}
 	got, want := entries(block(t, string(page), "master.cf lmtp")),
 		words([]string{LMTPLine(LMTPStatusFilter())})
+	spawn := words([]string{Program{Path: "/usr/local/bin/postmend", User: User}.SpawnedLMTPLine()})
+	if got := entries(block(t, string(page), "master.cf lmtp spawn")); !slices.Equal(got, spawn) {
+		t.Errorf("docs/postfix.md has\n%s\nwant\n%s", got, spawn)
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("docs/postfix.md has\n%s\nwant\n%s", got, want)
 	}
 	main := "\n" + block(t, string(page), "main.cf lmtp")
+	main += block(t, string(page), "main.cf lmtp spawn")
 	for _, parameter := range []Parameter{LMTPRecipients,
-		{"content_filter", LMTPNextHop("inet:127.0.0.1:10025")}} {
+		{"content_filter", LMTPNextHop("inet:127.0.0.1:10025")}, SpawnedTimeLimit,
+		{"content_filter", LMTPNextHop(SpawnedLMTP)}} {
 		if !strings.Contains(main, "\n"+parameter.Name+" = "+parameter.Value+"\n") {
 			t.Errorf("docs/postfix.md lacks %s = %s", parameter.Name, parameter.Value)
 		}

@@ -47,5 +47,30 @@ func optionWord(name, value string) string {
 // LMTPNextHop is the value of content_filter or default_transport that leads to an address.
 func LMTPNextHop(address string) string { return DefaultTransport + address }
 
+// SpawnedLMTP is where spawn(8) starts `postmend lmtp` for each connection, where no postmend serve runs. It
+// lies below Postfix's queue directory, where no other account comes in.
+const (
+	spawned       = "postmend-lmtp"
+	SpawnedLMTPID = spawned + "/unix"
+	SpawnedLMTP   = "unix:private/" + spawned
+)
+
+// SpawnedTimeLimit is more than spawn(8) allows by default: lmtp(8) uses a connection for 300 seconds
+// (lmtp_connection_reuse_time_limit), and then its last message takes its time.
+var SpawnedTimeLimit = Parameter{spawned + "_time_limit", "3600s"}
+
+// SpawnedLMTPLine is the entry of the spawn(8) service.
+func (p Program) SpawnedLMTPLine() string {
+	return fmt.Sprintf("%s unix - n n - 0 spawn user=%s argv=%s", spawned, p.User,
+		strings.Join(p.command("lmtp"), " "))
+}
+
+// The sockets of the Debian package's units: where postmend serve takes mail, and its milter, as smtpd(8)
+// finds it, chrooted or not.
+const (
+	UnitLMTP   = "unix:/var/spool/postfix/postmend/lmtp"
+	UnitMilter = "unix:postmend/milter"
+)
+
 // LMTPRecipients is how many recipients of a message share a run: each gets a reply of its own.
 var LMTPRecipients = Parameter{Transport + "_destination_recipient_limit", MostRecipients}

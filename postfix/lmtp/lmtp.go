@@ -134,6 +134,15 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 }
 
+// ServeConn serves one connection, until it or ctx ends, and closes it. If ctx ends while a message is under
+// way, that is dealt with first.
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
+	c := newSession(s, conn)
+	defer conn.Close()
+	defer context.AfterFunc(ctx, c.stop)()
+	c.serve(ctx)
+}
+
 // admit makes a session of a connection; nil if there are too many.
 func (s *Server) admit(conn net.Conn) *session {
 	s.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -20,7 +21,8 @@ import (
 	"postmend/postfix/postconf"
 )
 
-// addLMTP puts the resident process in the place of pipe(8).
+// addLMTP puts lmtp(8) in the place of pipe(8): it hands messages to a resident process, or to one that
+// spawn(8) starts for each connection.
 func (p *Plan) addLMTP() {
 	filter := layout.LMTPStatusFilter()
 	if !p.config.Version.AtLeast(3, 7) {
@@ -28,7 +30,13 @@ func (p *Plan) addLMTP() {
 			"a table, which Postfix before 3.7 does not support within a parameter")
 	}
 	p.setService(layout.FilterID, layout.LMTPLine(filter),
-		"lmtp(8) hands messages to postmend serve, tells it the client, and changes no line")
+		"lmtp(8) hands messages to postmend, tells it the client, and changes no line")
+	if p.wanted.LMTP == layout.SpawnedLMTP {
+		p.setService(layout.SpawnedLMTPID, p.program().SpawnedLMTPLine(),
+			"spawn(8) starts postmend for each connection of lmtp(8)")
+		p.set(layout.SpawnedTimeLimit.Name, layout.SpawnedTimeLimit.Value,
+			"longer than lmtp(8) uses a connection")
+	}
 	p.set(layout.LMTPRecipients.Name, layout.LMTPRecipients.Value,
 		"the recipients of a message share a run, and each gets a reply of its own")
 	p.unset(layout.TimeLimit.Name, "only pipe(8) has this limit")
@@ -45,8 +53,8 @@ func (p *Plan) nextHop() string {
 	return layout.ContentFilter
 }
 
-// LMTPAddress is where a Postfix hands messages to postmend serve; "" if pipe(8) starts postmend, or nothing
-// does.
+// LMTPAddress is where a Postfix hands messages to postmend by LMTP; "" if pipe(8) starts postmend, or
+// nothing does.
 func LMTPAddress(c *postconf.Config) (string, error) {
 	service, found := c.Service(layout.FilterID)
 	if !found || service.Program != "lmtp" {
@@ -54,7 +62,7 @@ func LMTPAddress(c *postconf.Config) (string, error) {
 	}
 	for _, name := range []string{"default_transport", "content_filter"} {
 		if address, found := strings.CutPrefix(c.Get(name), layout.DefaultTransport); found {
-			if _, _, err := parseLMTP(address); err != nil {
+			if _, _, err := parseLMTP(c, address); err != nil {
 				return "", fmt.Errorf("%s is %s, and %s in master.cf is an lmtp(8) service: %w", name,
 					c.Get(name), layout.FilterID, err)
 			}
@@ -62,12 +70,15 @@ func LMTPAddress(c *postconf.Config) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s in master.cf is an lmtp(8) service, but neither content_filter nor "+
-		"default_transport leads to it: name the address of postmend serve with --lmtp, or remove the "+
-		"service, to have pipe(8) start postmend", layout.FilterID)
+		"default_transport leads to it: name the address of postmend serve with --lmtp, or spawn, or remove "+
+		"the service, to have pipe(8) start postmend", layout.FilterID)
 }
 
 // parseLMTP takes an address apart. Only this host may be named, because whoever answers gets all mail.
-func parseLMTP(text string) (network, address string, err error) {
+func parseLMTP(c *postconf.Config, text string) (network, address string, err error) {
+	if path, _ := strings.CutPrefix(layout.SpawnedLMTP, "unix:"); text == layout.SpawnedLMTP {
+		return "unix", filepath.Join(c.Get("queue_directory"), path), nil
+	}
 	network, address, err = postfix.ParseAddress(text)
 	if err != nil || network == "unix" {
 		return network, address, err
@@ -95,10 +106,10 @@ func (p *Plan) otherNextHop() error {
 	return nil
 }
 
-// AskLMTP tells why Postfix could not hand messages to postmend serve at an address; nil if it could. Root
+// AskLMTP tells why Postfix could not hand messages to postmend at an address; nil if it could. Root
 // connects with the rights of Postfix's account.
 func AskLMTP(ctx context.Context, c *postconf.Config, text string) error {
-	network, address, err := parseLMTP(text)
+	network, address, err := parseLMTP(c, text)
 	if err != nil {
 		return err
 	}
@@ -118,7 +129,7 @@ func AskLMTP(ctx context.Context, c *postconf.Config, text string) error {
 	}
 	talk.command("QUIT")
 	if !strings.Contains(reply.Keywords, " XFORWARD ") {
-		return errors.New("what answers there is not postmend serve: it offers no XFORWARD")
+		return errors.New("what answers there is not postmend: it offers no XFORWARD")
 	}
 	return nil
 }
@@ -164,17 +175,43 @@ func dialAs(ctx context.Context, account, network, address string) (net.Conn, er
 // askServe is the proof before the change that postmend serve takes mail.
 func (s *Setup) askServe(ctx context.Context) error {
 	address := s.plan.wanted.LMTP
-	if address == "" {
+	if address == "" || address == layout.SpawnedLMTP {
 		return nil
 	}
 	if err := AskLMTP(ctx, s.config, address); err != nil {
-		command := postconf.Command{s.plan.wanted.Program, "serve", "--lmtp", address}
-		if s.plan.wanted.ConfigFile != "" {
-			command = append(command, "-c", s.plan.wanted.ConfigFile)
+		return fmt.Errorf("postmend serve does not take mail at %s: %w. Start it first%s; then run this "+
+			"again. Postfix has not been changed", address, err, s.howToServe())
+	}
+	return nil
+}
+
+// howToServe tells how postmend serve is started.
+func (s *Setup) howToServe() string {
+	w := s.plan.wanted
+	if w.LMTP == layout.UnitLMTP && w.ConfigFile == "" {
+		sockets := "postmend-lmtp.socket"
+		if strings.Contains(s.config.Get("smtpd_milters"), layout.UnitMilter) {
+			sockets = "postmend.socket " + sockets
 		}
-		return fmt.Errorf("postmend serve does not take mail at %s: %w. Start it first, by a systemd unit "+
-			"as in docs/postfix.md, with ExecStart=%s and User=%s; then run this again. Postfix has not "+
-			"been changed", address, err, command, s.plan.wanted.User)
+		return ", with the units of the Debian package: systemctl stop postmend.socket postmend.service && " +
+			"systemctl enable --now " + sockets + " postmend.service"
+	}
+	command := postconf.Command{w.Program, "serve", "--lmtp", w.LMTP}
+	if w.ConfigFile != "" {
+		command = append(command, "-c", w.ConfigFile)
+	}
+	return fmt.Sprintf(", as %s: %s. The Debian package has a unit of systemd and its socket, %s", w.User,
+		command, layout.UnitLMTP)
+}
+
+// askSpawned is the proof after the change that spawn(8) starts a postmend that takes mail.
+func (s *Setup) askSpawned(ctx context.Context) error {
+	if s.plan.wanted.LMTP != layout.SpawnedLMTP || !s.config.IsRunning() {
+		return nil
+	}
+	if err := AskLMTP(ctx, s.config, layout.SpawnedLMTP); err != nil {
+		return fmt.Errorf("the postmend that spawn(8) starts takes no mail at %s: %w", layout.SpawnedLMTP,
+			err)
 	}
 	return nil
 }

@@ -7,7 +7,8 @@ import (
 	"postmend/postfix/postconf"
 )
 
-// Spawned is the milter that spawn(8) starts for each SMTP session.
+// Spawned is what spawn(8) starts: the milter for each SMTP session, the filter for each connection of
+// lmtp(8).
 const Spawned = "spawn"
 
 // addMilter puts the milter into smtpd_milters, in front of the others: those that change mail come behind

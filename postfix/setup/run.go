@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postmend/filter"
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
 
@@ -30,7 +31,7 @@ type Options struct {
 	TrustedNetworks string // separated by commas
 	Milter          string // see Wanted; "" takes Spawned where postmend is not set up yet, unless NoMilter
 	NoMilter        bool
-	LMTP            string // see Wanted; "" keeps what is there
+	LMTP            string // an address, or Spawned; "" keeps what is there
 }
 
 // Setup is what a Postfix and this host have, and what they lack.
@@ -67,10 +68,13 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	if s.Mode, s.ModeReason, err = ChooseMode(c, s.domains, o.ConfigFile, o.Mode, o.Milter); err != nil {
 		return nil, err
 	}
-	if o.LMTP == "" {
+	switch o.LMTP {
+	case "":
 		if o.LMTP, err = LMTPAddress(c); err != nil {
 			return nil, err
 		}
+	case Spawned:
+		o.LMTP = layout.SpawnedLMTP
 	}
 	if s.home, err = ownFiles(&o, c, s.domains); err != nil {
 		return nil, err
@@ -148,6 +152,9 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 	started := time.Now()
 	proof := s.plan.NewProof(ctx, s.domains, srs)
 	if err = run(s.ChangeSteps()); err == nil {
+		err = s.askSpawned(ctx)
+	}
+	if err == nil {
 		err = proof.After(ctx)
 	}
 	if err == nil {

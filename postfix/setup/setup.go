@@ -21,7 +21,9 @@ type Wanted struct {
 	SRSDomain  string // "" sets up no table
 	Hostname   string // for myhostname, where that is not a full name; "" leaves it
 	Milter     string // Spawned, or the address of a resident one; "" leaves Postfix's milters alone
-	LMTP       string // where postmend serve takes mail, as inet:127.0.0.1:10025; "" is pipe(8)
+	// LMTP is where postmend takes mail: inet:127.0.0.1:10025 of postmend serve, or layout.SpawnedLMTP; "" is
+	// pipe(8).
+	LMTP string
 }
 
 // The tables of SRS addresses in Postfix's configuration directory.
@@ -59,7 +61,7 @@ type Plan struct {
 // NewPlan compares a configuration with what is wanted. An error tells why this cannot be set up without a
 // decision of the operator's.
 func NewPlan(c *postconf.Config, domains *Domains, w Wanted) (*Plan, error) {
-	if err := w.check(); err != nil {
+	if err := w.check(c); err != nil {
 		return nil, err
 	}
 	if !c.Version.AtLeast(3, 0) {
@@ -79,7 +81,7 @@ func NewPlan(c *postconf.Config, domains *Domains, w Wanted) (*Plan, error) {
 }
 
 // check keeps out of main.cf and master.cf whatever has a meaning there.
-func (w Wanted) check() error {
+func (w Wanted) check(c *postconf.Config) error {
 	for _, word := range []struct{ name, value string }{
 		{"the program's path", w.Program}, {"the configuration's path", w.ConfigFile}, {"the user", w.User},
 		{"the listener", w.Listener}, {"the SRS domain", w.SRSDomain},
@@ -92,7 +94,7 @@ func (w Wanted) check() error {
 		}
 	}
 	if w.LMTP != "" {
-		if _, _, err := parseLMTP(w.LMTP); err != nil {
+		if _, _, err := parseLMTP(c, w.LMTP); err != nil {
 			return fmt.Errorf("--lmtp: %w", err)
 		}
 	}

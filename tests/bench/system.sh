@@ -4,10 +4,14 @@
 # Every system is a private Postfix on loopback, in a cgroup of its own with all that it starts (filters, milters, daemons; not the
 # smtp-source and smtp-sink at its ends, nor the DNS server). CPU is that cgroup's, as the kernel counts it, so what else the machine does is
 # not in it, though it makes caches colder and the wall time longer. The order changes in each round. Everything lies on a tmpfs: a disk's file
-# system searches for free inodes. Needs root and cgroup v2. The first argument is the program; SYSTEMS in the environment names the ones to
-# take, all by default.
+# system searches for free inodes. Needs root and cgroup v2; it makes a network namespace, where the DNS server has port 53, because OpenDKIM and
+# OpenDMARC ask no other. The first argument is the program; SYSTEMS in the environment names the ones to take, all by default.
 set -eu
 
+if [ "${SYSTEM_INSIDE:-}" != yes ]; then
+	SYSTEM_INSIDE=yes exec unshare -n -m sh "$0" "$@"
+fi
+ip link set lo up
 postmend=$(realpath "$1")
 here=$(dirname "$(realpath "$0")")
 rounds=${ROUNDS:-7}
@@ -65,10 +69,11 @@ cat >>"$work/zone" <<'END'
 sender.example TXT v=spf1 ip4:127.0.0.1 -all
 _dmarc.sender.example TXT v=DMARC1; p=reject
 END
-mkfifo "$work/dns.out"
-"$work/bin/dns" <"$work/zone" >"$work/dns.out" &
+resolver=127.0.0.1:53
+echo 'nameserver 127.0.0.1' >"$work/resolv.conf"
+mount --bind "$work/resolv.conf" /etc/resolv.conf
+"$work/bin/dns" "$resolver" <"$work/zone" >/dev/null &
 started="$started $!"
-read -r resolver <"$work/dns.out"
 
 next_port
 sink=$port
@@ -229,6 +234,50 @@ case $systems in *milter*)
 	;;
 esac
 
+# OpenDKIM that verifies, OpenDMARC with its own SPF, a second OpenDKIM that signs (one does not do both to a message), PostSRSd.
+next_port; next_port; next_port; next_port; next_port; next_port
+forward=$((port - 1)) reverse=$((port - 2)) verifier=$((port - 3)) judge=$((port - 4)) milter=$((port - 5))
+new_postfix opendmarc "smtpd_milters = inet:127.0.0.1:$verifier, inet:127.0.0.1:$judge, inet:127.0.0.1:$milter
+sender_canonical_maps = tcp:127.0.0.1:$forward
+sender_canonical_classes = envelope_sender
+recipient_canonical_maps = tcp:127.0.0.1:$reverse
+recipient_canonical_classes = envelope_recipient" '' ''
+case " $systems " in *" opendmarc "*)
+	cat >"$work/verify.conf" <<END
+Mode v
+Socket inet:$verifier@127.0.0.1
+Syslog no
+Background no
+UserID nobody
+AuthservID mx.example.org
+InternalHosts 203.0.113.1
+Nameservers 127.0.0.1
+END
+	echo 203.0.113.1 >"$work/ignored"
+	cat >"$work/opendmarc.conf" <<END
+Socket inet:$judge@127.0.0.1
+Syslog no
+UserID nobody
+AuthservID mx.example.org
+TrustedAuthservIDs mx.example.org
+IgnoreHosts $work/ignored
+SPFSelfValidate true
+SPFIgnoreResults true
+END
+	echo "bench example.org:bench:$work/opendkim.pem" >"$work/keytable"
+	echo '* bench' >"$work/signingtable"
+	{
+		grep -v -e '^Domain' -e '^Selector' -e '^KeyFile' -e '^Socket' "$work/opendkim.conf"
+		printf 'Socket inet:%s@127.0.0.1\nKeyTable file:%s\nSigningTable refile:%s\n' "$milter" "$work/keytable" "$work/signingtable"
+	} >"$work/sign.conf"
+	in_group opendmarc opendkim -x "$work/verify.conf" &
+	in_group opendmarc opendmarc -f -c "$work/opendmarc.conf" &
+	in_group opendmarc opendkim -x "$work/sign.conf" &
+	in_group opendmarc postsrsd -s "$work/secrets" -d srs.example.org -f $forward -r $reverse -4 &
+	for at in $verifier $judge $milter $forward; do wait_port "$at"; done
+	;;
+esac
+
 # serve_lmtp SYSTEM CONFIG PORT: the resident process, as master.cf for LMTP names it.
 serve_lmtp() {
 	case " $systems " in *" $1 "*) ;; *) return ;; esac
@@ -252,6 +301,12 @@ next_port; next_port; next_port
 config "$work/serve_own.toml" $((port - 1)) ''
 new_postfix serve_signing "content_filter = postmend:inet:127.0.0.1:$((port - 2))" "$(by_lmtp $((port - 1)))" ''
 serve_lmtp serve_signing "$work/serve_own.toml" $((port - 2))
+
+# A process for each connection of lmtp(8).
+next_port; next_port
+config "$work/spawned.toml" $((port - 1)) 'trusted_networks = []'
+new_postfix spawned 'content_filter = postmend:unix:private/postmend-lmtp' "$(by_lmtp $((port - 1)))
+postmend-lmtp unix - n n - 0 spawn user=nobody argv=$work/bin/postmend lmtp -c $work/spawned.toml" ''
 
 # Once a message, whatever its recipients: what setup writes in transport mode.
 next_port; next_port
@@ -299,7 +354,7 @@ delivered() { grep -c "relay=127.0.0.1\[127.0.0.1\]:$sink,.*status=sent" "$work/
 # batch SYSTEM MESSAGES RECIPIENTS: sends that many, waits until the next hop has them, and notes CPU us and wall ns of one.
 batch() {
 	input=$work/own from=alice@sender.example
-	case $1 in *everything | serve | serve_needed | transport | rspamd) input=$work/foreign ;; esac
+	case $1 in *everything | serve | serve_needed | spawned | transport | rspamd | opendmarc) input=$work/foreign ;; esac
 	eval "to=\$port_$1"
 	want=$(($(delivered "$1") + $2 * $3))
 	before=$(usage "$1") since=$(now)
@@ -322,7 +377,7 @@ measurements() {
 		*) echo $system $messages 1 ;;
 		esac
 		case $system in
-		transport | serve) echo $system $((messages / 4)) 10 ;;
+		transport | serve | spawned) echo $system $((messages / 4)) 10 ;;
 		everything) echo $system $((messages / 20)) 10 ;;
 		esac
 	done
@@ -360,6 +415,9 @@ paste -d ' ' "$work/cpu" "$work/wall" | awk '
 		title["serve"] = "serve: everything"
 		title["serve_needed"] = "serve, ARC when needed"
 		title["serve_10"] = "serve, 10 recipients"
+		title["spawned"] = "LMTP by spawn: everything"
+		title["spawned_10"] = "LMTP by spawn, 10 recipients"
+		title["opendmarc"] = "PostSRSd, OpenDKIM/OpenDMARC"
 		title["transport"] = "transport: everything"
 		title["transport_10"] = "transport, 10 recipients"
 		title["everything_10"] = "everything, 10 recipients"

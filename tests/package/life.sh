@@ -77,7 +77,7 @@ checksum | cmp - "$work/before" || fail 'Postfix has been changed'
 getent passwd postmend
 getent passwd postmend | grep -q ':/nonexistent:/usr/sbin/nologin$' || fail 'the account'
 [ "$(postmend --version)" = 'postmend 0~1' ] || fail version
-find / -xdev -path '*/systemd/system/postmend.s*' | grep -c . | grep -qx 2 || fail 'units'
+find / -xdev -path '*/systemd/system/postmend*.s*' | grep -c . | grep -qx 3 || fail 'units'
 ! find / -xdev -path '*.wants/postmend.*' | grep . || fail 'a unit is enabled'
 
 say 'man pages and completions'

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -15,30 +17,29 @@ import (
 	"postmend/postfix"
 )
 
-// listen gives a listener for each service: one that systemd has opened, or a new one.
-func listen(services []service) (listeners []net.Listener, err error) {
-	passed, err := passedListeners()
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range services {
+// listen gives each service its listener: one that systemd has opened, or a new one.
+func listen(services []service, sockets []socket) error {
+	for i := range services {
+		s := &services[i]
 		network, address, err := postfix.ParseAddress(s.address)
 		if err != nil {
-			return nil, outcome.Misused(fmt.Errorf("%s: %w", s.flag, err))
+			return outcome.Misused(fmt.Errorf("--%s: %w", s.name, err))
 		}
-		listener := passed[network+" "+address]
-		if listener == nil {
-			if listener, err = listenAt(network, address); err != nil {
-				return nil, outcome.Misconfigured(s.flag+" "+s.address+" cannot be served", err)
-			}
+		isIts := func(other socket) bool {
+			return other.Addr().Network() == network && other.Addr().String() == address
 		}
-		delete(passed, network+" "+address)
-		listeners = append(listeners, listener)
+		if at := slices.IndexFunc(sockets, isIts); at >= 0 {
+			s.listener = sockets[at].Listener
+			sockets = slices.Delete(sockets, at, at+1)
+		} else if s.listener, err = listenAt(network, address); err != nil {
+			return outcome.Misconfigured("--"+s.name+" "+s.address+" cannot be served", err)
+		}
 	}
-	for name := range passed {
-		return nil, outcome.Misconfigured("systemd passes a socket that no option names", errors.New(name))
+	if len(sockets) > 0 {
+		return outcome.Misconfigured("systemd passes a socket that no option names",
+			errors.New(sockets[0].address()))
 	}
-	return listeners, nil
+	return nil
 }
 
 // listenAt opens a listener. A Unix-domain socket is for the account and its group. One that a dead process
@@ -60,14 +61,29 @@ func listenAt(network, address string) (net.Listener, error) {
 // firstPassed is the file descriptor of the first socket that systemd passes (sd_listen_fds(3)).
 const firstPassed = 3
 
-// passedListeners gives what systemd has opened, by network and address.
-func passedListeners() (map[string]net.Listener, error) {
+// socket is one that systemd has opened.
+type socket struct {
+	net.Listener
+	name string // FileDescriptorName
+}
+
+// address has the form of postfix.ParseAddress.
+func (s socket) address() string {
+	if s.Addr().Network() == "unix" {
+		return "unix:" + s.Addr().String()
+	}
+	return "inet:" + s.Addr().String()
+}
+
+// passedSockets are those that systemd has opened for us.
+func passedSockets() (sockets []socket, err error) {
 	count, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if err != nil || os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return nil, nil
 	}
-	listeners := map[string]net.Listener{}
-	for fd := firstPassed; fd < firstPassed+count; fd++ {
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for n := range count {
+		fd := firstPassed + n
 		unix.CloseOnExec(fd)
 		file := os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd))
 		listener, err := net.FileListener(file)
@@ -78,9 +94,13 @@ func passedListeners() (map[string]net.Listener, error) {
 		if own, ok := listener.(*net.UnixListener); ok {
 			own.SetUnlinkOnClose(false) // it is systemd's
 		}
-		listeners[listener.Addr().Network()+" "+listener.Addr().String()] = listener
+		s := socket{Listener: listener}
+		if n < len(names) {
+			s.name = names[n]
+		}
+		sockets = append(sockets, s)
 	}
-	return listeners, nil
+	return sockets, nil
 }
 
 // notify tells systemd our state (sd_notify(3)), if it wants to know.

@@ -15,7 +15,28 @@ import (
 
 // lmtp serves LMTP: each message goes through the filter.
 func (r *Resident) lmtp(ctx context.Context, listener net.Listener) error {
-	return (&lmtp.Server{Hostname: r.use.Load().config.Hostname, Handle: r.handle}).Serve(ctx, listener)
+	return r.server().Serve(ctx, listener)
+}
+
+func (r *Resident) server() *lmtp.Server {
+	return &lmtp.Server{Hostname: r.use.Load().config.Hostname, Handle: r.handle}
+}
+
+// LMTP holds one conversation of LMTP, for any number of messages. Files that change are read again, as in a
+// Resident. When ctx ends, the conversation ends behind the message that is under way.
+func LMTP(ctx context.Context, conn net.Conn, o Options, trustsORCPT bool) {
+	r := &Resident{Options: o, TrustsORCPT: trustsORCPT}
+	if err := r.load(); err != nil {
+		defer conn.Close()
+		r.Log.Write(outcome.Severity(err), "NOQUEUE: "+err.Error())
+		reply := replyTo(filter.Outcome{Err: filter.AsFailure(err)})
+		conn.SetDeadline(time.Now().Add(time.Second))
+		io.WriteString(conn, "421 "+reply.Enhanced+" "+reply.Text+"\r\n")
+		return
+	}
+	defer func() { r.use.Load().filter.Close() }()
+	r.Confine(r.use.Load().filter)
+	r.server().ServeConn(ctx, conn)
 }
 
 // handle runs the filter on one message. What filterRun does for pipe(8) with a process and a guard, is done

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -45,24 +46,40 @@ type Resident struct {
 // service is one address, and what is spoken there. serve serves until its context ends, closes the
 // listener, and comes back when the messages that are under way are dealt with.
 type service struct {
-	flag, address string
+	name, address string // of the flag, and of the socket if systemd has opened it
 	serve         func(context.Context, net.Listener) error
+	listener      net.Listener // nil until it is opened
 }
 
-// services are those that have an address.
-func (r *Resident) services() (services []service, err error) {
-	if r.Milter != "" {
-		services = append(services, service{"--milter", r.Milter, r.milter})
+// services are those that have an address, and without any address those whose sockets systemd passes.
+func (r *Resident) services(sockets []socket) (services []service, err error) {
+	all := []service{{"milter", r.Milter, r.milter, nil}, {"lmtp", r.LMTP, r.lmtp, nil}}
+	for _, s := range all {
+		if s.address != "" {
+			services = append(services, s)
+		}
 	}
-	if r.LMTP != "" {
-		if !isOnHost(r.LMTP) {
+	if services == nil {
+		for _, socket := range sockets {
+			at := slices.IndexFunc(all, func(s service) bool { return s.name == socket.name })
+			if at < 0 {
+				return nil, outcome.Misconfigured("FileDescriptorName of a socket is neither milter nor lmtp",
+					errors.New(socket.name))
+			}
+			s := all[at]
+			s.address = socket.address()
+			services = append(services, s)
+		}
+	}
+	for _, s := range services {
+		if s.name == "lmtp" && !isOnHost(s.address) {
 			return nil, outcome.Misused(errors.New("--lmtp: anybody who reaches it can send mail: use " +
 				"unix:PATH or a loopback address"))
 		}
-		services = append(services, service{"--lmtp", r.LMTP, r.lmtp})
 	}
 	if services == nil {
-		return nil, outcome.Misused(errors.New("serve needs --milter ADDRESS or --lmtp ADDRESS"))
+		return nil, outcome.Misused(errors.New("serve needs --milter ADDRESS or --lmtp ADDRESS, or sockets " +
+			"of systemd with these names"))
 	}
 	return services, nil
 }
@@ -83,15 +100,18 @@ const lastWords = time.Minute
 
 // Run serves until SIGTERM or SIGINT, and reads the configuration again on SIGHUP.
 func (r *Resident) Run() error {
-	services, err := r.services()
+	sockets, err := passedSockets()
+	if err != nil {
+		return err
+	}
+	services, err := r.services(sockets)
 	if err != nil {
 		return err
 	}
 	if err := r.load(); err != nil {
 		return err
 	}
-	listeners, err := listen(services)
-	if err != nil {
+	if err := listen(services, sockets); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -100,9 +120,9 @@ func (r *Resident) Run() error {
 	signal.Notify(reload, syscall.SIGHUP)
 	r.Confine(r.use.Load().filter)
 
-	ended := make(chan error, len(listeners))
-	for i, listener := range listeners {
-		go func() { ended <- services[i].serve(ctx, listener) }()
+	ended := make(chan error, len(services))
+	for _, s := range services {
+		go func() { ended <- s.serve(ctx, s.listener) }()
 	}
 	notify("READY=1")
 	for {
@@ -111,16 +131,16 @@ func (r *Resident) Run() error {
 			r.reload()
 		case err := <-ended: // before it was told to
 			stop()
-			return errors.Join(err, r.wait(ended, len(listeners)-1))
+			return errors.Join(err, wait(ended, len(services)-1))
 		case <-ctx.Done():
 			notify("STOPPING=1")
-			return r.wait(ended, len(listeners))
+			return wait(ended, len(services))
 		}
 	}
 }
 
 // wait waits for the services to end.
-func (r *Resident) wait(ended <-chan error, services int) (err error) {
+func wait(ended <-chan error, services int) (err error) {
 	late := time.After(lastWords)
 	for range services {
 		select {

@@ -1,8 +1,11 @@
 package serve
 
 import (
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,6 +115,60 @@ func TestEachOutcomeHasItsReply(t *testing.T) {
 	} {
 		if got := replyTo(o); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+}
+
+// The service of the package serves whichever sockets are enabled.
+func TestSocketsOfSystemdAreServedByTheirNames(t *testing.T) {
+	at := func(name, network, address string) socket {
+		t.Helper()
+		listener, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		return socket{listener, name}
+	}
+	path := filepath.Join(t.TempDir(), "milter")
+	milter, lmtp := at("milter", "unix", path), at("lmtp", "tcp", "127.0.0.1:0")
+	other, open := at("postmend.socket", "tcp", "127.0.0.1:0"), at("lmtp", "tcp", "0.0.0.0:0")
+	for name, row := range map[string]struct {
+		flag    string // the address of --milter or --lmtp, behind its name
+		sockets []socket
+		want    []string // names, in order; nil if it is refused
+	}{
+		"both":                      {"", []socket{lmtp, milter}, []string{"lmtp", "milter"}},
+		"one":                       {"", []socket{milter}, []string{"milter"}},
+		"none":                      {"", nil, nil},
+		"one without a name":        {"", []socket{milter, other}, nil},
+		"LMTP for the world":        {"", []socket{open}, nil},
+		"an address":                {"milter unix:" + path, []socket{milter}, []string{"milter"}},
+		"a socket of no address":    {"milter unix:" + path, []socket{milter, lmtp}, nil},
+		"an address of their names": {"lmtp " + lmtp.address(), []socket{lmtp}, []string{"lmtp"}},
+	} {
+		var r Resident
+		switch flag, address, _ := strings.Cut(row.flag, " "); flag {
+		case "milter":
+			r.Milter = address
+		case "lmtp":
+			r.LMTP = address
+		}
+		services, err := r.services(row.sockets)
+		if err == nil {
+			err = listen(services, slices.Clone(row.sockets))
+		}
+		var got []string
+		for _, s := range services {
+			if got = append(got, s.name); err == nil && s.listener == nil {
+				t.Errorf("%s: %s has no listener", name, s.name)
+			}
+		}
+		if err != nil {
+			got = nil
+		}
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%s: %v, %v; want %v", name, got, err, row.want)
 		}
 	}
 }
