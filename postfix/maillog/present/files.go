@@ -61,9 +61,15 @@ func Metrics(w io.Writer, totals tally.Totals, last int64) error {
 	return err
 }
 
+// maxList is how long a list of domains may get, in octets: far less than the configuration reads.
+const maxList = 1 << 20
+
 // DomainList writes a list for [dmarc] force_munge_file: what old, the list so far, has, and then the
 // domains that it lacks. A domain whose From: is rewritten now is no longer refused, so a list of today's
 // refusals alone would lose it.
+//
+// Strangers choose the domains, and with a list that the configuration cannot read, all mail is deferred: so
+// nothing is added that is no domain name there, and nothing to a list that is longer than maxList.
 func DomainList(w io.Writer, old []byte, domains []tally.Strict) error {
 	have := map[string]bool{}
 	for line := range strings.Lines(string(old)) {
@@ -77,9 +83,9 @@ func DomainList(w io.Writer, old []byte, domains []tally.Strict) error {
 	}
 	text := bytes.NewBuffer(old)
 	for _, d := range domains {
-		if !have[d.Domain] && domain.Name(d.Domain) != "" {
+		if name, err := domain.Parse(d.Domain); err == nil && !have[name] && text.Len() < maxList {
 			fmt.Fprintf(text, "# %s: refused by %s\n%s\n",
-				d.Last.Format(time.DateOnly), postfix.Printable(d.Receiver), d.Domain)
+				d.Last.Format(time.DateOnly), postfix.Printable(d.Receiver), name)
 		}
 	}
 	_, err := w.Write(text.Bytes())
