@@ -91,9 +91,7 @@ func (inv *invocation) filterDirectly(args []string) bool {
 	if len(args) == 0 || args[0] != "filter" {
 		return false
 	}
-	flags := pflag.NewFlagSet("filter", pflag.ContinueOnError)
-	flags.Usage = func() {}
-	inv.configFlag(flags)
+	flags := inv.bareFlags("filter")
 	envelope := envelopeFlags(flags)
 	if flags.Parse(args[1:]) != nil {
 		return false
@@ -104,6 +102,14 @@ func (inv *invocation) filterDirectly(args []string) bool {
 	}
 	inv.filter(env)
 	return true
+}
+
+// bareFlags are the flags of a command without the tree.
+func (inv *invocation) bareFlags(name string) *pflag.FlagSet {
+	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	flags.Usage = func() {}
+	inv.configFlag(flags)
+	return flags
 }
 
 // abandon ends the process while the pipeline hangs; a variable for tests.

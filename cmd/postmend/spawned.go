@@ -20,9 +20,7 @@ func (inv *invocation) spawnedDirectly(
 	if len(args) == 0 || args[0] != name {
 		return false
 	}
-	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
-	flags.Usage = func() {}
-	inv.configFlag(flags)
+	flags := inv.bareFlags(name)
 	define(flags)
 	if flags.Parse(args[1:]) != nil || flags.NArg() > 0 || !isSpawned(inv.stdin, inv.stdout) {
 		return false

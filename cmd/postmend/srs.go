@@ -76,16 +76,23 @@ func unrewritten(address string, err error) error {
 	return &filter.Failure{Kind: filter.NoSuchUser, Reason: fmt.Sprintf("%+q", address), Err: err}
 }
 
-// openStore opens the store of the configuration.
-func (inv *invocation) openStore() (store.Store, error) {
+// withStore opens the store of the configuration for one use.
+func (inv *invocation) withStore(use func(store.Store) error) error {
 	config, err := filter.LoadConfig(inv.configFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if config.SRS.Store == "" {
-		return nil, filter.ConfigInvalid.Failure(fmt.Errorf("%s: srs: store is not set", inv.configFile))
+		return filter.ConfigInvalid.Failure(fmt.Errorf("%s: srs: store is not set", inv.configFile))
 	}
-	return store.Open(filter.StoreOptions(config, time.Now))
+	senders, err := store.Open(filter.StoreOptions(config, time.Now))
+	if err != nil {
+		return err
+	}
+	if err := use(senders); err != nil {
+		return filter.StoreFailed.Failure(err)
+	}
+	return nil
 }
 
 func (inv *invocation) srsListCommand() *cobra.Command {
@@ -94,31 +101,28 @@ func (inv *invocation) srsListCommand() *cobra.Command {
 		Short: "Print the stored senders: day, token and sender of each alias",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			senders, err := inv.openStore()
-			if err != nil {
-				return err
-			}
-			out := bufio.NewWriter(inv.stdout)
-			damaged := 0
-			err = senders.List(context.Background(), func(e store.Entry) error {
-				if e.Err != nil {
-					damaged++
-					_, err := fmt.Fprintln(inv.stderr, "postmend: "+postfix.PrintableUTF8(e.Err.Error()))
-					return err
-				}
-				day := time.Unix(e.Key.Day*86400, 0).UTC().Format(time.DateOnly)
-				_, err := fmt.Fprintln(out, day, e.Key.Token, postfix.PrintableUTF8(e.Sender))
-				return err
-			})
-			if err = errors.Join(err, out.Flush()); err != nil {
-				return filter.StoreFailed.Failure(err)
-			}
-			if damaged > 0 {
-				return filter.StoreFailed.Failure(fmt.Errorf("%d entries cannot be read", damaged))
-			}
-			return nil
+			return inv.withStore(inv.listSenders)
 		},
 	}
+}
+
+func (inv *invocation) listSenders(senders store.Store) error {
+	out := bufio.NewWriter(inv.stdout)
+	damaged := 0
+	err := senders.List(context.Background(), func(e store.Entry) error {
+		if e.Err != nil {
+			damaged++
+			_, err := fmt.Fprintln(inv.stderr, "postmend: "+postfix.PrintableUTF8(e.Err.Error()))
+			return err
+		}
+		day := time.Unix(e.Key.Day*86400, 0).UTC().Format(time.DateOnly)
+		_, err := fmt.Fprintln(out, day, e.Key.Token, postfix.PrintableUTF8(e.Sender))
+		return err
+	})
+	if err = errors.Join(err, out.Flush()); err == nil && damaged > 0 {
+		err = fmt.Errorf("%d entries cannot be read", damaged)
+	}
+	return err
 }
 
 func (inv *invocation) srsPruneCommand() *cobra.Command {
@@ -127,16 +131,13 @@ func (inv *invocation) srsPruneCommand() *cobra.Command {
 		Short: "Remove the senders whose aliases have expired; mail that is forwarded does so, too",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			senders, err := inv.openStore()
-			if err != nil {
+			return inv.withStore(func(senders store.Store) error {
+				removed, err := senders.Prune(context.Background())
+				if err == nil {
+					_, err = fmt.Fprintf(inv.stdout, "%d removed\n", removed)
+				}
 				return err
-			}
-			removed, err := senders.Prune(context.Background())
-			if err != nil {
-				return filter.StoreFailed.Failure(err)
-			}
-			_, err = fmt.Fprintf(inv.stdout, "%d removed\n", removed)
-			return err
+			})
 		},
 	}
 }
