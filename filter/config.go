@@ -62,6 +62,7 @@ type SRSConfig struct {
 	Store             string   `toml:"store"`
 	StoreUser         string   `toml:"store_user"`
 	StorePasswordFile string   `toml:"store_password_file"`
+	StoreCAFile       string   `toml:"store_ca_file"`  // as CAFile of ReinjectConfig, for rediss://
 	StoreTimeout      Duration `toml:"store_timeout"`  // of one operation of Valkey or Redis; default 3s
 	StorePatience     Duration `toml:"store_patience"` // how long a failing store may defer mail; default 1h
 }
@@ -188,7 +189,7 @@ func (c *Config) Files() (files []string) {
 // files are the settings that name them.
 func (c *Config) files() []*string {
 	files := []*string{&c.LocalDomainsFile, &c.DMARC.ForceMungeFile, &c.SRS.SecretsFile,
-		&c.SRS.StorePasswordFile, &c.Reinject.PasswordFile, &c.Reinject.CAFile}
+		&c.SRS.StorePasswordFile, &c.SRS.StoreCAFile, &c.Reinject.PasswordFile, &c.Reinject.CAFile}
 	for i := range c.DKIM.Keys {
 		files = append(files, &c.DKIM.Keys[i].File)
 	}

@@ -179,8 +179,8 @@ func (a *ARCConfig) check(c *Config) (err error) {
 // checkStore checks what can be checked without touching the store.
 func (s *SRSConfig) checkStore() error {
 	if s.Store == "" {
-		if s.StoreUser != "" || s.StorePasswordFile != "" {
-			return errors.New("store_user or store_password_file is set, but store is not")
+		if s.StoreUser != "" || s.StorePasswordFile != "" || s.StoreCAFile != "" {
+			return errors.New("store_user, store_password_file or store_ca_file is set, but store is not")
 		}
 		return nil
 	}
@@ -196,6 +196,8 @@ func (s *SRSConfig) checkStore() error {
 			"a folder")
 	case s.StoreUser != "" && s.StorePasswordFile == "":
 		return errors.New("store_user is set, but store_password_file is not")
+	case s.StoreCAFile != "" && !location.TLS:
+		return errors.New("store_ca_file is for rediss://: with any other store, no certificate is verified")
 	}
 	return nil
 }

@@ -86,6 +86,10 @@ func (c *SRSConfig) storePassword() func() (string, error) {
 	return reading("srs: store_password_file", c.StorePasswordFile, readPassword)
 }
 
+func (c *SRSConfig) storeCAs() func() (*x509.CertPool, error) {
+	return reading("srs: store_ca_file", c.StoreCAFile, readCAs)
+}
+
 // Check reads the files that a hand-over needs, password_file and ca_file. The error names the setting.
 func (c *ReinjectConfig) Check() error {
 	if read := c.password(); read != nil {

@@ -64,6 +64,7 @@ func StoreOptions(config *Config, now func() time.Time) store.Options {
 		URL:      c.Store,
 		User:     c.StoreUser,
 		Password: c.storePassword(),
+		RootCAs:  c.storeCAs(),
 		Timeout:  time.Duration(c.StoreTimeout),
 		MaxAge:   time.Duration(c.MaxAge),
 		Now:      now,

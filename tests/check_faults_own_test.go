@@ -91,6 +91,10 @@ var filesFaults = []misconfiguration{
 	{name: "a store that does not answer",
 		script:  `c 's|^store .*|store = "redis+unix:///nonexistent"|'`,
 		finding: "srs-store", says: "cannot be used", byHand: true},
+	{name: "no authorities for the server of a store",
+		script: `c 's|^store .*|store = "rediss://127.0.0.1:1"\nstore_ca_file = "ca.pem"|'
+		echo x > "$HOME_DIR/ca.pem"`,
+		finding: "srs-store", says: "store_ca_file", byHand: true},
 	{name: "no spool folder", script: `c "s|^spool_dir.*|spool_dir = \"$DIR/ours\"|"`, finding: "spool",
 		says: "does not exist"},
 	{name: "a spool folder of root's", script: `chown root "$HOME_DIR/spool"`, finding: "spool",

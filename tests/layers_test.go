@@ -40,7 +40,7 @@ var layers = map[string][]string{
 		"postfix/layout", "postfix/postconf", "postfix/wholefile"},
 	"postfix/check": {"srs/store", "dkim", "filter", "filter/authn", "filter/authn/dns", "filter/authn/spf",
 		"filter/confine", "filter/domain", "reinject", "postfix", "postfix/layout", "postfix/postconf",
-		"postfix/setup"},
+		"postfix/setup", "postfix/maillog", "postfix/maillog/tally"},
 	"postfix/maillog/refusal": {"postfix"},
 	"postfix/maillog":         {"filter", "postfix"},
 	"postfix/maillog/tally": {"filter", "filter/domain/publicsuffix", "postfix/maillog",

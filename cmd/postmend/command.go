@@ -37,7 +37,6 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if inv.filterDirectly(args) || inv.milterDirectly(args) || inv.lmtpDirectly(args) {
 		return *inv.status
 	}
-	oneproc.Leave()
 	root := inv.commands()
 	// Not a flag: among other arguments, it would exit with 0, and mail would be lost.
 	if slices.Equal(args, []string{"--version"}) {
@@ -119,6 +118,11 @@ Try it without Postfix and without a configuration:  postmend demo`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			if cmd.Name() != lookupName { // which answers one query after the other
+				oneproc.Leave()
+			}
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && isTerminal(inv.stdout) {
 				return cmd.Help()

@@ -13,10 +13,12 @@ import (
 	"postmend/postfix"
 )
 
+const lookupName = "lookup"
+
 func (inv *invocation) lookupCommand() *cobra.Command {
 	var protocol string
 	cmd := &cobra.Command{
-		Use: "lookup forward|reverse",
+		Use: lookupName + " forward|reverse",
 		Short: "Serve a lookup table of SRS addresses to Postfix on standard input and output (run by " +
 			"spawn(8))",
 		Long: `Answers Postfix's queries to a lookup table, one after the other, until the connection is

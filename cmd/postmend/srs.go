@@ -95,6 +95,9 @@ func (inv *invocation) withStore(use func(store.Store) error) error {
 	return nil
 }
 
+// listTime is for all answers of a store together. A million senders take some seconds.
+const listTime = 10 * time.Minute
+
 func (inv *invocation) srsListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
@@ -107,9 +110,11 @@ func (inv *invocation) srsListCommand() *cobra.Command {
 }
 
 func (inv *invocation) listSenders(senders store.Store) error {
+	ctx, cancel := context.WithTimeout(context.Background(), listTime)
+	defer cancel()
 	out := bufio.NewWriter(inv.stdout)
 	damaged := 0
-	err := senders.List(context.Background(), func(e store.Entry) error {
+	err := senders.List(ctx, func(e store.Entry) error {
 		if e.Err != nil {
 			damaged++
 			_, err := fmt.Fprintln(inv.stderr, "postmend: "+postfix.PrintableUTF8(e.Err.Error()))

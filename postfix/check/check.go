@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ type Options struct {
 	ConfigFile string // postmend's configuration, absolute
 	PostfixDir string // Postfix's configuration directory; "" is Postfix's own
 	NoDNS      bool   // DNS is not asked
+	LogDir     string // where the mail log is; "" is /var/log
 }
 
 // Run gathers all facts and judges them. It changes nothing.
@@ -27,6 +29,9 @@ func Run(ctx context.Context, options Options) []Finding {
 	host, hostErr := gather(ctx, options.PostfixDir, o.postmend)
 	if hostErr == nil {
 		o.learn(ctx, host, options.PostfixDir)
+	}
+	if c := o.config; c != nil && c.SRS.Domain != "" && c.SRS.Store == "" {
+		o.unfit = countUnfit(cmp.Or(options.LogDir, "/var/log"), time.Now(), unfitLog)
 	}
 	own := append(joinCauses(o.judge()), o.restraints()...)
 	var published []Finding

@@ -34,6 +34,7 @@ type own struct {
 	secrets      fileInfo // the zero value without SRS
 	secretsErr   error
 	store        *senderStore             // nil without one
+	unfit        unfitSenders             // without a store
 	others       []fileInfo               // further files that the configuration names
 	socket       fileInfo                 // of the log
 	account      *unixUser                // that the filter should run as
@@ -77,7 +78,8 @@ func gatherOwn(program, configFile string) *own {
 	}
 	o.store = gatherStore(o.config)
 	for _, path := range []string{o.config.LocalDomainsFile, o.config.DMARC.ForceMungeFile,
-		o.config.SRS.StorePasswordFile, o.config.Reinject.PasswordFile, o.config.Reinject.CAFile} {
+		o.config.SRS.StorePasswordFile, o.config.SRS.StoreCAFile, o.config.Reinject.PasswordFile,
+		o.config.Reinject.CAFile} {
 		if path != "" {
 			o.others = append(o.others, lookAt(path))
 		}
@@ -259,7 +261,7 @@ func judgeReadable(o *own) []fault {
 			}
 			mend := f.letIn(u)
 			mayHoldSecret := f.Path == o.config.Reinject.PasswordFile || f.Path == o.config.Reinject.CAFile ||
-				f.Path == o.config.SRS.StorePasswordFile
+				f.Path == o.config.SRS.StorePasswordFile || f.Path == o.config.SRS.StoreCAFile
 			if !mayHoldSecret && barrier.Path == f.Path {
 				mend = shell("chmod", "a+r", f.Path)
 			}

@@ -80,7 +80,14 @@ func judgeStore(o *own) []fault {
 	case !o.isRoot && errors.Is(s.health.Err, fs.ErrPermission):
 		return []fault{{What: s.path() + " is not judged: you may not use it", Severity: Note}}
 	case s.at.Dir != "":
-		return o.judgeStoreFolder()
+		faults := o.judgeStoreAccess()
+		switch h := s.health; {
+		case h.Closed != nil:
+			faults = append(faults, fault{What: s.at.Dir + " takes no senders: " + h.Closed.Error()})
+		case h.Err != nil && faults == nil:
+			faults = one(h.Err.Error(), "")
+		}
+		return faults
 	}
 	return o.judgeStoreServer()
 }
@@ -91,13 +98,13 @@ func (o *own) storeMissing() []fault {
 		return nil
 	}
 	return []fault{{What: "[srs] store is not set: long senders, which do not fit into an SRS address, are " +
-		"not rewritten",
+		"not rewritten; " + o.unfit.String(),
 		Severity: Note, Why: "these are most senders of bulk mail: SPF fails for them at the next hop, and " +
-			"receivers that enforce -all reject the mail. postmend report counts them. See " +
-			"docs/configuration.md"}}
+			"receivers that enforce -all reject the mail. See docs/configuration.md"}}
 }
 
-func (o *own) judgeStoreFolder() []fault {
+// judgeStoreAccess judges whether the account, and no other, can use the folder.
+func (o *own) judgeStoreAccess() []fault {
 	f, account := o.store.place, o.account
 	mend := func(words ...string) string {
 		if o.store.alien { // somebody else's folder, which is not to be given away
@@ -127,12 +134,6 @@ func (o *own) judgeStoreFolder() []fault {
 		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.because(barrier)),
 			f.letIn(account))
 	}
-	switch {
-	case o.store.health.Full != nil:
-		return one(f.Path+": "+o.store.health.Full.Error(), "")
-	case o.store.health.Err != nil:
-		return one(o.store.health.Err.Error(), "")
-	}
 	return nil
 }
 
@@ -150,6 +151,8 @@ func (o *own) judgeStoreServer() []fault {
 	case h.Replica:
 		return one(o.store.at.Address+
 			" is a replica, which accepts no entries: name the primary in [srs] store", "")
+	case h.Closed != nil:
+		return one("the store takes no senders: "+h.Closed.Error(), "")
 	}
 	return nil
 }

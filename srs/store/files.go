@@ -56,21 +56,17 @@ func Prepare(dir string) error {
 	return syncFile(os.Open(filepath.Dir(dir)))
 }
 
-// CheckFolder says what is wrong with a folder for the account that uses it.
-func CheckFolder(dir string, account uint32) error {
-	info, err := os.Lstat(dir)
-	switch {
-	case err != nil:
-		return err
-	case info.Mode()&fs.ModeSymlink != 0:
+// checkFolder says what is wrong with a folder for an account. root acts for the owner.
+func checkFolder(dir string, is *unix.Stat_t, account int) error {
+	switch mode := is.Mode; {
+	case mode&unix.S_IFMT == unix.S_IFLNK:
 		return fmt.Errorf("%s is a symbolic link; name the folder itself", dir)
-	case !info.IsDir():
+	case mode&unix.S_IFMT != unix.S_IFDIR:
 		return fmt.Errorf("%s is not a folder", dir)
-	case ownerOf(info) != account:
-		return fmt.Errorf("%s belongs to uid %d, not to uid %d", dir, ownerOf(info), account)
-	case info.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("%s is open to other accounts (mode %#o); run: chmod 700 %s", dir,
-			info.Mode().Perm(), dir)
+	case account != 0 && int(is.Uid) != account:
+		return fmt.Errorf("%s belongs to uid %d, not to uid %d", dir, is.Uid, account)
+	case mode&0o077 != 0:
+		return fmt.Errorf("%s is open to other accounts (mode %#o); run: chmod 700 %s", dir, mode&0o777, dir)
 	}
 	return nil
 }
@@ -90,27 +86,28 @@ type folder struct {
 
 // open refuses a folder that others could write to, also one that was replaced meanwhile.
 func (s *files) open() (*folder, error) {
-	info, err := os.Lstat(s.dir)
-	if err != nil {
-		return nil, err
+	var is unix.Stat_t
+	if err := unix.Lstat(s.dir, &is); err != nil {
+		return nil, &fs.PathError{Op: "lstat", Path: s.dir, Err: err}
 	}
-	account := uint32(os.Geteuid())
-	if account == 0 {
-		account = ownerOf(info)
-	}
-	if err := CheckFolder(s.dir, account); err != nil {
+	if err := checkFolder(s.dir, &is, os.Geteuid()); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(s.dir)
 	if err != nil {
 		return nil, err
 	}
-	if opened, err := root.Stat("."); err != nil || !os.SameFile(info, opened) {
-		root.Close()
-		return nil, fmt.Errorf("%s was replaced: %w", s.dir, errors.Join(err, fs.ErrInvalid))
+	opened, err := root.Stat(".")
+	if err == nil {
+		if now := opened.Sys().(*syscall.Stat_t); now.Dev != is.Dev || now.Ino != is.Ino {
+			err = fs.ErrInvalid
+		}
 	}
-	stat := info.Sys().(*syscall.Stat_t)
-	return &folder{root, stat.Uid, stat.Gid}, nil
+	if err != nil {
+		root.Close()
+		return nil, fmt.Errorf("%s was replaced: %w", s.dir, err)
+	}
+	return &folder{root, is.Uid, is.Gid}, nil
 }
 
 func shardOf(key srs.Key) string { return dayName(key.Day) + "/" + key.Token[:2] }
@@ -120,36 +117,67 @@ func (s *files) Get(_ context.Context, key srs.Key) (string, error) {
 	if err := checkKey(key); err != nil {
 		return "", err
 	}
-	root, err := s.open()
+	dir, err := openIn(unix.AT_FDCWD, s.dir, unix.O_PATH) // a link itself, too
 	if err != nil {
+		return "", &fs.PathError{Op: "open", Path: s.dir, Err: err}
+	}
+	defer unix.Close(dir)
+	var is unix.Stat_t
+	if err := unix.Fstat(dir, &is); err != nil {
+		return "", &fs.PathError{Op: "stat", Path: s.dir, Err: err}
+	}
+	if err := checkFolder(s.dir, &is, os.Geteuid()); err != nil {
 		return "", err
 	}
-	defer root.Close()
-	return root.read(key)
+	return readEntry(dir, is.Uid, key)
 }
 
-func (f *folder) read(key srs.Key) (string, error) {
-	// Without O_NONBLOCK a pipe in the file's place would hold us up.
-	file, err := f.OpenFile(shardOf(key)+"/"+key.Token, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%w: %s/%s", srs.ErrUnknown, dayName(key.Day), key.Token)
-	} else if err != nil {
+// How things below the folder are opened. A symbolic link is an error.
+const (
+	asFolder = unix.O_PATH | unix.O_DIRECTORY
+	asEntry  = unix.O_RDONLY | unix.O_NONBLOCK // a pipe in the file's place must not hold us up
+)
+
+func openIn(dir int, name string, how int) (fd int, err error) {
+	for {
+		fd, err = unix.Openat(dir, name, how|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// readEntry reads an entry of an open folder. A lookup table does little else, so it makes no os.File, which
+// costs more than the calls.
+func readEntry(dir int, owner uint32, key srs.Key) (string, error) {
+	for n, name := range [...]string{dayName(key.Day), key.Token[:2], key.Token} {
+		how := asFolder
+		if n == 2 {
+			how = asEntry
+		}
+		fd, err := openIn(dir, name, how)
+		if err == unix.ENOENT {
+			return "", fmt.Errorf("%w: %s/%s", srs.ErrUnknown, dayName(key.Day), key.Token)
+		} else if err != nil {
+			return "", &fs.PathError{Op: "open", Path: shardOf(key) + "/" + key.Token, Err: err}
+		}
+		defer unix.Close(fd)
+		dir = fd
+	}
+	var is unix.Stat_t
+	if err := unix.Fstat(dir, &is); err != nil {
 		return "", err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-		return "", err
-	case !info.Mode().IsRegular() || ownerOf(info) != f.owner:
+	if is.Mode&unix.S_IFMT != unix.S_IFREG || is.Uid != owner {
 		return "", fmt.Errorf("%w: %s/%s is not a file of the folder's owner", errDamaged,
 			dayName(key.Day), key.Token)
 	}
-	text, err := io.ReadAll(io.LimitReader(file, maxEntry+1))
+	text := make([]byte, maxEntry+1)
+	n, err := unix.Pread(dir, text, 0)
 	if err != nil {
-		return "", err
+		return "", &fs.PathError{Op: "read", Path: shardOf(key) + "/" + key.Token, Err: err}
 	}
-	return decode(key, string(text))
+	return decode(key, string(text[:n]))
 }
 
 // Put implements Store.
@@ -157,7 +185,7 @@ func (f *folder) read(key srs.Key) (string, error) {
 // The entry is moved to its place before it is synced, which halves the time on usual file systems. If the
 // system crashes in between, the entry may be damaged, but then its alias has not been used: a later Put of
 // the same message writes it again.
-func (s *files) Put(_ context.Context, key srs.Key, sender string) error {
+func (s *files) Put(ctx context.Context, key srs.Key, sender string) error {
 	if err := checkEntry(key, sender); err != nil {
 		return err
 	}
@@ -177,7 +205,7 @@ func (s *files) Put(_ context.Context, key srs.Key, sender string) error {
 		return err
 	}
 	defer shard.Close()
-	if known, err := root.read(key); err != nil || known != sender {
+	if known, err := s.Get(ctx, key); err != nil || known != sender {
 		if err := checkRoom(shard); err != nil {
 			return err
 		}
@@ -245,11 +273,14 @@ func checkRoom(shard *os.File) error {
 	return checkSpace(shard)
 }
 
-// checkSpace tells whether there is room on a folder's file system.
+// checkSpace tells whether a folder's file system takes more, and leaves enough to others.
 func checkSpace(folder *os.File) error {
 	var system unix.Statfs_t
 	if err := unix.Fstatfs(int(folder.Fd()), &system); err != nil {
 		return err
+	}
+	if system.Flags&unix.ST_RDONLY != 0 {
+		return fmt.Errorf("its file system is mounted read-only: %w", syscall.EROFS)
 	}
 	if free := system.Bavail * uint64(system.Bsize); free < minFreeSpace {
 		return fmt.Errorf("%w: its file system has %d MiB left", errFull, free>>20)
@@ -300,7 +331,7 @@ func (s *files) List(ctx context.Context, found func(Entry) error) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		sender, err := root.read(key)
+		sender, err := s.Get(ctx, key)
 		if errors.Is(err, srs.ErrUnknown) {
 			return nil // removed meanwhile
 		}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"postmend/srs"
 )
 
@@ -188,16 +190,19 @@ func TestAFolderThatOthersMayChangeIsNotUsed(t *testing.T) {
 
 // The rest of the checks on accounts runs in tests/, as another account.
 func TestAFolderOfAnotherAccountIsNotUsed(t *testing.T) {
+	var is unix.Stat_t
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o700), unix.Stat(dir, &is)); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckFolder(dir, uint32(os.Geteuid())+1); err == nil ||
-		!strings.Contains(err.Error(), "belongs to") {
+	is.Uid = 1000
+	if err := checkFolder(dir, &is, 1001); err == nil || !strings.Contains(err.Error(), "belongs to") {
 		t.Errorf("got %v", err)
 	}
-	if err := CheckFolder(dir, uint32(os.Geteuid())); err != nil {
-		t.Errorf("got %v", err)
+	for _, account := range []int{1000, 0} {
+		if err := checkFolder(dir, &is, account); err != nil {
+			t.Errorf("for uid %d: %v", account, err)
+		}
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 type Health struct {
 	// Err is why the store cannot be used, or not be judged.
 	Err error
-	// Full is why it takes nothing more; nil if it does.
-	Full error
+	// Closed is why it takes no entries; nil if it does.
+	Closed error
 	// Expired are days whose entries should have been removed.
 	Expired int
 	// Foreign is the number of entries, of Looked that were looked at, that no host with our secrets has
@@ -92,22 +92,35 @@ func (s *files) inspect(h *Health) {
 	}
 	if dir, err := os.Open(s.dir); err == nil {
 		defer dir.Close()
-		h.Full = checkSpace(dir)
+		h.Closed = checkSpace(dir)
 	}
 }
 
 func (s *server) inspect(ctx context.Context, h *Health) {
-	if replies, err := s.ask(ctx, []string{"GET", keyPrefix}); err != nil || replies[0].text != "" {
-		h.Err = errors.Join(err)
+	replies, err := s.ask(ctx, []string{"GET", keyPrefix})
+	if err != nil {
+		h.Err = err
 		return
 	}
+	if replies[0].null { // with XX, it is not set
+		_, h.Closed = s.ask(ctx, []string{"SET", keyPrefix, "", "XX", "EX", "1"})
+	}
+	s.inspectClock(ctx, h)
+	s.inspectKeeping(ctx, h)
+}
+
+func (s *server) inspectClock(ctx context.Context, h *Health) {
 	replies, err := s.ask(ctx, []string{"TIME"})
 	if err == nil && len(replies[0].list) > 0 {
 		if seconds, err := strconv.ParseInt(replies[0].list[0].text, 10, 64); err == nil {
 			h.ClockOff = time.Unix(seconds, 0).Sub(s.life.now()).Truncate(time.Second)
 		}
 	}
-	replies, err = s.ask(ctx, []string{"INFO"})
+}
+
+// inspectKeeping finds out whether entries stay.
+func (s *server) inspectKeeping(ctx context.Context, h *Health) {
+	replies, err := s.ask(ctx, []string{"INFO"})
 	if err != nil {
 		h.Hidden = err
 		return

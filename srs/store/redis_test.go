@@ -153,14 +153,40 @@ func TestRedisByTLSIsVerified(t *testing.T) {
 	port := peer.FreePort(t)
 	redis := peer.StartRedis(t, "--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", private,
 		"--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
-	t.Setenv("SSL_CERT_FILE", certificate) // read once in a process
-	s := at(t, "rediss://localhost:"+port, morning)
+	other, _ := selfSigned(t, t.TempDir(), "localhost")
+	trusting := func(url, authority string) Store {
+		s := at(t, url, morning)
+		if authority != "" {
+			s.(*server).rootCAs = func() (*x509.CertPool, error) {
+				text, err := os.ReadFile(authority)
+				pool := x509.NewCertPool()
+				pool.AppendCertsFromPEM(text)
+				return pool, err
+			}
+		}
+		return s
+	}
+	s := trusting("rediss://localhost:"+port, certificate)
 	put(t, s, key, sender)
 	wantSender(t, s, key, sender)
-	if err := at(t, "rediss://127.0.0.1:"+port, morning).Put(t.Context(), key, sender); err == nil {
-		t.Error("a certificate of another name was accepted")
+	for name, tc := range map[string]struct{ url, authority, want string }{
+		"another name":             {"rediss://127.0.0.1:" + port, certificate, "127.0.0.1"},
+		"another authority":        {"rediss://localhost:" + port, other, "certificate"},
+		"no authority of ours":     {"rediss://localhost:" + port, "", "store_ca_file"},
+		"a file that is missing":   {"rediss://localhost:" + port, "missing.pem", "missing.pem"},
+		"a server that has no TLS": {"rediss://localhost:" + redis.Port, certificate, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := trusting(tc.url, tc.authority)
+			if tc.want == "" { // it waits for the rest of a command
+				s.(*server).timeout = 100 * time.Millisecond
+			}
+			wantTrouble(t, s, key)
+			if err := s.Put(t.Context(), key, sender); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("Put: %v, want an error with %q", err, tc.want)
+			}
+		})
 	}
-	wantTrouble(t, at(t, "rediss://localhost:"+redis.Port, morning), key) // speaks no TLS
 }
 
 // selfSigned makes a certificate for a name, and gives the files of it and of its key.

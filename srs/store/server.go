@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -19,6 +21,7 @@ type server struct {
 	at       Location
 	user     string
 	password func() (string, error)
+	rootCAs  func() (*x509.CertPool, error) // nil: the system's
 	timeout  time.Duration
 	life     lifetime
 }
@@ -68,10 +71,17 @@ func (s *server) Get(ctx context.Context, key srs.Key) (string, error) {
 	return decode(key, replies[0].text)
 }
 
+// maxScans is how many answers to SCAN are read: enough for 100 million keys, of which most are not ours.
+const maxScans = 100_000
+
 // List implements Store.
 func (s *server) List(ctx context.Context, found func(Entry) error) error {
+	return s.list(ctx, maxScans, found)
+}
+
+func (s *server) list(ctx context.Context, scans int, found func(Entry) error) error {
 	cursor := "0"
-	for {
+	for range scans {
 		replies, err := s.ask(ctx, []string{"SCAN", cursor, "MATCH", keyPrefix + "*", "COUNT", "1000"})
 		if err != nil {
 			return err
@@ -82,10 +92,16 @@ func (s *server) List(ctx context.Context, found func(Entry) error) error {
 		if err := s.listAll(ctx, replies[0].list[1].list, found); err != nil {
 			return err
 		}
-		if cursor = replies[0].list[0].text; cursor == "0" {
+		switch next := replies[0].list[0].text; next {
+		case "0":
 			return nil
+		case cursor: // it would never end
+			return fmt.Errorf("%s: %w", s.at.Address, errProtocol)
+		default:
+			cursor = next
 		}
 	}
+	return fmt.Errorf("%s: the list does not end", s.at.Address)
 }
 
 // listAll lists the entries with these names. SCAN may give a name twice, or one that is gone.
@@ -192,13 +208,24 @@ func (s *server) converse(ctx context.Context, commands [][]string) (replies []r
 }
 
 func (s *server) connect(ctx context.Context) (net.Conn, error) {
+	var authorities *x509.CertPool
+	if s.at.TLS && s.rootCAs != nil {
+		var err error
+		if authorities, err = s.rootCAs(); err != nil {
+			return nil, err
+		}
+	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, s.at.Network, s.at.Address)
 	if err != nil || !s.at.TLS {
 		return conn, err
 	}
-	encrypted := tls.Client(conn, &tls.Config{ServerName: s.at.Host, MinVersion: tls.VersionTLS12})
+	encrypted := tls.Client(conn, &tls.Config{ServerName: s.at.Host, RootCAs: authorities,
+		MinVersion: tls.VersionTLS12})
 	if err := encrypted.HandshakeContext(ctx); err != nil {
 		conn.Close()
+		if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok && authorities == nil {
+			err = fmt.Errorf("%w: if it is your own, name it in store_ca_file", err)
+		}
 		return nil, err
 	}
 	return encrypted, nil

@@ -117,11 +117,22 @@ func bulk(text string) string {
 }
 
 func TestAServerThatHangsIsLeftInTime(t *testing.T) {
-	s := answering(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
-	s.(*server).timeout = 50 * time.Millisecond
-	if _, err := s.Get(t.Context(), key); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
+	whole := bulk(encode(key, sender))
+	for _, said := range []string{"", "$", "$9", "$9\r", whole[:20], whole[:len(whole)-1]} {
+		s := answering(t, func(conn net.Conn) {
+			_, _ = io.WriteString(conn, said)
+			_, _ = io.Copy(io.Discard, conn)
+		})
+		s.(*server).timeout = 50 * time.Millisecond
+		if got, err := s.Get(t.Context(), key); got != "" || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %q: %q, %v", said, got, err)
+		}
+		if err := s.Put(t.Context(), key, sender); !errors.Is(err, context.DeadlineExceeded) &&
+			!errors.Is(err, errProtocol) {
+			t.Errorf("after %q: %v", said, err)
+		}
 	}
+	s := answering(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	s.(*server).timeout = time.Hour
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -9,6 +9,7 @@ package store
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -44,6 +45,8 @@ type Options struct {
 	// User and Password are for Valkey and Redis; nil means no AUTH, an empty user that of requirepass.
 	User     string
 	Password func() (string, error)
+	// RootCAs gives the authorities that may vouch for a server's certificate. Nil means the system's.
+	RootCAs func() (*x509.CertPool, error)
 	// Timeout is for one operation of Valkey or Redis, connecting included. 0 means 3 seconds.
 	Timeout time.Duration
 	// MaxAge is how long an alias is valid, as in srs.Options. 0 means 21 days.
@@ -71,7 +74,8 @@ func Open(o Options) (Store, error) {
 	if location.Dir != "" {
 		return &files{dir: location.Dir, life: life}, nil
 	}
-	return &server{at: location, user: o.User, password: o.Password, timeout: o.Timeout, life: life}, nil
+	return &server{at: location, user: o.User, password: o.Password, rootCAs: o.RootCAs, timeout: o.Timeout,
+		life: life}, nil
 }
 
 // lifetime tells when entries expire.

@@ -6,6 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -54,18 +57,37 @@ func FreePort(t testing.TB) string {
 // Start starts the server, and waits until it answers.
 func (r *Redis) Start() {
 	r.t.Helper()
-	args := append([]string{"--dir", r.dir, "--unixsocket", r.Socket, "--unixsocketperm", "777",
+	r.start()
+	r.await(func(answer string) bool { return !strings.HasPrefix(answer, "LOADING") }) // PONG, or NOAUTH
+}
+
+// StartSlowly starts the server as if each key took a time to load, and returns while it loads.
+func (r *Redis) StartSlowly(each time.Duration) {
+	r.t.Helper()
+	r.start("--key-load-delay", strconv.FormatInt(each.Microseconds(), 10),
+		"--loading-process-events-interval-bytes", "1024")
+	r.await(func(answer string) bool { return strings.HasPrefix(answer, "LOADING") })
+}
+
+func (r *Redis) start(more ...string) {
+	r.t.Helper()
+	args := slices.Concat([]string{"--dir", r.dir, "--unixsocket", r.Socket, "--unixsocketperm", "777",
 		"--bind", "127.0.0.1", "--port", r.Port, "--appendonly", "yes", "--appendfsync", "no", "--save", ""},
-		r.args...)
+		r.args, more)
 	r.server = exec.Command(Need(r.t, "redis-server"), args...)
 	if err := r.server.Start(); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// await waits for an answer to PING.
+func (r *Redis) await(is func(answer string) bool) {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for {
 		answer, _ := exec.CommandContext(ctx, Need(r.t, "redis-cli"), "-s", r.Socket, "PING").Output()
-		if len(answer) > 0 && string(answer[:4]) != "LOAD" { // PONG, or NOAUTH
+		if len(answer) > 0 && is(string(answer)) {
 			return
 		}
 		if ctx.Err() != nil {
@@ -79,6 +101,15 @@ func (r *Redis) Start() {
 func (r *Redis) Kill() {
 	_ = r.server.Process.Kill()
 	_ = r.server.Wait()
+}
+
+// Do has the server carry out a command, given as to redis-cli(1).
+func (r *Redis) Do(words ...string) {
+	r.t.Helper()
+	args := append([]string{"-e", "-s", r.Socket}, words...)
+	if out, err := exec.Command(Need(r.t, "redis-cli"), args...).CombinedOutput(); err != nil {
+		r.t.Fatalf("redis-cli %q: %v\n%s", words, err, out)
+	}
 }
 
 // Process is the server's.

@@ -2,7 +2,6 @@ package serve
 
 import (
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -12,8 +11,8 @@ import (
 	"postmend/filter"
 )
 
-// stamps are the files that a configuration was made of, as they were then. A file that is missing has no
-// stamp.
+// stamps are the files that a configuration was made of, as they were then. A file that is missing has the
+// zero stamp.
 type stamps map[string]stamp
 
 type stamp struct {
@@ -26,12 +25,29 @@ type stamp struct {
 func stampsOf(files []string) stamps {
 	s := stamps{}
 	for _, file := range files {
-		var is unix.Stat_t
-		if unix.Stat(file, &is) == nil {
-			s[file] = stamp{uint64(is.Dev), is.Ino, is.Size, is.Mode, is.Uid, is.Gid, is.Mtim, is.Ctim}
+		if file != "" {
+			s[file] = stampOf(file)
 		}
 	}
 	return s
+}
+
+func stampOf(file string) stamp {
+	var is unix.Stat_t
+	if unix.Stat(file, &is) != nil {
+		return stamp{}
+	}
+	return stamp{uint64(is.Dev), is.Ino, is.Size, is.Mode, is.Uid, is.Gid, is.Mtim, is.Ctim}
+}
+
+// hold tells whether the files are as they were.
+func (s stamps) hold() bool {
+	for file, was := range s {
+		if stampOf(file) != was {
+			return false
+		}
+	}
+	return true
 }
 
 // watch looks for changed files, at most once a second.
@@ -60,11 +76,10 @@ func (w *watch) changed() bool {
 		return false
 	}
 	w.looked = time.Now()
-	now := stampsOf(w.files)
-	if maps.Equal(now, w.seen) {
+	if w.seen.hold() {
 		return false
 	}
-	w.seen = now
+	w.seen = stampsOf(w.files)
 	return true
 }
 

@@ -26,8 +26,7 @@ type Table struct {
 	Direction string // forward or reverse
 
 	filter   *filter.Filter // nil if the files cannot be used
-	files    []string       // that it was made from
-	seen     stamps
+	seen     stamps         // of the files that it was made from
 	log      syslog.Log
 	reported string // the last trouble, which is logged once
 }
@@ -87,13 +86,12 @@ func (t *Table) trouble(s syslog.Severity, text string) postfix.Answer {
 }
 
 func (t *Table) refresh() error {
-	if t.filter != nil && maps.Equal(stampsOf(t.files), t.seen) {
+	if t.filter != nil && t.seen.hold() {
 		return nil
 	}
 	t.filter = nil
 	t.log = t.Log
-	t.files = []string{t.ConfigFile}
-	t.seen = stampsOf(t.files)
+	t.seen = stampsOf([]string{t.ConfigFile})
 	config, err := filter.LoadConfig(t.ConfigFile)
 	if err != nil {
 		return err
@@ -102,9 +100,7 @@ func (t *Table) refresh() error {
 	if config.SRS.Domain == "" {
 		return fmt.Errorf("%s: srs: domain is not set: there is no SRS address to look up", t.ConfigFile)
 	}
-	more := []string{config.SRS.SecretsFile, config.LocalDomainsFile}
-	t.files = append(t.files, more...)
-	maps.Copy(t.seen, stampsOf(more))
+	maps.Copy(t.seen, stampsOf([]string{config.SRS.SecretsFile, config.LocalDomainsFile}))
 	t.filter, err = filter.New(config, filter.Options{})
 	return err
 }

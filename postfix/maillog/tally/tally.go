@@ -65,7 +65,8 @@ type Unfit struct {
 	Kept    int64 `json:"kept"`    // the sender stayed, because there is no store, or because it failed
 }
 
-func (u *Unfit) add(r *maillog.Run) {
+// Add counts a recipient of a forward by what postmend logged; nil is nothing.
+func (u *Unfit) Add(r *maillog.Run) {
 	switch {
 	case r == nil:
 	case r.Has(filter.SenderStored):
@@ -134,7 +135,7 @@ func (t *Tally) Add(o *maillog.Outcome) {
 	if o.Kind != maillog.Forwarded {
 		return
 	}
-	t.unfit.add(o.Run)
+	t.unfit.Add(o.Run)
 	class := -1
 	if o.Status == maillog.Refused || o.Status == maillog.Deferred {
 		class = t.classify(o)
