@@ -1,11 +1,12 @@
 #!/bin/sh
 # One `postmend filter` beside a C program that only passes stdin to SMTP: both hand the same message to the same smtp-sink, in
-# turn, in one run. The message is our own user's, so that there are an SRS sender and a signature but no DNS. Then whole systems, by
-# system.sh. The first argument is the program.
+# turn, in one run. The message is our own user's, so that there are an SRS sender and a signature but no DNS. Once the sender does not fit
+# into an SRS address, and is stored in files on a disk. Then whole systems, by system.sh, the milter, by door.sh, and look-ups, by
+# tables.sh. The first argument is the program.
 set -eu
 
 missing=
-for program in smtp-sink smtp-source gcc go unshare opendkim opendmarc postsrsd rspamd; do
+for program in smtp-sink smtp-source gcc go unshare opendkim opendmarc postsrsd rspamd redis-server; do
 	command -v "$program" >/dev/null || missing="$missing $program"
 done
 /usr/bin/python3 -c 'import dkim' 2>/dev/null || missing="$missing python3-dkim"
@@ -35,6 +36,7 @@ local_domains = ["example.org"]
 [srs]
 domain = "srs.example.org"
 secrets_file = "secrets"
+store = "dir:$work/store"
 [[dkim.keys]]
 domain = "example.org"
 selector = "bench"
@@ -42,6 +44,8 @@ file = "key.pem"
 [reinject]
 target = "smtp://127.0.0.1:$port"
 END
+
+mkdir -m 700 "$work/store"
 
 # message BODY_OCTETS
 message() {
@@ -53,7 +57,8 @@ measure() {
 	echo "$1"
 	"$work/measure" "$3" "$2" \
 		'C, passes stdin on' "exec $work/pipe $port alice@sender.example bob@example.com" \
-		'postmend filter' "exec $work/postmend filter -c $work/postmend.toml -f alice@sender.example --sasl-username=alice -- bob@example.com"
+		'postmend filter' "exec $work/postmend filter -c $work/postmend.toml -f alice@sender.example --sasl-username=alice -- bob@example.com" \
+		'the same, a new sender is stored' "exec $work/postmend filter -c $work/postmend.toml -f bounces+\$\$-7c3e-alias=example.org-with-a-long-verp@em1234.sender.example --sasl-username=alice -- bob@example.com"
 	echo
 }
 
@@ -65,3 +70,4 @@ measure '10 kB' "$work/small" "${RUNS:-101}"
 measure '50 MB' "$work/large" 5
 sh "$here/system.sh" "$postmend"
 sh "$here/door.sh" "$postmend"
+sh "$here/tables.sh" "$postmend"
