@@ -119,7 +119,8 @@ func fullFileSystem(options string, octets, files int, says string) func(*testin
 				t.Fatal(err)
 			}
 			for n := range files + 1 {
-				if err := os.WriteFile(filepath.Join(ballast, strconv.Itoa(n)), make([]byte, octets), 0o600); err != nil {
+				path := filepath.Join(ballast, strconv.Itoa(n))
+				if err := os.WriteFile(path, make([]byte, octets), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}

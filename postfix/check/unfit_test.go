@@ -21,9 +21,9 @@ func forwardLog(at time.Time, id, why, end string) string {
 		"postfix/smtpd[4]: " + id + "B: client=localhost[127.0.0.1], orig_queue_id=" + id +
 			"A, orig_client=mail.sender.example[192.0.2.25]",
 		"postfix/qmgr[2]: " + id + "B: from=<long@sender.example>, size=512, nrcpt=1 (queue active)",
-		"postfix/pipe[5]: " + id + "A: to=<bob@remote.example>, orig_to=<info@example.org>, relay=postmend, " +
-			"delay=1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend service (2.0.0 " +
-			"queued as " + id + "B))",
+		"postfix/pipe[5]: " + id + "A: to=<bob@remote.example>, orig_to=<info@example.org>, " +
+			"relay=postmend, delay=1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (delivered via postmend " +
+			"service (2.0.0 queued as " + id + "B))",
 		"postfix/qmgr[2]: " + id + "A: removed",
 		"postfix/smtp[6]: " + id + "B: to=<bob@remote.example>, relay=mx.remote.example[192.0.2.9]:25, " +
 			"delay=1, delays=0.1/0/0/0, " + end,
@@ -82,7 +82,8 @@ func TestCheckCountsTheSendersOfTheLastWeekThatDoNotFit(t *testing.T) {
 		t.Errorf("of the beginning: %+v, %s", got, &got)
 	}
 	write("mail.log.1.gz", "", 2*day)
-	if err := os.WriteFile(filepath.Join(dir, "mail.log.1.gz"), []byte("\x1f\x8bdamaged"), 0o644); err != nil {
+	damaged := filepath.Join(dir, "mail.log.1.gz")
+	if err := os.WriteFile(damaged, []byte("\x1f\x8bdamaged"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	want.forwards, want.cut = 2, true

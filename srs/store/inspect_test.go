@@ -21,7 +21,9 @@ func inspect(t *testing.T, redis *peer.Redis) Health {
 // wantState wants that Inspect finds a server as it is, in words of the server.
 func wantState(t *testing.T, got, want Health) {
 	t.Helper()
-	for name, pair := range map[string][2]error{"Err": {got.Err, want.Err}, "Closed": {got.Closed, want.Closed}} {
+	for name, pair := range map[string][2]error{
+		"Err": {got.Err, want.Err}, "Closed": {got.Closed, want.Closed},
+	} {
 		if is, should := pair[0], pair[1]; (is == nil) != (should == nil) ||
 			should != nil && !strings.Contains(is.Error(), should.Error()) {
 			t.Errorf("%s: %v, want %v", name, is, should)
@@ -43,8 +45,9 @@ func TestTheStateOfRedisIsFoundAndNotChanged(t *testing.T) {
 			Health{Closed: errors.New("READONLY"), Replica: true}},
 		"a replica that gives nothing until it has its primary's data": {[]string{"--replicaof", "127.0.0.1",
 			"1", "--replica-serve-stale-data", "no"}, Health{Err: errors.New("MASTERDOWN")}},
-		"full":    {[]string{"--maxmemory", "1"}, Health{Closed: errors.New("OOM")}},
-		"evicts":  {[]string{"--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"}, Health{Evicts: "allkeys-lru"}},
+		"full": {[]string{"--maxmemory", "1"}, Health{Closed: errors.New("OOM")}},
+		"evicts": {[]string{"--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"},
+			Health{Evicts: "allkeys-lru"}},
 		"forgets": {[]string{"--appendonly", "no"}, Health{Volatile: true}},
 		"takes no writes from this user": {[]string{"--user", "default", "on", "nopass", "~*", "+@read",
 			"+info", "+config|get", "+time"}, Health{Closed: errors.New("NOPERM")}},
