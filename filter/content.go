@@ -55,7 +55,7 @@ func (f *Filter) content(
 	}
 	if d.Trace {
 		to := Recipient{Address: d.Recipients[0].Address, Original: known.alias(d.Recipients[0])}
-		leaving.Prepend(traceFields(to, m.CameWithUTF8())...)
+		leaving.Prepend(traceFields(to)...)
 	}
 	if d.Stamp {
 		leaving.Prepend(f.authenticationResults(known.proven.Results))
@@ -87,14 +87,17 @@ func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
 // line.
 const maxTraceValue = 450
 
+// isTraceable tells whether trace fields can name a recipient: the addresses fit on a line, and are ASCII in
+// a message that is.
+func (f facts) isTraceable(r Recipient) bool {
+	alias := f.alias(r)
+	return len(r.Address) <= maxTraceValue && len(alias) <= maxTraceValue &&
+		(f.cameWithUTF8 || isASCII(r.Address+alias))
+}
+
 // traceFields are the fields that receivers expect from forwarders; they name the recipient and the alias
-// that led there. Addresses that do not fit on a line are left out, and so are those that are not ASCII in a
-// message that is.
-func traceFields(r Recipient, utf8 bool) dkim.Header {
-	if len(r.Address) > maxTraceValue || len(r.Original) > maxTraceValue ||
-		!utf8 && !isASCII(r.Address+r.Original) {
-		return nil
-	}
+// that led there.
+func traceFields(r Recipient) dkim.Header {
 	fields := dkim.Header{dkim.Field("X-Forwarded-To: " + r.Address + "\r\n")}
 	if r.Original != "" && r.Original != r.Address {
 		fields = append(fields, dkim.Field("X-Forwarded-For: "+r.Original+" "+r.Address+"\r\n"))

@@ -19,6 +19,12 @@ func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	known := j.known
 	e := &Explanation{Envelope: env, Authors: known.authors, Unread: known.oversized,
 		Proven: known.proven.Results, Origin: known.origin.public(), Plan: plan}
+	if plan.Refusal == nil { // a key of the plan may be unusable
+		_, err := f.transactions(env, j.message, plan, known, newLogLine(env))
+		if err != nil {
+			plan.Refusal = AsFailure(err)
+		}
+	}
 	if plan.Refusal != nil {
 		e.Refusal, e.Temporary = plan.Refusal.Error(), plan.Refusal.Temporary()
 	}

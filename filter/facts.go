@@ -27,6 +27,8 @@ type facts struct {
 	proven proof
 	// patient is set while DNS trouble may still keep the message in the queue.
 	patient bool
+	// cameWithUTF8 is set if the message may have a header in UTF-8.
+	cameWithUTF8 bool
 	// longestLine is in octets.
 	longestLine int
 	// occurrences counts the fields of the names that we may add, and of those that cleanup(8) drops.
@@ -74,18 +76,19 @@ func (f facts) authentic() bool { return f.proven.DMARC.Status == authn.Pass }
 // facts gathers what the plan needs to know about the message.
 func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proof) (facts, error) {
 	known := facts{
-		authors:     p.authors(env, m),
-		oversized:   m.Oversized,
-		proven:      proven,
-		patient:     f.age(m).Abs() < time.Duration(f.config.Limits.DNSPatience),
-		longestLine: m.LongestLine,
-		occurrences: map[string]int{},
-		mended:      f.mendedBefore(m),
-		origin:      env.origin,
-		unsealable:  f.unsealable(m),
-		recalled:    env.recalled,
-		spam:        f.spamRule(m),
-		testimony:   f.testimony(m, proven),
+		authors:      p.authors(env, m),
+		oversized:    m.Oversized,
+		proven:       proven,
+		patient:      f.age(m).Abs() < time.Duration(f.config.Limits.DNSPatience),
+		cameWithUTF8: m.CameWithUTF8(),
+		longestLine:  m.LongestLine,
+		occurrences:  map[string]int{},
+		mended:       f.mendedBefore(m),
+		origin:       env.origin,
+		unsealable:   f.unsealable(m),
+		recalled:     env.recalled,
+		spam:         f.spamRule(m),
+		testimony:    f.testimony(m, proven),
 	}
 	if o := env.origin; o != nil && o.outside && o.intact {
 		known.redirected = p.redirectedFrom(m)

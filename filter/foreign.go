@@ -48,7 +48,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *Failure {
 	if d.SignAs == "" {
 		d.SignAs = p.defaultSigner
 	}
-	d.Trace = d.Class == Forwarded && len(d.Recipients) == 1
+	d.Trace = d.Class == Forwarded && len(d.Recipients) == 1 && msg.isTraceable(d.Recipients[0])
 	if err := p.planARC(d, msg); err != nil {
 		return err
 	}

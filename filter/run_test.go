@@ -65,18 +65,37 @@ func TestAShortfallIsOnlyNoted(t *testing.T) {
 	}
 }
 
-func TestTraceFieldsFitOnTheirLines(t *testing.T) {
-	if got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"},
-		false); len(got) != 2 ||
-		string(got[0]) != "X-Forwarded-To: x@remote.example\r\n" ||
+func TestTraceFieldsNameTheRecipientAndTheAlias(t *testing.T) {
+	got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"})
+	if len(got) != 2 || string(got[0]) != "X-Forwarded-To: x@remote.example\r\n" ||
 		string(got[1]) != "X-Forwarded-For: alias@example.org x@remote.example\r\n" {
 		t.Errorf("got %q", got)
 	}
-	if got := traceFields(Recipient{Address: "x@remote.example"}, false); len(got) != 1 {
+	if got := traceFields(Recipient{Address: "x@remote.example"}); len(got) != 1 {
 		t.Errorf("without the alias: %q", got)
 	}
-	for _, field := range traceFields(Recipient{Address: strings.Repeat("x", 500) + "@remote.example",
-		Original: "a@b.example"}, false) {
-		t.Errorf("a field of %d octets", len(field))
+}
+
+// No line is longer than RFC 5322 section 2.1.1 allows, and none is in UTF-8 without SMTPUTF8.
+func TestThePlanHasTraceFieldsOnlyIfTheyFit(t *testing.T) {
+	p := testPolicy(t)
+	for _, c := range []struct {
+		to, alias string
+		utf8      bool
+		want      bool
+	}{
+		{"x@remote.example", "alias@example.org", false, true},
+		{strings.Repeat("x", 500) + "@remote.example", "alias@example.org", false, false},
+		{"x@remote.example", strings.Repeat("x", 500) + "@example.org", false, false},
+		{"jürgen@remote.example", "alias@example.org", false, false},
+		{"x@remote.example", "jürgen@example.org", false, false},
+		{"x@remote.example", "jürgen@example.org", true, true},
+	} {
+		env := &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
+			Recipients: []Recipient{{Address: c.to, Original: c.alias}}}
+		plan := planFor(p, env, facts{authors: []string{"b.example"}, proven: notThroughUs, cameWithUTF8: c.utf8})
+		if plan.Refusal != nil || plan.Deliveries[0].Trace != c.want {
+			t.Errorf("%.30q by %.30q, UTF-8 %t: %+v", c.to, c.alias, c.utf8, plan)
+		}
 	}
 }

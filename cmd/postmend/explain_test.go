@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,6 +36,16 @@ func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
 	exit, out, _ = w.run(aMessage, "explain", "-f", "", "--", "SRS0=AAAA=AA=b.example=x@srs.example.org")
 	if exit != 0 || !strings.Contains(out, "refused") {
 		t.Errorf("a refusal: exit %d\n%s", exit, out)
+	}
+}
+
+// A key that cannot be used defers the message, so explain says so.
+func TestExplainTellsOfAKeyThatCannotBeUsed(t *testing.T) {
+	w := newWorld(t)
+	w.check(os.Chmod(filepath.Join(filepath.Dir(w.config), "key.pem"), 0o644))
+	exit, out, _ := w.run(aMessage, "explain", "-f", "", "--", "bob@remote.example")
+	if exit != 0 || !strings.Contains(out, "deferred") || !strings.Contains(out, "open to other accounts") {
+		t.Errorf("exit %d\n%s", exit, out)
 	}
 }
 
