@@ -93,7 +93,8 @@ func TestThePlanHasTraceFieldsOnlyIfTheyFit(t *testing.T) {
 	} {
 		env := &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
 			Recipients: []Recipient{{Address: c.to, Original: c.alias}}}
-		plan := planFor(p, env, facts{authors: []string{"b.example"}, proven: notThroughUs, cameWithUTF8: c.utf8})
+		msg := facts{authors: []string{"b.example"}, proven: notThroughUs, cameWithUTF8: c.utf8}
+		plan := planFor(p, env, msg)
 		if plan.Refusal != nil || plan.Deliveries[0].Trace != c.want {
 			t.Errorf("%.30q by %.30q, UTF-8 %t: %+v", c.to, c.alias, c.utf8, plan)
 		}
