@@ -174,6 +174,14 @@ func (f *forwarder) pass(t *testing.T, texts map[string]string, result map[strin
 			}
 		}
 	}
+	// By LMTP in transport mode, Postfix tells nothing of what sendmail(1) brought, not even a queue id.
+	submission := exec.Command("sendmail", "-C", f.Dir, "-i", "-f", "box@example.org", "friend@example.net")
+	submission.Stdin = strings.NewReader("From: box@example.org\nTo: friend@example.net\nSubject: cron\n" +
+		"Date: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <cron@example.org>\nX-Token: sendmail\n\nhello\n")
+	if out, err := submission.CombinedOutput(); err != nil {
+		t.Fatalf("sendmail: %v\n%s", err, out)
+	}
+	remote++
 	waitRecipients(f.local, local)
 	waitRecipients(f.remote, remote)
 	f.waitEmptyQueue()

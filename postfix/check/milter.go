@@ -16,6 +16,7 @@ import (
 var milterRules = []rule[*host]{
 	{"milter-unused", Warning, "", "forgeries of your domains are accepted at SMTP time, and no mail gets " +
 		"X-Postmend-Arrival", judgeMilterUnused},
+	{"milter-twice", Warning, "", "each message is judged twice, and DNS is asked twice", judgeMilterTwice},
 	{"milter-default", Error, "",
 		"if the milter is down, mail is deferred or refused, or the session is closed", judgeMilterDefault},
 	{"milter-down", Warning, "", "mail goes on without it: it is judged only when it is forwarded",
@@ -55,8 +56,7 @@ func (h *host) ourMilter(value string) *milterEntry {
 // runsMilter tells whether an address is one where postmend is documented to serve, or a spawn(8) service of
 // ours.
 func (h *host) runsMilter(address string) bool {
-	if slices.Contains([]string{"inet:127.0.0.1:10028", "inet:localhost:10028", "unix:postmend/milter",
-		"unix:/var/spool/postfix/postmend/milter"}, address) {
+	if slices.Contains(layout.ResidentMilters, address) {
 		return true
 	}
 	for _, s := range h.servicesOf("spawn") {
@@ -85,6 +85,26 @@ func judgeMilterUnused(h *host) []fault {
 		return nil
 	}
 	return []fault{wrong}
+}
+
+// judgeMilterTwice finds the milter that spawn(8) starts beside a resident one: the resident one stays.
+func judgeMilterTwice(h *host) []fault {
+	var ours []string
+	for _, entry := range postconf.List(h.Main("smtpd_milters")) {
+		if m := h.ourMilter(entry); m != nil {
+			ours = append(ours, m.address)
+		}
+	}
+	if len(ours) < 2 {
+		return nil
+	}
+	isResident := func(address string) bool { return address != layout.MilterAddress }
+	stays := ours[0]
+	if at := slices.IndexFunc(ours, isResident); at > 0 {
+		stays = ours[at]
+	}
+	return one("smtpd_milters has postmend's milter twice: "+strings.Join(ours, ", "),
+		shell(h.setupCommand("--apply", "--milter="+stays)...))
 }
 
 func judgeMilterDefault(h *host) []fault {

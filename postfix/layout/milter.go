@@ -13,6 +13,10 @@ const (
 	MilterAddress = "unix:private/" + milter
 )
 
+// ResidentMilters are the addresses in smtpd_milters where postmend serve is documented to answer.
+var ResidentMilters = []string{"unix:postmend/milter", "unix:/var/spool/postfix/postmend/milter",
+	"inet:127.0.0.1:10028", "inet:localhost:10028"}
+
 // MilterTimeLimit is more than spawn(8) allows by default, because a conversation lasts as long as an SMTP
 // session.
 var MilterTimeLimit = Parameter{milter + "_time_limit", "3600s"}

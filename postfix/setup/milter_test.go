@@ -92,3 +92,41 @@ func TestWithTheMilterTheTransportIsChosenUnlessMailCouldLeavePastIt(t *testing.
 		}
 	}
 }
+
+func TestOneMilterTakesThePlaceOfTheOther(t *testing.T) {
+	for _, others := range []string{"", "inet:127.0.0.1:8891"} {
+		h := newHost(t, "smtpd_milters = "+others+"\n", "")
+		h.wanted.Milter = Spawned
+		h.apply(100)
+		h.wanted.Milter = "unix:postmend/milter"
+		h.apply(100)
+		c := h.open()
+		entries := postconf.List(c.Get("smtpd_milters"))
+		address, _ := layout.MilterOf(entries[0])
+		if rest := strings.Join(entries[1:], ", "); address != "unix:postmend/milter" || rest != others {
+			t.Errorf("smtpd_milters = %s", c.Get("smtpd_milters"))
+		}
+		if s, found := c.Service(layout.MilterID); found || c.IsSet(layout.MilterTimeLimit.Name) {
+			t.Errorf("left behind: %q %q", s.Line, c.Get(layout.MilterTimeLimit.Name))
+		}
+		// Two, as a setup before this one left them, become one.
+		h.run([]Step{{Action: c.SetCommand(postconf.Parameter{Name: "smtpd_milters",
+			Value: c.Get("smtpd_milters") + ", " + layout.MilterEntry(layout.MilterAddress)})}})
+		h.apply(100)
+		if c := h.open(); strings.Count(c.Get("smtpd_milters"), "postmend") != 1 {
+			t.Errorf("smtpd_milters = %s", c.Get("smtpd_milters"))
+		}
+		h.wanted.Milter = Spawned // and back
+		h.apply(100)
+		if c := h.open(); !strings.Contains(c.Get("smtpd_milters"), layout.MilterAddress) ||
+			strings.Count(c.Get("smtpd_milters"), "postmend") != 1 {
+			t.Errorf("smtpd_milters = %s", c.Get("smtpd_milters"))
+		} else if _, found := c.Service(layout.MilterID); !found {
+			t.Error("no service")
+		}
+		h.undo()
+		if c := h.open(); c.Get("smtpd_milters") != others || strings.Contains(h.read(), "postmend") {
+			t.Errorf("after undo: %q\n%s", c.Get("smtpd_milters"), h.read())
+		}
+	}
+}
