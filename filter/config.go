@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -167,6 +168,9 @@ type LimitsConfig struct {
 	MemorySpool Size     `toml:"memory_spool"` // default and least 1MiB
 	SpoolDir    string   `toml:"spool_dir"`    // default: the system's temporary directory
 }
+
+// DefaultDeadline holds while the configuration is read, too.
+const DefaultDeadline = time.Minute
 
 // DefaultLogSocket is where messages go before the configuration is read, too.
 const DefaultLogSocket = "/dev/log"

@@ -37,7 +37,7 @@ func (c *Config) complete(dir string) error {
 	setDefault(&c.SRS.StorePatience, Duration(time.Hour))
 	setDefault(&c.Arrival.Seal, new(true))
 	setDefault(&c.Arrival.MaxAge, Duration(5*24*time.Hour))
-	setDefault(&c.Limits.Deadline, Duration(time.Minute))
+	setDefault(&c.Limits.Deadline, Duration(DefaultDeadline))
 	setDefault(&c.Limits.DNSDeadline, Duration(10*time.Second))
 	setDefault(&c.Limits.DNSPatience, Duration(time.Hour))
 	setDefault(&c.Limits.MemorySpool, Size(1<<20))

@@ -12,6 +12,7 @@ import (
 	"postmend/dkim"
 	"postmend/dkim/arc"
 	"postmend/filter/authn"
+	"postmend/filter/domain"
 	"postmend/filter/message"
 )
 
@@ -145,4 +146,49 @@ func (f *Filter) since(value string) time.Duration {
 		return forEver
 	}
 	return f.now().Sub(date)
+}
+
+// maxIdentified bounds the DKIM-Signature fields that identify reads.
+const maxIdentified = 50
+
+// identify completes verdicts of trusted Authentication-Results fields with what the signatures cover, so far
+// as exactly one DKIM-Signature field fits what they say of it: d=, or the domain of i= if d= is not told,
+// and of s=, a= and the beginning of b= (RFC 6008) what they have. Without d=, no other verdict has a domain.
+func identify(header dkim.Header, verdicts []dkim.Verification) {
+	var signatures []*dkim.Signature
+	for _, field := range header {
+		if field.Is("DKIM-Signature") {
+			if len(signatures) == maxIdentified {
+				return // a field that is not read could fit, too
+			}
+			signatures = append(signatures, dkim.ParseSignature(field))
+		}
+	}
+	for i, verdict := range verdicts {
+		var found *dkim.Signature
+		n := 0
+		for _, signature := range signatures {
+			if fits(verdict, signature.Summary()) {
+				found = signature
+				n++
+			}
+		}
+		if n == 1 {
+			summary := found.Summary()
+			verdicts[i].SignedNames, verdicts[i].Algorithm = summary.SignedNames, summary.Algorithm
+			verdicts[i].Domain = domain.Canonical(summary.Domain)
+		}
+	}
+}
+
+// fits tells whether a verdict could be about a signature.
+func fits(verdict, signature dkim.Verification) bool {
+	told, is := verdict.Domain, domain.Canonical(signature.Domain)
+	if told == "" {
+		told, is = domain.Of(verdict.Identity), domain.Of(signature.Identity)
+	}
+	return told == is && told != "" &&
+		(verdict.Selector == "" || strings.EqualFold(verdict.Selector, signature.Selector)) &&
+		(verdict.Algorithm == "" || strings.EqualFold(verdict.Algorithm, signature.Algorithm)) &&
+		strings.HasPrefix(signature.Signature, verdict.Signature)
 }

@@ -115,10 +115,6 @@ func (inv *invocation) bareFlags(name string) *pflag.FlagSet {
 // abandon ends the process while the pipeline hangs; a variable for tests.
 var abandon = os.Exit
 
-// loading is how long the configuration may take to read, from a file system that hangs perhaps: what
-// `deadline` is by default.
-const loading = time.Minute
-
 // filter runs the pipeline on one message, and makes sure that there is a status line in time, whatever
 // happens.
 func (inv *invocation) filter(env *filter.Envelope) {
@@ -146,7 +142,7 @@ func (r *filterRun) allow(limit time.Duration, next string) context.Context {
 }
 
 func (r *filterRun) run() (*filter.LogLine, error) {
-	r.allow(loading, "reading "+r.configFile)
+	r.allow(filter.DefaultDeadline, "reading "+r.configFile)
 	config, err := filter.LoadConfig(r.configFile)
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func gatherOwn(program, configFile string) *own {
 	o := &own{file: lookAt(configFile), account: missingUser(layout.User), isRoot: os.Geteuid() == 0}
 	text, _ := os.ReadFile(configFile)
 	o.postmend = postmend{Program: program, ConfigFile: configFile, Text: string(text),
-		Target: reinject.DefaultTarget, Deadline: time.Minute}
+		Target: reinject.DefaultTarget, Deadline: filter.DefaultDeadline}
 	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {
 		return o
 	}

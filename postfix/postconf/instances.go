@@ -34,8 +34,7 @@ func (c *Config) Others() []*Config {
 	return others
 }
 
-// openOwn opens Postfix's own configuration; nil if there is none, which postconf(1) would think about for
-// a second.
+// openOwn opens Postfix's own configuration; nil if there is none, for which postconf(1) takes a second.
 func openOwn() *Config {
 	dir := os.Getenv("MAIL_CONFIG")
 	if dir == "" {

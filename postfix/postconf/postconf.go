@@ -155,7 +155,7 @@ func (c *Config) Keys(ctx context.Context, table string) ([]string, error) {
 // Entries gives all keys of a table with their values. An error tells that its type cannot tell them, too.
 func (c *Config) Entries(ctx context.Context, table string) (map[string]string, error) {
 	kind, _, _ := strings.Cut(table, ":")
-	// postmap(1) thinks for a second before it says so of the others.
+	// For the others, postmap(1) takes a second to say so.
 	if !slices.Contains([]string{"btree", "dbm", "hash", "inline", "lmdb", "sdbm", "texthash"}, kind) {
 		return nil, fmt.Errorf("tables of type %s cannot be listed", kind)
 	}

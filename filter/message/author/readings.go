@@ -147,10 +147,10 @@ func withoutInnerComments(s string) string {
 
 func dropNULs(s string) string { return strings.ReplaceAll(s, "\x00", "") }
 
-// dropInvalid leaves out what is no UTF-8.
+// dropInvalid leaves out octets that are not UTF-8.
 func dropInvalid(s string) string { return strings.ToValidUTF8(s, "") }
 
-// dropJunk leaves out control characters and what is no UTF-8.
+// dropJunk leaves out control characters and octets that are not UTF-8.
 func dropJunk(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || r == utf8.RuneError {
