@@ -48,6 +48,8 @@ type Config struct {
 	Reinject ReinjectConfig `toml:"reinject"`
 	Limits   LimitsConfig   `toml:"limits"`
 	Log      LogConfig      `toml:"log"`
+
+	path string // of the file that it was read from; "" for none
 }
 
 // SRSConfig is the section [srs]. Without a domain no sender is rewritten.
@@ -214,14 +216,18 @@ func LoadConfig(path string) (*Config, error) {
 	if err := c.complete(filepath.Dir(path)); err != nil {
 		return nil, configError(path, err)
 	}
+	c.path = path
 	return c, nil
 }
 
 func configError(path string, err error) error {
-	var pathError *os.PathError
-	if errors.As(err, &pathError) {
-		err = fmt.Errorf("%w (uid %d)", err, os.Geteuid()) // the path is in it
-	} else {
+	if pathError, ok := errors.AsType[*os.PathError](err); ok {
+		err = fmt.Errorf("%w (uid %d)", err, os.Geteuid())
+		if pathError.Path == path {
+			return ConfigInvalid.Failure(err) // the path is in it
+		}
+	}
+	if path != "" {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
 	return ConfigInvalid.Failure(err)

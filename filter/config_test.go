@@ -190,6 +190,29 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 	}
 }
 
+// What New finds is named as LoadConfig names it: the file and the key, in one line.
+func TestWhatNewFindsIsNamedByFileAndKey(t *testing.T) {
+	for _, c := range []struct{ text, key string }{
+		{"local_domains = [\"a b\"]\n", "local_domains: "},
+		{"[arc]\ntrusted_sealers = [\"a b\"]\n", "arc: trusted_sealers: "},
+		{"[arc]\nonly_for = [\"a b\"]\n", "arc: only_for: "},
+		{"[dmarc]\nforce_munge = [\"a b\"]\nforbid_munge = [\"c d\"]\n", "dmarc: force_munge: "},
+		{"[dmarc]\nforce_munge_file = \"/nonexistent\"\n", "dmarc: force_munge_file: "},
+		{"[reinject]\ntarget = \"smtp://a b\"\n", "reinject: target "},
+	} {
+		config, err := load(t, c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = New(config, Options{})
+		var failure *Failure
+		if !errors.As(err, &failure) || !strings.HasPrefix(failure.Err.Error(), config.path+": "+c.key) ||
+			strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", c.text, err)
+		}
+	}
+}
+
 func TestFilesThatCannotBeReadAreNamed(t *testing.T) {
 	if _, err := LoadConfig("/nonexistent/postmend.toml"); err == nil ||
 		!strings.Contains(err.Error(), "/nonexistent/postmend.toml") {

@@ -7,7 +7,7 @@
 package filter
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 	"sync"
@@ -64,7 +64,7 @@ func New(config *Config, options Options) (*Filter, error) {
 	f.outbound, err = parseOutbound(config.OutboundAddresses, config.Hostname)
 	f.fromName, nameErr = author.ParseName(config.DMARC.FromName)
 	f.policy, policyErr = newPolicy(config, f.outbound.heloNames(config.Hostname))
-	if err = errors.Join(err, nameErr, policyErr); err == nil {
+	if err = cmp.Or(err, nameErr, policyErr); err == nil {
 		err = f.openTarget(options)
 	}
 	if err == nil {
@@ -72,7 +72,7 @@ func New(config *Config, options Options) (*Filter, error) {
 		err = f.openStore()
 	}
 	if err != nil {
-		return nil, ConfigInvalid.Failure(err)
+		return nil, configError(config.path, err)
 	}
 	return f, nil
 }

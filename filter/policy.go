@@ -64,7 +64,7 @@ func newPolicy(config *Config, heloNames []string) (policy, error) {
 	if config.ARC.OnlyFor != nil {
 		p.sealFor, errs[6] = newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
 	}
-	return p, errors.Join(append(errs[:], checkRedirects(config.Spam, p.local))...)
+	return p, cmp.Or(append(errs[:], checkRedirects(config.Spam, p.local))...)
 }
 
 // needsProof tells whether the plan depends on the authentication of the message. It does only for mail from

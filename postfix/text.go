@@ -44,6 +44,17 @@ func PrintableUTF8(s string) string {
 	return b.String()
 }
 
+// Counted writes a number with its noun: "1 forward", "2 forwards".
+func Counted[N int | int64](n N, noun string) string { return fmt.Sprintf("%d %s", n, Plural(n, noun)) }
+
+// Plural is the form that a regular noun has beside a number.
+func Plural[N int | int64](n N, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
 // WriteJSON writes v for a program, in a form that is safe on a terminal, too: control characters are
 // escaped, which makes no difference to a program.
 func WriteJSON(w io.Writer, v any) error {

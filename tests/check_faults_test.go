@@ -30,7 +30,7 @@ type misconfiguration struct {
 
 const (
 	filterID   = "postmend/unix"
-	listenerID = "127.0.0.1:10026/inet"
+	listenerID = documentedListener + "/inet"
 )
 
 func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
@@ -57,7 +57,7 @@ func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
 			}
 			h.shell(f.script)
 			wrong := h.check(flags...)
-			f.isNamedBy(t, wrong)
+			f.isNamedBy(t, h, wrong)
 			if f.byHand {
 				return
 			}
@@ -72,11 +72,12 @@ func TestCheckNamesEachFaultAndPrintsWhatMendsIt(t *testing.T) {
 }
 
 // isNamedBy tells whether the findings are of the fault, and of nothing else.
-func (f *misconfiguration) isNamedBy(t *testing.T, findings []check.Finding) {
+func (f *misconfiguration) isNamedBy(t *testing.T, h *checkedHost, findings []check.Finding) {
 	t.Helper()
+	says := h.here(f.says)
 	named := false
 	for _, finding := range findings {
-		named = named || finding.Name == f.finding && strings.Contains(finding.What, f.says)
+		named = named || finding.Name == f.finding && strings.Contains(finding.What, says)
 		if finding.Name != f.finding && !slices.Contains(f.also, finding.Name) {
 			t.Errorf("a right thing is found wrong: %+v", finding)
 		}
@@ -86,7 +87,7 @@ func (f *misconfiguration) isNamedBy(t *testing.T, findings []check.Finding) {
 		}
 	}
 	if !named {
-		t.Errorf("want %s, %q, got %+v", f.finding, f.says, findings)
+		t.Errorf("want %s, %q, got %+v", f.finding, says, findings)
 	}
 }
 

@@ -37,8 +37,8 @@ func (h *checkedHost) standing() standing {
 	h.must(err)
 	for line := range strings.Lines(h.run("postconf", "-c", h.dir, "-M")) {
 		fields := strings.Fields(line)
-		isOurs := strings.HasPrefix(fields[0], "postmend") || strings.HasSuffix(fields[0], ":10026") ||
-			fields[0] == "10026"
+		isOurs := strings.HasPrefix(fields[0], "postmend") || fields[0] == h.listener ||
+			strings.HasSuffix(h.listener, ":"+fields[0])
 		if len(fields) >= 8 && !isOurs {
 			s.services = append(s.services, strings.Join(fields[:8], " "))
 		}

@@ -16,7 +16,6 @@ func prepared(t *testing.T) *checkedHost {
 	h := newCheckedHost(t, checkedProgram(t))
 	h.setUpByHand(newKey(t))
 	mta.Configure(t, h.dir, plainMain, plainMaster)
-	h.shell(`printf '[reinject]\ntarget = "smtp://127.0.0.1:` + mta.FreePort(t) + `"\n' >> "$CONF"`)
 	return h
 }
 
@@ -40,8 +39,7 @@ func TestCheckNamesAProgramAtTheListenersPort(t *testing.T) {
 	defer taken.Close()
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	for name, h := range map[string]*checkedHost{"prepared": prepared(t), "set up": setUp(t)} {
-		h.shell(`printf '[reinject]\ntarget = "smtp://127.0.0.1:` + port + `"\n' > "$CONF.end"
-			c '/^.reinject/,$d'; cat "$CONF.end" >> "$CONF"; m 's/^127.0.0.1:10026/127.0.0.1:` + port + `/'`)
+		h.shell(`target smtp://127.0.0.1:` + port + `; m 's/^` + documentedListener + `/127.0.0.1:` + port + `/'`)
 		wrong := h.check("--no-dns")
 		if len(wrong) != 1 || wrong[0].Name != "listener-port" ||
 			!strings.Contains(wrong[0].What, port+", the target of [reinject], is taken by tests.test") {
@@ -64,10 +62,9 @@ func TestCheckLeavesThePortToAnotherProgramIfTheListenerIsElsewhere(t *testing.T
 	defer taken.Close()
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	h := setUp(t)
-	h.shell(`printf '[reinject]\ntarget = "smtp://127.0.0.1:` + port + `"\n' > "$CONF.end"
-		c '/^.reinject/,$d'; cat "$CONF.end" >> "$CONF"`)
+	h.shell(`target smtp://127.0.0.1:` + port)
 	wrong := h.check("--no-dns")
-	if len(wrong) != 1 || !strings.Contains(wrong[0].What, "the listener is 127.0.0.1:10026/inet") {
+	if len(wrong) != 1 || !strings.Contains(wrong[0].What, "the listener is "+h.listener+"/inet") {
 		t.Errorf("%+v", wrong)
 	}
 	h.mendAll(wrong)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -24,6 +26,7 @@ type checkedHost struct {
 	t            *testing.T
 	dir, program string
 	config       string
+	listener     string // the address in place of the documented one, which the machine may use
 	etc          string // a copy of /etc that takes its place for check and for what it says; "" for none
 	zone         string
 	dns          *dnstest.Server
@@ -57,7 +60,8 @@ func newCheckedHost(t *testing.T, program string) *checkedHost {
 	peer.NeedRoot(t)
 	peer.Need(t, "postconf")
 	peer.NeedAccount(t)
-	h := &checkedHost{t: t, dir: mta.Folder(t), program: program, zone: rightZone}
+	h := &checkedHost{t: t, dir: mta.Folder(t), program: program, zone: rightZone,
+		listener: fmt.Sprintf("127.%d.%d.1:%s", 1+rand.IntN(250), rand.IntN(250), mta.FreePort(t))}
 	t.Cleanup(func() {
 		if h.dns != nil {
 			h.dns.Close()
@@ -83,8 +87,10 @@ func (h *checkedHost) setUpByHand(keyPEM []byte) {
 	chownTest(h.t, store)
 	text := strings.NewReplacer("/etc/postmend", home, "/var/lib/postmend/srs",
 		store).Replace(documented(h.t, "toml"))
+	text += fmt.Sprintf("\n[reinject]\ntarget = %q\n", "smtp://"+h.listener)
 	h.must(os.WriteFile(h.config, []byte(text), 0o644))
 	own := strings.NewReplacer(
+		documentedListener, h.listener,
 		"/usr/local/bin/postmend filter", h.program+" filter -c "+h.config,
 		"/usr/local/bin/postmend lookup reverse", h.program+" lookup reverse -c "+h.config,
 		"user=postmend", "user=postmend-test")
@@ -200,17 +206,28 @@ func (h *checkedHost) command(name string, args ...string) *exec.Cmd {
 	return exec.Command("unshare", append([]string{"--mount", "sh", "-c", script, h.etc, name}, args...)...)
 }
 
-// shell runs a script, in which DIR, HOME_DIR, CONF and PROGRAM say where things are, and m and c change
-// master.cf and main.cf by sed.
+// documentedListener is where docs/postfix.md puts the listener. In scripts and expectations it stands for the
+// host's own.
+const documentedListener = "127.0.0.1:10026"
+
+// here puts the host's own listener, or its port alone, in the place of the documented one.
+func (h *checkedHost) here(text string) string {
+	_, port, _ := net.SplitHostPort(h.listener)
+	return strings.NewReplacer(documentedListener, h.listener, "10026", port).Replace(text)
+}
+
+// shell runs a script, in which DIR, HOME_DIR, CONF and PROGRAM say where things are, m and c change
+// master.cf and postmend.toml by sed, and target sets [reinject] target.
 func (h *checkedHost) shell(script string) {
 	h.t.Helper()
 	const functions = `set -e
 m() { sed -i "$@" "$DIR/master.cf"; }
 c() { sed -i "$@" "$CONF"; }
 pc() { postconf -c "$DIR" "$@"; }
+target() { c "s|^target = .*|target = \"$1\"|"; }
 own() { cp "$PROGRAM" "$DIR/postmend"; chmod 755 "$DIR/postmend"; m "s|$PROGRAM|$DIR/postmend|"; }
 `
-	cmd := exec.Command("sh", "-c", functions+script)
+	cmd := exec.Command("sh", "-c", functions+h.here(script))
 	cmd.Env = append(os.Environ(), "DIR="+h.dir, "HOME_DIR="+filepath.Dir(h.config), "CONF="+h.config,
 		"PROGRAM="+h.program, "ETC="+h.etc)
 	if out, err := cmd.CombinedOutput(); err != nil {

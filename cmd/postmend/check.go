@@ -105,8 +105,9 @@ func writeFindings(w io.Writer, findings []check.Finding, verbose bool) error {
 		}
 		needsReload = needsReload || f.NeedsReload()
 	}
-	page.printf("%s, %s, %s, %d ok\n", counted(count[check.Error], "error"),
-		counted(count[check.Warning], "warning"), counted(count[check.Note], "note"), count[check.OK])
+	page.printf("%s, %s, %s, %d ok\n", postfix.Counted(count[check.Error], "error"),
+		postfix.Counted(count[check.Warning], "warning"), postfix.Counted(count[check.Note], "note"),
+		count[check.OK])
 	if needsReload {
 		page.printf("After a change of Postfix's configuration: postfix reload\n")
 	}

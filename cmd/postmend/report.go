@@ -120,9 +120,9 @@ func (r *reporter) showNothing(logs []string) error {
 			return err
 		}
 	}
-	text := fmt.Sprintf("postmend: nothing of Postfix's was recognised in %d lines of %s; docs/report.md "+
+	text := fmt.Sprintf("postmend: nothing of Postfix's was recognised in %s of %s; docs/report.md "+
 		"lists the forms of logs, and journalctl --facility=mail | postmend report - reads journald's",
-		report.Log.Lines, strings.Join(logs, " "))
+		postfix.Counted(report.Log.Lines, "line"), strings.Join(logs, " "))
 	fmt.Fprintln(r.inv.stderr, postfix.PrintableUTF8(text))
 	r.inv.exit(1)
 	return nil

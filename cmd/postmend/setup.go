@@ -17,6 +17,7 @@ import (
 	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
 	"postmend/filter/authn"
+	"postmend/postfix"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
@@ -218,7 +219,7 @@ func (o *setupOptions) resolver() setup.Resolver {
 func shownRecords(records setup.Records) []string {
 	published := ""
 	if records.Published > 0 {
-		published = "; " + counted(records.Published, "further record") + " found in DNS"
+		published = "; " + postfix.Counted(records.Published, "further record") + " found in DNS"
 	}
 	if records.Lines == nil {
 		return []string{"; all DNS records are published; postmend check tells whether they are right"}

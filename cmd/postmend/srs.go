@@ -125,7 +125,7 @@ func (inv *invocation) listSenders(senders store.Store) error {
 		return err
 	})
 	if err = errors.Join(err, out.Flush()); err == nil && damaged > 0 {
-		err = fmt.Errorf("%d entries cannot be read", damaged)
+		err = fmt.Errorf("entries that cannot be read: %d", damaged)
 	}
 	return err
 }

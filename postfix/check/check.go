@@ -54,12 +54,22 @@ func Run(ctx context.Context, options Options) []Finding {
 	findings = append(findings, joinCauses(published)...)
 	if host.isPrepared() {
 		findings = append(findings, host.nextStep(findings))
-	} else if !host.config.IsRunning() {
-		findings = append(findings, Finding{Area: areaNext, Name: "postfix-down", Severity: Note,
-			What: "Postfix is not running, and its services were not asked: start it, then check again",
-			Why:  "no mail moves"})
+	} else {
+		findings = append(findings, apply(areaNext, runningRules, host)...)
 	}
 	host.keepLinks(findings)
+	return byArea(findings)
+}
+
+// byArea puts the findings of an area together, in the order in which the areas come first.
+func byArea(findings []Finding) []Finding {
+	rank := map[string]int{}
+	for _, f := range findings {
+		if _, known := rank[f.Area]; !known {
+			rank[f.Area] = len(rank)
+		}
+	}
+	slices.SortStableFunc(findings, func(a, b Finding) int { return rank[a.Area] - rank[b.Area] })
 	return findings
 }
 

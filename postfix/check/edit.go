@@ -91,7 +91,9 @@ func knownKeys(section string) []string {
 	}
 	var keys []string
 	for i := range at.NumField() {
-		keys = append(keys, at.Field(i).Tag.Get("toml"))
+		if key := at.Field(i).Tag.Get("toml"); key != "" {
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }

@@ -87,11 +87,12 @@ func judgePostfix(h *host) []Finding {
 	return findings
 }
 
-// Hosted are the domains that can have a DKIM key and should, as far as Postfix tells them; the tables may
-// have more.
-func (h *host) Hosted() (names, tables []string) {
-	names = slices.DeleteFunc(h.domains.Signable(), func(name string) bool { return name == h.SRSDomain })
-	return names, h.domains.Unlisted
+// keyable are the domains that can have a DKIM key and should, as far as Postfix tells them, and those that
+// can have none; the tables may have more.
+func (h *host) keyable() (hosted, private, tables []string) {
+	isOther := func(name string) bool { return name == h.SRSDomain }
+	return slices.DeleteFunc(h.domains.Signable(), isOther), slices.DeleteFunc(h.domains.Private(), isOther),
+		h.domains.Unlisted
 }
 
 // findFilter takes the service that content_filter or default_transport names, if it is ours, or else the

@@ -27,7 +27,7 @@ type postmend struct {
 	Owners      []string          // the accounts that the secret and the keys belong to, root aside
 	Secrets     fileInfo          // of [srs]; the zero value without SRS
 	HasKeys     bool              // there are [[dkim.keys]]
-	Target      string            // [reinject] target
+	Target      string            // [reinject] target; "" if that is not known
 	Deadline    time.Duration     // [limits] deadline
 	SpoolDir    string            // [limits] spool_dir, or what stands for it; "" if that is not known
 	SRSDomain   string            // "" without SRS

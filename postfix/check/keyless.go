@@ -22,6 +22,9 @@ func judgeKeyless(o *own) []fault {
 	for _, domain := range setup.Keyless(o.config, o.hosted) {
 		faults = append(faults, o.nextForKey(newKeyOf(o.config, domain)))
 	}
+	if private := setup.Keyless(o.config, o.private); private != nil {
+		faults = append(faults, fault{What: setup.WithoutKey(private), Why: "mail of these domains is not signed"})
+	}
 	for _, table := range o.unlisted {
 		faults = append(faults, fault{What: "the domains in " + table +
 			" cannot be listed: each that postmend should sign for needs [[dkim.keys]]"})

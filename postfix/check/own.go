@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -11,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/BurntSushi/toml"
 
 	"postmend/dkim"
 	"postmend/filter"
@@ -41,10 +42,12 @@ type own struct {
 	readers      []*unixUser              // the account, and others that Postfix's look-up tables run as
 	sharedBy     func(name string) string // what else uses an account; nil if Postfix cannot be read
 	myhostname   string                   // Postfix's; "" if not known
+	listener     string                   // the target that leads to Postfix's listener, or the default one
 	postfixFlag  []string                 // that names Postfix's folder; empty for its own
 	postconfFlag []string                 // the same, of postconf(1)
 	hosted       []string                 // Postfix's domains that should have a key
-	unlisted     []string                 // Postfix's tables that may have more of them
+	private      []string                 // Postfix's domains that can have none
+	unlisted     []string                 // Postfix's tables that may have more domains
 	isRoot       bool                     // check runs as root, and so sees everything
 
 	setupRefuses error // why setup would not make a configuration that is missing
@@ -60,11 +63,13 @@ type ownKey struct {
 
 // gatherOwn reads the configuration and looks at what it names.
 func gatherOwn(program, configFile string) *own {
-	o := &own{file: lookAt(configFile), account: missingUser(layout.User), isRoot: os.Geteuid() == 0}
+	o := &own{file: lookAt(configFile), account: missingUser(layout.User), isRoot: os.Geteuid() == 0,
+		listener: reinject.DefaultTarget}
 	text, _ := os.ReadFile(configFile)
 	o.postmend = postmend{Program: program, ConfigFile: configFile, Text: string(text),
 		Target: reinject.DefaultTarget, Deadline: filter.DefaultDeadline}
 	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {
+		o.guess()
 		return o
 	}
 	for _, c := range o.config.DKIM.Keys {
@@ -97,6 +102,18 @@ func gatherOwn(program, configFile string) *own {
 	o.IsLocal, _ = o.config.LocalTest() // filter.New had it, too
 	o.Local, o.LocalTables, o.Trusted = o.localNames(), o.config.LocalDomainsMaps, o.config.TrustedNetworks
 	return o
+}
+
+// guess takes from a configuration that is not valid where the listener is, so that Postfix is not judged by
+// the default.
+func (o *own) guess() {
+	var c filter.Config
+	switch _, err := toml.Decode(o.Text, &c); {
+	case err != nil:
+		o.Target = ""
+	case c.Reinject.Target != "":
+		o.Target = c.Reinject.Target
+	}
 }
 
 // loadConfig reads a configuration and makes it ready as the filter does.
@@ -157,7 +174,10 @@ func (o *own) learn(ctx context.Context, host *host, dir string) {
 	}
 	o.sharedBy = func(name string) string { return setup.SharedBy(host.config, name) }
 	o.myhostname = host.Main("myhostname")
-	o.hosted, o.unlisted = host.Hosted()
+	if spare := host.spareListener(); spare != nil {
+		o.listener = targetAt(spare)
+	}
+	o.hosted, o.private, o.unlisted = host.keyable()
 	o.isPrepared = host.isPrepared()
 	if o.file.isMissing() {
 		_, o.setupRefuses = setup.Open(ctx,
@@ -301,104 +321,12 @@ func judgeHostname(o *own) []fault {
 	return nil
 }
 
-func judgeSecrets(o *own) []fault {
-	if o.config.SRS.Domain == "" {
-		return []fault{{What: "[srs] has no domain: senders of forwarded mail are not rewritten, and SPF " +
-			"fails at the next hop", Severity: Note}}
-	}
-	path := o.secrets.Path
-	make := "(umask 077; openssl rand -base64 24 > " + shell(path) + ") && " +
-		shell("chown", o.account.Name, path)
-	return o.judgePrivate(o.secrets, o.secretsErr, make)
-}
-
-func judgeKeys(o *own) []fault {
-	if len(o.keys) == 0 {
-		return []fault{{What: "there are no [[dkim.keys]]: nothing is signed, and From: cannot be rewritten",
-			Severity: Note}}
-	}
-	var faults []fault
-	for _, k := range o.keys {
-		make := "" // Once mail is signed, another key under a published selector breaks the signatures.
-		if o.isPrepared {
-			make = o.makeKey(k.KeyConfig)
-		}
-		faults = append(faults, o.judgePrivate(k.file, k.err, make)...)
-	}
-	for i := range faults {
-		// The path is all that differs where one cause is behind them.
-		faults[i].cause = "key: " + strings.ReplaceAll(faults[i].What, faults[i].about, "")
-	}
-	return faults
-}
-
-// makeKey is the command that makes a key, and prints its record.
-func (o *own) makeKey(k filter.KeyConfig) string {
-	return shell(o.Program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file",
-		k.File) +
-		" && " + shell("chown", o.account.Name, k.File)
-}
-
-// judgePrivate judges a file that only the filter may read; make is the command that makes a new one, "" if
-// that has to be a key with another selector. It never replaces a file that may be good: a new secret makes
-// every SRS address that was given out invalid, and a new key has to be published first.
-func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
-	wrong := func(what, mend string) []fault { return []fault{{What: what, Mend: mend, about: f.Path}} }
-	switch {
-	case !o.isRoot && (errors.Is(f.Err, fs.ErrPermission) || errors.Is(loadErr, fs.ErrPermission)):
-		return []fault{{What: f.Path + " is not judged: you may not read it", Severity: Note, about: f.Path}}
-	case f.isMissing() && make == "":
-		return wrong(f.Path+" does not exist: restore it from a backup. A new key needs another selector, "+
-			"and its record in DNS before it signs: see \"Changing a key\" in docs/postfix.md", "")
-	case f.isMissing() && f.holders()[0].isMissing():
-		folder := f.holders()[0].Path
-		return wrong(f.Path+" does not exist", o.account.first(shell("install", "-d", "-m", "0711",
-			folder)+" && "+make))
-	case f.isMissing():
-		return wrong(f.Path+" does not exist", o.account.first(make))
-	case f.Err != nil:
-		return wrong(f.Err.Error(), "")
-	case f.Mode.Perm()&0o027 != 0:
-		return wrong(f.String()+" is accessible to other accounts", shell("chmod", "g-w,o=", f.Path))
-	}
-	if o.sharedBy != nil {
-		if why, isNeeded := o.shared(f); isNeeded {
-			mend, edit := o.copyOf(f)
-			return []fault{{What: why + ": give postmend a copy", Mend: mend, Edit: edit, about: f.Path}}
-		} else if why != "" {
-			return wrong(why, o.account.first(shell("chown", o.account.Name+":", f.Path)+" && "+shell("chmod",
-				"u=rw,go=", f.Path)))
-		}
-		if barrier := f.barrierFor(o.account, mayRead); barrier != nil {
-			return wrong(notFor(o.account, f, barrier), f.letIn(o.account))
-		}
-	}
-	isOpen := func(folder fileInfo) bool { return folder.Mode.Perm()&0o002 != 0 }
-	if loadErr != nil && !slices.ContainsFunc(f.holders(), isOpen) { // which another rule judges
-		return wrong(cause(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
-	}
-	return nil
-}
-
-// mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.
-func (o *own) mendPrivate(path string, loadErr error, make string) string {
-	if text, err := dkim.ReadPrivateFile(path); err == nil && len(bytes.TrimSpace(text)) == 0 && make != "" {
-		return shell("rm", path) + " && " + make
-	}
-	if !errors.Is(loadErr, dkim.ErrPassphrase) {
-		return ""
-	}
-	fresh := path + ".new"
-	return "(umask 077; " + shell("openssl", "pkey", "-in", path, "-out", fresh) + ") && " +
-		shell("chown", o.account.Name, fresh) + " && " + shell("mv", fresh, path)
-}
-
 func judgeTarget(o *own) []fault {
 	if o.config.Reinject.Target != "stdout:" {
 		return nil
 	}
 	return []fault{{What: `target "stdout:" of [reinject] is for trials by hand`,
-		Edit: o.setKey("reinject.target", reinject.DefaultTarget)}}
+		Edit: o.setKey("reinject.target", o.listener)}}
 }
 
 func judgeReinjectFiles(o *own) []fault {

@@ -169,6 +169,8 @@ func judgeMappings(h *host) []fault {
 func judgeListener(h *host) []fault {
 	_, address, here := listenerAddress(h.Target)
 	switch spare := h.spareListener(); {
+	case h.Target == "":
+		return nil // the configuration is the fault
 	case !here:
 		return []fault{{What: "mail is handed to " + h.Target +
 			", which is not a listener of this Postfix, and is not judged", Severity: Note}}

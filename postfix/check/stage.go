@@ -1,6 +1,7 @@
 package check
 
 import (
+	"os"
 	"slices"
 
 	"postmend/postfix/layout"
@@ -62,6 +63,7 @@ func (h *host) nextStep(findings []Finding) Finding {
 		What: "Postfix does not pass mail to postmend yet",
 		Why:  "mail passes Postfix as before, and forwarded mail leaves unmended"}
 	isWrong := func(f Finding) bool { return f.Area != "DNS" && f.Severity == Error }
+	isDoubtful := func(f Finding) bool { return f.Severity == Warning }
 	switch {
 	case slices.ContainsFunc(findings, isWrong):
 		next.What += "; mend the errors above, then check again"
@@ -70,11 +72,43 @@ func (h *host) nextStep(findings []Finding) Finding {
 			"passes postmend"
 	case h.dns == awaiting:
 		next.What += "; publish the records under DNS, and check again when the name servers have them"
+	case slices.ContainsFunc(findings, isDoubtful):
+		next.What += "; mend the warnings above first, or decide that they may stay. Then this sets Postfix up"
+		next.Mend = shell(h.setupCommand("--apply")...)
 	default:
 		next.What += "; all is ready for it"
 		next.Mend = shell(h.setupCommand("--apply")...)
 	}
 	return next
+}
+
+// runningRules judge a Postfix that knows postmend.
+var runningRules = []rule[*host]{
+	{"postfix-down", Error, "", "no mail moves, and what only a running Postfix tells was not judged",
+		judgeRunning},
+}
+
+// judgeRunning finds a Postfix that does not run. One whose folder nobody but the caller names may be for
+// trials.
+func judgeRunning(h *host) []fault {
+	if os.Geteuid() != 0 || h.config.IsRunning() { // postfix(1) tells root only
+		return nil
+	}
+	wrong := fault{What: "Postfix is not running: when the errors above are mended, start it, then check again"}
+	switch {
+	case h.config.IsDefault() && isDir("/run/systemd/system"):
+		wrong.Mend = shell("systemctl", "start", "postfix")
+	case h.config.IsDefault() || h.config.IsInstance():
+		wrong.Mend = h.config.PostfixCommand("start").String()
+	default:
+		wrong.Severity = Note
+	}
+	return []fault{wrong}
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // setupWords are the words that tell setup what differs from its defaults.

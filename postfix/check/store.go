@@ -190,9 +190,9 @@ func judgeForeign(o *own) []fault {
 	if o.store == nil || o.store.health.Foreign == 0 {
 		return nil
 	}
-	return []fault{{What: fmt.Sprintf("%d of %d stored senders come from a host with other secrets: all "+
-		"hosts that share [srs] store and domain need the same "+
-		"secrets_file", o.store.health.Foreign, o.store.health.Looked)}}
+	return []fault{{What: fmt.Sprintf("stored senders that come from a host with other secrets: %d of "+
+		"%d; all hosts that share [srs] store and domain need the same secrets_file",
+		o.store.health.Foreign, o.store.health.Looked)}}
 }
 
 func judgeExpired(o *own) []fault {

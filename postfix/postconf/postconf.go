@@ -70,6 +70,15 @@ func Open(dir string) (*Config, error) {
 // IsDefault tells whether this is Postfix's own configuration, and not one in a folder that was named.
 func (c *Config) IsDefault() bool { return c.isDefault }
 
+// IsInstance tells whether this is one of the instances that Postfix starts by itself (postmulti(1)).
+func (c *Config) IsInstance() bool {
+	if c.isDefault || c.Get("multi_instance_enable") != "yes" {
+		return false
+	}
+	own := openOwn()
+	return own != nil && slices.Contains(List(own.Get("multi_instance_directories")), filepath.Clean(c.Dir))
+}
+
 // parameters reads "name = value" lines.
 func parameters(text string) map[string]string {
 	values := map[string]string{}

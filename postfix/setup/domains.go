@@ -178,6 +178,26 @@ func (d *Domains) Signable() []string {
 	})
 }
 
+// Private are the domains with mailboxes here that can have no key, because their top-level domain is not in
+// the public DNS, such as .test. Names of hosts alone, and of localhost, do not count.
+func (d *Domains) Private() []string {
+	var names []string
+	for _, name := range slices.Concat(d.Names, d.Listed) {
+		class := cmp.Or(d.classOf[name], d.classOfListed[name])
+		isDomain := name[0] != '.' && strings.Contains(name, ".") && !strings.HasPrefix(name, "localhost.")
+		if isDomain && class != "relay_domains" && !isPublic(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// WithoutKey says why domains that Private gives get no key.
+func WithoutKey(private []string) string {
+	return "no DKIM key is made for " + shortList(private) + ": without a top-level domain of the public DNS " +
+		"no receiver can look one up"
+}
+
 // isPublic tells whether a name can be registered. Debian lists localhost.$mydomain, in whose name nobody
 // writes.
 func isPublic(name string) bool {

@@ -252,6 +252,9 @@ func (h *home) keyless(domains *Domains) []string {
 				"; postmend check shows how to add one")
 		}
 	}
+	if private := Keyless(h.config, domains.Private()); private != nil {
+		notes = append(notes, WithoutKey(private))
+	}
 	for _, table := range domains.Unlisted {
 		notes = append(notes, "the domains in "+table+" are not looked through: each that is to be signed "+
 			"for needs a key; see \"Adding a domain\" in docs/postfix.md")

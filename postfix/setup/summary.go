@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"postmend/postfix"
 )
 
 // Summary tells in a few lines what is missing, and so what would be done, with or without what is Postfix's.
@@ -33,7 +35,7 @@ func (s *Setup) Summary(withPostfix bool) []string {
 		}
 	}
 	if keys != nil {
-		add("make", "DKIM %s for %s", plural(len(keys), "key"), shortList(keys))
+		add("make", "DKIM %s for %s", postfix.Plural(len(keys), "key"), shortList(keys))
 	}
 	if !withPostfix {
 		return lines
@@ -94,11 +96,4 @@ func shortList(names []string) string {
 		return strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
 }

@@ -70,12 +70,13 @@ content="default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action
 <a class="skip" href="#todo">Skip to what to do</a>
 <header>
 <h1>Who refuses our forwards, and why</h1>
-<p class="faint">%s to %s · %d lines of log</p>
+<p class="faint">%s to %s · %s of log</p>
 <ul class="tiles">
-<li><b>%d</b> forwards delivered</li>
+<li><b>%d</b> %s delivered</li>
 <li><b>%d</b> refused%s</li>
 <li><b>%d</b> still deferred</li>`,
-		from, to, r.Log.Lines, forwarded.Delivered, forwarded.Refused, share(forwarded), forwarded.Deferred)
+		from, to, postfix.Counted(r.Log.Lines, "line"), forwarded.Delivered,
+		postfix.Plural(forwarded.Delivered, "forward"), forwarded.Refused, share(forwarded), forwarded.Deferred)
 	if forwarded.Discarded > 0 {
 		p.put(`<li><b>%d</b> discarded</li>`, forwarded.Discarded)
 	}
@@ -260,8 +261,8 @@ func (p *htmlWriter) allMail(r *tally.Report) {
 	p.put(`</tbody></table>
 </div>`)
 	for _, l := range latencies(r) {
-		p.put(`<p class="faint">%s: %d runs, median %.3f s, 95%% within %.3f s, slowest %.3f s.</p>`,
-			l.name, l.Runs, l.Median, l.P95, l.Max)
+		p.put(`<p class="faint">%s: %s, median %.3f s, 95%% within %.3f s, slowest %.3f s.</p>`,
+			l.name, postfix.Counted(l.Runs, "run"), l.Median, l.P95, l.Max)
 	}
 	for _, remark := range remarks(r.Log) {
 		p.put(`<p class="faint">%s</p>`, remark)

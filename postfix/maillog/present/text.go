@@ -60,7 +60,8 @@ type textReport struct {
 }
 
 func (p *textReport) head() {
-	fmt.Fprintf(p.w, "%s to %s, %d lines\n", p.From.Format(minute), p.To.Format(minute), p.Log.Lines)
+	fmt.Fprintf(p.w, "%s to %s, %s\n", p.From.Format(minute), p.To.Format(minute),
+		postfix.Counted(p.Log.Lines, "line"))
 	for _, remark := range remarks(p.Log) {
 		fmt.Fprintln(p.w, remark)
 	}
@@ -69,20 +70,20 @@ func (p *textReport) head() {
 // remarks tell where the counts are incomplete.
 func remarks(log maillog.Stats) (list []string) {
 	if log.Runs > 0 && log.Attempts == 0 {
-		list = append(list, fmt.Sprintf("The log has %d lines of postmend, but no delivery by Postfix: "+
+		list = append(list, fmt.Sprintf("The log has %s of postmend, but no delivery by Postfix: "+
 			"Postfix's own lines are missing. If journald keeps the log, journalctl --facility=mail "+
-			"prints both.", log.Runs))
+			"prints both.", postfix.Counted(log.Runs, "line")))
 	}
 	if log.Notices > 0 {
-		list = append(list, fmt.Sprintf("%d bounces and notices of Postfix are not counted.", log.Notices))
+		list = append(list, fmt.Sprintf("Bounces and notices of Postfix's own, not counted: %d.", log.Notices))
 	}
 	if log.Lost > 0 {
-		list = append(list, fmt.Sprintf("%d recipients went into the filter, but the log does not show "+
-			"what became of them.", log.Lost))
+		list = append(list, postfix.Counted(log.Lost, "recipient")+
+			" went into the filter, but the log does not show the outcome.")
 	}
 	if log.Evicted > 0 {
-		list = append(list, fmt.Sprintf("%d messages were counted before their end, because memory is "+
-			"limited.", log.Evicted))
+		list = append(list, "Counted before the end, because memory is limited: "+
+			postfix.Counted(log.Evicted, "message")+".")
 	}
 	return list
 }
@@ -137,12 +138,12 @@ func (p *textReport) totals() {
 // unfit tells of senders that do not fit into an SRS address.
 func unfit(u tally.Unfit) (list []string) {
 	if u.Aliases > 0 {
-		list = append(list, fmt.Sprintf("%d forwards had a sender that does not fit into an SRS "+
-			"address, and left with an alias.", u.Aliases))
+		list = append(list, postfix.Counted(u.Aliases, "forward")+" had a sender that does not fit into "+
+			"an SRS address, and left with an alias.")
 	}
 	if u.Kept > 0 {
-		list = append(list, fmt.Sprintf("%d forwards kept a sender that does not fit into an SRS "+
-			"address: SPF fails. See [srs] store in docs/configuration.md.", u.Kept))
+		list = append(list, postfix.Counted(u.Kept, "forward")+" kept a sender that does not fit into an "+
+			"SRS address: SPF fails. See [srs] store in docs/configuration.md.")
 	}
 	return list
 }
@@ -278,8 +279,8 @@ func (p *textReport) latencies() {
 		fmt.Fprintln(table)
 	}
 	for _, l := range latencies(p.Report) {
-		fmt.Fprintf(table, "%s\t%d runs\tmedian %.3f s\t95%% within %.3f s\tslowest %.3f s\n",
-			l.name, l.Runs, l.Median, l.P95, l.Max)
+		fmt.Fprintf(table, "%s\t%s\tmedian %.3f s\t95%% within %.3f s\tslowest %.3f s\n",
+			l.name, postfix.Counted(l.Runs, "run"), l.Median, l.P95, l.Max)
 	}
 	table.Flush()
 }

@@ -68,9 +68,10 @@ const (
 		"alias in virtual_alias_maps is better. In transport mode, the milter seals such mail on arrival: " +
 		"postmend setup --apply --milter."
 
-	dmarcFailed = "The messages had failed DMARC when they arrived, and nothing can make them pass. Reject " +
-		"such mail at SMTP time: postmend setup --apply --milter, with on_dmarc_fail = \"reject\". Without " +
-		"a milter, \"reject\" makes Postfix return the message to a sender who may be forged."
+	dmarcFailed = "The messages had failed DMARC when they arrived, and nothing can make them pass. If you " +
+		"have the milter, set on_dmarc_fail = \"reject\" in [dmarc]: it rejects such mail at SMTP time. " +
+		"If not, get it first (postmend setup --apply --milter), because without it \"reject\" makes " +
+		"Postfix return the message to a sender who may be forged."
 
 	forbidden = "From: was not rewritten, because [dmarc] forbid_munge lists these domains. Remove them."
 )
