@@ -39,7 +39,8 @@ func TestCheckNamesAProgramAtTheListenersPort(t *testing.T) {
 	defer taken.Close()
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	for name, h := range map[string]*checkedHost{"prepared": prepared(t), "set up": setUp(t)} {
-		h.shell(`target smtp://127.0.0.1:` + port + `; m 's/^` + documentedListener + `/127.0.0.1:` + port + `/'`)
+		h.shell(`target smtp://127.0.0.1:` + port + `
+			m 's/^` + documentedListener + `/127.0.0.1:` + port + `/'`)
 		wrong := h.check("--no-dns")
 		if len(wrong) != 1 || wrong[0].Name != "listener-port" ||
 			!strings.Contains(wrong[0].What, port+", the target of [reinject], is taken by tests.test") {

@@ -37,8 +37,8 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 		"${original_recipient}: one for each recipient, in the same order, or one for all of them")
 	return func(recipients []string) (*filter.Envelope, error) {
 		if n := len(originals); n > 1 && n != len(recipients) {
-			return nil, outcome.Misused(fmt.Errorf("--original-recipient is given %d times, for %s: give one "+
-				"for each recipient, or one for all", n, postfix.Counted(len(recipients), "recipient")))
+			return nil, outcome.Misused(fmt.Errorf("--original-recipient is given %d times, for %s: give "+
+				"one for each recipient, or one for all", n, postfix.Counted(len(recipients), "recipient")))
 
 		}
 		for i, address := range recipients {

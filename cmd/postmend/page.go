@@ -7,14 +7,6 @@ import (
 	"postmend/postfix"
 )
 
-// counted writes a number with its noun.
-func counted(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}
-
 // pageWriter keeps the first error.
 type pageWriter struct {
 	w   io.Writer

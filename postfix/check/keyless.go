@@ -23,7 +23,8 @@ func judgeKeyless(o *own) []fault {
 		faults = append(faults, o.nextForKey(newKeyOf(o.config, domain)))
 	}
 	if private := setup.Keyless(o.config, o.private); private != nil {
-		faults = append(faults, fault{What: setup.WithoutKey(private), Why: "mail of these domains is not signed"})
+		faults = append(faults, fault{What: setup.WithoutKey(private),
+			Why: "mail of these domains is not signed"})
 	}
 	for _, table := range o.unlisted {
 		faults = append(faults, fault{What: "the domains in " + table +

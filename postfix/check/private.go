@@ -71,7 +71,8 @@ func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 	case f.Err != nil:
 		return wrong(f.Err.Error(), "")
 	case f.Mode.Perm()&0o004 != 0:
-		return wrong(f.String()+" may be read by every account"+o.nowKnown(f), shell("chmod", "g-w,o=", f.Path))
+		return wrong(f.String()+" may be read by every account"+o.nowKnown(f),
+			shell("chmod", "g-w,o=", f.Path))
 	case f.Mode.Perm()&0o027 != 0:
 		return wrong(f.String()+" is accessible to other accounts", shell("chmod", "g-w,o=", f.Path))
 	}
@@ -98,11 +99,11 @@ func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 // when: a new key has to be published first, and bounces to addresses of the old secret would be rejected.
 func (o *own) nowKnown(f fileInfo) string {
 	if f.Path == o.secrets.Path {
-		return `; then replace the secret, because somebody may have read it: see "Changing the SRS secret" in ` +
-			"docs/postfix.md"
+		return "; then replace the secret, because somebody may have read it: see " +
+			`"Changing the SRS secret" in docs/postfix.md`
 	}
-	return `; then replace the key, under a new selector, because somebody may have read it: see "Changing a ` +
-		`key" in docs/postfix.md`
+	return "; then replace the key, under a new selector, because somebody may have read it: see " +
+		`"Changing a key" in docs/postfix.md`
 }
 
 // mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.
@@ -150,9 +151,9 @@ func judgeSecretLength(o *own) []fault {
 					") && " +
 					shell("chown", "--reference="+path, fresh) + " && " + shell("mv", fresh, path)})
 		default:
-			faults = append(faults, fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %s: take it out "+
-				"when the addresses made with it are older than max_age, or at once if forged bounces arrive",
-				n, o.secrets.Path, postfix.Counted(len(secret), "octet"))})
+			faults = append(faults, fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %s: take it "+
+				"out when the addresses made with it are older than max_age, or at once if forged bounces "+
+				"arrive", n, o.secrets.Path, postfix.Counted(len(secret), "octet"))})
 		}
 	}
 	return faults

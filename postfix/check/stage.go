@@ -73,7 +73,7 @@ func (h *host) nextStep(findings []Finding) Finding {
 	case h.dns == awaiting:
 		next.What += "; publish the records under DNS, and check again when the name servers have them"
 	case slices.ContainsFunc(findings, isDoubtful):
-		next.What += "; mend the warnings above first, or decide that they may stay. Then this sets Postfix up"
+		next.What += "; mend the warnings above first, or decide that they may stay; then set Postfix up"
 		next.Mend = shell(h.setupCommand("--apply")...)
 	default:
 		next.What += "; all is ready for it"
@@ -94,7 +94,7 @@ func judgeRunning(h *host) []fault {
 	if os.Geteuid() != 0 || h.config.IsRunning() { // postfix(1) tells root only
 		return nil
 	}
-	wrong := fault{What: "Postfix is not running: when the errors above are mended, start it, then check again"}
+	wrong := fault{What: "Postfix is not running: mend the errors above, start it, then check again"}
 	switch {
 	case h.config.IsDefault() && isDir("/run/systemd/system"):
 		wrong.Mend = shell("systemctl", "start", "postfix")

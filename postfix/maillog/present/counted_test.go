@@ -32,7 +32,8 @@ func TestOneIsNotTwo(t *testing.T) {
 		t.Fatal(err)
 	}
 	tags := regexp.MustCompile(`<[^>]*>`)
-	plural := regexp.MustCompile(`\b1 (forwards|lines|messages|recipients|runs|bounces|hours|octets|are|were|have)\b`)
+	plural := regexp.MustCompile(
+		`\b1 (forwards|lines|messages|recipients|runs|bounces|hours|octets|are|were|have)\b`)
 	for name, shown := range map[string]string{"text": text.String(),
 		"page": tags.ReplaceAllString(page.String(), "")} {
 		if found := plural.FindString(shown); found != "" {

@@ -76,7 +76,8 @@ content="default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action
 <li><b>%d</b> refused%s</li>
 <li><b>%d</b> still deferred</li>`,
 		from, to, postfix.Counted(r.Log.Lines, "line"), forwarded.Delivered,
-		postfix.Plural(forwarded.Delivered, "forward"), forwarded.Refused, share(forwarded), forwarded.Deferred)
+		postfix.Plural(forwarded.Delivered, "forward"), forwarded.Refused, share(forwarded),
+		forwarded.Deferred)
 	if forwarded.Discarded > 0 {
 		p.put(`<li><b>%d</b> discarded</li>`, forwarded.Discarded)
 	}

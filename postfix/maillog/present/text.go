@@ -75,7 +75,8 @@ func remarks(log maillog.Stats) (list []string) {
 			"prints both.", postfix.Counted(log.Runs, "line")))
 	}
 	if log.Notices > 0 {
-		list = append(list, fmt.Sprintf("Bounces and notices of Postfix's own, not counted: %d.", log.Notices))
+		list = append(list, fmt.Sprintf("Bounces and notices of Postfix's own, not counted: %d.",
+			log.Notices))
 	}
 	if log.Lost > 0 {
 		list = append(list, postfix.Counted(log.Lost, "recipient")+
