@@ -151,9 +151,9 @@ func judgeSecretLength(o *own) []fault {
 					") && " +
 					shell("chown", "--reference="+path, fresh) + " && " + shell("mv", fresh, path)})
 		default:
-			faults = append(faults, fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %s: take it "+
-				"out when the addresses made with it are older than max_age, or at once if forged bounces "+
-				"arrive", n, o.secrets.Path, postfix.Counted(len(secret), "octet"))})
+			faults = append(faults, fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %s: "+
+				"take it out when the addresses made with it are older than max_age, or at once if forged "+
+				"bounces arrive", n, o.secrets.Path, postfix.Counted(len(secret), "octet"))})
 		}
 	}
 	return faults
