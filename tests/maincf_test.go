@@ -34,6 +34,7 @@ import (
 //	local    an address that Postfix takes before and after
 //	forward  an address that forwards to remote@example.com
 //	smtp     where Postfix takes mail from others; 127.0.0.1:25 without
+//	then     a command that is run once Postfix has started
 //
 // Setup either refuses, or ends with a Postfix that answers rightly and passes a message each way; undo gives
 // back both files.
@@ -119,6 +120,7 @@ func runMainCf(t *testing.T, path string) {
 		h.smtp = at
 	}
 	shell(t, "postfix start")
+	shell(t, c.want["then"])
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", log())

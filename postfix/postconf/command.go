@@ -78,8 +78,14 @@ func (c *Config) SetFieldCommand(field, value string) Command {
 	return c.command("postconf", "-F", field+"="+value)
 }
 
-// PostfixCommand is postfix(1): "check", "reload", "status".
-func (c *Config) PostfixCommand(verb string) Command { return c.command("postfix", verb) }
+// PostfixCommand is postfix(1): "check", "reload", "status". Of several instances, it is for this one alone:
+// postfix(1) takes Postfix's own for all of them, and fails if one of them does not run.
+func (c *Config) PostfixCommand(verb string) Command {
+	if c.isDefault && c.Get("multi_instance_directories") != "" && c.Get("multi_instance_wrapper") != "" {
+		return Command{"postmulti", "-i", "-", "-p", verb}
+	}
+	return c.command("postfix", verb)
+}
 
 func (c *Config) command(program string, args ...string) Command {
 	return append(Command{program}, c.withDir(args)...)
