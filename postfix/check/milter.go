@@ -19,8 +19,8 @@ var milterRules = []rule[*host]{
 	{"milter-twice", Warning, "", "each message is judged twice, and DNS is asked twice", judgeMilterTwice},
 	{"milter-default", Error, "",
 		"if the milter is down, mail is deferred or refused, or the session is closed", judgeMilterDefault},
-	{"milter-down", Warning, "", "mail goes on without it: it is judged only when it is forwarded",
-		judgeMilterReach},
+	{"milter-down", Warning, "", "mail goes on without it: forgeries of your domains are accepted, and " +
+		"what Sieve or procmail redirects leaves unmended in transport mode", judgeMilterReach},
 	{"milter-time", Warning, "", "a message that takes longer goes on without the milter's verdict",
 		judgeMilterTime},
 	{"milter-order", Note, "", "a milter in front that changes the subject or the body breaks signatures " +
@@ -117,11 +117,21 @@ func judgeMilterDefault(h *host) []fault {
 		layout.MilterEntry(m.address)), "")
 }
 
+// milterUnit is in the Debian package.
+const milterUnit = "/usr/lib/systemd/system/postmend.socket"
+
 func judgeMilterReach(h *host) []fault {
 	if h.milterErr == nil {
 		return nil
 	}
-	return one(fmt.Sprintf("smtpd_milters: nothing answers at %s: %v", h.milter().address, h.milterErr), "")
+	address, mend := h.milter().address, ""
+	if address == layout.UnitMilter && !lookAt(milterUnit).isMissing() {
+		// A socket cannot be added to a service that runs, nor to one that another socket may start.
+		mend = "systemctl enable postmend.socket postmend.service && " +
+			"systemctl stop postmend.service postmend.socket postmend-lmtp.socket && " +
+			"systemctl start sockets.target postmend.service"
+	}
+	return one(fmt.Sprintf("smtpd_milters: nothing answers at %s: %v", address, h.milterErr), mend)
 }
 
 // askMilter finds out whether something answers where our milter should.
