@@ -137,8 +137,8 @@ func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
 		o.doubt = OriginUnknown.about()
 		return o, nil
 	}
-	if o.seal == nil || o.seal.AuthorChanged && o.seal.StableAuthor {
-		o.seal = nil // another author, of a program here, as lists have it
+	if o.seal == nil || o.seal.AuthorReplaced {
+		o.seal = nil // by a program here, as lists do
 		return o, nil
 	}
 	if content.Body, err = m.FoldedBody(); err != nil {

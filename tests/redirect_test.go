@@ -77,6 +77,7 @@ transport_maps = inline:{ {sieve.example.org=` + bySendmail + `}, {smtp.example.
 mydestination = procmail.example.org
 local_recipient_maps =
 mailbox_size_limit = 0
+canonical_maps = inline:{ {@moved.example=@example.org} }
 mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
 `
 		*main = strings.Replace(*main, "virtual_mailbox_domains = example.org\n", "", 1)
@@ -109,6 +110,7 @@ var rewrittenForgeries = []string{
 	"Boss <\"boss\"@example.org.>", "",
 	"Boss <boss%example.org@attacker.example>", "<\"boss@example.org\"@attacker.example>",
 	"boss@example.org <x@attacker.example>",
+	"Boss <boss@moved.example>", "boss " + strings.Repeat("\"\" ", 10300) + "<x@attacker.example>",
 	"boss: x@attacker.example;", "boss: <x@attacker.example>", "boss, x@attacker.example",
 	"\"Bo\x00ss\" <boss@example.org>",
 	"Boss <boss @ example.org>",

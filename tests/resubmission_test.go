@@ -13,17 +13,19 @@ import (
 )
 
 // TestTheSealOfArrivalHoldsForWhatPostfixMakesOfAddresses: address fields in many forms are submitted with
-// sendmail(1). Those that we take for kept are kept, and an author that we read is the same afterwards.
+// sendmail(1). Those that we take for kept are kept, and an author that we read is the same afterwards; where
+// canonical_maps give him another address, the name is the same.
 func TestTheSealOfArrivalHoldsForWhatPostfixMakesOfAddresses(t *testing.T) {
 	t.Parallel()
 	values := addressValues(rand.New(rand.NewPCG(15, 2)), 1500)
 	var header strings.Builder
 	for _, value := range values {
-		header.WriteString("From:" + value + "\nReply-To:" + value + "\n")
+		header.WriteString("From:" + value + "\nReply-To:" + value + "\nResent-From:" + moved(value) + "\n")
 	}
 	sink := mta.StartSink(t)
 	dir := mta.Folder(t)
-	main := "myorigin = example.org\nappend_dot_mydomain = yes\nrelayhost = [127.0.0.1]:" + sink.Port + "\n"
+	main := "myorigin = example.org\nappend_dot_mydomain = yes\nrelayhost = [127.0.0.1]:" + sink.Port + "\n" +
+		"canonical_maps = inline:{ {@moved.example=@example.org} }\n"
 	mta.Start(t, dir, main, "")
 	cmd := exec.Command(peer.Need(t, "sendmail"), "-C", dir, "-i", "-f", "box@example.org", "--",
 		"remote@example.com")
@@ -40,6 +42,7 @@ func TestTheSealOfArrivalHoldsForWhatPostfixMakesOfAddresses(t *testing.T) {
 	if len(later["from"]) != len(values) || len(later["reply-to"]) != len(values) {
 		t.Fatalf("%d and %d fields of %d", len(later["from"]), len(later["reply-to"]), len(values))
 	}
+	checkMoved(t, values, later["resent-from"])
 	kept, same, changed := 0, 0, 0
 	for i, value := range values {
 		before, after := "Reply-To:"+value+"\r\n", later["reply-to"][i]
@@ -64,6 +67,33 @@ func TestTheSealOfArrivalHoldsForWhatPostfixMakesOfAddresses(t *testing.T) {
 	t.Logf("%d fields: %d kept, %d changed; %d authors", len(values), kept, changed, same)
 	if kept < 50 || changed < 50 || same < 50 {
 		t.Error("too few to show anything")
+	}
+}
+
+func moved(value string) string { return strings.ReplaceAll(value, "@bank.example", "@moved.example") }
+
+// checkMoved compares values whose addresses canonical_maps change with what they became.
+func checkMoved(t *testing.T, values []string, later []dkim.Field) {
+	t.Helper()
+	if len(later) != len(values) {
+		t.Fatalf("%d fields of %d", len(later), len(values))
+	}
+	changed := 0
+	for i, value := range values {
+		want, ok := author.Fields{moved(value)}.Mailbox()
+		if !ok {
+			continue
+		}
+		want.Address = strings.Replace(want.Address, "@moved.example", "@example.org", 1)
+		if strings.HasSuffix(want.Address, "@example.org") {
+			changed++
+		}
+		if got, ok := (author.Fields{string(later[i].Value())}).Mailbox(); !ok || got != want {
+			t.Errorf("%q became %q, read as %q", moved(value), later[i], got)
+		}
+	}
+	if changed < 50 {
+		t.Errorf("%d changed, too few to show anything", changed)
 	}
 }
 

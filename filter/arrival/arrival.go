@@ -3,11 +3,11 @@
 //
 //	X-Postmend-Arrival: v=1; t=1764331327; i=192.0.2.1; n=mail.example.com; p=ESMTP;
 //		e=mail.example.com; f=alice@example.com; r=bob@example.org; o=info@example.org;
-//		x=to; ha=…; hh=…; bh=…; b=…
+//		x=to; hn=…; ha=…; hh=…; bh=…; b=…
 //
 // The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11).
-// Hashes are SHA-256: ha of the one author that From: names, without regard to quotes; hf of the From:
-// fields, where they name no such author; hh of To, Cc, Subject, Date, Message-ID, In-Reply-To, Reply-To, and
+// Hashes are SHA-256: hn and ha of the name and the address of the one author that From: names, without regard
+// to quotes; hf of the From: fields, where they name no such author; hh of To, Cc, Subject, Date, Message-ID, In-Reply-To, Reply-To, and
 // of the fields that tell how to read the body (MIME-Version, Content-Type, Content-Transfer-Encoding,
 // Content-Disposition), where an absent field counts too; bh of the body. Fields and body are in their
 // relaxed forms (section 3.4), so that folds, blanks and line ends do not matter. x lists the fields that hh
@@ -83,8 +83,8 @@ func DeriveKeys(secrets [][]byte) (Keys, error) {
 // Content is what a seal covers of a message.
 type Content struct {
 	Header dkim.Header
-	// Author is From: as author.Fields.Mailbox gives it; "" if From: has no such form.
-	Author string
+	// Author is From: as author.Fields.Mailbox gives it; the zero value if From: has no such form.
+	Author author.Mailbox
 	// Body is the closed body in relaxed form. One that cannot be hashed without doubt, with a CR within
 	// a line, fits no seal.
 	Body *dkim.BodyHash
@@ -112,8 +112,8 @@ func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 	tags = append(tags, origin.Verdict.tags()...)
 	rewritten := rewrittenFields(content.Header)
 	put("x", strings.Join(rewritten, ":"), maxName)
-	if content.Author != "" {
-		tags = append(tags, tag{"ha", hashOfAuthor(content.Author)})
+	if a := content.Author; a.Address != "" {
+		tags = append(tags, tag{"hn", hashOfText(a.Name)}, tag{"ha", hashOfText(a.Address)})
 	} else {
 		tags = append(tags, tag{"hf", hashOf(content.Header, authorFields)})
 	}
@@ -130,9 +130,9 @@ type Sealed struct {
 	Origin
 	// AuthorChanged is set if From: is not what was sealed.
 	AuthorChanged bool
-	// StableAuthor is set if what was sealed is the one author of From:, which no mail system rewrites. If
-	// the message has another one, a program here wrote it.
-	StableAuthor bool
+	// AuthorReplaced is set if From: named one author and names one, and both name and address are others: a
+	// program here wrote that, and no map of Postfix's.
+	AuthorReplaced bool
 
 	rewritten    []string // fields that are not covered
 	header, body string   // hashes
@@ -166,14 +166,22 @@ func (k Keys) Find(content Content) (*Sealed, error) {
 	if !ok {
 		return nil, ErrInvalid
 	}
-	if author, stable := tags.value("ha"); stable {
-		sealed.StableAuthor = true
-		sealed.AuthorChanged = content.Author == "" || author != hashOfAuthor(content.Author)
-	} else {
-		from, _ := tags.value("hf")
-		sealed.AuthorChanged = from != hashOf(content.Header, authorFields)
-	}
+	sealed.compareAuthor(tags, content)
 	return sealed, nil
+}
+
+func (s *Sealed) compareAuthor(tags tags, content Content) {
+	address, isMailbox := tags.value("ha")
+	if !isMailbox {
+		from, _ := tags.value("hf")
+		s.AuthorChanged = from != hashOf(content.Header, authorFields)
+		return
+	}
+	name, _ := tags.value("hn")
+	now := content.Author
+	isOtherName, isOtherAddress := name != hashOfText(now.Name), address != hashOfText(now.Address)
+	s.AuthorChanged = isOtherName || isOtherAddress
+	s.AuthorReplaced = isOtherName && isOtherAddress && now.Address != ""
 }
 
 // made tells whether one of the keys made the HMAC.
@@ -247,8 +255,8 @@ func rewrittenFields(header dkim.Header) (names []string) {
 	return names
 }
 
-func hashOfAuthor(mailbox string) string {
-	sum := sha256.Sum256([]byte(mailbox))
+func hashOfText(text string) string {
+	sum := sha256.Sum256([]byte(text))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 

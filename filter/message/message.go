@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"postmend/dkim"
+	"postmend/filter/message/author"
 )
 
 // Authors are the domains that a receiver could take for the author's, see author.Fields. They are found out
@@ -18,7 +19,7 @@ func (m *Message) Authors() []string {
 }
 
 // Mailbox is the one author in a form that no mail system on the way rewrites, see author.Fields.
-func (m *Message) Mailbox() (mailbox string, ok bool) { return m.from.Mailbox() }
+func (m *Message) Mailbox() (mailbox author.Mailbox, ok bool) { return m.from.Mailbox() }
 
 // MayName tells whether some receiver could take a domain for the author's that is not among Authors,
 // because From: is not plain.

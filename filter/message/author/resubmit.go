@@ -11,23 +11,34 @@ import (
 // trivial-rewrite(8) complete addresses, drop routes and final dots, and quote anew. Once one address of a
 // field changes, the whole field is written anew.
 
+// Mailbox is one author. The zero value is none.
+type Mailbox struct {
+	Name    string // without quotes and blanks, with comments; "" if there is none
+	Address string
+}
+
+// maxMailbox bounds the From: field of a Mailbox, in octets: Postfix cuts long fields off when it writes them
+// anew (address_token_limit).
+const maxMailbox = 1000
+
 // Mailbox gives the one author of From: fields in a form that this does not change; authors that differ have
-// different forms. ok is false if there is no such form: several fields or mailboxes, a comment, a group, a
-// domain without a dot, a local part that Postfix takes for a route ("boss%example.org").
-func (f Fields) Mailbox() (mailbox string, ok bool) {
-	if len(f) != 1 {
-		return "", false
+// different forms. Maps that the operator has made (canonical_maps, masquerade_domains) change the address and
+// leave the name. ok is false if there is no such form: several fields or mailboxes, a group, a domain without
+// a dot, a local part that Postfix takes for a route ("boss%example.org"), a control character.
+func (f Fields) Mailbox() (mailbox Mailbox, ok bool) {
+	if len(f) != 1 || len(f[0]) > maxMailbox || strings.ContainsFunc(f[0], isOddControl) {
+		return Mailbox{}, false
 	}
 	name, spec, ok := nameAndSpec(strings.Trim(dkim.Unfold([]byte(f[0])), blanks))
 	if !ok {
-		return "", false
+		return Mailbox{}, false
 	}
 	if route, rest, found := strings.Cut(spec, ":"); found && strings.HasPrefix(route, "@") {
 		spec = rest
 	}
 	at := strings.LastIndexByte(spec, '@')
 	if at < 0 {
-		return "", false
+		return Mailbox{}, false
 	}
 	local := strings.Trim(spec[:at], blanks)
 	if len(local) > 2 && local[0] == '"' && strings.IndexByte(local[1:], '"') == len(local)-2 {
@@ -35,15 +46,18 @@ func (f Fields) Mailbox() (mailbox string, ok bool) {
 	}
 	host, err := domain.Parse(strings.TrimSuffix(strings.Trim(spec[at+1:], blanks), "."))
 	if err != nil || !strings.Contains(host, ".") || !isDotAtom(local) || strings.ContainsAny(local, "%!") {
-		return "", false
+		return Mailbox{}, false
 	}
-	return name + "<" + local + "@" + host + ">", true
+	return Mailbox{name, local + "@" + host}, true
 }
+
+func isOddControl(r rune) bool { return r < ' ' && !strings.ContainsRune(blanks, r) || r == 0x7f }
 
 // nameAndSpec takes a mailbox apart. The name comes without quotes and blanks, which are written anew, and
 // with its comments.
 func nameAndSpec(value string) (name, spec string, ok bool) {
-	var words, bare strings.Builder // what stands beside an address in angle brackets; all but comments
+	// What stands beside an address in angle brackets; all but comments; comments.
+	var words, bare, comments strings.Builder
 	inAngle := false
 	for i := 0; i < len(value); i++ {
 		switch c := value[i]; {
@@ -61,6 +75,7 @@ func nameAndSpec(value string) (name, spec string, ok bool) {
 				return "", "", false
 			}
 			words.WriteString(unquote(value[i : i+n]))
+			comments.WriteString(unquote(value[i : i+n]))
 			i += n - 1
 		case c == '<' && !inAngle:
 			inside, rest, closed := strings.Cut(value[i+1:], ">")
@@ -79,7 +94,7 @@ func nameAndSpec(value string) (name, spec string, ok bool) {
 		}
 	}
 	if !inAngle {
-		return "", strings.Trim(bare.String(), blanks), true
+		return comments.String(), strings.Trim(bare.String(), blanks), true
 	}
 	return words.String(), spec, true
 }

@@ -1,6 +1,9 @@
 package author
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestAMailboxIsTheSameHoweverPostfixWritesIt: the left form is what arrives, the right one what cleanup(8)
 // makes of it when a program submits it again (seen: tests/resubmission_test.go).
@@ -24,12 +27,12 @@ func TestAMailboxIsTheSameHoweverPostfixWritesIt(t *testing.T) {
 
 // TestDifferentAuthorsAreNotTheSameMailbox: all of these differ from each other, or have no such form.
 func TestDifferentAuthorsAreNotTheSameMailbox(t *testing.T) {
-	seen := map[string]string{}
+	seen := map[Mailbox]string{}
 	for _, value := range []string{
 		"Alice <a@bank.example>", "Bob <a@bank.example>", "a@bank.example", "Alice <A@bank.example>",
 		"Alice <a@bank.example.org>", "Alice <a@mail.bank.example>", "Alice <b@bank.example>",
 		"\"Alice <a@bank.example>\" <eve@evil.example>", "\"a@bank.example\" <eve@evil.example>",
-		"Alice (x) <a@bank.example>",
+		"Alice (x) <a@bank.example>", "a@bank.example (Alice)", "a@bank.example (Boss)",
 	} {
 		got, ok := Fields{value}.Mailbox()
 		if !ok || seen[got] != "" {
@@ -45,7 +48,8 @@ func TestDifferentAuthorsAreNotTheSameMailbox(t *testing.T) {
 		{"team: a@bank.example;"}, {"<\"a@bank.example\"@evil.example>"},
 		{"a@bank.example <eve@evil.example"}, {"A\\"}, {"\"A <a@bank.example>"},
 		{"<a@bank.example>eve"}, {"a b@bank.example"}, {"<@bank.example,@evil.example:a@x@bank.example>"},
-		{"a@bank.example (x (y))"}, {"<a@[192.0.2.1]>"}, {"<>"}, {"Alice <<a@bank.example>>"},
+		{"a@bank.example (x (y))"}, {"Al\x00ice <a@bank.example>"}, {"Al\x1bice <a@bank.example>"},
+		{strings.Repeat("\"\" ", 400) + "<a@bank.example>"}, {"<a@[192.0.2.1]>"}, {"<>"}, {"Alice <<a@bank.example>>"},
 	} {
 		if got, ok := fields.Mailbox(); ok {
 			t.Errorf("%q is %q", fields, got)
