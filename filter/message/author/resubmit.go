@@ -22,9 +22,9 @@ type Mailbox struct {
 const maxMailbox = 1000
 
 // Mailbox gives the one author of From: fields in a form that this does not change; authors that differ have
-// different forms. Maps that the operator has made (canonical_maps, masquerade_domains) change the address and
-// leave the name. ok is false if there is no such form: several fields or mailboxes, a group, a domain without
-// a dot, a local part that Postfix takes for a route ("boss%example.org"), a control character.
+// different forms. Maps that the operator has made (canonical_maps, masquerade_domains) change the address
+// and leave the name. ok is false if there is no such form: several fields or mailboxes, a group, a domain
+// without a dot, a local part that Postfix takes for a route ("boss%example.org"), a control character.
 func (f Fields) Mailbox() (mailbox Mailbox, ok bool) {
 	if len(f) != 1 || len(f[0]) > maxMailbox || strings.ContainsFunc(f[0], isOddControl) {
 		return Mailbox{}, false
