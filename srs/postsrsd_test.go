@@ -283,6 +283,42 @@ func TestAChainOverPostSRSdLeadsBack(t *testing.T) {
 	}
 }
 
+func TestAnAliasComesBackOverPostSRSd(t *testing.T) {
+	daemon := startPostSRSd(t)
+	named := func(domain, secret string) *Rewriter {
+		return rewriter(t, func(o *Options) {
+			o.Domain, o.Secrets, o.Now = domain, [][]byte{[]byte(secret)}, nil
+		})
+	}
+	before, after, store := named("srs.before.example", "1"), named("after.example", "3"), stored{}
+	for _, sender := range longSenders {
+		alias := store.alias(t, before, sender)
+		for _, spelled := range []string{alias, strings.ToLower(alias), strings.ToUpper(alias)} {
+			two := daemon.forward.get(t, spelled)
+			if local, _, _ := strings.Cut(two, "@"); !strings.HasPrefix(two, "SRS1") || len(local) > 64 {
+				t.Fatalf("PostSRSd makes %q of %q", two, spelled)
+			}
+			for _, bounced := range []string{two, strings.ToLower(two)} {
+				back := daemon.reverse.get(t, bounced)
+				if got, err := before.ReverseStored(back, store.find); got != sender || err != nil {
+					t.Errorf("%q → %q → %q → %q, %v; want %q", alias, two, back, got, err, sender)
+				}
+			}
+			three, err := after.Forward(two)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := after.Reverse(strings.ToLower(three))
+			if err != nil {
+				t.Fatalf("%q: %v", three, err)
+			}
+			if got, err := before.ReverseStored(back, store.find); got != sender || err != nil {
+				t.Errorf("%q → %q → %q → %q → %q, %v; want %q", alias, two, three, back, got, err, sender)
+			}
+		}
+	}
+}
+
 func TestPostSRSdAndWeDrawTheSameLimitOfAge(t *testing.T) {
 	daemon := startPostSRSd(t)
 	for daysAgo, want := range map[int]bool{0: true, 1: true, 21: true, 22: false, 100: false, -2: false} {
