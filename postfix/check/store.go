@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"postmend/filter"
@@ -133,6 +134,14 @@ func (o *own) judgeStoreAccess() []fault {
 	if barrier := f.barrier(account, mayWrite|mayExecute); barrier != nil {
 		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.because(barrier)),
 			f.letIn(account))
+	}
+	if name := o.store.health.Foreigner; name != "" {
+		command := mend("chown", "-R", account.Name, f.Path)
+		if command != "" {
+			command += " && " + shell("chmod", "-R", "u=rwX,go=", f.Path)
+		}
+		return one(fmt.Sprintf("%s does not belong to %s, or is closed to it%s",
+			filepath.Join(f.Path, name), account.Name, hint), command)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -220,7 +221,9 @@ func (s *files) Put(ctx context.Context, key srs.Key, sender string) error {
 	if err := shard.Sync(); err != nil {
 		return err
 	}
-	s.prune(root, pruneAtOnce) // what is left over, another Put removes
+	if s.confirmsClock(root) {
+		s.prune(root, pruneAtOnce) // what is left over, another Put removes
+	}
 	return nil
 }
 
@@ -385,6 +388,17 @@ func (s *files) Prune(ctx context.Context) (removed int, err error) {
 			return removed, err
 		}
 	}
+}
+
+// confirmsClock tells whether the store has entries of an earlier day that have not expired. Otherwise the
+// clock may have jumped, and what seems to have expired is still needed once it is right again.
+func (s *files) confirmsClock(f *folder) bool {
+	days, _ := f.names(".")
+	today := s.life.now().Unix() / 86400
+	return slices.ContainsFunc(days, func(date string) bool {
+		day, ok := parseDay(date)
+		return ok && day < today && !s.life.expired(day)
+	})
 }
 
 // prune removes entries of expired days, up to a limit. Several processes may do so at the same time.

@@ -306,6 +306,16 @@ func TestAClockThatGoesBackByAMonthLosesNothing(t *testing.T) {
 	wantSender(t, s, key, sender)
 }
 
+func TestAClockThatIsAYearAheadForADayLosesNothing(t *testing.T) {
+	s, dir, _ := newFiles(t)
+	put(t, s, key, sender)
+	for hour := range 12 {
+		ahead := at(t, "dir:"+dir, morning.AddDate(1, 0, 0).Add(time.Duration(hour)*time.Hour))
+		put(t, ahead, srs.Key{Day: key.Day + 365, Token: token(hour)}, sender)
+	}
+	wantSender(t, s, key, sender)
+}
+
 func TestAFullStoreTakesNothingMoreAndKeepsWhatItHas(t *testing.T) {
 	s, _, entry := newFiles(t)
 	put(t, s, key, sender)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,9 @@ type Health struct {
 	Err error
 	// Closed is why it takes no entries; nil if it does.
 	Closed error
+	// Foreigner is a folder in the store that its owner cannot use, as a backup may leave it; "" if there is
+	// none.
+	Foreigner string
 	// Expired are days whose entries should have been removed.
 	Expired int
 	// Foreign is the number of entries, of Looked that were looked at, that no host with our secrets has
@@ -86,14 +90,31 @@ func (s *files) inspect(h *Health) {
 		return
 	}
 	for _, date := range days {
-		if day, ok := parseDay(date); ok && s.life.expired(day) {
+		day, ok := parseDay(date)
+		if !ok {
+			continue
+		}
+		if s.life.expired(day) {
 			h.Expired++
+		}
+		shards, _ := root.names(date)
+		for _, name := range append(shards, "") {
+			if name = path.Join(date, name); h.Foreigner == "" && !root.isUsable(name) {
+				h.Foreigner = name
+			}
 		}
 	}
 	if dir, err := os.Open(s.dir); err == nil {
 		defer dir.Close()
 		h.Closed = checkSpace(dir)
 	}
+}
+
+// isUsable tells whether the owner of the store can use a folder in it.
+func (f *folder) isUsable(name string) bool {
+	info, err := f.Lstat(name)
+	return ignoreMissing(err) == nil &&
+		(err != nil || info.IsDir() && ownerOf(info) == f.owner && info.Mode().Perm()&0o700 == 0o700)
 }
 
 func (s *server) inspect(ctx context.Context, h *Health) {
