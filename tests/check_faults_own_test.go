@@ -87,10 +87,12 @@ var filesFaults = []misconfiguration{
 		script:  `chown root "$HOME_DIR/srs"; touch "$HOME_DIR/srs/x"`,
 		finding: "srs-store", says: "name a folder of its own", byHand: true},
 	{name: "senders that root has copied here",
-		script:  `"$PROGRAM" srs forward -c "$CONF" "$(printf %060d 0)@a.example"; chown -R root "$HOME_DIR"/srs/*`,
+		script: `"$PROGRAM" srs forward -c "$CONF" "$(printf %060d 0)@a.example"
+		chown -R root "$HOME_DIR"/srs/*`,
 		finding: "srs-store", says: "does not belong to postmend-test"},
 	{name: "a shard that is closed",
-		script:  `"$PROGRAM" srs forward -c "$CONF" "$(printf %060d 0)@a.example"; chmod 0 "$HOME_DIR"/srs/*/*`,
+		script: `"$PROGRAM" srs forward -c "$CONF" "$(printf %060d 0)@a.example"
+		chmod 0 "$HOME_DIR"/srs/*/*`,
 		finding: "srs-store", says: "closed to it"},
 	{name: "senders of a host with another secret",
 		script: `n=$("$PROGRAM" srs forward -c "$CONF" "$(printf %060d 0)@a.example") || exit 1
