@@ -111,14 +111,14 @@ type keyring struct {
 // loadKeys loads all keys of a domain, in a resident process only once.
 func (f *Filter) loadKeys(domain string) ([]*dkim.Key, error) {
 	if f.keyring == nil {
-		return f.readKeys(domain)
+		return f.config.LoadKeys(domain)
 	}
 	f.keyring.mu.Lock()
 	defer f.keyring.mu.Unlock()
 	if keys := f.keyring.keys[domain]; keys != nil {
 		return keys, nil
 	}
-	keys, err := f.readKeys(domain)
+	keys, err := f.config.LoadKeys(domain)
 	if err == nil {
 		if f.keyring.keys == nil {
 			f.keyring.keys = map[string][]*dkim.Key{}
@@ -128,9 +128,12 @@ func (f *Filter) loadKeys(domain string) ([]*dkim.Key, error) {
 	return keys, err
 }
 
-func (f *Filter) readKeys(domain string) ([]*dkim.Key, error) {
-	var keys []*dkim.Key
-	for _, k := range f.config.keysOf(domain) {
+// LoadKeys loads the keys of a domain; "" is all keys.
+func (c *Config) LoadKeys(domain string) (keys []*dkim.Key, err error) {
+	for _, k := range c.DKIM.Keys {
+		if domain != "" && k.Domain != domain {
+			continue
+		}
 		key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
 		if errors.Is(err, fs.ErrPermission) {
 			err = fmt.Errorf("%w (uid %d)", err, os.Geteuid())

@@ -77,13 +77,13 @@ func (inv *invocation) printRecord(key *dkim.Key) error {
 }
 
 func (inv *invocation) dkimRecordCommand() *cobra.Command {
-	keys := inv.keyFlags()
+	keys := keyFlags{inv: inv}
 	cmd := &cobra.Command{
 		Use:   "record [--domain DOMAIN] [--selector SELECTOR --file FILE]",
 		Short: "Print the DNS records of the configured keys, or of one key file, as lines of a zone file",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			list, err := keys.load("")
+			list, err := keys.load()
 			if err != nil {
 				return err
 			}
@@ -100,14 +100,14 @@ func (inv *invocation) dkimRecordCommand() *cobra.Command {
 }
 
 func (inv *invocation) dkimSignCommand() *cobra.Command {
-	keys := inv.keyFlags()
+	keys := keyFlags{inv: inv, ofDefault: true}
 	cmd := &cobra.Command{
 		Use:     "sign [--domain DOMAIN] [--selector SELECTOR --file FILE]",
 		Short:   "Sign the message on standard input and print it",
 		Example: `  postmend dkim sign --domain example.org --selector 2026a --file key.pem < message`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			list, err := keys.load("default")
+			list, err := keys.load()
 			if err != nil {
 				return err
 			}
@@ -121,10 +121,9 @@ func (inv *invocation) dkimSignCommand() *cobra.Command {
 // keyFlags choose keys: one file, or those of the configuration.
 type keyFlags struct {
 	inv                    *invocation
+	ofDefault              bool // without --domain, those of the configuration's default domain alone
 	domain, selector, file string
 }
-
-func (inv *invocation) keyFlags() *keyFlags { return &keyFlags{inv: inv} }
 
 func (k *keyFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&k.domain, "domain", "", "the signing domain; default: from the configuration")
@@ -132,9 +131,8 @@ func (k *keyFlags) define(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&k.file, "file", "", "a private key; default: the keys of the configuration")
 }
 
-// load gives the chosen keys. Without --domain, it takes the keys of all domains, or, if which is "default",
-// of the configuration's default domain.
-func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
+// load gives the chosen keys.
+func (k *keyFlags) load() ([]*dkim.Key, error) {
 	if k.file != "" {
 		if k.domain == "" || k.selector == "" {
 			return nil, outcome.Misused(errors.New("--file needs --domain and --selector"))
@@ -150,21 +148,14 @@ func (k *keyFlags) load(which string) ([]*dkim.Key, error) {
 		return nil, err
 	}
 	domain := k.domain
-	if domain == "" && which == "default" {
+	if domain == "" && k.ofDefault {
 		domain = config.DKIM.DefaultDomain
 	}
-	var keys []*dkim.Key
-	for _, c := range config.DKIM.Keys {
-		if domain != "" && c.Domain != domain {
-			continue
-		}
-		key, err := dkim.LoadKey(c.Domain, c.Selector, c.File)
-		if err != nil {
-			return nil, outcome.Misconfigured("the key cannot be used", err)
-		}
-		keys = append(keys, key)
-	}
-	if len(keys) == 0 {
+	keys, err := config.LoadKeys(domain)
+	switch {
+	case err != nil:
+		return nil, outcome.Misconfigured("the key cannot be used", err)
+	case len(keys) == 0:
 		return nil, outcome.Misconfigured(
 			fmt.Sprintf("%s: no [[dkim.keys]] for %+q", k.inv.configFile, domain), nil)
 	}

@@ -39,7 +39,6 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 		if n := len(originals); n > 1 && n != len(recipients) {
 			return nil, outcome.Misused(fmt.Errorf("--original-recipient is given %d times, for %s: give "+
 				"one for each recipient, or one for all", n, postfix.Counted(len(recipients), "recipient")))
-
 		}
 		for i, address := range recipients {
 			r := filter.Recipient{Address: address}

@@ -197,8 +197,12 @@ func defaultLogs(dir string, follow bool, notice io.Writer) ([]string, error) {
 
 // read goes through the files, in the order of what is in them.
 func (r *reporter) read(files []maillog.File) error {
-	bar := newProgress(r.inv.stderr, files)
-	defer bar.clear()
+	var terminal io.Writer // nil if nobody is there to see it
+	if isTerminal(r.inv.stderr) {
+		terminal = r.inv.stderr
+	}
+	bar := present.NewProgress(terminal, files)
+	defer bar.Clear()
 	for n := range files {
 		if err := r.readFile(&files[n], bar); err != nil {
 			return readable(err)
@@ -207,8 +211,8 @@ func (r *reporter) read(files []maillog.File) error {
 	return nil
 }
 
-func (r *reporter) readFile(file *maillog.File, bar *progress) error {
-	log, err := file.Open(r.inv.stdin, bar.add)
+func (r *reporter) readFile(file *maillog.File, bar *present.Progress) error {
+	log, err := file.Open(r.inv.stdin, bar.Add)
 	if err != nil {
 		return err
 	}
@@ -242,42 +246,4 @@ func isUTF8Locale() bool {
 		}
 	}
 	return false
-}
-
-// progress tells on a terminal how far a long reading is.
-type progress struct {
-	w         io.Writer // nil if nobody is there to see it
-	all, done int64
-	shown     time.Time
-	written   bool
-}
-
-func newProgress(w io.Writer, files []maillog.File) *progress {
-	p := &progress{shown: time.Now()}
-	if isTerminal(w) {
-		p.w = w
-	}
-	for _, file := range files {
-		p.all += file.Size
-	}
-	return p
-}
-
-func (p *progress) add(n int) {
-	p.done += int64(n)
-	if p.w == nil || time.Since(p.shown) < 200*time.Millisecond {
-		return
-	}
-	p.shown, p.written = time.Now(), true
-	if p.all > 0 {
-		fmt.Fprintf(p.w, "\r%3d%% of %d MB", min(100, 100*p.done/p.all), p.all>>20)
-	} else {
-		fmt.Fprintf(p.w, "\r%d MB", p.done>>20)
-	}
-}
-
-func (p *progress) clear() {
-	if p.written {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
 }

@@ -135,7 +135,6 @@ func (o *setupOptions) complete(configFile string) error {
 	case o.mode != "" && o.Mode != setup.ContentFilter && o.Mode != setup.Transport:
 		return outcome.Misused(fmt.Errorf("--mode %q: it must be %s or %s", o.mode, setup.ContentFilter,
 			setup.Transport))
-
 	case chosen == 1 && !o.print && os.Geteuid() != 0:
 		return outcome.Misused(errors.New("only root can do that; to see what it would do, run it " +
 			"with --print"))
