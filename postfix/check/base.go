@@ -12,6 +12,7 @@ import (
 var baseRules = []rule[*host]{
 	{"version", Error, "", "postmend needs Postfix 3.0 or later, and is tested with 3.4 or later",
 		judgeVersion},
+	{"postfix-warnings", Note, "", "what stands there may not be what is meant", judgeWarnings},
 	{"transport-missing", Error, "", "Postfix defers all mail for it (mail transport unavailable)",
 		judgeTransports},
 	{"listener-port", Error, "",
@@ -38,6 +39,20 @@ var configRules = []rule[*host]{
 		"in BOTH\"), and uses the first parameter only", judgeDoubles},
 	{"local-domains", Warning, "all domains of Postfix are in local_domains",
 		"mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
+}
+
+// judgeWarnings passes on what Postfix says about its files. A value with a brace that is not closed is cut in
+// the wrong places: each of its tables fails, and mail is deferred.
+func judgeWarnings(h *host) []fault {
+	var faults []fault
+	for _, warning := range h.config.Warnings {
+		wrong := fault{What: "postconf(1) warns: " + warning}
+		if strings.Contains(warning, "missing '") {
+			wrong.Severity, wrong.Why = Error, "Postfix cannot read the value as it stands: mail is deferred"
+		}
+		faults = append(faults, wrong)
+	}
+	return faults
 }
 
 // defaultSpoolDir is where a child of pipe(8), which has no TMPDIR, finds the system's temporary directory.

@@ -22,6 +22,8 @@ type Config struct {
 	// Dir is the configuration directory, absolute.
 	Dir     string
 	Version Version
+	// Warnings are what postconf(1) has said about main.cf and master.cf so far.
+	Warnings []string
 
 	isDefault bool
 	values    map[string]string // as written, defaults included
@@ -198,24 +200,29 @@ func (c *Config) IsRunning() bool { return c.PostfixCommand("status").Run() == n
 
 // postconfs runs postconf(1) with several sets of arguments, side by side.
 func (c *Config) postconfs(args ...[]string) ([]string, error) {
-	texts, errs := make([]string, len(args)), make([]error, len(args))
+	texts, said, errs := make([]string, len(args)), make([]string, len(args)), make([]error, len(args))
 	var running sync.WaitGroup
 	for i := range args {
-		running.Go(func() { texts[i], errs[i] = c.postconf(args[i]...) })
+		running.Go(func() { texts[i], said[i], errs[i] = c.postconf(args[i]...) })
 	}
 	running.Wait()
+	for line := range strings.Lines(strings.Join(said, "")) {
+		warning, found := strings.CutPrefix(strings.TrimSpace(line), "postconf: warning: ")
+		if found && !slices.Contains(c.Warnings, warning) {
+			c.Warnings = append(c.Warnings, warning)
+		}
+	}
 	return texts, cmp.Or(errs...)
 }
 
-func (c *Config) postconf(args ...string) (string, error) {
+func (c *Config) postconf(args ...string) (out, said string, err error) {
 	cmd := exec.Command("postconf", c.withDir(args)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", failure(cmd.Args, err, stderr.Bytes())
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", "", failure(cmd.Args, err, stderr.Bytes())
 	}
-	return string(out), nil
+	return stdout.String(), stderr.String(), nil
 }
 
 func (c *Config) withDir(args []string) []string {
