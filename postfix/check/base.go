@@ -41,8 +41,8 @@ var configRules = []rule[*host]{
 		"mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
 }
 
-// judgeWarnings passes on what Postfix says about its files. A value with a brace that is not closed is cut in
-// the wrong places: each of its tables fails, and mail is deferred.
+// judgeWarnings passes on what Postfix says about its files. A value with a brace that is not closed is cut
+// in the wrong places: each of its tables fails, and mail is deferred.
 func judgeWarnings(h *host) []fault {
 	var faults []fault
 	for _, warning := range h.config.Warnings {
