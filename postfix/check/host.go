@@ -72,11 +72,12 @@ type host struct {
 	dns       stage          // whether the DNS records are right
 	// tables that take a seal of arrival out of a message, and how
 	sealStrippers []string
-	lmtpAddress   string     // of postmend serve; "" without lmtp(8), or if that has no valid one
-	lmtpErr       error      // why postmend serve takes no mail, or why there is no address
-	milterErr     error      // why our milter does not answer; nil if it does, or there is none
-	gateway       netip.Addr // of the container that this is; the zero value outside of one
-	system        *system    // Postfix's own folder; nil if the configuration is that one
+	lmtpAddress   string          // of postmend; "" without lmtp(8), or if that has no valid one
+	otherHops     []setup.NextHop // of what leads mail to postmend's transport by LMTP
+	lmtpErr       error           // why postmend serve takes no mail, or why there is no address
+	milterErr     error           // why our milter does not answer; nil if it does, or there is none
+	gateway       netip.Addr      // of the container that this is; the zero value outside of one
+	system        *system         // Postfix's own folder; nil if the configuration is that one
 }
 
 // table is a service that answers look-ups.

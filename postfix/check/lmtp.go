@@ -42,14 +42,18 @@ func (h *host) findLMTP() {
 	}
 }
 
-// askLMTP finds out whether postmend takes mail.
+// askLMTP finds out whether postmend takes mail, and what leads mail elsewhere.
 func (h *host) askLMTP(ctx context.Context) {
-	if h.lmtpAddress == "" || h.lmtpAddress == layout.SpawnedLMTP && !h.config.IsRunning() {
+	if h.lmtpAddress == "" {
 		return
 	}
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	h.otherHops = setup.OtherNextHops(ctx, h.expanded, layout.LMTPNextHop(h.lmtpAddress))
+	if h.lmtpAddress == layout.SpawnedLMTP && !h.config.IsRunning() {
+		return // nothing starts it
+	}
 	h.lmtpErr = setup.AskLMTP(ctx, h.config, h.lmtpAddress)
 }
 
@@ -106,16 +110,18 @@ func judgeLMTPStatus(h *host) []fault {
 }
 
 func judgeLMTPNextHops(h *host) []fault {
-	if h.lmtpAddress == "" {
-		return nil
-	}
 	var faults []fault
-	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
-		value := s.Options["content_filter"]
-		if wanted := layout.LMTPNextHop(h.lmtpAddress); transport(value) == h.filter.Name && value != wanted {
-			faults = append(faults, fault{What: fmt.Sprintf("%s has content_filter=%s, and has to have %s",
-				s.ID(), value, wanted), Mend: h.setOption(s, "content_filter", wanted)})
+	for _, other := range h.otherHops {
+		wanted := layout.LMTPNextHop(h.lmtpAddress)
+		wrong := fault{What: fmt.Sprintf("%s, and has to have %s", other, wanted)}
+		switch {
+		case other.Service != "":
+			wrong.Mend = h.config.SetOptionCommand(other.Service, other.Name, wanted).String()
+		case other.Table == "":
+			wrong.What = fmt.Sprintf("%s, and has to be %s", other, wanted)
+			wrong.Mend = h.set(other.Name, wanted)
 		}
+		faults = append(faults, wrong)
 	}
 	return faults
 }

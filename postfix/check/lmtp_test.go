@@ -2,6 +2,8 @@ package check
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,6 +18,11 @@ func TestTheLMTPServiceIsJudged(t *testing.T) {
 	}
 	address := "inet:" + closed.Addr().String()
 	closed.Close()
+	patterns := filepath.Join(t.TempDir(), "patterns")
+	if err := os.WriteFile(patterns, []byte("# a comment of postmend:x\n/@a\\.example$/ postmend:x\n"),
+		0o644); err != nil {
+		t.Fatal(err)
+	}
 	line := layout.LMTPLine(layout.LMTPStatusFilter())
 	hop := "content_filter = " + layout.LMTPNextHop(address) + "\n"
 	limit := "postmend_destination_recipient_limit = 50\n"
@@ -28,6 +35,11 @@ func TestTheLMTPServiceIsJudged(t *testing.T) {
 		{"the next hop of pipe(8)", "content_filter = postmend:dummy\n" + limit, line, "lmtp-reach"},
 		{"one recipient a run", hop + strings.Replace(limit, "50", "1", 1), line,
 			"lmtp-reach lmtp-recipient-limit"},
+		{"what pipe(8) ignores: other next hops", hop + limit + "relay_transport = postmend:\n" +
+			"virtual_transport = " + layout.LMTPNextHop(address) + "\ntransport_maps = inline:{ " +
+			"example.com=postmend:, example.net=smtp:, b.example=postmend:dummy }, regexp:" + patterns + "\n",
+			line + "\npickup unix n - n 60 1 pickup -o content_filter=postmend:dummy",
+			"lmtp-reach lmtp-next-hop lmtp-next-hop lmtp-next-hop lmtp-next-hop lmtp-next-hop"},
 		{"few processes", hop + limit, strings.Replace(line, " 100 ", " 3 ", 1), "lmtp-reach lmtp-processes"},
 	} {
 		h := hostOf(t, "mydestination = example.org\n"+row.main, "smtp inet n - n - - smtpd\n"+row.line+"\n",

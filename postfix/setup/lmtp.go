@@ -90,18 +90,15 @@ func parseLMTP(c *postconf.Config, text string) (network, address string, err er
 	return network, address, nil
 }
 
-// otherNextHop finds a service whose own content_filter leads to postmend, but not to the address: lmtp(8)
-// would look for that host.
-func (p *Plan) otherNextHop() error {
+// otherNextHop finds what leads mail to postmend, but not to the wanted address: lmtp(8) would connect to
+// another one.
+func (p *Plan) otherNextHop(ctx context.Context) error {
 	if p.wanted.LMTP == "" {
 		return nil
 	}
-	for _, s := range p.entrances() {
-		value := s.Options["content_filter"]
-		if strings.HasPrefix(value, layout.DefaultTransport) && value != p.nextHop() {
-			return fmt.Errorf("%s in master.cf has its own content_filter=%s, which lmtp(8) would read as a "+
-				"host to connect to; change it to %s, or remove it", s.ID(), value, p.nextHop())
-		}
+	for _, other := range OtherNextHops(ctx, p.config, p.nextHop()) {
+		return fmt.Errorf("%s, which lmtp(8) would take for the host to connect to; change it to %s, or "+
+			"remove it", other, p.nextHop())
 	}
 	return nil
 }

@@ -16,9 +16,6 @@ func (p *Plan) obstacle() error {
 	if err := p.otherListener(); err != nil {
 		return err
 	}
-	if err := p.otherNextHop(); err != nil {
-		return err
-	}
 	if err := p.lateMappings(); err != nil {
 		return err
 	}

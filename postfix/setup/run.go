@@ -96,6 +96,9 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.plan.otherNextHop(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.plan.TakesAnySRSAddress(s.domains); err != nil {
 		return nil, err
 	}
