@@ -135,7 +135,7 @@ func (o *own) judgeStoreAccess() []fault {
 		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.because(barrier)),
 			f.letIn(account))
 	}
-	if name := o.store.health.Foreigner; name != "" {
+	if name := o.store.health.Unusable; name != "" {
 		command := mend("chown", "-R", account.Name, f.Path)
 		if command != "" {
 			command += " && " + shell("chmod", "-R", "u=rwX,go=", f.Path)

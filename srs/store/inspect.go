@@ -19,9 +19,9 @@ type Health struct {
 	Err error
 	// Closed is why it takes no entries; nil if it does.
 	Closed error
-	// Foreigner is a folder in the store that its owner cannot use, as a backup may leave it; "" if there is
+	// Unusable is a folder in the store that its owner cannot use, as a backup may leave it; "" if there is
 	// none.
-	Foreigner string
+	Unusable string
 	// Expired are days whose entries should have been removed.
 	Expired int
 	// Foreign is the number of entries, of Looked that were looked at, that no host with our secrets has
@@ -99,8 +99,8 @@ func (s *files) inspect(h *Health) {
 		}
 		shards, _ := root.names(date)
 		for _, name := range append(shards, "") {
-			if name = path.Join(date, name); h.Foreigner == "" && !root.isUsable(name) {
-				h.Foreigner = name
+			if name = path.Join(date, name); h.Unusable == "" && !root.isUsable(name) {
+				h.Unusable = name
 			}
 		}
 	}
