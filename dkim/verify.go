@@ -285,14 +285,20 @@ func FindKeys(ctx context.Context, resolver Resolver, signatures []*Signature) {
 		}
 		waiting[name] = append(waiting[name], s)
 	}
+	take := func(a answer) {
+		for _, s := range waiting[a.name] {
+			s.key, s.problem = a.key, a.problem
+		}
+		delete(waiting, a.name)
+	}
 	for len(waiting) > 0 {
 		select {
 		case a := <-answers:
-			for _, s := range waiting[a.name] {
-				s.key, s.problem = a.key, a.problem
-			}
-			delete(waiting, a.name)
+			take(a)
 		case <-ctx.Done():
+			for len(answers) > 0 { // what has come counts
+				take(<-answers)
+			}
 			for _, list := range waiting {
 				for _, s := range list {
 					s.problem = &problem{TempError, "key look-up took too long"}

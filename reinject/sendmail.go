@@ -87,8 +87,8 @@ func (t *sendmailTarget) run(ctx context.Context, tx *checked, content *os.File)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = lingering
 	err := cmd.Run()
-	if err == nil || errors.Is(err, exec.ErrWaitDelay) {
-		return nil
+	if err == nil || cmd.ProcessState != nil && cmd.ProcessState.Success() {
+		return nil // its children, or ctx, may have ended later
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

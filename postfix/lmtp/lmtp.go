@@ -102,12 +102,15 @@ func either[T int | time.Duration](value, fallback T) T {
 // Serve serves the connections of a listener until ctx ends, and closes it. Messages that have come by then
 // are dealt with first; other connections end at once.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	defer context.AfterFunc(ctx, func() {
-		listener.Close()
-		s.hurry()
-	})()
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // if the listener fails, too
+	defer listener.Close()
+	context.AfterFunc(ctx, func() {
+		listener.Close()
+		s.hurry()
+	})
 	for {
 		conn, err := listener.Accept()
 		if ctx.Err() != nil {
@@ -123,7 +126,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			}
 			return err
 		}
-		c := s.admit(conn)
+		c := s.admit(ctx, conn)
 		if c == nil {
 			continue
 		}
@@ -144,7 +147,7 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 }
 
 // admit makes a session of a connection; nil if there are too many.
-func (s *Server) admit(conn net.Conn) *session {
+func (s *Server) admit(ctx context.Context, conn net.Conn) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.conns) >= s.mostConnections() {
@@ -158,6 +161,9 @@ func (s *Server) admit(conn net.Conn) *session {
 	}
 	c := newSession(s, conn)
 	s.conns[c] = true
+	if ctx.Err() != nil {
+		c.stop() // hurry may have passed already
+	}
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 )
 
@@ -100,8 +101,10 @@ func (c *client) reply() string {
 // say sends lines at once, and wants replies that begin so, in this order.
 func (c *client) say(text string, want ...string) {
 	c.t.Helper()
-	if _, err := io.WriteString(c, strings.ReplaceAll(text, "\n", "\r\n")); err != nil {
-		c.t.Fatal(err)
+	if text != "" { // net.Pipe waits for a reader even of nothing
+		if _, err := io.WriteString(c, strings.ReplaceAll(text, "\n", "\r\n")); err != nil {
+			c.t.Fatal(err)
+		}
 	}
 	for _, w := range want {
 		if got := c.reply(); !strings.HasPrefix(got, w) {
@@ -290,13 +293,38 @@ func TestAHandlerThatReadsNothingLosesNoReply(t *testing.T) {
 }
 
 func TestASilentClientIsHungUpOn(t *testing.T) {
-	_, addr := start(t, &Server{Patience: 50 * time.Millisecond})
-	c := dial(t, addr)
-	c.say("LHLO x\n", "220", "250-", "421 4.3.2", "(EOF)")
-	c = dial(t, addr)
-	c.say("LHLO x\n"+forward+"MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n", "220", "250-", "250", "250", "250",
-		"250", "354")
-	c.say("half a mess", "(")
+	const mail = "LHLO x\n" + forward + "MAIL FROM:<a@b>\nRCPT TO:<a@b>\nDATA\n"
+	for _, row := range []struct {
+		says []string
+		want []string
+	}{
+		{nil, []string{"220", "421 4.3.2", "(EOF)"}},
+		{[]string{"LHLO x\n"}, []string{"220", "250-", "421 4.3.2", "(EOF)"}},
+		{[]string{mail, "half a mess"}, []string{"220", "250-", "250", "250", "250", "250", "354", "(EOF)"}},
+	} {
+		synctest.Test(t, func(t *testing.T) { // its clock stands still while anybody has something to do
+			ours, theirs := net.Pipe()
+			defer ours.Close()
+			s := &Server{Hostname: "x", Handle: func(_ context.Context, _ *Envelope, r io.Reader) []Reply {
+				io.Copy(io.Discard, r)
+				return nil
+			}}
+			began := time.Now()
+			go func() {
+				newSession(s, theirs).serve(t.Context())
+				theirs.Close()
+			}()
+			go func() {
+				for _, text := range row.says {
+					io.WriteString(ours, strings.ReplaceAll(text, "\n", "\r\n"))
+				}
+			}()
+			(&client{t, ours, bufio.NewReader(ours)}).say("", row.want...)
+			if waited := time.Since(began); waited != defaultPatience {
+				t.Errorf("after %q it waited %v", row.says, waited)
+			}
+		})
+	}
 }
 
 func TestTooManyConnectionsComeBackLater(t *testing.T) {
@@ -313,12 +341,11 @@ func TestTooManyConnectionsComeBackLater(t *testing.T) {
 
 // TestTheEndWaitsForMessagesAndNotForIdleClients
 func TestTheEndWaitsForMessagesAndNotForIdleClients(t *testing.T) {
-	reading, listener := make(chan bool, 1), make(chan net.Listener, 1)
+	reading := make(chan bool, 1)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener <- l
 	s := &Server{Hostname: "x", Handle: func(_ context.Context, _ *Envelope, content io.Reader) []Reply {
 		reading <- true
 		io.Copy(io.Discard, content)
@@ -337,6 +364,51 @@ func TestTheEndWaitsForMessagesAndNotForIdleClients(t *testing.T) {
 	busy.say("\nx\n.\n", "250 2.0.0 taken", "421 4.3.2", "(EOF)")
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAClientThatConnectsAtTheEndIsToldToComeBack: after those that were there had been told.
+func TestAClientThatConnectsAtTheEndIsToldToComeBack(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	s := &Server{Hostname: "x"}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	s.hurry()
+	go func() {
+		c := s.admit(ctx, theirs)
+		c.serve(ctx)
+		s.leave(c)
+	}()
+	(&client{t, ours, bufio.NewReader(ours)}).say("", "220", "421 4.3.2", "(EOF)")
+}
+
+// failing is a listener that fails after one connection.
+type failing struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (l *failing) Accept() (net.Conn, error) {
+	if conn, more := <-l.conns; more {
+		return conn, nil
+	}
+	return nil, io.ErrUnexpectedEOF
+}
+
+func (l *failing) Close() error { return nil }
+
+func TestAListenerThatFailsEndsIdleSessions(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	conns := make(chan net.Conn, 1)
+	conns <- theirs
+	close(conns)
+	done := make(chan error, 1)
+	go func() { done <- (&Server{Hostname: "x"}).Serve(context.Background(), &failing{conns: conns}) }()
+	(&client{t, ours, bufio.NewReader(ours)}).say("", "220", "421 4.3.2", "(EOF)")
+	if err := <-done; err != io.ErrUnexpectedEOF {
+		t.Errorf("ended with %v", err)
 	}
 }
 

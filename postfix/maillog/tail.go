@@ -148,7 +148,8 @@ func (l *Tail) readOn(file *os.File) error {
 	}
 }
 
-// successor opens the file that has taken the place of the one that is read; nil if none has.
+// successor opens the file that has taken the place of the one that is read; nil if none has. As long as it
+// is empty, the log may still be written to the old one.
 func successor(file *os.File, path string) (*os.File, error) {
 	now, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) { // between rename and creation
@@ -158,7 +159,7 @@ func successor(file *os.File, path string) (*os.File, error) {
 		return nil, err
 	}
 	old, err := file.Stat()
-	if err != nil || os.SameFile(old, now) {
+	if err != nil || os.SameFile(old, now) || now.Size() == 0 {
 		return nil, err
 	}
 	next, err := os.Open(path)

@@ -23,10 +23,13 @@ const mostConversations = 1000
 // Serve serves the connections of a listener until ctx ends, and closes it. Messages that are under way are
 // judged to their end; other conversations end at once.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	defer context.AfterFunc(ctx, func() { listener.Close() })()
-	free := make(chan struct{}, mostConversations)
 	var all sync.WaitGroup
 	defer all.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // if the listener fails, too
+	defer listener.Close()
+	context.AfterFunc(ctx, func() { listener.Close() })
+	free := make(chan struct{}, mostConversations)
 	for {
 		free <- struct{}{}
 		conn, err := listener.Accept()

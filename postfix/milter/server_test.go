@@ -58,7 +58,38 @@ func TestAServerThatStopsJudgesWhatIsUnderWay(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if _, err := net.Dial("tcp", listener.Addr().String()); err == nil {
-		t.Error("it still listens")
+	if _, err := listener.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it still listens: %v", err)
+	}
+}
+
+// failing is a listener that fails after one connection.
+type failing struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (l *failing) Accept() (net.Conn, error) {
+	if conn, more := <-l.conns; more {
+		return conn, nil
+	}
+	return nil, io.ErrUnexpectedEOF
+}
+
+func (l *failing) Close() error { return nil }
+
+func TestAListenerThatFailsEndsIdleConversations(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	conns := make(chan net.Conn, 1)
+	conns <- theirs
+	close(conns)
+	done := make(chan error, 1)
+	go func() { done <- (&Server{}).Serve(context.Background(), &failing{conns: conns}) }()
+	if _, err := ours.Read(make([]byte, 1)); err == nil {
+		t.Error("it was told something")
+	}
+	if err := <-done; err != io.ErrUnexpectedEOF {
+		t.Errorf("ended with %v", err)
 	}
 }

@@ -116,7 +116,7 @@ func AskLMTP(ctx context.Context, c *postconf.Config, text string) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
-	talk := &conversation{conn: conn, replies: bufio.NewReader(conn)}
+	talk := &conversation{ctx: ctx, conn: conn, replies: bufio.NewReader(conn)}
 	if greeting := talk.reply(); greeting.class() != 2 {
 		return fmt.Errorf("it greets with %s", greeting)
 	}

@@ -52,7 +52,7 @@ func ask(ctx context.Context, server, helo string, addresses []string) ([]Reply,
 	if err != nil {
 		return nil, err
 	}
-	c := &conversation{conn: conn, replies: bufio.NewReader(conn)}
+	c := &conversation{ctx: ctx, conn: conn, replies: bufio.NewReader(conn)}
 	defer func() { c.conn.Close() }()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	greeting := c.reply()
@@ -74,6 +74,7 @@ func ask(ctx context.Context, server, helo string, addresses []string) ([]Reply,
 
 // conversation is the client's side of SMTP.
 type conversation struct {
+	ctx     context.Context
 	conn    net.Conn
 	replies *bufio.Reader
 }
@@ -101,22 +102,36 @@ func (c *conversation) begin(helo string) Reply {
 }
 
 func (c *conversation) command(line string) Reply {
-	c.conn.SetDeadline(time.Now().Add(replyPatience))
+	if err := c.wait(); err != nil {
+		return Reply{Err: err}
+	}
 	if _, err := io.WriteString(c.conn, line+"\r\n"); err != nil {
-		return Reply{Err: told(err)}
+		return Reply{Err: c.told(err)}
 	}
 	return c.reply()
 }
 
+// wait gives the server time for its next octets, unless the context has ended: then the deadline that this
+// has set may just have been replaced.
+func (c *conversation) wait() error {
+	c.conn.SetDeadline(time.Now().Add(replyPatience))
+	if c.ctx.Err() != nil {
+		return c.told(nil)
+	}
+	return nil
+}
+
 // reply reads a reply to its last line.
 func (c *conversation) reply() Reply {
-	c.conn.SetDeadline(time.Now().Add(replyPatience))
+	if err := c.wait(); err != nil {
+		return Reply{Err: err}
+	}
 	const most = 100
 	keywords := " "
 	for range most {
 		line, err := c.replies.ReadString('\n')
 		if err != nil {
-			return Reply{Err: told(err)}
+			return Reply{Err: c.told(err)}
 		}
 		line = strings.TrimRight(line, "\r\n")
 		code, err := strconv.Atoi(line[:min(3, len(line))])
@@ -135,8 +150,12 @@ func (c *conversation) reply() Reply {
 }
 
 // told is what an error means to an operator.
-func told(err error) error {
+func (c *conversation) told(err error) error {
 	switch {
+	case errors.Is(c.ctx.Err(), context.DeadlineExceeded):
+		return errors.New("no reply in time")
+	case c.ctx.Err() != nil:
+		return c.ctx.Err()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("no reply within %s", replyPatience)
 	case errors.Is(err, io.EOF):

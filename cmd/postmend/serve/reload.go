@@ -2,6 +2,7 @@ package serve
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -60,12 +61,19 @@ type watch struct {
 
 const watchInterval = time.Second
 
-// starts notes the files of a configuration before they are read, so that a change while they are being read
-// counts as a change.
-func (w *watch) starts(files []string) {
+// begin forgets all files.
+func (w *watch) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.files, w.seen, w.looked = files, stampsOf(files), time.Now()
+	w.files, w.seen, w.looked = nil, stamps{}, time.Now()
+}
+
+// add notes files before they are read, so that a change while they are being read counts as a change.
+func (w *watch) add(files ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files = append(w.files, files...)
+	maps.Copy(w.seen, stampsOf(files))
 }
 
 // changed tells once of each change.
@@ -97,18 +105,17 @@ func (o *Options) open(config *filter.Config, stays bool) (*loaded, error) {
 	return &loaded{config, f}, nil
 }
 
-// load reads the configuration.
+// load reads the configuration. Of several calls, the last one has the last word.
 func (r *Resident) load() error {
-	files := []string{r.ConfigFile}
-	if old := r.use.Load(); old != nil {
-		files = append(files, old.config.Files()...)
-	}
-	r.watch.starts(files)
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	r.watch.begin()
+	r.watch.add(r.ConfigFile)
 	config, err := filter.LoadConfig(r.ConfigFile)
 	if err != nil {
 		return err
 	}
-	r.watch.starts(append([]string{r.ConfigFile}, config.Files()...))
+	r.watch.add(config.Files()...)
 	next, err := r.open(config, true)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -39,8 +40,9 @@ type Resident struct {
 	// TrustsORCPT says that no client can have made up the original recipient that LMTP tells.
 	TrustsORCPT bool
 
-	use   atomic.Pointer[loaded]
-	watch watch
+	loading sync.Mutex
+	use     atomic.Pointer[loaded]
+	watch   watch
 }
 
 // service is one address, and what is spoken there. serve serves until its context ends, closes the

@@ -72,6 +72,32 @@ func TestAResidentProcessReadsChangedFilesAgain(t *testing.T) {
 	}
 }
 
+func TestAChangeWhileFilesAreReadCountsAsAChange(t *testing.T) {
+	dir := t.TempDir()
+	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
+	for _, changed := range []string{"", first, second} {
+		for _, file := range []string{first, second} {
+			if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var w watch
+		w.begin()
+		w.add(first)
+		if changed == first {
+			os.Remove(first)
+		}
+		w.add(second)
+		if changed == second {
+			os.Remove(second)
+		}
+		w.looked = time.Time{} // it looks at most once a second
+		if got := w.changed(); got != (changed != "") {
+			t.Errorf("%q: changed %v", changed, got)
+		}
+	}
+}
+
 func TestLMTPIsForThisHostAlone(t *testing.T) {
 	for address, want := range map[string]bool{
 		"unix:/run/postmend/lmtp": true, "inet:127.0.0.1:10025": true, "inet:[::1]:10025": true,

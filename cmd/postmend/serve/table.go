@@ -34,12 +34,10 @@ type Table struct {
 // Converse answers on a connection until there are no more queries, the connection was idle for too long, or
 // ctx ends.
 func (t *Table) Converse(ctx context.Context, conn net.Conn, protocol Protocol) {
-	unwatch := context.AfterFunc(ctx, func() {
-		conn.SetReadDeadline(time.Unix(1, 0))
-		conn.SetWriteDeadline(time.Now().Add(time.Second)) // for the answers that are under way
-	})
+	c := patientConn{conn, ctx, tableIdle}
+	unwatch := context.AfterFunc(ctx, c.hurry)
 	defer unwatch()
-	_ = protocol(patientConn{conn, ctx, tableIdle}, conn, t.Answer)
+	_ = protocol(c, conn, t.Answer)
 }
 
 // Protocol is how Postfix asks.
@@ -115,7 +113,14 @@ type patientConn struct {
 func (c patientConn) Read(p []byte) (int, error) {
 	c.SetDeadline(time.Now().Add(c.idle))
 	if err := c.ctx.Err(); err != nil {
+		c.hurry() // again, because its deadlines may just have been replaced
 		return 0, err
 	}
 	return c.Conn.Read(p)
+}
+
+// hurry ends the wait for a query, and leaves time for the answers that are under way.
+func (c patientConn) hurry() {
+	c.SetReadDeadline(time.Unix(1, 0))
+	c.SetWriteDeadline(time.Now().Add(time.Second))
 }
