@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/BurntSushi/toml"
 )
@@ -84,10 +83,9 @@ func TestWhatIsHeldStaysHeldWithEachRule(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
 			s := w.read(t, file)
-			started := time.Now()
 			base := w.play(t, s)
 			rules := relaxations
-			if time.Since(started) > time.Second { // it waits for DNS
+			if strings.Contains(s["zone"], " DROP") { // it waits for DNS each time
 				rules = map[string]string{"all": ""}
 				for _, config := range relaxations {
 					rules["all"] = overlay(t, rules["all"], config)

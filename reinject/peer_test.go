@@ -208,12 +208,7 @@ func waitFor(t *testing.T, path string) {
 }
 
 func TestSMTPSinkTakesMessagesOverTCPAndUnixSockets(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	inet := listener.Addr().String()
-	listener.Close()
+	inet := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	socket := filepath.Join(t.TempDir(), "smtp")
 	for address, name := range map[string]string{inet: "smtp://" + inet, "unix:" + socket: "unix:" + socket} {
 		t.Run(address, func(t *testing.T) {

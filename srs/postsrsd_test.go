@@ -58,7 +58,7 @@ func startPostSRSd(t *testing.T, options ...string) postSRSd {
 	if err := os.WriteFile(secrets, []byte(sharedSecret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	forwardPort, reversePort := freePorts(t)
+	forwardPort, reversePort := peer.FreePort(t), peer.FreePort(t)
 	daemon := exec.Command(program,
 		append(options, "-4", "-A", "-s"+secrets, "-dexample.com", "-f"+forwardPort, "-r"+reversePort)...)
 	if err := daemon.Start(); err != nil {
@@ -74,20 +74,6 @@ func startPostSRSd(t *testing.T, options ...string) postSRSd {
 		<-ended
 	})
 	return postSRSd{dial(t, forwardPort, ended), dial(t, reversePort, ended)}
-}
-
-func freePorts(t *testing.T) (first, second string) {
-	t.Helper()
-	var ports [2]string
-	for i := range ports {
-		listener, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close() // both are held until both are known
-		_, ports[i], _ = net.SplitHostPort(listener.Addr().String())
-	}
-	return ports[0], ports[1]
 }
 
 // dial tries until the daemon listens, or has ended.

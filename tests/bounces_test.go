@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 const reverseLine = "recipient_canonical_maps = socketmap:unix:private/postmend-reverse:reverse\n"
@@ -23,7 +24,7 @@ type ports struct{ forward, reverse string }
 
 // addTCPTables adds the lines of docs/postfix.md in place of PostSRSd to master.cf.
 func (f *forwarder) addTCPTables(master *string) ports {
-	p := ports{mta.FreePort(f.t), mta.FreePort(f.t)}
+	p := ports{peer.FreePort(f.t), peer.FreePort(f.t)}
 	*master += "\n" + strings.NewReplacer(":10001", ":"+p.forward, ":10002",
 		":"+p.reverse).Replace(f.private(documented(f.t, "master.cf postsrsd")))
 	return p

@@ -61,7 +61,7 @@ func newCheckedHost(t *testing.T, program string) *checkedHost {
 	peer.Need(t, "postconf")
 	peer.NeedAccount(t)
 	h := &checkedHost{t: t, dir: mta.Folder(t), program: program, zone: rightZone,
-		listener: fmt.Sprintf("127.%d.%d.1:%s", 1+rand.IntN(250), rand.IntN(250), mta.FreePort(t))}
+		listener: fmt.Sprintf("127.%d.%d.1:%s", 1+rand.IntN(250), rand.IntN(250), peer.FreePort(t))}
 	t.Cleanup(func() {
 		if h.dns != nil {
 			h.dns.Close()

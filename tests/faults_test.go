@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // fault is something that goes wrong between Postfix and postmend, how to bring it about, and how to mend it.
@@ -32,7 +33,7 @@ type fault struct {
 // the message, and deliver it once the fault is mended.
 func TestNoFaultLosesOrBouncesMail(t *testing.T) {
 	t.Parallel()
-	port := mta.FreePort(t)
+	port := peer.FreePort(t)
 	flakyAddress := net.JoinHostPort("127.0.0.1", port)
 	f := startChanged(t, "smtp://"+flakyAddress, withoutReverseTable)
 	flaky := startFlakyListener(t, flakyAddress, func() string { return f.listener })
@@ -210,7 +211,7 @@ func (f *forwarder) faultsOfTheProgram(flaky *flakyListener) []fault {
 
 func (f *forwarder) faultsOfTheListener(flaky *flakyListener) []fault {
 	elsewhere, good := f.reconfigure(func(config string) string {
-		return strings.Replace(config, flaky.address, "127.0.0.1:"+mta.FreePort(f.t), 1)
+		return strings.Replace(config, flaky.address, "127.0.0.1:"+peer.FreePort(f.t), 1)
 	})
 	impatient, _ := f.reconfigure(func(config string) string {
 		return strings.Replace(config, `deadline = "50s"`, `deadline = "2s"`, 1)
@@ -263,7 +264,7 @@ func (f *forwarder) waitEmptyQueue() {
 
 func TestWhatIsRefusedOnPurposeGoesBackToItsSender(t *testing.T) {
 	t.Parallel()
-	port := mta.FreePort(t)
+	port := peer.FreePort(t)
 	flakyAddress := net.JoinHostPort("127.0.0.1", port)
 	f := startChanged(t, "smtp://"+flakyAddress, func(_ *forwarder, main, _ *string) {
 		// Without the table that refuses forged addresses at RCPT, the filter does.

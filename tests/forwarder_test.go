@@ -17,6 +17,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/authn/dnstest"
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // forwarder is the host under test: a Postfix with postmend as content filter, as docs/postfix.md sets it
@@ -52,8 +53,8 @@ func startChanged(t testing.TB, target string, change func(f *forwarder, main, m
 	dir := mta.Folder(t)
 	f.config = filepath.Join(dir, "postmend.toml")
 	f.program = filepath.Join(dir, "postmend")
-	f.smtp = net.JoinHostPort("127.0.0.1", mta.FreePort(t))
-	f.listener = net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	f.smtp = net.JoinHostPort("127.0.0.1", peer.FreePort(t))
+	f.listener = net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	if target == "" {
 		target = "smtp://" + f.listener
 	}

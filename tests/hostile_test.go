@@ -223,12 +223,16 @@ const factor = 4
 
 // TestNoMessageCostsMoreThanItsSize: CPU time, as the kernel counts it for the process, grows linearly and
 // stays within four times a plain message's of the same size; memory is flat, and DNS is not asked more
-// than a bounded number of questions.
+// than a bounded number of questions. Only the long form, for a quiet machine, asks for exactly that of CPU
+// time. The short one allows twice as much: on a busy machine a process costs more, but what is not linear
+// costs sixteen times as much where the size is four times as large.
 func TestNoMessageCostsMoreThanItsSize(t *testing.T) {
 	lab := newLab(t)
 	kinds := []sizes{{hostileBodies(), 500_000}, {hostileHeaders(), 120_000}, {hostileEnvelopes(), 5_000}}
 	full := os.Getenv("HOSTILE") == "full"
+	lab.leeway = 2
 	if full {
+		lab.leeway = 1
 		kinds[0].small, kinds[1].small = 2_500_000, 250_000 // a header of more than 1 MiB is not read
 	}
 	for _, kind := range kinds {
@@ -251,6 +255,7 @@ type lab struct {
 	header               string // of the plain message
 	dns                  *dnstest.Server
 	plain                map[int]cost
+	leeway               float64 // that CPU time has; 1 is none
 }
 
 type cost struct{ cpu, memory float64 } // ms, MB
@@ -289,7 +294,7 @@ func (l *lab) verifying() *lab {
 
 // startNullSink starts Postfix's smtp-sink, which keeps nothing, and gives its port.
 func startNullSink(t *testing.T) string {
-	port := mta.FreePort(t)
+	port := peer.FreePort(t)
 	args := []string{"127.0.0.1:" + port, "100"}
 	if os.Geteuid() == 0 {
 		args = append([]string{"-u", "nobody"}, args...)
@@ -340,7 +345,8 @@ func (l *lab) examine(t *testing.T, shape hostile, small int) {
 
 func (l *lab) judge(t *testing.T, small, large cost, size int) (complaints []string) {
 	plain, known := l.plain[size]
-	if !known || large.cpu > maxTimes*plain.cpu+slack {
+	most := func(times, cpu float64) float64 { return l.leeway*times*cpu + slack }
+	if !known || large.cpu > most(maxTimes, plain.cpu) {
 		c := l.run(t, hostile{header: func(int) string { return l.header },
 			body: within("\n", repeat("All work and no play makes Jack a dull boy.\n"), "")}, size)
 		if !known || c.cpu < plain.cpu {
@@ -351,10 +357,10 @@ func (l *lab) judge(t *testing.T, small, large cost, size int) (complaints []str
 	complain := func(format string, args ...any) {
 		complaints = append(complaints, fmt.Sprintf(format, args...))
 	}
-	if large.cpu > factor*small.cpu+slack {
+	if large.cpu > most(factor, small.cpu) {
 		complain("CPU grows from %.0f to %.0f ms where the size grows %d times", small.cpu, large.cpu, factor)
 	}
-	if large.cpu > maxTimes*plain.cpu+slack {
+	if large.cpu > most(maxTimes, plain.cpu) {
 		complain("CPU is %.0f ms at %d octets, a plain message of that size costs %.0f ms", large.cpu,
 			size, plain.cpu)
 	}

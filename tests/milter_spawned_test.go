@@ -113,7 +113,7 @@ func TestNoFaultOfASpawnedMilterLosesMailOrProvesIt(t *testing.T) {
 func (s *spawnedMilter) setUp(master *string) {
 	dir := filepath.Dir(s.f.config)
 	name := s.name + "-" + s.action
-	s.smtp = net.JoinHostPort("127.0.0.1", mta.FreePort(s.f.t))
+	s.smtp = net.JoinHostPort("127.0.0.1", peer.FreePort(s.f.t))
 	s.config, s.program = filepath.Join(dir, name+".toml"), filepath.Join(dir, name)
 	config, err := os.ReadFile(s.f.config)
 	s.f.check(err)

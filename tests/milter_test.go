@@ -17,6 +17,7 @@ import (
 
 	"postmend/tests/judge"
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // doorMaster starts a milter conversation for each SMTP session.
@@ -214,7 +215,7 @@ func (f *forwarder) serve(address string) *resident {
 // configuration, mail is accepted, and mended by the filter.
 func TestMailGoesOnWithoutTheMilter(t *testing.T) {
 	t.Parallel()
-	address := net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	f := startChanged(t, "", func(f *forwarder, main, _ *string) {
 		*main += strings.ReplaceAll(fmt.Sprintf(doorMain, "inet:"+address), "_timeout=5s", "_timeout=1s")
 		*main = strings.ReplaceAll(*main, "_timeout=30s", "_timeout=1s")
@@ -266,7 +267,7 @@ func TestRestartsAndReloadsLoseNothing(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("RESTARTS")); err == nil {
 		messages = n
 	}
-	address := net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	f := startChanged(t, "", func(f *forwarder, main, master *string) {
 		*main += fmt.Sprintf(doorMain, "inet:"+address)
 		withoutFilter(f, main, master)

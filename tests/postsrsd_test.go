@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"postmend/tests/mta"
 	"postmend/tests/peer"
 )
 
@@ -15,7 +14,7 @@ import (
 func startPostSRSd(t *testing.T, secrets string) ports {
 	t.Helper()
 	program := peer.Need(t, "postsrsd")
-	p := ports{mta.FreePort(t), mta.FreePort(t)}
+	p := ports{peer.FreePort(t), peer.FreePort(t)}
 	daemon := exec.Command(program, "-4", "-s"+secrets, "-d"+srsDomain, "-Xexample.org", "-f"+p.forward,
 		"-r"+p.reverse)
 	if err := daemon.Start(); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"postmend/filter/authn/dnstest"
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // lmtpClient speaks LMTP as lmtp(8) does.
@@ -103,7 +104,7 @@ func TestServeTakesManyConnectionsWithFlatMemory(t *testing.T) {
 	f.check(os.Mkdir(spool, 0o755))
 	chownNobody(t, spool)
 	f.configure(`deadline = "50s"`, "deadline = \"100s\"\nspool_dir = \""+spool+"\"")
-	s := &served{f: f, address: net.JoinHostPort("127.0.0.1", mta.FreePort(t))}
+	s := &served{f: f, address: net.JoinHostPort("127.0.0.1", peer.FreePort(t))}
 	s.start()
 	t.Cleanup(s.kill)
 

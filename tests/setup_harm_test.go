@@ -101,11 +101,11 @@ func TestWhatArrivedUnderAFilterThatIsGoneIsQueuedAnew(t *testing.T) {
 	h.must(err)
 	started, mark := time.Now(), h.Mark()
 	h.must(config.SetCommand(postconf.Parameter{Name: "content_filter", Value: "gone:dummy"}).Run())
-	h.must(config.PostfixCommand("reload").Run())
+	h.Reload()
 	h.send("alice@sender.example", "info@example.org")
 	h.WaitLog(mark, "mail transport unavailable")
 	h.must(config.UnsetCommand("content_filter").Run())
-	h.must(config.PostfixCommand("reload").Run())
+	h.Reload()
 	h.must(config.Requeue(started))
 	h.must(exec.Command("postkick", "-c", h.Dir, "public", "pickup", "W").Run()) // which looks once a minute
 	if got := h.sink.Wait(1)[0]; got.From != "alice@sender.example" {

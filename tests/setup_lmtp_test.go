@@ -74,7 +74,7 @@ func TestSetupHandsMessagesToServeAndKeepsThat(t *testing.T) {
 			before := h.configuration()
 			h.setup("--prepare", "--mode", mode)
 			h.tell()
-			at := net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+			at := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 			apply := []string{"--apply", "--mode", mode, "--lmtp", "inet:" + at}
 			said := h.setupFails(apply...)
 			if !strings.Contains(said, "serve --lmtp inet:"+at) ||
@@ -174,7 +174,7 @@ func TestMailThatWasQueuedForPipeDoesNotBounceWhenSetupChangesToLMTP(t *testing.
 	mark := h.Mark()
 	h.send("alice@sender.example", "info@example.org")
 	h.WaitLog(mark, "status=deferred")
-	at := net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	at := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	h.serve(at)
 	shown := h.setup("--apply", "--lmtp", "inet:"+at)
 	if all := h.configuration(); strings.Contains(all, "postmend_time_limit") {
@@ -184,7 +184,7 @@ func TestMailThatWasQueuedForPipeDoesNotBounceWhenSetupChangesToLMTP(t *testing.
 	h.must(err)
 	mark = h.Mark()
 	h.must(config.UnsetCommand("defer_transports").Run())
-	h.must(config.PostfixCommand("reload").Run())
+	h.Reload()
 	h.must(exec.Command("postqueue", "-c", h.Dir, "-f").Run())
 	h.WaitLog(mark, `lmtp\[\d+\]: .*status=deferred .*dummy`)
 	requeue := config.RequeueCommand()

@@ -37,7 +37,7 @@ func startPlainHost(t *testing.T, more string) *plainHost {
 	dir := mta.Folder(t)
 	h := &plainHost{t: t, program: filepath.Join(dir, "postmend"), root: filepath.Join(dir, "root"),
 		sink: mta.StartSink(t)}
-	h.smtp = net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	h.smtp = net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	build(t, h.program)
 	h.must(os.MkdirAll(filepath.Join(dir, "root"), 0o755))
 	h.must(os.MkdirAll(filepath.Join(dir, "forward"), 0o755))

@@ -135,7 +135,7 @@ func TestUndoFindsAListenerThatWasMoved(t *testing.T) {
 	before := h.configuration()
 	h.setup("--apply")
 	listener := regexp.MustCompile(`127\.0\.0\.1:100\d\d`).FindString(h.configuration())
-	port := mta.FreePort(t)
+	port := peer.FreePort(t)
 	h.must(exec.Command("postconf", "-c", h.Dir, "-F", listener+"/inet/service=127.0.0.1:"+port).Run())
 	config := filepath.Join(h.root, "etc/postmend/postmend.toml")
 	text, err := os.ReadFile(config)

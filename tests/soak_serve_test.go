@@ -34,7 +34,7 @@ func TestASoakOfFaultsWithServeLosesAndBouncesNothing(t *testing.T) {
 }
 
 func newServedSoak(t *testing.T) *servedSoak {
-	address := net.JoinHostPort("127.0.0.1", mta.FreePort(t))
+	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	s := &servedSoak{}
 	f := startChanged(t, "smtp://"+address, func(f *forwarder, main, master *string) {
 		withoutReverseTable(f, main, master)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // ofPipe is the entry for pipe(8) in master.cf.
@@ -24,7 +25,7 @@ var ofPipe = regexp.MustCompile(`(?m)^postmend  unix.*\n(?:[ \t].*\n)*`)
 
 // byLMTP changes the documented lines to those for `serve`, which it starts.
 func byLMTP(f *forwarder, main, master *string) *served {
-	s := &served{f: f, address: net.JoinHostPort("127.0.0.1", mta.FreePort(f.t))}
+	s := &served{f: f, address: net.JoinHostPort("127.0.0.1", peer.FreePort(f.t))}
 	if !ofPipe.MatchString(*master) {
 		f.t.Fatal("no entry for pipe(8)")
 	}

@@ -8,13 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +35,7 @@ type Instance struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	lines   []string
+	marks   map[string]bool // of ours, which were read
 	ended   bool
 }
 
@@ -49,6 +47,7 @@ queue_directory = {dir}.spool
 data_directory = {dir}.data
 maillog_file = {dir}/log/mail
 maillog_file_prefixes = {dir}
+postlog_service_name = testlog
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 myhostname = mx.example.org
@@ -95,7 +94,7 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 	peer.NeedRoot(t)
 	peer.Need(t, "postfix")
 	Configure(t, dir, mainLines, masterLines)
-	i := &Instance{Dir: dir, t: t}
+	i := &Instance{Dir: dir, t: t, marks: map[string]bool{}}
 	i.changed = sync.NewCond(&i.mu)
 	i.write("log/mail", "")
 	i.follow()
@@ -103,14 +102,14 @@ func Start(t testing.TB, dir, mainLines, masterLines string) *Instance {
 	t.Cleanup(func() {
 		i.stop()
 		if t.Failed() {
-			t.Logf("mail log:\n%s", i.read())
+			t.Logf("mail log:\n%s", i.Log())
 		}
 	})
 	return i
 }
 
 // Merge puts lines of main.cf in place of those that set the same parameters: Postfix warns of a parameter
-// that is set twice, and its programs wait until that is logged, which before it runs is for ever.
+// that is set twice.
 func Merge(lines, more string) string {
 	var merged strings.Builder
 	for line := range strings.Lines(lines) {
@@ -154,31 +153,6 @@ func Folder(t testing.TB) string {
 	return dir
 }
 
-// FreePort gives a TCP port of loopback that is the test's until it ends. It is not one of those that the
-// kernel hands out by itself, and the UDP port of the same number keeps other tests off, in whatever
-// process they run.
-func FreePort(t testing.TB) string {
-	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
-		claim, err := net.ListenPacket("udp", address)
-		if err != nil {
-			continue
-		}
-		listener, err := net.Listen("tcp", address)
-		if err != nil {
-			claim.Close()
-			continue
-		}
-		listener.Close()
-		t.Cleanup(func() { claim.Close() })
-		_, port, _ := net.SplitHostPort(address)
-		return port
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
 func (i *Instance) must(err error) {
 	i.t.Helper()
 	if err != nil {
@@ -186,35 +160,58 @@ func (i *Instance) must(err error) {
 	}
 }
 
-// stop ends Postfix as postfix(1) does, by a signal to master(8), but waits for its end without asking
-// Postfix's programs: those log, and where postlogd(8) is gone already they wait for it for ever.
-func (i *Instance) stop() {
-	i.t.Helper()
+// master gives the process of master(8).
+func (i *Instance) master() (int, error) {
 	text, err := os.ReadFile(i.Dir + ".spool/pid/master.pid")
 	if err != nil {
-		i.t.Error(err)
-		return
+		return 0, err
 	}
-	master, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// ends waits for a process to end, and tells whether it has. It is false if that takes more than 10 seconds.
+func ends(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		i.t.Error(err)
-		return
-	}
-	fd, err := unix.PidfdOpen(master, 0)
-	if err != nil {
-		return // gone
+		return true // gone
 	}
 	defer unix.Close(fd)
-	unix.Kill(master, unix.SIGTERM)
 	for {
-		const patience = 10_000 // ms
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
-		if n == 0 && err == nil {
-			unix.Kill(-master, unix.SIGKILL) // it leads the process group of all that it starts
-		} else if err == unix.EINTR {
-			continue
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		if err != unix.EINTR {
+			return n > 0
 		}
+	}
+}
+
+// stop ends Postfix as postfix(1) does, by a signal to master(8), and waits for its end.
+func (i *Instance) stop() {
+	i.t.Helper()
+	master, err := i.master()
+	if err != nil {
+		i.t.Error(err)
 		return
+	}
+	unix.Kill(master, unix.SIGTERM)
+	if !ends(master) {
+		unix.Kill(-master, unix.SIGKILL) // it leads the process group of all that it starts
+	}
+}
+
+// Reload has Postfix read its configuration again. Processes that were idle have ended then: one that has not
+// seen yet that it is to end would take what it is asked next with it.
+func (i *Instance) Reload() {
+	i.t.Helper()
+	master, err := i.master()
+	i.must(err)
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", master))
+	i.must(err)
+	peer.Age(i.t, i.Dir)
+	i.run("postfix", "-c", i.Dir, "reload")
+	for _, child := range strings.Fields(string(children)) {
+		pid, err := strconv.Atoi(child)
+		i.must(err)
+		ends(pid)
 	}
 }
 
@@ -230,92 +227,6 @@ func (i *Instance) run(name string, args ...string) string {
 		i.t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return string(out)
-}
-
-// follow reads the mail log as it grows.
-func (i *Instance) follow() {
-	tail := exec.Command("tail", "-s", "0.1", "-n", "+1", "-F", filepath.Join(i.Dir, "log/mail"))
-	out, err := tail.StdoutPipe()
-	i.must(err)
-	i.must(tail.Start())
-	i.t.Cleanup(func() {
-		tail.Process.Kill()
-		tail.Wait()
-	})
-	go func() {
-		lines := bufio.NewScanner(out)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			i.mu.Lock()
-			i.lines = append(i.lines, lines.Text())
-			i.mu.Unlock()
-			i.changed.Broadcast()
-		}
-		i.mu.Lock()
-		i.ended = true
-		i.mu.Unlock()
-		i.changed.Broadcast()
-	}()
-}
-
-// upToHere is a line of ours in the mail log.
-const upToHere = "tests: up to here"
-
-// Log is the mail log as it is now; what was read of it may be behind.
-func (i *Instance) Log() string {
-	i.t.Helper()
-	mark := i.Mark()
-	file, err := os.OpenFile(filepath.Join(i.Dir, "log/mail"), os.O_WRONLY|os.O_APPEND, 0)
-	i.must(err)
-	defer file.Close()
-	_, err = fmt.Fprintln(file, upToHere)
-	i.must(err)
-	i.WaitLog(mark, "^"+upToHere+"$")
-	return i.read()
-}
-
-// read is what was read of the log.
-func (i *Instance) read() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	isMark := func(line string) bool { return line == upToHere }
-	return strings.Join(slices.DeleteFunc(slices.Clone(i.lines), isMark), "\n")
-}
-
-// Mark is a place in the log.
-type Mark int
-
-// Mark gives the log's end as it is now.
-func (i *Instance) Mark() Mark {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return Mark(len(i.lines))
-}
-
-// WaitLog waits for a log line after the mark that matches the pattern and gives its submatches.
-func (i *Instance) WaitLog(after Mark, pattern string) []string {
-	i.t.Helper()
-	re := regexp.MustCompile(pattern)
-	late := time.AfterFunc(Patience, func() {
-		i.mu.Lock()
-		i.ended = true
-		i.mu.Unlock()
-		i.changed.Broadcast()
-	})
-	defer late.Stop()
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	for n := int(after); ; {
-		for ; n < len(i.lines); n++ {
-			if found := re.FindStringSubmatch(i.lines[n]); found != nil {
-				return found
-			}
-		}
-		if i.ended {
-			i.t.Fatalf("the mail log has no line that matches %q", pattern)
-		}
-		i.changed.Wait()
-	}
 }
 
 // Queue gives the messages that Postfix holds: their ids, and the queue that each is in.

@@ -2,6 +2,9 @@
 package peer
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -76,6 +79,31 @@ func Missing(t testing.TB, reason string) {
 		t.Fatal(reason)
 	}
 	t.Skip(reason)
+}
+
+// FreePort gives a TCP port of loopback that is the test's until it ends. It is not one of those that the
+// kernel hands out by itself, and the UDP port of the same number keeps other tests off, in whatever
+// process they run.
+func FreePort(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		claim, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
+		}
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			claim.Close()
+			continue
+		}
+		listener.Close()
+		t.Cleanup(func() { claim.Close() })
+		_, port, _ := net.SplitHostPort(address)
+		return port
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // Age makes the main.cf in a folder look old: all programs of Postfix wait up to two seconds with one that

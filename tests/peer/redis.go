@@ -2,7 +2,6 @@ package peer
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,18 +39,6 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 	r.Start()
 	t.Cleanup(r.Kill)
 	return r
-}
-
-// FreePort is a port of 127.0.0.1 that nobody uses now.
-func FreePort(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	return port
 }
 
 // Start starts the server, and waits until it answers.

@@ -381,7 +381,7 @@ func withOPT(code dnsmessage.RCode) []dnsmessage.Resource {
 func TestASilentServerIsLeftAfterItsTime(t *testing.T) {
 	good, silent := serve(t, "example.org TXT good"), serve(t, "example.org DROP")
 	c := ofServers(silent, good)
-	c.timeout = 20 * time.Millisecond
+	c.timeout, c.attempts = 20*time.Millisecond, 100 // the other one may be late, too, on a busy machine
 	if got := find(t, c, "example.org", dnsmessage.TypeTXT); got != "good" {
 		t.Error(got)
 	}
