@@ -55,6 +55,14 @@ func Plural[N int | int64](n N, noun string) string {
 	return noun + "s"
 }
 
+// ShortList names the first ones, and how many there are beside them.
+func ShortList(names []string, most int) string {
+	if len(names) <= most+1 {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
 // WriteJSON writes v for a program, in a form that is safe on a terminal, too: control characters are
 // escaped, which makes no difference to a program.
 func WriteJSON(w io.Writer, v any) error {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
 )
 
 // srsProbe is the local part of an SRS address. Only our table verifies its hash; other tables treat all SRS
@@ -183,13 +184,13 @@ func (h *host) rewritesSenders(entry string) bool {
 		return false
 	}
 	if !h.answers(entry) {
-		return isPostSRSd(entry, "forward")
+		return setup.IsPostSRSd(entry, "forward")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	value, found, err := h.config.Lookup(ctx, strings.TrimPrefix(entry, "proxy:"), "check@sender.example")
 	if err != nil {
-		return isPostSRSd(entry, "forward")
+		return setup.IsPostSRSd(entry, "forward")
 	}
 	value = strings.ToUpper(value)
 	return found && (strings.HasPrefix(value, "SRS0") || strings.HasPrefix(value, "SRS1"))

@@ -376,7 +376,7 @@ func TestAPortIsOfOneInstance(t *testing.T) {
 	if faults := judgeInstances(second); faults != nil {
 		t.Errorf("alone: %+v", faults)
 	}
-	second.others, second.dns = []*postconf.Config{first.config}, ready
+	second.instances, second.dns = []*postconf.Config{first.config}, ready
 	faults := judgeInstances(second)
 	if len(faults) != 1 || !strings.Contains(faults[0].What, first.config.Dir) ||
 		!strings.Contains(faults[0].Mend, "-MX 127.0.0.1:10026/inet && ") ||

@@ -116,7 +116,7 @@ func (h *host) filterUser() string {
 func (h *host) filterCommand() string {
 	var options []string
 	if h.command != nil {
-		options = slices.Concat(h.command.options, h.command.others)
+		options = slices.Concat(h.command.options, h.command.misplaced)
 	}
 	if !h.statusFilterWorks() {
 		options = append(withoutOption(options, "pipe_delivery_status_filter"), "-o",
@@ -267,8 +267,8 @@ func judgeArguments(h *host) []fault {
 
 func judgeAttributes(h *host) []fault {
 	var faults []fault
-	for i := 1; i < len(h.command.others); i += 2 {
-		faults = append(faults, fault{What: "-o " + h.command.others[i] +
+	for i := 1; i < len(h.command.misplaced); i += 2 {
+		faults = append(faults, fault{What: "-o " + h.command.misplaced[i] +
 			" comes after the attributes of pipe(8), which reads it as one of them", Mend: h.mendFilter()})
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.command.attributes)) {

@@ -8,7 +8,6 @@ package check
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -115,7 +114,7 @@ func joinCauses(findings []Finding) []Finding {
 		g.Mend, g.Publish = withoutRepeats(g.Mend, f.Mend, " && "), withoutRepeats(g.Publish, f.Publish, "\n")
 	}
 	for i, abouts := range others {
-		joined[i].What += "; the same for " + shortList(abouts)
+		joined[i].What += "; the same for " + postfix.ShortList(abouts, mostNamed)
 	}
 	return joined
 }
@@ -134,14 +133,8 @@ func withoutRepeats(text, more, separator string) string {
 	return strings.Join(parts, separator)
 }
 
-// shortList names the first few.
-func shortList(names []string) string {
-	const most = 10
-	if len(names) <= most+1 {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-}
+// mostNamed is how many names stand in a finding.
+const mostNamed = 10
 
 // onlyPrintable drops what cannot be shown as it is: a command that was changed would do something else.
 func onlyPrintable(s string) string {

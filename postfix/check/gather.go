@@ -26,7 +26,7 @@ func gather(ctx context.Context, dir string, ours postmend) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{postmend: ours, config: config, expanded: expanded, others: config.Others(),
+	h := &host{postmend: ours, config: config, expanded: expanded, instances: config.Others(),
 		gateway: containerGateway()}
 	h.findFilter()
 	h.findListener()
@@ -196,7 +196,7 @@ func (h *host) freeListener() string {
 			_, found := c.AtPort(strconv.Itoa(port))
 			return found
 		}
-		if !isTaken(h.config) && !slices.ContainsFunc(h.others, isTaken) &&
+		if !isTaken(h.config) && !slices.ContainsFunc(h.instances, isTaken) &&
 			len(listeningAt("127.0.0.1:"+strconv.Itoa(port))) == 0 {
 			return "127.0.0.1:" + strconv.Itoa(port)
 		}

@@ -51,9 +51,9 @@ type host struct {
 	filter   *postconf.Service
 	command  *pipe             // the command of pipe(8); nil with lmtp(8)
 	listener *postconf.Service // the smtpd(8) at our target; nil if there is none
-	// it stands in the listener's place, but takes mail from others; nil if there is none
-	public *postconf.Service
-	others []*postconf.Config // further instances on this host
+	// the smtpd(8) at our target, if it takes mail from others, and so cannot be the listener; else nil
+	public    *postconf.Service
+	instances []*postconf.Config // the other ones on this host
 	// what pipe_delivery_status_filter makes of status lines; nil if it was not asked
 	statuses  map[string]string
 	statusErr error
@@ -189,7 +189,7 @@ func transport(value string) string {
 	return strings.TrimSpace(name)
 }
 
-// duration reads one of Postfix's; ok is false if it is none.
+// duration reads a time of main.cf, such as 300s or 5d; ok is false for anything else.
 func duration(value string) (d time.Duration, ok bool) {
 	unit := time.Second
 	for suffix, length := range map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour,

@@ -222,7 +222,7 @@ func judgeListenerSize(h *host) []fault {
 		}, " && "))
 }
 
-// exceeds compares size limits; 0 is none.
+// exceeds compares limits of sizes; 0 stands for no limit.
 func exceeds(value, limit string) bool {
 	n, err := strconv.ParseInt(value, 10, 64)
 	least, _ := strconv.ParseInt(limit, 10, 64)

@@ -36,7 +36,7 @@ type own struct {
 	secretsErr   error
 	store        *senderStore             // nil without one
 	unfit        unfitSenders             // without a store
-	others       []fileInfo               // further files that the configuration names
+	named        []fileInfo               // the files that the configuration names, but for keys and secrets
 	socket       fileInfo                 // of the log
 	account      *unixUser                // that the filter should run as
 	readers      []*unixUser              // the account, and others that Postfix's look-up tables run as
@@ -86,7 +86,7 @@ func gatherOwn(program, configFile string) *own {
 		o.config.SRS.StorePasswordFile, o.config.SRS.StoreCAFile, o.config.Reinject.PasswordFile,
 		o.config.Reinject.CAFile} {
 		if path != "" {
-			o.others = append(o.others, lookAt(path))
+			o.named = append(o.named, lookAt(path))
 		}
 	}
 	o.Hostname = o.config.Hostname
@@ -273,7 +273,7 @@ func judgeReadable(o *own) []fault {
 			"configuration is not judged", Severity: Note}}
 	}
 	var faults []fault
-	for _, f := range append([]fileInfo{o.file}, o.others...) {
+	for _, f := range append([]fileInfo{o.file}, o.named...) {
 		for _, u := range o.readers {
 			barrier := f.barrierFor(u, mayRead)
 			if f.Err != nil || barrier == nil {

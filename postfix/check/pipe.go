@@ -17,8 +17,8 @@ type pipe struct {
 	options    []string            // what stands before the attributes, each -o with its value in two words
 	attributes map[string][]string // flags, user, null_sender…; a good one has one value
 	// options behind the first attribute, where pipe(8) takes them for attributes
-	others []string
-	argv   []string
+	misplaced []string
+	argv      []string
 }
 
 // words splits as Postfix does: at blanks, but not within braces, which are then taken away (master(5)).
@@ -68,7 +68,7 @@ func parsePipe(s postconf.Service) *pipe {
 		case word == "-o" && i+1 < len(list):
 			i++
 			if len(p.attributes) > 0 {
-				p.others = append(p.others, "-o", list[i])
+				p.misplaced = append(p.misplaced, "-o", list[i])
 			} else {
 				p.options = append(p.options, "-o", list[i])
 			}

@@ -208,7 +208,7 @@ func judgeInstances(h *host) []fault {
 	}
 	_, port := cutHost(address)
 	var faults []fault
-	for _, other := range h.others {
+	for _, other := range h.instances {
 		if s, found := other.AtPort(port); found {
 			what := fmt.Sprintf("%s, the target of [reinject], is %s of the Postfix in %s, too: each "+
 				"instance needs a configuration (-c FILE) and a listener of its own; ",

@@ -8,6 +8,7 @@ import (
 
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
 )
 
 // srsRules judge the way of bounces: SRS domain, reverse table, and what an earlier set-up with PostSRSd has
@@ -159,7 +160,7 @@ func judgeCanonicalClasses(h *host) []fault {
 		return nil
 	}
 	for _, entry := range entries(h.Main("recipient_canonical_maps")) {
-		if t := h.tableAt(entry); t != nil || isPostSRSd(entry, "reverse") {
+		if t := h.tableAt(entry); t != nil || setup.IsPostSRSd(entry, "reverse") {
 			wrong := fault{What: "recipient_canonical_maps asks " + entry +
 				" for addresses in the header, too",
 				Mend: h.set("recipient_canonical_classes", "envelope_recipient")}
@@ -177,19 +178,12 @@ func judgeCanonicalClasses(h *host) []fault {
 	return nil
 }
 
-// isPostSRSd takes the tables that PostSRSd's documentation and the guides to it have.
-func isPostSRSd(entry, direction string) bool {
-	port := map[string]string{"forward": ":10001", "reverse": ":10002"}[direction]
-	return strings.HasPrefix(entry, "tcp:") && strings.HasSuffix(entry, port) ||
-		strings.HasPrefix(entry, "socketmap:") && strings.HasSuffix(entry, ":"+direction)
-}
-
 // judgePostSRSd finds the table that reverses PostSRSd's addresses. It is needed as long as bounces to such
 // addresses arrive.
 func judgePostSRSd(h *host) []fault {
 	var faults []fault
 	for _, entry := range postconf.List(h.config.Get("recipient_canonical_maps")) {
-		if h.tableAt(entry) == nil && isPostSRSd(entry, "reverse") {
+		if h.tableAt(entry) == nil && setup.IsPostSRSd(entry, "reverse") {
 			faults = append(faults, fault{What: "recipient_canonical_maps asks " + entry +
 				", which seems to be PostSRSd: remove it three weeks after PostSRSd made its last address",
 				Why: "until then bounces to those addresses need it", Severity: Note})

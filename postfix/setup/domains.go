@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"postmend/filter/domain/publicsuffix"
+	"postmend/postfix"
 	"postmend/postfix/postconf"
 )
 
@@ -194,8 +195,8 @@ func (d *Domains) Private() []string {
 
 // WithoutKey says why domains that Private gives get no key.
 func WithoutKey(private []string) string {
-	return "no DKIM key is made for " + shortList(private) + ": without a top-level domain of the public " +
-		"DNS no receiver can look one up"
+	return "no DKIM key is made for " + postfix.ShortList(private, mostNamed) +
+		": without a top-level domain of the public DNS no receiver can look one up"
 }
 
 // isPublic tells whether a name can be registered. Debian lists localhost.$mydomain, in whose name nobody

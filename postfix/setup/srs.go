@@ -110,7 +110,7 @@ func joined(list, more string) string {
 func (p *Plan) replacePostSRSd() {
 	var kept, taken []string
 	for _, table := range postconf.List(p.config.Get("sender_canonical_maps")) {
-		if isPostSRSd(table) {
+		if IsPostSRSd(table, "forward") {
 			taken = append(taken, table)
 		} else {
 			kept = append(kept, table)
@@ -130,8 +130,10 @@ func (p *Plan) replacePostSRSd() {
 		"stop PostSRSd", strings.Join(taken, ", "))
 }
 
-// isPostSRSd knows the table of PostSRSd 1 by its port, and that of PostSRSd 2 by its name.
-func isPostSRSd(table string) bool {
-	return strings.HasPrefix(table, "tcp:") && strings.HasSuffix(table, ":10001") ||
-		strings.HasPrefix(table, "socketmap:") && strings.HasSuffix(table, ":forward")
+// IsPostSRSd knows a table of PostSRSd 1 by its port, and one of PostSRSd 2 by its name. Direction is
+// "forward" or "reverse".
+func IsPostSRSd(table, direction string) bool {
+	port := map[string]string{"forward": ":10001", "reverse": ":10002"}[direction]
+	return strings.HasPrefix(table, "tcp:") && strings.HasSuffix(table, port) ||
+		strings.HasPrefix(table, "socketmap:") && strings.HasSuffix(table, ":"+direction)
 }

@@ -8,6 +8,9 @@ import (
 	"postmend/postfix"
 )
 
+// mostNamed is how many names stand in a line of setup's output.
+const mostNamed = 6
+
 // Summary tells in a few lines what is missing, and so what would be done, with or without what is Postfix's.
 func (s *Setup) Summary(withPostfix bool) []string {
 	var lines []string
@@ -35,7 +38,7 @@ func (s *Setup) Summary(withPostfix bool) []string {
 		}
 	}
 	if keys != nil {
-		add("make", "DKIM %s for %s", postfix.Plural(len(keys), "key"), shortList(keys))
+		add("make", "DKIM %s for %s", postfix.Plural(len(keys), "key"), postfix.ShortList(keys, mostNamed))
 	}
 	if !withPostfix {
 		return lines
@@ -44,7 +47,7 @@ func (s *Setup) Summary(withPostfix bool) []string {
 		for _, isService := range []bool{true, false} {
 			if names := s.plan.named(verb, isService); names != nil {
 				add(verb, "%s: %s", map[bool]string{true: "master.cf", false: "main.cf"}[isService],
-					shortList(names))
+					postfix.ShortList(names, mostNamed))
 			}
 		}
 	}
@@ -55,7 +58,7 @@ func (s *Setup) Summary(withPostfix bool) []string {
 		}
 	}
 	if files != nil {
-		add("write", "%s: %s", s.config.Dir, shortList(files))
+		add("write", "%s: %s", s.config.Dir, postfix.ShortList(files, mostNamed))
 	}
 	return lines
 }
@@ -86,14 +89,5 @@ func (h *home) clients() string {
 	for _, network := range h.config.TrustedNetworks {
 		networks = append(networks, network.String())
 	}
-	return shortList(networks)
-}
-
-// shortList names the first few.
-func shortList(names []string) string {
-	const most = 6
-	if len(names) <= most+1 {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	return postfix.ShortList(networks, mostNamed)
 }

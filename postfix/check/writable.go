@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"postmend/postfix"
 	"postmend/postfix/setup"
 )
 
@@ -41,12 +42,13 @@ func judgeWritable(o *own) []fault {
 		if modes != nil {
 			commands = append(commands, shell(append([]string{"chmod", "go-w"}, modes...)...))
 		}
-		faults = one("other accounts can change "+shortList(texts), strings.Join(commands, " && "))
+		faults = one("other accounts can change "+postfix.ShortList(texts, mostNamed),
+			strings.Join(commands, " && "))
 	}
 	if elsewhere != nil {
-		faults = append(faults,
-			fault{What: "other accounts can replace postmend's files in " + shortList(elsewhere) +
-				"; move those files to a folder of root's, such as /etc/postmend"})
+		faults = append(faults, fault{What: "other accounts can replace postmend's files in " +
+			postfix.ShortList(elsewhere, mostNamed) +
+			"; move those files to a folder of root's, such as /etc/postmend"})
 	}
 	return faults
 }
@@ -54,7 +56,7 @@ func judgeWritable(o *own) []fault {
 // places are the configuration, the files that it names, and all folders above them. Other rules
 // judge the secrets and the keys themselves.
 func (o *own) places() []fileInfo {
-	files := append([]fileInfo{o.file}, o.others...)
+	files := append([]fileInfo{o.file}, o.named...)
 	private := []fileInfo{o.secrets}
 	for _, k := range o.keys {
 		private = append(private, k.file)
@@ -92,7 +94,7 @@ func (o *own) strangersAt(place fileInfo) (owner, writers string) {
 	case place.Mode.Perm()&0o002 != 0:
 		writers = "to which every account may write"
 	case place.Mode.Perm()&0o020 != 0 && len(members) > 0:
-		writers = "to which " + shortList(members) + " may write"
+		writers = "to which " + postfix.ShortList(members, mostNamed) + " may write"
 	case place.Mode.Perm()&0o020 != 0 && place.Mode.IsRegular():
 		writers = "to which its group may write"
 	}
