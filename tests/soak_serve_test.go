@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,7 +19,9 @@ import (
 // servedSoak is a stream of messages by LMTP, half of them for two recipients, with faults in between.
 type servedSoak struct {
 	*soak
-	served *served
+	reload func()
+	// end ends the processes that serve by a signal, and starts another if that is not Postfix's to do.
+	end func(syscall.Signal)
 }
 
 // TestASoakOfFaultsWithServeLosesAndBouncesNothing: the resident process is killed at random and right
@@ -27,13 +30,51 @@ type servedSoak struct {
 // bounced, and a second copy came only where the process was killed while the message was under way.
 func TestASoakOfFaultsWithServeLosesAndBouncesNothing(t *testing.T) {
 	t.Parallel()
-	s := newServedSoak(t)
+	s := newServedSoak(t, func(s *servedSoak, f *forwarder, main, master *string) {
+		served := byLMTP(f, main, master)
+		s.reload = func() { s.check(served.process.Process.Signal(syscall.SIGHUP)) }
+		s.end = func(signal syscall.Signal) {
+			s.check(served.process.Process.Signal(signal))
+			served.process.Wait()
+			served.start()
+		}
+	})
 	s.passThrough(60, s.faults(), s.submit)
 	s.flush()
 	s.account()
 }
 
-func newServedSoak(t *testing.T) *servedSoak {
+// TestASoakOfFaultsWithLMTPBySpawnLosesAndBouncesNothing: the same, with a process for each connection.
+func TestASoakOfFaultsWithLMTPBySpawnLosesAndBouncesNothing(t *testing.T) {
+	t.Parallel()
+	s := newServedSoak(t, func(s *servedSoak, f *forwarder, main, master *string) {
+		bySpawn(f, main, master)
+		s.reload = func() { s.postfix("postfix", "reload") }
+		s.end = func(signal syscall.Signal) {
+			for _, pid := range processesOf(f.program, "lmtp") {
+				syscall.Kill(pid, signal) // it may have ended by itself
+			}
+		}
+	})
+	s.passThrough(40, s.faults(), s.submit)
+	s.flush()
+	s.account()
+}
+
+// processesOf are the processes that run a program with a first argument.
+func processesOf(program, argument string) (pids []int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, file := range files {
+		words, _ := os.ReadFile(file) // it may have ended
+		if strings.HasPrefix(string(words), program+"\x00"+argument+"\x00") {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func newServedSoak(t *testing.T, serve func(s *servedSoak, f *forwarder, main, master *string)) *servedSoak {
 	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	s := &servedSoak{}
 	f := startChanged(t, "smtp://"+address, func(f *forwarder, main, master *string) {
@@ -44,7 +85,7 @@ func newServedSoak(t *testing.T) *servedSoak {
 		t.Cleanup(func() { f.check(syscall.Unmount(tiny, 0)) })
 		f.configure(`deadline = "50s"`,
 			"deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+tiny+"\"")
-		s.served = byLMTP(f, main, master)
+		serve(s, f, main, master)
 	})
 	s.soak = &soak{forwarder: f, random: rand.New(rand.NewPCG(8, 8)), tiny: filepath.Join(f.Dir, "tiny")}
 	s.flaky = startFlakyListener(t, address, func() string { return s.listener })
@@ -82,12 +123,10 @@ func (s *servedSoak) submit() (id string) {
 	return id
 }
 
-// restart ends the process by a signal and starts another.
+// restart ends the processes by a signal, so that others serve.
 func (s *servedSoak) restart(signal syscall.Signal) {
-	s.check(s.served.process.Process.Signal(signal))
-	s.served.process.Wait()
 	s.kills++
-	s.served.start()
+	s.end(signal)
 }
 
 func (s *servedSoak) faults() []fault {
@@ -102,9 +141,7 @@ func (s *servedSoak) faults() []fault {
 	faults := []fault{
 		{name: "none", arm: nothing, mend: nothing},
 		{name: "listener down", arm: s.flaky.down, mend: func() { s.flaky.up(s.t) }},
-		{name: "reload", arm: nothing, mend: nothing, during: func() {
-			s.check(s.served.process.Process.Signal(syscall.SIGHUP))
-		}},
+		{name: "reload", arm: nothing, mend: nothing, during: func() { s.reload() }},
 		{name: "spool full", mend: func() { s.check(os.Remove(filler)) }, arm: func() {
 			file, err := os.Create(filler)
 			s.check(err)
@@ -157,7 +194,8 @@ func (s *servedSoak) account() {
 		}
 	}
 	// The connection to the process was lost while it had the message.
-	killed := countLines(log, `: (\w+): to=<.*relay=127\.0\.0\.1.*status=deferred.*(?:lost connection|421)`)
+	killed := countLines(log,
+		`: (\w+): to=<.*relay=[^,]*(?:127\.0\.0\.1|lmtp).*status=deferred.*(?:lost connection|421)`)
 	duplicates := 0
 	for n, m := range s.sent {
 		want := []string{"remote@example.com"}
