@@ -94,9 +94,9 @@ func restoreSteps(c *postconf.Config) []Step {
 	return steps
 }
 
-// Snapshot is the content of the files that setup changes, to go back to if Postfix does not answer as it
+// snapshot is the content of the files that setup changes, to go back to if Postfix does not answer as it
 // should.
-type Snapshot struct{ files []savedFile }
+type snapshot struct{ files []savedFile }
 
 type savedFile struct {
 	path    string
@@ -107,8 +107,8 @@ type savedFile struct {
 	gid     int
 }
 
-// TakeSnapshot reads main.cf, master.cf, and the files that the plan and its state write.
-func (p *Plan) TakeSnapshot() (*Snapshot, error) {
+// takeSnapshot reads main.cf, master.cf, and the files that the plan and its state write.
+func (p *Plan) takeSnapshot() (*snapshot, error) {
 	var paths []string
 	for _, name := range configFiles {
 		paths = append(paths, filepath.Join(p.config.Dir, name))
@@ -117,7 +117,7 @@ func (p *Plan) TakeSnapshot() (*Snapshot, error) {
 		paths = append(paths, file.Path)
 	}
 	paths = append(paths, undoFiles(p.config)...)
-	s := &Snapshot{}
+	s := &snapshot{}
 	for _, path := range paths {
 		saved, err := save(path)
 		if err != nil {
@@ -151,8 +151,8 @@ func save(path string) (savedFile, error) {
 	return saved, err
 }
 
-// Restore goes on after an error, which it returns.
-func (s *Snapshot) Restore() error {
+// restore goes on after an error, which it returns.
+func (s *snapshot) restore() error {
 	var errs []error
 	for _, file := range s.files {
 		if file.content == nil {

@@ -301,7 +301,7 @@ func (h *home) trial(c *postconf.Config) []Step {
 	run := func(why string, args ...string) Step {
 		cmd := append(postconf.Command{h.program}, args...)
 		return Step{Why: why,
-			Action: AsUser{User: h.user, Group: h.group, Command: append(cmd, "-c", h.path)}}
+			Action: asUser{User: h.user, Group: h.group, Command: append(cmd, "-c", h.path)}}
 	}
 	var steps []Step
 	if h.config.SRS.Domain != "" {
@@ -318,7 +318,7 @@ func (h *home) trial(c *postconf.Config) []Step {
 			"--", "postmaster@invalid"}
 		steps = append(steps, Step{Why: "can the account read Postfix's tables of local domains? Where it " +
 			"may not: setfacl -m u:" + h.user + ":r FILE",
-			Action: AsUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf " +
+			Action: asUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf " +
 				"'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
 	}
 	return steps

@@ -59,7 +59,7 @@ func (c *circumstances) choose() (mode Mode, why string) {
 func ChooseMode(
 	c *postconf.Config, domains *Domains, configFile string, wanted Mode, milter string,
 ) (mode Mode, why string, err error) {
-	state, err := LoadState(c)
+	state, err := loadState(c)
 	if err != nil {
 		return "", "", err
 	}

@@ -12,16 +12,17 @@ import (
 	"postmend/postfix/postconf"
 )
 
-// Proof asks Postfix before and after the change what becomes of a few addresses, and tells whether it
+// proof asks Postfix before and after the change what becomes of a few addresses, and tells whether it
 // answers as it should.
-type Proof struct {
+type proof struct {
 	plan      *Plan
 	questions []question
 	server    string // host:port; "" if no smtpd(8) could be asked
 	helo      string
 	before    []Reply
-	// Missing tells why Postfix was not asked by SMTP; "" if it was.
-	Missing string
+	isAtRest  bool // Postfix did not run before the change
+	// missing tells why Postfix was not asked by SMTP; "" if it was.
+	missing string
 }
 
 // question is about one recipient of a bounce that a client brings.
@@ -31,26 +32,26 @@ type question struct {
 	original      string // of an SRS address that is to be accepted; "" for a forged one
 }
 
-// SRSAddresses are an SRS address of ours, whom it stands for, and a forged one.
-type SRSAddresses struct{ Valid, Original, Forged string }
+// srsAddresses are an SRS address of ours, whom it stands for, and a forged one.
+type srsAddresses struct{ Valid, Original, Forged string }
 
-// NewProof asks Postfix as it is. Without an SRS domain, the addresses are empty.
-func (p *Plan) NewProof(ctx context.Context, domains *Domains, srs SRSAddresses) *Proof {
-	proof := &Proof{plan: p}
-	proof.helo, _ = p.config.Expand("myhostname")
+// newProof asks Postfix as it is. Without an SRS domain, the addresses are empty.
+func (p *Plan) newProof(ctx context.Context, domains *Domains, srs srsAddresses) *proof {
+	made := &proof{plan: p}
+	made.helo, _ = p.config.Expand("myhostname")
 	for _, address := range p.localAddresses(domains) {
-		proof.questions = append(proof.questions, question{what: "a local address", address: address})
+		made.questions = append(made.questions, question{what: "a local address", address: address})
 	}
 	if alias := p.anAlias(ctx, domains); alias != "" {
-		proof.questions = append(proof.questions, question{what: "a virtual alias", address: alias})
+		made.questions = append(made.questions, question{what: "a virtual alias", address: alias})
 	}
 	if srs.Valid != "" {
-		proof.questions = append(proof.questions,
+		made.questions = append(made.questions,
 			question{what: "a valid SRS address", address: srs.Valid, srs: true, original: srs.Original},
 			question{what: "a forged SRS address", address: srs.Forged, srs: true})
 	}
-	proof.chooseServer(ctx)
-	return proof
+	made.chooseServer(ctx)
+	return made
 }
 
 // localAddresses are addresses that commonly exist.
@@ -90,34 +91,34 @@ func (p *Plan) anAlias(ctx context.Context, domains *Domains) string {
 
 // chooseServer takes the first smtpd(8) that accepts a local address, or else the first that answers about
 // recipients at all.
-func (proof *Proof) chooseServer(ctx context.Context) {
-	if !proof.plan.config.IsRunning() {
-		proof.Missing = "Postfix does not run"
+func (p *proof) chooseServer(ctx context.Context) {
+	if p.isAtRest = !p.plan.config.IsRunning(); p.isAtRest {
+		p.missing = "Postfix does not run"
 		return
 	}
-	proof.Missing = "no smtpd(8) of master.cf can be asked from here"
-	for _, server := range proof.plan.servers() {
-		replies, err := ask(ctx, server, proof.helo, proof.addresses())
+	p.missing = "no smtpd(8) of master.cf can be asked from here"
+	for _, server := range p.plan.servers() {
+		replies, err := ask(ctx, server, p.helo, p.addresses())
 		if err != nil {
-			proof.Missing = err.Error()
+			p.missing = err.Error()
 			continue
 		}
 		accepts := slices.ContainsFunc(replies, func(r Reply) bool { return r.class() == 2 })
-		if proof.server == "" || accepts {
-			proof.server, proof.before = server, replies
+		if p.server == "" || accepts {
+			p.server, p.before = server, replies
 		}
 		if accepts {
 			break
 		}
 	}
-	if proof.server != "" {
-		proof.Missing = ""
+	if p.server != "" {
+		p.missing = ""
 	}
 }
 
-func (proof *Proof) addresses() []string {
+func (p *proof) addresses() []string {
 	var addresses []string
-	for _, q := range proof.questions {
+	for _, q := range p.questions {
 		addresses = append(addresses, q.address)
 	}
 	return addresses
@@ -175,14 +176,14 @@ func interfaceOf(expanded *postconf.Config) string {
 	return loopback
 }
 
-// After asks again, and gives an error if Postfix does not answer as it should. A process that has not seen
+// confirm asks again, and gives an error if Postfix does not answer as it should. A process that has not seen
 // the reload yet may answer first, so a wrong answer is asked for again; one that does not come within
 // replyPatience is not.
-func (proof *Proof) After(ctx context.Context) error {
+func (p *proof) confirm(ctx context.Context) error {
 	const patience = 15 * time.Second
 	until := time.Now().Add(patience)
 	for {
-		err := proof.once(ctx)
+		err := p.once(ctx)
 		if err == nil || time.Now().After(until) || errors.Is(err, errHangs) || ctx.Err() != nil {
 			return err
 		}
@@ -195,42 +196,42 @@ func (proof *Proof) After(ctx context.Context) error {
 
 var errHangs = errors.New("no answer from Postfix")
 
-func (proof *Proof) once(ctx context.Context) error {
-	if !proof.plan.config.IsRunning() {
-		if proof.Missing == "Postfix does not run" {
+func (p *proof) once(ctx context.Context) error {
+	if !p.plan.config.IsRunning() {
+		if p.isAtRest {
 			return nil
 		}
 		return errors.New("the mail system has stopped running")
 	}
-	if err := proof.lookUp(ctx); err != nil || proof.server == "" {
+	if err := p.lookUp(ctx); err != nil || p.server == "" {
 		return err
 	}
-	after, err := ask(ctx, proof.server, proof.helo, proof.addresses())
+	after, err := ask(ctx, p.server, p.helo, p.addresses())
 	if err != nil {
 		return err
 	}
 	greylists := slices.ContainsFunc(after, func(r Reply) bool { return r.class() == 4 && !r.isTrouble() })
 	for i, reply := range after {
-		q := proof.questions[i]
+		q := p.questions[i]
 		was := "no reply"
 		isRight := false
 		switch {
 		case q.srs:
 			isRight = q.answeredRightly(reply, greylists)
-		case i < len(proof.before):
-			isRight = reply.class() == 2 || !reply.isTrouble() && reply.class() == proof.before[i].class()
-			isRight = isRight || proof.before[i].isTrouble()
+		case i < len(p.before):
+			isRight = reply.class() == 2 || !reply.isTrouble() && reply.class() == p.before[i].class()
+			isRight = isRight || p.before[i].isTrouble()
 		default:
 			isRight = true
 		}
 		if isRight {
 			continue
 		}
-		if i < len(proof.before) {
-			was = proof.before[i].String()
+		if i < len(p.before) {
+			was = p.before[i].String()
 		}
 		err := fmt.Errorf("smtpd at %s was asked for %s, %s, and answered: %s; before the change: %s",
-			proof.server, q.what, q.address, reply, was)
+			p.server, q.what, q.address, reply, was)
 		if reply.Err != nil {
 			err = fmt.Errorf("%w: %w", errHangs, err)
 		}
@@ -252,15 +253,15 @@ func (q question) answeredRightly(reply Reply, greylists bool) bool {
 }
 
 // lookUp asks the table of SRS addresses as smtpd(8) and cleanup(8) do.
-func (proof *Proof) lookUp(ctx context.Context) error {
-	table := proof.plan.reverseTable
+func (p *proof) lookUp(ctx context.Context) error {
+	table := p.plan.reverseTable
 	if table == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, replyPatience)
 	defer cancel()
-	for _, q := range proof.questions {
-		value, _, err := proof.plan.config.Lookup(ctx, table, q.address)
+	for _, q := range p.questions {
+		value, _, err := p.plan.config.Lookup(ctx, table, q.address)
 		switch {
 		case err != nil:
 			return fmt.Errorf("the table of SRS addresses failed for %s: %w", q.what, err)
@@ -272,15 +273,15 @@ func (proof *Proof) lookUp(ctx context.Context) error {
 }
 
 // String tells what was asked, and where.
-func (proof *Proof) String() string {
-	if proof.Missing != "" {
-		return "Postfix was not tested by SMTP: " + proof.Missing
+func (p *proof) String() string {
+	if p.missing != "" {
+		return "Postfix was not tested by SMTP: " + p.missing
 	}
 	var kinds []string
-	for _, q := range proof.questions {
+	for _, q := range p.questions {
 		if !slices.Contains(kinds, q.what) {
 			kinds = append(kinds, q.what)
 		}
 	}
-	return "Postfix at " + proof.server + " answers correctly for: " + strings.Join(kinds, ", ")
+	return "Postfix at " + p.server + " answers correctly for: " + strings.Join(kinds, ", ")
 }

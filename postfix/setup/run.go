@@ -59,7 +59,7 @@ func Open(ctx context.Context, o Options) (*Setup, error) {
 	if s.domains, err = ReadDomains(ctx, c); err != nil {
 		return nil, err
 	}
-	if s.state, err = LoadState(c); err != nil {
+	if s.state, err = loadState(c); err != nil {
 		return nil, err
 	}
 	if o.Milter == "" && !o.NoMilter && !isSetUp(c, s.state) {
@@ -148,17 +148,17 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 	if err != nil {
 		return "", err
 	}
-	snapshot, err := s.plan.TakeSnapshot()
+	snapshot, err := s.plan.takeSnapshot()
 	if err != nil {
 		return "", err
 	}
 	started := time.Now()
-	proof := s.plan.NewProof(ctx, s.domains, srs)
+	proof := s.plan.newProof(ctx, s.domains, srs)
 	if err = run(s.ChangeSteps()); err == nil {
 		err = s.askSpawned(ctx)
 	}
 	if err == nil {
-		err = proof.After(ctx)
+		err = proof.confirm(ctx)
 	}
 	if err == nil {
 		return proof.String(), nil
@@ -166,7 +166,7 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 	if ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
-	back := snapshot.Restore()
+	back := snapshot.restore()
 	if back == nil && s.config.IsRunning() {
 		back = s.config.PostfixCommand("reload").Run()
 		// What arrived meanwhile would wait for a content filter that is gone.
@@ -185,18 +185,18 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 }
 
 // srsAddresses makes the addresses that Postfix is asked about.
-func (h *home) srsAddresses() (SRSAddresses, error) {
+func (h *home) srsAddresses() (srsAddresses, error) {
 	config, err := filter.LoadConfig(h.path)
 	if err != nil || config.SRS.Domain == "" {
-		return SRSAddresses{}, err
+		return srsAddresses{}, err
 	}
 	rewriter, err := filter.NewRewriter(config, time.Now)
 	if err != nil {
-		return SRSAddresses{}, err
+		return srsAddresses{}, err
 	}
-	a := SRSAddresses{Original: "postmaster@setup.invalid"}
+	a := srsAddresses{Original: "postmaster@setup.invalid"}
 	if a.Valid, err = rewriter.Forward(a.Original); err != nil {
-		return SRSAddresses{}, err
+		return srsAddresses{}, err
 	}
 	const tag = len("SRS0=")
 	forged := []byte(a.Valid)
@@ -248,12 +248,12 @@ func OpenUndo(dir, configFile, account string) (*Undoing, error) {
 		return nil, err
 	}
 	u := &Undoing{Dir: c.Dir}
-	state, err := LoadState(c)
+	state, err := loadState(c)
 	if err != nil || state == nil {
 		return u, err
 	}
-	steps, notes := state.Undo(c)
-	u.Steps = append(thenReload(c, steps), Forget(c, configFile))
+	steps, notes := state.undo(c)
+	u.Steps = append(thenReload(c, steps), forget(c, configFile))
 	u.Notes = append(notRunning(c), append(notes,
 		"mail in the queue that was on its way to postmend still waits for it; requeue "+
 			"it with: "+c.RequeueCommand().String())...)

@@ -80,7 +80,7 @@ func (h *host) apply(atMost int) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	state, err := LoadState(h.open())
+	state, err := loadState(h.open())
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -105,12 +105,12 @@ func (h *host) run(steps []Step) {
 func (h *host) undo() []string {
 	h.t.Helper()
 	c := h.open()
-	state, err := LoadState(c)
+	state, err := loadState(c)
 	if err != nil || state == nil {
 		h.t.Fatalf("no state: %v", err)
 	}
-	steps, notes := state.Undo(c)
-	h.run(append(steps, Forget(c, filepath.Join(h.dir, "postmend.toml"))))
+	steps, notes := state.undo(c)
+	h.run(append(steps, forget(c, filepath.Join(h.dir, "postmend.toml"))))
 	return notes
 }
 
@@ -340,7 +340,7 @@ func TestNothingFromOutsideReachesMasterCf(t *testing.T) {
 
 // Postfix's pipe(8) and spawn(8) give their children one group.
 func TestATrialHasNoMoreRightsThanPostfixGives(t *testing.T) {
-	trial := AsUser{User: "nobody", Group: "nogroup", Command: postconf.Command{"id", "-G"}}
+	trial := asUser{User: "nobody", Group: "nogroup", Command: postconf.Command{"id", "-G"}}
 	if got := trial.String(); got != "runuser -u nobody -g nogroup -- id -G" {
 		t.Error(got)
 	}

@@ -21,8 +21,8 @@ type State struct {
 
 func statePath(c *postconf.Config) string { return filepath.Join(c.Dir, "postmend-setup.json") }
 
-// LoadState gives nil if nothing was set up.
-func LoadState(c *postconf.Config) (*State, error) {
+// loadState gives nil if nothing was set up.
+func loadState(c *postconf.Config) (*State, error) {
 	text, err := os.ReadFile(statePath(c))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -79,9 +79,9 @@ func (s *State) save(c *postconf.Config) (Step, error) {
 	}, err
 }
 
-// Undo gives the steps that restore what was there, and notes about what was changed by others since, which
+// undo gives the steps that restore what was there, and notes about what was changed by others since, which
 // stays.
-func (s *State) Undo(c *postconf.Config) (steps []Step, notes []string) {
+func (s *State) undo(c *postconf.Config) (steps []Step, notes []string) {
 	if isUntouched(c) {
 		steps = restoreSteps(c)
 	}
@@ -143,8 +143,8 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 	return append(steps, serviceSteps(c, services)...), notes
 }
 
-// Forget is the last step of an undoing.
-func Forget(c *postconf.Config, configFile string) Step {
+// forget is the last step of an undoing.
+func forget(c *postconf.Config, configFile string) Step {
 	files := append(undoFiles(c), modeFile(configFile))
 	return Step{Why: "there is nothing left to undo", Action: append(postconf.Command{"rm", "-f"}, files...)}
 }

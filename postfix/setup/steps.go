@@ -148,19 +148,19 @@ func (f File) Run() error {
 	return wholefile.Write(f.Path, options, wholefile.Content(content))
 }
 
-// AsUser runs a command with the rights of an account as pipe(8) and spawn(8) give them: with one group,
+// asUser runs a command with the rights of an account as pipe(8) and spawn(8) give them: with one group,
 // whatever others it is in.
-type AsUser struct {
+type asUser struct {
 	User, Group string
 	Command     postconf.Command
 }
 
 // String implements Action.
-func (a AsUser) String() string { return a.command().String() }
+func (a asUser) String() string { return a.command().String() }
 
 // Run implements Action.
-func (a AsUser) Run() error { return a.command().Run() }
+func (a asUser) Run() error { return a.command().Run() }
 
-func (a AsUser) command() postconf.Command {
+func (a asUser) command() postconf.Command {
 	return append(postconf.Command{"runuser", "-u", a.User, "-g", a.Group, "--"}, a.Command...)
 }
