@@ -3,7 +3,6 @@ package author
 import (
 	"strings"
 
-	"postmend/dkim"
 	"postmend/filter/domain"
 )
 
@@ -24,12 +23,13 @@ const maxMailbox = 1000
 // Mailbox gives the one author of From: fields in a form that this does not change; authors that differ have
 // different forms. Maps that the operator has made (canonical_maps, masquerade_domains) change the address
 // and leave the name. ok is false if there is no such form: several fields or mailboxes, a group, a domain
-// without a dot, a local part that Postfix takes for a route ("boss%example.org"), a control character.
+// without a dot, a local part that Postfix takes for a route ("boss%example.org"), a control character, a
+// bracket, which for Postfix begins a domain literal, or a foreign blank at an end.
 func (f Fields) Mailbox() (mailbox Mailbox, ok bool) {
 	if len(f) != 1 || len(f[0]) > maxMailbox || strings.ContainsFunc(f[0], isOddControl) {
 		return Mailbox{}, false
 	}
-	name, spec, ok := nameAndSpec(strings.Trim(dkim.Unfold([]byte(f[0])), blanks))
+	name, spec, ok := nameAndSpec(strings.Trim(unfolded(f[0]), blanks))
 	if !ok {
 		return Mailbox{}, false
 	}
@@ -76,6 +76,7 @@ func nameAndSpec(value string) (name, spec string, ok bool) {
 			}
 			words.WriteString(unquote(value[i : i+n]))
 			comments.WriteString(unquote(value[i : i+n]))
+			bare.WriteByte(' ') // what stands around it are two words
 			i += n - 1
 		case c == '<' && !inAngle:
 			inside, rest, closed := strings.Cut(value[i+1:], ">")
@@ -84,7 +85,7 @@ func nameAndSpec(value string) (name, spec string, ok bool) {
 			}
 			spec, inAngle = inside, true
 			i = len(value) - len(rest) - 1
-		case strings.IndexByte("<>),;:\\", c) >= 0, inAngle && strings.IndexByte(blanks, c) < 0:
+		case strings.IndexByte("<>),;:\\[]", c) >= 0, inAngle && strings.IndexByte(blanks, c) < 0:
 			return "", "", false
 		default:
 			bare.WriteByte(c)
@@ -126,13 +127,16 @@ func unquote(s string) string {
 	return b.String()
 }
 
+// maxKept is how many octets of a field Postfix reads in any case, 10240 tokens of one at least.
+const maxKept = 8 << 10
+
 // IsKept tells whether Postfix leaves the value of an address field as it is when a program submits it again.
 func IsKept(value []byte) bool {
 	text := string(value)
 	if strings.Trim(text, blanks) == "" {
 		return true
 	}
-	if _, ok := plainDomains(text); !ok {
+	if _, ok := plainDomains(text); !ok || len(text) > maxKept {
 		return false
 	}
 	isAfter := func(c byte) bool { return strings.IndexByte(blanks+",>(", c) >= 0 }

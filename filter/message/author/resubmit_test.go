@@ -51,6 +51,7 @@ func TestDifferentAuthorsAreNotTheSameMailbox(t *testing.T) {
 		{"a@bank.example (x (y))"}, {"Al\x00ice <a@bank.example>"},
 		{"Al\x1bice <a@bank.example>"},
 		{strings.Repeat("\"\" ", 400) + "<a@bank.example>"},
+		{"[<a@bank.example.>"}, {"[x] <a@bank.example>"}, {"b(x)a@bank.example."}, {"a@bank.example.\u00a0"},
 		{"<a@[192.0.2.1]>"}, {"<>"}, {"Alice <<a@bank.example>>"},
 	} {
 		if got, ok := fields.Mailbox(); ok {
