@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,9 +30,6 @@ func (k Key) String() string { return k.RecordName() }
 // Format implements fmt.Formatter: for every verb it writes what String gives. Otherwise some verbs would
 // show an ed25519 key.
 func (k Key) Format(w fmt.State, _ rune) { io.WriteString(w, k.String()) }
-
-// LogValue implements slog.LogValuer.
-func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // ErrPassphrase is wrapped by the error about a key that is encrypted.
 var ErrPassphrase = errors.New("it has a passphrase, which postmend cannot enter")
