@@ -50,9 +50,9 @@ uninstall:
 		"$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8" "$(DESTDIR)$(PREFIX)/share/man/man8/"postmend-*.8
 
 # Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included. The tests with Postfix wait more
-# than they compute, so more of them run at once than there are processors.
+# than they compute, so more of them run at once than there are processors; and they begin first, since they take longest.
 test: peers check
-	$(GO) test -timeout 30m -parallel 6 ./...
+	$(GO) test -timeout 30m -parallel 6 ./tests ./...
 
 # The same in a fresh Debian 12 or 13, as root, on whatever Debian this is: tests/debian.sh makes them and says where they are kept.
 test-bookworm test-trixie:

@@ -257,6 +257,7 @@ func (c *corpus) verdicts() []verdict {
 }
 
 func TestOthersAgreeOnGeneratedMessages(t *testing.T) {
+	peer.Long(t)
 	c := &corpus{t: t, r: sampler{Rand: rand.New(rand.NewPCG(6376, 8301))}, keys: map[string]*Key{
 		"2026a": newKey(t, "rsa2048", "2026a"), "2026e": newKey(t, "ed25519", "2026e"),
 	}}

@@ -9,6 +9,7 @@ import (
 	"github.com/emersion/go-msgauth/dkim"
 
 	"postmend/tests/judge"
+	"postmend/tests/peer"
 )
 
 // passes reduces our verdicts to what the judges say.
@@ -139,6 +140,7 @@ var differences = map[string]map[string]string{
 }
 
 func TestOthersFollowTheSameRulesOrTheDifferenceIsKnown(t *testing.T) {
+	peer.Long(t)
 	by, records := ruleKeys(t)
 	var messages [][]byte
 	for _, r := range rules {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"postmend/tests/peer"
+
 	"github.com/BurntSushi/toml"
 )
 
@@ -65,6 +67,7 @@ action = "unsigned"
 // receiver once more with each rule on. What did not leave does not leave; and the rules of all scenarios
 // hold: nothing passes that did not pass on arrival, and From: is rewritten only where the rule says so.
 func TestWhatIsHeldStaysHeldWithEachRule(t *testing.T) {
+	peer.Long(t)
 	files, err := filepath.Glob("testdata/scenarios/*.txt")
 	if err != nil {
 		t.Fatal(err)

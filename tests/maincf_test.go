@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -61,10 +60,9 @@ func TestSetupOnMainCfOfOthers(t *testing.T) {
 		places <- struct{}{}
 		running.Go(func() {
 			defer func() { <-places }()
-			ctx, cancel := context.WithTimeout(t.Context(), 3*mta.Patience)
-			defer cancel()
-			child := exec.CommandContext(ctx, "unshare", "--fork", "--pid", "--kill-child", "--mount-proc",
-				"--net", "--mount", os.Args[0], "-test.run=^TestSetupOnMainCfOfOthers$", "-test.timeout=2m")
+			child := exec.CommandContext(t.Context(), "unshare", "--fork", "--pid", "--kill-child",
+				"--mount-proc", "--net", "--mount", os.Args[0],
+				"-test.run=^TestSetupOnMainCfOfOthers$", "-test.timeout=15m")
 			child.Env = append(os.Environ(), "MAINCF_CASE="+path, "POSTMEND="+program)
 			if out, err := child.CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s", path, err, out)

@@ -136,6 +136,7 @@ func TestAMapFindsItsService(t *testing.T) {
 
 // ${envid} came with Postfix 3.9, tables within a parameter with 3.7.
 func TestTheVersionDecides(t *testing.T) {
+	peer.Long(t)
 	asksEnvid := strings.Replace(masterLines, "--size", "--envid=${envid} --size", 1)
 	for _, row := range []struct {
 		version   postconf.Version
@@ -321,6 +322,7 @@ func TestNobodysHomeIsOpened(t *testing.T) {
 
 // What takes mail from others is not ours to change, whatever the target says.
 func TestATargetThatIsPublicIsWrongAndStaysAsItIs(t *testing.T) {
+	peer.Long(t)
 	for _, row := range []struct{ target, master, want string }{
 		{"smtp://127.0.0.1:25", masterLines, `"smtp://127.0.0.1:10028"`},
 		{"smtp://127.0.0.1:10029", masterLines, `"smtp://127.0.0.1:10028"`},

@@ -8,16 +8,13 @@ import (
 	"testing"
 
 	"postmend/postfix/layout"
+	"postmend/tests/peer"
 )
 
 // What an operator can get wrong when he writes the lines for `postmend serve` by hand.
 func TestTheLMTPServiceIsJudged(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0") // nothing answers there afterwards
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := "inet:" + closed.Addr().String()
-	closed.Close()
+	peer.Long(t)
+	address := "inet:" + net.JoinHostPort("127.0.0.1", peer.FreePort(t)) // where nothing answers
 	patterns := filepath.Join(t.TempDir(), "patterns")
 	if err := os.WriteFile(patterns, []byte("# a comment of postmend:x\n/@a\\.example$/ postmend:x\n"),
 		0o644); err != nil {

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"postmend/postfix/layout"
+	"postmend/tests/peer"
 )
 
 func TestTheMilterIsJudged(t *testing.T) {
+	peer.Long(t)
 	ours := layout.MilterEntry(layout.MilterAddress)
 	service := layout.Program{Path: "/usr/bin/postmend", User: "postmend"}.MilterLine()
 	const open = "submission inet n - n - - smtpd -o "

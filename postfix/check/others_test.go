@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"postmend/tests/peer"
 )
 
 // Two findings for what setup does and leaves alone: the table for senders goes, the one for recipients
@@ -64,6 +66,7 @@ func TestALocalDomainHasAClassOfPostfixs(t *testing.T) {
 }
 
 func TestFindingsHaveOneOrder(t *testing.T) {
+	peer.Long(t)
 	master := strings.Replace(masterLines, "null_sender=", "null_sender= alpha=1 beta=2 gamma=3 delta=4", 1)
 	var first []Finding
 	for range 5 {

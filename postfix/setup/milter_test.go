@@ -6,9 +6,11 @@ import (
 
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
+	"postmend/tests/peer"
 )
 
 func TestTheMilterStandsInFrontOfOthersOnceAndGoesAgain(t *testing.T) {
+	peer.Long(t)
 	for name, others := range map[string]string{
 		"none": "", "one": "inet:127.0.0.1:8891",
 		"two": "inet:127.0.0.1:8891, { unix:/run/x, default_action=accept }",
@@ -67,6 +69,7 @@ func TestAResidentMilterNeedsNoService(t *testing.T) {
 
 // With the milter in front, the transport mends more and costs local mail nothing, if nothing leads past it.
 func TestWithTheMilterTheTransportIsChosenUnlessMailCouldLeavePastIt(t *testing.T) {
+	peer.Long(t)
 	for _, row := range []struct {
 		main, milter string
 		want         Mode
@@ -94,6 +97,7 @@ func TestWithTheMilterTheTransportIsChosenUnlessMailCouldLeavePastIt(t *testing.
 }
 
 func TestOneMilterTakesThePlaceOfTheOther(t *testing.T) {
+	peer.Long(t)
 	for _, others := range []string{"", "inet:127.0.0.1:8891"} {
 		h := newHost(t, "smtpd_milters = "+others+"\n", "")
 		h.wanted.Milter = Spawned

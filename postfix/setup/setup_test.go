@@ -134,6 +134,7 @@ func (h *host) read() string {
 const all = 1000
 
 func TestAnApplyThatWasInterruptedAnywhereCanBeUndoneOrFinished(t *testing.T) {
+	peer.Long(t)
 	t.Parallel()
 	for _, atMost := range []int{3, 5, 7, 9} { // the first three are copies and the state
 		h := newHost(t, "virtual_alias_maps = inline:{a@example.org=b@example.com}\n"+
@@ -177,6 +178,7 @@ func TestWhatTheOperatorChangedSinceSurvivesUndo(t *testing.T) {
 }
 
 func TestTheConfigurationFitsThePostfixThatReadsIt(t *testing.T) {
+	peer.Long(t)
 	t.Parallel()
 	for version, want := range map[postconf.Version]struct{ inline, envid bool }{
 		{Major: 3, Minor: 4}: {false, false},

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"postmend/postfix/postconf"
+	"postmend/tests/peer"
 )
 
 func TestPostSRSdsSenderTableGoesAndOthersStay(t *testing.T) {
@@ -23,6 +24,7 @@ recipient_canonical_classes = envelope_recipient, header_recipient
 }
 
 func TestAnSRSDomainWhereAnyAddressIsTakenIsRefused(t *testing.T) {
+	peer.Long(t)
 	t.Parallel()
 	for main, refused := range map[string]string{
 		"relay_domains = srs.example.org\n": "relay_recipient_maps",

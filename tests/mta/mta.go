@@ -25,7 +25,7 @@ import (
 
 // Patience is how long a test waits for something that must happen. It only ends tests that have failed
 // already.
-const Patience = 60 * time.Second
+const Patience = 3 * time.Minute
 
 // Instance is a running Postfix.
 type Instance struct {

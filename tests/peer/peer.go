@@ -106,6 +106,15 @@ func FreePort(t testing.TB) string {
 	return ""
 }
 
+// Long ends a test in `make race`, which is short: it does the same for many inputs one after the other, or
+// waits for other programs, and the race detector finds nothing there that it does not find in others.
+func Long(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("long")
+	}
+}
+
 // Age makes the main.cf in a folder look old: all programs of Postfix wait up to two seconds with one that
 // was just written, since it may still be in the making.
 func Age(t testing.TB, dir string) {
