@@ -83,6 +83,7 @@ smtp_line_length_limit = 0
 		"virtual_alias_maps = inline:{ alias@example.org=remote@example.com, "+
 			"other@example.org=other@example.net },")
 	change(f, &main, &master)
+	f.goOtherWays(&main, &master)
 	f.Instance = mta.Start(t, dir, main, master)
 	return f
 }

@@ -229,6 +229,16 @@ func (s *spawnedMilter) signal() {
 	id := s.process()
 	s.f.check(unix.Kill(id, s.midway))
 	s.stopped[id] = true
+	for isRunning(id) { // a signal takes effect a little later
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// isRunning tells whether a process goes on: it is not stopped, and has not ended.
+func isRunning(id int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id))
+	_, state, found := strings.Cut(string(stat), ") ")
+	return err == nil && found && !strings.ContainsAny(state[:1], "TZX")
 }
 
 // socket is where spawn(8) takes conversations.

@@ -97,6 +97,24 @@ func asTransport(f *forwarder, main, master *string) {
 	replace(f.t, master, "  -o content_filter=\n", "  -o content_filter=smtp:[127.0.0.1]:"+f.remote.Port+"\n")
 }
 
+// goOtherWays sets a forwarder up in the ways that WAYS names (milter, LMTP, transport), where its test has not
+// chosen any: so `make ways` runs the tests in each.
+func (f *forwarder) goOtherWays(main, master *string) {
+	isAsked := func(way string) bool { return slices.Contains(strings.Fields(os.Getenv("WAYS")), way) }
+	if isAsked("milter") && !strings.Contains(*main, "\nsmtpd_milters = ") {
+		withDoor(f, main, master)
+	}
+	if !strings.Contains(*main, "\ncontent_filter = postmend:dummy\n") {
+		return
+	}
+	if isAsked("LMTP") {
+		byLMTP(f, main, master)
+	}
+	if isAsked("transport") {
+		asTransport(f, main, master)
+	}
+}
+
 // TestEveryWayIntoTheFilterGivesTheSameDeliveries: by pipe(8), by LMTP, and each of them as the default
 // transport.
 func TestEveryWayIntoTheFilterGivesTheSameDeliveries(t *testing.T) {
