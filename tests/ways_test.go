@@ -97,8 +97,8 @@ func asTransport(f *forwarder, main, master *string) {
 	replace(f.t, master, "  -o content_filter=\n", "  -o content_filter=smtp:[127.0.0.1]:"+f.remote.Port+"\n")
 }
 
-// goOtherWays sets a forwarder up in the ways that WAYS names (milter, LMTP, transport), where its test has not
-// chosen any: so `make ways` runs the tests in each.
+// goOtherWays sets a forwarder up in the ways that WAYS names (milter, LMTP, transport), where its test has
+// not chosen any: so `make ways` runs the tests in each.
 func (f *forwarder) goOtherWays(main, master *string) {
 	isAsked := func(way string) bool { return slices.Contains(strings.Fields(os.Getenv("WAYS")), way) }
 	if isAsked("milter") && !strings.Contains(*main, "\nsmtpd_milters = ") {
