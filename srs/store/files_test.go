@@ -309,9 +309,9 @@ func TestAClockThatGoesBackByAMonthLosesNothing(t *testing.T) {
 func TestAClockThatIsAYearAheadForADayLosesNothing(t *testing.T) {
 	s, dir, _ := newFiles(t)
 	put(t, s, key, sender)
-	for hour := range 12 {
-		ahead := at(t, "dir:"+dir, morning.AddDate(1, 0, 0).Add(time.Duration(hour)*time.Hour))
-		put(t, ahead, srs.Key{Day: key.Day + 365, Token: token(hour)}, sender)
+	for hour := range 24 {
+		now := morning.AddDate(1, 0, 0).Add(time.Duration(hour) * time.Hour)
+		put(t, at(t, "dir:"+dir, now), srs.Key{Day: now.Unix() / 86400, Token: token(hour)}, sender)
 	}
 	wantSender(t, s, key, sender)
 }

@@ -23,14 +23,15 @@ func (s *files) Prune(ctx context.Context) (removed int, err error) {
 	}
 }
 
-// confirmsClock tells whether the store has entries of an earlier day that have not expired. Otherwise the
-// clock may have jumped, and what seems to have expired is still needed once it is right again.
+// confirmsClock tells whether the store has entries of the day before yesterday, or earlier, that have not
+// expired. Otherwise the clock may have jumped, and what seems to have expired is still needed once it is
+// right again.
 func (s *files) confirmsClock(f *folder) bool {
 	days, _ := f.names(".")
 	today := s.life.now().Unix() / 86400
 	return slices.ContainsFunc(days, func(date string) bool {
 		day, ok := parseDay(date)
-		return ok && day < today && !s.life.expired(day)
+		return ok && day < today-1 && !s.life.expired(day)
 	})
 }
 
