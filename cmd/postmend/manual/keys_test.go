@@ -59,7 +59,8 @@ func TestTheConfigurationsKeysAreDocumented(t *testing.T) {
 }
 
 func TestDocumentedDefaultsAreThoseOfTheCode(t *testing.T) {
-	defaults := load(t, "")
+	path := filepath.Join(t.TempDir(), "postmend.toml") // a configuration knows where it is from
+	defaults := loadAt(t, path, "")
 	code := map[string]reflect.Value{}
 	known(reflect.ValueOf(*defaults), "", code)
 	for name, key := range documented(t) {
@@ -73,7 +74,8 @@ func TestDocumentedDefaultsAreThoseOfTheCode(t *testing.T) {
 		case literal == "":
 		default:
 			// A default that somebody writes into his file changes nothing.
-			if explicit := load(t, assignment(name, literal)); !reflect.DeepEqual(explicit, defaults) {
+			explicit := loadAt(t, path, assignment(name, literal))
+			if !reflect.DeepEqual(explicit, defaults) {
 				t.Errorf("docs/configuration.md, line %d: %s = %s is not the default, which is %v in "+
 					"filter.Config", key.Line, name, literal,
 					shown(value))
@@ -117,7 +119,11 @@ func hasKeys(kind reflect.Type) bool {
 
 func load(t *testing.T, text string) *filter.Config {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "postmend.toml")
+	return loadAt(t, filepath.Join(t.TempDir(), "postmend.toml"), text)
+}
+
+func loadAt(t *testing.T, path, text string) *filter.Config {
+	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
