@@ -253,8 +253,8 @@ func next(o *setupOptions, ownDone, postfixDone, isMissing bool) string {
 	}
 	switch {
 	case (o.apply || ownDone && postfixDone) && isMissing:
-		return "Next: publish these records, then run postmend check. Until receivers find them, forwarded " +
-			"mail fails SPF, and our signatures fail."
+		return "Next: publish these records, then run postmend check. Until receivers find them, SPF or " +
+			"DKIM of the mail that needs them fails."
 	case o.apply || ownDone && postfixDone:
 		return "Next: postmend check"
 	case o.prepare || ownDone:

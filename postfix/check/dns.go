@@ -166,7 +166,9 @@ var dnsRules = []rule[*published]{
 		Why:   "bounces of forwarded mail are lost, and receivers refuse a sender to which they cannot reply",
 		Judge: judgeMX},
 	{Name: "dns-dkim", Severity: Error, OK: "the published DKIM keys belong to the keys that sign",
-		Why:   "signatures of this host fail, and mail with a rewritten From: fails DMARC",
+		Why: "signatures of this host fail, and mail with a rewritten From: fails DMARC. If you cannot " +
+			"publish the record of a domain other than default_domain, take its [[dkim.keys]] out of the " +
+			"configuration: the domain works without a key",
 		Judge: judgePublishedKeys},
 	{Name: "dns-dmarc", Severity: Warning, OK: "the signing domains have DMARC policies",
 		Why:   "large receivers refuse bulk mail of a domain without a policy, and anybody can forge it",

@@ -16,13 +16,10 @@ func (p *Plan) obstacle() error {
 	if err := p.otherListener(); err != nil {
 		return err
 	}
-	if err := p.lateMappings(); err != nil {
-		return err
-	}
 	where, filter := otherFilter(p.config, p.wanted.Listener)
 	switch {
 	case filter == "":
-		return nil
+		return p.lateMappings()
 	case p.wanted.Mode == ContentFilter:
 		return fmt.Errorf("%s is %s already, and Postfix has only one content filter for a message; use "+
 			"--mode transport, which runs postmend after it", where, filter)

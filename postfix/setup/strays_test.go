@@ -48,3 +48,13 @@ func TestUndoLeavesNothingThatLeadsToAServiceThatIsGone(t *testing.T) {
 		t.Errorf("after undo:\n%s\nbefore:\n%s", after, before)
 	}
 }
+
+// The service that takes mail back from amavis maps no addresses: that is not what is in the way.
+func TestAnotherFilterIsToldFirst(t *testing.T) {
+	h := newHost(t, "content_filter = smtp-amavis:[127.0.0.1]:10024\n",
+		"smtp-amavis unix - - n - 2 smtp\n127.0.0.1:10025 inet n - n - - smtpd\n"+
+			"  -o content_filter=\n  -o receive_override_options=no_address_mappings\n")
+	if _, err := h.plan(); err == nil || !strings.Contains(err.Error(), "--mode transport") {
+		t.Errorf("%v", err)
+	}
+}
