@@ -317,7 +317,7 @@ func (h *home) trial(c *postconf.Config) []Step {
 		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "",
 			"--", "postmaster@invalid"}
 		steps = append(steps, Step{Why: "can the account read Postfix's tables of local domains? Where it " +
-			"may not: setfacl -m u:" + h.user + ":r FILE",
+			"may not: setfacl -m u:" + h.user + ":r FILE (package acl)",
 			Action: asUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf " +
 				"'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
 	}

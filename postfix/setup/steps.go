@@ -1,8 +1,10 @@
 package setup
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/user"
 	"strconv"
 	"strings"
@@ -158,8 +160,17 @@ type asUser struct {
 // String implements Action.
 func (a asUser) String() string { return a.command().String() }
 
-// Run implements Action.
-func (a asUser) Run() error { return a.command().Run() }
+// Run implements Action. Its error says what the program said, not how it was run.
+func (a asUser) Run() error {
+	cmd := a.command()
+	out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput()
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	said := strings.TrimPrefix(lines[len(lines)-1], "postmend: ")
+	return fmt.Errorf("as the account %s: %s", a.User, cmp.Or(said, err.Error()))
+}
 
 func (a asUser) command() postconf.Command {
 	return append(postconf.Command{"runuser", "-u", a.User, "-g", a.Group, "--"}, a.Command...)
