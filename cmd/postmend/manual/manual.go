@@ -158,18 +158,32 @@ func (a Program) configuration(markdown string) Page {
 }
 
 // Pages are all pages. Docs is the folder with configuration.md, and, in man, Markdown that follows on the
-// page of a command: what its help does not say.
+// page of a command: what its help does not say. A line <!-- FILE: HEADING --> there stands for what FILE in
+// docs has below that heading.
 func (a Program) Pages(root *cobra.Command, docs fs.FS) ([]Page, error) {
-	configuration, err := fs.ReadFile(docs, "configuration.md")
-	if err != nil {
-		return nil, err
-	}
-	more := func(command string) string {
-		text, missing := fs.ReadFile(docs, path.Join("man", command+".md"))
-		if missing != nil && !errors.Is(missing, fs.ErrNotExist) {
-			err = missing
-		}
+	var failed error
+	read := func(file string) string {
+		text, err := fs.ReadFile(docs, file)
+		failed = errors.Join(failed, err)
 		return string(text)
 	}
-	return append(a.commands(root, more), a.configuration(string(configuration))), err
+	more := func(command string) string {
+		file := path.Join("man", command+".md")
+		if _, err := fs.Stat(docs, file); errors.Is(err, fs.ErrNotExist) {
+			return ""
+		}
+		text, reference, found := strings.Cut(read(file), "<!-- ")
+		if found {
+			reference, after, _ := strings.Cut(reference, " -->")
+			source, heading, _ := strings.Cut(reference, ": ")
+			_, section, isThere := strings.Cut(read(source), "\n## "+heading+"\n")
+			if !isThere {
+				failed = errors.Join(failed, fmt.Errorf("%s has no section %q", source, heading))
+			}
+			section, _, _ = strings.Cut(section, "\n## ")
+			text += section + after
+		}
+		return text
+	}
+	return append(a.commands(root, more), a.configuration(read("configuration.md"))), failed
 }
