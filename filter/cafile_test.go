@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/pem"
+	"io"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -76,5 +77,67 @@ func TestASubmissionServerWithAnAuthorityOfItsOwn(t *testing.T) {
 	}
 	if len(e.sent) != 1 {
 		t.Errorf("%d messages were sent", len(e.sent))
+	}
+}
+
+// A server of Valkey whose certificate no authority of the system has issued is used if store_ca_file, a path
+// beside the configuration, has its authority.
+func TestAStoreWithAnAuthorityOfItsOwn(t *testing.T) {
+	web := httptest.NewTLSServer(nil)
+	defer web.Close()
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: web.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				if _, err := conn.Read(make([]byte, 4096)); err == nil { // SET
+					_, _ = io.WriteString(conn, "+OK\r\n")
+				}
+			}()
+		}
+	}()
+	dir := t.TempDir()
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
+	for name, content := range map[string][]byte{"ca.pem": authority, "secrets": []byte("a secret, and long\n")} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for more, want := range map[string]string{
+		`store_ca_file = "ca.pem"`:        "",
+		`store_ca_file = "missing.pem"`:   "store_ca_file: open " + dir + "/missing.pem",
+		`store_ca_file = "postmend.toml"`: "no certificate in PEM form",
+		"":                                "name it in store_ca_file",
+	} {
+		path := filepath.Join(dir, "postmend.toml")
+		text := "hostname = \"mx.example.org\"\nlocal_domains = [\"example.org\"]\n[srs]\n" +
+			"domain = \"srs.example.org\"\nsecrets_file = \"secrets\"\nstore = \"rediss://" +
+			listener.Addr().String() + "\"\n" + more
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		config, err := LoadConfig(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := New(config, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		alias, err := f.SRSAddress(strings.Repeat("x", 60) + "@sender.example")
+		if want == "" && (err != nil || !strings.Contains(alias, "=1=")) {
+			t.Errorf("%s: %q, %v", more, alias, err)
+		}
+		if want != "" && (err == nil || !AsFailure(err).Temporary() || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %q, %v; want it deferred because of %q", more, alias, err, want)
+		}
 	}
 }
