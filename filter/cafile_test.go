@@ -106,7 +106,9 @@ func TestAStoreWithAnAuthorityOfItsOwn(t *testing.T) {
 	}()
 	dir := t.TempDir()
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
-	for name, content := range map[string][]byte{"ca.pem": authority, "secrets": []byte("a secret, and long\n")} {
+	for name, content := range map[string][]byte{
+		"ca.pem": authority, "secrets": []byte("a secret, and long\n"),
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
