@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,25 +135,25 @@ func TestAListWithoutEndIsEnded(t *testing.T) {
 		}
 	})
 	t.Run("always more", func(t *testing.T) {
-		n := 0
+		var n atomic.Int64
 		s := answering(t, func(conn net.Conn) {
-			n++
-			replying(fmt.Sprintf("*2\r\n:%d\r\n*0\r\n", n))(conn)
+			replying(fmt.Sprintf("*2\r\n:%d\r\n*0\r\n", n.Add(1)))(conn)
 		}).(*server)
 		none := func(Entry) error { return nil }
-		if err := s.list(t.Context(), 50, none); err == nil || n > 50 {
-			t.Errorf("got %v after %d answers", err, n)
+		if err := s.list(t.Context(), 50, none); err == nil || n.Load() > 50 {
+			t.Errorf("got %v after %d answers", err, n.Load())
 		}
 	})
 	t.Run("until the time is over", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		n := 0
+		var n atomic.Int64
 		s := answering(t, func(conn net.Conn) {
-			if n++; n == 20 {
+			now := n.Add(1)
+			if now == 20 {
 				cancel()
 			}
-			replying(fmt.Sprintf("*2\r\n:%d\r\n*0\r\n", n))(conn)
+			replying(fmt.Sprintf("*2\r\n:%d\r\n*0\r\n", now))(conn)
 		})
 		if err := s.List(ctx, func(Entry) error { return nil }); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
