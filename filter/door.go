@@ -79,7 +79,7 @@ func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, i
 		}
 		return Judgement{Refusal: HeaderTooLong.Failure(nil)}, nil
 	}
-	j.Remove = f.claims(m, isOwn)
+	j.Remove = f.claims(env, m, isOwn)
 	if len(j.Remove) > maxRemoved {
 		return Judgement{Refusal: TooManyClaims.Failure(nil, maxRemoved)}, nil
 	}
@@ -137,9 +137,11 @@ func (f *Filter) namesTrusted(m *message.Message) bool {
 }
 
 // claims lists the fields that falsely claim to be of this host. From outside, that is all of them; mail of
-// our own side may be a redirect, with fields that the seal of its arrival proves.
-func (f *Filter) claims(m *message.Message, isOwn bool) (list []FieldAt) {
+// our own side may be a redirect, with fields that the seal of its arrival proves. What a program on this
+// host brings keeps a seal that does not hold: to the filter, it says that the message has been elsewhere.
+func (f *Filter) claims(env *Envelope, m *message.Message, isOwn bool) (list []FieldAt) {
 	var own *origin
+	keepsSeals := !f.config.Arrival.Seals() || isOwn && !env.hasLogin() && isThisHost(env)
 	if isOwn {
 		if o, err := f.sealedOrigin(m); err != nil {
 			return nil // the secrets cannot be read: the filter looks at it again
@@ -158,7 +160,7 @@ func (f *Filter) claims(m *message.Message, isOwn bool) (list []FieldAt) {
 			}
 		case isSeal(field):
 			seals++
-			if f.config.Arrival.Seals() && own == nil {
+			if own == nil && !keepsSeals {
 				list = append(list, FieldAt{arrival.FieldName, seals})
 			}
 		}

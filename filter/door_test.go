@@ -346,6 +346,12 @@ func TestOwnMailIsPurgedOnly(t *testing.T) {
 		!slices.Equal(j.Remove, []FieldAt{{"Authentication-Results", 1}, {"X-Postmend-Arrival", 1}}) {
 		t.Errorf("%+v", j)
 	}
+	// A seal that does not hold says that a message has been elsewhere: who sends it on by SMTP on this host
+	// keeps it.
+	j = w.judge(t, "", "", "from: box@example.org\nclient: 127.0.0.1", forged+"From: x@example.org")
+	if len(j.Add) > 0 || !slices.Equal(j.Remove, []FieldAt{{"Authentication-Results", 1}}) {
+		t.Errorf("%+v", j)
+	}
 	// A redirect over SMTP keeps what was sealed here.
 	s := scenario{"zone": "bank.example TXT v=spf1 ip4:192.0.2.25 -all\n_dmarc.bank.example TXT v=DMARC1; " +
 		"p=reject\n"}
