@@ -3,12 +3,15 @@ package tests
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"postmend/postfix/check"
+	"postmend/tests/mta"
+	"postmend/tests/peer"
 )
 
 // ofMachine runs check for a machine whose own Postfix is this host's.
@@ -81,5 +84,30 @@ func TestADomainThatCanHaveNoKeyIsNamed(t *testing.T) {
 	if out := h.run(h.program, "setup", "--no-dns", "--postfix-dir", h.dir, "--root-dir", h.dir, "--user",
 		"postmend-test"); !strings.Contains(out, "no DKIM key is made for lab.test: ") {
 		t.Errorf("setup:\n%s", out)
+	}
+}
+
+// A downloaded program may have its version in its name, and a link to it is not what Postfix is told.
+func TestAProgramIsKnownByItsNameAlsoWithAVersionBehindIt(t *testing.T) {
+	t.Parallel()
+	built := checkedProgram(t)
+	versioned := filepath.Join(mta.Folder(t), "postmend-1.0-linux")
+	h := newCheckedHost(t, versioned)
+	h.run("cp", built, versioned)
+	h.setUpBySetup()
+	if wrong := h.check("--no-dns"); wrong != nil {
+		t.Errorf("%+v", wrong)
+	}
+	again := []string{"setup", "--apply", "--no-dns", "--postfix-dir", h.dir, "--root-dir", h.dir, "--user",
+		peer.Account}
+	if out := h.run(versioned, again...); !strings.Contains(out, "Nothing to do") {
+		t.Errorf("setup for the second time:\n%s", out)
+	}
+
+	other := filepath.Join(filepath.Dir(versioned), "mender")
+	h.run("cp", built, other)
+	out, err := exec.Command(other, again...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "call it postmend") {
+		t.Errorf("under another name: %v\n%s", err, out)
 	}
 }

@@ -136,7 +136,7 @@ func (h *host) findTables() {
 	for _, s := range h.servicesOf("spawn") {
 		command := parsePipe(*s)
 		at := slices.Index(command.argv, "lookup") + 1
-		if at == 0 || at >= len(command.argv) || !isProgram(command.argv[0]) {
+		if at == 0 || at >= len(command.argv) || !layout.IsProgram(command.argv[0]) {
 			continue
 		}
 		t := &table{Service: s, command: command, program: lookAt(command.argv[0]),

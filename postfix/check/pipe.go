@@ -205,11 +205,7 @@ func (p *pipe) carries(flag, macro string) bool { return isMacro(p.flag(flag), m
 
 // isOurs tells whether the service runs `postmend filter`.
 func (p *pipe) isOurs() bool {
-	return len(p.argv) > 0 && isProgram(p.argv[0]) && slices.Contains(p.argv, "filter")
-}
-
-func isProgram(path string) bool {
-	return path == "postmend" || strings.HasSuffix(path, "/postmend")
+	return len(p.argv) > 0 && layout.IsProgram(p.argv[0]) && slices.Contains(p.argv, "filter")
 }
 
 func judgeRecipientLimit(h *host) []fault {

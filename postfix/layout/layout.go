@@ -5,6 +5,7 @@ package layout
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,12 @@ const (
 	// ReverseMap is the table of main.cf that postmend lookup reverse answers.
 	ReverseMap = "socketmap:unix:private/" + reverse + ":reverse"
 )
+
+// IsProgram tells whether a path is that of postmend, which may have a version or a platform behind its name.
+func IsProgram(path string) bool {
+	more, found := strings.CutPrefix(filepath.Base(path), "postmend")
+	return found && (more == "" || strings.ContainsRune("-._", rune(more[0])))
+}
 
 // ListenerPort is the port of the listener where a configuration names no target.
 func ListenerPort() string {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
 
@@ -73,8 +74,7 @@ func serviceOf(c *postconf.Config, name string) string {
 			return found && account == name
 		}
 		isOurs := func(word string) bool {
-			return filepath.Base(strings.TrimPrefix(word,
-				"argv=")) == "postmend"
+			return layout.IsProgram(strings.TrimPrefix(word, "argv="))
 		}
 		if slices.ContainsFunc(words, isAs) && !slices.ContainsFunc(words, isOurs) {
 			return s.ID()
@@ -99,8 +99,8 @@ func unitOf(name string) string {
 	return ""
 }
 
-// ourPrograms are postmend and those that it starts, which may outlive it for a moment.
-var ourPrograms = [...]string{"postmend", "sendmail", "postdrop", "postmap"}
+// itsPrograms are those that postmend starts, which may outlive it for a moment.
+var itsPrograms = [...]string{"sendmail", "postdrop", "postmap"}
 
 // daemonOf is the name of a running daemon of an account, our programs aside; "" if there is none.
 func daemonOf(uid int) string {
@@ -118,7 +118,8 @@ func daemonOf(uid int) string {
 				owner, _, _ = strings.Cut(strings.TrimSpace(value), "\t")
 			}
 		}
-		if parent == "1" && owner == strconv.Itoa(uid) && !slices.Contains(ourPrograms[:], name) {
+		isOurs := layout.IsProgram(name) || slices.Contains(itsPrograms[:], name)
+		if parent == "1" && owner == strconv.Itoa(uid) && !isOurs {
 			return name
 		}
 	}

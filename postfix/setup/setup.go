@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
 
@@ -92,6 +93,10 @@ func (w Wanted) check(c *postconf.Config) error {
 			return fmt.Errorf("%s, %q, has characters that do not go into master.cf; choose another",
 				word.name, word.value)
 		}
+	}
+	if !layout.IsProgram(w.Program) {
+		return fmt.Errorf("the program is called %s; setup and check know postmend's services by its name: "+
+			"call it postmend, and start it by that name", w.Program)
 	}
 	if w.LMTP != "" {
 		if _, _, err := parseLMTP(c, w.LMTP); err != nil {
