@@ -1,12 +1,14 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"postmend/filter"
 	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 )
@@ -15,6 +17,7 @@ import (
 var lmtpRules = []rule[*host]{
 	{"lmtp-reach", Error, "postmend takes mail by LMTP", "all mail that would pass it is deferred",
 		judgeLMTPReach},
+	{"lmtp-config", Error, "", "what is found here does not tell what mail meets", judgeLMTPConfig},
 	{"lmtp-options", Error, "lmtp(8) tells the client, and changes no message", "", judgeLMTPOptions},
 	{"lmtp-status-filter", Warning, "mail that was queued for pipe(8) does not bounce",
 		"it names the host dummy, which does not exist: lmtp(8) bounces such mail", judgeLMTPStatus},
@@ -74,6 +77,20 @@ func judgeLMTPReach(h *host) []fault {
 	}
 	return one(fmt.Sprintf("postmend serve does not take mail at %s: %v; see its unit in docs/postfix.md",
 		h.lmtpAddress, h.lmtpErr), "")
+}
+
+// judgeLMTPConfig judges the process that spawn(8) starts; of a resident one, nothing tells.
+func judgeLMTPConfig(h *host) []fault {
+	if h.lmtpAddress != layout.SpawnedLMTP {
+		return nil
+	}
+	for _, s := range h.servicesOf("spawn") {
+		named := cmp.Or(parsePipe(*s).configFile(), filter.DefaultConfigFile)
+		if s.ID() == layout.SpawnedLMTPID && named != h.ConfigFile {
+			return one(fmt.Sprintf("%s reads %s, but %s was checked", s.ID(), named, h.ConfigFile), "")
+		}
+	}
+	return nil
 }
 
 // withoutLMTPOption tells what happens without one of layout.LMTPOptions.

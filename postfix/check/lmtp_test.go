@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"postmend/filter"
 	"postmend/postfix/layout"
 	"postmend/tests/peer"
 )
@@ -23,7 +24,14 @@ func TestTheLMTPServiceIsJudged(t *testing.T) {
 	line := layout.LMTPLine(layout.LMTPStatusFilter())
 	hop := "content_filter = " + layout.LMTPNextHop(address) + "\n"
 	limit := "postmend_destination_recipient_limit = 50\n"
+	spawned := "content_filter = " + layout.LMTPNextHop(layout.SpawnedLMTP) + "\n"
+	program := layout.Program{Path: "/bin/postmend", User: "postmend"}
+	elsewhere := program
+	elsewhere.ConfigFile = "/etc/other.toml"
 	for _, row := range []struct{ name, main, line, want string }{
+		{"with a process of spawn(8)", spawned + limit, line + "\n" + program.SpawnedLMTPLine(), ""},
+		{"which reads another configuration", spawned + limit, line + "\n" + elsewhere.SpawnedLMTPLine(),
+			"lmtp-config"},
 		{"as setup writes it", hop + limit, line, "lmtp-reach"},
 		{"no XFORWARD", hop + limit, strings.Replace(line, "xforward_command=yes", "xforward_command=no", 1),
 			"lmtp-reach lmtp-options"},
@@ -40,7 +48,7 @@ func TestTheLMTPServiceIsJudged(t *testing.T) {
 		{"few processes", hop + limit, strings.Replace(line, " 100 ", " 3 ", 1), "lmtp-reach lmtp-processes"},
 	} {
 		h := hostOf(t, "mydestination = example.org\n"+row.main, "smtp inet n - n - - smtpd\n"+row.line+"\n",
-			postmend{})
+			postmend{ConfigFile: filter.DefaultConfigFile})
 		var names []string
 		for _, f := range apply(areaFilter, lmtpRules, h) {
 			if f.Severity != OK {
