@@ -21,7 +21,7 @@ import (
 // fault is something that goes wrong between Postfix and postmend, how to bring it about, and how to mend it.
 type fault struct {
 	name string
-	arm  func()
+	arm  func() // may be nil in a soak, like mend
 	mend func()
 	// during happens while the message is in the filter, before Postfix has logged the outcome; may be nil.
 	during func()

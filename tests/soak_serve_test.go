@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	"postmend/tests/mta"
 	"postmend/tests/peer"
 )
 
@@ -39,9 +37,7 @@ func TestASoakOfFaultsWithServeLosesAndBouncesNothing(t *testing.T) {
 			served.start()
 		}
 	})
-	s.passThrough(60, s.faults(), s.submit)
-	s.flush()
-	s.account()
+	s.run(60)
 }
 
 // TestASoakOfFaultsWithLMTPBySpawnLosesAndBouncesNothing: the same, with a process for each connection.
@@ -56,9 +52,7 @@ func TestASoakOfFaultsWithLMTPBySpawnLosesAndBouncesNothing(t *testing.T) {
 			}
 		}
 	})
-	s.passThrough(40, s.faults(), s.submit)
-	s.flush()
-	s.account()
+	s.run(40)
 }
 
 // processesOf are the processes that run a program with a first argument.
@@ -74,53 +68,36 @@ func processesOf(program, argument string) (pids []int) {
 	return pids
 }
 
+func (s *servedSoak) run(messages int) {
+	s.passThrough(messages, s.faults(), s.submit)
+	s.flush()
+	s.account()
+}
+
 func newServedSoak(t *testing.T, serve func(s *servedSoak, f *forwarder, main, master *string)) *servedSoak {
 	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	s := &servedSoak{}
+	tiny := ""
 	f := startChanged(t, "smtp://"+address, func(f *forwarder, main, master *string) {
 		withoutReverseTable(f, main, master)
-		tiny := filepath.Join(filepath.Dir(f.config), "tiny")
-		f.check(os.Mkdir(tiny, 0o755))
-		f.check(syscall.Mount("tmpfs", tiny, "tmpfs", 0, "size=8m,mode=1777"))
-		t.Cleanup(func() { f.check(syscall.Unmount(tiny, 0)) })
-		f.configure(`deadline = "50s"`,
-			"deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+tiny+"\"")
+		tiny = f.spoolOnTiny()
 		serve(s, f, main, master)
 	})
-	s.soak = &soak{forwarder: f, random: rand.New(rand.NewPCG(8, 8)), tiny: filepath.Join(f.Dir, "tiny")}
+	s.soak = &soak{forwarder: f, random: rand.New(rand.NewPCG(8, 8)), tiny: tiny}
 	s.flaky = startFlakyListener(t, address, func() string { return s.listener })
-	s.check(s.dns.Add(`sender.example TXT v=spf1 ip4:192.0.2.25 -all
-_dmarc.sender.example TXT v=DMARC1; p=reject
-slow.example DROP
-_dmarc.slow.example DROP
-lame.example SERVFAIL
-_dmarc.lame.example SERVFAIL`))
-	s.postfix("postconf", "-e", "queue_run_delay=2s", "minimal_backoff_time=1s", "maximal_backoff_time=4s",
-		"transport_retry_time=1s", "enable_long_queue_ids=yes")
-	peer.Age(t, s.Dir)
-	s.postfix("postfix", "reload")
+	s.check(s.dns.Add(soakZone))
+	s.retrySoon()
 	return s
 }
 
 // submit sends the next message.
 func (s *servedSoak) submit() (id string) {
-	token := fmt.Sprintf("soak-%d", len(s.sent))
-	domains := []string{"sender.example", "sender.example", "sender.example", "slow.example", "lame.example"}
-	author := "alice@" + domains[s.random.IntN(len(domains))]
 	to := []string{"alias@example.org"}
 	if len(s.sent)%2 == 0 {
 		to = append(to, "other@example.org")
 	}
-	lines := 20
-	if s.random.IntN(12) == 0 {
-		lines = 120_000
-	}
-	content := "From: " + author + "\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" +
-		token +
-		"@sender.example>\nX-Token: " + token + "\n\n" + strings.Repeat("line of the body\n", lines)
-	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: to, XClient: stranger, Content: []byte(content)})
-	s.sent = append(s.sent, soaked{id, token})
-	return id
+	return s.submitTo(to, "sender.example", "sender.example", "sender.example", "slow.example",
+		"lame.example")
 }
 
 // restart ends the processes by a signal, so that others serve.
@@ -130,46 +107,15 @@ func (s *servedSoak) restart(signal syscall.Signal) {
 }
 
 func (s *servedSoak) faults() []fault {
-	nothing := func() {}
-	away := func(name string) fault {
-		path := filepath.Join(filepath.Dir(s.config), name)
-		return fault{name: name, arm: func() { s.check(os.Rename(path, path+".away")) }, mend: func() {
-			s.check(os.Rename(path+".away", path))
-		}}
-	}
-	filler := filepath.Join(s.tiny, "filler")
-	faults := []fault{
-		{name: "none", arm: nothing, mend: nothing},
-		{name: "listener down", arm: s.flaky.down, mend: func() { s.flaky.up(s.t) }},
-		{name: "reload", arm: nothing, mend: nothing, during: func() { s.reload() }},
-		{name: "spool full", mend: func() { s.check(os.Remove(filler)) }, arm: func() {
-			file, err := os.Create(filler)
-			s.check(err)
-			for err == nil {
-				_, err = file.Write(make([]byte, 64<<10))
-			}
-			file.Close()
-		}},
-		away("rsa.pem"), away("secrets"), away("postmend.toml"),
-	}
+	// A connection that was kept would not meet the fault.
+	arm := func(stage, answer string) { s.restart(syscall.SIGKILL); s.flaky.arm(stage, answer) }
+	faults := append(s.hostFaults(arm, "rsa.pem", "secrets", "postmend.toml"), fault{during: s.reload})
 	for range 4 { // as often as not
 		faults = append(faults,
-			fault{name: "killed at random", arm: nothing, during: func() { s.restart(syscall.SIGKILL) },
-				mend: nothing},
-			fault{name: "restarted", arm: nothing, during: func() { s.restart(syscall.SIGTERM) },
-				mend: nothing},
-			// A connection that was kept would not meet the fault.
-			fault{name: "killed after the final dot", arm: func() {
-				s.restart(syscall.SIGKILL)
-				s.flaky.arm("queued", "stall")
-			},
+			fault{during: func() { s.restart(syscall.SIGKILL) }},
+			fault{during: func() { s.restart(syscall.SIGTERM) }},
+			fault{arm: func() { arm("queued", "stall") }, // after the final dot
 				during: func() { <-s.flaky.connected; s.restart(syscall.SIGKILL) }, mend: s.flaky.mend})
-	}
-	for _, stage := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
-		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop"} {
-			faults = append(faults, fault{name: stage + ": " + answer,
-				arm: func() { s.restart(syscall.SIGKILL); s.flaky.arm(stage, answer) }, mend: s.flaky.mend})
-		}
 	}
 	return faults
 }

@@ -42,7 +42,7 @@ type soaked struct{ id, token string }
 // process was killed after the listener had taken it.
 func TestASoakOfFaultsLosesAndBouncesNothing(t *testing.T) {
 	t.Parallel()
-	passThroughFaults(t, newSoak(t, withoutReverseTable, "alias@example.org"), 150)
+	newSoak(t, withoutReverseTable, "alias@example.org").run(150)
 }
 
 // TestASoakOfFaultsWithSeveralRecipientsInARun: the same in transport mode, where the recipients of one
@@ -56,10 +56,10 @@ func TestASoakOfFaultsWithSeveralRecipientsInARun(t *testing.T) {
 			"postmend_destination_recipient_limit = 50")
 		asTransport(f, main, master)
 	}
-	passThroughFaults(t, newSoak(t, change, "alias@example.org", "other@example.org"), 50)
+	newSoak(t, change, "alias@example.org", "other@example.org").run(50)
 }
 
-func passThroughFaults(t *testing.T, s *soak, messages int) {
+func (s *soak) run(messages int) {
 	s.passThrough(messages, s.faults(), s.submit)
 	s.flush()
 	s.account()
@@ -72,7 +72,9 @@ func (s *soak) passThrough(messages int, faults []fault, submit func() string) {
 	}
 	for len(s.sent) < messages {
 		fault := faults[s.random.IntN(len(faults))]
-		fault.arm()
+		if fault.arm != nil {
+			fault.arm()
+		}
 		mark := s.Mark()
 		var batch []string
 		for range min(5, messages-len(s.sent)) {
@@ -83,7 +85,9 @@ func (s *soak) passThrough(messages int, faults []fault, submit func() string) {
 		} else {
 			s.WaitLog(mark, "(?:"+strings.Join(batch, "|")+"): to=<")
 		}
-		fault.mend()
+		if fault.mend != nil {
+			fault.mend()
+		}
 	}
 }
 
@@ -92,23 +96,31 @@ func newSoak(t *testing.T, change func(f *forwarder, main, master *string), to .
 	s := &soak{forwarder: startChanged(t, "smtp://"+address, change), to: to,
 		random: rand.New(rand.NewPCG(7, 7))}
 	s.flaky = startFlakyListener(t, address, func() string { return s.listener })
-	s.tiny = filepath.Join(s.Dir, "tiny")
-	s.check(os.Mkdir(s.tiny, 0o755))
-	s.check(syscall.Mount("tmpfs", s.tiny, "tmpfs", 0, "size=8m,mode=1777"))
-	t.Cleanup(func() { s.check(syscall.Unmount(s.tiny, 0)) })
-	s.configure(`deadline = "50s"`,
-		"deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+s.tiny+"\"")
-	s.check(s.dns.Add(`sender.example TXT v=spf1 ip4:192.0.2.25 -all
+	s.tiny = s.spoolOnTiny()
+	s.check(s.dns.Add(soakZone + `liar.example TXT v=spf1 include:liar.example redirect=liar.example
+_dmarc.liar.example TXT v=DMARC1; p=reject; p=none`))
+	s.retrySoon()
+	return s
+}
+
+// spoolOnTiny gives the filter a spool folder on a small file system, and little patience with DNS.
+func (f *forwarder) spoolOnTiny() string {
+	tiny := filepath.Join(filepath.Dir(f.config), "tiny")
+	f.check(os.Mkdir(tiny, 0o755))
+	f.check(syscall.Mount("tmpfs", tiny, "tmpfs", 0, "size=8m,mode=1777"))
+	f.t.Cleanup(func() { f.check(syscall.Unmount(tiny, 0)) })
+	f.configure(`deadline = "50s"`,
+		"deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"3s\"\nspool_dir = \""+tiny+"\"")
+	return tiny
+}
+
+const soakZone = `sender.example TXT v=spf1 ip4:192.0.2.25 -all
 _dmarc.sender.example TXT v=DMARC1; p=reject
 slow.example DROP
 _dmarc.slow.example DROP
 lame.example SERVFAIL
 _dmarc.lame.example SERVFAIL
-liar.example TXT v=spf1 include:liar.example redirect=liar.example
-_dmarc.liar.example TXT v=DMARC1; p=reject; p=none`))
-	s.retrySoon()
-	return s
-}
+`
 
 // retrySoon has Postfix try deferred mail again within seconds.
 func (s *soak) retrySoon() {
@@ -127,11 +139,15 @@ func (s *soak) postfix(command string, args ...string) {
 	}
 }
 
-// submit sends the next message: small ones mostly, some that need the spool.
+// submit sends the next message.
 func (s *soak) submit() (id string) {
+	return s.submitTo(s.to, "sender.example", "sender.example", "sender.example", "slow.example",
+		"lame.example", "liar.example")
+}
+
+// submitTo sends a message of one of the domains: small ones mostly, some that need the spool.
+func (s *soak) submitTo(to []string, domains ...string) (id string) {
 	token := fmt.Sprintf("soak-%d", len(s.sent))
-	domains := []string{"sender.example", "sender.example", "sender.example", "slow.example", "lame.example",
-		"liar.example"}
 	author := "alice@" + domains[s.random.IntN(len(domains))]
 	lines := 20
 	if s.random.IntN(12) == 0 {
@@ -140,55 +156,60 @@ func (s *soak) submit() (id string) {
 	content := "From: " + author + "\nSubject: soak\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <" +
 		token + "@sender.example>\nX-Token: " + token +
 		"\n\n" + strings.Repeat("line of the body\n", lines)
-	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: s.to, XClient: stranger,
-		Content: []byte(content)})
+	id = mta.Submit(s.t, s.smtp, mta.Mail{From: author, To: to, XClient: stranger, Content: []byte(content)})
 	s.sent = append(s.sent, soaked{id, token})
 	return id
 }
 
-func (s *soak) faults() []fault {
-	nothing := func() {}
-	away := func(name string) fault {
-		path := filepath.Join(filepath.Dir(s.config), name)
-		return fault{name: name, arm: func() { s.check(os.Rename(path, path+".away")) }, mend: func() {
-			s.check(os.Rename(path+".away", path))
-		}}
-	}
+// hostFaults are those of this host and of the listener. away are files that are gone for a while; arm is for
+// what the listener answers at a stage.
+func (s *soak) hostFaults(arm func(stage, answer string), away ...string) []fault {
 	filler := filepath.Join(s.tiny, "filler")
 	faults := []fault{
-		{name: "none", arm: nothing, mend: nothing},
-		{name: "listener down", arm: s.flaky.down, mend: func() { s.flaky.up(s.t) }},
-		{name: "spool full", mend: func() { s.check(os.Remove(filler)) }, arm: func() {
+		{}, // none
+		{arm: s.flaky.down, mend: func() { s.flaky.up(s.t) }},
+		{arm: func() {
 			file, err := os.Create(filler)
 			s.check(err)
 			for err == nil {
 				_, err = file.Write(make([]byte, 64<<10))
 			}
 			file.Close()
-		}},
-		away("rsa.pem"), away("secrets"), away("postmend.toml"), away("postmend"),
+		}, mend: func() { s.check(os.Remove(filler)) }},
 	}
+	for _, name := range away {
+		path := filepath.Join(filepath.Dir(s.config), name)
+		faults = append(faults, fault{arm: func() { s.check(os.Rename(path, path+".away")) },
+			mend: func() { s.check(os.Rename(path+".away", path)) }})
+	}
+	for _, stage := range soakStages {
+		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop"} {
+			faults = append(faults, fault{arm: func() { arm(stage, answer) }, mend: s.flaky.mend})
+		}
+	}
+	return faults
+}
+
+var soakStages = []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."}
+
+func (s *soak) faults() []fault {
+	faults := s.hostFaults(s.flaky.arm, "rsa.pem", "secrets", "postmend.toml", "postmend")
 	for _, jump := range []string{"+720h", "-720h"} {
 		wrong := s.program + jump
 		build(s.t, wrong, "-tags=faultinjection", "-ldflags=-X main.injected=clock"+jump)
 		swap := func() {
 			s.check(unix.Renameat2(unix.AT_FDCWD, wrong, unix.AT_FDCWD, s.program, unix.RENAME_EXCHANGE))
 		}
-		faults = append(faults, fault{name: "clock " + jump, arm: swap, mend: swap})
+		faults = append(faults, fault{arm: swap, mend: swap})
 	}
 	for range 6 { // as often as not
 		faults = append(faults,
-			fault{name: "killed at random", arm: nothing, during: func() { s.killSome(3) }, mend: nothing},
-			fault{name: "killed after the final dot", arm: func() { s.flaky.arm("queued", "stall") },
+			fault{during: func() { s.killSome(3) }},
+			fault{arm: func() { s.flaky.arm("queued", "stall") }, // after the final dot
 				during: func() { <-s.flaky.connected; s.killSome(20) }, mend: s.flaky.mend})
 	}
-	for _, stage := range []string{"greeting", "EHLO", "MAIL", "RCPT", "DATA", "."} {
-		for _, answer := range []string{"451 4.7.1 not now", "550 5.7.0 you are not welcome", "drop"} {
-			faults = append(faults, fault{name: stage + ": " + answer, arm: func() {
-				s.flaky.arm(stage, answer)
-			}, mend: s.flaky.mend})
-		}
-		faults = append(faults, fault{name: stage + ": stall", arm: func() { s.flaky.arm(stage, "stall") },
+	for _, stage := range soakStages {
+		faults = append(faults, fault{arm: func() { s.flaky.arm(stage, "stall") },
 			during: func() { <-s.flaky.connected; s.killSome(1) }, mend: s.flaky.mend})
 	}
 	return faults
