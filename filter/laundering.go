@@ -56,6 +56,14 @@ func (f facts) nothingToPass() bool {
 	return f.proven.DMARC.Status == authn.None && !f.proven.DMARC.Odd && !f.oversized
 }
 
+// mayBeStrict tells whether a domain of From: asks receivers to act, or could, because From: has more domains
+// than are looked up, or one that cannot be: a sender's choice, unlike an answer of DNS that is missing.
+func (f facts) mayBeStrict() bool {
+	n := len(f.authors)
+	return f.isStrict() || f.oversized || n > authn.MaxAuthors ||
+		n == 1 && f.proven.DMARC.Status == authn.PermError
+}
+
 // passedIfRead tells whether receivers who apply an odd DMARC record have let the message pass on arrival, if
 // they would for the same sender now: SPF passed for it, or a signature of the author's own domain.
 func (f facts) passedIfRead(env *Envelope) bool {
@@ -63,7 +71,7 @@ func (f facts) passedIfRead(env *Envelope) bool {
 		return v.Status == dkim.Pass && slices.Equal(f.authors, []string{domain.Canonical(v.Domain)})
 	}
 	return f.proven.DMARC.Status == authn.None && f.proven.DMARC.Odd &&
-		(env.Sender != "" && f.proven.SPF.Status == authn.Pass ||
+		(f.proven.SPF.Status == authn.Pass && f.couldAlign(domain.Of(env.Sender)) ||
 			slices.ContainsFunc(f.proven.DKIM, isAuthors))
 }
 
@@ -78,6 +86,10 @@ func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failur
 		return nil
 	case p.dmarc.OnOwnDomainForgery == "forward" && p.claimsOurs(env, msg): // the operator's choice
 		return nil
+	}
+	isSigned := d.SignAs != "" && msg.couldAlign(d.SignAs)
+	if !isSigned && p.onlyHELO(d.Sender, msg) && !msg.mayBeStrict() {
+		return nil // few receivers check HELO then, and mail of lists under p=none is not to be lost for that
 	}
 	answer := p.wouldPass(d.Sender, d.SignAs, env, msg)
 	unknown := msg.proven.transit.unknown
@@ -116,23 +128,42 @@ func (p *policy) isOwn(sender string) bool {
 		domain.Aligned(name, p.srsDomain)
 }
 
-// spfDomains are the domains that a receiver could check by SPF if a message leaves with a sender: of the
-// null sender, the names that this host and its relays give in HELO (RFC 7208 section 2.4).
+// spfDomains are the domains that a receiver could check by SPF if a message leaves with a sender: its own,
+// and the names that this host and its relays give in HELO. All receivers check these for the null sender
+// (RFC 7208 section 2.4); Mail::DMARC and SpamAssassin take them for DMARC whenever SPF of the sender does
+// not pass. It passes for our SRS domain.
 func (p *policy) spfDomains(sender string) []string {
-	if name := domain.Of(sender); name != "" {
+	switch name := domain.Of(sender); name {
+	case "":
+		return p.heloNames
+	case p.srsDomain:
 		return []string{name}
+	default:
+		return append([]string{name}, p.heloNames...)
 	}
-	return p.heloNames
 }
 
-// transitNames are the names in HELO to ask SPF about: of the null sender, those that From: could be aligned
-// with.
-func (p *policy) transitNames(env *Envelope, msg facts) []string {
-	if env.Sender != "" || msg.oversized {
-		return p.heloNames
+// onlyHELO tells whether, of what spfDomains gives for a sender, only names in HELO could be aligned with
+// From:.
+func (p *policy) onlyHELO(sender string, msg facts) bool {
+	name := domain.Of(sender)
+	return name != "" && !msg.oversized && !msg.couldAlign(name)
+}
+
+// transitQueries are what to ask SPF about: the sender with each name in HELO, and these names themselves, as
+// far as From: could be aligned with them.
+func (p *policy) transitQueries(env *Envelope, msg facts) (list []spfQuery) {
+	if env.Sender != "" && !p.onlyHELO(env.Sender, msg) {
+		for _, name := range p.heloNames {
+			list = append(list, spfQuery{name, env.Sender})
+		}
 	}
-	isUnrelated := func(name string) bool { return !msg.couldAlign(name) }
-	return slices.DeleteFunc(slices.Clone(p.heloNames), isUnrelated)
+	for _, name := range p.heloNames {
+		if msg.oversized || msg.couldAlign(name) {
+			list = append(list, spfQuery{helo: name})
+		}
+	}
+	return list
 }
 
 // forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name

@@ -190,6 +190,6 @@ func (j *job) askTransit(ctx context.Context) {
 	if j.resolver == nil {
 		j.resolver = authn.New(j.filter.config.Resolver)
 	}
-	names := j.policy.transitNames(j.env, j.known)
-	j.known.proven.transit = j.filter.askTransit(ctx, j.resolver, j.env.Sender, names)
+	queries := j.policy.transitQueries(j.env, j.known)
+	j.known.proven.transit = j.filter.askTransit(ctx, j.resolver, queries)
 }

@@ -183,6 +183,31 @@ func (o *outcome) receive(t *testing.T, sender, helo, client, text string) strin
 	return "fail"
 }
 
+// passesByHELO is the verdict of a receiver that takes SPF of HELO for DMARC if SPF of the sender does not
+// pass, as Mail::DMARC and with it SpamAssassin do. Only a strict policy counts, and not what the operator
+// chose.
+func (o *outcome) passesByHELO(t *testing.T, l left) bool {
+	list, err := mail.ParseAddressList(strings.Join(values(l.text, "From"), ", "))
+	if err != nil || l.sender == "" || o.config.DMARC.OnOwnDomainForgery == "forward" {
+		return false
+	}
+	author, helo := domainAfterAt(list[len(list)-1].Address), o.config.Hostname
+	record := o.dmarcRecord(t, author)
+	if record == nil {
+		record = o.dmarcRecord(t, registered(author))
+	}
+	if record == nil || record["p"] == "none" || registered(helo) != registered(author) ||
+		record["aspf"] == "s" && helo != author {
+		return false
+	}
+	passes := func(sender string) bool {
+		status, _ := spf.CheckHostWithSender(net.ParseIP(forwarderIP), helo, sender,
+			spf.WithResolver(o.dns.Resolver()), spf.WithContext(t.Context()))
+		return status == spf.Pass
+	}
+	return !passes(l.sender) && passes("postmaster@"+helo)
+}
+
 func domainAfterAt(address string) string {
 	return strings.ToLower(address[strings.LastIndexByte(address, '@')+1:])
 }

@@ -126,6 +126,8 @@ func (o *outcome) checkRules(t *testing.T) {
 		} else if o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text) == "pass" &&
 			!o.passedOnArrival(t) {
 			t.Errorf("a message passes that did not pass on arrival, sender <%s>", l.sender)
+		} else if o.passesByHELO(t, l) && !o.passedOnArrival(t) {
+			t.Errorf("a message passes by HELO that did not pass on arrival, sender <%s>", l.sender)
 		}
 		for _, line := range strings.Split(strings.Join(newFields(o.arrived, l.text, ""), ""), "\n") {
 			if strings.ContainsAny(line, "\r\x00") || len(line) > 998 {

@@ -28,6 +28,9 @@ type transit struct {
 	ours bool
 }
 
+// spfQuery is an identity that SPF is asked about; without a sender, it is the name in HELO.
+type spfQuery struct{ helo, sender string }
+
 // wantTransit is the failure of a plan that depends on transit before it was looked up. It never leaves the
 // package.
 var wantTransit = &Failure{Reason: "SPF of this host was not looked up"}
@@ -36,15 +39,14 @@ var wantTransit = &Failure{Reason: "SPF of this host was not looked up"}
 // together, so that a forger's name that never answers cannot use it up. It comes after them, and only if the
 // plan depends on it, so ordinary mail does not need it.
 //
-// The result of SPF can depend on the name in HELO, which may be any of these.
-func (f *Filter) askTransit(
-	ctx context.Context, resolver *authn.Resolver, sender string, names []string,
-) transit {
+// The result of SPF can depend on the name in HELO, which may be any of this host's and its relays'.
+func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, queries []spfQuery) transit {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
 	ask := func(network netip.Prefix) (result authn.SPF) {
-		for _, name := range names {
-			switch found := authn.CouldPassSPF(ctx, resolver, network, name, sender); found.Status {
+		for _, query := range queries {
+			found := authn.CouldPassSPF(ctx, resolver, network, query.helo, query.sender)
+			switch found.Status {
 			case authn.Pass:
 				return found
 			case authn.TempError:

@@ -20,7 +20,7 @@ func (f Fields) Stray() (domains []string) {
 	if _, ok := plainDomains(value); !ok || !hasStray(value) {
 		return nil
 	}
-	for _, text := range [...]string{value, decodeLeniently(value)} {
+	for _, text := range [...]string{value, dropNULs(decodeLeniently(value))} { // UTF-16 has NULs
 		domainsBehindAt(text, func(name string) { domains = append(domains, name) })
 	}
 	return domains

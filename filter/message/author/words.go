@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding"
@@ -125,6 +126,10 @@ func toUTF8(charset string, octets []byte) (text string, whole bool) {
 		if whole = err == nil; whole {
 			octets = decoded
 		}
+	case slices.Contains([]string{"utf-7", "utf7", "unicode-1-1-utf-7", "x-unicode-2-0-utf-7",
+		"csunicode11utf7"}, charset):
+		text, whole = fromUTF7(octets)
+		return text, whole && !strings.ContainsRune(text, utf8.RuneError)
 	case slices.Contains([]string{"", "utf-8", "utf8", "us-ascii", "ascii", "ansi_x3.4-1968"}, charset):
 		whole = !hasShifts(octets)
 	default:
@@ -133,6 +138,50 @@ func toUTF8(charset string, octets []byte) (text string, whole bool) {
 	text = strings.ToValidUTF8(string(octets), "\uFFFD")
 	return text, whole && !strings.ContainsRune(text, utf8.RuneError)
 }
+
+// fromUTF7 converts UTF-7 (RFC 2152) as lenient readers do: any octet that is not of base64 ends what a + has
+// started. whole is false if octets are no ASCII, or bits are left over that say something.
+func fromUTF7(octets []byte) (text string, whole bool) {
+	var out strings.Builder
+	whole = true
+	for i := 0; i < len(octets); i++ {
+		if c := octets[i]; c != '+' {
+			whole = whole && c < 0x80
+			out.WriteByte(c)
+			continue
+		}
+		start := i + 1
+		var units []uint16
+		bits, n := uint32(0), 0
+		for i++; i < len(octets); i++ {
+			value := strings.IndexByte(base64Digits, octets[i])
+			if value < 0 {
+				break
+			}
+			bits, n = bits<<6|uint32(value), n+6
+			if n >= 16 {
+				n -= 16
+				units, bits = append(units, uint16(bits>>n)), bits&(1<<n-1)
+			}
+		}
+		whole = whole && n < 6 && bits == 0
+		isEnded := i < len(octets) && octets[i] == '-'
+		switch {
+		case isEnded && i == start:
+			out.WriteByte('+')
+		case i == start:
+			out.WriteByte('+')
+			whole = false
+		}
+		if !isEnded {
+			i--
+		}
+		out.WriteString(string(utf16.Decode(units)))
+	}
+	return strings.ToValidUTF8(out.String(), "\uFFFD"), whole
+}
+
+const base64Digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 // hasShifts finds the codes by which ISO-2022-JP and its like leave ASCII (RFC 1468, RFC 1557).
 func hasShifts(text []byte) bool {
@@ -194,6 +243,9 @@ var charmaps = [...]struct {
 	{"iso-8859-16", &charmap.ISO8859_16},
 	{"macintosh x-mac-roman", &charmap.Macintosh},
 	{"x-mac-cyrillic", &charmap.MacintoshCyrillic},
+	{"ibm037 cp037", &charmap.CodePage037}, // EBCDIC
+	{"ibm1047 cp1047", &charmap.CodePage1047},
+	{"ibm01140 cp1140", &charmap.CodePage1140},
 	{"ibm437 cp437", &charmap.CodePage437},
 	{"ibm850 cp850", &charmap.CodePage850},
 	{"ibm852 cp852", &charmap.CodePage852},
