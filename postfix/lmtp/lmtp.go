@@ -106,35 +106,15 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer sessions.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop() // if the listener fails, too
-	defer listener.Close()
-	context.AfterFunc(ctx, func() {
-		listener.Close()
-		s.hurry()
+	context.AfterFunc(ctx, s.hurry)
+	return postfix.Accept(ctx, listener, func(conn net.Conn) {
+		if c := s.admit(ctx, conn); c != nil {
+			sessions.Go(func() {
+				defer s.leave(c)
+				c.serve(ctx)
+			})
+		}
 	})
-	for {
-		conn, err := listener.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				conn.Close()
-			}
-			return nil
-		}
-		if err != nil {
-			if postfix.IsPassing(err) {
-				time.Sleep(100 * time.Millisecond)
-				continue
-			}
-			return err
-		}
-		c := s.admit(ctx, conn)
-		if c == nil {
-			continue
-		}
-		sessions.Go(func() {
-			defer s.leave(c)
-			c.serve(ctx)
-		})
-	}
 }
 
 // ServeConn serves one connection, until it or ctx ends, and closes it. If ctx ends while a message is under

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"sync"
-	"time"
 
 	"postmend/postfix"
 )
@@ -27,25 +26,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer all.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop() // if the listener fails, too
-	defer listener.Close()
-	context.AfterFunc(ctx, func() { listener.Close() })
 	free := make(chan struct{}, mostConversations)
-	for {
+	return postfix.Accept(ctx, listener, func(conn net.Conn) {
 		free <- struct{}{}
-		conn, err := listener.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				conn.Close()
-			}
-			return nil
-		case postfix.IsPassing(err):
-			<-free
-			time.Sleep(100 * time.Millisecond)
-			continue
-		case err != nil:
-			return err
-		}
 		all.Go(func() {
 			defer func() { <-free }()
 			defer conn.Close()
@@ -53,5 +36,5 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 				s.Ended(err)
 			}
 		})
-	}
+	})
 }
