@@ -13,9 +13,11 @@ missing=
 for package in $packages; do
 	dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
 done
-# Check judges accounts: the tests need one that no other program uses.
-account=postmend-test
-id "$account" >/dev/null 2>&1 && account=
+# Check judges accounts: the tests need one that no other program uses, and one for other programs.
+accounts=
+for account in postmend-test postmend-box; do
+	id "$account" >/dev/null 2>&1 || accounts="$accounts $account"
+done
 # Node may come from elsewhere than Debian.
 command -v node >/dev/null || missing="$missing nodejs"
 command -v npm >/dev/null || missing="$missing npm"
@@ -23,16 +25,18 @@ install_readers() {
 	cd "$(dirname "$0")/fromreaders"
 	[ -d node_modules/mailauth ] || npm ci --ignore-scripts --no-audit --no-fund
 }
-if [ -z "$missing$account" ]; then
+if [ -z "$missing$accounts" ]; then
 	install_readers
 	exit 0
 fi
 
 if [ "$(id -u)" != 0 ]; then
-	echo "The tests need, as root: apt-get install --no-install-recommends$missing; useradd --system $account" >&2
+	echo "The tests need, as root: apt-get install --no-install-recommends$missing; accounts:$accounts" >&2
 	exit 1
 fi
-[ -z "$account" ] || useradd --system --user-group --home-dir /nonexistent --shell /usr/sbin/nologin "$account"
+for account in $accounts; do
+	useradd --system --user-group --home-dir /nonexistent --shell /usr/sbin/nologin "$account"
+done
 if [ -z "$missing" ]; then
 	install_readers
 	exit 0

@@ -39,7 +39,7 @@ with smtplib.SMTP("127.0.0.1", int(port)) as smtp:
 // all are held against.
 var redirects = []string{
 	"alias@example.org", "box@sieve.example.org", "box@smtp.example.org", "box@recipient.example.org",
-	peer.Account + "@procmail.example.org", "box@keep.example.org", "box@footer.example.org",
+	peer.Mailbox + "@procmail.example.org", "box@keep.example.org", "box@footer.example.org",
 	"box@munge.example.org",
 }
 
@@ -85,7 +85,7 @@ mailbox_command = ` + peer.Need(w.t, "procmail") + ` -p ` + rc + `
 		for _, kind := range []string{"keep", "footer", "munge"} {
 			*master += fmt.Sprintf(
 				"%s unix - n n - - pipe flags=q user=%s null_sender= argv=%s %s %s box@%s.example.org\n",
-				kind, peer.Account, list, kind, port, kind)
+				kind, peer.Mailbox, list, kind, port, kind)
 		}
 	})
 	w.configure(`local_domains = ["example.org"]`, `local_domains = ["example.org", ".example.org"]`)
@@ -124,7 +124,7 @@ var rewrittenForgeries = []string{
 // strict receiver made of other people's verifiers. All that passed on arrival passes, and no forgery
 // does.
 func TestWhatProgramsHereSendOnArrivesAsIfAnAliasHadForwardedIt(t *testing.T) {
-	// Not beside others: procmail runs as the account that check finds to be postmend's own.
+	t.Parallel()
 	peer.NeedAccount(t)
 	for name, door := range map[string]bool{
 		"content filter": false, "behind the milter, as transport": true,

@@ -100,7 +100,7 @@ func (d Dovecot) Start(t testing.TB, dir string, users ...string) (socket string
 	dir, err := os.MkdirTemp(dir, "dc")
 	must(err)
 	must(os.Chmod(dir, 0o755))
-	account, err := user.Lookup(peer.Account)
+	account, err := user.Lookup(peer.Mailbox)
 	must(err)
 	must(os.Mkdir(dir+"/mail", 0o777))
 	must(os.Chmod(dir+"/mail", 0o777))

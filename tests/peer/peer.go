@@ -49,11 +49,17 @@ func NeedRoot(t testing.TB) {
 // tests/peers.sh makes it.
 const Account = "postmend-test"
 
-// NeedAccount ends a test that cannot run without Account.
+// Mailbox is an account that programs run as which deliver to mailboxes: setup refuses Account while there is
+// a daemon of its own.
+const Mailbox = "postmend-box"
+
+// NeedAccount ends a test that cannot run without Account and Mailbox.
 func NeedAccount(t testing.TB) {
 	t.Helper()
-	if _, err := user.Lookup(Account); err != nil {
-		Missing(t, "there is no account "+Account+" (make peers)")
+	for _, name := range []string{Account, Mailbox} {
+		if _, err := user.Lookup(name); err != nil {
+			Missing(t, "there is no account "+name+" (make peers)")
+		}
 	}
 }
 
