@@ -166,13 +166,7 @@ func (d *Domains) ClassAbove(domain string) string {
 // Signable are the domains that can publish a key: they are names of the public DNS, and no key of a domain
 // above them serves.
 func (d *Domains) Signable() []string {
-	var public []string
-	for _, name := range slices.Concat(d.Names, d.Listed) {
-		class := cmp.Or(d.classOf[name], d.classOfListed[name])
-		if name[0] != '.' && class != "relay_domains" && isPublic(name) {
-			public = append(public, name)
-		}
-	}
+	public := slices.DeleteFunc(d.hosted(), func(name string) bool { return !isPublic(name) })
 	return slices.DeleteFunc(slices.Clone(public), func(name string) bool {
 		isAbove := func(above string) bool { return strings.HasSuffix(name, "."+above) }
 		return slices.ContainsFunc(public, isAbove)
@@ -182,15 +176,16 @@ func (d *Domains) Signable() []string {
 // Private are the domains with mailboxes here that can have no key, because their top-level domain is not in
 // the public DNS, such as .test. Names of hosts alone, and of localhost, do not count.
 func (d *Domains) Private() []string {
-	var names []string
-	for _, name := range slices.Concat(d.Names, d.Listed) {
-		class := cmp.Or(d.classOf[name], d.classOfListed[name])
-		isDomain := name[0] != '.' && strings.Contains(name, ".") && !strings.HasPrefix(name, "localhost.")
-		if isDomain && class != "relay_domains" && !isPublic(name) {
-			names = append(names, name)
-		}
-	}
-	return names
+	return slices.DeleteFunc(d.hosted(), func(name string) bool {
+		return isPublic(name) || !strings.Contains(name, ".") || strings.HasPrefix(name, "localhost.")
+	})
+}
+
+// hosted are the domains with mailboxes here.
+func (d *Domains) hosted() []string {
+	return slices.DeleteFunc(slices.Concat(d.Names, d.Listed), func(name string) bool {
+		return name[0] == '.' || cmp.Or(d.classOf[name], d.classOfListed[name]) == "relay_domains"
+	})
 }
 
 // WithoutKey says why domains that Private gives get no key.
