@@ -2,6 +2,7 @@ package tests
 
 import (
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -38,12 +39,17 @@ func TestCheckNamesAProgramAtTheListenersPort(t *testing.T) {
 	}
 	defer taken.Close()
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	us := strings.TrimSpace(string(comm))
 	for name, h := range map[string]*checkedHost{"prepared": prepared(t), "set up": setUp(t)} {
 		h.shell(`target smtp://127.0.0.1:` + port + `
 			m 's/^` + documentedListener + `/127.0.0.1:` + port + `/'`)
 		wrong := h.check("--no-dns")
 		if len(wrong) != 1 || wrong[0].Name != "listener-port" ||
-			!strings.Contains(wrong[0].What, port+", the target of [reinject], is taken by tests.test") {
+			!strings.Contains(wrong[0].What, port+", the target of [reinject], is taken by "+us) {
 			t.Errorf("%s: %+v", name, wrong)
 		}
 		h.mendAll(wrong)

@@ -311,8 +311,8 @@ func privateMachine(t *testing.T) (log func() string) {
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt && cp -a /etc/. /mnt/ && mount --bind /mnt /etc
 rm -rf /etc/postmend /etc/postfix/main.cf
-mount -t tmpfs -o mode=755 tmpfs /var/spool/postfix
-mount -t tmpfs -o mode=755 tmpfs /var/lib/postfix && chown postfix /var/lib/postfix
+for d in /var/spool /var/lib /opt; do mount -t tmpfs -o mode=755 tmpfs $d; done
+mkdir /var/spool/postfix /var/lib/postfix && chown postfix /var/lib/postfix
 mount -t tmpfs -o mode=755 tmpfs /dev
 for d in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 /dev/${d%:*} c 1 ${d#*:}; done
 ln -s /proc/self/fd /dev/fd
