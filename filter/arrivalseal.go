@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -35,6 +34,8 @@ func (p *policy) settleArrival(d *Delivery, env *Envelope, msg facts) {
 			d.Arrival = SealRenewed
 		}
 		return
+	case msg.unreadSealed:
+		return
 	case msg.unsealable == nil:
 		d.Arrival = SealAdded
 		return
@@ -46,19 +47,20 @@ func (p *policy) settleArrival(d *Delivery, env *Envelope, msg facts) {
 
 var sealField = strings.ToLower(arrival.FieldName)
 
-var errNoHeader = errors.New("it has no header")
-
 // unsealable says why mail from outside that is delivered here gets no seal; nil if it does.
-func (f *Filter) unsealable(m *message.Message) error {
-	switch _, err := f.sealKeys(); {
-	case err != nil:
-		return err
-	case m.Oversized:
-		return message.ErrOversized
-	case len(m.Header) == 0:
-		return errNoHeader
+func (f *Filter) unsealable() error {
+	_, err := f.sealKeys()
+	return err
+}
+
+// isSealedUnread tells whether the milter has sealed a message whose header is too long to be read. Fields of
+// that name that somebody else put into it cannot be removed; with such a seal, they are invalid.
+func (f *Filter) isSealedUnread(m *message.Message) bool {
+	if keys, err := f.sealKeys(); m.Oversized && err == nil && f.config.Arrival.Seals() {
+		seal, err := keys.Find(arrival.Content{Header: m.Top()})
+		return err == nil && seal != nil && seal.NamesNobody
 	}
-	return nil
+	return false
 }
 
 // hashesBody tells by the header whether the body of a message will be asked for: to read a seal, or to make
@@ -102,6 +104,9 @@ func (f *Filter) sealArrival(m *message.Message, from arrival.Origin) (dkim.Fiel
 	keys, err := f.sealKeys()
 	if err != nil {
 		return nil, err
+	}
+	if m.Oversized { // Postfix may make it shorter when a program here submits it again
+		return keys.Seal(from, arrival.Content{}), nil
 	}
 	content := arrival.Content{Header: m.FoldedHeader()}
 	content.Author, _ = m.Mailbox()

@@ -74,10 +74,15 @@ func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, i
 	j Judgement, err error) {
 	log.unread = m.Oversized
 	if m.Oversized { // the filter believes nothing that its header says
-		if hides, err := f.hidesClaims(m); err != nil || isOwn || !hides {
+		hides, err := f.hidesClaims(m)
+		switch {
+		case err != nil || isOwn:
 			return j, err
+		case hides:
+			return Judgement{Refusal: HeaderTooLong.Failure(nil)}, nil
 		}
-		return Judgement{Refusal: HeaderTooLong.Failure(nil)}, nil
+		j.Add, log.unsealed = f.sealAtDoor(env, m, nil)
+		return j, nil
 	}
 	j.Remove = f.claims(env, m, isOwn)
 	if len(j.Remove) > maxRemoved {
@@ -272,7 +277,7 @@ func (f *Filter) sealAtDoor(env *Envelope, m *message.Message, verdict *arrival.
 	if !f.config.Arrival.Seals() || f.config.SRS.SecretsFile == "" {
 		return nil, nil
 	}
-	if why = f.unsealable(m); why != nil {
+	if why = f.unsealable(); why != nil {
 		return nil, why
 	}
 	from := f.arrivedFrom(env)

@@ -50,6 +50,8 @@ type facts struct {
 	origin *origin
 	// unsealable says why mail that is delivered here gets no seal of its arrival; nil if it does.
 	unsealable error
+	// unreadSealed is set if the milter has sealed a message whose header is too long to be read.
+	unreadSealed bool
 }
 
 // couldAlign tells whether a receiver could find a domain aligned with From:, in relaxed mode, which the
@@ -85,7 +87,8 @@ func (f *Filter) facts(p *policy, env *Envelope, m *message.Message, proven proo
 		occurrences:  map[string]int{},
 		mended:       f.mendedBefore(m),
 		origin:       env.origin,
-		unsealable:   f.unsealable(m),
+		unsealable:   f.unsealable(),
+		unreadSealed: f.isSealedUnread(m),
 		recalled:     env.recalled,
 		spam:         f.spamRule(m),
 		testimony:    f.testimony(m, proven),

@@ -175,7 +175,7 @@ func (f *Filter) writtenHere(p *policy, env *Envelope, m *message.Message) bool 
 	if env.hasLogin() || !isThisHost(env) {
 		return true
 	}
-	if m.Oversized { // it had no seal on arrival either
+	if m.Oversized { // what it is cannot be read, a seal neither
 		return false
 	}
 	isOurs := func(name string) bool {

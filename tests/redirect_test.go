@@ -110,6 +110,7 @@ var rewrittenForgeries = []string{
 	"Boss <\"boss\"@example.org.>", "",
 	"Boss <boss%example.org@attacker.example>", "<\"boss@example.org\"@attacker.example>",
 	"boss@example.org <x@attacker.example>",
+	"boss" + strings.Repeat(" ", 9000), "boss" + strings.Repeat(" ", 70000),
 	"Boss <boss@moved.example>", "boss " + strings.Repeat("\"\" ", 10300) + "<x@attacker.example>",
 	"boss: x@attacker.example;", "boss: <x@attacker.example>", "boss, x@attacker.example",
 	"\"Bo\x00ss\" <boss@example.org>",
@@ -235,9 +236,14 @@ func (w *world) publishRedirects() {
 	}
 	for n, author := range rewrittenForgeries {
 		sender := []string{"x@attacker.example", "boss@example.org", ""}[n%3]
-		w.add(way{"rewritten, " + author, author, sender, attacker, "mail.attacker.example", nil}, origin{},
-			true)
+		name := fmt.Sprintf("rewritten, %.60s", author)
+		w.add(way{name, author, sender, attacker, "mail.attacker.example", nil}, origin{}, true)
 	}
+	// Without From:, Postfix adds one, with the sender.
+	w.add(way{"without a header", "", "boss@example.org", attacker, "mail.attacker.example", nil}, origin{},
+		true)
+	n := len(w.letters) - 1
+	w.letters[n].content = fmt.Appendf(nil, "\r\nX-Token: %d\r\n", n)
 	// A read receipt of a user who logged in, to another user.
 	w.add(way{"read receipt of our own user", "alice@D", "", "198.51.100.77", "desk.example", nil}, own,
 		false)

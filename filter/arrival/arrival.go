@@ -86,7 +86,7 @@ type Content struct {
 	// Author is From: as author.Fields.Mailbox gives it; the zero value if From: has no such form.
 	Author author.Mailbox
 	// Body is the closed body in relaxed form. One that cannot be hashed without doubt, with a CR within
-	// a line, fits no seal.
+	// a line, fits no seal. A seal that is made without one, nil, tells only where a message came from.
 	Body *dkim.BodyHash
 }
 
@@ -118,7 +118,9 @@ func (k Keys) Seal(origin Origin, content Content) dkim.Field {
 		tags = append(tags, tag{"hf", hashOf(content.Header, authorFields)})
 	}
 	tags = append(tags, tag{"hh", hashOf(content.Header, covered(rewritten, origin.Verdict))})
-	if sum, err := content.Body.Sum(); err == nil {
+	if content.Body == nil {
+		// nothing fits it
+	} else if sum, err := content.Body.Sum(); err == nil {
 		tags = append(tags, tag{"bh", base64.StdEncoding.EncodeToString(sum[:])})
 	}
 	mac := mac(k[0], tags)
@@ -133,6 +135,8 @@ type Sealed struct {
 	// AuthorReplaced is set if From: named one author and names one, and both name and address are others: a
 	// program here wrote that, and no map of Postfix's.
 	AuthorReplaced bool
+	// NamesNobody is set if no author was sealed, as in a header that was too long to be read.
+	NamesNobody bool
 
 	rewritten    []string // fields that are not covered
 	header, body string   // hashes
@@ -175,6 +179,7 @@ func (s *Sealed) compareAuthor(tags tags, content Content) {
 	if !isMailbox {
 		from, _ := tags.value("hf")
 		s.AuthorChanged = from != hashOf(content.Header, authorFields)
+		s.NamesNobody = from == hashOf(nil, authorFields)
 		return
 	}
 	name, _ := tags.value("hn")

@@ -85,7 +85,7 @@ func (c *Content) top() []byte {
 	} else {
 		ours(c.header)
 	}
-	if body := m.head[m.bodyAt:]; len(body) > 0 && emptyLine(body) == 0 {
+	if body := m.head[m.bodyAt:]; len(body) > 0 && emptyLine(body) == 0 && !m.Oversized {
 		top.Write(eol)
 	}
 	return top.Bytes()

@@ -35,15 +35,20 @@ func (m *Message) CameWithUTF8() bool {
 	return strings.Contains(m.Received(0), "with UTF8SMTP")
 }
 
+// Top is the header, or its beginning if it is too long to be read.
+func (m *Message) Top() dkim.Header {
+	if !m.Oversized {
+		return m.Header
+	}
+	const enough = 64 << 10
+	header, _ := dkim.SplitHeader(m.head[:min(len(m.head), enough)])
+	return header
+}
+
 // Received is the value of the nth Received: field from the top, unfolded; "" if there are not so many. The
 // topmost is the newest.
 func (m *Message) Received(n int) string {
-	header := m.Header
-	if m.Oversized {
-		const enough = 64 << 10
-		header, _ = dkim.SplitHeader(m.head[:min(len(m.head), enough)])
-	}
-	for _, field := range header {
+	for _, field := range m.Top() {
 		if !field.Is("Received") {
 			continue
 		}
