@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,21 @@ func (h *plainHost) setup(args ...string) string {
 	if err != nil {
 		h.t.Fatalf("postmend %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
+	if slices.Contains(args, "--prepare") {
+		h.claimListener()
+	}
 	return string(out)
+}
+
+// claimListener has the listener at a port that no other test takes between --prepare and --apply.
+func (h *plainHost) claimListener() {
+	h.t.Helper()
+	config := filepath.Join(h.root, "etc/postmend/postmend.toml")
+	text, err := os.ReadFile(config)
+	h.must(err)
+	chosen := regexp.MustCompile(`"smtp://127\.0\.0\.1:100\d\d"`)
+	claimed := fmt.Sprintf("%q", "smtp://127.0.0.1:"+peer.FreePort(h.t))
+	h.must(os.WriteFile(config, chosen.ReplaceAll(text, []byte(claimed)), 0o644))
 }
 
 // setupFails runs it where it has to end with an error, and gives what it says.

@@ -265,6 +265,11 @@ func TestManyDomainsAreToldInFewWords(t *testing.T) {
 	c.ownSpool()
 
 	recordsStandTogether(t, prepared)
+	const aFew = 12
+	summary, _, _ := strings.Cut(prepared, "; DNS records")
+	if named := strings.Count(summary, "example"); named > aFew || strings.Count(summary, "\n") > aFew {
+		t.Errorf("the summary is long:\n%s", summary)
+	}
 	if strings.Contains(prepared, "rua=mailto:postmaster@") {
 		t.Errorf("an address that may not exist:\n%s", prepared)
 	}
