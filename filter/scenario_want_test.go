@@ -123,7 +123,7 @@ func (o *outcome) checkRules(t *testing.T) {
 			if o.log.known.proven.DMARC.Status != "pass" && !o.mayRewrite(t) {
 				t.Error("From: was rewritten in a message that did not pass")
 			}
-		} else if o.receive(t, l.sender, "mx.example.org", forwarderIP, l.text) == "pass" &&
+		} else if o.receive(t, l.sender, o.config.Hostname, forwarderIP, l.text) == "pass" &&
 			!o.passedOnArrival(t) {
 			t.Errorf("a message passes that did not pass on arrival, sender <%s>", l.sender)
 		} else if o.passesByHELO(t, l) && !o.passedOnArrival(t) {
