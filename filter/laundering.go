@@ -87,14 +87,18 @@ func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failur
 	case p.dmarc.OnOwnDomainForgery == "forward" && p.claimsOurs(env, msg): // the operator's choice
 		return nil
 	}
+	// Few receivers check HELO of mail with a sender: mail of lists under p=none is not to be lost for that.
 	isSigned := d.SignAs != "" && msg.couldAlign(d.SignAs)
-	if !isSigned && p.onlyHELO(d.Sender, msg) && !msg.mayBeStrict() {
-		return nil // few receivers check HELO then, and mail of lists under p=none is not to be lost for that
+	forgivesHELO := !isSigned && d.Sender != "" && !msg.mayBeStrict()
+	if forgivesHELO && p.onlyHELO(d.Sender, msg) {
+		return nil
 	}
 	answer := p.wouldPass(d.Sender, d.SignAs, env, msg)
 	unknown := msg.proven.transit.unknown
 	switch {
 	case answer == wouldNot:
+		return nil
+	case forgivesHELO && d.Sender == env.Sender && msg.proven.transit.onlyHELO:
 		return nil
 	case msg.proven.Temporary() && msg.patient:
 		return dnsTrouble(dmarc.Reason)

@@ -26,6 +26,8 @@ type transit struct {
 	// ours is set if the addresses of this host are unknown: the fault is ours, so no mail is rejected for
 	// it.
 	ours bool
+	// onlyHELO is set if it passes, or could, by a name in HELO alone, and the sender does not matter.
+	onlyHELO bool
 }
 
 // spfQuery is an identity that SPF is asked about; without a sender, it is the name in HELO.
@@ -43,14 +45,17 @@ var wantTransit = &Failure{Reason: "SPF of this host was not looked up"}
 func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, queries []spfQuery) transit {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
+	bySender := false // it passes, or could, for the sender
 	ask := func(network netip.Prefix) (result authn.SPF) {
 		for _, query := range queries {
 			found := authn.CouldPassSPF(ctx, resolver, network, query.helo, query.sender)
 			switch found.Status {
-			case authn.Pass:
-				return found
-			case authn.TempError:
+			case authn.Pass, authn.TempError:
+				bySender = bySender || query.sender != ""
 				result = found
+			}
+			if found.Status == authn.Pass {
+				return found
 			}
 		}
 		return result
@@ -58,23 +63,26 @@ func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, queri
 	networks, lacking := f.outbound.resolve(ctx, resolver)
 	found := transit{status: authn.Fail}
 	for _, network := range networks {
-		switch result := ask(network); result.Status {
-		case authn.Pass:
+		switch result := ask(network); {
+		case result.Status == authn.Pass && bySender:
 			return transit{status: authn.Pass}
-		case authn.TempError:
+		case result.Status == authn.Pass:
+			found = transit{status: authn.Pass}
+		case result.Status == authn.TempError && found.status != authn.Pass:
 			silent := dnsTrouble("SPF of " + result.Domain + " for this host")
 			found = transit{status: authn.TempError, unknown: silent}
 		}
 	}
 	if lacking != nil {
-		// The domain allows no host at all, and so not this one.
+		// Otherwise the domain allows no host at all, and so not this one.
 		for _, everywhere := range [...]string{"0.0.0.0/0", "::/0"} {
 			status := ask(netip.MustParsePrefix(everywhere)).Status
-			if status == authn.Pass || status == authn.TempError {
-				return transit{status: authn.TempError, unknown: homeless(lacking), ours: true}
+			if found.status != authn.Pass && (status == authn.Pass || status == authn.TempError) {
+				found = transit{status: authn.TempError, unknown: homeless(lacking), ours: true}
 			}
 		}
 	}
+	found.onlyHELO = !bySender
 	return found
 }
 
