@@ -312,6 +312,7 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt && cp -a /etc/. /mnt/ && mount --bind /mnt /etc
 rm -rf /etc/postmend /etc/postfix/main.cf
 for d in /var/spool /var/lib /opt; do mount -t tmpfs -o mode=755 tmpfs $d; done
+mount -t tmpfs -o mode=1777 tmpfs /var/mail
 mkdir /var/spool/postfix /var/lib/postfix && chown postfix /var/lib/postfix
 mount -t tmpfs -o mode=755 tmpfs /dev
 for d in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 /dev/${d%:*} c 1 ${d#*:}; done
