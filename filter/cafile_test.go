@@ -41,17 +41,7 @@ func TestASubmissionServerWithAnAuthorityOfItsOwn(t *testing.T) {
 		text := "hostname = \"mx.example.org\"\nlocal_domains = [\"example.org\"]\n[reinject]\n" +
 			"target = \"smtps://" +
 			inner.Addr().String() + "\"\n" + more
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		config, err := LoadConfig(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := New(config, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := filterFrom(t, path, text)
 		env := &Envelope{Sender: "a@b.example", Recipients: []Recipient{{Address: "info@example.org"}},
 			ClientAddress: "192.0.2.25", QueueID: "4bXk2w1z"}
 		log, err := f.Run(context.Background(), env, strings.NewReader("From: a@b.example\n\nbody\n"))
@@ -123,17 +113,7 @@ func TestAStoreWithAnAuthorityOfItsOwn(t *testing.T) {
 		text := "hostname = \"mx.example.org\"\nlocal_domains = [\"example.org\"]\n[srs]\n" +
 			"domain = \"srs.example.org\"\nsecrets_file = \"secrets\"\nstore = \"rediss://" +
 			listener.Addr().String() + "\"\n" + more
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		config, err := LoadConfig(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := New(config, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := filterFrom(t, path, text)
 		alias, err := f.SRSAddress(strings.Repeat("x", 60) + "@sender.example")
 		if want == "" && (err != nil || !strings.Contains(alias, "=1=")) {
 			t.Errorf("%s: %q, %v", more, alias, err)
@@ -142,4 +122,21 @@ func TestAStoreWithAnAuthorityOfItsOwn(t *testing.T) {
 			t.Errorf("%s: %q, %v; want it deferred because of %q", more, alias, err, want)
 		}
 	}
+}
+
+// filterFrom makes a filter of a configuration file with the given text.
+func filterFrom(t *testing.T, path, text string) *Filter {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	config, err := LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := New(config, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }

@@ -99,11 +99,11 @@ func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 // when: a new key has to be published first, and bounces to addresses of the old secret would be rejected.
 func (o *own) nowKnown(f fileInfo) string {
 	if f.Path == o.secrets.Path {
-		return "; then replace the secret, because somebody may have read it: see " +
+		return ". After the mend, replace the secret, because somebody may have read it: see " +
 			`"Changing the SRS secret" in docs/postfix.md`
 	}
-	return "; then replace the key, under a new selector, because somebody may have read it: see " +
-		`"Changing a key" in docs/postfix.md`
+	return ". After the mend, replace the key, under a new selector, because somebody may have read it: " +
+		`see "Changing a key" in docs/postfix.md`
 }
 
 // mendPrivate is the command for a file that cannot be used; "" if that takes a person to decide.
