@@ -151,11 +151,11 @@ var causes = [causeCount]struct{ code, format string }{
 	OriginSealed: {"origin-sealed",
 		"sent on by a program on this server; by the seal of its arrival it came from client %s"},
 	OriginChanged: {"origin-changed",
-		"sent on by a program on this server, which changed it; it came from outside at %s, and nothing " +
-			"is proved"},
+		"sent on by a program on this server, which changed it; it came from outside at %s, and only DKIM " +
+			"can authenticate it"},
 	OriginExpired: {"origin-expired",
-		"sent on by a program on this server; it came from outside at %s, longer ago than " +
-			"arrival.max_age, and nothing is proved"},
+		"sent on by a program on this server; it came from outside at %s, longer ago than arrival.max_age, " +
+			"and only DKIM can authenticate it"},
 	OriginUnknown: {"origin-unknown",
 		"sent on by a program on this server, without a seal of its arrival: it is not known where it " +
 			"came from"},
@@ -163,16 +163,18 @@ var causes = [causeCount]struct{ code, format string }{
 
 	SenderRewritten: {"sender-rewritten", "sender rewritten by SRS"},
 	SenderDisowned: {"sender-disowned",
-		"sender rewritten by SRS: %s lets this host send, which would make it pass"},
+		"sender rewritten by SRS: SPF of %s allows this host, so the message, which is not authenticated, " +
+			"would pass DMARC at the next hop"},
 	SenderDoubtful: {"sender-doubtful",
-		"sender rewritten by SRS: %s may let this host send, which would make it pass: DNS does not tell"},
+		"sender rewritten by SRS: DNS does not tell whether SPF of %s allows this host; if so, the message, " +
+			"which is not authenticated, would pass DMARC at the next hop"},
 	SenderNull:       {"sender-null", "sender not rewritten: it is the null sender"},
 	SenderWithoutSRS: {"sender-no-srs", "sender not rewritten: no [srs] is configured"},
 	SenderLocal:      {"sender-local", "sender not rewritten: its domain is local"},
 	SenderOwnSRS:     {"sender-own-srs", "sender not rewritten: it is in the SRS domain already"},
 	SenderRouted: {"sender-routed",
-		"sender not rewritten: Postfix would reject bounces to its SRS form, because it reads an @, %% or " +
-			"! before the last @ as routing by the sender"},
+		"sender not rewritten: it has an @, %% or ! before its last @, and Postfix would reject bounces to its " +
+			"SRS form as sender-specified routing"},
 	SenderTooLong: {"sender-too-long",
 		"sender not rewritten: its SRS form has over 64 octets before the @"},
 	SenderStored: {"sender-stored",
@@ -208,9 +210,10 @@ var causes = [causeCount]struct{ code, format string }{
 		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and the message " +
 			"came from %s"},
 	FromTrustedBySealer: {"from-trusted-sealer",
-		"From: rewritten: DMARC failed on arrival, but the ARC chain passes, and by it the trusted sealer " +
-			"%s saw DMARC pass for %s"},
-	ChainUntrusted: {"chain-untrusted", "the ARC chain does not help: %s"},
+		"From: rewritten: DMARC failed on arrival, but the ARC chain is valid, and in it the trusted sealer " +
+			"%s says that DMARC passed for %s"},
+	ChainUntrusted: {"chain-untrusted",
+		"the ARC chain does not authenticate the author: %s"},
 	FromNever:      {"from-never", "From: stays: munge_from is \"never\""},
 	FromPolicyNone: {"from-policy-none", "From: stays: the policy of %s is neither quarantine nor reject"},
 	FromOwnKey:     {"from-own-key", "From: stays: this server signs for %s, and DMARC passed on arrival"},
@@ -218,7 +221,8 @@ var causes = [causeCount]struct{ code, format string }{
 		"From: stays: the signature of %s is still valid at the next hop, if that accepts 8-bit mail as " +
 			"it is"},
 	FromRewritten: {"from-rewritten", "From: rewritten: %s, and the policy of %s is %s"},
-	FromCandidate: {"from-candidate", "%q cannot be the new author: %v"},
+	FromCandidate: {"from-candidate",
+		"%q cannot be the address in a rewritten From: field: %v"},
 	FromNoAddress: {"from-no-address",
 		"From: stays: this server has no key for the domain of from_address or of the alias"},
 
@@ -235,7 +239,7 @@ var causes = [causeCount]struct{ code, format string }{
 	SealCovered: {"seal-covered",
 		"its signature covers an X-Postmend-Arrival field, which postmend removes"},
 	ResultsCovered: {"results-covered",
-		"its signature covers an Authentication-Results field that falsely claims to be ours"},
+		"its signature covers an Authentication-Results field that falsely claims to be of this server"},
 	DroppedCovered: {"dropped-covered", "its signature covers a %s field, which Postfix removes"},
 
 	Folded: {"folded",
@@ -277,37 +281,41 @@ var causes = [causeCount]struct{ code, format string }{
 	RecipientEmpty: {"recipient-empty", "recipient %v is empty"},
 
 	SenderInvalid: {"sender-invalid",
-		"The sender address of this message is not a valid SMTP address. Correct it and send the message " +
+		"The sender address of this message is not a valid e-mail address. Correct it and send the message " +
 			"again."},
 	RecipientInvalid: {"recipient-invalid",
-		"The recipient address is not a valid SMTP address. Correct it and send the message again."},
+		"The recipient address is not a valid e-mail address. Correct it and send the message again, or, if " +
+			"you wrote to another address, tell the postmaster there that it forwards to this one."},
 	SRSMalformed: {"srs-malformed",
-		"The recipient is an SRS address that is not complete. Send bounces to the sender address of the " +
-			"message, exactly as it is there."},
+		"This recipient is a temporary return address (SRS), and it is incomplete. To write to " +
+			"the author, use the From: or Reply-To: address of the message; a bounce must go to its envelope " +
+			"sender exactly as it is."},
 	SRSForged: {"srs-forged",
-		"The recipient is an SRS address that this server did not make, or no longer accepts. Send bounces " +
-			"to the sender address of the message, exactly as it is there."},
+		"This recipient is a temporary return address (SRS) that this server did not make, or no " +
+			"longer accepts. To write to the author, use the From: or Reply-To: address of the message; a bounce " +
+			"must go to its envelope sender exactly as it is."},
 	SRSExpired: {"srs-expired",
-		"The recipient is an SRS address that has expired. Write to the author's own address instead."},
+		"This recipient is a temporary return address (SRS) that has expired. To write to the " +
+			"author, use the From: or Reply-To: address of the message."},
 	SRSUnknown: {"srs-unknown",
-		"The recipient is an SRS address, and the sender that it stood for is no longer stored. Write to " +
-			"the author's own address instead."},
+		"This recipient is a temporary return address (SRS), and this server no longer knows whose " +
+			"it is. To write to the author, use the From: or Reply-To: address of the message."},
 	HeaderTooLong: {"header-unverified",
-		"The header of this message is too long, so its author cannot be verified. Send it again with a " +
-			"shorter header."},
+		"The header of this message is too long, so its author cannot be verified. Shorten it, for example the " +
+			"lists of addresses in To: and Cc:, and send the message again."},
 	TooManyClaims: {"too-many-claims",
 		"More than %v header fields of this message falsely claim that this server wrote them. Remove its " +
 			"Authentication-Results and X-Postmend-Arrival fields and send it again."},
 	WouldPass: {"would-pass",
-		"This message is not authenticated for its From: domain %s, and if this server forwarded it, it " +
-			"would look genuine. Send mail from that domain through its own mail servers, with a DKIM " +
-			"signature."},
+		"Neither SPF nor DKIM proves that this message is from %s, its From: domain, and if this server " +
+			"forwarded it, others would take it for genuine. Send it through that domain's mail server with a " +
+			"login, or ask its postmaster to sign it with DKIM."},
 	OwnDomainForged: {"own-domain-forged",
-		"The From: field claims a domain of this server (%s), and this message is not authenticated for " +
-			"it. Send mail from that domain through its own mail server, or with its DKIM signature."},
+		"This message says it is from %s, a domain of this server, but neither SPF nor DKIM proves it. Send it " +
+			"through that domain's mail server with a login, or ask its postmaster to sign it with DKIM."},
 	DMARCFailed: {"dmarc-failed",
-		"This message does not pass DMARC for its From: domain %s, whose policy is %s. Send mail from that " +
-			"domain through its own mail servers, or with its DKIM signature."},
+		"This message does not pass DMARC: nothing proves that it is from %s, whose policy is %s. Send it " +
+			"through that domain's mail server with a login, or ask its postmaster to sign it with DKIM."},
 
 	NextHopReplied: {"next-hop-replied", "the next mail server replied at %s: %s"},
 	NextHopAddress: {"next-hop-address", "an address is not valid in SMTP (%s)"},

@@ -80,7 +80,7 @@ func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
 		{"loopback not trusted", "trusted_networks = []", "127.0.0.1", foreign, "",
 			[]string{"DMARC fail", "forwarded unchanged", "leaves with <alice@b.example>"}},
 		{"loopback not trusted, our own From:", "trusted_networks = []", "127.0.0.1", own, "",
-			[]string{"refused The From: field claims a domain of this server (example.org)"}},
+			[]string{"refused This message says it is from example.org, a domain of this server"}},
 	} {
 		w := newWorld(t, "[srs]", "resolver = \""+dns.Addr()+"\"\n"+c.settings+"\n[srs]").withRSA()
 		exit, out, errs := w.run(c.field+"From: "+c.sender+"\n\nbody\n", "explain", "-f", c.sender,

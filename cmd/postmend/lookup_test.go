@@ -119,14 +119,14 @@ func TestReverseFindsValidAddressesOfOursAlone(t *testing.T) {
 	w := newWorld(t)
 	ours := w.srs("forward", "Alice@b.example")
 	questions, want := "", ""
-	const asItIs = "Send bounces to the sender address of the message, exactly as it is there."
+	const srs = "NOTFOUND This recipient is a temporary return address (SRS)"
+	const reply = " To write to the author, use the From: or Reply-To: address of the message; a bounce must " +
+		"go to its envelope sender exactly as it is."
 	for _, c := range [][2]string{
 		{ours, "OK Alice@b.example"},
 		{strings.ToLower(ours), "OK alice@b.example"},
-		{ours[:5] + "AAAA" + ours[9:], "NOTFOUND The recipient is an SRS address that this server did not " +
-			"make, or no longer accepts. " + asItIs},
-		{"SRS0=x@srs.example.org", "NOTFOUND The recipient is an SRS address that is not complete. " +
-			asItIs},
+		{ours[:5] + "AAAA" + ours[9:], srs + " that this server did not make, or no longer accepts." + reply},
+		{"SRS0=x@srs.example.org", srs + ", and it is incomplete." + reply},
 		{strings.Replace(ours, "srs.example.org", "example.org", 1),
 			"NOTFOUND not an SRS address of this server"},
 		{"postmaster@srs.example.org", "NOTFOUND not an SRS address of this server"},
