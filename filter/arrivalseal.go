@@ -6,6 +6,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/arrival"
+	"postmend/filter/cause"
 	"postmend/filter/message"
 )
 
@@ -42,7 +43,7 @@ func (p *policy) settleArrival(d *Delivery, env *Envelope, msg facts) {
 	case hasSeal:
 		d.Arrival = SealRemoved
 	}
-	d.because(ArrivalUnsealed, msg.unsealable)
+	d.because(cause.ArrivalUnsealed, msg.unsealable)
 }
 
 var sealField = strings.ToLower(arrival.FieldName)

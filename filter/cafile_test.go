@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/emersion/go-smtp"
+
+	"postmend/filter/cause"
 )
 
 // A submission server whose certificate no authority of the system has issued gets the message if ca_file, a
@@ -56,11 +58,11 @@ func TestASubmissionServerWithAnAuthorityOfItsOwn(t *testing.T) {
 		`ca_file = "postmend.toml"`: "no certificate in PEM form",
 	} {
 		line, err := run(more)
-		if err == nil || !AsFailure(err).Temporary() || !strings.Contains(line, want) ||
+		if err == nil || !cause.AsFailure(err).Temporary() || !strings.Contains(line, want) ||
 			!strings.Contains(line, "result=deferred") {
 			t.Errorf("%q: got %v and %s, want it deferred because of %q", more, err, line, want)
 		}
-		status := AsFailure(err).Status()
+		status := cause.AsFailure(err).Status()
 		if strings.Contains(status, dir) || strings.Contains(status, "ca_file") {
 			t.Errorf("%q: the status line says %q", more, status)
 		}
@@ -118,7 +120,8 @@ func TestAStoreWithAnAuthorityOfItsOwn(t *testing.T) {
 		if want == "" && (err != nil || !strings.Contains(alias, "=1=")) {
 			t.Errorf("%s: %q, %v", more, alias, err)
 		}
-		if want != "" && (err == nil || !AsFailure(err).Temporary() || !strings.Contains(err.Error(), want)) {
+		if want != "" &&
+			(err == nil || !cause.AsFailure(err).Temporary() || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %q, %v; want it deferred because of %q", more, alias, err, want)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 )
 
@@ -224,13 +225,13 @@ func configError(path string, err error) error {
 	if pathError, ok := errors.AsType[*os.PathError](err); ok {
 		err = fmt.Errorf("%w (uid %d)", err, os.Geteuid())
 		if pathError.Path == path {
-			return ConfigInvalid.Failure(err) // the path is in it
+			return cause.ConfigInvalid.Failure(err) // the path is in it
 		}
 	}
 	if path != "" {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return ConfigInvalid.Failure(err)
+	return cause.ConfigInvalid.Failure(err)
 }
 
 func parseConfig(text []byte) (*Config, error) {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 )
 
@@ -180,10 +181,10 @@ var badConfigurations = []struct{ text, want string }{
 func TestABadConfigurationIsNamed(t *testing.T) {
 	for _, c := range badConfigurations {
 		_, err := load(t, c.text)
-		var failure *Failure
+		var failure *cause.Failure
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want %s", c.text, err, c.want)
-		} else if !errors.As(err, &failure) || failure.Kind != Configuration ||
+		} else if !errors.As(err, &failure) || failure.Kind != cause.Configuration ||
 			strings.Contains(failure.Reason, "/") {
 			t.Errorf("%q: %+v", c.text, failure)
 		}
@@ -205,7 +206,7 @@ func TestWhatNewFindsIsNamedByFileAndKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = New(config, Options{})
-		var failure *Failure
+		var failure *cause.Failure
 		if !errors.As(err, &failure) || !strings.HasPrefix(failure.Err.Error(), config.path+": "+c.key) ||
 			strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v", c.text, err)

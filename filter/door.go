@@ -13,6 +13,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/arrival"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/filter/message"
 )
@@ -23,7 +24,7 @@ import (
 // Judgement is what becomes of a message at the door.
 type Judgement struct {
 	// Refusal rejects the message, for ever or for now; nil lets it go on.
-	Refusal *Failure
+	Refusal *cause.Failure
 	// Remove are fields that falsely claim to be of this host, from the top to the bottom.
 	Remove []FieldAt
 	// Add are fields to stand below the Received: field that Postfix writes, in this order.
@@ -79,14 +80,14 @@ func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, i
 		case err != nil || isOwn:
 			return j, err
 		case hides:
-			return Judgement{Refusal: HeaderTooLong.Failure(nil)}, nil
+			return Judgement{Refusal: cause.HeaderTooLong.Failure(nil)}, nil
 		}
 		j.Add, log.unsealed = f.sealAtDoor(env, m, nil)
 		return j, nil
 	}
 	j.Remove = f.claims(env, m, isOwn)
 	if len(j.Remove) > maxRemoved {
-		return Judgement{Refusal: TooManyClaims.Failure(nil, maxRemoved)}, nil
+		return Judgement{Refusal: cause.TooManyClaims.Failure(nil, maxRemoved)}, nil
 	}
 	if isOwn {
 		return j, nil
@@ -189,7 +190,7 @@ func (f *Filter) isOwnAuthor(ctx context.Context, author string) bool {
 }
 
 // refusedAtDoor gives the refusal of a message from outside, nil if it goes on.
-func (p *policy) refusedAtDoor(env *Envelope, msg facts, isOwnAuthor func(string) bool) *Failure {
+func (p *policy) refusedAtDoor(env *Envelope, msg facts, isOwnAuthor func(string) bool) *cause.Failure {
 	d := msg.proven.DMARC
 	if msg.authentic() {
 		return nil
@@ -213,11 +214,11 @@ func (p *policy) refusedAtDoor(env *Envelope, msg facts, isOwnAuthor func(string
 	case d.Status == authn.TempError: // it is not known to fail
 		return nil
 	case refusesOwn && isOwn(msg.aligns):
-		return withFindings(OwnDomainForged.Failure(nil, msg.claimedDomains()), msg)
+		return withFindings(cause.OwnDomainForged.Failure(nil, msg.claimedDomains()), msg)
 	case refusesAll && p.mayBeVouchedFor(env, msg): // the filter decides
 		return nil
 	case refusesAll:
-		return withFindings(DMARCFailed.Failure(nil, msg.claimedDomains(), d.Policy), msg)
+		return withFindings(cause.DMARCFailed.Failure(nil, msg.claimedDomains(), d.Policy), msg)
 	}
 	return nil
 }
@@ -229,7 +230,7 @@ func (p *policy) mayBeVouchedFor(env *Envelope, msg facts) bool {
 }
 
 // withFindings tells the sender's postmaster what the message lacked.
-func withFindings(f *Failure, msg facts) *Failure {
+func withFindings(f *cause.Failure, msg facts) *cause.Failure {
 	spf := msg.proven.SPF
 	found := "SPF: " + string(spf.Status)
 	if spf.Domain != "" {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"postmend/filter/cause"
 )
 
 // doorLog gathers what the log says of a message at the door.
@@ -46,8 +48,8 @@ func (l *doorLog) line(j *Judgement) string {
 	case l.unread:
 		line.put("notes", "the header is too long to be read: not judged")
 	case l.unsealed != nil:
-		line.put("why", ArrivalUnsealed.Code())
-		line.put("notes", ArrivalUnsealed.about(l.unsealed).Text)
+		line.put("why", cause.ArrivalUnsealed.Code())
+		line.put("notes", cause.ArrivalUnsealed.About(l.unsealed).Text)
 	}
 	return line.done()
 }

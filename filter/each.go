@@ -8,13 +8,14 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"postmend/filter/cause"
 	"postmend/reinject"
 )
 
 // Outcome is what became of a message for one recipient.
 type Outcome struct {
 	// Err is nil if the message was handed back, or discarded as configured; else a *Failure.
-	Err *Failure
+	Err *cause.Failure
 	// Summary says in a few words what became of a message that was dealt with.
 	Summary string
 }
@@ -48,7 +49,7 @@ type each struct {
 func (e *each) run(ctx context.Context, stdin io.Reader) (err error) {
 	defer func() { // the process serves other messages, too
 		if fault := recover(); fault != nil {
-			err = &Failure{Reason: "internal error", Err: fmt.Errorf("%v: %s", fault, debug.Stack())}
+			err = &cause.Failure{Reason: "internal error", Err: fmt.Errorf("%v: %s", fault, debug.Stack())}
 		}
 	}()
 	j, err := e.filter.examine(ctx, e.env, stdin)
@@ -111,7 +112,7 @@ func (e *each) settle(recipients []int, log *LogLine, err error) {
 	e.logs = append(e.logs, log)
 	outcome := Outcome{Summary: log.Summary()}
 	if err != nil {
-		outcome = Outcome{Err: AsFailure(err)}
+		outcome = Outcome{Err: cause.AsFailure(err)}
 	}
 	for _, i := range recipients {
 		e.outcomes[i], e.done[i] = outcome, true

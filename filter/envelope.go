@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"postmend/filter/cause"
 	"postmend/filter/message"
 )
 
@@ -92,18 +93,19 @@ func Known(value string) string {
 // try would not help. An original recipient is not needed, so one with control characters is dropped.
 func (e *Envelope) check() error {
 	if len(e.Recipients) == 0 {
-		return NoRecipient.Failure(nil)
+		return cause.NoRecipient.Failure(nil)
 	}
 	if i := indexControl(e.Sender); i >= 0 {
-		return unsendable(SenderInvalid, false, fmt.Errorf("sender has a control character (octet %d)", i+1))
+		err := fmt.Errorf("sender has a control character (octet %d)", i+1)
+		return cause.Unsendable(cause.SenderInvalid, false, err)
 	}
 	for n, r := range e.Recipients {
 		if i := indexControl(r.Address); i >= 0 {
 			err := fmt.Errorf("recipient %d has a control character (octet %d)", n+1, i+1)
-			return unsendable(RecipientInvalid, len(e.Recipients) > 1, err)
+			return cause.Unsendable(cause.RecipientInvalid, len(e.Recipients) > 1, err)
 		}
 		if r.Address == "" {
-			return RecipientEmpty.Failure(nil, n+1)
+			return cause.RecipientEmpty.Failure(nil, n+1)
 		}
 		if indexControl(r.Original) >= 0 {
 			e.Recipients[n].Original = ""

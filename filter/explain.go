@@ -6,6 +6,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 )
 
 // Explain plans for a message and its envelope, and changes nothing.
@@ -22,7 +23,7 @@ func (f *Filter) Explain(ctx context.Context, env *Envelope, stdin io.Reader) (*
 	if plan.Refusal == nil { // a key of the plan may be unusable
 		_, err := f.transactions(env, j.message, plan, known, newLogLine(env))
 		if err != nil {
-			plan.Refusal = AsFailure(err)
+			plan.Refusal = cause.AsFailure(err)
 		}
 	}
 	if plan.Refusal != nil {

@@ -6,6 +6,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 )
 
@@ -14,10 +15,10 @@ import (
 //   - Nothing we add may make a message pass DMARC for a From: domain for which it did not pass on arrival.
 //   - A signature that is still valid is not broken, and if one of the author's survives, From: stays.
 //   - DNS trouble that could change the plan keeps the message in the queue, but not for ever.
-func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *Failure {
+func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 	d.becauseOrigin(env.origin)
 	if msg.oversized {
-		d.because(Unread)
+		d.because(cause.Unread)
 		return nil
 	}
 	if p.divertSpam(d, msg) {
@@ -28,7 +29,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *Failure {
 	}
 	d.Stamp, d.Purge = true, msg.claimed > 0 || msg.recalled != nil
 	if !msg.authentic() && p.claimsOurs(env, msg) {
-		d.because(OwnDomainClaimed, msg.claimedDomains())
+		d.because(cause.OwnDomainClaimed, msg.claimedDomains())
 		return p.forgedOwnDomain(d, env, msg)
 	}
 	// After dns_patience, missing DNS answers do not count as a failure: mail is not rejected for them.
@@ -43,7 +44,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *Failure {
 		if hasFailed {
 			return p.failedDMARC(d, env, msg)
 		}
-		d.because(FromUnproved, msg.proven.DMARC.Status)
+		d.because(cause.FromUnproved, msg.proven.DMARC.Status)
 	}
 	if d.SignAs == "" {
 		d.SignAs = p.defaultSigner
@@ -58,7 +59,7 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *Failure {
 
 // mendSender is rewriteSender for mail from outside. A sender that rewriteSender would keep must not make the
 // message pass DMARC. One that is rewritten cannot, and needs no look-up.
-func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *Failure {
+func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 	s, err := p.srsSender(env.Sender)
 	if err == nil && s.address == "" {
 		if done, err := p.disownSender(d, env, msg); done || err != nil {
@@ -70,21 +71,21 @@ func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *Failure {
 }
 
 // dnsTrouble keeps the message in the queue; detail, if any, is for the log.
-func dnsTrouble(detail string) *Failure {
+func dnsTrouble(detail string) *cause.Failure {
 	if detail == "" {
-		return DNSFailed.Failure(nil)
+		return cause.DNSFailed.Failure(nil)
 	}
-	return DNSFailed.Failure(errors.New(detail))
+	return cause.DNSFailed.Failure(errors.New(detail))
 }
 
 // failedDMARC plans for mail that failed DMARC under quarantine or reject. Mail under quarantine gets an SRS
 // sender, so that it reaches the spam folder: with its own sender it would be rejected for SPF.
-func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *Failure {
+func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 	switch p.dmarc.OnDMARCFail {
 	case "reject":
-		return DMARCFailed.Failure(nil, msg.claimedDomains(), msg.proven.DMARC.Policy)
+		return cause.DMARCFailed.Failure(nil, msg.claimedDomains(), msg.proven.DMARC.Policy)
 	case "discard":
-		d.because(FailedDiscarded)
+		d.because(cause.FailedDiscarded)
 		d.discarded = true
 		return nil
 	}
@@ -92,10 +93,10 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *Failure {
 		return err
 	}
 	if msg.proven.DMARC.Policy == authn.PolicyQuarantine {
-		d.because(FailedUnsigned)
+		d.because(cause.FailedUnsigned)
 		return p.mendSender(d, env, msg)
 	}
-	d.because(FailedUnchanged)
+	d.because(cause.FailedUnchanged)
 	_, err := p.disownSender(d, env, msg)
 	return err
 }
@@ -103,33 +104,33 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *Failure {
 // planARC plans for an ARC set. Mail that failed DMARC gets one, too: the set says that it failed, and ARC is
 // made for such mail, if it arrived with a chain. Unauthenticated mail that claims a domain of ours never
 // gets here: it must carry nothing in our name.
-func (p *policy) planARC(d *Delivery, msg facts) *Failure {
+func (p *policy) planARC(d *Delivery, msg facts) *cause.Failure {
 	isFor := func(r Recipient) bool { return p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address)) }
 	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
 		return nil
 	}
 	if p.sparing {
 		if survivor := p.sealIsNeedless(d, msg); survivor != "" {
-			d.because(UnsealedNeedless, survivor)
+			d.because(cause.UnsealedNeedless, survivor)
 			return nil
 		}
 	}
 	if err := msg.sealing.err; err != nil {
-		return KeyUnusable.Failure(err)
+		return cause.KeyUnusable.Failure(err)
 	}
 	if msg.sealing.key == nil {
-		d.because(UnsealedNoKey, p.sealer)
+		d.because(cause.UnsealedNoKey, p.sealer)
 		return nil
 	}
 	if obstacle := msg.proven.chain.Obstacle(); obstacle != "" {
-		d.because(UnsealedChain, obstacle)
+		d.because(cause.UnsealedChain, obstacle)
 		return nil
 	}
 	if msg.proven.ARC.Status == dkim.TempError {
 		if msg.patient {
 			return dnsTrouble("ARC: " + msg.proven.ARC.Reason)
 		}
-		d.because(UnsealedDNS)
+		d.because(cause.UnsealedDNS)
 		return nil
 	}
 	d.Seal = true
@@ -168,7 +169,7 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 		forbids := func(name string) bool { return timesSigned(signature, name) > msg.occurrences[name] }
 		if d.SignAs != "" && forbids("dkim-signature") {
 			d.SignAs = ""
-			d.because(UnsignedForbidden)
+			d.because(cause.UnsignedForbidden)
 		}
 		if d.Stamp && forbids("authentication-results") {
 			d.Stamp = false
@@ -176,7 +177,7 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 		if d.Seal && (forbids("arc-seal") || forbids("arc-message-signature") ||
 			forbids("arc-authentication-results")) {
 			d.Seal = false
-			d.because(UnsealedForbidden)
+			d.because(cause.UnsealedForbidden)
 		}
 		if d.Trace && (forbids("x-forwarded-to") || forbids("x-forwarded-for")) {
 			d.Trace = false

@@ -5,6 +5,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/srs"
 )
@@ -77,7 +78,7 @@ func (f facts) passedIfRead(env *Envelope) bool {
 
 // refuseLaundering is the last check of a delivery: a failure if it would pass DMARC although the message is
 // not authenticated.
-func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failure {
+func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 	dmarc := msg.proven.DMARC
 	switch {
 	case d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted):
@@ -104,17 +105,17 @@ func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *Failur
 		return dnsTrouble(dmarc.Reason)
 	case answer == notAsked:
 		return wantTransit
-	case answer == notKnown && unknown.Kind == Temporary && (msg.patient || msg.proven.transit.ours):
+	case answer == notKnown && unknown.Kind == cause.Temporary && (msg.patient || msg.proven.transit.ours):
 		return unknown
-	case answer == notKnown && unknown.Kind == Configuration && !p.isOwn(d.Sender):
+	case answer == notKnown && unknown.Kind == cause.Configuration && !p.isOwn(d.Sender):
 		return unknown
 	case msg.oversized:
-		return HeaderTooLong.Failure(nil)
+		return cause.HeaderTooLong.Failure(nil)
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
 		// While DNS does not answer at all, the message may be a forgery or good mail: keep it.
 		return dnsTrouble(dmarc.Reason)
 	}
-	return WouldPass.Failure(nil, msg.claimedDomains())
+	return cause.WouldPass.Failure(nil, msg.claimedDomains())
 }
 
 // claimsOurs tells whether our signature, our SRS sender or our name in HELO could make a message pass DMARC.
@@ -172,15 +173,15 @@ func (p *policy) transitQueries(env *Envelope, msg facts) (list []spfQuery) {
 
 // forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name
 // would vouch for. What would pass merely by being sent on is rejected, see refuseLaundering.
-func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts) *Failure {
+func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 	isStrict := msg.isStrict() && p.claims(env, msg.aligns) // no mail is rejected for what DNS does not tell
 	setting := p.dmarc.OnOwnDomainForgery
 	if setting == "reject" || setting == "policy" && isStrict {
-		return OwnDomainForged.Failure(nil, msg.claimedDomains())
+		return cause.OwnDomainForged.Failure(nil, msg.claimedDomains())
 	}
 	done, err := p.disownSender(d, env, msg)
 	if !done {
-		d.because(Unchanged)
+		d.because(cause.Unchanged)
 	}
 	return err
 }
@@ -189,43 +190,43 @@ func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts) *Failure
 // merely by being sent on from here. It does nothing where SRS cannot help: the null sender, one that has no
 // SRS form, an SRS domain that is aligned with From:, too. While DNS may still tell whether there is a need,
 // the message is deferred.
-func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *Failure) {
+func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *cause.Failure) {
 	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) ||
 		msg.couldAlign(p.srsDomain) {
 		return false, nil
 	}
-	cause := SenderDisowned
+	why := cause.SenderDisowned
 	switch p.wouldPass(env.Sender, "", env, msg) {
 	case wouldNot:
 		return false, nil
 	case notAsked:
 		return false, wantTransit
 	case notKnown:
-		if unknown := msg.proven.transit.unknown; unknown.Kind == Temporary && msg.patient {
+		if unknown := msg.proven.transit.unknown; unknown.Kind == cause.Temporary && msg.patient {
 			return false, unknown
 		}
-		cause = SenderDoubtful
+		why = cause.SenderDoubtful
 	}
 	if p.srsError != nil {
-		return false, SecretsUnusable.Failure(p.srsError)
+		return false, cause.SecretsUnusable.Failure(p.srsError)
 	}
 	s := p.senderForm(env.Sender)
 	switch {
 	case s.address != "":
-	case s.why.Cause == SenderNotStored:
-		return false, StoreFailed.Failure(p.stored.err) // no mail is rejected for a fault of ours
+	case s.why.Cause == cause.SenderNotStored:
+		return false, cause.StoreFailed.Failure(p.stored.err) // no mail is rejected for a fault of ours
 	default: // even one that Postfix would reject bounces to
 		rewritten, err := p.srs.Forward(env.Sender)
 		if err != nil {
-			d.because(SenderUnusable, err)
+			d.because(cause.SenderUnusable, err)
 			return false, nil
 		}
 		s.address = rewritten
 	}
 	d.Sender, d.Alias = s.address, s.alias
-	d.because(cause, domain.Of(env.Sender))
+	d.because(why, domain.Of(env.Sender))
 	if s.alias != (srs.Key{}) {
-		d.because(SenderStored)
+		d.because(cause.SenderStored)
 	}
 	return true, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 )
 
@@ -28,7 +29,7 @@ func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
 		found, err := askTable(ctx, table, spellings(unknown))
 		if err != nil {
 			// "Not local" would be a guess, and local mail could leave.
-			return p, TableFailed.Failure(fmt.Errorf("local_domains_maps: %w", err))
+			return p, cause.TableFailed.Failure(fmt.Errorf("local_domains_maps: %w", err))
 		}
 		for _, key := range found {
 			p.local[domain.Canonical(key)] = true

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 
+	"postmend/filter/cause"
 	"postmend/tests/peer"
 )
 
@@ -69,14 +70,14 @@ func TestStaticLocalDomainsAskNoTable(t *testing.T) {
 func TestATableThatFailsDefers(t *testing.T) {
 	env := &Envelope{Sender: "s@sender.example", Recipients: []Recipient{{Address: "x@remote.example"}}}
 	_, err := mapsFilter(t, "inline:{a.example=x}", "hash:/nonexistent/table").policyFor(t.Context(), env)
-	var failure *Failure
+	var failure *cause.Failure
 	if !errors.As(err, &failure) || !failure.Temporary() {
 		t.Errorf("got %v, want a temporary failure", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = mapsFilter(t, "inline:{a.example=x}").policyFor(ended, env)
-	if err == nil || !AsFailure(err).Temporary() {
+	if err == nil || !cause.AsFailure(err).Temporary() {
 		t.Errorf("past the deadline: %v, want a temporary failure", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 
+	"postmend/filter/cause"
 	"postmend/filter/message"
 )
 
@@ -60,8 +61,8 @@ func readQueueID(env *Envelope, m *message.Message) {
 
 // refusal is what becomes of a refusal: no mail is returned, or discarded, for want of a proof that a login
 // would have made needless, if it is not known whether there was one. A user's mail waits for the operator.
-func (e *Envelope) refusal(f *Failure) *Failure {
-	if e.login == loginUnknown && f.Kind == Policy {
+func (e *Envelope) refusal(f *cause.Failure) *cause.Failure {
+	if e.login == loginUnknown && f.Kind == cause.Policy {
 		return e.withoutLogin(f)
 	}
 	return f
@@ -75,7 +76,7 @@ func (e *Envelope) discarded() error {
 	return nil
 }
 
-func (e *Envelope) withoutLogin(otherwise error) *Failure {
+func (e *Envelope) withoutLogin(otherwise error) *cause.Failure {
 	err := fmt.Errorf("no Received: field has the queue id %s: let no header_checks remove it", e.QueueID)
-	return LoginUnknown.Failure(errors.Join(err, otherwise))
+	return cause.LoginUnknown.Failure(errors.Join(err, otherwise))
 }

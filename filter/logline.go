@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postmend/dkim"
+	"postmend/filter/cause"
 	"postmend/reinject"
 )
 
@@ -20,7 +21,7 @@ type LogLine struct {
 	known    facts
 	signers  []string
 	sealer   string
-	reasons  []Reason
+	reasons  []cause.Reason
 	result   string
 	failure  error
 }
@@ -34,15 +35,15 @@ func (l *LogLine) planned(plan Plan, known facts) {
 	for _, d := range slices.Concat(plan.Deliveries, plan.Discarded) {
 		for _, reason := range d.Reasons {
 			if d.Class != Local && d.Class != Reversed ||
-				reason.Cause == ArrivalUnsealed || reason.Cause == SpamRedirected {
+				reason.Cause == cause.ArrivalUnsealed || reason.Cause == cause.SpamRedirected {
 				l.reasons = append(l.reasons, reason)
 			}
 		}
 	}
 }
 
-func (l *LogLine) note(cause Cause, about ...any) {
-	l.reasons = append(l.reasons, cause.about(about...))
+func (l *LogLine) note(why cause.Cause, about ...any) {
+	l.reasons = append(l.reasons, why.About(about...))
 }
 
 func (l *LogLine) signed(keys []*dkim.Key) {
@@ -59,7 +60,7 @@ func (l *LogLine) handedOver(results []reinject.Result) {
 			l.queueIDs = append(l.queueIDs, result.QueueID)
 		}
 		for _, warning := range result.Warnings {
-			l.note(NextHop, warning)
+			l.note(cause.NextHop, warning)
 		}
 	}
 }
@@ -78,13 +79,14 @@ func (l *LogLine) finish(err error) {
 		l.result = "queued"
 		return
 	}
-	failure := AsFailure(err)
+	failure := cause.AsFailure(err)
 	l.result = "refused"
 	if failure.Temporary() {
 		l.result = "deferred"
 	}
 	// At night, the cause is read first.
-	l.reasons = slices.Insert(l.reasons, 0, Reason{Failed, failure.Cause, failure.Error()})
+	first := cause.Reason{Cause: cause.Failed, Why: failure.Cause, Text: failure.Error()}
+	l.reasons = slices.Insert(l.reasons, 0, first)
 }
 
 // What Summary says, where maillog goes by it: Postfix logs it as the reply of pipe(8), also where postmend's
@@ -167,8 +169,8 @@ func (l *LogLine) String() string {
 // because gives the reasons, each once: their codes, by which programs read the line, and their texts.
 func (l *LogLine) because() (codes, texts []string) {
 	for _, reason := range l.reasons {
-		for _, cause := range [...]Cause{reason.Cause, reason.Why} {
-			if code := cause.Code(); code != "" && !slices.Contains(codes, code) {
+		for _, named := range [...]cause.Cause{reason.Cause, reason.Why} {
+			if code := named.Code(); code != "" && !slices.Contains(codes, code) {
 				codes = append(codes, code)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"postmend/filter/cause"
 	"postmend/srs"
 )
 
@@ -37,13 +38,13 @@ func (f *Filter) Reverse(recipient string) (original, why string, err error) {
 	switch {
 	case failure == nil:
 		return original, "", nil
-	case failure.Kind == NoSuchUser:
+	case failure.Kind == cause.NoSuchUser:
 		return "", failure.Reason, nil
 	}
 	return "", "", failure
 }
 
-func (f *Filter) reverse(recipient string) (string, *Failure) {
+func (f *Filter) reverse(recipient string) (string, *cause.Failure) {
 	ctx, cancel := f.context()
 	defer cancel()
 	policy := f.policy
@@ -60,9 +61,9 @@ func (f *Filter) context() (context.Context, context.CancelFunc) {
 func (f *Filter) SRSAddress(sender string) (string, error) {
 	switch {
 	case f.policy.srsDomain == "":
-		return "", SenderWithoutSRS.Failure(nil)
+		return "", cause.SenderWithoutSRS.Failure(nil)
 	case f.policy.srsError != nil:
-		return "", SecretsUnusable.Failure(f.policy.srsError)
+		return "", cause.SecretsUnusable.Failure(f.policy.srsError)
 	case sender == "":
 		return "", nil
 	}
@@ -79,7 +80,7 @@ func (f *Filter) SRSAddress(sender string) (string, error) {
 func (f *Filter) SRSOriginal(address string) (string, error) {
 	switch {
 	case f.policy.srsDomain == "":
-		return "", SenderWithoutSRS.Failure(nil)
+		return "", cause.SenderWithoutSRS.Failure(nil)
 	case f.policy.srsError == nil && !f.policy.ownsSRS(address):
 		_, err := f.policy.srs.Reverse(address) // says why
 		return "", err
@@ -97,7 +98,7 @@ func (f *Filter) keepSender(ctx context.Context, alias srs.Key, sender string) e
 		return nil
 	}
 	if err := f.store.Put(ctx, alias, sender); err != nil {
-		return StoreFailed.Failure(err)
+		return cause.StoreFailed.Failure(err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"postmend/filter/cause"
 	"postmend/filter/message"
 	"postmend/reinject"
 )
@@ -50,12 +51,12 @@ func (f *Filter) loops(env *Envelope, m *message.Message) bool {
 
 // loop defers such a message. Postfix has recorded the filter in its queue file, so it returns here even when
 // the listener is corrected, until postsuper requeues it.
-func (f *Filter) loop(env *Envelope) *Failure {
+func (f *Filter) loop(env *Envelope) *cause.Failure {
 	service := "the re-injection listener"
 	if f.usesSendmail() {
 		service = "pickup"
 	}
-	return Looping.Failure(fmt.Errorf("what was handed over to %s came back. If the mode was changed "+
+	return cause.Looping.Failure(fmt.Errorf("what was handed over to %s came back. If the mode was changed "+
 		"while the message was in the queue: postsuper -r %s. Else set -o content_filter= for %s in "+
 		"master.cf (with default_transport = postmend: -o content_filter=smtp:), then postfix reload, and "+
 		"postsuper -r %[2]s",

@@ -5,6 +5,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/filter/message/author"
 )
@@ -12,7 +13,7 @@ import (
 // settleAuthor decides whether From: is rewritten, and if so, which domain signs. Whatever else is done
 // with a message that is not authentic, its From: must not leave as it is with anything of ours that makes
 // it pass.
-func (p *policy) settleAuthor(d *Delivery, env *Envelope, msg facts) *Failure {
+func (p *policy) settleAuthor(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 	switch {
 	case msg.authentic():
 		d.SignAs = p.authorSigner(msg.authors)
@@ -68,26 +69,26 @@ func (p *policy) mungeFrom(d *Delivery, msg facts) {
 	force := p.forceMunge.Has(author) || p.mungeMode(d) == MungeAlways
 	switch {
 	case p.forbidMunge.Has(author):
-		d.because(FromForbidden, author)
+		d.because(cause.FromForbidden, author)
 		return
 	case force:
-		d.because(FromForced)
+		d.because(cause.FromForced)
 	case p.mungeMode(d) == MungeNever:
-		d.because(FromNever)
+		d.because(cause.FromNever)
 		return
 	case !msg.isStrict():
-		d.because(FromPolicyNone, author)
+		d.because(cause.FromPolicyNone, author)
 		return
 	case d.SignAs == author:
-		d.because(FromOwnKey, author)
+		d.because(cause.FromOwnKey, author)
 		return
 	default:
 		survivor, why := p.survivor(msg)
 		if survivor != "" {
-			d.because(FromSurvivor, survivor)
+			d.because(cause.FromSurvivor, survivor)
 			return
 		}
-		d.because(FromRewritten, why, author, msg.proven.DMARC.Policy)
+		d.because(cause.FromRewritten, why, author, msg.proven.DMARC.Policy)
 	}
 	p.giveNewAuthor(d, msg)
 }
@@ -96,7 +97,7 @@ func (p *policy) mungeFrom(d *Delivery, msg facts) {
 func (p *policy) giveNewAuthor(d *Delivery, msg facts) {
 	d.From, d.SignAs = p.newAuthor(d, msg)
 	if d.From == "" {
-		d.because(FromNoAddress)
+		d.because(cause.FromNoAddress)
 	}
 }
 
@@ -120,7 +121,7 @@ func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 				return candidate, signer
 			}
 		} else if candidate != "" {
-			d.because(FromCandidate, candidate, err)
+			d.because(cause.FromCandidate, candidate, err)
 		}
 	}
 	return "", ""
@@ -129,7 +130,7 @@ func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 // mungeWithoutRecord rewrites From: although no DMARC record says what would be authentic, because the
 // operator wants it for all mail: his relay takes only senders of his own. What fails a check may be a
 // forgery, and is not presented in our name.
-func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *Failure {
+func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *cause.Failure {
 	if len(msg.authors) != 1 || domain.Name(msg.authors[0]) == "" {
 		return nil
 	}
@@ -137,23 +138,23 @@ func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *Failure {
 	obstacle, isTemporary := p.doubtWithoutRecord(author, msg)
 	switch {
 	case p.forbidMunge.Has(author):
-		d.because(FromForbidden, author)
+		d.because(cause.FromForbidden, author)
 	case isTemporary && msg.patient:
 		return dnsTrouble(obstacle)
 	case obstacle != "":
-		d.because(FromDoubtful, author, obstacle)
+		d.because(cause.FromDoubtful, author, obstacle)
 	case msg.hasAlignedPass():
-		d.because(FromWithoutRecord, author)
+		d.because(cause.FromWithoutRecord, author)
 		p.giveNewAuthor(d, msg)
 	default: // ours and strict domains never get here
-		d.because(FromWithoutProof, author)
+		d.because(cause.FromWithoutProof, author)
 		p.giveNewAuthor(d, msg)
 	}
 	return nil
 }
 
 // mungeVouched rewrites From: of mail that failed DMARC, if somebody vouches for its author.
-func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *Failure {
+func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 	v := p.vouch(env, msg)
 	if v.why.Cause == 0 {
 		if v.trouble != "" && msg.patient {
@@ -167,9 +168,9 @@ func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *Failure {
 	author := msg.authors[0]
 	switch {
 	case p.forbidMunge.Has(author):
-		d.because(FromForbidden, author)
+		d.because(cause.FromForbidden, author)
 	case p.mungeMode(d) == MungeNever && !p.forceMunge.Has(author):
-		d.because(FromNever)
+		d.because(cause.FromNever)
 	default:
 		d.Reasons = append(d.Reasons, v.why)
 		p.giveNewAuthor(d, msg)

@@ -10,6 +10,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/arrival"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/filter/message"
 	"postmend/srs"
@@ -28,7 +29,7 @@ type origin struct {
 	// renewable is set if the message is still what was sealed, in time or not.
 	renewable bool
 	// doubt says why the message counts as unauthenticated mail from outside; "" if there is no doubt.
-	doubt Reason
+	doubt cause.Reason
 	// outside is set if the message is treated as mail from outside.
 	outside bool
 }
@@ -64,7 +65,7 @@ func (d *Delivery) becauseOrigin(o *origin) {
 	case o.doubt.Text != "":
 		d.Reasons = append(d.Reasons, o.doubt)
 	case o.intact:
-		d.because(OriginSealed, cmp.Or(o.public().Client, "of unknown address"))
+		d.because(cause.OriginSealed, cmp.Or(o.public().Client, "of unknown address"))
 	}
 }
 
@@ -111,10 +112,10 @@ func (f *Filter) trace(p *policy, env *Envelope, m *message.Message) (*Envelope,
 		if env.isOnlyLocal() { // which never waits for a seal
 			return env, nil
 		}
-		return nil, SecretsUnusable.Failure(err)
+		return nil, cause.SecretsUnusable.Failure(err)
 	}
 	if o.seal == nil && o.doubt.Text == "" && !env.isOnlyLocal() && !f.writtenHere(p, env, m) {
-		o.doubt = OriginUnknown.about()
+		o.doubt = cause.OriginUnknown.About()
 	}
 	o.outside = o.intact || o.doubt.Text != "" && p.wouldVouch(env, m)
 	traced := *env
@@ -134,7 +135,7 @@ func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
 	content := arrival.Content{Header: m.FoldedHeader()}
 	content.Author, _ = m.Mailbox()
 	if o.seal, err = keys.Find(content); err != nil {
-		o.doubt = OriginUnknown.about()
+		o.doubt = cause.OriginUnknown.About()
 		return o, nil
 	}
 	if o.seal == nil || o.seal.AuthorReplaced {
@@ -149,9 +150,9 @@ func (f *Filter) sealedOrigin(m *message.Message) (o origin, err error) {
 	o.intact = o.renewable && isCurrent
 	switch when := o.seal.Time.UTC().Format(time.RFC3339); {
 	case !o.renewable:
-		o.doubt = OriginChanged.about(when)
+		o.doubt = cause.OriginChanged.About(when)
 	case !isCurrent:
-		o.doubt = OriginExpired.about(when)
+		o.doubt = cause.OriginExpired.About(when)
 	}
 	return o, nil
 }

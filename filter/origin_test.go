@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"testing"
+
+	"postmend/filter/cause"
 )
 
 const (
@@ -88,7 +90,7 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 			if err != nil || len(log.signers) == 0 {
 				t.Errorf("%s: signed %q, %v", row.name, log.signers, err)
 			}
-		} else if f := AsFailure(err); err == nil || f.Kind != Policy {
+		} else if f := cause.AsFailure(err); err == nil || f.Kind != cause.Policy {
 			t.Errorf("%s: signed %q, %v", row.name, log.signers, err)
 		}
 	}
@@ -101,7 +103,7 @@ func TestAHeaderThatIsTooLongHidesNoForgery(t *testing.T) {
 	text := byPickup + "X-Long: " + strings.Repeat("x", 1<<20) + "\nFrom: Boss <boss@example.org>\n\nbody\n"
 	env := Envelope{Sender: "bob@example.org", Recipients: []Recipient{{Address: "bob@remote.example"}}}
 	_, err := f.Run(context.Background(), &env, strings.NewReader(text))
-	if failure := AsFailure(err); err == nil || failure.Kind != BadMessage {
+	if failure := cause.AsFailure(err); err == nil || failure.Kind != cause.BadMessage {
 		t.Errorf("sent on by a program here: %v", err)
 	}
 	env.SASLUsername = "bob"

@@ -3,6 +3,7 @@ package filter
 import (
 	"cmp"
 
+	"postmend/filter/cause"
 	"postmend/filter/message"
 	"postmend/srs"
 )
@@ -33,7 +34,7 @@ type Plan struct {
 	// Discarded are deliveries that the configuration discards.
 	Discarded []Delivery `json:"discarded,omitempty"`
 	// Refusal ends the run without any hand-over.
-	Refusal *Failure `json:"-"`
+	Refusal *cause.Failure `json:"-"`
 }
 
 // Delivery is one hand-over: the recipients of one class.
@@ -64,13 +65,13 @@ type Delivery struct {
 	// Forecast is nil for what stays on this side.
 	Forecast *Forecast `json:"forecast,omitempty"`
 	// Reasons are for people, in the order of the decisions.
-	Reasons []Reason `json:"reasons,omitempty"`
+	Reasons []cause.Reason `json:"reasons,omitempty"`
 
 	discarded bool // the configuration discards it
 }
 
-func (d *Delivery) because(cause Cause, about ...any) {
-	d.Reasons = append(d.Reasons, cause.about(about...))
+func (d *Delivery) because(why cause.Cause, about ...any) {
+	d.Reasons = append(d.Reasons, why.About(about...))
 }
 
 // plan decides. It touches nothing outside its arguments (the clock is in the SRS rewriter).
@@ -86,7 +87,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		return groups[k]
 	}
 
-	var refusal *Failure
+	var refusal *cause.Failure
 	for _, recipient := range env.Recipients {
 		delivery := group(recipient)
 		if p.ownsSRS(recipient.Address) {
@@ -94,15 +95,15 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
 				// One exit status counts for all recipients. Handed back unchanged, this one is rejected by
 				// Postfix, which knows no such user in the SRS domain; the others are not affected.
-				delivery.because(SRSLeftToPostfix, recipient.Address, err.because())
+				delivery.because(cause.SRSLeftToPostfix, recipient.Address, err.AsReason())
 			} else if err != nil {
 				refusal = err
 			} else {
-				delivery.because(SRSValid, recipient.Address)
+				delivery.because(cause.SRSValid, recipient.Address)
 				recipient.Address = original
 			}
 		} else if delivery.Class == Reversed {
-			delivery.because(SRSTakenBack, cmp.Or(recipient.Original, recipient.Claimed))
+			delivery.because(cause.SRSTakenBack, cmp.Or(recipient.Original, recipient.Claimed))
 		}
 		delivery.Recipients = append(delivery.Recipients, recipient)
 	}
@@ -122,7 +123,7 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			return Plan{Refusal: err}
 		case err != nil:
 			// One exit status counts for all recipients, and the others must get the message.
-			delivery.because(ForOthers, err.because())
+			delivery.because(cause.ForOthers, err.AsReason())
 		case delivery.discarded:
 			plan.Discarded = append(plan.Discarded, *delivery)
 			continue
@@ -139,16 +140,16 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 }
 
 // mend decides what changes in a delivery: sender, From:, signature, other fields.
-func (p *policy) mend(d *Delivery, env *Envelope, msg facts) *Failure {
+func (p *policy) mend(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 	switch {
 	case d.Class == Reversed && (msg.mended || !env.isOwnBounce(p.trusted)):
 		_, err := p.disownSender(d, env, msg)
 		return err
 	case d.Class == Local:
-		d.because(StaysHere)
+		d.because(cause.StaysHere)
 		return nil
 	case msg.mended:
-		d.because(Requeued)
+		d.because(cause.Requeued)
 		return nil
 	case !env.isOurs(p.trusted):
 		return p.mendForeign(d, env, msg)
@@ -166,13 +167,13 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) *Failure {
 func (d *Delivery) settleSignatures(msg facts, isOurs bool) {
 	if err := msg.unsignable; err != nil && d.SignAs != "" {
 		d.SignAs, d.Seal = "", false
-		d.because(UnsignedInvalid, err)
+		d.because(cause.UnsignedInvalid, err)
 	} else if err != nil && d.Seal {
 		d.Seal = false
-		d.because(UnsealedInvalid, err)
+		d.because(cause.UnsealedInvalid, err)
 	}
 	if d.SignAs != "" && (isOurs || d.From != "") && msg.longestLine > message.MaxLine {
 		d.Fold = true
-		d.because(Folded, msg.longestLine)
+		d.because(cause.Folded, msg.longestLine)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/srs"
 )
@@ -181,7 +182,7 @@ func TestBadSRSAddressesAreRefused(t *testing.T) {
 	} {
 		env := &Envelope{ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: recipient}}}
 		plan := planFor(p, env, facts{})
-		if plan.Refusal == nil || plan.Refusal.Kind != NoSuchUser || len(plan.Deliveries) != 0 {
+		if plan.Refusal == nil || plan.Refusal.Kind != cause.NoSuchUser || len(plan.Deliveries) != 0 {
 			t.Errorf("%s: %+v", name, plan)
 		}
 		// Beside another recipient it must not decide for both: Postfix refuses it after the hand-over.
@@ -197,12 +198,12 @@ func TestBadSRSAddressesAreRefused(t *testing.T) {
 func TestWithoutSecretsOnlyWhatNeedsThemWaits(t *testing.T) {
 	p := testPolicy(t)
 	valid, _ := p.srs.Forward("carol@origin.example")
-	p.srs, p.srsError = nil, &Failure{Reason: "gone"}
+	p.srs, p.srsError = nil, &cause.Failure{Reason: "gone"}
 	for recipient, waits := range map[string]bool{valid: true, "x@remote.example": true,
 		"x@example.org": false} {
 		plan := planFor(p, &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
 			Recipients: []Recipient{{Address: recipient}}}, facts{})
-		if got := plan.Refusal != nil; got != waits || waits && plan.Refusal.Kind != Configuration {
+		if got := plan.Refusal != nil; got != waits || waits && plan.Refusal.Kind != cause.Configuration {
 			t.Errorf("%s: %+v", recipient, plan)
 		}
 	}

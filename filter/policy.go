@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/filter/message"
 	"postmend/srs"
@@ -138,26 +139,26 @@ func (p *policy) reversedBefore(r Recipient) bool {
 }
 
 // reverse verifies an SRS address of ours and gives the original sender.
-func (p *policy) reverse(address string) (string, *Failure) {
+func (p *policy) reverse(address string) (string, *cause.Failure) {
 	if p.srsError != nil {
-		return "", SecretsUnusable.Failure(p.srsError)
+		return "", cause.SecretsUnusable.Failure(p.srsError)
 	}
 	original, err := p.srs.ReverseStored(address, p.stored.find)
 	if err == nil {
 		return original, nil
 	}
-	cause := SRSMalformed
+	why := cause.SRSMalformed
 	switch {
 	case errors.Is(err, errStore):
-		cause = StoreFailed
+		why = cause.StoreFailed
 	case errors.Is(err, srs.ErrUnknown):
-		cause = SRSUnknown
+		why = cause.SRSUnknown
 	case errors.Is(err, srs.ErrForged):
-		cause = SRSForged
+		why = cause.SRSForged
 	case errors.Is(err, srs.ErrExpired):
-		cause = SRSExpired
+		why = cause.SRSExpired
 	}
-	return "", cause.Failure(err)
+	return "", why.Failure(err)
 }
 
 // authorSigner is the domain with a key of ours for mail of our own side: the From: domain or the nearest

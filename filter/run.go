@@ -9,6 +9,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/message"
 	"postmend/reinject"
 )
@@ -29,7 +30,7 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *L
 	}
 	defer j.message.Close()
 	if short := shortfall(j.message, env.Size); short != "" {
-		log.note(CutShort, short)
+		log.note(cause.CutShort, short)
 	}
 	plan := j.keepSenders(ctx, j.decideAtOnce(ctx))
 	log.planned(plan, j.known)
@@ -132,7 +133,7 @@ func (f *Filter) read(
 // checks before the hand-over that our caller still runs.
 func checkWhole(m *message.Message, fromPostfix bool) error {
 	if m.Size() == 0 {
-		return MessageEmpty.Failure(nil)
+		return cause.MessageEmpty.Failure(nil)
 	}
 	if !fromPostfix {
 		return nil
@@ -142,10 +143,10 @@ func checkWhole(m *message.Message, fromPostfix bool) error {
 	case err != nil:
 		return err
 	case last != '\n':
-		return MessageCut.Failure(nil, m.Size())
+		return cause.MessageCut.Failure(nil, m.Size())
 	case m.HasFromLine():
 		// Fields that we add would stand above this line, so that the header would become part of the body.
-		return FromLine.Failure(nil)
+		return cause.FromLine.Failure(nil)
 	}
 	return nil
 }

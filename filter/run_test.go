@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"postmend/filter/cause"
 	"postmend/filter/message"
 )
 
@@ -24,7 +25,7 @@ func TestAMessageThatDoesNotEndAsPipeEndsItIsCutShort(t *testing.T) {
 	for text, want := range map[string]bool{"": false, "x": false, "Subject: x\n\nbo": false,
 		"Subject: x\n\nbody\r": false, large + "li": false, "x\n": true, "x\r\n": true, large: true} {
 		err := checkWhole(spooled(t, text), true)
-		if (err == nil) != want || !AsFailure(err).Temporary() {
+		if (err == nil) != want || !cause.AsFailure(err).Temporary() {
 			t.Errorf("%.20q, %d octets: %v", text, len(text), err)
 		}
 		if err := checkWhole(spooled(t, text), false); (err == nil) != (text != "") {
@@ -36,7 +37,8 @@ func TestAMessageThatDoesNotEndAsPipeEndsItIsCutShort(t *testing.T) {
 func TestAFromLineIsAFaultOfMasterCF(t *testing.T) {
 	const text = "From alice@b.example  Mon Nov  2 10:00:00 2026\nSubject: x\n\nbody\n"
 	err := checkWhole(spooled(t, text), true)
-	if f := AsFailure(err); err == nil || f.Kind != Configuration || !strings.Contains(f.Reason, "flags=") {
+	f := cause.AsFailure(err)
+	if err == nil || f.Kind != cause.Configuration || !strings.Contains(f.Reason, "flags=") {
 		t.Errorf("got %v", err)
 	}
 	if err := checkWhole(spooled(t, text), false); err != nil {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"postmend/filter/cause"
 	"postmend/tests/peer"
 
 	"github.com/BurntSushi/toml"
@@ -98,7 +99,7 @@ func TestWhatIsHeldStaysHeldWithEachRule(t *testing.T) {
 				return
 			}
 			// What waits for DNS may leave with another sender instead; checkRules has the last word.
-			isHeld := len(base.sent) == 0 && (base.err == nil || !AsFailure(base.err).Temporary())
+			isHeld := len(base.sent) == 0 && (base.err == nil || !cause.AsFailure(base.err).Temporary())
 			for rule, config := range rules {
 				if strings.Contains(s["config"], "[[spam]]") && strings.Contains(config, "[[spam]]") {
 					continue // it would lose its own rules

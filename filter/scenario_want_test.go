@@ -16,6 +16,7 @@ import (
 	"blitiri.com.ar/go/spf"
 
 	"postmend/filter/authn/dnstest"
+	"postmend/filter/cause"
 )
 
 // outcome is what became of a scenario's message.
@@ -101,8 +102,8 @@ func (o *outcome) word() string {
 	case o.err == nil:
 		return "delivered"
 	}
-	f := AsFailure(o.err)
-	code := map[Kind]string{NoSuchUser: "5.1.1", Configuration: "4.3.5"}[f.Kind]
+	f := cause.AsFailure(o.err)
+	code := map[cause.Kind]string{cause.NoSuchUser: "5.1.1", cause.Configuration: "4.3.5"}[f.Kind]
 	if f.Code != "" {
 		code = f.Code
 	}

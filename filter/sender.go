@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/srs"
 )
@@ -12,13 +13,13 @@ import (
 type sender struct {
 	address string
 	alias   srs.Key // if address is an alias
-	why     Reason
+	why     cause.Reason
 }
 
 // rewriteSender gives a remote delivery a sender for which this host may send. If SRS cannot rewrite the
 // sender, and there is no store for an alias, it stays: SPF does not pass at the next hop, but bounces reach
 // the sender.
-func (p *policy) rewriteSender(d *Delivery, env *Envelope) *Failure {
+func (p *policy) rewriteSender(d *Delivery, env *Envelope) *cause.Failure {
 	s, err := p.srsSender(env.Sender)
 	d.send(s)
 	return err
@@ -35,19 +36,19 @@ func (d *Delivery) send(s sender) {
 }
 
 // srsSender decides about a sender.
-func (p *policy) srsSender(address string) (sender, *Failure) {
+func (p *policy) srsSender(address string) (sender, *cause.Failure) {
 	domain := domain.Of(address)
 	switch {
 	case address == "":
-		return sender{why: SenderNull.about()}, nil
+		return sender{why: cause.SenderNull.About()}, nil
 	case p.srsDomain == "":
-		return sender{why: SenderWithoutSRS.about()}, nil
+		return sender{why: cause.SenderWithoutSRS.About()}, nil
 	case domain == "" || p.local.Has(domain) && domain != p.srsDomain:
-		return sender{why: SenderLocal.about()}, nil
+		return sender{why: cause.SenderLocal.About()}, nil
 	case domain == p.srsDomain:
-		return sender{why: SenderOwnSRS.about()}, nil
+		return sender{why: cause.SenderOwnSRS.About()}, nil
 	case p.srsError != nil:
-		return sender{}, SecretsUnusable.Failure(p.srsError)
+		return sender{}, cause.SecretsUnusable.Failure(p.srsError)
 	}
 	return p.senderForm(address), nil
 }
@@ -55,28 +56,28 @@ func (p *policy) srsSender(address string) (sender, *Failure) {
 // senderForm gives the SRS form of a sender, or an alias if it has none that bounces could come back to.
 func (p *policy) senderForm(address string) sender {
 	rewritten, err := p.srs.Forward(address)
-	var unfit Cause
+	var unfit cause.Cause
 	switch {
 	case err == nil && !isRouted(address):
-		return sender{address: rewritten, why: SenderRewritten.about()}
+		return sender{address: rewritten, why: cause.SenderRewritten.About()}
 	case err == nil:
-		unfit = SenderRouted
+		unfit = cause.SenderRouted
 	case errors.Is(err, srs.ErrTooLong):
-		unfit = SenderTooLong
+		unfit = cause.SenderTooLong
 	default:
-		return sender{why: SenderUnusable.about(err)}
+		return sender{why: cause.SenderUnusable.About(err)}
 	}
 	switch {
 	case !p.stored.inUse:
-		return sender{why: unfit.about()}
+		return sender{why: unfit.About()}
 	case p.stored.err != nil:
-		return sender{why: SenderNotStored.about(p.stored.err)}
+		return sender{why: cause.SenderNotStored.About(p.stored.err)}
 	}
 	alias, key, err := p.srs.Alias(address)
 	if err != nil {
-		return sender{why: SenderUnusable.about(err)}
+		return sender{why: cause.SenderUnusable.About(err)}
 	}
-	return sender{address: alias, alias: key, why: SenderStored.about()}
+	return sender{address: alias, alias: key, why: cause.SenderStored.About()}
 }
 
 // isRouted tells whether Postfix reads what is before the last @ as routing by the sender, and rejects

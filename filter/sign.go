@@ -11,6 +11,7 @@ import (
 	"postmend/dkim"
 	"postmend/dkim/arc"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/message"
 )
 
@@ -22,7 +23,7 @@ func (f *Filter) sign(leaving *message.Content, d Delivery, known facts, log *Lo
 		if d.SignAs != f.config.ARC.Domain || keys == nil {
 			var err error
 			if keys, err = f.loadKeys(d.SignAs); err != nil {
-				return KeyUnusable.Failure(err)
+				return cause.KeyUnusable.Failure(err)
 			}
 		}
 		if err := leaving.Sign(keys, f.now()); err != nil {

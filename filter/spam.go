@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"postmend/dkim"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/filter/message"
 )
@@ -111,11 +112,11 @@ func (p *policy) divertSpam(d *Delivery, msg facts) bool {
 	switch { // its recipients are of one kind
 	case msg.cameFromSpam(d.Recipients[0]): // the mailbox sends it on: there would be no end
 	case msg.spam.Action == SpamDiscard:
-		d.because(SpamDiscarded, msg.spam.Field)
+		d.because(cause.SpamDiscarded, msg.spam.Field)
 		d.discarded = true
 		return true
 	case msg.spam.Action == SpamRedirect:
-		d.because(SpamRedirected, msg.spam.Field, to)
+		d.because(cause.SpamRedirected, msg.spam.Field, to)
 		d.Class, d.Recipients = Local, []Recipient{{Address: to}}
 		return true
 	}
@@ -128,8 +129,8 @@ func (f facts) cameFromSpam(r Recipient) bool {
 }
 
 // unsignedSpam plans for marked mail that leaves: nothing on it speaks for this host but the sender.
-func (p *policy) unsignedSpam(d *Delivery, env *Envelope, msg facts) *Failure {
-	d.because(SpamNotSigned, msg.spam.Field)
+func (p *policy) unsignedSpam(d *Delivery, env *Envelope, msg facts) *cause.Failure {
+	d.because(cause.SpamNotSigned, msg.spam.Field)
 	p.spareSignatures(d, msg)
 	return p.mendSender(d, env, msg)
 }

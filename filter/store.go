@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"postmend/filter/cause"
 	"postmend/srs"
 	"postmend/srs/store"
 )
@@ -122,7 +123,7 @@ func (j *job) keepEach(ctx context.Context, list []share) []share {
 // store stores the sender behind the aliases of deliveries, so that no alias leaves whose sender is not
 // stored. While there is trouble, the message is deferred for store_patience. After that, the policy does
 // without aliases, and the message has to be planned again.
-func (j *job) store(ctx context.Context, deliveries []Delivery) (again bool, failure *Failure) {
+func (j *job) store(ctx context.Context, deliveries []Delivery) (again bool, failure *cause.Failure) {
 	for _, d := range deliveries {
 		if d.Alias == (srs.Key{}) || d.Alias == j.policy.stored.kept {
 			continue
@@ -133,9 +134,9 @@ func (j *job) store(ctx context.Context, deliveries []Delivery) (again bool, fai
 			j.policy.stored.kept = d.Alias
 			continue
 		case ctx.Err() != nil:
-			return false, AsFailure(ctx.Err())
+			return false, cause.AsFailure(ctx.Err())
 		case j.filter.age(j.message).Abs() < time.Duration(j.filter.config.SRS.StorePatience):
-			return false, StoreFailed.Failure(err)
+			return false, cause.StoreFailed.Failure(err)
 		}
 		j.policy.stored.err = err
 		return true, nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"postmend/filter/cause"
 	"postmend/srs/store"
 )
 
@@ -54,7 +55,7 @@ func TestASenderThatDoesNotFitLeavesAsAnAliasAndItsBouncesComeHome(t *testing.T)
 		o := w.play(t, s)
 		o.checkRules(t)
 		if o.err != nil || len(o.sent) != 1 || o.senderWord(o.sent[0].sender) != "srs" ||
-			!strings.Contains(o.log.String(), SenderStored.Code()) {
+			!strings.Contains(o.log.String(), cause.SenderStored.Code()) {
 			t.Fatalf("%s", o)
 		}
 		if list := entries(t, dir); len(list) != 1 || list[0].Sender != o.env.Sender {
@@ -133,14 +134,14 @@ func TestAStoreThatFailsKeepsMailForItsPatienceAndNeverReturnsIt(t *testing.T) {
 	}
 	received(30 * time.Minute)
 	if o := w.play(t, s); o.word() != "deferred 4.3.0" || len(o.sent) != 0 ||
-		strings.Contains(AsFailure(o.err).Status(), dir) {
+		strings.Contains(cause.AsFailure(o.err).Status(), dir) {
 		t.Errorf("after 30 minutes: %s", o)
 	}
 	received(61 * time.Minute)
 	o := w.play(t, s)
 	o.checkRules(t)
 	if o.word() != "delivered" || o.sent[0].sender != o.env.Sender ||
-		!strings.Contains(o.log.String(), SenderNotStored.Code()) {
+		!strings.Contains(o.log.String(), cause.SenderNotStored.Code()) {
 		t.Errorf("after an hour: %s", o)
 	}
 	short := s["config"]
@@ -224,7 +225,7 @@ func TestTablesAndCommandsGiveWhatFilterSends(t *testing.T) {
 		for name, ask := range map[string]func(string) (string, string, error){"forward": f.Forward,
 			"reverse": f.Reverse} {
 			key := map[string]string{"forward": sender, "reverse": alias}[name]
-			if got, _, err := ask(key); got != "" && err == nil || err == nil || !AsFailure(err).Temporary() {
+			if got, _, err := ask(key); err == nil || !cause.AsFailure(err).Temporary() {
 				t.Errorf("lookup %s without the folder: %q, %v", name, got, err)
 			}
 		}

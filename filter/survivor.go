@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"postmend/dkim"
+	"postmend/filter/cause"
 	"postmend/filter/message"
 )
 
@@ -12,44 +13,44 @@ var droppedFields = [...]string{"bcc", "content-length", "resent-bcc", "return-p
 
 // survivor gives the domain of a signature that is aligned with From:, valid now, and still valid at the next
 // hop; or why there is none.
-func (p *policy) survivor(msg facts) (domain string, why Reason) {
-	why = NoneAligned.about()
+func (p *policy) survivor(msg facts) (domain string, why cause.Reason) {
+	why = cause.NoneAligned.About()
 	for _, signature := range alignedSignatures(msg.proven) {
 		if obstacle := msg.breaks(signature); obstacle.Cause != 0 {
 			why = obstacle
 			continue
 		}
-		return signature.Domain, Reason{}
+		return signature.Domain, cause.Reason{}
 	}
 	return "", why
 }
 
 // breaks says why a signature that is valid now may fail at the next hop; the zero Reason if it will not.
-func (f facts) breaks(signature dkim.Verification) Reason {
+func (f facts) breaks(signature dkim.Verification) cause.Reason {
 	switch {
 	case f.longestLine > message.MaxLine:
-		return LongLine.about(f.longestLine)
+		return cause.LongLine.About(f.longestLine)
 	case signature.Testing: // RFC 6376 section 3.6.1
-		return KeyTesting.about()
+		return cause.KeyTesting.About()
 	case signature.SeveralRecords: // RFC 6376 section 3.6.2.2
-		return KeyAmbiguous.about()
+		return cause.KeyAmbiguous.About()
 	case strings.HasPrefix(signature.Algorithm, "ed25519"):
-		return Ed25519Only.about()
+		return cause.Ed25519Only.About()
 	case len(signature.SignedNames) == 0:
-		return CoverageUnknown.about()
+		return cause.CoverageUnknown.About()
 	case f.proven.strayCR:
-		return BareCR.about() // cleanup_replace_stray_cr_lf
+		return cause.BareCR.About() // cleanup_replace_stray_cr_lf
 	case f.occurrences[sealField] > 0 && timesSigned(signature, sealField) > 0:
-		return SealCovered.about()
+		return cause.SealCovered.About()
 	case f.claimed > 0 && timesSigned(signature, "authentication-results") > 0:
-		return ResultsCovered.about()
+		return cause.ResultsCovered.About()
 	}
 	for _, name := range droppedFields {
 		if f.occurrences[name] > 0 && timesSigned(signature, name) > 0 {
-			return DroppedCovered.about(name)
+			return cause.DroppedCovered.About(name)
 		}
 	}
-	return Reason{}
+	return cause.Reason{}
 }
 
 // alignedSignatures are those by which DMARC passed, and that are valid now.

@@ -9,6 +9,7 @@ import (
 	"postmend/dkim"
 	"postmend/dkim/arc"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/filter/message"
 )
@@ -100,7 +101,7 @@ func (p *policy) vouchBySealer(msg facts) (v voucher) {
 	if t.status == "" || t.status == dkim.None {
 		return voucher{}
 	}
-	doubt := func(text string) voucher { return voucher{doubt: ChainUntrusted.about(text)} }
+	doubt := func(text string) voucher { return voucher{doubt: cause.ChainUntrusted.About(text)} }
 	unbound := ""
 	for _, w := range t.links {
 		unbound = cmp.Or(unbound, w.unbound)
@@ -110,7 +111,7 @@ func (p *policy) vouchBySealer(msg facts) (v voucher) {
 		case w.author != author:
 			continue
 		case t.status == dkim.Pass && unbound == "":
-			return voucher{why: FromTrustedBySealer.about(w.sealer, author)}
+			return voucher{why: cause.FromTrustedBySealer.About(w.sealer, author)}
 		case t.status == dkim.TempError && unbound == "":
 			return voucher{trouble: "ARC: " + t.reason}
 		case t.status == dkim.Pass:

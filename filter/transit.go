@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 )
 
@@ -22,7 +23,7 @@ type transit struct {
 	// does not. "" is a question that was not asked.
 	status authn.Status
 	// unknown is set with TempError: the failure that defers the message while waiting can help.
-	unknown *Failure
+	unknown *cause.Failure
 	// ours is set if the addresses of this host are unknown: the fault is ours, so no mail is rejected for
 	// it.
 	ours bool
@@ -35,7 +36,7 @@ type spfQuery struct{ helo, sender string }
 
 // wantTransit is the failure of a plan that depends on transit before it was looked up. It never leaves the
 // package.
-var wantTransit = &Failure{Reason: "SPF of this host was not looked up"}
+var wantTransit = &cause.Failure{Reason: "SPF of this host was not looked up"}
 
 // askTransit asks SPF about this host and a sender. It has time of its own, as much as all other look-ups
 // together, so that a forger's name that never answers cannot use it up. It comes after them, and only if the
@@ -87,11 +88,11 @@ func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, queri
 }
 
 // homeless is the failure if the addresses of this host are unknown.
-func homeless(err error) *Failure {
+func homeless(err error) *cause.Failure {
 	if _, isDNS := errors.AsType[*net.DNSError](err); isDNS {
 		return dnsTrouble("addresses of this host: " + err.Error())
 	}
-	return AddressesUnknown.Failure(fmt.Errorf("%w: set outbound_addresses", err))
+	return cause.AddressesUnknown.Failure(fmt.Errorf("%w: set outbound_addresses", err))
 }
 
 // outbound is where mail leaves from, as other hosts see it.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 )
 
@@ -16,9 +17,9 @@ import (
 
 // voucher is who vouches for a message.
 type voucher struct {
-	why     Reason // the zero value is nobody
-	trouble string // DNS may still tell that somebody does; "" if it cannot
-	doubt   Reason // why a chain does not; the zero value if there is none
+	why     cause.Reason // the zero value is nobody
+	trouble string       // DNS may still tell that somebody does; "" if it cannot
+	doubt   cause.Reason // why a chain does not; the zero value if there is none
 }
 
 // vouch finds who vouches for the author of a message that failed DMARC.
@@ -48,11 +49,11 @@ func (p *policy) vouchByPlace(env *Envelope, msg facts) (v voucher) {
 		isSPF := a.spf != "" && domain.Name(spf.Domain) == a.spf
 		switch {
 		case isSPF && spf.Status == authn.Pass:
-			return voucher{why: FromTrustedBySPF.about(msg.authors[0], a.spf)}
+			return voucher{why: cause.FromTrustedBySPF.About(msg.authors[0], a.spf)}
 		case isSPF && spf.Status == authn.TempError:
 			v.trouble = "SPF of " + a.spf
 		case a.network.IsValid() && ip.IsValid() && a.network.Contains(ip):
-			return voucher{why: FromTrustedByNetwork.about(msg.authors[0], ip)}
+			return voucher{why: cause.FromTrustedByNetwork.About(msg.authors[0], ip)}
 		}
 	}
 	return v

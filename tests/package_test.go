@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 )
@@ -39,7 +40,7 @@ func TestTheExampleConfigurationIsValid(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := filter.LoadConfig(file); err != nil {
-			t.Errorf("docs/postmend.toml: %v", filter.AsFailure(err).Err)
+			t.Errorf("docs/postmend.toml: %v", cause.AsFailure(err).Err)
 		}
 	}
 }

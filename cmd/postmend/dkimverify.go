@@ -15,6 +15,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/filter/message"
 	"postmend/postfix"
 )
@@ -40,7 +41,7 @@ The DNS server is the one that --resolver or the configuration names, otherwise 
 			defer cancel()
 			verdicts, err := message.Verify(ctx, inv.stdin, authn.New(server))
 			if errors.Is(err, message.ErrOversized) {
-				return &filter.Failure{Kind: filter.BadMessage, Reason: err.Error()}
+				return &cause.Failure{Kind: cause.BadMessage, Reason: err.Error()}
 			}
 			if err != nil {
 				return err
@@ -93,7 +94,7 @@ func (inv *invocation) tellVerdicts(verdicts []dkim.Verification) error {
 	case met[dkim.Pass]:
 		return nil
 	case met[dkim.TempError]:
-		return &filter.Failure{Reason: "DNS did not answer; try again later"}
+		return &cause.Failure{Reason: "DNS did not answer; try again later"}
 	}
 	inv.exit(1)
 	return nil

@@ -14,6 +14,7 @@ import (
 	"postmend/cmd/postmend/outcome"
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix"
 	"postmend/reinject"
 )
@@ -172,7 +173,7 @@ func (r *filterRun) runPipeline(ctx context.Context) (line *filter.LogLine, err 
 // deadline.
 func (r *filterRun) commit() (context.Context, error) {
 	if isForsaken(parent, os.Getppid(), r.env.QueueID, r.stdout) {
-		return nil, filter.Forsaken.Failure(nil)
+		return nil, cause.Forsaken.Failure(nil)
 	}
 	return r.allow(postfix.LongestRun(time.Duration(r.config.Limits.Deadline)),
 		"waiting for the next hop to take the message"), nil
@@ -188,7 +189,7 @@ func (r *filterRun) refuseStdout() error {
 	if !toStdout(r.config) || r.env.QueueID == "" || !isSameFile(r.stdout, r.stderr) {
 		return nil
 	}
-	return filter.StdoutTarget.Failure(nil)
+	return cause.StdoutTarget.Failure(nil)
 }
 
 // toStdout tells whether standard output carries the message.
@@ -215,6 +216,6 @@ func (r *filterRun) conclude(line *filter.LogLine, err error) int {
 	if err == nil {
 		return postfix.Delivered.Write(lines, "", line.Summary())
 	}
-	failure := filter.AsFailure(err)
+	failure := cause.AsFailure(err)
 	return outcome.Of(err).Write(lines, failure.Code, failure.Status())
 }

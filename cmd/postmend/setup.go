@@ -17,6 +17,7 @@ import (
 	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
 	"postmend/filter/authn"
+	"postmend/filter/cause"
 	"postmend/postfix"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
@@ -73,7 +74,7 @@ the configuration that --prepare makes, and has to run before --apply.`,
 				err = inv.setup(ctx, &o)
 			}
 			if err != nil {
-				return &filter.Failure{Kind: filter.Configuration, Reason: "setup", Err: err}
+				return &cause.Failure{Kind: cause.Configuration, Reason: "setup", Err: err}
 			}
 			return nil
 		},

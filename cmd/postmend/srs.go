@@ -11,6 +11,7 @@ import (
 
 	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix"
 	"postmend/srs/store"
 )
@@ -66,14 +67,14 @@ func (inv *invocation) srsDirection(
 // unrewritten is the error about an address that has no SRS form or is none of ours; one that may end by
 // itself stays as it is.
 func unrewritten(address string, err error) error {
-	failure, ok := errors.AsType[*filter.Failure](err)
+	failure, ok := errors.AsType[*cause.Failure](err)
 	switch {
 	case ok && failure.Temporary():
 		return failure
 	case ok && failure.Err != nil:
 		err = failure.Err // says more
 	}
-	return &filter.Failure{Kind: filter.NoSuchUser, Reason: fmt.Sprintf("%+q", address), Err: err}
+	return &cause.Failure{Kind: cause.NoSuchUser, Reason: fmt.Sprintf("%+q", address), Err: err}
 }
 
 // withStore opens the store of the configuration for one use.
@@ -83,14 +84,14 @@ func (inv *invocation) withStore(use func(store.Store) error) error {
 		return err
 	}
 	if config.SRS.Store == "" {
-		return filter.ConfigInvalid.Failure(fmt.Errorf("%s: srs: store is not set", inv.configFile))
+		return cause.ConfigInvalid.Failure(fmt.Errorf("%s: srs: store is not set", inv.configFile))
 	}
 	senders, err := store.Open(filter.StoreOptions(config, time.Now))
 	if err != nil {
 		return err
 	}
 	if err := use(senders); err != nil {
-		return filter.StoreFailed.Failure(err)
+		return cause.StoreFailed.Failure(err)
 	}
 	return nil
 }

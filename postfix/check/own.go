@@ -15,6 +15,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/filter/domain"
 	"postmend/postfix"
 	"postmend/postfix/layout"
@@ -120,17 +121,17 @@ func (o *own) guess() {
 func loadConfig(path string) (*filter.Config, error) {
 	config, err := filter.LoadConfig(path)
 	if err != nil {
-		return nil, cause(err)
+		return nil, detail(err)
 	}
 	if _, err := filter.New(config, filter.Options{}); err != nil {
-		return nil, cause(err)
+		return nil, detail(err)
 	}
 	return config, nil
 }
 
-// cause is what a failure says to the operator.
-func cause(err error) error {
-	if failure, ok := errors.AsType[*filter.Failure](err); ok && failure.Err != nil {
+// detail is what a failure says to the operator.
+func detail(err error) error {
+	if failure, ok := errors.AsType[*cause.Failure](err); ok && failure.Err != nil {
 		return failure.Err
 	}
 	return err

@@ -90,7 +90,7 @@ func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 	}
 	isOpen := func(folder fileInfo) bool { return folder.Mode.Perm()&0o002 != 0 }
 	if loadErr != nil && !slices.ContainsFunc(f.holders(), isOpen) { // which another rule judges
-		return wrong(cause(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
+		return wrong(detail(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
 	}
 	return nil
 }

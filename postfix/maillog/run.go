@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix"
 )
 
@@ -21,13 +22,13 @@ type Run struct {
 	NewFrom    string // in a rewritten From:
 	Signed     string
 	Result     string
-	Why        []string // codes of filter.Cause; nil in the lines of versions that had none
+	Why        []string // codes of cause.Cause; nil in the lines of versions that had none
 	Seconds    float64  // that the run took
 	queuedAs   []string
 }
 
 // Has tells whether postmend gave a cause, by its code.
-func (m *Run) Has(cause filter.Cause) bool { return slices.Contains(m.Why, cause.Code()) }
+func (m *Run) Has(why cause.Cause) bool { return slices.Contains(m.Why, why.Code()) }
 
 // maxValue bounds what is kept of a value, in octets. postmend itself logs at most 512.
 const maxValue = 600

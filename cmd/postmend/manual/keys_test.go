@@ -13,6 +13,7 @@ import (
 
 	"postmend/cmd/postmend/manual"
 	"postmend/filter"
+	"postmend/filter/cause"
 )
 
 const configurationPage = "../../../docs/configuration.md"
@@ -129,7 +130,7 @@ func loadAt(t *testing.T, path, text string) *filter.Config {
 	}
 	config, err := filter.LoadConfig(path)
 	if err != nil {
-		t.Errorf("with %q from docs/configuration.md: %v", text, filter.AsFailure(err).Err)
+		t.Errorf("with %q from docs/configuration.md: %v", text, cause.AsFailure(err).Err)
 	}
 	return config
 }

@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 
 	"postmend/cmd/postmend/syslog"
-	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix"
 )
 
@@ -15,16 +15,16 @@ func Of(err error) postfix.Outcome {
 	if err == nil {
 		return postfix.Delivered
 	}
-	switch filter.AsFailure(err).Kind {
-	case filter.Configuration:
+	switch cause.AsFailure(err).Kind {
+	case cause.Configuration:
 		return postfix.Misconfigured
-	case filter.Usage:
+	case cause.Usage:
 		return postfix.Misused
-	case filter.NoSuchUser:
+	case cause.NoSuchUser:
 		return postfix.NoSuchUser
-	case filter.BadMessage:
+	case cause.BadMessage:
 		return postfix.BadMessage
-	case filter.Policy:
+	case cause.Policy:
 		return postfix.Refused
 	}
 	return postfix.Deferred
@@ -44,12 +44,12 @@ func Severity(err error) syslog.Severity {
 
 // Misused is a mistake in the arguments.
 func Misused(err error) error {
-	return &filter.Failure{Kind: filter.Usage, Reason: err.Error()}
+	return &cause.Failure{Kind: cause.Usage, Reason: err.Error()}
 }
 
 // Misconfigured is an error that an operator can correct.
 func Misconfigured(reason string, err error) error {
-	return &filter.Failure{Kind: filter.Configuration, Reason: reason, Err: err}
+	return &cause.Failure{Kind: cause.Configuration, Reason: reason, Err: err}
 }
 
 // Fault is a fault in our own code: a panic that was caught.

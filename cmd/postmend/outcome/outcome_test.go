@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"postmend/cmd/postmend/syslog"
-	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix"
 )
 
@@ -19,10 +19,10 @@ func TestAFailureBehindAWrapKeepsItsOutcome(t *testing.T) {
 		"none":          {nil, postfix.Delivered, syslog.Info},
 		"usage":         {Misused(errors.New("x")), postfix.Misused, syslog.Error},
 		"configuration": {Misconfigured("x", errors.New("y")), postfix.Misconfigured, syslog.Error},
-		"refusal":       {&filter.Failure{Kind: filter.Policy}, postfix.Refused, syslog.Warning},
-		"no user":       {&filter.Failure{Kind: filter.NoSuchUser}, postfix.NoSuchUser, syslog.Warning},
-		"bad message":   {&filter.Failure{Kind: filter.BadMessage}, postfix.BadMessage, syslog.Warning},
-		"temporary":     {&filter.Failure{}, postfix.Deferred, syslog.Warning},
+		"refusal":       {&cause.Failure{Kind: cause.Policy}, postfix.Refused, syslog.Warning},
+		"no user":       {&cause.Failure{Kind: cause.NoSuchUser}, postfix.NoSuchUser, syslog.Warning},
+		"bad message":   {&cause.Failure{Kind: cause.BadMessage}, postfix.BadMessage, syslog.Warning},
+		"temporary":     {&cause.Failure{}, postfix.Deferred, syslog.Warning},
 		"unknown":       {errors.New("never heard of"), postfix.Deferred, syslog.Warning},
 	} {
 		err := row.err

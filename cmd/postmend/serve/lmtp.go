@@ -9,6 +9,7 @@ import (
 
 	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix"
 	"postmend/postfix/lmtp"
 )
@@ -29,7 +30,7 @@ func LMTP(ctx context.Context, conn net.Conn, o Options, trustsORCPT bool) {
 	if err := r.load(); err != nil {
 		defer conn.Close()
 		r.Log.Write(outcome.Severity(err), "NOQUEUE: "+err.Error())
-		reply := replyTo(filter.Outcome{Err: filter.AsFailure(err)})
+		reply := replyTo(filter.Outcome{Err: cause.AsFailure(err)})
 		conn.SetDeadline(time.Now().Add(time.Second))
 		io.WriteString(conn, "421 "+reply.Enhanced+" "+reply.Text+"\r\n")
 		return

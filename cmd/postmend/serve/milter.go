@@ -12,6 +12,7 @@ import (
 	"postmend/cmd/postmend/outcome"
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix"
 	"postmend/postfix/milter"
 )
@@ -130,7 +131,7 @@ func verdictOf(j filter.Judgement) milter.Verdict {
 const maxReply = 450
 
 // replyOf is the SMTP reply of a refusal. A percent sign would be read as the start of something.
-func replyOf(f *filter.Failure) string {
+func replyOf(f *cause.Failure) string {
 	code, reply := f.Code, "550"
 	switch {
 	case f.Temporary():

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"postmend/cmd/postmend/syslog"
-	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix/milter"
 )
 
@@ -23,21 +23,21 @@ func TestAFaultOfOursRefusesNoMessage(t *testing.T) {
 // A reply is one line of RFC 5321, whatever a stranger has written into the message.
 func TestARefusalIsOneLineOfSMTP(t *testing.T) {
 	for _, row := range []struct {
-		failure filter.Failure
+		failure cause.Failure
 		want    string
 	}{
-		{filter.Failure{Kind: filter.Policy, Code: "5.7.1", Reason: "no"}, "550 5.7.1 no"},
-		{filter.Failure{Kind: filter.BadMessage, Code: "5.6.0", Reason: "no"}, "554 5.6.0 no"},
-		{filter.Failure{Code: "4.4.3", Reason: "later"}, "451 4.4.3 later"},
-		{filter.Failure{Err: errors.New("x"), Reason: "later"}, "451 4.3.0 later"},
-		{filter.Failure{Kind: filter.Policy, Reason: "100%\r\n250 ok\x00\x1b[31m é"},
+		{cause.Failure{Kind: cause.Policy, Code: "5.7.1", Reason: "no"}, "550 5.7.1 no"},
+		{cause.Failure{Kind: cause.BadMessage, Code: "5.6.0", Reason: "no"}, "554 5.6.0 no"},
+		{cause.Failure{Code: "4.4.3", Reason: "later"}, "451 4.4.3 later"},
+		{cause.Failure{Err: errors.New("x"), Reason: "later"}, "451 4.3.0 later"},
+		{cause.Failure{Kind: cause.Policy, Reason: "100%\r\n250 ok\x00\x1b[31m é"},
 			"550 5.7.1 100???250 ok??[31m ?"},
 	} {
 		if got := replyOf(&row.failure); got != row.want {
 			t.Errorf("%q, want %q", got, row.want)
 		}
 	}
-	long := filter.Failure{Kind: filter.Policy, Code: "5.7.1", Reason: strings.Repeat("x", 5000)}
+	long := cause.Failure{Kind: cause.Policy, Code: "5.7.1", Reason: strings.Repeat("x", 5000)}
 	if got := replyOf(&long); len(got) > 510 {
 		t.Errorf("%d octets", len(got))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix/lmtp"
 )
 
@@ -129,14 +130,14 @@ func TestORCPTIsTheAliasOnlyIfItIsTrusted(t *testing.T) {
 func TestEachOutcomeHasItsReply(t *testing.T) {
 	for want, o := range map[lmtp.Reply]filter.Outcome{
 		{Enhanced: "2.0.0", Text: "queued as X"}: {Summary: "queued as X"},
-		{Enhanced: "4.4.3", Text: "later"}:       {Err: &filter.Failure{Code: "4.4.3", Reason: "later"}},
+		{Enhanced: "4.4.3", Text: "later"}:       {Err: &cause.Failure{Code: "4.4.3", Reason: "later"}},
 		// A code of class 5 cannot bounce what is temporary, nor one of class 4 keep what is not.
-		{Enhanced: "4.3.0", Text: "later"}: {Err: &filter.Failure{Code: "5.7.1", Reason: "later"}},
-		{Enhanced: "5.7.1", Text: "never?"}: {Err: &filter.Failure{Kind: filter.Policy, Code: "4.7.1",
+		{Enhanced: "4.3.0", Text: "later"}: {Err: &cause.Failure{Code: "5.7.1", Reason: "later"}},
+		{Enhanced: "5.7.1", Text: "never?"}: {Err: &cause.Failure{Kind: cause.Policy, Code: "4.7.1",
 			Reason: "never\n"}},
-		{Enhanced: "5.1.1", Text: "nobody"}: {Err: &filter.Failure{Kind: filter.NoSuchUser,
+		{Enhanced: "5.1.1", Text: "nobody"}: {Err: &cause.Failure{Kind: cause.NoSuchUser,
 			Reason: "nobody"}},
-		{Enhanced: "4.3.5", Text: "key"}: {Err: &filter.Failure{Kind: filter.Configuration,
+		{Enhanced: "4.3.5", Text: "key"}: {Err: &cause.Failure{Kind: cause.Configuration,
 			Reason: "key"}},
 	} {
 		if got := replyTo(o); got != want {

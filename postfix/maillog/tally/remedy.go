@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/refusal"
 )
@@ -126,8 +126,8 @@ func adviceOnDMARC(r *maillog.Run, otherwise string) advice {
 		return advice{"redirected", redirected}
 	case r.DMARC == "fail":
 		return advice{"dmarc-failed", dmarcFailed}
-	case r.DMARC == "pass" && r.Has(filter.FromForbidden):
-		return advice{filter.FromForbidden.Code(), forbidden}
+	case r.DMARC == "pass" && r.Has(cause.FromForbidden):
+		return advice{cause.FromForbidden.Code(), forbidden}
 	case r.DMARC == "pass":
 		cause, why := explain(r, fromCauses[:])
 		return advice{cmp.Or(cause, "from-stays"), "From: was not rewritten" + why +
@@ -143,42 +143,42 @@ func adviceOnDMARC(r *maillog.Run, otherwise string) advice {
 // known is a cause that postmend logs, in words that fit every message; the text in the log is about one
 // message.
 type known struct {
-	cause filter.Cause
+	cause cause.Cause
 	words string
 }
 
 var senderCauses = [...]known{
-	{filter.SenderNull, "it is the null sender"},
-	{filter.SenderWithoutSRS, "no [srs] is configured"},
-	{filter.SenderLocal, "its domain is local"},
-	{filter.SenderOwnSRS, "it is in the SRS domain already"},
-	{filter.SenderRouted, "its local part has an @, % or !, and [srs] store is not set"},
-	{filter.SenderTooLong, "its SRS form would be too long, and [srs] store is not set"},
-	{filter.SenderNotStored, "its alias could not be stored"},
-	{filter.SenderUnusable, "it has no SRS form"},
-	{filter.FailedUnchanged, "the messages had failed DMARC on arrival"},
-	{filter.Unread, "the header was too long to be read"},
+	{cause.SenderNull, "it is the null sender"},
+	{cause.SenderWithoutSRS, "no [srs] is configured"},
+	{cause.SenderLocal, "its domain is local"},
+	{cause.SenderOwnSRS, "it is in the SRS domain already"},
+	{cause.SenderRouted, "its local part has an @, % or !, and [srs] store is not set"},
+	{cause.SenderTooLong, "its SRS form would be too long, and [srs] store is not set"},
+	{cause.SenderNotStored, "its alias could not be stored"},
+	{cause.SenderUnusable, "it has no SRS form"},
+	{cause.FailedUnchanged, "the messages had failed DMARC on arrival"},
+	{cause.Unread, "the header was too long to be read"},
 }
 
 var unsignedCauses = [...]known{
-	{filter.UnsignedForbidden, "the author's signature forbids another one"},
-	{filter.UnsignedInvalid, "the messages cannot be signed as they are"},
-	{filter.FailedUnsigned, "they had failed DMARC on arrival"},
-	{filter.FailedUnchanged, "they had failed DMARC on arrival"},
-	{filter.OwnDomainClaimed, "they claim a domain of this server without proof"},
-	{filter.OriginUnknown, "nothing proves that they were written on this server"},
-	{filter.OriginChanged, "a program on this server changed them after they had arrived from outside"},
-	{filter.OriginExpired, "they had arrived from outside longer ago than max_age of [arrival]"},
-	{filter.SpamNotSigned, "an earlier filter on this server had marked them, see [[spam]]"},
-	{filter.Unread, "the header was too long to be read"},
+	{cause.UnsignedForbidden, "the author's signature forbids another one"},
+	{cause.UnsignedInvalid, "the messages cannot be signed as they are"},
+	{cause.FailedUnsigned, "they had failed DMARC on arrival"},
+	{cause.FailedUnchanged, "they had failed DMARC on arrival"},
+	{cause.OwnDomainClaimed, "they claim a domain of this server without proof"},
+	{cause.OriginUnknown, "nothing proves that they were written on this server"},
+	{cause.OriginChanged, "a program on this server changed them after they had arrived from outside"},
+	{cause.OriginExpired, "they had arrived from outside longer ago than max_age of [arrival]"},
+	{cause.SpamNotSigned, "an earlier filter on this server had marked them, see [[spam]]"},
+	{cause.Unread, "the header was too long to be read"},
 }
 
 var fromCauses = [...]known{
-	{filter.FromNever, "munge_from is \"never\""},
-	{filter.FromPolicyNone, "its domain's policy was neither quarantine nor reject"},
-	{filter.FromOwnKey, "this server signs for its domain"},
-	{filter.FromSurvivor, "the author's signature was expected to survive"},
-	{filter.FromNoAddress, "this server has no key for the domain of from_address or the alias"},
+	{cause.FromNever, "munge_from is \"never\""},
+	{cause.FromPolicyNone, "its domain's policy was neither quarantine nor reject"},
+	{cause.FromOwnKey, "this server signs for its domain"},
+	{cause.FromSurvivor, "the author's signature was expected to survive"},
+	{cause.FromNoAddress, "this server has no key for the domain of from_address or the alias"},
 }
 
 // explain gives the first of the causes that postmend logged, by its code and as " (words)"; nothing if it

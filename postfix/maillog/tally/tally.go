@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/filter/domain/publicsuffix"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/refusal"
@@ -69,9 +69,9 @@ type Unfit struct {
 func (u *Unfit) Add(r *maillog.Run) {
 	switch {
 	case r == nil:
-	case r.Has(filter.SenderStored):
+	case r.Has(cause.SenderStored):
 		u.Aliases++
-	case r.Has(filter.SenderTooLong), r.Has(filter.SenderRouted), r.Has(filter.SenderNotStored):
+	case r.Has(cause.SenderTooLong), r.Has(cause.SenderRouted), r.Has(cause.SenderNotStored):
 		u.Kept++
 	}
 }
@@ -224,7 +224,7 @@ func (t *Tally) Receiver(o *maillog.Outcome) string {
 // on arrival. It does not count where the configuration forbids rewriting, which the list of domains does
 // not overrule.
 func (t *Tally) isStrict(o *maillog.Outcome, verdict refusal.Verdict) bool {
-	if o.Run == nil || o.Run.NewFrom != "" || o.Run.DMARC != "pass" || o.Run.Has(filter.FromForbidden) {
+	if o.Run == nil || o.Run.NewFrom != "" || o.Run.DMARC != "pass" || o.Run.Has(cause.FromForbidden) {
 		return false
 	}
 	name := t.rules.Classes[verdict.Class].Name

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/cause"
 	"postmend/postfix/maillog"
 	"postmend/postfix/maillog/refusal"
 	"postmend/postfix/maillog/tally"
@@ -74,10 +74,10 @@ func TestTablesStayBoundedAndKeepWhoIsRefusedMost(t *testing.T) {
 }
 
 // because is a line of postmend's with these causes.
-func because(dmarc string, causes ...filter.Cause) *maillog.Run {
+func because(dmarc string, causes ...cause.Cause) *maillog.Run {
 	m := &maillog.Run{DMARC: dmarc}
-	for _, cause := range causes {
-		m.Why = append(m.Why, cause.Code())
+	for _, c := range causes {
+		m.Why = append(m.Why, c.Code())
 	}
 	return m
 }
@@ -90,19 +90,19 @@ func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 	}{
 		{"no line of postmend's", "550 5.7.26 DMARC", nil, "postmend logged nothing about these messages"},
 		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Run{DMARC: "fail"}, "at SMTP time"},
-		{"From: left alone", "550 5.7.26 DMARC", because("pass", filter.FromSurvivor, filter.SenderRewritten),
+		{"From: left alone", "550 5.7.26 DMARC", because("pass", cause.FromSurvivor, cause.SenderRewritten),
 			"From: was not rewritten (the author's signature was expected to survive). --strict-domains"},
-		{"rewriting forbidden", "550 5.7.26 DMARC", because("pass", filter.FromForbidden), "Remove them"},
+		{"rewriting forbidden", "550 5.7.26 DMARC", because("pass", cause.FromForbidden), "Remove them"},
 		{"From: rewritten", "550 5.7.26 DMARC",
 			&maillog.Run{DMARC: "pass", NewFrom: "info@example.org", Signed: "example.org/s"},
 			"From: was rewritten to an address in example.org, and signed as example.org/s"},
 		{"SRS", "550 SPF check failed", &maillog.Run{Sender: "SRS0=x=y=a.example=a@srs.example.org"},
 			"sender in srs.example.org, whose SPF record has to allow this host"},
-		{"no SRS", "550 SPF check failed", because("", filter.SenderWithoutSRS),
+		{"no SRS", "550 SPF check failed", because("", cause.SenderWithoutSRS),
 			"The sender was not rewritten (no [srs] is configured)"},
 		{"signed", "550 bad DKIM signature", &maillog.Run{Signed: "example.org/s"},
 			"postmend signed as example.org/s"},
-		{"not signed", "550 bad DKIM signature", because("pass", filter.UnsignedForbidden),
+		{"not signed", "550 bad DKIM signature", because("pass", cause.UnsignedForbidden),
 			"did not sign these messages (the author's signature forbids another one)"},
 		{"a redirect of Sieve's", "550 5.7.26 DMARC",
 			&maillog.Run{Class: "outgoing", Sender: "SRS0=x=y=a.example=a@srs.example.org"},
@@ -135,33 +135,33 @@ func TestForwardsOfLocalAreToldApartFromThoseThatPostmendMissed(t *testing.T) {
 
 // silent are the causes that no advice goes by, beside those of mail that was not handed back: they do not
 // make a receiver refuse mail, or another key of the line has it.
-var silent = []filter.Cause{
-	filter.SRSValid, filter.SRSTakenBack, filter.SRSLeftToPostfix, filter.ForOthers, filter.StaysHere,
-	filter.Requeued, filter.Unchanged, filter.SenderRewritten, filter.SenderDisowned, filter.SenderDoubtful,
-	filter.SenderStored, filter.FailedDiscarded, filter.SpamDiscarded, filter.SpamRedirected,
-	filter.FromUnproved, filter.FromForced, filter.FromWithoutRecord, filter.FromWithoutProof,
-	filter.FromDoubtful, filter.FromRewritten, filter.FromCandidate, filter.FromTrustedBySPF,
-	filter.FromTrustedByNetwork,
-	filter.FromTrustedBySealer, filter.ChainUntrusted,
-	filter.Folded, filter.UnsealedChain, filter.UnsealedDNS,
-	filter.UnsealedForbidden, filter.UnsealedNoKey, filter.UnsealedNeedless, filter.UnsealedInvalid,
-	filter.CutShort, filter.NextHop, filter.OriginSealed, filter.ArrivalUnsealed,
-	filter.NoneAligned, filter.LongLine, filter.KeyTesting, filter.KeyAmbiguous, filter.Ed25519Only,
-	filter.CoverageUnknown, filter.BareCR, filter.SealCovered, filter.ResultsCovered, filter.DroppedCovered,
+var silent = []cause.Cause{
+	cause.SRSValid, cause.SRSTakenBack, cause.SRSLeftToPostfix, cause.ForOthers, cause.StaysHere,
+	cause.Requeued, cause.Unchanged, cause.SenderRewritten, cause.SenderDisowned, cause.SenderDoubtful,
+	cause.SenderStored, cause.FailedDiscarded, cause.SpamDiscarded, cause.SpamRedirected,
+	cause.FromUnproved, cause.FromForced, cause.FromWithoutRecord, cause.FromWithoutProof,
+	cause.FromDoubtful, cause.FromRewritten, cause.FromCandidate, cause.FromTrustedBySPF,
+	cause.FromTrustedByNetwork,
+	cause.FromTrustedBySealer, cause.ChainUntrusted,
+	cause.Folded, cause.UnsealedChain, cause.UnsealedDNS,
+	cause.UnsealedForbidden, cause.UnsealedNoKey, cause.UnsealedNeedless, cause.UnsealedInvalid,
+	cause.CutShort, cause.NextHop, cause.OriginSealed, cause.ArrivalUnsealed,
+	cause.NoneAligned, cause.LongLine, cause.KeyTesting, cause.KeyAmbiguous, cause.Ed25519Only,
+	cause.CoverageUnknown, cause.BareCR, cause.SealCovered, cause.ResultsCovered, cause.DroppedCovered,
 }
 
 func TestSendersThatDoNotFitAreCounted(t *testing.T) {
 	tl := newTally(t)
-	add := func(cause filter.Cause, status maillog.Status) {
+	add := func(c cause.Cause, status maillog.Status) {
 		o := refused("a@a.example", "b@b.example", "", time.Now().Unix())
-		o.Status, o.Run = status, because("pass", cause)
+		o.Status, o.Run = status, because("pass", c)
 		tl.Add(o)
 	}
-	add(filter.SenderStored, maillog.Delivered)
-	add(filter.SenderTooLong, maillog.Delivered)
-	add(filter.SenderRouted, maillog.Delivered)
-	add(filter.SenderNotStored, maillog.Delivered)
-	add(filter.SenderRewritten, maillog.Delivered)
+	add(cause.SenderStored, maillog.Delivered)
+	add(cause.SenderTooLong, maillog.Delivered)
+	add(cause.SenderRouted, maillog.Delivered)
+	add(cause.SenderNotStored, maillog.Delivered)
+	add(cause.SenderRewritten, maillog.Delivered)
 	if got, want := tl.Report(maillog.Stats{}, 10).Unfit, (tally.Unfit{Aliases: 1, Kept: 3}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
@@ -169,10 +169,10 @@ func TestSendersThatDoNotFitAreCounted(t *testing.T) {
 
 func TestEachCauseHasACodeAndItsPlaceInTheReport(t *testing.T) {
 	codes := map[string]bool{}
-	for _, cause := range filter.Causes() {
-		code := cause.Code()
+	for _, c := range cause.All() {
+		code := c.Code()
 		if code == "" || strings.Trim(code, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" || codes[code] {
-			t.Errorf("cause %d has the code %q", cause, code)
+			t.Errorf("cause %d has the code %q", c, code)
 		}
 		codes[code] = true
 		told := false
@@ -180,11 +180,11 @@ func TestEachCauseHasACodeAndItsPlaceInTheReport(t *testing.T) {
 			"550 bad DKIM signature"} {
 			tl := newTally(t)
 			o := refused("a@a.example", "b@b.example", reason, time.Now().Unix())
-			o.Run = because("pass", cause)
+			o.Run = because("pass", c)
 			tl.Add(o)
 			told = told || tl.Report(maillog.Stats{}, 10).Remedies[0].Cause == code
 		}
-		if told == (slices.Contains(silent, cause) || cause >= filter.Failed) {
+		if told == (slices.Contains(silent, c) || c >= cause.Failed) {
 			t.Errorf("%s: the report goes by it: %v", code, told)
 		}
 	}

@@ -1,4 +1,4 @@
-package filter
+package cause
 
 import (
 	"context"
@@ -6,8 +6,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-
-	"postmend/reinject"
 )
 
 // Kind is why a message was not handed back, as far as Postfix has to know.
@@ -55,8 +53,8 @@ func (f *Failure) Status() string {
 	return f.Reason
 }
 
-// because is the failure as the reason for something else.
-func (f *Failure) because() Reason { return Reason{Cause: f.Cause, Text: f.Reason} }
+// AsReason is the failure as the reason for something else.
+func (f *Failure) AsReason() Reason { return Reason{Cause: f.Cause, Text: f.Reason} }
 
 func (f *Failure) Unwrap() error { return f.Err }
 
@@ -101,7 +99,7 @@ var failures = [causeCount]struct {
 // Failure is the failure of this cause. about completes its text; err has the details for the log, if any.
 func (c Cause) Failure(err error, about ...any) *Failure {
 	f := failures[c]
-	return &Failure{Kind: f.kind, Cause: c, Code: f.code, Reason: c.about(about...).Text, Err: err}
+	return &Failure{Kind: f.kind, Cause: c, Code: f.code, Reason: c.About(about...).Text, Err: err}
 }
 
 // AsFailure gives the Failure that err wraps. Any other error is temporary, because an unknown error must not
@@ -119,43 +117,13 @@ func AsFailure(err error) *Failure {
 	return UnknownError.Failure(err)
 }
 
-// unsendable rejects an address that is not valid in SMTP. If there are other recipients, the mail is
+// Unsendable rejects an address that is not valid in SMTP. If there are other recipients, the mail is
 // deferred, because the rejection would return it for them, too; with postmend_destination_recipient_limit =
 // 1, each recipient has a run of its own.
-func unsendable(address Cause, hasOthers bool, err error) *Failure {
+func Unsendable(address Cause, hasOthers bool, err error) *Failure {
 	f := address.Failure(err)
 	if hasOthers {
 		f.Kind, f.Code = Temporary, "4"+f.Code[1:]
-	}
-	return f
-}
-
-// handOverFailure says what a failed hand-over means for the message. It is permanent only if the next hop
-// rejected this very message.
-func handOverFailure(err error) error {
-	var refused *reinject.Error
-	if !errors.As(err, &refused) {
-		return err
-	}
-	var f *Failure
-	switch {
-	case refused.Unsendable && refused.Stage == "MAIL":
-		return unsendable(SenderInvalid, refused.Temporary(), err)
-	case refused.Unsendable:
-		return unsendable(RecipientInvalid, refused.Temporary(), err)
-	case refused.Code != 0:
-		f = NextHopReplied.Failure(err, refused.Stage, refused.Text)
-		f.Code = refused.Enhanced // of another class than the kind's, it is replaced when reported
-	case refused.Address != "":
-		f = NextHopAddress.Failure(err, refused.Stage)
-	default:
-		f = NextHopFailed.Failure(err, refused.Stage)
-	}
-	if !refused.Temporary() {
-		f.Kind = Policy
-		if len(refused.Enhanced) > 4 && refused.Enhanced[:4] == "5.6." {
-			f.Kind = BadMessage
-		}
 	}
 	return f
 }

@@ -1,4 +1,6 @@
-package filter
+// Package cause names why something was decided about a message, or why it was not handed back. The names,
+// their codes in the log and their texts stand here alone.
+package cause
 
 import "fmt"
 
@@ -322,8 +324,8 @@ var causes = [causeCount]struct{ code, format string }{
 	NextHopFailed:  {"next-hop-failed", "next hop failed at %s"},
 }
 
-// Causes gives all causes.
-func Causes() []Cause {
+// All gives all causes.
+func All() []Cause {
 	var list []Cause
 	for c := SRSValid; c < causeCount; c++ {
 		list = append(list, c)
@@ -342,8 +344,8 @@ type Reason struct {
 	Text string
 }
 
-// about gives the cause's text about one message. A Reason among the arguments is why.
-func (c Cause) about(args ...any) Reason {
+// About gives the cause's text about one message. A Reason among the arguments is why.
+func (c Cause) About(args ...any) Reason {
 	reason := Reason{Cause: c, Text: fmt.Sprintf(causes[c].format, args...)}
 	for _, arg := range args {
 		if why, ok := arg.(Reason); ok {
