@@ -127,7 +127,7 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		}
 		row("  leaves with", "<%s>", d.Sender)
 		row("  From:", "%s", cmp.Or(d.From, "unchanged"))
-		row("  signed as", "%s", cmp.Or(d.SignAs, "not signed"))
+		row("  signature", "%s", cmp.Or(d.SignAs, "none"))
 		if d.Arrival != "" {
 			row("  arrival seal", "%s", d.Arrival)
 		}

@@ -10,7 +10,7 @@ import (
 
 // baseRules judge what holds whether Postfix knows postmend or not.
 var baseRules = []rule[*host]{
-	{"version", Error, "", "postmend needs Postfix 3.0 or later, and is tested with 3.4 or later",
+	{"version", Error, "", "postmend needs Postfix 3.0 or later, and is tested with 3.7 and 3.10",
 		judgeVersion},
 	{"postfix-warnings", Note, "", "what stands there may not be what is meant", judgeWarnings},
 	{"transport-missing", Error, "", "Postfix defers all mail for it (mail transport unavailable)",
