@@ -22,8 +22,8 @@ func (inv *invocation) checkCommand() *cobra.Command {
 		Long: `Judges the configuration, the keys and secrets, Postfix's main.cf and master.cf, and the DNS
 records. It changes nothing. For each fault it prints why it matters and what mends it: a command, a line
 of postmend.toml to edit, or a DNS record to publish. The exit status is 1 if there is a warning or an
-error, else 0. If you have to decide, it prints no command. For a domain of Postfix that has no
-DKIM key, each run prints the next step towards one.
+error, else 0. If you have to decide, it prints no command. For a domain of Postfix that has no DKIM key,
+each run prints the next step towards one.
 
 Run it as root, so that it can judge which files the account in master.cf can read; otherwise it prints a
 warning, and does not judge files that it cannot read itself. On a terminal it uses colours, unless

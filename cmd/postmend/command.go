@@ -110,11 +110,11 @@ func (inv *invocation) commands() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "postmend",
 		Short: "Mends forwarded mail so that it passes SPF, DKIM and DMARC at the next hop",
-		Long: `postmend is a content filter for Postfix. pipe(8) starts it for each message; it rewrites
-the sender by SRS, adds a DKIM signature and an ARC set, rewrites From: if nothing else would pass DMARC,
-and hands the message back to Postfix.
+		Long: `postmend is a content filter for Postfix that mends forwarded mail. pipe(8) starts it for each
+message; it rewrites the sender by SRS, adds a DKIM signature and an ARC set, rewrites From: if nothing else
+would pass DMARC, and hands the message back to Postfix.
 
-Try it without Postfix and without a configuration:  postmend demo`,
+To see it work, without Postfix and without a configuration: postmend demo. To set it up: postmend setup.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,

@@ -20,7 +20,10 @@ func (inv *invocation) explainCommand() *cobra.Command {
 		Use:   "explain -f SENDER [flags] -- RECIPIENT...",
 		Short: "Show what filter would do with the message on standard input, and why; nothing is sent",
 		Long: `Shows what filter would do with the message on standard input, and why. Nothing is sent. The
-exit status is 0 also for a message that filter would reject.`,
+exit status is 0 also for a message that filter would reject.
+
+Without --client-address, the message counts as mail of this host. The flags carry what pipe(8) tells filter
+by macros, here in parentheses.`,
 		Example: `  postmend explain -f alice@example.net --client-address 192.0.2.1 \
       --original-recipient info@example.org -- bob@example.com < message`,
 	}
@@ -50,8 +53,10 @@ func (inv *invocation) verifyCommand() *cobra.Command {
 		Use:   "verify [-f SENDER] [--client-address ADDRESS] [--helo NAME]",
 		Short: "Print the Authentication-Results field for the message on standard input",
 		Long: `Prints the Authentication-Results field for the message on standard input: SPF, DKIM, DMARC and
-ARC. If a message without a client has a seal of its arrival (X-Postmend-Arrival), SPF is that of the sealed
-client, and a line "origin:" tells what is sealed.`,
+ARC. Nothing is sent.
+
+Without --client-address, the message counts as mail of this host. If it then has a seal of its arrival
+(X-Postmend-Arrival), SPF is that of the sealed client, and a line "origin:" tells what is sealed.`,
 		Example: `  postmend verify -f alice@example.net --client-address 192.0.2.1 \
       --helo mail.example.net < message`,
 		Args: noArguments,

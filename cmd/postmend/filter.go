@@ -24,18 +24,21 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 	var env filter.Envelope
 	var originals []string
 	var size string
-	flags.StringVarP(&env.Sender, "sender", "f", "", "envelope sender, empty for the null sender: ${sender}")
-	flags.StringVar(&env.QueueID, "queue-id", "", "${queue_id}")
-	flags.StringVar(&env.ClientAddress, "client-address", "", "${client_address}")
-	flags.StringVar(&env.ClientName, "client-name", "", "${client_hostname}")
-	flags.StringVar(&env.ClientPort, "client-port", "", "${client_port}")
-	flags.StringVar(&env.ClientProtocol, "client-protocol", "", "${client_protocol}")
-	flags.StringVar(&env.HELO, "helo", "", "${client_helo}")
-	flags.StringVar(&env.SASLUsername, "sasl-username", "", "${sasl_username}")
-	flags.StringVar(&env.ID, "envid", "", "${envid}, Postfix 3.9 and later")
-	flags.StringVar(&size, "size", "", "${size}, in octets")
+	flags.StringVarP(&env.Sender, "sender", "f", "", "envelope sender, empty for the null sender (${sender})")
+	flags.StringVar(&env.QueueID, "queue-id", "", "Postfix's queue id (${queue_id})")
+	flags.StringVar(&env.ClientAddress, "client-address", "", "the SMTP client's address (${client_address})")
+	flags.StringVar(&env.ClientName, "client-name", "", "the client's host name (${client_hostname})")
+	flags.StringVar(&env.ClientPort, "client-port", "", "the client's port (${client_port})")
+	flags.StringVar(&env.ClientProtocol, "client-protocol", "", "SMTP or ESMTP (${client_protocol})")
+	flags.StringVar(&env.HELO, "helo", "", "the client's name in HELO or EHLO (${client_helo})")
+	flags.StringVar(&env.SASLUsername, "sasl-username", "", "the name by which the user logged in "+
+		"(${sasl_username})")
+	flags.StringVar(&env.ID, "envid", "", "the envelope id of delivery reports (${envid}, Postfix 3.9 and "+
+		"later)")
+	flags.StringVar(&size, "size", "", "the message's size in octets (${size})")
 	flags.StringArrayVar(&originals, "original-recipient", nil,
-		"${original_recipient}: one for each recipient, in the same order, or one for all of them")
+		"the address before aliases were expanded (${original_recipient}): one for each recipient, in the "+
+			"same order, or one for all of them")
 	return func(recipients []string) (*filter.Envelope, error) {
 		if n := len(originals); n > 1 && n != len(recipients) {
 			return nil, outcome.Misused(fmt.Errorf("--original-recipient is given %d times, for %s: give "+
@@ -68,8 +71,10 @@ func (inv *invocation) filterCommand() *cobra.Command {
 		Short: "Mend the message on standard input and hand it back (run by pipe(8))",
 		Long: `Reads one message from standard input, mends it for the recipients, hands it to the
 configured target, and ends with a status line on standard output and an exit status for Postfix's
-pipe(8). If the value of a flag is empty or "unknown", it is not known; if nothing is known of the client,
-the message comes from this host.`,
+pipe(8).
+
+The flags carry macros of pipe(8), here in parentheses. An empty value, or "unknown", means that Postfix
+does not know it. If it knows nothing of a client, the message comes from this host.`,
 		Example: `  postmend filter -f alice@example.net -- bob@example.com < message`,
 	}
 	envelope := envelopeFlags(cmd.Flags())

@@ -35,7 +35,7 @@ func (inv *invocation) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report [flags] [LOG...]",
 		Short: "Show who rejects forwarded mail, why, and what to do about it, from Postfix's log",
-		Long: `report reads mail logs of syslog daemons, journalctl or containers, compressed or not, in any
+		Long: `Reads mail logs of syslog daemons, journalctl or containers, compressed or not, in any
 order; - is standard input. It follows each message through the filter, so that a rejection counts for the
 original sender's domain and the alias. Without LOG it reads /var/log/mail.log or /var/log/maillog and their
 rotated predecessors. The exit status is 1 if it recognised nothing in the log.`,

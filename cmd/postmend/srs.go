@@ -29,7 +29,8 @@ not fit into an SRS address gets an alias, and is stored; without a store, it is
 			(*filter.Filter).SRSAddress),
 		inv.srsDirection("reverse",
 			"Print the original address of each SRS address; forged and expired ones are errors",
-			"", (*filter.Filter).SRSOriginal),
+			`Prints the original address of each SRS address of this server. A forged, expired or malformed
+one is an error, with exit status 67.`, (*filter.Filter).SRSOriginal),
 		inv.srsListCommand(),
 		inv.srsPruneCommand(),
 	)
@@ -102,7 +103,7 @@ const listTime = 10 * time.Minute
 func (inv *invocation) srsListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "Print the stored senders: day, token and sender of each alias",
+		Short: "Print the stored senders, one a line: the day and the token of the alias, and the sender",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			return inv.withStore(inv.listSenders)
@@ -134,7 +135,7 @@ func (inv *invocation) listSenders(senders store.Store) error {
 func (inv *invocation) srsPruneCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "prune",
-		Short: "Remove the senders whose aliases have expired; mail that is forwarded does so, too",
+		Short: "Remove the stored senders whose aliases have expired, which forwarding does by itself, too",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			return inv.withStore(func(senders store.Store) error {
