@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"postmend/cmd/postmend/oneproc"
 	"postmend/cmd/postmend/outcome"
+	"postmend/cmd/postmend/start"
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
 	"postmend/postfix"
@@ -120,7 +120,7 @@ To see it work, without Postfix and without a configuration: postmend demo. To s
 		Args:          cobra.ArbitraryArgs,
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
 			if cmd.Name() != lookupName { // which answers one query after the other
-				oneproc.Leave()
+				start.AllProcessors()
 			}
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -19,7 +19,6 @@ var (
 )
 
 func main() {
-	growStack(false)
 	postfix.DieDeferring()
 	restrain = func(f *filter.Filter) {
 		if confine.AtOnce() {
