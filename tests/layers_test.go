@@ -50,15 +50,15 @@ var layers = map[string][]string{
 		"postfix/maillog/tally"},
 
 	"cmd/postmend/manual":    nil,
-	"cmd/postmend/oneproc":   nil,
+	"cmd/postmend/start":     nil,
 	"cmd/postmend/sbom":      nil,
 	"cmd/postmend/packaging": {"cmd/postmend/manual", "cmd/postmend/sbom"},
 	"cmd/postmend/syslog":    {"postfix"},
 	"cmd/postmend/outcome":   {"filter/cause", "postfix", "cmd/postmend/syslog"},
 	"cmd/postmend/serve": {"filter", "filter/cause", "postfix", "postfix/milter", "postfix/lmtp", "srs",
 		"cmd/postmend/outcome", "cmd/postmend/syslog"},
-	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn/dnstest", "filter/authn/spf",
-		"filter/domain/publicsuffix", "filter/message", "postfix", "postfix/wholefile"},
+	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn", "filter/authn/dnstest",
+		"filter/message", "postfix", "postfix/wholefile"},
 }
 
 func TestNoPackageImportsUpwards(t *testing.T) {

@@ -156,7 +156,7 @@ func newWorld(author string) (made *world, err error) {
 	if w.dns, err = dnstest.Start(zone); err != nil {
 		return nil, err
 	}
-	if w.receiver, err = startStrictReceiver(w.dns.Resolver()); err != nil {
+	if w.receiver, err = startStrictReceiver(w.dns.Addr()); err != nil {
 		return nil, err
 	}
 	w.config, err = w.writeConfig()
@@ -242,16 +242,17 @@ func printScene(out io.Writer, without, with *received) error {
 	}
 	row("envelope sender", func(r *received) string { return "<" + r.sender + ">" })
 	row("From:", func(r *received) string { return r.from })
-	row("SPF", func(r *received) string { return fmt.Sprintf("%s (%s)", r.spf, r.spfDomain) })
-	for n := range max(len(without.dkim), len(with.dkim)) {
+	row("SPF", func(r *received) string { return fmt.Sprintf("%s (%s)", r.SPF.Status, r.SPF.Domain) })
+	for n := range max(len(without.DKIM), len(with.DKIM)) {
 		row("DKIM", func(r *received) string {
-			if n >= len(r.dkim) {
+			if n >= len(r.DKIM) {
 				return "-"
 			}
-			return r.dkim[len(r.dkim)-1-n]
+			signature := r.DKIM[len(r.DKIM)-1-n]
+			return fmt.Sprintf("%s (%s)", signature.Status, signature.Domain)
 		})
 	}
-	row("DMARC", func(r *received) string { return fmt.Sprintf("%s (%s)", r.dmarc, r.author) })
+	row("DMARC", func(r *received) string { return fmt.Sprintf("%s (%s)", r.DMARC.Status, r.DMARC.Domain) })
 	row("its answer", func(r *received) string { return r.answer })
 	return table.Flush()
 }

@@ -3,7 +3,6 @@ package demo
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,21 +11,20 @@ import (
 	"strings"
 	"sync"
 
-	msgauth "github.com/emersion/go-msgauth/dkim"
-	"github.com/emersion/go-msgauth/dmarc"
 	"github.com/emersion/go-smtp"
 
-	"postmend/filter/authn/spf"
-	"postmend/filter/domain/publicsuffix"
+	"postmend/dkim"
+	"postmend/filter/authn"
+	"postmend/filter/message"
 )
 
 // strictReceiver is the demonstration's other side: an SMTP server that judges each message as a strict one
-// would. It takes even what it would refuse, so that both can be shown. DKIM and the DMARC record are read
-// by other people's libraries, so that postmend is not the only judge of what it signs.
+// would. It takes even what it would refuse, so that both can be shown. It judges by our own code, because
+// other people's libraries cost time at the start of every run; receiver_test.go compares with one of them.
 type strictReceiver struct {
-	address  string
-	server   *smtp.Server
-	resolver *net.Resolver
+	address string
+	server  *smtp.Server
+	dns     string // "host:port"
 
 	mu  sync.Mutex
 	got []*received
@@ -34,23 +32,19 @@ type strictReceiver struct {
 
 // received is a message with the receiver's verdict.
 type received struct {
-	sender    string
-	content   []byte
-	spf       spf.Status
-	spfDomain string
-	from      string   // the From: field, decoded
-	author    string   // its domain
-	dkim      []string // from the top signature down
-	dmarc     string
-	answer    string
+	authn.Results
+	sender  string
+	content []byte
+	from    string // the From: field, decoded
+	answer  string
 }
 
-func startStrictReceiver(resolver *net.Resolver) (*strictReceiver, error) {
+func startStrictReceiver(dns string) (*strictReceiver, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &strictReceiver{address: listener.Addr().String(), resolver: resolver}
+	r := &strictReceiver{address: listener.Addr().String(), dns: dns}
 	r.server = smtp.NewServer(r)
 	r.server.Domain = "mx.receiver.example"
 	r.server.EnableSMTPUTF8 = true
@@ -107,54 +101,30 @@ func (s *receiverSession) Data(body io.Reader) error {
 func (r *strictReceiver) judge(
 	ctx context.Context, ip net.IP, helo, sender string, content []byte,
 ) *received {
-	m := &received{sender: sender, content: content}
-	m.spfDomain = sender[strings.LastIndexByte(sender, '@')+1:]
-	if sender == "" { // RFC 7208 section 2.4
-		m.spfDomain = helo
-	}
-	client, _ := netip.AddrFromSlice(ip)
-	m.spf = spf.Check(ctx, r.resolver, spf.Query{IP: client, HELO: helo, Domain: m.spfDomain}).Status
+	m := &received{sender: sender, content: content, answer: "250 2.0.0 accepted"}
+	var author string // its domain
 	if parsed, err := mail.ReadMessage(bytes.NewReader(content)); err == nil {
 		if address, err := mail.ParseAddress(parsed.Header.Get("From")); err == nil {
 			m.from = fmt.Sprintf("%s <%s>", address.Name, address.Address)
-			m.author = address.Address[strings.LastIndexByte(address.Address, '@')+1:]
+			author = address.Address[strings.LastIndexByte(address.Address, '@')+1:]
 		}
 	}
-
-	lookup := func(name string) ([]string, error) { return r.resolver.LookupTXT(ctx, name) }
-	verifications, err := msgauth.VerifyWithOptions(bytes.NewReader(content),
-		&msgauth.VerifyOptions{LookupTXT: lookup, MaxVerifications: 10})
-	if err != nil && !errors.Is(err, msgauth.ErrTooManySignatures) {
-		m.dkim = append(m.dkim, "error")
-	}
-	alignedPass := m.spf == spf.Pass && relaxedAligned(m.spfDomain, m.author)
-	for _, v := range verifications {
-		if v.Err != nil {
-			m.dkim = append(m.dkim, fmt.Sprintf("fail (%s)", v.Domain))
-			continue
+	client, _ := netip.AddrFromSlice(ip)
+	resolver := authn.New(r.dns)
+	m.Results = authn.Check(ctx, resolver, authn.Request{
+		ClientIP: client,
+		HELO:     helo,
+		Sender:   sender,
+		Authors:  []string{author},
+	}, func(ctx context.Context) []dkim.Verification {
+		signatures, err := message.Verify(ctx, bytes.NewReader(content), resolver)
+		if err != nil {
+			return nil // nothing is proved
 		}
-		m.dkim = append(m.dkim, fmt.Sprintf("pass (%s)", v.Domain))
-		alignedPass = alignedPass || relaxedAligned(v.Domain, m.author)
-	}
-
-	record, err := dmarc.LookupWithOptions(m.author, &dmarc.LookupOptions{LookupTXT: lookup})
-	m.answer = "250 2.0.0 accepted"
-	switch {
-	case err != nil:
-		m.dmarc = "none"
-	case alignedPass:
-		m.dmarc = "pass"
-	default:
-		m.dmarc = "fail"
-		if record.Policy == dmarc.PolicyReject {
-			m.answer = "550 5.7.509 Access denied"
-		}
+		return signatures
+	}, nil)
+	if m.DMARC.Status == authn.Fail && m.DMARC.Policy == authn.PolicyReject {
+		m.answer = "550 5.7.509 Access denied"
 	}
 	return m
-}
-
-func relaxedAligned(a, b string) bool {
-	orgA, okA := publicsuffix.Registered(strings.ToLower(a))
-	orgB, okB := publicsuffix.Registered(strings.ToLower(b))
-	return okA && okB && orgA == orgB
 }

@@ -20,13 +20,11 @@ type Component struct {
 func Components(info *debug.BuildInfo) []Component {
 	licenses := map[string]string{
 		"github.com/BurntSushi/toml":                    "MIT",
-		"github.com/emersion/go-msgauth":                "MIT",
 		"github.com/emersion/go-sasl":                   "MIT",
 		"github.com/emersion/go-smtp":                   "MIT",
 		"github.com/landlock-lsm/go-landlock":           "MIT",
 		"github.com/spf13/cobra":                        "Apache-2.0",
 		"github.com/spf13/pflag":                        "BSD-3-Clause",
-		"golang.org/x/crypto":                           "BSD-3-Clause",
 		"golang.org/x/net":                              "BSD-3-Clause",
 		"golang.org/x/sys":                              "BSD-3-Clause",
 		"golang.org/x/text":                             "BSD-3-Clause",
