@@ -3,7 +3,6 @@ package maillog
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -84,6 +83,7 @@ func (f *File) look(zone *time.Location) error {
 type unpacker struct{ magic, ending, program, debian string }
 
 var unpackers = [...]unpacker{
+	{"\x1f\x8b", ".gz", "gzip", "gzip"},
 	{"\xfd7zXZ\x00", ".xz", "xz", "xz-utils"},
 	{"\x28\xb5\x2f\xfd", ".zst", "zstd", "zstd"},
 	{"BZh", ".bz2", "bzip2", "bzip2"},
@@ -91,9 +91,6 @@ var unpackers = [...]unpacker{
 
 // Ending is the ending that logrotate(8) gives to what it compresses; "" if the name has none.
 func Ending(name string) string {
-	if strings.HasSuffix(name, ".gz") {
-		return ".gz"
-	}
 	for _, u := range unpackers {
 		if strings.HasSuffix(name, u.ending) {
 			return u.ending
@@ -159,9 +156,6 @@ func (f *File) Open(stdin io.Reader, progress func(int)) (io.ReadCloser, error) 
 
 func unpack(packed *bufio.Reader) (io.ReadCloser, error) {
 	start, _ := packed.Peek(6)
-	if bytes.HasPrefix(start, []byte("\x1f\x8b")) {
-		return gzip.NewReader(packed)
-	}
 	for _, u := range unpackers {
 		if bytes.HasPrefix(start, []byte(u.magic)) {
 			return u.start(packed)
