@@ -5,7 +5,8 @@
 # smtp-source and smtp-sink at its ends, nor the DNS server). CPU is that cgroup's, as the kernel counts it, so what else the machine does is
 # not in it, though it makes caches colder and the wall time longer. The order changes in each round. Everything lies on a tmpfs: a disk's file
 # system searches for free inodes. Needs root and cgroup v2; it makes a network namespace, where the DNS server has port 53, because OpenDKIM and
-# OpenDMARC ask no other. The first argument is the program; SYSTEMS in the environment names the ones to take, all by default.
+# OpenDMARC ask no other. The first argument is the program; SYSTEMS in the environment names the ones to take, all by default. BEFORE names an
+# earlier program to compare with.
 set -eu
 
 if [ "${SYSTEM_INSIDE:-}" != yes ]; then
@@ -162,9 +163,9 @@ in_group() {
 }
 
 # The lines that docs/postfix.md gives to operators, with this run's program, configuration and ports.
-documented_master() { # CONFIG LISTENER
+documented_master() { # CONFIG LISTENER [PROGRAM]
 	sed -n '/^```master.cf$/,/^```$/p' "$here/../../docs/postfix.md" | sed "1d;\$d
-		s|/usr/local/bin/postmend filter|$work/bin/postmend filter -c $1|
+		s|/usr/local/bin/postmend filter|$work/bin/${3:-postmend} filter -c $1|
 		s|user=postmend|user=nobody|
 		s|127.0.0.1:10026|127.0.0.1:$2|"
 }
@@ -189,6 +190,15 @@ new_postfix signing "$filtered" "$(documented_master "$work/own.toml" $((port - 
 next_port; next_port
 config "$work/all.toml" $((port - 1)) 'trusted_networks = []'
 new_postfix everything "$filtered" "$(documented_master "$work/all.toml" $((port - 1)))" ''
+if [ -n "${BEFORE:-}" ]; then
+	cp "$BEFORE" "$work/bin/before"
+	next_port; next_port
+	config "$work/own_before.toml" $((port - 1)) ''
+	new_postfix before_signing "$filtered" "$(documented_master "$work/own_before.toml" $((port - 1)) before)" ''
+	next_port; next_port
+	config "$work/all_before.toml" $((port - 1)) 'trusted_networks = []'
+	new_postfix before_everything "$filtered" "$(documented_master "$work/all_before.toml" $((port - 1)) before)" ''
+fi
 # bare LISTENER SIGNATURES NAME...: the calls of the standard library that signing, or everything, cannot do without.
 bare() {
 	listener=$1 signatures=$2
@@ -406,6 +416,8 @@ paste -d ' ' "$work/cpu" "$work/wall" | awk '
 		title["pipe"] = "C, passes stdin on"
 		title["signing"] = "postmend: SRS, DKIM"
 		title["everything"] = "postmend: everything"
+		title["before_signing"] = "before: SRS, DKIM"
+		title["before_everything"] = "before: everything"
 		title["bare_signing"] = "bare Go, 1 RSA signature"
 		title["bare_everything"] = "bare Go, 3, 3 DNS look-ups"
 		title["shell"] = "shell filter, sendmail"
