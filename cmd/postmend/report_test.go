@@ -242,7 +242,11 @@ func TestWithoutANameTheRotatedLogsAreReadOrNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Setenv("PATH", t.TempDir()) // neither xz nor zstd
+	programs := t.TempDir() // neither xz nor zstd
+	if err := os.WriteFile(filepath.Join(programs, "gzip"), nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", programs)
 	var notice bytes.Buffer
 	logs, err := defaultLogs(dir, false, &notice)
 	if err != nil {
