@@ -256,7 +256,7 @@ func (h *home) keyless(domains *Domains) []string {
 		notes = append(notes, WithoutKey(private))
 	}
 	for _, table := range domains.Unlisted {
-		notes = append(notes, "the domains in "+table+" are not looked through: each that is to be signed "+
+		notes = append(notes, "the domains in "+table+" are not listed: each that postmend should sign "+
 			"for needs a key; see \"Adding a domain\" in docs/postfix.md")
 	}
 	return notes
@@ -305,19 +305,20 @@ func (h *home) trial(c *postconf.Config) []Step {
 	}
 	var steps []Step
 	if h.config.SRS.Domain != "" {
-		steps = append(steps, run("can the account use the secret?", "srs", "forward", "postmaster@invalid"))
+		steps = append(steps, run("test whether the account can use the secret", "srs", "forward",
+			"postmaster@invalid"))
 	}
 	if h.config.SRS.Store != "" {
-		steps = append(steps, run("can the account use the store of senders?", "srs", "prune"))
+		steps = append(steps, run("test whether the account can use the store of senders", "srs", "prune"))
 	}
 	if len(h.config.DKIM.Keys) > 0 {
-		steps = append(steps, run("can the account use the keys?", "dkim", "record"))
+		steps = append(steps, run("test whether the account can use the keys", "dkim", "record"))
 	}
 	if len(h.config.LocalDomainsMaps) > 0 {
 		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "",
 			"--", "postmaster@invalid"}
-		steps = append(steps, Step{Why: "can the account read Postfix's tables of local domains? Where it " +
-			"may not: setfacl -m u:" + h.user + ":r FILE (package acl)",
+		steps = append(steps, Step{Why: "test whether the account can read Postfix's tables of local " +
+			"domains; if it cannot: setfacl -m u:" + h.user + ":r FILE (package acl)",
 			Action: asUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf " +
 				"'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
 	}

@@ -70,8 +70,8 @@ func LMTPAddress(c *postconf.Config) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s in master.cf is an lmtp(8) service, but neither content_filter nor "+
-		"default_transport leads to it: name the address of postmend serve with --lmtp, or spawn, or remove "+
-		"the service, to have pipe(8) start postmend", layout.FilterID)
+		"default_transport leads to it: use --lmtp with the address of postmend serve, or --lmtp spawn; or "+
+		"remove the service, and pipe(8) starts postmend", layout.FilterID)
 }
 
 // parseLMTP takes an address apart. Only this host may be named, because whoever answers gets all mail.

@@ -273,11 +273,11 @@ func kept(configFile, account string) []string {
 	}
 	lines = append(lines, "configuration  "+configFile)
 	if file := config.SRS.SecretsFile; file != "" && !isMissing(file) {
-		lines = append(lines, "SRS secrets    "+file+", needed for bounces to addresses that are out "+
-			"there, and if you set postmend up again")
+		lines = append(lines, "SRS secrets    "+file+", needed for bounces to existing SRS addresses, "+
+			"and to set postmend up again")
 	}
 	if folder, found := strings.CutPrefix(config.SRS.Store, "dir:"); found {
-		lines = append(lines, "stored senders "+folder+", needed for the same bounces")
+		lines = append(lines, "stored senders "+folder+", needed for bounces to aliases")
 	}
 	folders := map[string]int{}
 	for _, key := range config.DKIM.Keys {

@@ -121,7 +121,7 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 			if undo.Now = &rest; rest == "" && change.Was == nil {
 				undo.Now = nil
 			}
-			undo.Why = "it was changed since: only what is postmend's goes"
+			undo.Why = "it was changed since: only postmend's part is removed"
 		}
 		if change.Service {
 			services = append(services, undo)

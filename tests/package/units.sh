@@ -69,11 +69,11 @@ postmend check --no-dns >/root/checked || fail "check: $(cat /root/checked)"
 say 'reload, with a configuration that is valid, and one that is not'
 : >/var/log/mail.log
 systemctl reload postmend
-await 'reload' logged 'the configuration was read again'
+await 'reload' logged 'configuration reloaded'
 cp /etc/postmend/postmend.toml /root/good
 echo 'oops = 1' >>/etc/postmend/postmend.toml
 systemctl reload postmend
-await 'reload of what is not valid' logged 'was not read again'
+await 'reload of what is not valid' logged 'configuration not reloaded'
 send 5
 all_sent 5
 

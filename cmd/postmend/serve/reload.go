@@ -131,10 +131,11 @@ func (r *Resident) reload() {
 	notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
 	defer notify("READY=1")
 	if err := r.load(); err != nil {
-		r.Log.Write(syslog.Error, "NOQUEUE: the configuration was not read again: "+err.Error())
+		r.Log.Write(syslog.Error, "NOQUEUE: configuration not reloaded, the previous one stays in use: "+
+			err.Error())
 		return
 	}
-	r.Log.Write(syslog.Info, "NOQUEUE: the configuration was read again")
+	r.Log.Write(syslog.Info, "NOQUEUE: configuration reloaded")
 }
 
 // current is the configuration in use. Files that have changed are read again first.

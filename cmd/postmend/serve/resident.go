@@ -149,7 +149,8 @@ func wait(ended <-chan error, services int) (err error) {
 		case e := <-ended:
 			err = errors.Join(err, e)
 		case <-late:
-			return errors.Join(err, errors.New("serve: messages were still under way when the time was over"))
+			return errors.Join(err,
+				errors.New("serve: stopped before all messages were finished; Postfix tries them again"))
 		}
 	}
 	return err
