@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"postmend/dkim"
+	"postmend/filter/config"
 	"postmend/filter/message"
 	"postmend/filter/message/author"
 )
@@ -50,13 +51,13 @@ func benchFolder(b *testing.B) (configFile string) {
 	return filepath.Join(dir, "postmend.toml")
 }
 
-func BenchmarkLoadConfig(b *testing.B) {
+func BenchmarkConfiguration(b *testing.B) {
 	file := benchFolder(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		config, err := LoadConfig(file)
+		settings, err := config.Load(file)
 		if err == nil {
-			_, err = New(config, Options{})
+			_, err = New(settings, Options{})
 		}
 		if err != nil {
 			b.Fatal(err)
@@ -72,10 +73,10 @@ func BenchmarkRun(b *testing.B) {
 		SASLUsername: "alice"}
 	b.ReportAllocs()
 	for b.Loop() {
-		config, err := LoadConfig(file)
+		settings, err := config.Load(file)
 		var f *Filter
 		if err == nil {
-			f, err = New(config, Options{Stdout: io.Discard})
+			f, err = New(settings, Options{Stdout: io.Discard})
 		}
 		if err == nil {
 			_, err = f.Run(context.Background(), env, bytes.NewReader(message))

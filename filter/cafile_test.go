@@ -15,6 +15,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"postmend/filter/cause"
+	"postmend/filter/config"
 )
 
 // A submission server whose certificate no authority of the system has issued gets the message if ca_file, a
@@ -133,11 +134,11 @@ func filterFrom(t *testing.T, path, text string) *Filter {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	config, err := LoadConfig(path)
+	settings, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := New(config, Options{})
+	f, err := New(settings, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

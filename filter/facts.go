@@ -7,6 +7,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn"
+	"postmend/filter/config"
 	"postmend/filter/domain"
 	"postmend/filter/message"
 )
@@ -18,7 +19,7 @@ type facts struct {
 	// oversized is set if the header was too long to be read.
 	oversized bool
 	// spam is the rule that the message matches; nil if none.
-	spam *SpamConfig
+	spam *config.Spam
 	// testimony is what the sealers of a chain say.
 	testimony testimony
 	// localAuthor is set if a table calls From: local, as far as that was asked.
@@ -133,7 +134,7 @@ func (f *Filter) learnToSign(known *facts, p *policy, env *Envelope, m *message.
 	if isOurs && env.Sender != "" && p.authorSigner(known.authors) == "" {
 		return nil
 	}
-	known.unsignable = unsignable(m, f.config.mostKeys())
+	known.unsignable = unsignable(m, f.config.MostKeys())
 	if known.unsignable != nil && !errors.Is(known.unsignable, dkim.ErrUnsignable) {
 		return known.unsignable
 	}

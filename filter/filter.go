@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postmend/filter/arrival"
+	"postmend/filter/config"
 	"postmend/filter/domain"
 	"postmend/filter/message/author"
 	"postmend/reinject"
@@ -22,9 +23,9 @@ import (
 
 // Filter is a configuration made ready for messages.
 type Filter struct {
-	config     *Config
+	config     *config.Config
 	policy     policy
-	outbound   outbound
+	outbound   config.Outbound
 	target     reinject.Target
 	reinjector *reinject.Reinjector
 	commit     reinject.Commit
@@ -52,8 +53,8 @@ type Options struct {
 
 // New makes a configuration ready. Keys and secrets that cannot be read are not an error yet: mail that does
 // not need them passes.
-func New(config *Config, options Options) (*Filter, error) {
-	f := &Filter{config: config, commit: options.Commit, now: options.Now}
+func New(settings *config.Config, options Options) (*Filter, error) {
+	f := &Filter{config: settings, commit: options.Commit, now: options.Now}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -61,9 +62,9 @@ func New(config *Config, options Options) (*Filter, error) {
 		f.keyring = &keyring{}
 	}
 	var err, nameErr, policyErr error
-	f.outbound, err = parseOutbound(config.OutboundAddresses, config.Hostname)
-	f.fromName, nameErr = author.ParseName(config.DMARC.FromName)
-	f.policy, policyErr = newPolicy(config, f.outbound.heloNames(config.Hostname))
+	f.outbound, err = settings.Outbound()
+	f.fromName, nameErr = author.ParseName(settings.DMARC.FromName)
+	f.policy, policyErr = newPolicy(settings, f.outbound.HELONames())
 	if err = cmp.Or(err, nameErr, policyErr); err == nil {
 		err = f.openTarget(options)
 	}
@@ -72,23 +73,23 @@ func New(config *Config, options Options) (*Filter, error) {
 		err = f.openStore()
 	}
 	if err != nil {
-		return nil, configError(config.path, err)
+		return nil, settings.Invalid(err)
 	}
 	return f, nil
 }
 
 // openTarget prepares the hand-over.
 func (f *Filter) openTarget(options Options) (err error) {
-	config := f.config
-	if f.target, err = reinject.ParseTarget(config.Reinject.Target); err == nil {
+	settings := f.config
+	if f.target, err = reinject.ParseTarget(settings.Reinject.Target); err == nil {
 		f.reinjector, err = reinject.New(reinject.Options{
-			Target:           config.Reinject.Target,
-			User:             config.Reinject.User,
-			Password:         config.Reinject.password(),
-			RootCAs:          config.Reinject.rootCAs(),
-			HELOName:         config.Hostname,
-			ListenerHELOName: handOverName(config.Hostname),
-			SpoolDir:         config.Limits.SpoolDir,
+			Target:           settings.Reinject.Target,
+			User:             settings.Reinject.User,
+			Password:         settings.Reinject.Password(),
+			RootCAs:          settings.Reinject.RootCAs(),
+			HELOName:         settings.Hostname,
+			ListenerHELOName: handOverName(settings.Hostname),
+			SpoolDir:         settings.Limits.SpoolDir,
 			Stdout:           options.Stdout,
 			KeepIdle:         keepIdle(options.Resident),
 		})
@@ -102,7 +103,7 @@ func (f *Filter) openTarget(options Options) (err error) {
 // useSecrets prepares everything that uses the secrets of [srs].
 func (f *Filter) useSecrets() {
 	srs := f.config.SRS
-	secrets, err := readSecrets(srs.SecretsFile)
+	secrets, err := srs.Secrets()
 	f.sealKeys = sync.OnceValues(func() (arrival.Keys, error) {
 		if err != nil {
 			return nil, err
@@ -114,7 +115,7 @@ func (f *Filter) useSecrets() {
 	}
 	f.policy.srsDomain, f.policy.srsError = domain.Canonical(srs.Domain), err
 	if err == nil {
-		f.policy.srs, f.policy.srsError = newRewriter(f.config, secrets, f.now)
+		f.policy.srs, f.policy.srsError = srs.RewriterWith(secrets, f.now)
 	}
 }
 

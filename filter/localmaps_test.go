@@ -3,11 +3,12 @@ package filter
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"postmend/filter/cause"
@@ -25,16 +26,9 @@ func mapsFilter(t *testing.T, tables ...string) *Filter {
 	}
 	peer.Age(t, dir)
 	t.Setenv("MAIL_CONFIG", dir)
-	config := &Config{Hostname: "mx.example.org", LocalDomains: []string{"static.example"},
-		LocalDomainsMaps: tables}
-	if err := config.complete("/"); err != nil {
-		t.Fatal(err)
-	}
-	f, err := New(config, Options{Stdout: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
+	return filterFrom(t, filepath.Join(dir, "postmend.toml"), fmt.Sprintf("hostname = \"mx.example.org\"\n"+
+		"local_domains = [\"static.example\"]\nlocal_domains_maps = [\"%s\"]\n",
+		strings.Join(tables, `", "`)))
 }
 
 func TestDomainsInPostfixTablesAreLocal(t *testing.T) {

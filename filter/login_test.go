@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"postmend/filter/config"
 	"postmend/filter/message"
 )
 
@@ -54,7 +55,7 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f := &Filter{config: &Config{Hostname: "mx.example.org"}}
+			f := &Filter{config: &config.Config{Hostname: "mx.example.org"}}
 			return f.readLogin(&env, m).hasLogin()
 		}
 		env := Envelope{QueueID: "4D1", ClientAddress: "192.0.2.25", LoginInReceived: true}

@@ -35,8 +35,8 @@ func runWith(t *testing.T, target, message string) ([]left, error) {
 		target = listener
 	}
 	s := scenario{"message": message}
-	config := w.config(t, s, w.dns(t, s).Addr(), target)
-	f, err := New(config, Options{})
+	settings := w.config(t, s, w.dns(t, s).Addr(), target)
+	f, err := New(settings, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

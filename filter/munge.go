@@ -6,6 +6,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/filter/domain"
 	"postmend/filter/message/author"
 )
@@ -18,18 +19,18 @@ func (p *policy) settleAuthor(d *Delivery, env *Envelope, msg facts) *cause.Fail
 	case msg.authentic():
 		d.SignAs = p.authorSigner(msg.authors)
 		p.mungeFrom(d, msg)
-	case p.mungeMode(d) == MungeAlways && msg.nothingToPass():
+	case p.mungeMode(d) == config.MungeAlways && msg.nothingToPass():
 		return p.mungeWithoutRecord(d, msg)
-	case msg.isStrict() || p.mungeMode(d) == MungeAlways:
+	case msg.isStrict() || p.mungeMode(d) == config.MungeAlways:
 		return p.mungeVouched(d, env, msg)
 	}
 	return nil
 }
 
 // mungeMode is the munge_from of a delivery. Its recipients have the same one.
-func (p *policy) mungeMode(d *Delivery) MungeMode { return p.mungeModeFor(d.Recipients[0]) }
+func (p *policy) mungeMode(d *Delivery) config.MungeMode { return p.mungeModeFor(d.Recipients[0]) }
 
-func (p *policy) mungeModeFor(r Recipient) MungeMode {
+func (p *policy) mungeModeFor(r Recipient) config.MungeMode {
 	for _, to := range p.destinations {
 		if to.domains.Has(domain.Of(r.Address)) {
 			return to.mungeFrom
@@ -40,18 +41,18 @@ func (p *policy) mungeModeFor(r Recipient) MungeMode {
 
 // mayRewriteUnproved tells whether the configuration lets From: be rewritten in mail that did not pass DMARC.
 func (p *policy) mayRewriteUnproved() bool {
-	isAlways := func(to destination) bool { return to.mungeFrom == MungeAlways }
-	return p.dmarc.MungeFrom == MungeAlways || slices.ContainsFunc(p.destinations, isAlways) ||
+	isAlways := func(to destination) bool { return to.mungeFrom == config.MungeAlways }
+	return p.dmarc.MungeFrom == config.MungeAlways || slices.ContainsFunc(p.destinations, isAlways) ||
 		len(p.trustedAuthors) > 0 || len(p.trustedSealers) > 0
 }
 
-// destination is a DestinationConfig, ready for use.
+// destination is a config.Destination, ready for use.
 type destination struct {
 	domains   domain.Set // one entry
-	mungeFrom MungeMode
+	mungeFrom config.MungeMode
 }
 
-func newDestinations(configured []DestinationConfig) (list []destination, err error) {
+func newDestinations(configured []config.Destination) (list []destination, err error) {
 	for _, c := range configured {
 		to := destination{domain.Set{}, c.MungeFrom}
 		if err := to.domains.Add(c.Domain); err != nil {
@@ -66,14 +67,14 @@ func newDestinations(configured []DestinationConfig) (list []destination, err er
 // passes DMARC at every receiver.
 func (p *policy) mungeFrom(d *Delivery, msg facts) {
 	author := msg.authors[0]
-	force := p.forceMunge.Has(author) || p.mungeMode(d) == MungeAlways
+	force := p.forceMunge.Has(author) || p.mungeMode(d) == config.MungeAlways
 	switch {
 	case p.forbidMunge.Has(author):
 		d.because(cause.FromForbidden, author)
 		return
 	case force:
 		d.because(cause.FromForced)
-	case p.mungeMode(d) == MungeNever:
+	case p.mungeMode(d) == config.MungeNever:
 		d.because(cause.FromNever)
 		return
 	case !msg.isStrict():
@@ -169,7 +170,7 @@ func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *cause.Fail
 	switch {
 	case p.forbidMunge.Has(author):
 		d.because(cause.FromForbidden, author)
-	case p.mungeMode(d) == MungeNever && !p.forceMunge.Has(author):
+	case p.mungeMode(d) == config.MungeNever && !p.forceMunge.Has(author):
 		d.because(cause.FromNever)
 	default:
 		d.Reasons = append(d.Reasons, v.why)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/filter/domain"
 	"postmend/filter/message"
 	"postmend/srs"
@@ -23,12 +24,12 @@ type policy struct {
 	srsError       error         // why srs could not be made ready
 	srsDomain      string        // canonical; "" without [srs]
 	stored         aliases       // see store.go
-	sealsArrival   bool          // see ArrivalConfig
+	sealsArrival   bool          // see config.Arrival
 	signers        map[string]bool
 	defaultSigner  string // signs forwarded mail; "" if there is no key
-	dmarc          DMARCConfig
+	dmarc          config.DMARC
 	destinations   []destination
-	trustedAuthors []trustedAuthor
+	trustedAuthors []config.TrustedOrigin
 	trustedSealers domain.Set
 	forceMunge     domain.Set
 	forbidMunge    domain.Set
@@ -38,34 +39,34 @@ type policy struct {
 }
 
 // newPolicy makes the policy of a configuration, but for what depends on secrets and the store.
-func newPolicy(config *Config, heloNames []string) (policy, error) {
+func newPolicy(settings *config.Config, heloNames []string) (policy, error) {
 	p := policy{
-		hostname:      config.Hostname,
+		hostname:      settings.Hostname,
 		heloNames:     heloNames,
-		trusted:       config.TrustedNetworks,
+		trusted:       settings.TrustedNetworks,
 		signers:       map[string]bool{},
-		sealsArrival:  config.Arrival.Seals(),
-		defaultSigner: config.DKIM.DefaultDomain,
-		dmarc:         config.DMARC,
+		sealsArrival:  settings.Arrival.Seals(),
+		defaultSigner: settings.DKIM.DefaultDomain,
+		dmarc:         settings.DMARC,
 	}
-	for _, key := range config.DKIM.Keys {
+	for _, key := range settings.DKIM.Keys {
 		p.signers[key.Domain] = true
 	}
 	var errs [7]error
-	p.local, errs[0] = config.localDomains()
-	p.forceMunge, errs[1] = newDomainSet("dmarc: force_munge", config.DMARC.ForceMunge,
-		config.DMARC.ForceMungeFile)
-	p.forbidMunge, errs[2] = newDomainSet("dmarc: forbid_munge", config.DMARC.ForbidMunge, "")
-	p.destinations, errs[3] = newDestinations(config.DMARC.Destinations)
-	p.trustedAuthors, errs[4] = newTrustedAuthors(config.DMARC.TrustedAuthors)
-	p.trustedSealers, errs[5] = newDomainSet("arc: trusted_sealers", config.ARC.TrustedSealers, "")
-	if config.ARC.Seal != SealNever {
-		p.sealer, p.sparing = config.ARC.Domain, config.ARC.Seal == SealWhenNeeded
+	p.local, errs[0] = settings.LocalSet()
+	p.forceMunge, errs[1] = config.DomainSet("dmarc: force_munge", settings.DMARC.ForceMunge,
+		settings.DMARC.ForceMungeFile)
+	p.forbidMunge, errs[2] = config.DomainSet("dmarc: forbid_munge", settings.DMARC.ForbidMunge, "")
+	p.destinations, errs[3] = newDestinations(settings.DMARC.Destinations)
+	p.trustedAuthors, errs[4] = config.ParseTrustedAuthors(settings.DMARC.TrustedAuthors)
+	p.trustedSealers, errs[5] = config.DomainSet("arc: trusted_sealers", settings.ARC.TrustedSealers, "")
+	if settings.ARC.Seal != config.SealNever {
+		p.sealer, p.sparing = settings.ARC.Domain, settings.ARC.Seal == config.SealWhenNeeded
 	}
-	if config.ARC.OnlyFor != nil {
-		p.sealFor, errs[6] = newDomainSet("arc: only_for", config.ARC.OnlyFor, "")
+	if settings.ARC.OnlyFor != nil {
+		p.sealFor, errs[6] = config.DomainSet("arc: only_for", settings.ARC.OnlyFor, "")
 	}
-	return p, cmp.Or(append(errs[:], checkRedirects(config.Spam, p.local))...)
+	return p, cmp.Or(append(errs[:], config.CheckRedirects(settings.Spam, p.local))...)
 }
 
 // needsProof tells whether the plan depends on the authentication of the message. It does only for mail from

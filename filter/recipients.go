@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"postmend/filter/authn"
+	"postmend/filter/config"
 	"postmend/filter/domain"
 )
 
@@ -54,8 +55,8 @@ func (p *policy) share(env *Envelope, msg facts, recipients []int) share {
 // kind is what recipients have in common that the plan treats alike.
 type kind struct {
 	class     Class
-	mungeFrom MungeMode // "" where From: is not touched
-	fromSpam  bool      // see facts.cameFromSpam
+	mungeFrom config.MungeMode // "" where From: is not touched
+	fromSpam  bool             // see facts.cameFromSpam
 }
 
 func (p *policy) kindOf(env *Envelope, msg facts, r Recipient) kind {

@@ -26,6 +26,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"postmend/filter/authn/dnstest"
+	"postmend/filter/config"
 	"postmend/srs"
 )
 
@@ -249,7 +250,7 @@ func readEnvelope(t *testing.T, text string) *Envelope {
 
 // config lays a scenario's configuration over the base, and writes it to a folder with all files that it
 // needs.
-func (w *world) config(t *testing.T, s scenario, resolver, target string) *Config {
+func (w *world) config(t *testing.T, s scenario, resolver, target string) *config.Config {
 	dir := t.TempDir()
 	files := map[string][]byte{"secrets": []byte("secret\n"), "forwarder.pem": w.pem}
 	for name, text := range s {
@@ -274,11 +275,11 @@ func (w *world) config(t *testing.T, s scenario, resolver, target string) *Confi
 			t.Fatal(err)
 		}
 	}
-	config, err := LoadConfig(filepath.Join(dir, "postmend.toml"))
+	settings, err := config.Load(filepath.Join(dir, "postmend.toml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return config
+	return settings
 }
 
 func merge(base, over map[string]any) map[string]any {

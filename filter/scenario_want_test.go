@@ -17,12 +17,13 @@ import (
 
 	"postmend/filter/authn/dnstest"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 )
 
 // outcome is what became of a scenario's message.
 type outcome struct {
 	env     *Envelope
-	config  *Config
+	config  *config.Config
 	dns     *dnstest.Server
 	asked   []string // DNS questions of the run
 	arrived string
@@ -145,10 +146,10 @@ func (o *outcome) mayRewrite(t *testing.T) bool {
 	if len(o.config.DMARC.TrustedAuthors) > 0 && o.isTrustedAuthor(t) || o.isSealedByTrusted(t) {
 		return true
 	}
-	return verdict == "none" && o.config.DMARC.MungeFrom == MungeAlways ||
+	return verdict == "none" && o.config.DMARC.MungeFrom == config.MungeAlways ||
 		verdict == "none" &&
-			slices.ContainsFunc(o.config.DMARC.Destinations, func(to DestinationConfig) bool {
-				return to.MungeFrom == MungeAlways
+			slices.ContainsFunc(o.config.DMARC.Destinations, func(to config.Destination) bool {
+				return to.MungeFrom == config.MungeAlways
 			})
 }
 

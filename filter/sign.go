@@ -1,10 +1,7 @@
 package filter
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"sync"
 
@@ -127,22 +124,4 @@ func (f *Filter) loadKeys(domain string) ([]*dkim.Key, error) {
 		f.keyring.keys[domain] = keys
 	}
 	return keys, err
-}
-
-// LoadKeys loads the keys of a domain; "" is all keys.
-func (c *Config) LoadKeys(domain string) (keys []*dkim.Key, err error) {
-	for _, k := range c.DKIM.Keys {
-		if domain != "" && k.Domain != domain {
-			continue
-		}
-		key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
-		if errors.Is(err, fs.ErrPermission) {
-			err = fmt.Errorf("%w (uid %d)", err, os.Geteuid())
-		}
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"postmend/dkim"
+	"postmend/filter/config"
 )
 
 // RFC 8617 knows only RSA. The key of ARC is one of DKIM's.
@@ -39,11 +40,11 @@ func TestTheKeyThatSeals(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.config), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		config, err := LoadConfig(path)
+		settings, err := config.Load(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := New(config, Options{})
+		f, err := New(settings, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

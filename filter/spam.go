@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"fmt"
 	"net"
 	"strings"
 	"unicode"
@@ -9,70 +8,16 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/cause"
-	"postmend/filter/domain"
+	"postmend/filter/config"
 	"postmend/filter/message"
 )
 
-// SpamAction is what happens to forwarded mail that an earlier filter marked.
-type SpamAction string
+// maxMark is how much of a field is compared, in octets.
+const maxMark = 1 << 10
 
-// The actions.
-const (
-	SpamDiscard  SpamAction = "discard"
-	SpamUnsigned SpamAction = "unsigned" // it leaves with an SRS sender, without signature and ARC set
-	SpamRedirect SpamAction = "redirect" // it is delivered to a mailbox here instead
-)
-
-const (
-	maxSpamRules = 50
-	maxSpamValue = 200     // octets of a rule's value
-	maxMark      = 1 << 10 // octets of a field that are compared
-)
-
-// checkSpam checks the rules.
-func (c *Config) checkSpam() error {
-	if len(c.Spam) > maxSpamRules {
-		return fmt.Errorf("spam: %d rules, %d are allowed", len(c.Spam), maxSpamRules)
-	}
-	for i, r := range c.Spam {
-		if err := r.check(); err != nil {
-			return fmt.Errorf("spam, number %d: %w", i+1, err)
-		}
-	}
-	return nil
-}
-
-func (r SpamConfig) check() error {
-	isOther := func(c rune) bool { return c <= ' ' || c > '~' || c == ':' }
-	switch {
-	case r.Field == "" || strings.ContainsFunc(r.Field, isOther):
-		return fmt.Errorf("field: %q is not the name of a header field", r.Field)
-	case strings.TrimSpace(r.Value) != r.Value || r.Value == "" || len(r.Value) > maxSpamValue:
-		return fmt.Errorf("value: %q is empty, too long, or has blanks at an end", r.Value)
-	case r.Action == SpamRedirect && domain.Name(domain.Of(r.Redirect)) == "":
-		return fmt.Errorf("redirect: %q is not an address", r.Redirect)
-	case r.Action != SpamRedirect && r.Redirect != "":
-		return fmt.Errorf("redirect is set, but action is %q", r.Action)
-	case indexControl(r.Redirect) >= 0:
-		return fmt.Errorf("redirect: %q has a control character", r.Redirect)
-	}
-	return oneOf("action", string(r.Action), string(SpamDiscard), string(SpamUnsigned), string(SpamRedirect))
-}
-
-// checkRedirects rejects a redirect to another host: the message must not leave.
-func checkRedirects(rules []SpamConfig, local domain.Set) error {
-	for i, r := range rules {
-		if r.Action == SpamRedirect && !local.Has(domain.Of(r.Redirect)) {
-			return fmt.Errorf("spam, number %d: redirect: the domain of %q is not in local_domains",
-				i+1, r.Redirect)
-		}
-	}
-	return nil
-}
-
-// matches tells whether a field has the value, or one that begins with it as a word: "Yes" also matches "Yes,
-// score=7", in any case of letters.
-func (r SpamConfig) matches(field dkim.Field) bool {
+// marks tells whether a field has the value of a rule, or one that begins with it as a word: "Yes" also
+// matches "Yes, score=7", in any case of letters.
+func marks(r config.Spam, field dkim.Field) bool {
 	if !field.Is(r.Field) {
 		return false
 	}
@@ -87,14 +32,14 @@ func (r SpamConfig) matches(field dkim.Field) bool {
 
 // spamRule is the first rule that a message matches; nil if there is none. Only fields that this host has
 // written count, as far as Received: fields tell: what a sender wrote would let him choose among the actions.
-func (f *Filter) spamRule(m *message.Message) *SpamConfig {
+func (f *Filter) spamRule(m *message.Message) *config.Spam {
 	if len(f.config.Spam) == 0 {
 		return nil
 	}
 	own := message.OwnPart(m.Header, f.config.Hostname, net.InterfaceAddrs)
 	for i := range f.config.Spam {
 		for _, field := range own {
-			if f.config.Spam[i].matches(field) {
+			if marks(f.config.Spam[i], field) {
 				return &f.config.Spam[i]
 			}
 		}
@@ -111,11 +56,11 @@ func (p *policy) divertSpam(d *Delivery, msg facts) bool {
 	to := msg.spam.Redirect
 	switch { // its recipients are of one kind
 	case msg.cameFromSpam(d.Recipients[0]): // the mailbox sends it on: there would be no end
-	case msg.spam.Action == SpamDiscard:
+	case msg.spam.Action == config.SpamDiscard:
 		d.because(cause.SpamDiscarded, msg.spam.Field)
 		d.discarded = true
 		return true
-	case msg.spam.Action == SpamRedirect:
+	case msg.spam.Action == config.SpamRedirect:
 		d.because(cause.SpamRedirected, msg.spam.Field, to)
 		d.Class, d.Recipients = Local, []Recipient{{Address: to}}
 		return true
@@ -125,7 +70,8 @@ func (p *policy) divertSpam(d *Delivery, msg facts) bool {
 
 // cameFromSpam tells whether a message goes on to a recipient from the mailbox that its rule redirects to.
 func (f facts) cameFromSpam(r Recipient) bool {
-	return f.spam != nil && f.spam.Action == SpamRedirect && strings.EqualFold(f.alias(r), f.spam.Redirect)
+	return f.spam != nil && f.spam.Action == config.SpamRedirect &&
+		strings.EqualFold(f.alias(r), f.spam.Redirect)
 }
 
 // unsignedSpam plans for marked mail that leaves: nothing on it speaks for this host but the sender.

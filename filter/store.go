@@ -50,26 +50,12 @@ func (f *Filter) openStore() error {
 	if c.Store == "" || c.Domain == "" {
 		return nil
 	}
-	s, err := store.Open(StoreOptions(f.config, f.now))
+	s, err := store.Open(c.StoreOptions(f.now))
 	if err != nil {
 		return fmt.Errorf("srs: store: %w", err)
 	}
 	f.store, f.policy.stored.inUse = s, true
 	return nil
-}
-
-// StoreOptions are those of the store of a configuration that has one.
-func StoreOptions(config *Config, now func() time.Time) store.Options {
-	c := &config.SRS
-	return store.Options{
-		URL:      c.Store,
-		User:     c.StoreUser,
-		Password: c.storePassword(),
-		RootCAs:  c.storeCAs(),
-		Timeout:  time.Duration(c.StoreTimeout),
-		MaxAge:   time.Duration(c.MaxAge),
-		Now:      now,
-	}
 }
 
 // findSenders asks the store about those of the addresses that are aliases of ours. It costs nothing for

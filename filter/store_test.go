@@ -179,8 +179,8 @@ func TestExplainStoresNothing(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0") // for a key of the world's that is too short
 	w := newWorld(t)
 	s, dir := w.withStore(t, longSender)
-	config := w.config(t, s, w.dns(t, s).Addr(), "stdout:")
-	f, err := New(config, Options{})
+	settings := w.config(t, s, w.dns(t, s).Addr(), "stdout:")
+	f, err := New(settings, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,14 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"postmend/filter/authn"
 	"postmend/filter/cause"
-	"postmend/filter/domain"
 )
 
 // transit is what SPF says if this host sends a message on with the sender it came with: a Pass is one that
@@ -61,7 +57,7 @@ func (f *Filter) askTransit(ctx context.Context, resolver *authn.Resolver, queri
 		}
 		return result
 	}
-	networks, lacking := f.outbound.resolve(ctx, resolver)
+	networks, lacking := f.outbound.Resolve(ctx, resolver)
 	found := transit{status: authn.Fail}
 	for _, network := range networks {
 		switch result := ask(network); {
@@ -93,94 +89,4 @@ func homeless(err error) *cause.Failure {
 		return dnsTrouble("addresses of this host: " + err.Error())
 	}
 	return cause.AddressesUnknown.Failure(fmt.Errorf("%w: set outbound_addresses", err))
-}
-
-// outbound is where mail leaves from, as other hosts see it.
-type outbound struct {
-	networks []netip.Prefix
-	names    []string
-}
-
-// parseOutbound reads outbound_addresses. Without any, they are those of the hostname.
-func parseOutbound(entries []string, hostname string) (o outbound, err error) {
-	for _, entry := range entries {
-		network, err := netip.ParsePrefix(entry)
-		if ip, noAddress := netip.ParseAddr(entry); noAddress == nil {
-			network, err = netip.PrefixFrom(ip.WithZone(""), ip.BitLen()), nil
-		}
-		switch {
-		case err == nil && (network.Addr().Is4In6() || !network.Addr().IsGlobalUnicast()):
-			return o, fmt.Errorf("outbound_addresses: %q is not an address that other hosts can see", entry)
-		case err == nil:
-			o.networks = append(o.networks, network.Masked())
-			continue
-		}
-		name, err := domain.Parse(entry)
-		if err != nil || strings.Trim(entry, "0123456789./:") == "" {
-			return o, fmt.Errorf("outbound_addresses: %q is not an address, prefix or host name", entry)
-		}
-		o.names = append(o.names, name)
-	}
-	if len(entries) == 0 {
-		o.names = []string{hostname}
-	}
-	return o, nil
-}
-
-// heloNames are the names that other hosts see in HELO: this host's and those of relays.
-func (o outbound) heloNames(hostname string) []string {
-	names := []string{hostname}
-	for _, name := range o.names {
-		if name != hostname {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// Outbound gives the networks that mail leaves from as other hosts see them, by outbound_addresses. An
-// error says why there may be more of them.
-func (c *Config) Outbound(ctx context.Context, resolver *authn.Resolver) ([]netip.Prefix, error) {
-	o, err := parseOutbound(c.OutboundAddresses, c.Hostname)
-	if err != nil {
-		return nil, err
-	}
-	return o.resolve(ctx, resolver)
-}
-
-// resolve is Outbound. Addresses that no other host can see are no answer. If DNS did not answer, the error
-// is the resolver's.
-func (o outbound) resolve(ctx context.Context, resolver *authn.Resolver) ([]netip.Prefix, error) {
-	type answer struct {
-		addresses []netip.Addr
-		err       error
-	}
-	families := [...]string{"ip4", "ip6"}
-	answers := make([]answer, len(o.names)*len(families))
-	var asking sync.WaitGroup
-	for i := range answers {
-		asking.Go(func() {
-			answers[i].addresses, answers[i].err = resolver.LookupNetIP(ctx, families[i%2], o.names[i/2])
-		})
-	}
-	asking.Wait()
-	networks := slices.Clone(o.networks)
-	var lacking error
-	for i, name := range o.names {
-		found := false
-		for _, a := range answers[2*i : 2*i+2] {
-			for _, ip := range a.addresses {
-				if ip = ip.Unmap(); ip.IsGlobalUnicast() && !ip.IsPrivate() {
-					networks, found = append(networks, netip.PrefixFrom(ip, ip.BitLen())), true
-				}
-			}
-			if dnsError, ok := errors.AsType[*net.DNSError](a.err); ok && !dnsError.IsNotFound {
-				lacking = dnsError
-			}
-		}
-		if !found && lacking == nil {
-			lacking = errors.New(name + " has no public address in DNS")
-		}
-	}
-	return networks, lacking
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/tests/fromreaders"
 )
 
@@ -80,11 +81,11 @@ func authorsOf(t testing.TB, messages [][]byte) [][]string {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	config, err := filter.LoadConfig(path)
+	settings, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := filter.New(config, filter.Options{})
+	f, err := filter.New(settings, filter.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"postmend/filter"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 )
@@ -39,7 +39,7 @@ func TestTheExampleConfigurationIsValid(t *testing.T) {
 		if err := os.WriteFile(file, []byte(variant), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := filter.LoadConfig(file); err != nil {
+		if _, err := config.Load(file); err != nil {
 			t.Errorf("docs/postmend.toml: %v", cause.AsFailure(err).Err)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"postmend/cmd/postmend/start"
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix"
 )
 
@@ -91,7 +92,7 @@ func (inv *invocation) told(err error) string {
 // logFailure is for what spawn(8) starts: nobody reads its standard error; spawn(8) gets the exit status, and
 // Postfix, whose connection is closed, defers.
 func logFailure(err error) int {
-	syslog.Log{Socket: filter.DefaultLogSocket}.Write(outcome.Severity(err),
+	syslog.Log{Socket: config.DefaultLogSocket}.Write(outcome.Severity(err),
 		"NOQUEUE: "+firstLine(err.Error()))
 	return outcome.Of(err).Exit()
 }
@@ -99,7 +100,7 @@ func logFailure(err error) int {
 // log is the mail log, until a configuration has been read, which names its socket. On a terminal, a person
 // sees the lines, too.
 func (inv *invocation) log() syslog.Log {
-	log := syslog.Log{Socket: filter.DefaultLogSocket}
+	log := syslog.Log{Socket: config.DefaultLogSocket}
 	if isTerminal(inv.stderr) {
 		log.Also = inv.stderr
 	}
@@ -171,21 +172,21 @@ func (inv *invocation) help(cmd *cobra.Command, args []string) {
 
 // withFilter makes the configuration ready for one use, under its deadline.
 func (inv *invocation) withFilter(use func(context.Context, *filter.Filter) error) error {
-	config, err := filter.LoadConfig(inv.configFile)
+	settings, err := config.Load(inv.configFile)
 	if err != nil {
 		return err
 	}
-	f, err := filter.New(config, filter.Options{})
+	f, err := filter.New(settings, filter.Options{})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(config.Limits.Deadline))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(settings.Limits.Deadline))
 	defer cancel()
 	return use(ctx, f)
 }
 
 func (inv *invocation) configFlag(flags *pflag.FlagSet) {
-	flags.StringVarP(&inv.configFile, "config", "c", filter.DefaultConfigFile, "configuration file")
+	flags.StringVarP(&inv.configFile, "config", "c", config.DefaultFile, "configuration file")
 }
 
 func noArguments(_ *cobra.Command, args []string) error {

@@ -10,7 +10,7 @@ import (
 
 	"postmend/cmd/postmend/outcome"
 	"postmend/dkim"
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/filter/message"
 	"postmend/postfix/wholefile"
 )
@@ -143,15 +143,15 @@ func (k *keyFlags) load() ([]*dkim.Key, error) {
 		}
 		return []*dkim.Key{key}, nil
 	}
-	config, err := filter.LoadConfig(k.inv.configFile)
+	settings, err := config.Load(k.inv.configFile)
 	if err != nil {
 		return nil, err
 	}
 	domain := k.domain
 	if domain == "" && k.ofDefault {
-		domain = config.DKIM.DefaultDomain
+		domain = settings.DKIM.DefaultDomain
 	}
-	keys, err := config.LoadKeys(domain)
+	keys, err := settings.LoadKeys(domain)
 	switch {
 	case err != nil:
 		return nil, outcome.Misconfigured("the key cannot be used", err)

@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"postmend/dkim"
-	"postmend/filter"
 	"postmend/filter/authn"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/filter/message"
 	"postmend/postfix"
 )
@@ -61,15 +61,15 @@ func (inv *invocation) dns(resolver string) (server string, deadline time.Durati
 	if resolver != "" {
 		return resolver, enough, nil
 	}
-	if _, err := os.Stat(inv.configFile); inv.configFile == filter.DefaultConfigFile &&
+	if _, err := os.Stat(inv.configFile); inv.configFile == config.DefaultFile &&
 		errors.Is(err, fs.ErrNotExist) {
 		return "", enough, nil
 	}
-	config, err := filter.LoadConfig(inv.configFile)
+	settings, err := config.Load(inv.configFile)
 	if err != nil {
 		return "", 0, err
 	}
-	return config.Resolver, time.Duration(config.Limits.DNSDeadline), nil
+	return settings.Resolver, time.Duration(settings.Limits.DNSDeadline), nil
 }
 
 // tellVerdicts prints them, and gives the exit status.

@@ -15,6 +15,7 @@ import (
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/postfix"
 	"postmend/reinject"
 )
@@ -133,7 +134,7 @@ func (inv *invocation) filter(env *filter.Envelope) {
 type filterRun struct {
 	*invocation
 	env    *filter.Envelope
-	config *filter.Config // nil until it is read
+	config *config.Config // nil until it is read
 	log    syslog.Log
 	guard  *guard
 }
@@ -147,13 +148,13 @@ func (r *filterRun) allow(limit time.Duration, next string) context.Context {
 }
 
 func (r *filterRun) run() (*filter.LogLine, error) {
-	r.allow(filter.DefaultDeadline, "reading "+r.configFile)
-	config, err := filter.LoadConfig(r.configFile)
+	r.allow(config.DefaultDeadline, "reading "+r.configFile)
+	settings, err := config.Load(r.configFile)
 	if err != nil {
 		return nil, err
 	}
-	r.config, r.log.Socket = config, config.Log.Socket
-	return r.runPipeline(r.allow(time.Duration(config.Limits.Deadline), "before the hand-over"))
+	r.config, r.log.Socket = settings, settings.Log.Socket
+	return r.runPipeline(r.allow(time.Duration(settings.Limits.Deadline), "before the hand-over"))
 }
 
 // runPipeline makes an error of a panic.
@@ -198,7 +199,7 @@ func (r *filterRun) refuseStdout() error {
 }
 
 // toStdout tells whether standard output carries the message.
-func toStdout(c *filter.Config) bool {
+func toStdout(c *config.Config) bool {
 	target, err := reinject.ParseTarget(c.Reinject.Target)
 	return err == nil && target.Scheme == reinject.Stdout
 }

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"postmend/cmd/postmend/outcome"
-	"postmend/filter"
 	"postmend/filter/authn"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/postfix"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
@@ -209,8 +209,8 @@ func (o *setupOptions) resolver() setup.Resolver {
 		return nil
 	}
 	address := ""
-	if config, err := filter.LoadConfig(o.ConfigFile); err == nil {
-		address = config.Resolver
+	if settings, err := config.Load(o.ConfigFile); err == nil {
+		address = settings.Resolver
 	}
 	return authn.New(address)
 }

@@ -12,6 +12,7 @@ import (
 	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/postfix"
 	"postmend/srs/store"
 )
@@ -80,14 +81,14 @@ func unrewritten(address string, err error) error {
 
 // withStore opens the store of the configuration for one use.
 func (inv *invocation) withStore(use func(store.Store) error) error {
-	config, err := filter.LoadConfig(inv.configFile)
+	settings, err := config.Load(inv.configFile)
 	if err != nil {
 		return err
 	}
-	if config.SRS.Store == "" {
+	if settings.SRS.Store == "" {
 		return cause.ConfigInvalid.Failure(fmt.Errorf("%s: srs: store is not set", inv.configFile))
 	}
-	senders, err := store.Open(filter.StoreOptions(config, time.Now))
+	senders, err := store.Open(settings.SRS.StoreOptions(time.Now))
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@
 package confine
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -19,7 +20,9 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 
+	"postmend/filter/config"
 	"postmend/reinject"
+	"postmend/srs/store"
 )
 
 // Needs are what stays allowed.
@@ -29,35 +32,33 @@ type Needs struct {
 	StoreDir string   // files and folders may be made and removed in it; "" if there is none
 }
 
-// NeedsOf gives the needs of a filter that hands mail to a target and asks the DNS server at resolver,
-// "host:port"; "" means those of the system. Ports go for any host. ok is false where nothing can be taken,
-// because programs of Postfix do a part of the work: sendmail(1) as the target, postmap(1) for tables of
-// local domains.
-func NeedsOf(target reinject.Target, resolver, spoolDir string, asksTables bool) (needs Needs, ok bool) {
-	if target.Scheme == reinject.Sendmail || asksTables {
+// NeedsOf gives the needs of a filter with this configuration. tempDir is the system's temporary directory,
+// as the filter sees it. Ports go for any host. ok is false where nothing can be taken, because programs of
+// Postfix do a part of the work: sendmail(1) as the target, postmap(1) for tables of local domains.
+func NeedsOf(c *config.Config, tempDir string) (needs Needs, ok bool) {
+	target, err := reinject.ParseTarget(c.Reinject.Target)
+	if err != nil || target.Scheme == reinject.Sendmail || len(c.LocalDomainsMaps) > 0 {
 		return Needs{}, false
 	}
+	needs.SpoolDir = cmp.Or(c.Limits.SpoolDir, tempDir)
 	ports := []uint16{53}
 	if target.Port != 0 {
 		ports = append(ports, target.Port)
 	}
-	if _, port, err := net.SplitHostPort(resolver); err == nil {
+	if _, port, err := net.SplitHostPort(c.Resolver); err == nil {
 		if number, err := strconv.ParseUint(port, 10, 16); err == nil {
 			ports = append(ports, uint16(number))
 		}
 	}
-	slices.Sort(ports)
-	return Needs{SpoolDir: spoolDir, TCPPorts: slices.Compact(ports)}, true
-}
-
-// AlsoStore adds what a store of senders needs: a folder, or a port of a server; "" and 0 are none.
-func (n *Needs) AlsoStore(dir string, port uint16) {
-	n.StoreDir = dir
-	if port != 0 {
-		n.TCPPorts = append(n.TCPPorts, port)
-		slices.Sort(n.TCPPorts)
-		n.TCPPorts = slices.Compact(n.TCPPorts)
+	if location, err := store.Parse(c.SRS.Store); err == nil && c.SRS.Domain != "" {
+		needs.StoreDir = location.Dir
+		if location.Port != 0 {
+			ports = append(ports, location.Port)
+		}
 	}
+	slices.Sort(ports)
+	needs.TCPPorts = slices.Compact(ports)
+	return needs, true
 }
 
 const (
@@ -81,8 +82,8 @@ func Apply(needs Needs) error {
 	for _, port := range needs.TCPPorts {
 		rules = append(rules, landlock.ConnectTCP(port))
 	}
-	config := landlock.Config{HandledAccessFS: forbidden, HandledAccessNet: overTCP}
-	return config.BestEffort().Restrict(rules...)
+	allowed := landlock.Config{HandledAccessFS: forbidden, HandledAccessNet: overTCP}
+	return allowed.BestEffort().Restrict(rules...)
 }
 
 // String says what is left.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"postmend/filter/config"
 	"postmend/reinject"
 )
 
@@ -113,27 +114,34 @@ func cannotStray(other, secret, port string) error {
 
 func TestTheNeedsFollowFromTheConfiguration(t *testing.T) {
 	for _, row := range []struct {
-		target, resolver string
-		asksTables       bool
-		want             string // "" if nothing can be taken
+		change func(*config.Config)
+		want   string // "" if nothing can be taken
 	}{
-		{"smtp://127.0.0.1:10026", "", false, "writes to /spool alone, executes nothing, connects by TCP " +
-			"to port 53, 10026 alone, of any host"},
-		{"smtp://host:587?starttls=required", "[::1]:5353", false,
+		{func(*config.Config) {}, "writes to /spool alone, executes nothing, connects by TCP to port 53, " +
+			"10026 alone, of any host"},
+		{func(c *config.Config) {
+			c.Reinject.Target, c.Resolver = "smtp://host:587?starttls=required", "[::1]:5353"
+		},
 			"writes to /spool alone, executes nothing, connects by TCP to port 53, 587, 5353 alone, of " +
 				"any host"},
-		{"unix:/var/spool/postfix/public/mended", "127.0.0.1:53", false,
-			"writes to /spool alone, executes nothing, connects by TCP to port 53 alone, of any host"},
-		{"sendmail:/usr/sbin/sendmail", "", false, ""},
-		{"smtp://127.0.0.1:10026", "", true, ""},
+		{func(c *config.Config) {
+			c.Reinject.Target, c.Resolver = "unix:/var/spool/postfix/public/mended", "127.0.0.1:53"
+		}, "writes to /spool alone, executes nothing, connects by TCP to port 53 alone, of any host"},
+		{func(c *config.Config) { c.SRS.Domain, c.SRS.Store = "srs.example.org", "dir:/var/lib/srs" },
+			"writes to /spool and /var/lib/srs alone, executes nothing, connects by TCP to port 53, 10026 " +
+				"alone, of any host"},
+		{func(c *config.Config) { c.SRS.Domain, c.SRS.Store = "srs.example.org", "redis://host:6379/0" },
+			"writes to /spool alone, executes nothing, connects by TCP to port 53, 6379, 10026 alone, of " +
+				"any host"},
+		{func(c *config.Config) { c.Reinject.Target = "sendmail:/usr/sbin/sendmail" }, ""},
+		{func(c *config.Config) { c.LocalDomainsMaps = []string{"hash:/etc/postfix/virtual"} }, ""},
 	} {
-		target, err := reinject.ParseTarget(row.target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		needs, ok := NeedsOf(target, row.resolver, "/spool", row.asksTables)
+		c := &config.Config{}
+		c.Reinject.Target = reinject.DefaultTarget
+		row.change(c)
+		needs, ok := NeedsOf(c, "/spool")
 		if ok != (row.want != "") || ok && needs.String() != row.want {
-			t.Errorf("%s: %t, %s", row.target, ok, needs)
+			t.Errorf("%s: %t, %s", row.want, ok, needs)
 		}
 	}
 	for _, active := range Active(nil) {

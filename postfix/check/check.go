@@ -78,7 +78,7 @@ func byArea(findings []Finding) []Finding {
 func (o *own) restraints() []Finding {
 	var needs *confine.Needs
 	if c := o.config; c != nil {
-		if found, ok := c.Needs(defaultSpoolDir); ok {
+		if found, ok := confine.NeedsOf(c, defaultSpoolDir); ok {
 			needs = &found
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"reflect"
 	"strings"
 
-	"postmend/filter"
+	"postmend/filter/config"
 )
 
 // Edit is a change of postmend's configuration. It is made by hand: no command finds the right place
@@ -34,7 +34,7 @@ func (e Edit) String() string {
 
 // setKey is the change that gives a key of the configuration a text for its value.
 func (p *postmend) setKey(key, value string) *Edit {
-	return &Edit{File: p.ConfigFile, Line: filter.LineOfKey([]byte(p.Text), key), Key: key,
+	return &Edit{File: p.ConfigFile, Line: config.LineOfKey([]byte(p.Text), key), Key: key,
 		Value: fmt.Sprintf("%q", value)}
 }
 
@@ -74,7 +74,7 @@ func cutLast(key string) (section, last string) {
 
 // knownKeys are the keys of a section of the configuration; "" is the top level.
 func knownKeys(section string) []string {
-	at := reflect.TypeFor[filter.Config]()
+	at := reflect.TypeFor[config.Config]()
 	for name := range strings.SplitSeq(section, ".") {
 		for i := 0; name != "" && i < at.NumField(); i++ {
 			if field := at.Field(i); field.Tag.Get("toml") == name {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 )
@@ -140,7 +140,7 @@ func (h *host) programPath() string {
 
 // configFlag is what -c in argv has to name; "" if nothing has to.
 func (h *host) configFlag() string {
-	if h.ConfigFile == filter.DefaultConfigFile {
+	if h.ConfigFile == config.DefaultFile {
 		return ""
 	}
 	return h.ConfigFile

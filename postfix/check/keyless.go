@@ -8,7 +8,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"postmend/dkim"
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix/setup"
 )
 
@@ -34,14 +34,14 @@ func judgeKeyless(o *own) []fault {
 }
 
 // newKeyOf names a key for a domain as the first one is named.
-func newKeyOf(c *filter.Config, domain string) filter.KeyConfig {
+func newKeyOf(c *config.Config, domain string) config.Key {
 	first := c.DKIM.Keys[0]
-	return filter.KeyConfig{Domain: domain, Selector: first.Selector,
+	return config.Key{Domain: domain, Selector: first.Selector,
 		File: filepath.Join(filepath.Dir(first.File), domain+"."+first.Selector+".pem")}
 }
 
 // nextForKey is the next step towards a key that the configuration does not have yet.
-func (o *own) nextForKey(k filter.KeyConfig) fault {
+func (o *own) nextForKey(k config.Key) fault {
 	what := k.Domain + " is delivered here and has no [[dkim.keys]]"
 	key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
 	if err != nil && lookAt(k.File).isMissing() {
@@ -57,15 +57,15 @@ func (o *own) nextForKey(k filter.KeyConfig) fault {
 }
 
 // addKey completes a fault by what adds a section to the configuration.
-func (f fault) addKey(o *own, k filter.KeyConfig) fault {
+func (f fault) addKey(o *own, k config.Key) fault {
 	lines := []string{"", "[[dkim.keys]]", fmt.Sprintf("domain = %q", k.Domain),
 		fmt.Sprintf("selector = %q", k.Selector), fmt.Sprintf("file = %q", k.File)}
-	if _, err := toml.Decode(o.Text+strings.Join(lines, "\n"), &filter.Config{}); err == nil {
+	if _, err := toml.Decode(o.Text+strings.Join(lines, "\n"), &config.Config{}); err == nil {
 		f.Mend = shell(append([]string{"printf", `%s\n`}, lines...)...) + " >> " + shell(o.ConfigFile)
 		return f
 	}
 	// The keys are written as a list.
-	f.Edit = &Edit{File: o.ConfigFile, Line: filter.LineOfKey([]byte(o.Text), "dkim.keys"), Key: "dkim.keys",
+	f.Edit = &Edit{File: o.ConfigFile, Line: config.LineOfKey([]byte(o.Text), "dkim.keys"), Key: "dkim.keys",
 		Add:   true,
 		Value: "{ " + strings.Join(lines[2:], ", ") + " }"}
 	return f

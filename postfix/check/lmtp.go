@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 )
@@ -85,7 +85,7 @@ func judgeLMTPConfig(h *host) []fault {
 		return nil
 	}
 	for _, s := range h.servicesOf("spawn") {
-		named := cmp.Or(parsePipe(*s).configFile(), filter.DefaultConfigFile)
+		named := cmp.Or(parsePipe(*s).configFile(), config.DefaultFile)
 		if s.ID() == layout.SpawnedLMTPID && named != h.ConfigFile {
 			return one(fmt.Sprintf("%s reads %s, but %s was checked", s.ID(), named, h.ConfigFile), "")
 		}

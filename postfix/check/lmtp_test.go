@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix/layout"
 	"postmend/tests/peer"
 )
@@ -48,7 +48,7 @@ func TestTheLMTPServiceIsJudged(t *testing.T) {
 		{"few processes", hop + limit, strings.Replace(line, " 100 ", " 3 ", 1), "lmtp-reach lmtp-processes"},
 	} {
 		h := hostOf(t, "mydestination = example.org\n"+row.main, "smtp inet n - n - - smtpd\n"+row.line+"\n",
-			postmend{ConfigFile: filter.DefaultConfigFile})
+			postmend{ConfigFile: config.DefaultFile})
 		var names []string
 		for _, f := range apply(areaFilter, lmtpRules, h) {
 			if f.Severity != OK {

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
 )
@@ -27,7 +27,7 @@ func judgeNetworks(h *host) []fault {
 	var faults []fault
 	if len(missing) > 0 {
 		words := texts(missing)
-		if filter.LineOfKey([]byte(h.Text), "trusted_networks") == 0 {
+		if config.LineOfKey([]byte(h.Text), "trusted_networks") == 0 {
 			words = slices.Concat(texts(h.Trusted), words)
 		}
 		faults = append(faults, fault{What: "in mynetworks of main.cf, but not in trusted_networks: " +

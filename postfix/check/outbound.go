@@ -14,7 +14,8 @@ import (
 // findOutbound finds out where mail leaves from: what outbound_addresses says, or else the addresses of
 // this host.
 func (p *published) findOutbound(ctx context.Context, resolver *authn.Resolver, ours []net.IP) {
-	networks, err := p.config.Outbound(ctx, resolver)
+	mail, _ := p.config.Outbound() // config.Load had it, too
+	networks, err := mail.Resolve(ctx, resolver)
 	p.outboundErr = err
 	if len(p.config.OutboundAddresses) > 0 {
 		p.outbound = networks

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/filter"
+	"postmend/filter/config"
 )
 
 // SPF of the null sender is about the name in HELO: where mail leaves through a relay, addresses alone do
@@ -19,7 +19,7 @@ func TestARelayIsAskedForByName(t *testing.T) {
 		{"[relay.example.net]", []string{"192.0.2.10", "relay.example.net"}, false},
 		{"", []string{"192.0.2.10"}, false},
 	} {
-		p := &published{own: &own{config: &filter.Config{OutboundAddresses: c.addresses}},
+		p := &published{own: &own{config: &config.Config{OutboundAddresses: c.addresses}},
 			relayhost: c.relayhost}
 		faults := judgeOutbound(p)
 		if c.asks != (len(faults) == 1 && faults[0].Severity == Note &&

@@ -16,6 +16,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/filter/domain"
 	"postmend/postfix"
 	"postmend/postfix/layout"
@@ -30,7 +31,7 @@ const areaOwn = "postmend"
 type own struct {
 	postmend
 	file         fileInfo // the configuration
-	config       *filter.Config
+	config       *config.Config
 	configErr    error
 	keys         []ownKey
 	secrets      fileInfo // the zero value without SRS
@@ -56,7 +57,7 @@ type own struct {
 }
 
 type ownKey struct {
-	filter.KeyConfig
+	config.Key
 	file fileInfo
 	key  *dkim.Key
 	err  error
@@ -68,19 +69,19 @@ func gatherOwn(program, configFile string) *own {
 		listener: reinject.DefaultTarget}
 	text, _ := os.ReadFile(configFile)
 	o.postmend = postmend{Program: program, ConfigFile: configFile, Text: string(text),
-		Target: reinject.DefaultTarget, Deadline: filter.DefaultDeadline}
+		Target: reinject.DefaultTarget, Deadline: config.DefaultDeadline}
 	if o.config, o.configErr = loadConfig(configFile); o.configErr != nil {
 		o.guess()
 		return o
 	}
 	for _, c := range o.config.DKIM.Keys {
-		k := ownKey{KeyConfig: c, file: lookAt(c.File)}
+		k := ownKey{Key: c, file: lookAt(c.File)}
 		k.key, k.err = dkim.LoadKey(c.Domain, c.Selector, c.File)
 		o.keys = append(o.keys, k)
 	}
 	if o.config.SRS.Domain != "" {
 		o.secrets = lookAt(o.config.SRS.SecretsFile)
-		_, o.secretsErr = filter.NewRewriter(o.config, time.Now)
+		_, o.secretsErr = o.config.SRS.Rewriter(time.Now)
 	}
 	o.store = gatherStore(o.config)
 	for _, path := range []string{o.config.LocalDomainsFile, o.config.DMARC.ForceMungeFile,
@@ -100,7 +101,8 @@ func gatherOwn(program, configFile string) *own {
 	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline),
 		strings.ToLower(o.config.SRS.Domain)
 	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, defaultSpoolDir)
-	o.IsLocal, _ = o.config.LocalTest() // filter.New had it, too
+	local, _ := o.config.LocalSet() // filter.New had them, too
+	o.IsLocal = func(name string) bool { return local.Has(domain.Canonical(name)) }
 	o.Local, o.LocalTables, o.Trusted = o.localNames(), o.config.LocalDomainsMaps, o.config.TrustedNetworks
 	return o
 }
@@ -108,7 +110,7 @@ func gatherOwn(program, configFile string) *own {
 // guess takes from a configuration that is not valid where the listener is, so that Postfix is not judged by
 // the default.
 func (o *own) guess() {
-	var c filter.Config
+	var c config.Config
 	switch _, err := toml.Decode(o.Text, &c); {
 	case err != nil:
 		o.Target = ""
@@ -118,15 +120,15 @@ func (o *own) guess() {
 }
 
 // loadConfig reads a configuration and makes it ready as the filter does.
-func loadConfig(path string) (*filter.Config, error) {
-	config, err := filter.LoadConfig(path)
+func loadConfig(path string) (*config.Config, error) {
+	settings, err := config.Load(path)
 	if err != nil {
 		return nil, detail(err)
 	}
-	if _, err := filter.New(config, filter.Options{}); err != nil {
+	if _, err := filter.New(settings, filter.Options{}); err != nil {
 		return nil, detail(err)
 	}
-	return config, nil
+	return settings, nil
 }
 
 // detail is what a failure says to the operator.
@@ -260,7 +262,7 @@ func judgeConfig(o *own) []fault {
 	case !o.isRoot && errors.Is(o.configErr, fs.ErrPermission):
 		wrong.Severity = Note
 	default:
-		if unknown, ok := errors.AsType[*filter.UnknownKeyError](o.configErr); ok &&
+		if unknown, ok := errors.AsType[*config.UnknownKeyError](o.configErr); ok &&
 			meantKey(unknown.Key) != "" {
 			wrong.What += fmt.Sprintf("; is %s meant?", meantKey(unknown.Key))
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"postmend/dkim"
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix"
 )
 
@@ -33,7 +33,7 @@ func judgeKeys(o *own) []fault {
 	for _, k := range o.keys {
 		make := "" // Once mail is signed, another key under a published selector breaks the signatures.
 		if o.isPrepared {
-			make = o.makeKey(k.KeyConfig)
+			make = o.makeKey(k.Key)
 		}
 		faults = append(faults, o.judgePrivate(k.file, k.err, make)...)
 	}
@@ -45,7 +45,7 @@ func judgeKeys(o *own) []fault {
 }
 
 // makeKey is the command that makes a key, and prints its record.
-func (o *own) makeKey(k filter.KeyConfig) string {
+func (o *own) makeKey(k config.Key) string {
 	return shell(o.Program, "dkim", "genkey", "--domain", k.Domain, "--selector", k.Selector, "--file",
 		k.File) +
 		" && " + shell("chown", o.account.Name, k.File)

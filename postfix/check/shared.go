@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix/setup"
 )
 
@@ -51,7 +51,7 @@ func (o *own) copyOf(f fileInfo) (mend string, edit *Edit) {
 	if f.Path == o.secrets.Path {
 		key = "srs.secrets_file"
 	}
-	edit = &Edit{File: o.ConfigFile, Line: filter.LineOfKey([]byte(o.Text), key), Key: key,
+	edit = &Edit{File: o.ConfigFile, Line: config.LineOfKey([]byte(o.Text), key), Key: key,
 		Value: fmt.Sprintf("%q", path)}
 	n := 0
 	for line := range strings.Lines(o.Text) {

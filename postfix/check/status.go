@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix"
 	"postmend/postfix/layout"
 )
@@ -98,7 +98,7 @@ func judgeTimeLimit(h *host) []fault {
 func judgeConfigFile(h *host) []fault {
 	named := h.command.configFile()
 	if named == "" {
-		named = filter.DefaultConfigFile
+		named = config.DefaultFile
 	}
 	if named == h.ConfigFile {
 		return nil

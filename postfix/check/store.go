@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/srs/store"
 )
 
@@ -37,12 +37,12 @@ var storeRules = []rule[*own]{
 }
 
 // gatherStore looks at a configuration's store; nil if there is none.
-func gatherStore(config *filter.Config) *senderStore {
-	if config.SRS.Store == "" {
+func gatherStore(settings *config.Config) *senderStore {
+	if settings.SRS.Store == "" {
 		return nil
 	}
 	s := &senderStore{}
-	s.at, _ = store.Parse(config.SRS.Store) // filter.New had it, too
+	s.at, _ = store.Parse(settings.SRS.Store) // filter.New had it, too
 	if path := s.path(); path != "" {
 		s.place = lookAt(path)
 		info, err := os.Lstat(path)
@@ -55,10 +55,10 @@ func gatherStore(config *filter.Config) *senderStore {
 			s.alien = s.alien || err != nil
 		}
 	}
-	rewriter, _ := filter.NewRewriter(config, time.Now) // judgeSecrets tells why there is none
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Duration(config.SRS.StoreTimeout))
+	rewriter, _ := settings.SRS.Rewriter(time.Now) // judgeSecrets tells why there is none
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Duration(settings.SRS.StoreTimeout))
 	defer cancel()
-	s.health = store.Inspect(ctx, filter.StoreOptions(config, time.Now), rewriter)
+	s.health = store.Inspect(ctx, settings.SRS.StoreOptions(time.Now), rewriter)
 	return s
 }
 

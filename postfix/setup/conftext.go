@@ -5,11 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"postmend/filter"
+	"postmend/filter/config"
 )
 
 // configText is the configuration file. Postfix's tables are the only values that are not plain names.
-func configText(c *filter.Config) string {
+func configText(c *config.Config) string {
 	var b strings.Builder
 	list := func(name string, values []string) {
 		if len(values) == 0 {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"postmend/dkim"
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/filter/domain/publicsuffix"
 	"postmend/postfix/postconf"
 	"postmend/srs/store"
@@ -25,7 +25,7 @@ import (
 type home struct {
 	program, path, user, group string
 	hasUser                    bool
-	config                     *filter.Config
+	config                     *config.Config
 	text                       string // of the configuration to be written; "" if there is one
 	listener                   string
 	mode                       Mode // to be kept for setup --apply; "" if there is nothing to apply
@@ -49,7 +49,7 @@ func ownFiles(o *Options, c *postconf.Config, domains *Domains) (*home, error) {
 			o.User)
 	}
 	if _, err := os.Stat(h.path); err == nil {
-		if h.config, err = filter.LoadConfig(h.path); err != nil {
+		if h.config, err = config.Load(h.path); err != nil {
 			return nil, err
 		}
 		if err := h.agrees(o, c); err != nil {
@@ -117,7 +117,7 @@ func (h *home) compose(o *Options, c *postconf.Config, domains *Domains) error {
 	if selector == "" {
 		selector = time.Now().Format("2006") + "a"
 	}
-	h.config = &filter.Config{Hostname: hostname, LocalDomains: domains.Names,
+	h.config = &config.Config{Hostname: hostname, LocalDomains: domains.Names,
 		LocalDomainsMaps: domains.Tables}
 	if h.config.TrustedNetworks, err = trustedNetworks(o, c); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (h *home) compose(o *Options, c *postconf.Config, domains *Domains) error {
 	for _, name := range signable {
 		file := filepath.Join(filepath.Dir(h.path), "dkim", name+"."+selector+".pem")
 		h.config.DKIM.Keys = append(h.config.DKIM.Keys,
-			filter.KeyConfig{Domain: name, Selector: selector, File: file})
+			config.Key{Domain: name, Selector: selector, File: file})
 	}
 	h.config.Reinject.Target = "smtp://" + freeListener(c)
 	h.text = configText(h.config)
@@ -189,7 +189,7 @@ func (h *home) asks(ctx context.Context, c *postconf.Config) error {
 
 // configFlag is the configuration's path where it is not the default one.
 func (h *home) configFlag() string {
-	if h.path == filter.DefaultConfigFile {
+	if h.path == config.DefaultFile {
 		return ""
 	}
 	return h.path
@@ -265,7 +265,7 @@ func (h *home) keyless(domains *Domains) []string {
 // storeFolder is where senders are stored that do not fit into SRS addresses: beside a configuration that is
 // not in its usual place.
 func storeFolder(configFile string) string {
-	if configFile == filter.DefaultConfigFile {
+	if configFile == config.DefaultFile {
 		return "/var/lib/postmend/srs"
 	}
 	return filepath.Join(filepath.Dir(configFile), "srs")

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/filter/domain/publicsuffix"
 	"postmend/postfix/postconf"
 )
@@ -56,8 +56,8 @@ func withFullName(o *Options, c *postconf.Config) *postconf.Config {
 		return c
 	}
 	name := ""
-	if config, err := filter.LoadConfig(o.ConfigFile); err == nil {
-		name = config.Hostname
+	if settings, err := config.Load(o.ConfigFile); err == nil {
+		name = settings.Hostname
 	} else {
 		name, _ = hostnameOf(o, c)
 	}

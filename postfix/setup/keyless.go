@@ -4,14 +4,14 @@ import (
 	"slices"
 	"strings"
 
-	"postmend/filter"
+	"postmend/filter/config"
 )
 
 // Keyless are the domains for which a configuration has no key, neither their own nor one of a domain above.
-func Keyless(c *filter.Config, domains []string) []string {
+func Keyless(c *config.Config, domains []string) []string {
 	var without []string
 	for _, domain := range domains {
-		serves := func(k filter.KeyConfig) bool {
+		serves := func(k config.Key) bool {
 			return domain == k.Domain ||
 				strings.HasSuffix(domain, "."+k.Domain)
 		}

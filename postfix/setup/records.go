@@ -11,7 +11,7 @@ import (
 	"sync"
 
 	"postmend/dkim"
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/filter/domain/publicsuffix"
 	"postmend/postfix/postconf"
 )
@@ -102,7 +102,7 @@ func (s *Setup) records() ([]record, error) {
 		all = append(all, spf)
 	}
 	keys := slices.Clone(h.config.DKIM.Keys)
-	first := slices.IndexFunc(keys, func(k filter.KeyConfig) bool {
+	first := slices.IndexFunc(keys, func(k config.Key) bool {
 		return k.Domain == h.config.DKIM.DefaultDomain
 	})
 	if first > 0 {
@@ -131,7 +131,7 @@ func (s *Setup) records() ([]record, error) {
 
 // SignsBounces tells whether the bounces that Postfix makes pass postmend, and a key signs for their author,
 // MAILER-DAEMON@$myorigin.
-func SignsBounces(c *postconf.Config, mode Mode, keys []filter.KeyConfig) bool {
+func SignsBounces(c *postconf.Config, mode Mode, keys []config.Key) bool {
 	origin, err := c.Expand("myorigin")
 	if err != nil || mode != Transport {
 		return false
@@ -141,7 +141,7 @@ func SignsBounces(c *postconf.Config, mode Mode, keys []filter.KeyConfig) bool {
 		origin, _, _ = strings.Cut(string(text), "\n")
 	}
 	origin = canonical(strings.TrimSpace(origin))
-	return slices.ContainsFunc(keys, func(k filter.KeyConfig) bool {
+	return slices.ContainsFunc(keys, func(k config.Key) bool {
 		return origin == k.Domain || strings.HasSuffix(origin, "."+k.Domain)
 	})
 }
@@ -156,7 +156,7 @@ func spfRecord(domain, mechanisms string) record {
 }
 
 // keyRecord is that of a key, or a remark where the key is still to be made.
-func keyRecord(k filter.KeyConfig) (record, error) {
+func keyRecord(k config.Key) (record, error) {
 	if isMissing(k.File) {
 		return record{remark: fmt.Sprintf("%s._domainkey.%s: printed when the key is made", k.Selector,
 			k.Domain)}, nil

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
@@ -186,11 +186,11 @@ func (s *Setup) Change(ctx context.Context, run func([]Step) error) (asked strin
 
 // srsAddresses makes the addresses that Postfix is asked about.
 func (h *home) srsAddresses() (srsAddresses, error) {
-	config, err := filter.LoadConfig(h.path)
-	if err != nil || config.SRS.Domain == "" {
+	settings, err := config.Load(h.path)
+	if err != nil || settings.SRS.Domain == "" {
 		return srsAddresses{}, err
 	}
-	rewriter, err := filter.NewRewriter(config, time.Now)
+	rewriter, err := settings.SRS.Rewriter(time.Now)
 	if err != nil {
 		return srsAddresses{}, err
 	}
@@ -267,20 +267,20 @@ func kept(configFile, account string) []string {
 	if _, err := user.Lookup(account); err == nil {
 		lines = append(lines, "account        "+account)
 	}
-	config, err := filter.LoadConfig(configFile)
+	settings, err := config.Load(configFile)
 	if err != nil {
 		return lines
 	}
 	lines = append(lines, "configuration  "+configFile)
-	if file := config.SRS.SecretsFile; file != "" && !isMissing(file) {
+	if file := settings.SRS.SecretsFile; file != "" && !isMissing(file) {
 		lines = append(lines, "SRS secrets    "+file+", needed for bounces to existing SRS addresses, "+
 			"and to set postmend up again")
 	}
-	if folder, found := strings.CutPrefix(config.SRS.Store, "dir:"); found {
+	if folder, found := strings.CutPrefix(settings.SRS.Store, "dir:"); found {
 		lines = append(lines, "stored senders "+folder+", needed for bounces to aliases")
 	}
 	folders := map[string]int{}
-	for _, key := range config.DKIM.Keys {
+	for _, key := range settings.DKIM.Keys {
 		if !isMissing(key.File) {
 			folders[filepath.Dir(key.File)]++
 		}

@@ -20,6 +20,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter"
 	"postmend/filter/authn/dnstest"
+	"postmend/filter/config"
 	"postmend/filter/message"
 	"postmend/postfix"
 	"postmend/postfix/wholefile"
@@ -215,11 +216,11 @@ func (w *world) writeConfig() (string, error) {
 
 // forwardMended runs the pipeline that Postfix would start.
 func (w *world) forwardMended(ctx context.Context, message []byte) (*received, error) {
-	config, err := filter.LoadConfig(w.config)
+	settings, err := config.Load(w.config)
 	if err != nil {
 		return nil, err
 	}
-	f, err := filter.New(config, filter.Options{})
+	f, err := filter.New(settings, filter.Options{})
 	if err != nil {
 		return nil, err
 	}

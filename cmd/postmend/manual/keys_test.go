@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"postmend/cmd/postmend/manual"
-	"postmend/filter"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 )
 
 const configurationPage = "../../../docs/configuration.md"
@@ -48,13 +48,13 @@ func TestTheConfigurationsKeysAreDocumented(t *testing.T) {
 	known(reflect.ValueOf(*load(t, "")), "", code)
 	for name := range code {
 		if _, found := docs[name]; !found {
-			t.Errorf("filter.Config has %s, docs/configuration.md does not: add a row to the table below %s",
+			t.Errorf("config.Config has %s, docs/configuration.md does not: add a row to the table below %s",
 				name, heading(name))
 		}
 	}
 	for name, key := range docs {
 		if _, found := code[name]; !found {
-			t.Errorf("docs/configuration.md, line %d, has %s, filter.Config does not", key.Line, name)
+			t.Errorf("docs/configuration.md, line %d, has %s, config.Config does not", key.Line, name)
 		}
 	}
 }
@@ -69,7 +69,7 @@ func TestDocumentedDefaultsAreThoseOfTheCode(t *testing.T) {
 		switch literal := key.Literal(); {
 		case !found: // the other test says so
 		case literal == "" && !value.IsZero() && !ofThisHost[name]:
-			t.Errorf("docs/configuration.md, line %d: the default of %s is %v in filter.Config; write it "+
+			t.Errorf("docs/configuration.md, line %d: the default of %s is %v in config.Config; write it "+
 				"as a TOML value in backticks at the start of the cell, which has %q", key.Line, name,
 				shown(value), key.Default)
 		case literal == "":
@@ -78,7 +78,7 @@ func TestDocumentedDefaultsAreThoseOfTheCode(t *testing.T) {
 			explicit := loadAt(t, path, assignment(name, literal))
 			if !reflect.DeepEqual(explicit, defaults) {
 				t.Errorf("docs/configuration.md, line %d: %s = %s is not the default, which is %v in "+
-					"filter.Config", key.Line, name, literal,
+					"config.Config", key.Line, name, literal,
 					shown(value))
 			}
 		}
@@ -118,21 +118,21 @@ func hasKeys(kind reflect.Type) bool {
 	return false
 }
 
-func load(t *testing.T, text string) *filter.Config {
+func load(t *testing.T, text string) *config.Config {
 	t.Helper()
 	return loadAt(t, filepath.Join(t.TempDir(), "postmend.toml"), text)
 }
 
-func loadAt(t *testing.T, path, text string) *filter.Config {
+func loadAt(t *testing.T, path, text string) *config.Config {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	config, err := filter.LoadConfig(path)
+	settings, err := config.Load(path)
 	if err != nil {
 		t.Errorf("with %q from docs/configuration.md: %v", text, cause.AsFailure(err).Err)
 	}
-	return config
+	return settings
 }
 
 func assignment(name, value string) string {
@@ -171,7 +171,7 @@ func TestTheManPageHasTheSameKeysAndDefaults(t *testing.T) {
 	known(reflect.ValueOf(*load(t, "")), "", code)
 	for name := range code {
 		if _, found := seen[name]; !found {
-			t.Errorf("postmend.toml(5) lacks %s of filter.Config", name)
+			t.Errorf("postmend.toml(5) lacks %s of config.Config", name)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/postfix"
 	"postmend/postfix/milter"
 )
@@ -23,11 +24,11 @@ func Milter(ctx context.Context, conn net.Conn, o Options) {
 	var kept *loaded
 	d := &door{log: o.Log, current: func() (*loaded, error) {
 		if kept == nil {
-			config, err := filter.LoadConfig(o.ConfigFile)
+			settings, err := config.Load(o.ConfigFile)
 			if err != nil {
 				return nil, err
 			}
-			if kept, err = o.open(config, false); err != nil {
+			if kept, err = o.open(settings, false); err != nil {
 				return nil, err
 			}
 			o.Confine(kept.filter)

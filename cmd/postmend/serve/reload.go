@@ -10,6 +10,7 @@ import (
 
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
+	"postmend/filter/config"
 )
 
 // stamps are the files that a configuration was made of, as they were then. A file that is missing has the
@@ -93,16 +94,16 @@ func (w *watch) changed() bool {
 
 // loaded is a configuration, ready for use.
 type loaded struct {
-	config *filter.Config
+	config *config.Config
 	filter *filter.Filter
 }
 
-func (o *Options) open(config *filter.Config, stays bool) (*loaded, error) {
-	f, err := filter.New(config, filter.Options{Now: o.Now, Resident: stays})
+func (o *Options) open(settings *config.Config, stays bool) (*loaded, error) {
+	f, err := filter.New(settings, filter.Options{Now: o.Now, Resident: stays})
 	if err != nil {
 		return nil, err
 	}
-	return &loaded{config, f}, nil
+	return &loaded{settings, f}, nil
 }
 
 // load reads the configuration. Of several calls, the last one has the last word.
@@ -111,12 +112,12 @@ func (r *Resident) load() error {
 	defer r.loading.Unlock()
 	r.watch.begin()
 	r.watch.add(r.ConfigFile)
-	config, err := filter.LoadConfig(r.ConfigFile)
+	settings, err := config.Load(r.ConfigFile)
 	if err != nil {
 		return err
 	}
-	r.watch.add(config.Files()...)
-	next, err := r.open(config, true)
+	r.watch.add(settings.Files()...)
+	next, err := r.open(settings, true)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"postmend/cmd/postmend/outcome"
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/postfix"
 	"postmend/srs"
 )
@@ -90,16 +91,16 @@ func (t *Table) refresh() error {
 	t.filter = nil
 	t.log = t.Log
 	t.seen = stampsOf([]string{t.ConfigFile})
-	config, err := filter.LoadConfig(t.ConfigFile)
+	settings, err := config.Load(t.ConfigFile)
 	if err != nil {
 		return err
 	}
-	t.log.Socket = config.Log.Socket
-	if config.SRS.Domain == "" {
+	t.log.Socket = settings.Log.Socket
+	if settings.SRS.Domain == "" {
 		return fmt.Errorf("%s: srs: domain is not set: there is no SRS address to look up", t.ConfigFile)
 	}
-	maps.Copy(t.seen, stampsOf([]string{config.SRS.SecretsFile, config.LocalDomainsFile}))
-	t.filter, err = filter.New(config, filter.Options{})
+	maps.Copy(t.seen, stampsOf([]string{settings.SRS.SecretsFile, settings.LocalDomainsFile}))
+	t.filter, err = filter.New(settings, filter.Options{})
 	return err
 }
 

@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"time"
 
-	"postmend/filter"
+	"postmend/filter/config"
 	"postmend/srs/store"
 )
 
@@ -23,11 +23,11 @@ func main() {
 	}
 	number, err := strconv.Atoi(os.Args[2])
 	check(err)
-	config, err := filter.LoadConfig(os.Args[1])
+	settings, err := config.Load(os.Args[1])
 	check(err)
-	rewriter, err := filter.NewRewriter(config, time.Now)
+	rewriter, err := settings.SRS.Rewriter(time.Now)
 	check(err)
-	senders, err := store.Open(filter.StoreOptions(config, time.Now))
+	senders, err := store.Open(settings.SRS.StoreOptions(time.Now))
 	check(err)
 	write(os.Args[3], number, func(n int) string {
 		sender := fmt.Sprintf("bounces+%08d-7c3e-alias=example.org@em1234.newsletter.sender.example", n)

@@ -1,4 +1,4 @@
-package filter
+package config
 
 import (
 	"errors"
@@ -13,7 +13,6 @@ import (
 	"postmend/filter/domain"
 	"postmend/filter/message/author"
 	"postmend/reinject"
-	"postmend/srs/store"
 )
 
 // complete fills in defaults and checks what can be checked without touching a key, a secret or the network.
@@ -70,7 +69,7 @@ func (c *Config) check() error {
 	if c.Hostname, err = domain.Parse(c.Hostname); err != nil {
 		return fmt.Errorf("hostname: %w", err)
 	}
-	if _, err := parseOutbound(c.OutboundAddresses, c.Hostname); err != nil {
+	if _, err := c.Outbound(); err != nil {
 		return err
 	}
 	if c.SRS.Domain != "" && c.SRS.SecretsFile == "" {
@@ -129,7 +128,7 @@ func oneOf(name, value string, allowed ...string) error {
 	return fmt.Errorf("%s: %q is not one of %s", name, value, strings.Join(allowed, ", "))
 }
 
-func (d *DMARCConfig) check() error {
+func (d *DMARC) check() error {
 	err := errors.Join(oneOf("munge_from", string(d.MungeFrom), mungeModes...),
 		oneOf("on_dmarc_fail", d.OnDMARCFail, "forward", "reject", "discard"),
 		oneOf("on_own_domain_forgery", d.OnOwnDomainForgery, "policy", "reject", "forward"))
@@ -139,7 +138,7 @@ func (d *DMARCConfig) check() error {
 	if _, err := author.ParseName(d.FromName); err != nil {
 		return fmt.Errorf("from_name: %w", err)
 	}
-	if _, err := newTrustedAuthors(d.TrustedAuthors); err != nil {
+	if _, err := ParseTrustedAuthors(d.TrustedAuthors); err != nil {
 		return err
 	}
 	for i, to := range d.Destinations {
@@ -154,7 +153,7 @@ func (d *DMARCConfig) check() error {
 }
 
 // check completes the name of the key. Domain stays "" if there is no key at all.
-func (a *ARCConfig) check(c *Config) (err error) {
+func (a *ARC) check(c *Config) (err error) {
 	setDefault(&a.Domain, c.DKIM.DefaultDomain)
 	if a.Domain != "" {
 		if a.Domain, err = domain.Parse(a.Domain); err != nil {
@@ -170,34 +169,8 @@ func (a *ARCConfig) check(c *Config) (err error) {
 	if a.Selector, err = domain.Parse(a.Selector); err != nil {
 		return fmt.Errorf("selector: %w", err)
 	}
-	if !slices.ContainsFunc(c.keysOf(a.Domain), func(k KeyConfig) bool { return k.Selector == a.Selector }) {
+	if !slices.ContainsFunc(c.keysOf(a.Domain), func(k Key) bool { return k.Selector == a.Selector }) {
 		return fmt.Errorf("no [[dkim.keys]] has domain %q and selector %q", a.Domain, a.Selector)
-	}
-	return nil
-}
-
-// checkStore checks what can be checked without touching the store.
-func (s *SRSConfig) checkStore() error {
-	if s.Store == "" {
-		if s.StoreUser != "" || s.StorePasswordFile != "" || s.StoreCAFile != "" {
-			return errors.New("store_user, store_password_file or store_ca_file is set, but store is not")
-		}
-		return nil
-	}
-	if s.Domain == "" {
-		return errors.New("store is set, but domain is not")
-	}
-	location, err := store.Parse(s.Store)
-	switch {
-	case err != nil:
-		return fmt.Errorf("store: %w", err)
-	case location.Dir != "" && (s.StoreUser != "" || s.StorePasswordFile != ""):
-		return errors.New("store_user and store_password_file are for Valkey and Redis, but store is " +
-			"a folder")
-	case s.StoreUser != "" && s.StorePasswordFile == "":
-		return errors.New("store_user is set, but store_password_file is not")
-	case s.StoreCAFile != "" && !location.TLS:
-		return errors.New("store_ca_file is for rediss://: with any other store, no certificate is verified")
 	}
 	return nil
 }

@@ -1,4 +1,6 @@
-package filter
+// Package config is the configuration file: its keys, their defaults and what may stand in them. Secrets,
+// keys and passwords that it names are read when something needs them.
+package config
 
 import (
 	"errors"
@@ -14,8 +16,8 @@ import (
 	"postmend/filter/domain"
 )
 
-// DefaultConfigFile is read if -c names no other file.
-const DefaultConfigFile = "/etc/postmend/postmend.toml"
+// DefaultFile is read if -c names no other file.
+const DefaultFile = "/etc/postmend/postmend.toml"
 
 // Config is the configuration file. The zero value of a setting means its default, which stands beside it.
 // Paths that are not absolute are taken from the configuration file's folder.
@@ -40,21 +42,21 @@ type Config struct {
 	// Authentication-Results are believed.
 	TrustedAuthservIDs []string `toml:"trusted_authserv_ids"`
 
-	SRS      SRSConfig      `toml:"srs"`
-	DKIM     DKIMConfig     `toml:"dkim"`
-	DMARC    DMARCConfig    `toml:"dmarc"`
-	ARC      ARCConfig      `toml:"arc"`
-	Spam     []SpamConfig   `toml:"spam"`
-	Arrival  ArrivalConfig  `toml:"arrival"`
-	Reinject ReinjectConfig `toml:"reinject"`
-	Limits   LimitsConfig   `toml:"limits"`
-	Log      LogConfig      `toml:"log"`
+	SRS      SRS      `toml:"srs"`
+	DKIM     DKIM     `toml:"dkim"`
+	DMARC    DMARC    `toml:"dmarc"`
+	ARC      ARC      `toml:"arc"`
+	Spam     []Spam   `toml:"spam"`
+	Arrival  Arrival  `toml:"arrival"`
+	Reinject Reinject `toml:"reinject"`
+	Limits   Limits   `toml:"limits"`
+	Log      Log      `toml:"log"`
 
 	path string // of the file that it was read from; "" for none
 }
 
-// SRSConfig is the section [srs]. Without a domain no sender is rewritten.
-type SRSConfig struct {
+// SRS is the section [srs]. Without a domain no sender is rewritten.
+type SRS struct {
 	Domain      string   `toml:"domain"`
 	SecretsFile string   `toml:"secrets_file"` // one secret a line: the first signs, all verify
 	Separator   string   `toml:"separator"`    // "=", "+" or "-"; default "="
@@ -66,32 +68,32 @@ type SRSConfig struct {
 	Store             string   `toml:"store"`
 	StoreUser         string   `toml:"store_user"`
 	StorePasswordFile string   `toml:"store_password_file"`
-	StoreCAFile       string   `toml:"store_ca_file"`  // as CAFile of ReinjectConfig, for rediss://
+	StoreCAFile       string   `toml:"store_ca_file"`  // as CAFile of Reinject, for rediss://
 	StoreTimeout      Duration `toml:"store_timeout"`  // of one operation of Valkey or Redis; default 3s
 	StorePatience     Duration `toml:"store_patience"` // how long a failing store may defer mail; default 1h
 }
 
-// DKIMConfig is the section [dkim].
-type DKIMConfig struct {
-	Keys []KeyConfig `toml:"keys"`
+// DKIM is the section [dkim].
+type DKIM struct {
+	Keys []Key `toml:"keys"`
 	// DefaultDomain signs forwarded mail. Default: the domain of the first key.
 	DefaultDomain string `toml:"default_domain"`
 }
 
-// KeyConfig is one section [[dkim.keys]]. Several of one domain all sign.
-type KeyConfig struct {
+// Key is one section [[dkim.keys]]. Several of one domain all sign.
+type Key struct {
 	Domain   string `toml:"domain"`
 	Selector string `toml:"selector"`
 	File     string `toml:"file"`
 }
 
-// DMARCConfig is the section [dmarc].
-type DMARCConfig struct {
+// DMARC is the section [dmarc].
+type DMARC struct {
 	MungeFrom MungeMode `toml:"munge_from"` // default MungeWhenNeeded
 	// Destinations are recipients' domains with a munge_from of their own. The first that fits counts.
-	Destinations       []DestinationConfig `toml:"destination"`
-	OnDMARCFail        string              `toml:"on_dmarc_fail"`         // default forward; reject, discard
-	OnOwnDomainForgery string              `toml:"on_own_domain_forgery"` // default policy; reject, forward
+	Destinations       []Destination `toml:"destination"`
+	OnDMARCFail        string        `toml:"on_dmarc_fail"`         // default forward; reject, discard
+	OnOwnDomainForgery string        `toml:"on_own_domain_forgery"` // default policy; reject, forward
 	// FromAddress is the address in a rewritten From:. Default: the alias that forwards.
 	FromAddress string `toml:"from_address"`
 	// FromName is the form of the name in a rewritten From:, see author.ParseName. Default:
@@ -104,24 +106,24 @@ type DMARCConfig struct {
 	ForceMungeFile string   `toml:"force_munge_file"`
 	ForbidMunge    []string `toml:"forbid_munge"`
 	// TrustedAuthors are those whose mail is rewritten although it fails DMARC, if it comes from their place.
-	TrustedAuthors []TrustedAuthorConfig `toml:"trusted_authors"`
+	TrustedAuthors []TrustedAuthor `toml:"trusted_authors"`
 }
 
-// TrustedAuthorConfig is one section [[dmarc.trusted_authors]]. It has either SPF or Network.
-type TrustedAuthorConfig struct {
+// TrustedAuthor is one section [[dmarc.trusted_authors]]. It has either SPF or Network.
+type TrustedAuthor struct {
 	Domain  string `toml:"domain"`  // of From:; a leading dot stands for all subdomains
 	SPF     string `toml:"spf"`     // the domain for which SPF has to pass
 	Network string `toml:"network"` // address or prefix that the client has to be in
 }
 
-// DestinationConfig is one section [[dmarc.destination]].
-type DestinationConfig struct {
+// Destination is one section [[dmarc.destination]].
+type Destination struct {
 	Domain    string    `toml:"domain"` // of recipients; a leading dot stands for all subdomains
 	MungeFrom MungeMode `toml:"munge_from"`
 }
 
-// ARCConfig is the section [arc].
-type ARCConfig struct {
+// ARC is the section [arc].
+type ARC struct {
 	Seal SealMode `toml:"seal"` // default SealAlways
 	// Domain and Selector name the key, one of [[dkim.keys]]. Default: the first RSA key of DKIM's default
 	// domain.
@@ -135,26 +137,26 @@ type ARCConfig struct {
 	TrustedSealers []string `toml:"trusted_sealers"`
 }
 
-// SpamConfig is one section [[spam]]: what happens to forwarded mail that an earlier filter on this host
+// Spam is one section [[spam]]: what happens to forwarded mail that an earlier filter on this host
 // marked. The first that matches counts.
-type SpamConfig struct {
+type Spam struct {
 	Field    string     `toml:"field"`
 	Value    string     `toml:"value"` // which the field's value begins with, as a word
 	Action   SpamAction `toml:"action"`
 	Redirect string     `toml:"redirect"` // an address in a local domain, for SpamRedirect
 }
 
-// ArrivalConfig is the section [arrival].
-type ArrivalConfig struct {
+// Arrival is the section [arrival].
+type Arrival struct {
 	Seal   *bool    `toml:"seal"`    // default true; without it no seal is written, removed or read
 	MaxAge Duration `toml:"max_age"` // of a seal that is read; default 5 days, least 1s
 }
 
 // Seals tells whether seals are written, removed and read.
-func (a *ArrivalConfig) Seals() bool { return a.Seal == nil || *a.Seal }
+func (a *Arrival) Seals() bool { return a.Seal == nil || *a.Seal }
 
-// ReinjectConfig is the section [reinject].
-type ReinjectConfig struct {
+// Reinject is the section [reinject].
+type Reinject struct {
 	Target       string `toml:"target"` // default reinject.DefaultTarget
 	User         string `toml:"user"`
 	PasswordFile string `toml:"password_file"`
@@ -163,8 +165,8 @@ type ReinjectConfig struct {
 	CAFile string `toml:"ca_file"`
 }
 
-// LimitsConfig is the section [limits].
-type LimitsConfig struct {
+// Limits is the section [limits].
+type Limits struct {
 	Deadline    Duration `toml:"deadline"`     // of a whole run; default 60s
 	DNSDeadline Duration `toml:"dns_deadline"` // of all look-ups of a run together; default 10s
 	DNSPatience Duration `toml:"dns_patience"` // how long DNS trouble may defer a message; default 1h
@@ -178,8 +180,8 @@ const DefaultDeadline = time.Minute
 // DefaultLogSocket is where messages go before the configuration is read, too.
 const DefaultLogSocket = "/dev/log"
 
-// LogConfig is the section [log].
-type LogConfig struct {
+// Log is the section [log].
+type Log struct {
 	Socket string `toml:"socket"` // syslog's Unix-domain socket; default DefaultLogSocket
 }
 
@@ -203,25 +205,28 @@ func (c *Config) files() []*string {
 	return files
 }
 
-// LoadConfig reads and checks a configuration file. An unknown key is an error that names the key and its
+// Load reads and checks a configuration file. An unknown key is an error that names the key and its
 // line.
-func LoadConfig(path string) (*Config, error) {
+func Load(path string) (*Config, error) {
 	text, err := readBounded(path)
 	if err != nil {
-		return nil, configError(path, err)
+		return nil, invalid(path, err)
 	}
 	c, err := parseConfig(text)
 	if err != nil {
-		return nil, configError(path, err)
+		return nil, invalid(path, err)
 	}
 	if err := c.complete(filepath.Dir(path)); err != nil {
-		return nil, configError(path, err)
+		return nil, invalid(path, err)
 	}
 	c.path = path
 	return c, nil
 }
 
-func configError(path string, err error) error {
+// Invalid is the failure of a configuration that was loaded, and cannot be used all the same.
+func (c *Config) Invalid(err error) error { return invalid(c.path, err) }
+
+func invalid(path string, err error) error {
 	if pathError, ok := errors.AsType[*os.PathError](err); ok {
 		err = fmt.Errorf("%w (uid %d)", err, os.Geteuid())
 		if pathError.Path == path {
@@ -247,42 +252,14 @@ func parseConfig(text []byte) (*Config, error) {
 	return c, nil
 }
 
-// keysOf gives the keys of exactly this domain.
-func (c *Config) keysOf(domain string) []KeyConfig {
-	var keys []KeyConfig
-	for _, key := range c.DKIM.Keys {
-		if key.Domain == domain {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
-// mostKeys is the largest number of keys that one domain has.
-func (c *Config) mostKeys() (most int) {
-	count := map[string]int{}
-	for _, key := range c.DKIM.Keys {
-		count[key.Domain]++
-		most = max(most, count[key.Domain])
-	}
-	return most
-}
-
-// localDomains gathers the domains that are delivered here: the configured ones, the file's, and the SRS
-// domain, because its other addresses (postmaster) are delivered here.
-func (c *Config) localDomains() (domain.Set, error) {
-	set, err := newDomainSet("local_domains", c.LocalDomains, c.LocalDomainsFile)
+// LocalSet gathers the domains that are delivered here, as far as no table has to be asked: the configured
+// ones, the file's, and the SRS domain, because its other addresses (postmaster) are delivered here.
+func (c *Config) LocalSet() (domain.Set, error) {
+	set, err := DomainSet("local_domains", c.LocalDomains, c.LocalDomainsFile)
 	if err == nil && c.SRS.Domain != "" {
 		if err = set.Add(c.SRS.Domain); err != nil {
 			err = fmt.Errorf("srs: domain: %w", err)
 		}
 	}
 	return set, err
-}
-
-// LocalTest gives the function that tells whether a domain is local by the configuration itself, without its
-// tables. ".example.org" asks for all subdomains.
-func (c *Config) LocalTest() (func(domain string) bool, error) {
-	set, err := c.localDomains()
-	return func(name string) bool { return set.Has(domain.Canonical(name)) }, err
 }

@@ -1,4 +1,4 @@
-package filter
+package config
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ func load(t *testing.T, text string) (*Config, error) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return LoadConfig(path)
+	return Load(path)
 }
 
 // designConfig is the configuration of the design: its names are fixed.
@@ -191,31 +191,8 @@ func TestABadConfigurationIsNamed(t *testing.T) {
 	}
 }
 
-// What New finds is named as LoadConfig names it: the file and the key, in one line.
-func TestWhatNewFindsIsNamedByFileAndKey(t *testing.T) {
-	for _, c := range []struct{ text, key string }{
-		{"local_domains = [\"a b\"]\n", "local_domains: "},
-		{"[arc]\ntrusted_sealers = [\"a b\"]\n", "arc: trusted_sealers: "},
-		{"[arc]\nonly_for = [\"a b\"]\n", "arc: only_for: "},
-		{"[dmarc]\nforce_munge = [\"a b\"]\nforbid_munge = [\"c d\"]\n", "dmarc: force_munge: "},
-		{"[dmarc]\nforce_munge_file = \"/nonexistent\"\n", "dmarc: force_munge_file: "},
-		{"[reinject]\ntarget = \"smtp://a b\"\n", "reinject: target "},
-	} {
-		config, err := load(t, c.text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = New(config, Options{})
-		var failure *cause.Failure
-		if !errors.As(err, &failure) || !strings.HasPrefix(failure.Err.Error(), config.path+": "+c.key) ||
-			strings.Contains(err.Error(), "\n") {
-			t.Errorf("%q: %v", c.text, err)
-		}
-	}
-}
-
 func TestFilesThatCannotBeReadAreNamed(t *testing.T) {
-	if _, err := LoadConfig("/nonexistent/postmend.toml"); err == nil ||
+	if _, err := Load("/nonexistent/postmend.toml"); err == nil ||
 		!strings.Contains(err.Error(), "/nonexistent/postmend.toml") {
 		t.Errorf("no configuration: %v", err)
 	}
@@ -223,27 +200,19 @@ func TestFilesThatCannotBeReadAreNamed(t *testing.T) {
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LoadConfig(pipe); err == nil || !strings.Contains(err.Error(), pipe+" is a pipe") {
+	if _, err := Load(pipe); err == nil || !strings.Contains(err.Error(), pipe+" is a pipe") {
 		t.Errorf("a pipe: %v", err)
 	}
 	c, err := load(t, "local_domains_file = \"/nonexistent/domains\"\n")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(c, Options{}); err == nil || !strings.Contains(err.Error(), "/nonexistent/domains") {
+	if _, err := c.LocalSet(); err == nil || !strings.Contains(err.Error(), "/nonexistent/domains") {
 		t.Errorf("no local_domains_file: %v", err)
-	}
-	c, err = load(t, "[[spam]]\nfield = \"X\"\nvalue = \"Y\"\naction = \"redirect\"\n"+
-		"redirect = \"a@gmail.example\"\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := New(c, Options{}); err == nil || !strings.Contains(err.Error(), "is not in local_domains") {
-		t.Errorf("spam redirected to another host: %v", err)
 	}
 	for _, bad := range []string{"$mydomain", "a..b", "*.example.org", "-x.example"} {
 		c := &Config{LocalDomains: []string{bad}}
-		if _, err := c.localDomains(); err == nil || !strings.Contains(err.Error(), bad) {
+		if _, err := c.LocalSet(); err == nil || !strings.Contains(err.Error(), bad) {
 			t.Errorf("local domain %q: %v", bad, err)
 		}
 	}
@@ -256,8 +225,8 @@ func TestLocalDomainsComeFromListFileAndSRS(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &Config{LocalDomains: []string{"one.example"}, LocalDomainsFile: file,
-		SRS: SRSConfig{Domain: "srs.example"}}
-	set, err := c.localDomains()
+		SRS: SRS{Domain: "srs.example"}}
+	set, err := c.LocalSet()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,20 +245,21 @@ func TestSecretsThatOthersMayReadAreRefused(t *testing.T) {
 	if err := os.WriteFile(file, []byte("first\n\n second \r\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	secrets, err := readSecrets(file)
+	srs := &SRS{SecretsFile: file}
+	secrets, err := srs.Secrets()
 	if err != nil || len(secrets) != 2 || string(secrets[0]) != "first" || string(secrets[1]) != "second" {
 		t.Errorf("read %q, %v", secrets, err)
 	}
 	if err := os.Chmod(file, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readSecrets(file); err != nil {
+	if _, err := srs.Secrets(); err != nil {
 		t.Errorf("readable by the group: %v", err)
 	}
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readSecrets(file); err == nil || !strings.Contains(err.Error(), "chmod g-w,o= "+file) ||
+	if _, err := srs.Secrets(); err == nil || !strings.Contains(err.Error(), "chmod g-w,o= "+file) ||
 		strings.Contains(err.Error(), "first") {
 		t.Errorf("readable by all: %v", err)
 	}

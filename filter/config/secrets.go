@@ -1,4 +1,4 @@
-package filter
+package config
 
 import (
 	"bytes"
@@ -14,37 +14,38 @@ import (
 	"postmend/srs"
 )
 
-// NewRewriter makes the SRS rewriter of a configuration ready: it reads the secrets.
-func NewRewriter(config *Config, now func() time.Time) (*srs.Rewriter, error) {
-	secrets, err := readSecrets(config.SRS.SecretsFile)
+// Rewriter makes the SRS rewriter ready: it reads the secrets.
+func (s *SRS) Rewriter(now func() time.Time) (*srs.Rewriter, error) {
+	secrets, err := s.Secrets()
 	if err != nil {
 		return nil, err
 	}
-	return newRewriter(config, secrets, now)
+	return s.RewriterWith(secrets, now)
 }
 
-func newRewriter(config *Config, secrets [][]byte, now func() time.Time) (*srs.Rewriter, error) {
-	options := config.SRS.options()
+// RewriterWith is Rewriter for secrets that have been read.
+func (s *SRS) RewriterWith(secrets [][]byte, now func() time.Time) (*srs.Rewriter, error) {
+	options := s.options()
 	options.Secrets, options.Now = secrets, now
 	return srs.New(options)
 }
 
 // options are all but the secrets.
-func (c *SRSConfig) options() srs.Options {
+func (s *SRS) options() srs.Options {
 	return srs.Options{
-		Domain:     domain.Canonical(c.Domain),
-		Separator:  c.Separator[0],
-		MaxAge:     time.Duration(c.MaxAge),
-		HashLength: c.HashLength,
+		Domain:     domain.Canonical(s.Domain),
+		Separator:  s.Separator[0],
+		MaxAge:     time.Duration(s.MaxAge),
+		HashLength: s.HashLength,
 	}
 }
 
-// readSecrets reads one secret a line, from a file with the permissions of a DKIM key.
-func readSecrets(path string) ([][]byte, error) {
-	if path == "" {
+// Secrets reads one secret a line, from a file with the permissions of a DKIM key.
+func (s *SRS) Secrets() ([][]byte, error) {
+	if s.SecretsFile == "" {
 		return nil, errors.New("[srs] has no secrets_file")
 	}
-	text, err := dkim.ReadPrivateFile(path)
+	text, err := dkim.ReadPrivateFile(s.SecretsFile)
 	if err != nil {
 		return nil, fmt.Errorf("srs: secrets_file: %w", err)
 	}
@@ -55,7 +56,7 @@ func readSecrets(path string) ([][]byte, error) {
 		}
 	}
 	if len(secrets) == 0 {
-		return nil, fmt.Errorf("srs: secrets_file: %s is empty", path)
+		return nil, fmt.Errorf("srs: secrets_file: %s is empty", s.SecretsFile)
 	}
 	return secrets, nil
 }
@@ -74,30 +75,24 @@ func reading[T any](setting, file string, read func(path string) (T, error)) fun
 	}
 }
 
-func (c *ReinjectConfig) rootCAs() func() (*x509.CertPool, error) {
+// RootCAs gives the function that reads ca_file; nil without one.
+func (c *Reinject) RootCAs() func() (*x509.CertPool, error) {
 	return reading("reinject: ca_file", c.CAFile, readCAs)
 }
 
-func (c *ReinjectConfig) password() func() (string, error) {
+// Password gives the function that reads password_file; nil without one.
+func (c *Reinject) Password() func() (string, error) {
 	return reading("reinject: password_file", c.PasswordFile, readPassword)
 }
 
-func (c *SRSConfig) storePassword() func() (string, error) {
-	return reading("srs: store_password_file", c.StorePasswordFile, readPassword)
-}
-
-func (c *SRSConfig) storeCAs() func() (*x509.CertPool, error) {
-	return reading("srs: store_ca_file", c.StoreCAFile, readCAs)
-}
-
 // Check reads the files that a hand-over needs, password_file and ca_file. The error names the setting.
-func (c *ReinjectConfig) Check() error {
-	if read := c.password(); read != nil {
+func (c *Reinject) Check() error {
+	if read := c.Password(); read != nil {
 		if _, err := read(); err != nil {
 			return err
 		}
 	}
-	if read := c.rootCAs(); read != nil {
+	if read := c.RootCAs(); read != nil {
 		if _, err := read(); err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package filter
+package config
 
 import (
 	"bufio"
@@ -58,7 +58,7 @@ type SealMode string
 // The modes. In TOML, true is the first and false the last.
 const (
 	SealAlways SealMode = "always"
-	// SealWhenNeeded leaves out mail that DMARC passes at the next hop anyway, see policy.sealIsNeedless.
+	// SealWhenNeeded leaves out mail that DMARC passes at the next hop anyway.
 	SealWhenNeeded SealMode = "when-needed"
 	SealNever      SealMode = "never"
 )
@@ -114,8 +114,8 @@ func readBounded(path string) ([]byte, error) {
 	return text, err
 }
 
-// newDomainSet makes a set of the entries and of those in a file, one a line.
-func newDomainSet(setting string, entries []string, file string) (domain.Set, error) {
+// DomainSet makes a set of the entries and of those in a file, one a line.
+func DomainSet(setting string, entries []string, file string) (domain.Set, error) {
 	set := domain.Set{}
 	for _, entry := range entries {
 		if err := set.Add(entry); err != nil {
