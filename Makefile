@@ -9,7 +9,7 @@ export CGO_ENABLED = 0
 DATED     = SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)}
 PACKAGING = $(DATED) $(GO) run -tags packaging -ldflags "-X main.version=$(VERSION)" ./cmd/postmend
 
-.PHONY: all build man sbom copyright deb install uninstall test test-bookworm test-trixie test-deb test-deb-bookworm test-deb-trixie test-systemd peers check race fuzz hostile differential ways soak bench clean
+.PHONY: all build man sbom copyright deb install uninstall test test-bookworm test-trixie test-deb test-deb-bookworm test-deb-trixie test-systemd test-systemd-bookworm test-systemd-trixie peers check race fuzz hostile differential ways soak bench clean
 
 all: build man
 
@@ -63,9 +63,11 @@ test-deb: test-deb-bookworm test-deb-trixie
 test-deb-bookworm test-deb-trixie:
 	GO=$(GO) PEERS=tests/package/peers.sh sh tests/debian.sh $(@:test-deb-%=%) sh tests/package/life.sh
 
-# Its units under a real systemd, which systemd-nspawn boots: start, reload, restart, upgrade, crashes while mail flows. Needs debhelper.
-test-systemd: deb
-	sh tests/package/systemd.sh bin/postmend_*.deb
+# Its units under the systemd of Debian 12 and 13, which systemd-nspawn boots: start, reload, restart, upgrade, crashes while mail flows.
+# Needs debhelper.
+test-systemd: test-systemd-bookworm test-systemd-trixie
+test-systemd-bookworm test-systemd-trixie: deb
+	sh tests/package/systemd.sh bin/postmend_*.deb $(@:test-systemd-%=%)
 
 # What other people wrote and our tests take as judges.
 peers:

@@ -1,12 +1,12 @@
 #!/bin/sh
-# The units of the Debian package under a real systemd: `make test-systemd`, as root, boots a fresh Debian 12 by
-# systemd-nspawn, with no network but loopback. The argument is the package.
+# The units of the Debian package under a real systemd: `make test-systemd`, as root, boots a fresh Debian by systemd-nspawn,
+# with no network but loopback. The arguments are the package and the release.
 set -eu
 
 package=$(realpath "$1")
 here=$(dirname "$(realpath "$0")")
 command -v systemd-nspawn >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends systemd-container
-archive=$(sh "$here/../debian.sh" --archive bookworm)
+archive=$(sh "$here/../debian.sh" --archive "$2")
 root=$(mktemp -d)
 trap 'rm -rf --one-file-system "$root"' EXIT
 trap 'exit 1' HUP INT TERM
