@@ -182,7 +182,7 @@ var causes = [causeCount]struct{ code, format string }{
 	SenderStored: {"sender-stored",
 		"sender replaced by an alias, because it does not fit into an SRS address"},
 	SenderNotStored: {"sender-not-stored",
-		"sender not rewritten: it does not fit into an SRS address, and its alias could not be stored for " +
+		"sender not rewritten: it does not fit into an SRS address, and storing its alias has failed for " +
 			"longer than store_patience: %v"},
 	SenderUnusable: {"sender-unusable", "sender not rewritten: %v"},
 
@@ -196,7 +196,7 @@ var causes = [causeCount]struct{ code, format string }{
 	FailedUnsigned:  {"failed-unsigned", "DMARC failed on arrival: not signed"},
 	FailedUnchanged: {"failed-unchanged", "DMARC failed on arrival: forwarded unchanged"},
 	FromUnproved: {"from-unproved",
-		"From: stays: DMARC on arrival is %s, and the domain requests no action"},
+		"From: stays: DMARC did not pass on arrival (%s)"},
 	FromForbidden: {"from-forbidden", "From: stays: forbid_munge lists %s"},
 	FromForced:    {"from-forced", "From: rewritten: the configuration requires it"},
 	FromWithoutRecord: {"from-without-record",
