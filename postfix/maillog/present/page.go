@@ -251,7 +251,7 @@ func (p *htmlWriter) allMail(r *tally.Report) {
 <table><thead><tr><th scope="col">Recipients</th><th scope="col" class="n">Delivered</th>
 <th scope="col" class="n">Deferred</th><th scope="col" class="n">Refused</th>
 <th scope="col" class="n">Discarded</th>
-<th scope="col" class="n">Attempts put off</th></tr></thead><tbody>`)
+<th scope="col" class="n">Attempts postponed</th></tr></thead><tbody>`)
 	for _, kind := range maillog.Kinds() {
 		if c, found := r.Kinds[kind]; found {
 			p.put(`<tr><th scope="row">%s</th><td class="n">%d</td><td class="n">%d</td><td class="n">%d</td>

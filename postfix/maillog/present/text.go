@@ -118,7 +118,7 @@ func (p *textReport) totals() {
 		return
 	}
 	rows := [][]string{{
-		"recipients", "delivered", "deferred", "refused", "discarded", "attempts put off", "",
+		"recipients", "delivered", "deferred", "refused", "discarded", "attempts postponed", "",
 	}}
 	for _, kind := range maillog.Kinds() {
 		if c, found := p.Kinds[kind]; found {

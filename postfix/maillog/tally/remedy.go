@@ -131,7 +131,8 @@ func adviceOnDMARC(r *maillog.Run, otherwise string) advice {
 	case r.DMARC == "pass":
 		cause, why := explain(r, fromCauses[:])
 		return advice{cmp.Or(cause, "from-stays"), "From: was not rewritten" + why +
-			". --strict-domains writes these domains for [dmarc] force_munge_file."}
+			". To have it rewritten, list these domains in force_munge_file of [dmarc]: postmend report " +
+			"--strict-domains FILE adds them to that file."}
 	case r.DMARC != "":
 		text := fmt.Sprintf("DMARC was %q when they arrived, so From: was not rewritten. %s",
 			r.DMARC, otherwise)
