@@ -35,8 +35,9 @@ type relaxedBody struct {
 	blank    bool // white space was seen since the last content or line end
 	cr       bool // a CR was seen that may belong to a line end
 
-	hasContent bool
-	hasBareCR  bool // a CR was seen that belongs to no line end
+	hasContent  bool
+	hasBareCR   bool // a CR was seen that belongs to no line end
+	hasFormFeed bool // not set by simpleBody
 }
 
 // canonBuffer is the size of the pieces, in octets.
@@ -74,7 +75,7 @@ func (r *relaxedBody) Write(p []byte) (int, error) {
 			continue
 		}
 		if r.lineEnds > 1 || cap(r.out)-len(r.out) < enough {
-			n := contentLength(p[:min(len(p), canonBuffer-1)])
+			n := r.contentLength(p[:min(len(p), canonBuffer-1)])
 			if err := r.content(p[:n]); err != nil {
 				return total - len(p), err
 			}
@@ -90,7 +91,7 @@ func (r *relaxedBody) Write(p []byte) (int, error) {
 			r.out = append(r.out, ' ')
 			r.blank = false
 		}
-		n := contentLength(p[:min(len(p), cap(r.out)-len(r.out))])
+		n := r.contentLength(p[:min(len(p), cap(r.out)-len(r.out))])
 		r.out = append(r.out, p[:n]...)
 		p = p[n:]
 	}
@@ -98,10 +99,16 @@ func (r *relaxedBody) Write(p []byte) (int, error) {
 }
 
 // contentLength is the length of the word that p starts with.
-func contentLength(p []byte) int {
+func (r *relaxedBody) contentLength(p []byte) int {
 	for i, c := range p {
-		if c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+		if c > ' ' {
+			continue
+		}
+		switch c {
+		case ' ', '\t', '\r', '\n':
 			return i
+		case '\f':
+			r.hasFormFeed = true
 		}
 	}
 	return len(p)

@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"math/bits"
 	"strings"
@@ -19,14 +20,15 @@ const (
 
 // publicKey is a key record that was read (RFC 6376 section 3.6.1).
 type publicKey struct {
-	key      any // *rsa.PublicKey or ed25519.PublicKey
-	keyType  string
-	bits     int
-	testing  bool   // t=y
-	exact    bool   // t=s: the domain of i= is that of d=
-	hashes   []byte // h=, unparsed; nil allows all
-	services []byte // s=
-	several  bool   // there were other records
+	key       any // *rsa.PublicKey or ed25519.PublicKey
+	keyType   string
+	bits      int
+	isBareRSA bool   // p= is an RSAPublicKey, without the name of the algorithm
+	testing   bool   // t=y
+	exact     bool   // t=s: the domain of i= is that of d=
+	hashes    []byte // h=, unparsed; nil allows all
+	services  []byte // s=
+	several   bool   // there were other records
 }
 
 // chooseKey takes the first record that can be used: RFC 6376 section 3.6.2.2 does not define what several
@@ -91,10 +93,15 @@ func parseKey(record string) (*publicKey, *problem) {
 func (k *publicKey) readPublic(data []byte) *problem {
 	switch k.keyType {
 	case "rsa":
+		var whole asn1.RawValue
+		if _, err := asn1.Unmarshal(data, &whole); err == nil {
+			data = whole.FullBytes // other verifiers ignore what follows, too
+		}
 		// Erratum 3017 of RFC 6376: SubjectPublicKeyInfo and RSAPublicKey are both in use.
 		parsed, err := x509.ParsePKIXPublicKey(data)
 		if err != nil {
 			parsed, err = x509.ParsePKCS1PublicKey(data)
+			k.isBareRSA = true
 		}
 		public, isRSA := parsed.(*rsa.PublicKey)
 		if err != nil || !isRSA {

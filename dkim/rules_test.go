@@ -252,6 +252,7 @@ var keyRules = []rule{
 	{why: "RFC 8301 3.2: more than verifiers need to take", tags: with("s=huge"),
 		want: "policy RSA key over 8192 bits"},
 	{why: "erratum 3017: RSAPublicKey", tags: with("s=pkcs1"), want: "pass"},
+	{why: "3.6.1 p=: octets behind the key, as OpenSSL reads it", tags: with("s=tail"), want: "pass"},
 	{why: "3.6.1: p= alone", tags: with("s=bare"), want: "pass"},
 	{why: "3.6.1: a final semicolon", tags: with("s=trailing"), want: "pass"},
 	{why: "3.6.1: blanks, notes", tags: with("s=blanks"), want: "pass"},

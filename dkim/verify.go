@@ -75,12 +75,17 @@ type Verification struct {
 	// SeveralRecords is set if the key's name has more than one TXT record. What then holds is not defined
 	// (RFC 6376 section 3.6.2.2).
 	SeveralRecords bool `json:"several_records,omitempty"`
+
+	// Disputed says why verifiers in wide use reject this signature, though it is valid. Not set for an
+	// algorithm or a limit.
+	Disputed string `json:"disputed,omitempty"`
 }
 
 // Verifier verifies the DKIM signatures of one message (RFC 6376 section 6) in one pass over its body. Its
 // memory does not grow with the body. It does not check alignment with From:; the caller does.
 type Verifier struct {
 	options    VerifyOptions
+	header     Header
 	fields     fieldIndex
 	signatures []*Signature
 	bodies     map[Canonicalization]*BodyHash
@@ -101,7 +106,7 @@ func NewVerifier(h Header, o VerifyOptions, others ...*Signature) *Verifier {
 	if o.MaxSignatures <= 0 {
 		o.MaxSignatures = defaultMaxSignatures
 	}
-	v := &Verifier{options: o, bodies: map[Canonicalization]*BodyHash{}}
+	v := &Verifier{options: o, header: h, bodies: map[Canonicalization]*BodyHash{}}
 	read := 0
 	for _, field := range h {
 		if read == o.MaxSignatures {
@@ -228,7 +233,11 @@ func (v *Verifier) Verify(ctx context.Context) []Verification {
 		} else {
 			s.problem = &problem{Policy, "verifying it would take too much time"}
 		}
-		verdicts = append(verdicts, s.Verdict())
+		verdict := s.Verdict()
+		if verdict.Status == Pass {
+			verdict.Disputed = v.disputed(s)
+		}
+		verdicts = append(verdicts, verdict)
 	}
 	return verdicts
 }

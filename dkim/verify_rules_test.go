@@ -148,6 +148,11 @@ func ruleKeys(t testing.TB) (signedBy, zone) {
 		return "v=DKIM1; p=" + base64.StdEncoding.EncodeToString(der)
 	}
 	public := record[strings.Index(record, "p="):]
+	whole, err := x509.MarshalPKIXPublicKey(long.private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := base64.StdEncoding.EncodeToString(append(whole, 0, 0, 0))
 	pkcs1 := base64.StdEncoding.EncodeToString(
 		x509.MarshalPKCS1PublicKey(long.private.Public().(*rsa.PublicKey)))
 	z := zone{}
@@ -157,7 +162,8 @@ func ruleKeys(t testing.TB) (signedBy, zone) {
 			PublicKey: rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8190, 1), E: 65537}}),
 		"huge": short(&rsa.PrivateKey{
 			PublicKey: rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 8200, 1), E: 65537}}),
-		"pkcs1": "v=DKIM1; p=" + pkcs1, "bare": public, "trailing": record + " ; ",
+		"pkcs1": "v=DKIM1; p=" + pkcs1, "tail": "v=DKIM1; p=" + tail,
+		"bare": public, "trailing": record + " ; ",
 		"blanks": "v = DKIM1 ; k = rsa ; n=any notes = here; p = " + public[2:100] + " \t" + public[100:],
 		"extra":  "v=DKIM1; x_y=unknown; " + public,
 		"both":   "v=DKIM1; h=sha1 : sha256; s=other:email; " + public, "star": "v=DKIM1; s=*; " + public,

@@ -101,7 +101,7 @@ func TestAVerificationTellsWhatTheSignatureSays(t *testing.T) {
 		Status: Pass, Domain: "example.org", Selector: "testing", Identity: "Joe@mail.example.org",
 		Algorithm: "rsa-sha256",
 		Header:    Relaxed, Body: Simple, SignedNames: []string{"from", "to", "to"}, Limited: true,
-		Testing: true, KeyBits: 2048,
+		Testing: true, KeyBits: 2048, Disputed: "l= covers only a part of the body",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)

@@ -112,6 +112,8 @@ func newWorld(t *testing.T) *world {
 		der, _ := x509.MarshalPKIXPublicKey(key.Public())
 		w.keys[name], w.records[name] = key, "v=DKIM1; k=rsa; p="+base64.StdEncoding.EncodeToString(der)
 	}
+	w.records["rsapublic"] = "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(
+		x509.MarshalPKCS1PublicKey(w.keys["rsa"].Public().(*rsa.PublicKey)))
 	public, private, _ := ed25519.GenerateKey(rand.Reader)
 	w.keys["ed25519"], w.records["ed25519"] = private,
 		"v=DKIM1; k=ed25519; p="+base64.StdEncoding.EncodeToString(public)

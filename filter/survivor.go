@@ -50,6 +50,9 @@ func (f facts) breaks(signature dkim.Verification) cause.Reason {
 			return cause.DroppedCovered.About(name)
 		}
 	}
+	if signature.Disputed != "" {
+		return cause.SignatureDisputed.About(signature.Disputed)
+	}
 	return cause.Reason{}
 }
 

@@ -73,6 +73,7 @@ const (
 	KeyTesting
 	KeyAmbiguous
 	Ed25519Only
+	SignatureDisputed
 	CoverageUnknown
 	BareCR
 	SealCovered
@@ -235,6 +236,8 @@ var causes = [causeCount]struct{ code, format string }{
 	KeyAmbiguous: {"key-ambiguous",
 		"the key of its signature has several DNS records, and a receiver may use another one"},
 	Ed25519Only: {"ed25519-only", "its only signature is ed25519, which many receivers do not know"},
+	SignatureDisputed: {"signature-disputed",
+		"its signature is valid, but verifiers in wide use reject it: %s"},
 	CoverageUnknown: {"coverage-unknown",
 		"the trusted Authentication-Results do not say which DKIM-Signature is valid"},
 	BareCR: {"bare-cr", "a line contains a bare CR, which Postfix replaces by a blank"},

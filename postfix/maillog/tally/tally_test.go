@@ -147,6 +147,7 @@ var silent = []cause.Cause{
 	cause.UnsealedForbidden, cause.UnsealedNoKey, cause.UnsealedNeedless, cause.UnsealedInvalid,
 	cause.CutShort, cause.NextHop, cause.OriginSealed, cause.ArrivalUnsealed,
 	cause.NoneAligned, cause.LongLine, cause.KeyTesting, cause.KeyAmbiguous, cause.Ed25519Only,
+	cause.SignatureDisputed,
 	cause.CoverageUnknown, cause.BareCR, cause.SealCovered, cause.ResultsCovered, cause.DroppedCovered,
 }
 
