@@ -47,7 +47,7 @@ const maxRemoved = 100
 const doorMemory = 64 << 10
 
 // Judge judges one message, whose header and body are in content. Recipients may be missing in the envelope.
-// An error, or an end of ctx, means that it could not be judged: it then goes on, and the filter judges it.
+// An error, or an end of ctx, means that it could not be judged: it then goes on, as Unjudged says.
 func (f *Filter) Judge(ctx context.Context, env *Envelope, content io.Reader) (Judgement, error) {
 	started := time.Now()
 	at := *env
@@ -69,6 +69,18 @@ func (f *Filter) Judge(ctx context.Context, env *Envelope, content io.Reader) (J
 	}
 	j.Log = log.line(&j)
 	return j, nil
+}
+
+// Unjudged is what becomes of a message that could not be judged: from outside, it gets a seal that tells
+// only where it came from. Otherwise a sender could fill the spool, and a program here that sends the message
+// on would seem to have written it.
+func (f *Filter) Unjudged(env *Envelope) (j Judgement) {
+	at := *env
+	at.atDoor = true
+	if !at.isOurs(f.policy.trusted) && !isThisHost(&at) {
+		j.Add, _ = f.sealAtDoor(&at, &message.Message{Oversized: true}, nil)
+	}
+	return j
 }
 
 func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, isOwn bool, log *doorLog) (

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postmend/dkim"
+	"postmend/filter/cause"
 	"postmend/filter/message"
 )
 
@@ -333,6 +334,38 @@ func TestASealedMessageIsBelievedForItsOwnArrivalOnly(t *testing.T) {
 				t.Errorf("believed: %v, want %v (%v)", got, row.believed, err)
 			}
 		})
+	}
+}
+
+// What Sieve sends on with a sender of ours claims our domain in vain, also if the milter had no space for it.
+// Without any seal, it would be a list's.
+func TestWhatTheMilterCannotJudgeIsNotWrittenHere(t *testing.T) {
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	w := newWorld(t)
+	s := scenario{"zone": "_dmarc.example.org TXT v=DMARC1; p=reject\n"}
+	const received = "Received: from mail.evil.example (mail.evil.example [192.0.2.66])\n" +
+		"\tby mx.example.org (Postfix) with ESMTP id 4XYZ; Mon, 2 Nov 2026 10:00:00 +0000\n"
+	for _, seal := range []string{"", "X-Postmend-Arrival: v=1; b=forged\n"} {
+		_, target := startExit(t)
+		o := &outcome{dns: w.dns(t, s), env: readEnvelope(t, "from: x@evil.example\nclient: 192.0.2.66\n"+
+			"helo: mail.evil.example\nto: box@example.org")}
+		o.config = w.config(t, s, o.dns.Addr(), target)
+		o.config.Limits.SpoolDir = filepath.Join(t.TempDir(), "missing")
+		text := seal + "From: boss@example.org\nSubject: x\n\n" + strings.Repeat("body\n", 50_000)
+		f, err := New(o.config, Options{Now: func() time.Time { return w.now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Judge(context.Background(), o.env, strings.NewReader(text)); err == nil {
+			t.Fatal("judged without space")
+		}
+		text = "Received: by mx.example.org (Postfix, from userid 1000) id 4XYZ2; " +
+			"Mon, 2 Nov 2026 10:00:01 +0000\n" + received + applied(t, text, f.Unjudged(o.env))
+		env := readEnvelope(t, "from: box@example.org\nto: c@remote.example\nclient: none")
+		_, err = f.Run(context.Background(), env, strings.NewReader(text))
+		if err == nil || cause.AsFailure(err).Cause != cause.OwnDomainForged {
+			t.Errorf("%v, want a refusal", err)
+		}
 	}
 }
 

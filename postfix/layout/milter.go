@@ -17,9 +17,9 @@ const (
 var ResidentMilters = []string{"unix:postmend/milter", "unix:/var/spool/postfix/postmend/milter",
 	"inet:127.0.0.1:10028", "inet:localhost:10028"}
 
-// MilterTimeLimit is more than spawn(8) allows by default, because a conversation lasts as long as an SMTP
-// session.
-var MilterTimeLimit = Parameter{milter + "_time_limit", "3600s"}
+// MilterTimeLimit is more than any SMTP session lasts: a client that could outwait the milter could send mail
+// past it.
+var MilterTimeLimit = Parameter{milter + "_time_limit", "100d"}
 
 // MilterLine is the entry of the spawn(8) service.
 func (p Program) MilterLine() string {

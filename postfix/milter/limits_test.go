@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -140,7 +141,7 @@ func (c *lateConn) Read(b []byte) (int, error) {
 }
 
 func (c *lateConn) SetReadDeadline(t time.Time) error {
-	if t.Before(time.Now()) {
+	if !t.IsZero() && t.Before(time.Now()) {
 		<-c.reading
 		defer close(c.heard)
 	}
@@ -169,14 +170,41 @@ func TestAStopThatIsHeardLateDoesNotCutAMessage(t *testing.T) {
 	}
 }
 
-func TestASilentMTADoesNotHoldAConversationForEver(t *testing.T) {
+func TestAClientThatNegotiatesNothingDoesNotHoldAConversationForEver(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	c := newConversation(context.Background(), theirs, nil)
-	c.idle = time.Millisecond
+	c.slow = time.Millisecond
 	if err := c.serve(); !isTimeout(err) {
 		t.Errorf("ended with %v", err)
 	}
+}
+
+// smtpd(8) tells a milter nothing of NOOP and the like, so its client can be silent for as long as it wants.
+func TestNoSilenceOfASenderGetsItsMessagePastTheMilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		judge, seen := collect(Verdict{})
+		m := start(t, judge)
+		defer m.conn.Close()
+		const weeks = 1000 * time.Hour
+		time.Sleep(weeks)
+		m.send('D', []byte("C"), z("j", "mx.example.org"))
+		m.send('C', z("mail.example.net"), []byte("4"), []byte{0x12, 0x34}, z("192.0.2.7"))
+		time.Sleep(weeks)
+		m.send('H', z("mail.example.net"))
+		for range 2 {
+			time.Sleep(weeks)
+			m.mail("a@example.net", "b@example.org")
+			time.Sleep(weeks)
+			m.content()
+			if code, _ := m.read(); code != 'c' {
+				t.Errorf("answer %q", code)
+			}
+			if got := <-seen; got.err != nil {
+				t.Error(got.err)
+			}
+		}
+	})
 }
 
 func TestADripDoesNotHoldAMessageForEver(t *testing.T) {

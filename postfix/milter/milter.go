@@ -69,9 +69,9 @@ type Judge func(ctx context.Context, env *Envelope, content io.Reader) Verdict
 var ErrAborted = errors.New("the MTA abandoned the message")
 
 const (
-	// idle is how long the MTA may be silent between two commands: it waits for its SMTP client meanwhile.
-	idle = 30 * time.Minute
-	// slow is how long it may take to go on within a packet or a content, and to read an answer.
+	// slow is how long the MTA may take to begin, to go on within a packet or a content, and to read an answer.
+	// Between two commands it may be silent for ever: it waits for its SMTP client, who could else wait until
+	// the milter has gone, and send a message that nobody judges.
 	slow = time.Minute
 	// longest is how long it may take to send a content.
 	longest = 5 * time.Minute
@@ -85,12 +85,13 @@ type conversation struct {
 	ctx      context.Context
 	conn     net.Conn
 	judge    Judge
-	idle     time.Duration
+	slow     time.Duration
 	longest  time.Duration
 	protocol uint32 // the steps that were agreed on
 	env      Envelope
 	again    *packet // was read, and is not dealt with yet
 
+	isOpen   bool // the negotiation is over
 	inMail   bool // since MAIL
 	inPacket bool
 	until    time.Time // the end of the time for a content; zero outside of one
@@ -103,7 +104,7 @@ func Serve(ctx context.Context, conn net.Conn, judge Judge) error {
 }
 
 func newConversation(ctx context.Context, conn net.Conn, judge Judge) *conversation {
-	c := &conversation{ctx: ctx, conn: conn, judge: judge, idle: idle, longest: longest}
+	c := &conversation{ctx: ctx, conn: conn, judge: judge, slow: slow, longest: longest}
 	c.wire = wire{r: bufio.NewReaderSize(patient{c}, 16<<10), w: patient{c}}
 	c.env.macros = map[byte]map[string]string{}
 	return c
@@ -113,6 +114,7 @@ func (c *conversation) serve() error {
 	stop := context.AfterFunc(c.ctx, func() { c.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	err := c.negotiate()
+	c.isOpen = true
 	for err == nil {
 		var p packet
 		if p, err = c.next(); err == nil {
@@ -141,9 +143,9 @@ type patient struct{ c *conversation }
 func (p patient) Read(b []byte) (n int, err error) {
 	c := p.c
 	for {
-		end := time.Now().Add(c.idle)
-		if c.inPacket || !c.until.IsZero() {
-			end = time.Now().Add(slow)
+		var end time.Time // none
+		if !c.isOpen || c.inPacket || !c.until.IsZero() {
+			end = time.Now().Add(c.slow)
 		}
 		if !c.until.IsZero() && c.until.Before(end) {
 			end = c.until
@@ -153,7 +155,7 @@ func (p patient) Read(b []byte) (n int, err error) {
 			return 0, stopped
 		}
 		n, err = c.conn.Read(b)
-		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(end) {
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && (end.IsZero() || time.Now().Before(end)) {
 			continue // the end of ctx woke us, perhaps after the line above saw it
 		}
 		c.inPacket = true
@@ -162,7 +164,7 @@ func (p patient) Read(b []byte) (n int, err error) {
 }
 
 func (p patient) Write(b []byte) (int, error) {
-	p.c.conn.SetWriteDeadline(time.Now().Add(slow))
+	p.c.conn.SetWriteDeadline(time.Now().Add(p.c.slow))
 	return p.c.conn.Write(b)
 }
 

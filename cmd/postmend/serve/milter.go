@@ -56,10 +56,15 @@ type door struct {
 // filter judges it later.
 func (d *door) judge(ctx context.Context, of *milter.Envelope, content io.Reader) (verdict milter.Verdict) {
 	id := cmp.Or(postfix.Printable(of.Macro("i")), "NOQUEUE")
+	env := arriving(of)
+	var use *loaded // nil until there is one
 	defer func() {
 		if fault := recover(); fault != nil {
 			d.log.Write(syslog.Critical, outcome.FaultOf(fault).LogLine(id))
 			verdict = milter.Verdict{}
+			if use != nil {
+				verdict = verdictOf(use.filter.Unjudged(env))
+			}
 		}
 	}()
 	use, err := d.current()
@@ -69,13 +74,13 @@ func (d *door) judge(ctx context.Context, of *milter.Envelope, content io.Reader
 	}
 	log := d.log
 	log.Socket = use.config.Log.Socket
-	j, err := use.filter.Judge(context.WithoutCancel(ctx), arriving(of), content)
+	j, err := use.filter.Judge(context.WithoutCancel(ctx), env, content)
 	switch {
 	case errors.Is(err, milter.ErrAborted):
 		return milter.Verdict{}
 	case err != nil:
 		log.Write(outcome.Severity(err), id+": "+filter.DoorLog+"not judged: "+err.Error())
-		return milter.Verdict{}
+		return verdictOf(use.filter.Unjudged(env))
 	}
 	severity := syslog.Info
 	if j.Refusal != nil {

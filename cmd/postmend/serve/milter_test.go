@@ -3,11 +3,17 @@ package serve
 import (
 	"context"
 	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter/cause"
+	"postmend/filter/config"
 	"postmend/postfix/milter"
 )
 
@@ -19,6 +25,53 @@ func TestAFaultOfOursRefusesNoMessage(t *testing.T) {
 		t.Errorf("%+v", verdict)
 	}
 }
+
+// A sender could fill the spool. What then comes from outside has a seal of its arrival all the same: without
+// one, it would seem to be written here, if a program here sends it on.
+func TestWhatCannotBeJudgedIsSealedIfItComesFromOutside(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"secrets": "a secret of some length\n",
+		"postmend.toml": "hostname = \"mx.example.org\"\n[srs]\ndomain = \"srs.example.org\"\n" +
+			"secrets_file = \"secrets\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settings, err := config.Load(filepath.Join(dir, "postmend.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o Options
+	use, err := o.open(settings, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer use.filter.Close()
+	d := &door{current: func() (*loaded, error) { return use, nil }, log: syslog.Log{Socket: "/nonexistent"}}
+	header := "From: boss@example.org\r\n\r\n"
+	for client, want := range map[string]int{"192.0.2.66": 1, "127.0.0.1": 0} {
+		for name, broken := range map[string]io.Reader{
+			"no space": iotest.ErrReader(syscall.ENOSPC), "a fault of ours": faulty{},
+		} {
+			env := &milter.Envelope{ClientAddress: client, HELO: "x", Sender: "boss@example.org"}
+			v := d.judge(context.Background(), env, io.MultiReader(strings.NewReader(header), broken))
+			if len(v.Insert) != want || v.Reply != "" || want > 0 && v.Insert[0].Name != "X-Postmend-Arrival" {
+				t.Errorf("%s, from %s: %+v", name, client, v)
+			}
+		}
+		v := d.judge(context.Background(), &milter.Envelope{ClientAddress: client},
+			iotest.ErrReader(milter.ErrAborted))
+		if len(v.Insert) > 0 {
+			t.Errorf("aborted: %+v", v)
+		}
+	}
+}
+
+type faulty struct{}
+
+func (faulty) Read([]byte) (int, error) { panic("a fault") }
 
 // A reply is one line of RFC 5321, whatever a stranger has written into the message.
 func TestARefusalIsOneLineOfSMTP(t *testing.T) {
