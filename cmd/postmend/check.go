@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -30,7 +31,8 @@ warning, and does not judge files that it cannot read itself. On a terminal it u
 NO_COLOR is set.
 
 --json prints an object with "ok" and "findings". Each finding has area, name, severity (ok, note,
-warning, error) and what, and, where they apply, why, mend, edit (file, line, key, value) and publish.`,
+warning, error) and what, and, where they apply, why, mend, edit (file, line, key, value), publish, and
+reload (the command after mend).`,
 		Example: `  postmend check
   postmend check --json --no-dns`,
 		Args: noArguments,
@@ -77,7 +79,7 @@ func writeFindings(w io.Writer, findings []check.Finding, verbose bool) error {
 	inColour := isTerminal(w) && os.Getenv("NO_COLOR") == ""
 	page := pageWriter{w: w}
 	count := map[check.Severity]int{}
-	needsReload := false
+	reload := ""
 	area := ""
 	for _, f := range findings {
 		if f.Detail && !verbose {
@@ -103,13 +105,13 @@ func writeFindings(w io.Writer, findings []check.Finding, verbose bool) error {
 		for record := range strings.SplitSeq(f.Publish, "\n") {
 			page.detail("publish", record)
 		}
-		needsReload = needsReload || f.NeedsReload()
+		reload = cmp.Or(f.Reload, reload)
 	}
 	page.printf("%s, %s, %s, %d ok\n", postfix.Counted(count[check.Error], "error"),
 		postfix.Counted(count[check.Warning], "warning"), postfix.Counted(count[check.Note], "note"),
 		count[check.OK])
-	if needsReload {
-		page.printf("After a change of Postfix's configuration: postfix reload\n")
+	if reload != "" {
+		page.printf("After a change of Postfix's configuration: %s\n", reload)
 	}
 	return page.err
 }

@@ -66,17 +66,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 }
 
 // mayBePiped tells whether pipe(8) may have started us: then a mistake in master.cf must not bounce mail,
-// whichever command it names. It is true for filter, and for what may be a misspelt filter, unless there is a
-// terminal; and for any other command if standard output and standard error are one pipe, as under pipe(8).
+// whichever command it names, or misspells. It is true for filter unless there is a terminal; and for
+// anything else if standard output and standard error are one pipe, as under pipe(8).
 func (inv *invocation) mayBePiped(cmd *cobra.Command) bool {
 	if isTerminal(inv.stdin) || isTerminal(inv.stdout) || isTerminal(inv.stderr) {
 		return false
 	}
-	switch cmd.Name() {
-	case cmd.Root().Name(), "filter", "lookup", "milter", "lmtp":
-		return true
-	}
-	return isPipe(inv.stdout) && isSameFile(inv.stdout, inv.stderr)
+	return cmd.Name() == "filter" || isPipe(inv.stdout) && isSameFile(inv.stdout, inv.stderr)
 }
 
 // told is the text of an error for a person. Only filter and lookup have a log, so it includes the cause.

@@ -163,6 +163,14 @@ func describe(o filter.Origin) string {
 		cmp.Or(o.Client, "unknown"), o.Sender, o.Recipient)
 }
 
+// spfReason is why SPF has its result, with the term of a record that is not valid.
+func spfReason(found authn.SPF) string {
+	if found.Term == "" {
+		return found.Reason
+	}
+	return fmt.Sprintf("%s: %s, in the record of %s", found.Reason, postfix.Printable(found.Term), found.At)
+}
+
 // printProven shows what the message proved on arrival.
 func printProven(row func(name, format string, args ...any), r authn.Results) {
 	because := func(reason string) string {
@@ -171,7 +179,7 @@ func printProven(row func(name, format string, args ...any), r authn.Results) {
 		}
 		return " (" + reason + ")"
 	}
-	row("SPF", "%s for %s%s", r.SPF.Status, cmp.Or(r.SPF.Domain, "no domain"), because(r.SPF.Reason))
+	row("SPF", "%s for %s%s", r.SPF.Status, cmp.Or(r.SPF.Domain, "no domain"), because(spfReason(r.SPF)))
 	for _, signature := range r.DKIM {
 		row("DKIM", "%s for %s, selector %s, %s%s", signature.Status, signature.Domain, signature.Selector,
 			signature.Algorithm, because(signature.Reason))

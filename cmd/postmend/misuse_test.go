@@ -15,7 +15,10 @@ func (w *world) piped(args ...string) (exit int, out string) {
 	reader, writer, err := os.Pipe()
 	w.check(err)
 	defer reader.Close()
-	exit = run(append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...),
+	if len(args) > 0 {
+		args = append(args[:1:1], append([]string{"-c", w.config}, args[1:]...)...)
+	}
+	exit = run(args,
 		strings.NewReader(aMessage), writer, writer)
 	writer.Close()
 	said, err := io.ReadAll(reader)
@@ -27,7 +30,7 @@ func (w *world) piped(args ...string) (exit int, out string) {
 func TestEveryMisuseKeepsTheMail(t *testing.T) {
 	w := newWorld(t)
 	for _, args := range [][]string{
-		{"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"},
+		{}, {"filter"}, {"filter", "-f", "a@b.example"}, {"filter", "-f"},
 		{"filter", "--mumble", "--", "x@example.org"}, {"filter", "--size=big", "--", "x@example.org"},
 		{"filter", "--size=12x", "--", "x@example.org"}, {"filter", "--size=-1", "--", "x@example.org"},
 		{"filter", "--original-recipient=a@b.example", "--original-recipient=c@b.example", "--",
@@ -46,10 +49,25 @@ func TestEveryMisuseKeepsTheMail(t *testing.T) {
 			t.Errorf("%q: exit %d, %q", args, exit, out)
 		}
 	}
-	var out, errs bytes.Buffer
-	if exit := run(nil, strings.NewReader(aMessage), &out, &errs); exit != 64 ||
-		!strings.HasPrefix(out.String(), "4.3.5 ") {
-		t.Errorf("no arguments: exit %d, %q", exit, out.String())
+}
+
+// A person, or a script, whose output is no terminal is told plainly: pipe(8) makes one pipe of standard
+// output and standard error, and what has two is not pipe(8).
+func TestASlipThatIsNotUnderPipeIsAPlainError(t *testing.T) {
+	for _, args := range [][]string{{"chekc"}, {"--chekc"}, {}, {"srs", "forwrad"}, {"check", "--no-dsn"},
+		{"lookup"}, {"milter", "x"}} {
+		reader, writer, err := os.Pipe() // as for a pager
+		if err != nil {
+			t.Fatal(err)
+		}
+		var errs bytes.Buffer
+		exit := run(args, strings.NewReader(""), writer, &errs)
+		writer.Close()
+		out, _ := io.ReadAll(reader)
+		reader.Close()
+		if exit != 64 || len(out) > 0 || !strings.HasPrefix(errs.String(), "postmend: ") {
+			t.Errorf("%q: exit %d, %q, %q", args, exit, out, errs.String())
+		}
 	}
 }
 

@@ -15,6 +15,10 @@ type SPF struct {
 	Identity string `json:"identity"`         // "mailfrom"; or "helo", for the null sender
 	Domain   string `json:"domain,omitempty"` // the identity's, in lower case; "" if there is no valid one
 	Reason   string `json:"reason,omitempty"` // why, in a few printable words; may be ""
+	// Of a permerror for a term that is not valid: the term, and the domain whose record has it. They are the
+	// text of strangers.
+	Term string `json:"term,omitempty"`
+	At   string `json:"term_at,omitempty"`
 }
 
 func checkSPF(ctx context.Context, r *Resolver, req Request) SPF {
@@ -24,7 +28,8 @@ func checkSPF(ctx context.Context, r *Resolver, req Request) SPF {
 	}
 	found := spf.Check(ctx, r, spf.Query{IP: req.ClientIP, HELO: req.HELO, Local: local, Domain: name,
 		Refused: ErrTooManyLookups})
-	return SPF{Status: Status(found.Status), Identity: identity, Domain: name, Reason: found.Reason}
+	return SPF{Status: Status(found.Status), Identity: identity, Domain: name, Reason: found.Reason,
+		Term: found.Term, At: found.At}
 }
 
 // spfIdentity finds what is checked. The local part is "" where RFC 7208 section 4.3 makes it postmaster; the

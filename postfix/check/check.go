@@ -58,6 +58,7 @@ func Run(ctx context.Context, options Options) []Finding {
 		findings = append(findings, apply(areaNext, runningRules, host)...)
 	}
 	host.keepLinks(findings)
+	host.addReload(findings)
 	return byArea(findings)
 }
 

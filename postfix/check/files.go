@@ -44,7 +44,7 @@ func (u *unixUser) group() string {
 	if u.isMissing {
 		return u.Name
 	}
-	return strconv.Itoa(u.GIDs[0])
+	return groupName(u.GIDs[0])
 }
 
 // lookupUser finds an account by its name. Group, if not empty, takes the place of all its groups, as pipe(8)
@@ -250,7 +250,24 @@ func (f fileInfo) because(barrier *fileInfo) string {
 }
 
 func (f fileInfo) String() string {
-	return fmt.Sprintf("%s (mode %#o, uid %d, gid %d)", f.Path, f.Mode.Perm(), f.UID, f.GID)
+	return fmt.Sprintf("%s (mode %#o, owner %s, group %s)", f.Path, f.Mode.Perm(), userName(f.UID),
+		groupName(f.GID))
+}
+
+// userName is the name of an account, or its number.
+func userName(uid int) string {
+	if account, err := user.LookupId(strconv.Itoa(uid)); err == nil {
+		return account.Username
+	}
+	return strconv.Itoa(uid)
+}
+
+// groupName is the name of a group, or its number.
+func groupName(gid int) string {
+	if group, err := user.LookupGroupId(strconv.Itoa(gid)); err == nil {
+		return group.Name
+	}
+	return strconv.Itoa(gid)
 }
 
 // ownerOf gives the account that a file belongs to; "" if that is root, or nobody knows.

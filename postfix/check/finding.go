@@ -37,12 +37,11 @@ type Finding struct {
 	Edit     *Edit    `json:"edit,omitempty"`    // what mends it in postmend's configuration, after Mend
 	Publish  string   `json:"publish,omitempty"` // lines of a zone file, which mend it where no command can
 	Detail   bool     `json:"detail,omitempty"`  // of use to a few only
+	// Reload is the command that has a running Postfix read what Mend changes; "" if none is needed.
+	Reload string `json:"reload,omitempty"`
 
 	cause, about string // see fault
 }
-
-// NeedsReload tells whether Postfix has to reload after its command; setup reloads by itself.
-func (f Finding) NeedsReload() bool { return strings.Contains(f.Mend, "postconf ") }
 
 // fault is what a rule found. A command with octets that a terminal should not see is left out of the
 // finding.

@@ -34,8 +34,8 @@ func (o *own) shared(f fileInfo) (why string, isNeeded bool) {
 			isNeeded = isNeeded || !isGeneral(uid)
 		}
 	}
-	return fmt.Sprintf("%s may be read by %s, by way of its group (mode %#o, gid %d)", f.Path,
-		strings.Join(names, ", "), f.Mode.Perm(), f.GID), isNeeded
+	return fmt.Sprintf("%s may be read by %s, by way of its group (mode %#o, group %s)", f.Path,
+		strings.Join(names, ", "), f.Mode.Perm(), groupName(f.GID)), isNeeded
 }
 
 // isGeneral tells whether an account is one of those that no program has for itself.

@@ -102,8 +102,12 @@ func (p *published) judgeSender(s *sender, mechanism string) []fault {
 	}
 	var faults []fault
 	for i, result := range s.results {
+		reason := result.Reason
+		if result.Term != "" {
+			reason += fmt.Sprintf(": %s, in the record of %s", result.Term, result.At)
+		}
 		what := fmt.Sprintf("SPF of %s for %s is %s (%s)", s.domain, nameOf(p.outbound[i]), result.Status,
-			result.Reason)
+			reason)
 		switch {
 		case result.Status == spf.Pass || p.outbound[i].Addr().IsPrivate():
 		case result.Status == spf.TempError:

@@ -3,6 +3,7 @@ package check
 import (
 	"os"
 	"slices"
+	"strings"
 
 	"postmend/postfix/layout"
 )
@@ -86,6 +87,18 @@ func (h *host) nextStep(findings []Finding) Finding {
 var runningRules = []rule[*host]{
 	{"postfix-down", Error, "", "no mail moves, and what only a running Postfix tells was not judged",
 		judgeRunning},
+}
+
+// addReload completes findings whose commands change what a running Postfix has read. Setup reloads by itself.
+func (h *host) addReload(findings []Finding) {
+	if os.Geteuid() == 0 && !h.config.IsRunning() { // postfix(1) tells root only
+		return
+	}
+	for i := range findings {
+		if strings.Contains(findings[i].Mend, "postconf ") {
+			findings[i].Reload = h.config.PostfixCommand("reload").String()
+		}
+	}
 }
 
 // judgeRunning finds a Postfix that does not run. One whose folder nobody but the caller names may be for

@@ -25,6 +25,7 @@ type message struct {
 	waits     bool // a refusal has not been announced yet
 	removedAt int64
 	settled   bool
+	deleted   bool // by hand, with what was still deferred
 
 	cost         int
 	older, newer *message
@@ -101,7 +102,7 @@ func (t *Tracker) rename(was []byte, e *entry) bool {
 	}
 	delete(t.known, m.key)
 	m.id, m.key = string(e.id), maphash.Bytes(t.seed, e.id)
-	m.removedAt, m.settled = 0, false
+	m.removedAt, m.settled, m.deleted = 0, false, false
 	t.known[m.key] = m
 	return true
 }

@@ -95,6 +95,8 @@ func (t *Tracker) outcomes(root, m *message) {
 			(len(m.recipients) == 1 || continued[r.to] || continued[originalSender(r.to)])
 		switch {
 		case r.status == Pending || r.status == Probed:
+		case r.status == Deferred && m.deleted:
+			t.Stats.Deleted++
 		case r.status == Delivered && goesOn && !r.discarded:
 		case r.status == Delivered && r.filtered && !r.discarded:
 			t.Stats.Lost++

@@ -46,6 +46,7 @@ type Stats struct {
 	Evicted  int64 `json:"evicted"`  // messages that were counted before their end, because memory is limited
 	Notices  int64 `json:"notices"`  // made by Postfix: bounces, delay notices
 	Lost     int64 `json:"lost"`     // recipients that a filter took over and that do not occur again
+	Deleted  int64 `json:"deleted"`  // recipients of deferred messages that postsuper(1) deleted
 }
 
 const (
@@ -107,6 +108,9 @@ func (t *Tracker) take(e *entry) {
 		t.ran(e)
 	case postsuper:
 		if bytes.Equal(e.text, []byte("removed")) {
+			if m := t.find(e.id); m != nil && m.removedAt == 0 {
+				m.deleted = true
+			}
 			t.remove(e)
 		}
 	}

@@ -81,6 +81,16 @@ func TestMessagesAreFollowedToTheirEnd(t *testing.T) {
 	}
 }
 
+func TestDeferredRecipientsOfADeletedMessageAreCountedAsDeleted(t *testing.T) {
+	for _, c := range followed(t) {
+		if want := int64(strings.Count(c.log, "postsuper[2]: 7C4C2C00A")); want > 0 {
+			if _, stats := outcomesOf(t, c.log); stats.Deleted != want {
+				t.Errorf("%s: %+v", c.name, stats)
+			}
+		}
+	}
+}
+
 func TestALogIsReadTheSameWhateverPiecesItComesIn(t *testing.T) {
 	log := realLog(t)
 	want, _ := outcomesOf(t, string(log))

@@ -181,6 +181,12 @@ func (d *Domains) Private() []string {
 	})
 }
 
+// IsHosted tells whether a domain has mailboxes or aliases here, also by a table that cannot be listed.
+func (d *Domains) IsHosted(domain string) bool {
+	class := d.Class(domain)
+	return class != "" && class != "relay_domains"
+}
+
 // hosted are the domains with mailboxes here.
 func (d *Domains) hosted() []string {
 	return slices.DeleteFunc(slices.Concat(d.Names, d.Listed), func(name string) bool {

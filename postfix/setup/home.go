@@ -106,12 +106,13 @@ func (h *home) compose(o *Options, c *postconf.Config, domains *Domains) error {
 	signable := domains.Signable()
 	domain := canonical(o.Domain)
 	if domain == "" {
-		if domain, err = defaultDomain(c, signable, hostname); err != nil {
+		if domain, err = defaultDomain(c, domains, hostname); err != nil {
 			return err
 		}
 	}
 	if !slices.Contains(signable, domain) {
-		signable = append(signable, domain)
+		isBelow := func(name string) bool { return strings.HasSuffix(name, "."+domain) }
+		signable = append(slices.DeleteFunc(signable, isBelow), domain) // its key serves for those below it
 	}
 	selector := o.Selector
 	if selector == "" {
@@ -158,16 +159,30 @@ func (h *home) checkNames() error {
 	return nil
 }
 
-// defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here, or else
-// the first one.
-func defaultDomain(c *postconf.Config, signable []string, hostname string) (string, error) {
+// defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here; else the
+// one that hostname is in; else the first one. The host's own name, which most main.cf list in mydestination,
+// comes last: nobody has an address in it.
+func defaultDomain(c *postconf.Config, domains *Domains, hostname string) (string, error) {
 	mydomain, err := c.Expand("mydomain")
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case slices.Contains(signable, mydomain):
-		return mydomain, nil
-	case len(signable) > 0:
+	}
+	signable := domains.Signable()
+	candidates := []string{canonical(mydomain)}
+	for above := hostname; strings.Contains(above, "."); {
+		_, above, _ = strings.Cut(above, ".")
+		candidates = append(candidates, above)
+	}
+	for _, name := range candidates {
+		isHosted := slices.Contains(signable, name) || isPublic(name) && domains.IsHosted(name)
+		if name != hostname && isHosted {
+			return name, nil
+		}
+	}
+	isOther := func(name string) bool { return name != hostname }
+	if at := slices.IndexFunc(signable, isOther); at >= 0 {
+		return signable[at], nil
+	} else if len(signable) > 0 {
 		return signable[0], nil
 	}
 	if domain, ok := publicsuffix.Registered(hostname); ok {

@@ -49,6 +49,42 @@ relay_domains = relayed.example
 	}
 }
 
+// The host's own name stands in mydestination, and mydomain may be the same; addresses are in other domains.
+func TestTheDefaultDomainIsOneWithAddresses(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ why, main, want string }{
+		{"mydomain is the host's name", "mydomain = mx.example.org\nmydestination = $myhostname, example.net, " +
+			"example.org\n", "example.org"},
+		{"the name's domain is not here", "mydomain = mx.example.org\nmydestination = $myhostname\n" +
+			"virtual_mailbox_domains = example.net, hosted.net\n", "example.net"},
+		{"mydomain is here", "mydomain = hosted.net\nmydestination = $myhostname, example.org, hosted.net\n",
+			"hosted.net"},
+		{"a table that cannot be listed has it", "mydomain = mx.example.org\nmydestination = $myhostname\n" +
+			"virtual_mailbox_domains = regexp:{{/^example\\.org$$/ x}}\n", "example.org"},
+		{"it is only relayed", "mydestination = $myhostname\nrelay_domains = example.org\n",
+			"mx.example.org"},
+		{"there is no other", "mydestination = $myhostname\n", "mx.example.org"},
+		{"the host's name is the domain", "myhostname = example.org\nmydomain = example.org\n" +
+			"mydestination = $myhostname\n", "example.org"},
+	} {
+		main := row.main
+		main += "virtual_alias_maps =\n"
+		if !strings.Contains(main, "myhostname =") {
+			main = "myhostname = mx.example.org\n" + main
+		}
+		h := newHost(t, main, "")
+		c := h.open()
+		d, err := ReadDomains(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hostname, _ := c.Expand("myhostname")
+		if got, err := defaultDomain(c, d, hostname); err != nil || got != row.want {
+			t.Errorf("%s: %q, want %q (%v)", row.why, got, row.want, err)
+		}
+	}
+}
+
 func TestLocalhostGetsNoKey(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, "mydomain = example.net\nmydestination = mail.example.net, localhost.$mydomain, "+

@@ -48,7 +48,7 @@ func BenchmarkCheck(b *testing.B) {
 	m := memory{corpus(b).Zone, map[string][]string{}, map[string][]*net.MX{}, map[string][]netip.Addr{}}
 	q := identify("192.0.2.1", "mail.helo.test", "alice@customer.test")
 	l := listener{Resolver: m}
-	if got := Check(b.Context(), &l, q); got != (Result{Pass, "matched include"}) {
+	if got := Check(b.Context(), &l, q); got != (Result{Status: Pass, Reason: "matched include"}) {
 		b.Fatal(got)
 	}
 	b.ReportAllocs()

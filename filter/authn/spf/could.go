@@ -24,11 +24,11 @@ func CouldPass(ctx context.Context, r Resolver, q Query, network netip.Prefix) R
 	x := reach{evaluation: newEvaluation(ctx, r, q), ours: network, read: map[string]bool{}}
 	switch {
 	case x.domain(x.Domain):
-		return Result{Pass, "a term could match"}
+		return Result{Status: Pass, Reason: "a term could match"}
 	case x.silent:
-		return Result{TempError, noAnswer.Error()}
+		return Result{Status: TempError, Reason: noAnswer.Error()}
 	}
-	return Result{Fail, "no term matches"}
+	return Result{Status: Fail, Reason: "no term matches"}
 }
 
 // reach looks for a term that could give a network a pass. Its methods return true if there is one.

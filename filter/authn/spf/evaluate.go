@@ -53,7 +53,7 @@ const (
 // checkHost is check_host() of section 4, for the identity's domain and for included and redirected ones.
 func (e *evaluation) checkHost(domain string) Result {
 	if !isName(domain) || strings.IndexByte(domain, '.') < 0 { // section 4.3
-		return Result{None, "no domain name to check"}
+		return Result{Status: None, Reason: "no domain name to check"}
 	}
 	texts, err := e.resolver.LookupTXT(e.ctx, domain)
 	if err = e.failure(err); err != nil {
@@ -62,13 +62,17 @@ func (e *evaluation) checkHost(domain string) Result {
 	text, count := pick(texts)
 	switch {
 	case count == 0:
-		return Result{None, "no SPF record"}
+		return Result{Status: None, Reason: "no SPF record"}
 	case count > 1:
 		return resultOf(problem("several SPF records"))
 	}
 	r, err := parseRecord(text)
 	if err != nil {
-		return resultOf(err)
+		result := resultOf(err)
+		if bad, isTerm := err.(*badTerm); isTerm {
+			result.Term, result.At = bad.term, domain
+		}
+		return result
 	}
 	result, err := e.evaluate(r, domain)
 	if err != nil {
@@ -79,9 +83,12 @@ func (e *evaluation) checkHost(domain string) Result {
 
 func resultOf(err error) Result {
 	if err == noAnswer {
-		return Result{TempError, err.Error()}
+		return Result{Status: TempError, Reason: err.Error()}
 	}
-	return Result{PermError, err.Error()}
+	if inner, isIncluded := err.(*included); isIncluded {
+		return inner.Result
+	}
+	return Result{Status: PermError, Reason: err.Error()}
 }
 
 // failure is nil if DNS answered, even if there is no record (section 2.6.6).
@@ -115,11 +122,11 @@ func (e *evaluation) evaluate(r record, domain string) (Result, error) {
 			return Result{}, err
 		}
 		if matches {
-			return Result{d.result, matchReasons[d.mechanism]}, nil
+			return Result{Status: d.result, Reason: matchReasons[d.mechanism]}, nil
 		}
 	}
 	if r.redirect == "" {
-		return Result{Neutral, "nothing matched"}, nil // section 4.7
+		return Result{Status: Neutral, Reason: "nothing matched"}, nil // section 4.7
 	}
 	target, err := e.target(r.redirect, domain)
 	if err != nil {
@@ -184,7 +191,7 @@ func (e *evaluation) includes(target string) (bool, error) {
 	case TempError:
 		return false, noAnswer
 	case PermError:
-		return false, problem(result.Reason)
+		return false, &included{result}
 	case None:
 		return false, problem("include of a domain without SPF record")
 	}

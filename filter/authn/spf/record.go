@@ -10,6 +10,20 @@ type problem string
 
 func (p problem) Error() string { return string(p) }
 
+// maxTerm bounds what is shown of a term that is not valid, in octets.
+const maxTerm = 100
+
+// badTerm is the problem of a term.
+type badTerm struct {
+	error
+	term string
+}
+
+// included is the permerror of an included record.
+type included struct{ Result }
+
+func (i *included) Error() string { return i.Reason }
+
 const version = "v=spf1"
 
 // pick finds the SPF record among a name's TXT records (section 4.5), and how many there are.
@@ -63,7 +77,7 @@ func parseRecord(text string) (record, error) {
 			_, err = scanMacros(value) // section 6: an unknown modifier has a macro-string
 		}
 		if err != nil {
-			return r, err
+			return r, &badTerm{err, field[:min(len(field), maxTerm)]}
 		}
 	}
 	return r, nil

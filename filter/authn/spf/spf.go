@@ -40,6 +40,10 @@ const (
 type Result struct {
 	Status Status
 	Reason string // why, in words of ours: nothing in it comes from records, DNS servers or the client
+
+	// Of a PermError for a term that is not valid: that term, in printable ASCII, and the domain whose record
+	// has it. Both are the text of strangers, so they belong into no header field.
+	Term, At string
 }
 
 // Query is what is to be checked.
@@ -68,7 +72,7 @@ type Resolver interface {
 // Check evaluates check_host() of RFC 7208 section 4. If the resolver returns when ctx ends, so does Check.
 func Check(ctx context.Context, r Resolver, q Query) Result {
 	if !q.IP.IsValid() {
-		return Result{None, "client address not known"}
+		return Result{Status: None, Reason: "client address not known"}
 	}
 	e := newEvaluation(ctx, r, q)
 	return e.checkHost(e.Domain)

@@ -239,7 +239,7 @@ mx.test MX 10 four.test.
 	}
 	for n := range l.asked {
 		q.Refused = errRefused
-		if got := Check(t.Context(), &refusing{z, n}, q); got != (Result{PermError, "too many look-ups"}) {
+		if got := Check(t.Context(), &refusing{z, n}, q); got != (Result{Status: PermError, Reason: "too many look-ups"}) {
 			t.Errorf("after %d look-ups: %+v", n, got)
 		}
 		q.Refused = nil
@@ -258,7 +258,7 @@ func TestAFailureIsTemporary(t *testing.T) {
 	for _, domain := range []string{"failing.test", "includesfailing.test", "afailing.test", "mxfailing.test",
 		"exchangefailing.test", "existsfailing.test", "redirectsfailing.test"} {
 		got := tr.ours(t, arrival{"192.0.2.2", "", "alice@" + domain})
-		if got != (Result{TempError, "DNS did not answer"}) {
+		if got != (Result{Status: TempError, Reason: "DNS did not answer"}) {
 			t.Errorf("%s: %+v", domain, got)
 		}
 	}
@@ -351,5 +351,29 @@ a.test A 192.0.2.1
 	}
 	if got := Check(t.Context(), &refusing{z, 2}, q); got.Status != PermError {
 		t.Errorf("refused: %+v", got)
+	}
+}
+
+// The operator who has to mend a record needs to know which of its terms is wrong, also in an included one.
+func TestATermThatIsNotValidIsNamedWithItsDomain(t *testing.T) {
+	z := parseZone(t, `own.test TXT v=spf1 ip4:192.0.2.300 -all
+comma.test TXT v=spf1 a, -all
+includes.test TXT v=spf1 include:own.test -all
+redirects.test TXT v=spf1 redirect=comma.test
+twice.test TXT v=spf1 include:includes.test ~all
+good.test TXT v=spf1 -all
+`)
+	for domain, want := range map[string]Result{
+		"own.test":       {Term: "ip4:192.0.2.300", At: "own.test"},
+		"comma.test":     {Term: "a,", At: "comma.test"},
+		"includes.test":  {Term: "ip4:192.0.2.300", At: "own.test"},
+		"redirects.test": {Term: "a,", At: "comma.test"},
+		"twice.test":     {Term: "ip4:192.0.2.300", At: "own.test"},
+		"good.test":      {},
+	} {
+		got := Check(t.Context(), z, identify("192.0.2.9", "", "alice@"+domain))
+		if got.Term != want.Term || got.At != want.At || (got.Status == PermError) != (want.Term != "") {
+			t.Errorf("%s: %+v, want %+v", domain, got, want)
+		}
 	}
 }

@@ -17,7 +17,7 @@ func TestOneIsNotTwo(t *testing.T) {
 	table := tally.Table{Rows: []tally.Row{row}, Others: one, Names: 2}
 	latency := tally.Latency{Runs: 1, Median: 1, P95: 1, Max: 1}
 	r := &tally.Report{
-		Log:     maillog.Stats{Lines: 1, Runs: 1, Evicted: 1, Notices: 1, Lost: 1},
+		Log:     maillog.Stats{Lines: 1, Runs: 1, Evicted: 1, Notices: 1, Lost: 1, Deleted: 1},
 		Kinds:   map[maillog.Kind]tally.Counts{maillog.Forwarded: one},
 		Classes: []tally.ClassRow{{Name: "spf", Title: "SPF", Refused: 1, Deferred: 1}},
 		Domains: table, Receivers: table, Aliases: table,

@@ -82,6 +82,10 @@ func remarks(log maillog.Stats) (list []string) {
 		list = append(list, postfix.Counted(log.Lost, "recipient")+
 			" went into the filter, but the log does not show the outcome.")
 	}
+	if log.Deleted > 0 {
+		list = append(list, postfix.Counted(log.Deleted, "deferred recipient")+
+			" left the queue by postsuper -d, not counted.")
+	}
 	if log.Evicted > 0 {
 		list = append(list, "Counted before the end, because memory is limited: "+
 			postfix.Counted(log.Evicted, "message")+".")
