@@ -68,7 +68,9 @@ func TestTheDefaultDomainIsOneWithAddresses(t *testing.T) {
 			"mydestination = $myhostname\n", "example.org"},
 	} {
 		main := row.main
-		main += "virtual_alias_maps =\nvirtual_alias_domains =\n"
+		if !strings.Contains(main, "virtual_mailbox_domains") {
+			main += "virtual_mailbox_domains =\n"
+		}
 		if !strings.Contains(main, "myhostname =") {
 			main = "myhostname = mx.example.org\n" + main
 		}
