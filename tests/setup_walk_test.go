@@ -225,6 +225,26 @@ func (h *checkedHost) missing() check.Finding {
 	return check.Finding{}
 }
 
+// The files of databases are closed to others, because they have a password. All of them are named at once, with
+// the command and with the other way.
+func TestAllTablesThatTheAccountCannotReadAreTold(t *testing.T) {
+	t.Parallel()
+	h := resting(t, "")
+	var tables []string
+	for _, name := range []string{"one", "two"} {
+		table := filepath.Join(h.Dir, name)
+		h.must(os.WriteFile(table, []byte(name+".example x\n"), 0o600))
+		tables = append(tables, table)
+	}
+	h.must(exec.Command("postconf", "-c", h.Dir, "-e",
+		"virtual_mailbox_domains=texthash:"+strings.Join(tables, " texthash:")).Run())
+	said := h.setupFails("--prepare")
+	want := "setfacl -m u:" + peer.Account + ":r " + strings.Join(tables, " ") + " "
+	if !strings.Contains(said, want) || !strings.Contains(said, "local_domains_file") {
+		t.Errorf("want %s in\n%s", want, said)
+	}
+}
+
 // A table whose type is not there would keep all mail waiting.
 func TestSetupRefusesATableThatCannotBeAsked(t *testing.T) {
 	t.Parallel()

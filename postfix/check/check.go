@@ -47,7 +47,7 @@ func Run(ctx context.Context, options Options) []Finding {
 		return slices.Concat(own, []Finding{unreadable}, joinCauses(published))
 	}
 	host.dns = dnsStage(published)
-	findings := append(own, judgePostfix(host)...)
+	findings := append(own, joinCauses(judgePostfix(host))...)
 	if host.canTry(findings) {
 		findings = append(findings, apply("trial", trialRules, host)...)
 	}

@@ -82,20 +82,30 @@ func judgeOutgoing(h *host) []fault {
 var signers = []string{"dkim", ":8891", ":8892", ":12301"}
 
 func judgeMilters(h *host) []fault {
-	var faults []fault
-	for _, name := range []string{"smtpd_milters", "non_smtpd_milters"} {
-		for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
-			isOfService := (name == "smtpd_milters") == (s.Program == "smtpd")
-			for _, milter := range postconf.List(h.value(s, name)) {
-				isSigner := slices.ContainsFunc(signers,
-					func(mark string) bool { return strings.Contains(strings.ToLower(milter), mark) })
-				if isOfService && isSigner {
-					faults = append(faults,
-						fault{What: fmt.Sprintf("%s of %s has %s: if it signs, take the signing of your "+
-							"domains out of its configuration", name, s.ID(), milter)})
-				}
-			}
+	var found []string
+	where := map[string][]string{} // by milter
+	for _, s := range append(h.fronts(), h.servicesOf("pickup")...) {
+		name := map[bool]string{true: "smtpd_milters", false: "non_smtpd_milters"}[s.Program == "smtpd"]
+		place := name
+		if _, isOwn := s.Options[name]; isOwn {
+			place += " of " + s.ID()
 		}
+		for _, milter := range postconf.List(h.value(s, name)) {
+			isSigner := slices.ContainsFunc(signers,
+				func(mark string) bool { return strings.Contains(strings.ToLower(milter), mark) })
+			if !isSigner || slices.Contains(where[milter], place) {
+				continue
+			}
+			if where[milter] == nil {
+				found = append(found, milter)
+			}
+			where[milter] = append(where[milter], place)
+		}
+	}
+	var faults []fault
+	for _, milter := range found {
+		faults = append(faults, fault{What: fmt.Sprintf("%s in %s: if it signs, take the signing of your "+
+			"domains out of its configuration", milter, strings.Join(where[milter], ", "))})
 	}
 	return faults
 }

@@ -65,7 +65,7 @@ func judgeLocalTables(h *host) []fault {
 		if err := h.askAs(h.account, table); err != nil {
 			what, mend := h.letAsk(table)
 			faults = append(faults, fault{What: fmt.Sprintf("%s cannot ask %s of local_domains_maps: %v%s",
-				h.account.Name, table, err, what), Mend: mend})
+				h.account.Name, table, err, what), Mend: mend, cause: "table: " + what, about: table})
 		}
 	}
 	return faults
@@ -109,7 +109,8 @@ func (h *host) letAsk(table string) (what, mend string) {
 	suffix, isFile := map[string]string{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb",
 		"dbm": ".pag", "texthash": "", "regexp": "", "pcre": "", "cidr": ""}[kind]
 	if !isFile || !filepath.IsAbs(path) {
-		return byHand, "" // what is in the file may be a password
+		return byHand + "; or let the account read it (setfacl, package acl), if it may know the password " +
+			"that may be in it", ""
 	}
 	var commands []string
 	for _, name := range slices.Compact([]string{path, path + suffix}) {

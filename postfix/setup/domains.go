@@ -68,7 +68,7 @@ func ReadDomains(ctx context.Context, c *postconf.Config) (*Domains, error) {
 			d.Tables = slices.DeleteFunc(d.Tables, func(t string) bool { return t == table })
 			continue
 		}
-		if err != nil || !d.list(table, keys) {
+		if (err != nil || !d.list(table, keys)) && d.tables[table] != "relay_domains" { // those get no key
 			d.Unlisted = append(d.Unlisted, table)
 		}
 	}

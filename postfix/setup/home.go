@@ -277,6 +277,39 @@ func (h *home) keyless(domains *Domains) []string {
 	return notes
 }
 
+// letRead is the command that lets the account read the tables of local domains that not everybody may read.
+func (h *home) letRead() string {
+	closed := func(path string, bit os.FileMode) bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Mode()&bit == 0
+	}
+	var folders, files []string
+	for _, table := range h.config.LocalDomainsMaps {
+		_, path, _ := strings.Cut(strings.TrimPrefix(table, "proxy:"), ":")
+		if !filepath.IsAbs(path) {
+			continue
+		}
+		if folder := filepath.Dir(path); closed(folder, 0o001) && !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+		for _, file := range []string{path, path + ".db", path + ".lmdb"} {
+			if closed(file, 0o004) && !slices.Contains(files, file) {
+				files = append(files, file)
+			}
+		}
+	}
+	var commands []string
+	if folders != nil {
+		set := append(postconf.Command{"setfacl", "-m", "u:" + h.user + ":x"}, folders...)
+		commands = append(commands, set.String())
+	}
+	if files == nil {
+		files = []string{"FILE"}
+	}
+	set := append(postconf.Command{"setfacl", "-m", "u:" + h.user + ":r"}, files...)
+	return strings.Join(append(commands, set.String()), " && ")
+}
+
 // storeFolder is where senders are stored that do not fit into SRS addresses: beside a configuration that is
 // not in its usual place.
 func storeFolder(configFile string) string {
@@ -332,8 +365,10 @@ func (h *home) trial(c *postconf.Config) []Step {
 	if len(h.config.LocalDomainsMaps) > 0 {
 		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "",
 			"--", "postmaster@invalid"}
-		steps = append(steps, Step{Why: "test whether the account can read Postfix's tables of local " +
-			"domains; if it cannot: setfacl -m u:" + h.user + ":r FILE (package acl)",
+		steps = append(steps, Step{Why: "test whether the account can read Postfix's tables of local domains; " +
+			"if it may know what is in them, passwords included: " + h.letRead() + " (package acl); else name " +
+			"the domains in local_domains or local_domains_file of " + h.path + ", and take the tables out of " +
+			"local_domains_maps there",
 			Action: asUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf " +
 				"'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
 	}

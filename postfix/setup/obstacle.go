@@ -2,6 +2,8 @@ package setup
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"postmend/postfix/layout"
@@ -23,12 +25,11 @@ func (p *Plan) obstacle() error {
 	case p.wanted.Mode == ContentFilter:
 		return fmt.Errorf("%s is %s already, and Postfix has only one content filter for a message; use "+
 			"--mode transport, which runs postmend after it", where, filter)
-	case !p.tellsClient(filter):
+	}
+	if hint := p.hidesClient(where, filter); hint != "" {
 		// To postmend, all mail would come from this host, so that it would sign for strangers.
-		return fmt.Errorf("%s is %s, which does not pass the client's address on to postmend; add -o "+
-			"smtp_send_xforward_command=yes to its entry in master.cf, and -o "+
-			"smtpd_authorized_xforward_hosts=127.0.0.0/8 to the listener that it returns mail to, or run "+
-			"that filter as a milter", where, filter)
+		return fmt.Errorf("%s is %s, and postmend would not learn from it which client a message came from; %s",
+			where, filter, hint)
 	}
 	return nil
 }
@@ -116,18 +117,71 @@ func otherFilter(c *postconf.Config, listener string) (where, filter string) {
 	return "", ""
 }
 
-// tellsClient tells whether a filter passes the client's address on.
-func (p *Plan) tellsClient(filter string) bool {
-	name, _, _ := strings.Cut(filter, ":")
-	service, found := p.config.Service(name + "/unix")
-	if !found || service.Options["smtp_send_xforward_command"] != "yes" &&
-		service.Options["lmtp_send_xforward_command"] != "yes" {
-		return false
-	}
-	for _, s := range p.entrances() {
-		if s.Options["smtpd_authorized_xforward_hosts"] != "" {
-			return true
+// hidesClient says what to do where another filter does not pass the client's address on; "" if it does.
+func (p *Plan) hidesClient(where, filter string) string {
+	const option = "smtpd_authorized_xforward_hosts"
+	var commands []string
+	name, hop, _ := strings.Cut(filter, ":")
+	if strings.HasPrefix(where, "smtpd_proxy_filter") { // smtpd(8) tells its proxy by itself
+		hop = filter
+	} else {
+		service, found := p.config.Service(strings.TrimSpace(name) + "/unix")
+		if !found || service.Program != "smtp" && service.Program != "lmtp" {
+			return "only a filter that smtp(8) or lmtp(8) leads to can tell: run that filter as a milter, then " +
+				"run this again"
+		}
+		if tell := service.Program + "_send_xforward_command"; p.valueOf(service, tell) != "yes" {
+			commands = append(commands, p.config.SetOptionCommand(service.ID(), tell, "yes").String())
 		}
 	}
-	return p.config.Get("smtpd_authorized_xforward_hosts") != ""
+	told := func(s postconf.Service) bool { return p.valueOf(s, option) != "" }
+	returns := p.returns()
+	for _, s := range returns {
+		if !told(s) {
+			commands = append(commands, p.config.SetOptionCommand(s.ID(), option, networkOf(hop)).String())
+		}
+	}
+	hint := ""
+	if commands != nil {
+		hint = "run " + strings.Join(append(commands, p.config.PostfixCommand("reload").String()), " && ")
+	}
+	if len(returns) == 0 && !slices.ContainsFunc(p.entrances(), told) {
+		hint = strings.TrimPrefix(hint+", and add -o "+option+"="+networkOf(hop)+" to the smtpd entry of "+
+			"master.cf that takes mail back from that filter", ", and ")
+	}
+	if hint != "" {
+		hint += ", or run that filter as a milter; then run this again"
+	}
+	return hint
+}
+
+// networkOf is where a filter sends mail from: loopback, unless its own address is elsewhere.
+func networkOf(hop string) string {
+	host := strings.TrimPrefix(hop, "inet:")
+	if at := strings.LastIndexByte(host, ':'); at >= 0 {
+		host = host[:at]
+	}
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil && !ip.IsLoopback() {
+		return ip.String()
+	}
+	return "127.0.0.0/8"
+}
+
+// returns are the services that take mail back from another filter: they filter nothing, and do not take
+// mail from users.
+func (p *Plan) returns() []postconf.Service {
+	return slices.DeleteFunc(p.entrances(), func(s postconf.Service) bool {
+		value, isSet := s.Options["content_filter"]
+		isPublic := slices.Contains([]string{"smtp", "25", "submission", "587", "submissions", "smtps", "465"},
+			s.Name)
+		return s.Program != "smtpd" || !isSet || value != "" || isPublic
+	})
+}
+
+// valueOf is a parameter as a service sees it.
+func (p *Plan) valueOf(s postconf.Service, name string) string {
+	if value, found := s.Options[name]; found {
+		return value
+	}
+	return p.config.Get(name)
 }

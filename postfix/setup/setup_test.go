@@ -273,7 +273,7 @@ func TestWhatTakesTheOperatorsDecisionIsRefused(t *testing.T) {
 		"of one service": {"",
 			"587 inet n - n - - smtpd -o content_filter=spamassassin\n", ContentFilter, "587/inet"},
 		"one that hides the client": {"content_filter = spamassassin\n",
-			"spamassassin unix - n n - - pipe user=nobody argv=/bin/true\n", Transport, "xforward"},
+			"spamassassin unix - n n - - pipe user=nobody argv=/bin/true\n", Transport, "as a milter"},
 		"before the queue": {"smtpd_proxy_filter = 127.0.0.1:10024\n", "", ContentFilter,
 			"smtpd_proxy_filter"},
 		"another service on the port": {"", "127.0.0.1:10026 inet n - n - - smtpd\n",

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -56,5 +57,64 @@ func TestAnotherFilterIsToldFirst(t *testing.T) {
 			"  -o content_filter=\n  -o receive_override_options=no_address_mappings\n")
 	if _, err := h.plan(); err == nil || !strings.Contains(err.Error(), "--mode transport") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What has to be set so that another filter passes the client on is named with its service, as a command that
+// can be run; and when all of them have run, nothing is in the way any more.
+func TestAFilterThatHidesTheClientIsToldWithCommands(t *testing.T) {
+	t.Parallel()
+	const amavis = "smtp-amavis unix - - n - 2 smtp\n127.0.0.1:10025 inet n - n - - smtpd\n" +
+		"  -o content_filter=\n127.0.0.1:10027 inet n - n - - smtpd\n  -o content_filter=\n" +
+		"587 inet n - n - - smtpd\n  -o content_filter=\n"
+	for _, row := range []struct {
+		why, main, master string
+		want              []string
+	}{
+		{"neither side", "content_filter = smtp-amavis:[127.0.0.1]:10024\n", amavis,
+			[]string{"smtp-amavis/unix/smtp_send_xforward_command=yes",
+				"127.0.0.1:10025/inet/smtpd_authorized_xforward_hosts=127.0.0.0/8",
+				"127.0.0.1:10027/inet/smtpd_authorized_xforward_hosts=127.0.0.0/8"}},
+		{"the listener only", "content_filter = smtp-amavis:[192.0.2.7]:10024\n" +
+			"smtp_send_xforward_command = yes\n", amavis,
+			[]string{"127.0.0.1:10025/inet/smtpd_authorized_xforward_hosts=192.0.2.7",
+				"127.0.0.1:10027/inet/smtpd_authorized_xforward_hosts=192.0.2.7"}},
+		{"by LMTP", "content_filter = lmtp-amavis:unix:/run/amavis.sock\n" +
+			"smtpd_authorized_xforward_hosts = 127.0.0.0/8\n", "lmtp-amavis unix - - n - 2 lmtp\n",
+			[]string{"lmtp-amavis/unix/lmtp_send_xforward_command=yes"}},
+		{"before the queue", "smtpd_proxy_filter = 127.0.0.1:10024\n",
+			"127.0.0.1:10025 inet n - n - - smtpd\n  -o content_filter=\n  -o smtpd_proxy_filter=\n",
+			[]string{"127.0.0.1:10025/inet/smtpd_authorized_xforward_hosts=127.0.0.0/8"}},
+		{"it tells", "content_filter = smtp-amavis:[127.0.0.1]:10024\nsmtp_send_xforward_command = yes\n" +
+			"smtpd_authorized_xforward_hosts = 127.0.0.0/8\n", amavis, nil},
+	} {
+		h := newHost(t, row.main, row.master)
+		h.wanted.Mode = Transport
+		_, err := h.plan()
+		said := fmt.Sprint(err)
+		if (err == nil) != (row.want == nil) || strings.Count(said, "postconf ") != len(row.want) {
+			t.Errorf("%s: %v", row.why, err)
+		}
+		c := h.open()
+		for _, want := range row.want {
+			at := strings.LastIndexByte(want[:strings.IndexByte(want, '=')], '/')
+			id, option := want[:at], want[at+1:]
+			name, value, _ := strings.Cut(option, "=")
+			command := c.SetOptionCommand(id, name, value)
+			if !strings.Contains(said, command.String()) {
+				t.Errorf("%s: %s is not in %s", row.why, command, said)
+			}
+			h.run([]Step{{Action: command}})
+		}
+		if _, err := h.plan(); err != nil {
+			t.Errorf("%s: after the commands: %v", row.why, err)
+		}
+	}
+	h := newHost(t, "content_filter = spamassassin\n", "spamassassin unix - n n - - pipe user=nobody "+
+		"argv=/usr/bin/spamc\n")
+	h.wanted.Mode = Transport
+	if _, err := h.plan(); err == nil || strings.Contains(err.Error(), "postconf") ||
+		!strings.Contains(err.Error(), "as a milter") {
+		t.Errorf("a pipe: %v", err)
 	}
 }
