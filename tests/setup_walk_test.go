@@ -225,8 +225,8 @@ func (h *checkedHost) missing() check.Finding {
 	return check.Finding{}
 }
 
-// The files of databases are closed to others, because they have a password. All of them are named at once, with
-// the command and with the other way.
+// The files of databases are closed to others, because they have a password. All of them are named at once,
+// with the command and with the other way.
 func TestAllTablesThatTheAccountCannotReadAreTold(t *testing.T) {
 	t.Parallel()
 	h := resting(t, "")

@@ -29,8 +29,8 @@ func judgeKeyless(o *own) []fault {
 	for _, table := range o.unlisted {
 		faults = append(faults, fault{What: "the domains in " + table +
 			" cannot be listed: each that postmend should sign for needs [[dkim.keys]]",
-			Why: "mail of a domain without a key is not signed; if From: of mail that it forwards has to be " +
-				"rewritten, the new author is postmaster@ the default domain",
+			Why: "mail of a domain without a key is not signed; if From: of mail that it forwards has " +
+				"to be rewritten, the new author is postmaster@ the default domain",
 			cause: "unlisted", about: table})
 	}
 	return faults

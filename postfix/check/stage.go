@@ -89,7 +89,8 @@ var runningRules = []rule[*host]{
 		judgeRunning},
 }
 
-// addReload completes findings whose commands change what a running Postfix has read. Setup reloads by itself.
+// addReload completes findings whose commands change what a running Postfix has read. Setup reloads by
+// itself.
 func (h *host) addReload(findings []Finding) {
 	if os.Geteuid() == 0 && !h.config.IsRunning() { // postfix(1) tells root only
 		return

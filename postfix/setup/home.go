@@ -159,9 +159,9 @@ func (h *home) checkNames() error {
 	return nil
 }
 
-// defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here; else the
-// one that hostname is in; else the first one. The host's own name, which most main.cf list in mydestination,
-// comes last: nobody has an address in it.
+// defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here; else
+// the one that hostname is in; else the first one. The host's own name, which most main.cf list in
+// mydestination, comes last: nobody has an address in it.
 func defaultDomain(c *postconf.Config, domains *Domains, hostname string) (string, error) {
 	mydomain, err := c.Expand("mydomain")
 	if err != nil {
@@ -365,10 +365,10 @@ func (h *home) trial(c *postconf.Config) []Step {
 	if len(h.config.LocalDomainsMaps) > 0 {
 		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "",
 			"--", "postmaster@invalid"}
-		steps = append(steps, Step{Why: "test whether the account can read Postfix's tables of local domains; " +
-			"if it may know what is in them, passwords included: " + h.letRead() + " (package acl); else name " +
-			"the domains in local_domains or local_domains_file of " + h.path + ", and take the tables out of " +
-			"local_domains_maps there",
+		steps = append(steps, Step{Why: "test whether the account can read Postfix's tables of local " +
+			"domains; if it may know what is in them, passwords included: " + h.letRead() +
+			" (package acl); else name the domains in local_domains or local_domains_file of " + h.path +
+			", and take the tables out of local_domains_maps there",
 			Action: asUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf " +
 				"'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
 	}

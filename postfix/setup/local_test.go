@@ -53,8 +53,8 @@ relay_domains = relayed.example
 func TestTheDefaultDomainIsOneWithAddresses(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ why, main, want string }{
-		{"mydomain is the host's name", "mydomain = mx.example.org\nmydestination = $myhostname, example.net, " +
-			"example.org\n", "example.org"},
+		{"mydomain is the host's name", "mydomain = mx.example.org\nmydestination = $myhostname, " +
+			"example.net, example.org\n", "example.org"},
 		{"the name's domain is not here", "mydomain = mx.example.org\nmydestination = $myhostname\n" +
 			"virtual_mailbox_domains = example.net, hosted.net\n", "example.net"},
 		{"mydomain is here", "mydomain = hosted.net\nmydestination = $myhostname, example.org, hosted.net\n",

@@ -28,8 +28,8 @@ func (p *Plan) obstacle() error {
 	}
 	if hint := p.hidesClient(where, filter); hint != "" {
 		// To postmend, all mail would come from this host, so that it would sign for strangers.
-		return fmt.Errorf("%s is %s, and postmend would not learn from it which client a message came from; %s",
-			where, filter, hint)
+		return fmt.Errorf("%s is %s, and postmend would not learn from it which client a message came "+
+			"from; %s", where, filter, hint)
 	}
 	return nil
 }
@@ -127,8 +127,8 @@ func (p *Plan) hidesClient(where, filter string) string {
 	} else {
 		service, found := p.config.Service(strings.TrimSpace(name) + "/unix")
 		if !found || service.Program != "smtp" && service.Program != "lmtp" {
-			return "only a filter that smtp(8) or lmtp(8) leads to can tell: run that filter as a milter, then " +
-				"run this again"
+			return "only a filter that smtp(8) or lmtp(8) leads to can tell: run that filter as a " +
+				"milter, then run this again"
 		}
 		if tell := service.Program + "_send_xforward_command"; p.valueOf(service, tell) != "yes" {
 			commands = append(commands, p.config.SetOptionCommand(service.ID(), tell, "yes").String())
@@ -167,13 +167,14 @@ func networkOf(hop string) string {
 	return "127.0.0.0/8"
 }
 
+var publicPorts = []string{"smtp", "25", "submission", "587", "submissions", "smtps", "465"}
+
 // returns are the services that take mail back from another filter: they filter nothing, and do not take
 // mail from users.
 func (p *Plan) returns() []postconf.Service {
 	return slices.DeleteFunc(p.entrances(), func(s postconf.Service) bool {
 		value, isSet := s.Options["content_filter"]
-		isPublic := slices.Contains([]string{"smtp", "25", "submission", "587", "submissions", "smtps", "465"},
-			s.Name)
+		isPublic := slices.Contains(publicPorts, s.Name)
 		return s.Program != "smtpd" || !isSet || value != "" || isPublic
 	})
 }

@@ -239,7 +239,8 @@ mx.test MX 10 four.test.
 	}
 	for n := range l.asked {
 		q.Refused = errRefused
-		if got := Check(t.Context(), &refusing{z, n}, q); got != (Result{Status: PermError, Reason: "too many look-ups"}) {
+		want := Result{Status: PermError, Reason: "too many look-ups"}
+		if got := Check(t.Context(), &refusing{z, n}, q); got != want {
 			t.Errorf("after %d look-ups: %+v", n, got)
 		}
 		q.Refused = nil
