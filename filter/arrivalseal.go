@@ -2,51 +2,12 @@ package filter
 
 import (
 	"slices"
-	"strings"
 
 	"postmend/dkim"
 	"postmend/filter/arrival"
-	"postmend/filter/cause"
 	"postmend/filter/message"
+	"postmend/filter/plan"
 )
-
-// ArrivalSeal is what happens to X-Postmend-Arrival.
-type ArrivalSeal string
-
-// Without any of these the field stays as it is, or there is none.
-const (
-	SealAdded   ArrivalSeal = "added"   // for mail from outside, whose own fields of that name are removed
-	SealRenewed ArrivalSeal = "renewed" // for a mailbox here that a program here sends it on to
-	SealRemoved ArrivalSeal = "removed"
-)
-
-// settleArrival plans for the seal of a delivery.
-func (p *policy) settleArrival(d *Delivery, env *Envelope, msg facts) {
-	switch hasSeal := msg.occurrences[sealField] > 0; {
-	case !p.sealsArrival:
-		return
-	case d.Class != Local:
-		if hasSeal {
-			d.Arrival = SealRemoved
-		}
-		return
-	case env.origin != nil || env.isOurs(p.trusted):
-		if env.origin != nil && env.origin.renewable {
-			d.Arrival = SealRenewed
-		}
-		return
-	case msg.unreadSealed:
-		return
-	case msg.unsealable == nil:
-		d.Arrival = SealAdded
-		return
-	case hasSeal:
-		d.Arrival = SealRemoved
-	}
-	d.because(cause.ArrivalUnsealed, msg.unsealable)
-}
-
-var sealField = strings.ToLower(arrival.FieldName)
 
 // unsealable says why mail from outside that is delivered here gets no seal; nil if it does.
 func (f *Filter) unsealable() error {
@@ -75,15 +36,15 @@ func (f *Filter) hashesBody(makesSeal bool) func(dkim.Header) bool {
 
 // arrivalField makes the seal of a delivery.
 func (f *Filter) arrivalField(
-	env *Envelope, m *message.Message, d Delivery, known facts,
+	env *plan.Envelope, m *message.Message, d plan.Delivery, known plan.Facts,
 ) (dkim.Field, error) {
 	var from arrival.Origin
-	if d.Arrival == SealRenewed {
-		from = known.origin.seal.Origin
+	if d.Arrival == plan.SealRenewed {
+		from = known.Origin.Seal.Origin
 	} else {
 		from = f.arrivedFrom(env)
-		if known.recalled != nil {
-			from.Verdict = known.recalled.verdict
+		if known.Recalled != nil {
+			from.Verdict = known.Recalled.Verdict
 		}
 	}
 	from.Recipient, from.Original = "", ""
@@ -94,8 +55,8 @@ func (f *Filter) arrivalField(
 }
 
 // arrivedFrom is where a message comes from that arrives now.
-func (f *Filter) arrivedFrom(env *Envelope) arrival.Origin {
-	ip, _ := env.clientIP()
+func (f *Filter) arrivedFrom(env *plan.Envelope) arrival.Origin {
+	ip, _ := env.ClientIP()
 	return arrival.Origin{Time: f.now(), Client: ip, Name: env.ClientName, Protocol: env.ClientProtocol,
 		HELO: env.HELO, Sender: &env.Sender}
 }

@@ -13,6 +13,7 @@ import (
 	"postmend/filter/config"
 	"postmend/filter/message"
 	"postmend/filter/message/author"
+	"postmend/filter/plan"
 )
 
 const benchConfig = `hostname = "mx.example.org"
@@ -69,7 +70,8 @@ func BenchmarkConfiguration(b *testing.B) {
 // one RSA signature, no DNS.
 func BenchmarkRun(b *testing.B) {
 	file, message := benchFolder(b), benchMessage(10_000)
-	env := &Envelope{Sender: "alice@sender.example", Recipients: []Recipient{{Address: "bob@example.com"}},
+	env := &plan.Envelope{Sender: "alice@sender.example",
+		Recipients:   []plan.Recipient{{Address: "bob@example.com"}},
 		SASLUsername: "alice"}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -16,6 +16,7 @@ import (
 
 	"postmend/filter/cause"
 	"postmend/filter/config"
+	"postmend/filter/plan"
 )
 
 // A submission server whose certificate no authority of the system has issued gets the message if ca_file, a
@@ -45,7 +46,7 @@ func TestASubmissionServerWithAnAuthorityOfItsOwn(t *testing.T) {
 			"target = \"smtps://" +
 			inner.Addr().String() + "\"\n" + more
 		f := filterFrom(t, path, text)
-		env := &Envelope{Sender: "a@b.example", Recipients: []Recipient{{Address: "info@example.org"}},
+		env := &plan.Envelope{Sender: "a@b.example", Recipients: []plan.Recipient{{Address: "info@example.org"}},
 			ClientAddress: "192.0.2.25", QueueID: "4bXk2w1z"}
 		log, err := f.Run(context.Background(), env, strings.NewReader("From: a@b.example\n\nbody\n"))
 		return log.String(), err

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"postmend/filter/plan"
 )
 
 // TestMessagesAtTheSameTimeDoNotLearnOfEachOther: one Filter serves all messages of a resident process, and
@@ -29,9 +31,9 @@ func TestMessagesAtTheSameTimeDoNotLearnOfEachOther(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range messages {
 		all.Go(func() {
-			env := &Envelope{Sender: fmt.Sprintf("a%d@bank%d.example", n, n%5), HELO: "mail.bank.example",
+			env := &plan.Envelope{Sender: fmt.Sprintf("a%d@bank%d.example", n, n%5), HELO: "mail.bank.example",
 				ClientAddress: fmt.Sprintf("192.0.2.%d", 25+n%5),
-				Recipients: []Recipient{
+				Recipients: []plan.Recipient{
 					{Address: fmt.Sprintf("r%d@remote.example", n),
 						Original: fmt.Sprintf("alias%d@example.org", n)},
 					{Address: fmt.Sprintf("s%d@remote.example", n),

@@ -7,16 +7,17 @@ import (
 	"postmend/dkim"
 	"postmend/filter/message"
 	"postmend/filter/message/author"
+	"postmend/filter/plan"
 	"postmend/reinject"
 )
 
 // transactions turns the plan into what is handed over.
 func (f *Filter) transactions(
-	env *Envelope, m *message.Message, plan Plan, known facts, log *LogLine,
+	env *plan.Envelope, m *message.Message, decided plan.Plan, known plan.Facts, log *LogLine,
 ) ([]reinject.Transaction, error) {
-	utf8 := env.UTF8 || env.needsUTF8() || m.CameWithUTF8()
+	utf8 := env.UTF8 || env.NeedsUTF8() || m.CameWithUTF8()
 	var transactions []reinject.Transaction
-	for _, d := range plan.Deliveries {
+	for _, d := range decided.Deliveries {
 		leaving, err := f.content(env, m, d, known, utf8, log)
 		if err != nil {
 			return nil, err
@@ -37,13 +38,13 @@ func (f *Filter) transactions(
 
 // content makes the message of a delivery; utf8 is set if it leaves by SMTPUTF8.
 func (f *Filter) content(
-	env *Envelope, m *message.Message, d Delivery, known facts, utf8 bool, log *LogLine,
+	env *plan.Envelope, m *message.Message, d plan.Delivery, known plan.Facts, utf8 bool, log *LogLine,
 ) (*message.Content, error) {
 	leaving := m.Content()
-	if d.Arrival != "" && known.occurrences[sealField] > 0 {
+	if d.Arrival != "" && known.HasSeal() {
 		leaving.Replace(withoutSeals(m.Header))
 	}
-	if d.Arrival == SealAdded || d.Arrival == SealRenewed {
+	if d.Arrival == plan.SealAdded || d.Arrival == plan.SealRenewed {
 		seal, err := f.arrivalField(env, m, d, known)
 		if err != nil {
 			return nil, err
@@ -54,11 +55,11 @@ func (f *Filter) content(
 		leaving.Replace(slices.DeleteFunc(slices.Clone(leaving.Remaining()), f.claimsToBeOurs))
 	}
 	if d.Trace {
-		to := Recipient{Address: d.Recipients[0].Address, Original: known.alias(d.Recipients[0])}
+		to := plan.Recipient{Address: d.Recipients[0].Address, Original: known.Alias(d.Recipients[0])}
 		leaving.Prepend(traceFields(to)...)
 	}
 	if d.Stamp {
-		leaving.Prepend(f.authenticationResults(known.proven.Results))
+		leaving.Prepend(f.authenticationResults(known.Proven.Results))
 	}
 	if d.From != "" {
 		replacement := author.NewAuthor{Address: d.From, Name: f.fromName}
@@ -74,7 +75,7 @@ func (f *Filter) content(
 	return leaving, f.sign(leaving, d, known, log)
 }
 
-func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
+func reinjectRecipients(recipients []plan.Recipient) []reinject.Recipient {
 	list := make([]reinject.Recipient, len(recipients))
 	for i, r := range recipients {
 		list[i] = reinject.Recipient{Address: r.Address, Original: cmp.Or(r.Original, r.Claimed),
@@ -83,21 +84,9 @@ func reinjectRecipients(recipients []Recipient) []reinject.Recipient {
 	return list
 }
 
-// maxTraceValue keeps the trace fields under the 998 octets of RFC 5322 section 2.1.1 with two addresses on a
-// line.
-const maxTraceValue = 450
-
-// isTraceable tells whether trace fields can name a recipient: the addresses fit on a line, and are ASCII in
-// a message that is.
-func (f facts) isTraceable(r Recipient) bool {
-	alias := f.alias(r)
-	return len(r.Address) <= maxTraceValue && len(alias) <= maxTraceValue &&
-		(f.cameWithUTF8 || isASCII(r.Address+alias))
-}
-
 // traceFields are the fields that receivers expect from forwarders; they name the recipient and the alias
 // that led there.
-func traceFields(r Recipient) dkim.Header {
+func traceFields(r plan.Recipient) dkim.Header {
 	fields := dkim.Header{dkim.Field("X-Forwarded-To: " + r.Address + "\r\n")}
 	if r.Original != "" && r.Original != r.Address {
 		fields = append(fields, dkim.Field("X-Forwarded-For: "+r.Original+" "+r.Address+"\r\n"))

@@ -1,21 +1,18 @@
 package filter
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"net/mail"
 	"slices"
-	"strings"
 	"time"
 
 	"postmend/dkim"
 	"postmend/filter/arrival"
 	"postmend/filter/authn"
 	"postmend/filter/cause"
-	"postmend/filter/domain"
 	"postmend/filter/message"
+	"postmend/filter/plan"
 )
 
 // The door is the milter's part: a message is judged at SMTP time, while its sender still waits for an
@@ -48,11 +45,11 @@ const doorMemory = 64 << 10
 
 // Judge judges one message, whose header and body are in content. Recipients may be missing in the envelope.
 // An error, or an end of ctx, means that it could not be judged: it then goes on, as Unjudged says.
-func (f *Filter) Judge(ctx context.Context, env *Envelope, content io.Reader) (Judgement, error) {
+func (f *Filter) Judge(ctx context.Context, env *plan.Envelope, content io.Reader) (Judgement, error) {
 	started := time.Now()
 	at := *env
-	at.atDoor = true
-	isOwn := at.isOurs(f.policy.trusted) || isThisHost(&at)
+	at.AtDoor = true
+	isOwn := f.policy.IsOurs(&at) || isThisHost(&at)
 	options := message.Options{Memory: doorMemory, Small: true, Dir: f.config.Limits.SpoolDir}
 	options.HashBody = f.hashesBody(!isOwn)
 	m, err := message.Read(content, options)
@@ -74,17 +71,18 @@ func (f *Filter) Judge(ctx context.Context, env *Envelope, content io.Reader) (J
 // Unjudged is what becomes of a message that could not be judged: from outside, it gets a seal that tells
 // only where it came from. Otherwise a sender could fill the spool, and a program here that sends the message
 // on would seem to have written it.
-func (f *Filter) Unjudged(env *Envelope) (j Judgement) {
+func (f *Filter) Unjudged(env *plan.Envelope) (j Judgement) {
 	at := *env
-	at.atDoor = true
-	if !at.isOurs(f.policy.trusted) && !isThisHost(&at) {
+	at.AtDoor = true
+	if !f.policy.IsOurs(&at) && !isThisHost(&at) {
 		j.Add, _ = f.sealAtDoor(&at, &message.Message{Oversized: true}, nil)
 	}
 	return j
 }
 
-func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, isOwn bool, log *doorLog) (
-	j Judgement, err error) {
+func (f *Filter) judge(
+	ctx context.Context, env *plan.Envelope, m *message.Message, isOwn bool, log *doorLog,
+) (j Judgement, err error) {
 	log.unread = m.Oversized
 	if m.Oversized { // the filter believes nothing that its header says
 		hides, err := f.hidesClaims(m)
@@ -114,12 +112,12 @@ func (f *Filter) judge(ctx context.Context, env *Envelope, m *message.Message, i
 	if err != nil {
 		return j, err
 	}
-	known := facts{authors: f.policy.authors(env, m), proven: proven,
-		patient:   f.ageAtDoor(env, m).Abs() < time.Duration(f.config.Limits.DNSPatience),
-		testimony: f.testimony(m, proven)}
+	known := plan.Facts{Authors: f.policy.Authors(env, m), Proven: proven,
+		Patient:   f.ageAtDoor(env, m).Abs() < time.Duration(f.config.Limits.DNSPatience),
+		Testimony: f.testimony(m, proven)}
 	log.known = &known
 	isOwnAuthor := func(author string) bool { return f.isOwnAuthor(ctx, author) }
-	if refusal := f.policy.refusedAtDoor(env, known, isOwnAuthor); refusal != nil {
+	if refusal := f.policy.RefusedAtDoor(env, known, isOwnAuthor); refusal != nil {
 		return Judgement{Refusal: refusal}, nil
 	}
 	results := f.authenticationResults(proven.Results)
@@ -157,13 +155,13 @@ func (f *Filter) namesTrusted(m *message.Message) bool {
 // claims lists the fields that falsely claim to be of this host. From outside, that is all of them; mail of
 // our own side may be a redirect, with fields that the seal of its arrival proves. What a program on this
 // host brings keeps a seal that does not hold: to the filter, it says that the message has been elsewhere.
-func (f *Filter) claims(env *Envelope, m *message.Message, isOwn bool) (list []FieldAt) {
-	var own *origin
-	keepsSeals := !f.config.Arrival.Seals() || isOwn && !env.hasLogin() && isThisHost(env)
+func (f *Filter) claims(env *plan.Envelope, m *message.Message, isOwn bool) (list []FieldAt) {
+	var own *plan.Origin
+	keepsSeals := !f.config.Arrival.Seals() || isOwn && !env.HasLogin() && isThisHost(env)
 	if isOwn {
 		if o, err := f.sealedOrigin(m); err != nil {
 			return nil // the secrets cannot be read: the filter looks at it again
-		} else if o.seal != nil || o.doubt.Text == "" {
+		} else if o.Seal != nil || o.Doubt.Text == "" {
 			own = &o
 		}
 	}
@@ -172,7 +170,7 @@ func (f *Filter) claims(env *Envelope, m *message.Message, isOwn bool) (list []F
 		switch {
 		case field.Is("Authentication-Results"):
 			results++
-			isProved := own != nil && own.seal != nil && own.seal.Verdict.Covers(field)
+			isProved := own != nil && own.Seal != nil && own.Seal.Verdict.Covers(field)
 			if !isProved && f.claimsToBeOurs(field) {
 				list = append(list, FieldAt{"Authentication-Results", results})
 			}
@@ -188,82 +186,17 @@ func (f *Filter) claims(env *Envelope, m *message.Message, isOwn bool) (list []F
 
 // isOwnAuthor tells whether a domain of From: is ours: delivered here, or aligned with one that we sign for.
 func (f *Filter) isOwnAuthor(ctx context.Context, author string) bool {
-	for signer := range f.policy.signers {
-		if domain.Aligned(signer, author) {
-			return true
-		}
-	}
-	if f.policy.local.Has(author) {
+	if f.policy.SignsFor(author) {
 		return true
 	}
-	// A table that fails rejects no mail.
-	p, err := f.policyFor(ctx, &Envelope{Recipients: []Recipient{{Address: "postmaster@" + author}}})
-	return err == nil && p.local.Has(author)
-}
-
-// refusedAtDoor gives the refusal of a message from outside, nil if it goes on.
-func (p *policy) refusedAtDoor(env *Envelope, msg facts, isOwnAuthor func(string) bool) *cause.Failure {
-	d := msg.proven.DMARC
-	if msg.authentic() {
-		return nil
-	}
-	couldBeStrict := d.Policy.IsStrict() || d.Status == authn.TempError && d.Policy == ""
-	forOwn := p.dmarc.OnOwnDomainForgery
-	refusesOwn := forOwn == "reject" || forOwn == "policy" && couldBeStrict
-	refusesAll := p.dmarc.OnDMARCFail == "reject" && couldBeStrict
-	if !refusesOwn && !refusesAll {
-		return nil
-	}
-	isOwn := func(aligned func(string) bool) bool {
-		return p.claims(env, aligned) || slices.ContainsFunc(msg.authors, isOwnAuthor)
-	}
-	switch {
-	case d.Status == authn.TempError && msg.patient && (refusesAll || isOwn(msg.couldAlign)):
-		f := dnsTrouble(d.Reason)
-		f.Reason = "DNS did not answer for " + msg.claimedDomains() +
-			", so this message cannot be authenticated now. Please try again later."
-		return f
-	case d.Status == authn.TempError: // it is not known to fail
-		return nil
-	case refusesOwn && isOwn(msg.aligns):
-		return withFindings(cause.OwnDomainForged.Failure(nil, msg.claimedDomains()), msg)
-	case refusesAll && p.mayBeVouchedFor(env, msg): // the filter decides
-		return nil
-	case refusesAll:
-		return withFindings(cause.DMARCFailed.Failure(nil, msg.claimedDomains(), d.Policy), msg)
-	}
-	return nil
-}
-
-// mayBeVouchedFor tells whether somebody vouches for the author, or DNS may still tell that.
-func (p *policy) mayBeVouchedFor(env *Envelope, msg facts) bool {
-	v := p.vouch(env, msg)
-	return v.why.Cause != 0 || v.trouble != ""
-}
-
-// withFindings tells the sender's postmaster what the message lacked.
-func withFindings(f *cause.Failure, msg facts) *cause.Failure {
-	spf := msg.proven.SPF
-	found := "SPF: " + string(spf.Status)
-	if spf.Domain != "" {
-		found += " for " + shortName(spf.Domain)
-	}
-	var signers []string
-	for _, v := range msg.proven.DKIM[:min(len(msg.proven.DKIM), 2)] {
-		signers = append(signers, fmt.Sprintf("%s for %s", v.Status, shortName(v.Domain)))
-	}
-	if len(signers) == 0 {
-		signers = []string{"no signature"}
-	}
-	f.Reason += fmt.Sprintf(" (%s; DKIM: %s; policy: %s)", found, strings.Join(signers, ", "),
-		cmp.Or(msg.proven.DMARC.Policy, authn.PolicyNone))
-	return f
+	isLocal, err := f.isLocal(ctx, author)
+	return isLocal && err == nil // a table that fails rejects no mail
 }
 
 // ageAtDoor is how long a message has been under way, by what it tells itself: the newest Received: field, or
 // Date:. The milter is not told how often a sender has tried. Nothing is gained by a lie: an old date ends
 // our patience, as if there were no milter, and a new one is deferred.
-func (f *Filter) ageAtDoor(env *Envelope, m *message.Message) time.Duration {
+func (f *Filter) ageAtDoor(env *plan.Envelope, m *message.Message) time.Duration {
 	n := 0
 	if _, id := message.Protocol(m.Received(0)); id != "" && id == env.QueueID {
 		n = 1 // our Postfix's own, which milters see where a policy server has put a field above it
@@ -285,7 +218,7 @@ func (f *Filter) ageAtDoor(env *Envelope, m *message.Message) time.Duration {
 }
 
 // sealAtDoor makes the seal, if there is to be one. why says why there is none although it should be.
-func (f *Filter) sealAtDoor(env *Envelope, m *message.Message, verdict *arrival.Verdict) (
+func (f *Filter) sealAtDoor(env *plan.Envelope, m *message.Message, verdict *arrival.Verdict) (
 	fields dkim.Header, why error) {
 	if !f.config.Arrival.Seals() || f.config.SRS.SecretsFile == "" {
 		return nil, nil

@@ -11,7 +11,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/cause"
-	"postmend/filter/message"
+	"postmend/filter/plan"
 )
 
 // passTheDoor has the milter judge the scenario's message, and makes the changes as Postfix does. It is false
@@ -28,7 +28,7 @@ func (o *outcome) passTheDoor(t *testing.T, now time.Time) bool {
 		if r.Original != "" {
 			r.Address = r.Original
 		}
-		env.Recipients = append(env.Recipients, Recipient{Address: r.Address})
+		env.Recipients = append(env.Recipients, plan.Recipient{Address: r.Address})
 	}
 	own, rest := ownReceived(o.arrived)
 	j, err := f.Judge(context.Background(), &env, strings.NewReader(strings.ReplaceAll(rest, "\n", "\r\n")))
@@ -101,7 +101,7 @@ func TestScenariosBehindTheDoor(t *testing.T) {
 				}
 				o.checkRules(t)
 				o.check(t, s["want"])
-				if known := o.log.known; known.recalled != nil && known.authentic() {
+				if known := o.log.known; known.Recalled != nil && known.Authentic() {
 					recalled++
 					o.checkQuestions(t)
 				}
@@ -330,7 +330,7 @@ func TestASealedMessageIsBelievedForItsOwnArrivalOnly(t *testing.T) {
 			}
 			log, err := f.Run(context.Background(), readEnvelope(t, row.envelope),
 				strings.NewReader(row.change(o.judged)))
-			if got := log.known.recalled != nil; got != row.believed {
+			if got := log.known.Recalled != nil; got != row.believed {
 				t.Errorf("believed: %v, want %v (%v)", got, row.believed, err)
 			}
 		})
@@ -398,32 +398,5 @@ func TestOwnMailIsPurgedOnly(t *testing.T) {
 		o.judged
 	if o.passTheDoor(t, w.now); len(o.door.Remove)+len(o.door.Add) > 0 || o.door.Refusal != nil {
 		t.Errorf("%+v", o.door)
-	}
-}
-
-func TestTheMailboxThatRedirectsIsReadWhereSieveWritesIt(t *testing.T) {
-	const own, arrived = "Received: by mx.example.org (Postfix, from userid 1) id 1; x\n",
-		"Received: from mail.bank.example by mx.example.org; x\n"
-	for _, row := range []struct{ name, header, want string }{
-		{"as Pigeonhole writes it", own + "X-Sieve-Redirected-From: box@example.org\n" + arrived,
-			"box@example.org"},
-		{"by whoever sent it", own + arrived + "X-Sieve-Redirected-From: boss@example.org\n", ""},
-		{"the topmost counts", own + "X-Sieve-Redirected-From: box@example.org\n" +
-			"X-Sieve-Redirected-From: b@example.org\n",
-			"box@example.org"},
-		{"a domain that is not here", own + "X-Sieve-Redirected-From: box@elsewhere.example\n" + arrived, ""},
-		{"a local domain without a key", own + "X-Sieve-Redirected-From: box@keyless.example\n" +
-			arrived, ""},
-		{"no address", own + "X-Sieve-Redirected-From: box\n" + arrived, ""},
-	} {
-		p := testPolicy(t)
-		p.local["keyless.example"] = true
-		m, err := message.Read(strings.NewReader(row.header+"From: a@b.example\n\nx\n"), message.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := p.redirectedFrom(m); got != row.want {
-			t.Errorf("%s: %q, want %q", row.name, got, row.want)
-		}
 	}
 }

@@ -6,16 +6,17 @@ import (
 	"time"
 
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 )
 
 // doorLog gathers what the log says of a message at the door.
 type doorLog struct {
-	env      *Envelope
+	env      *plan.Envelope
 	isOwn    bool
 	unread   bool // the header was too long
 	isLeft   bool // to the filter
 	unsealed error
-	known    *facts // nil if the message was not judged
+	known    *plan.Facts // nil if the message was not judged
 	started  time.Time
 }
 
@@ -29,8 +30,8 @@ func (l *doorLog) line(j *Judgement) string {
 	line.put("client", l.env.ClientAddress)
 	line.put("from", "<"+l.env.Sender+">")
 	if l.known != nil {
-		proven := l.known.proven
-		line.put("header_from", strings.Join(l.known.authors, ","))
+		proven := l.known.Proven
+		line.put("header_from", strings.Join(l.known.Authors, ","))
 		line.put("spf", string(proven.SPF.Status))
 		line.put("dmarc", string(proven.DMARC.Status))
 		line.put("policy", string(proven.DMARC.Policy))

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 	"postmend/reinject"
 )
 
@@ -24,7 +25,7 @@ type Outcome struct {
 // the others. Commit is called before each final hand-over, as Options.Commit is by Run. There is a log
 // line for each outcome that differs.
 func (f *Filter) RunEach(
-	ctx context.Context, env *Envelope, stdin io.Reader, commit reinject.Commit,
+	ctx context.Context, env *plan.Envelope, stdin io.Reader, commit reinject.Commit,
 ) ([]Outcome, []*LogLine) {
 	n := len(env.Recipients)
 	e := &each{filter: f, env: env, commit: commit, outcomes: make([]Outcome, n), done: make([]bool, n)}
@@ -39,7 +40,7 @@ func (f *Filter) RunEach(
 // each is one call of RunEach.
 type each struct {
 	filter   *Filter
-	env      *Envelope
+	env      *plan.Envelope
 	commit   reinject.Commit
 	outcomes []Outcome
 	done     []bool
@@ -59,12 +60,12 @@ func (e *each) run(ctx context.Context, stdin io.Reader) (err error) {
 	defer j.message.Close()
 	for _, s := range j.keepEach(ctx, j.decide(ctx)) {
 		log := newLogLine(e.env)
-		log.planned(s.plan, j.known)
+		log.planned(s.Plan, j.known)
 		switch {
-		case s.plan.Refusal != nil:
-			e.settle(s.recipients, log, j.env.refusal(s.plan.Refusal))
-		case len(s.plan.Deliveries) == 0: // discarded
-			e.settle(s.recipients, log, j.env.discarded())
+		case s.Plan.Refusal != nil:
+			e.settle(s.Recipients, log, j.env.Refusal(s.Plan.Refusal))
+		case len(s.Plan.Deliveries) == 0: // discarded
+			e.settle(s.Recipients, log, j.env.Discarded())
 		default:
 			e.handOver(ctx, j, s, log)
 		}
@@ -78,13 +79,13 @@ const maxRefused = 20
 
 // handOver hands a delivery over. A recipient that the next hop refuses gets an outcome of its own, and the
 // others another try: nothing was handed over before.
-func (e *each) handOver(ctx context.Context, j *job, s share, log *LogLine) {
-	recipients := s.recipients
+func (e *each) handOver(ctx context.Context, j *job, s plan.Share, log *LogLine) {
+	recipients := s.Recipients
 	tries := 0
-	transactions, err := e.filter.transactions(e.env, j.message, s.plan, j.known, log)
+	transactions, err := e.filter.transactions(e.env, j.message, s.Plan, j.known, log)
 	for err == nil {
 		var results []reinject.Result
-		results, err = e.filter.reinjector.Send(ctx, e.env.client(), e.commit, transactions)
+		results, err = e.filter.reinjector.Send(ctx, clientOf(e.env), e.commit, transactions)
 		refused, isRefusal := errors.AsType[*reinject.Error](err)
 		if !isRefusal {
 			log.handedOver(results)
@@ -96,7 +97,7 @@ func (e *each) handOver(ctx context.Context, j *job, s share, log *LogLine) {
 			break
 		}
 		alone := newLogLine(e.env)
-		alone.planned(Plan{}, j.known)
+		alone.planned(plan.Plan{}, j.known)
 		e.settle(recipients[n:n+1], alone, handOverFailure(refused.Alone()))
 		recipients = slices.Delete(slices.Clone(recipients), n, n+1)
 		tx := &transactions[0]

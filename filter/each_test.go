@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"postmend/filter/plan"
 )
 
 // traces are the fields that tell one recipient's way: several recipients of one message do not get them.
@@ -88,9 +90,9 @@ func TestOneRefusedRecipientDoesNotHoldUpTheOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := &Envelope{Sender: "alice@example.org", SASLUsername: "alice"}
+	env := &plan.Envelope{Sender: "alice@example.org", SASLUsername: "alice"}
 	for _, address := range []string{"a@remote.example", "nobody@remote.example", "b@other.example"} {
-		env.Recipients = append(env.Recipients, Recipient{Address: address})
+		env.Recipients = append(env.Recipients, plan.Recipient{Address: address})
 	}
 	outcomes, logs := f.RunEach(context.Background(), env,
 		strings.NewReader("From: alice@example.org\n\nbody\n"), nil)
@@ -126,12 +128,12 @@ func TestWhatAClientClaimsToBeTheAliasStandsInNoField(t *testing.T) {
 	for claimed, want := range map[bool]string{
 		true: "<postmaster@example.org>", false: "<boss@example.org>",
 	} {
-		to := Recipient{Address: "bob@remote.example", Original: "boss@example.org"}
+		to := plan.Recipient{Address: "bob@remote.example", Original: "boss@example.org"}
 		if claimed {
 			to.Original, to.Claimed = "", to.Original
 		}
-		env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example",
-			Recipients: []Recipient{to}}
+		env := &plan.Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example",
+			Recipients: []plan.Recipient{to}}
 		outcomes, _ := f.RunEach(context.Background(), env, strings.NewReader(text), nil)
 		if outcomes[0].Err != nil {
 			t.Fatal(outcomes[0].Err)

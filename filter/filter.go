@@ -1,9 +1,9 @@
-// Package filter is the pipeline: it reads an envelope and a message, decides what has to change so that the
-// message survives the next hop, and hands it back.
+// Package filter is the pipeline: it reads a message and finds out what the plan has to know, carries the plan
+// out, and hands the message back, so that it survives the next hop.
 //
 //	stdin → spool → parse → authenticate → plan → rewrite → re-inject
 //
-// The plan is a pure function; everything that touches the world stands before or after it.
+// Everything that touches the world stands here, before or after package plan.
 package filter
 
 import (
@@ -17,14 +17,16 @@ import (
 	"postmend/filter/config"
 	"postmend/filter/domain"
 	"postmend/filter/message/author"
+	"postmend/filter/plan"
 	"postmend/reinject"
+	"postmend/srs"
 	"postmend/srs/store"
 )
 
 // Filter is a configuration made ready for messages.
 type Filter struct {
 	config     *config.Config
-	policy     policy
+	policy     plan.Policy
 	outbound   config.Outbound
 	target     reinject.Target
 	reinjector *reinject.Reinjector
@@ -64,7 +66,7 @@ func New(settings *config.Config, options Options) (*Filter, error) {
 	var err, nameErr, policyErr error
 	f.outbound, err = settings.Outbound()
 	f.fromName, nameErr = author.ParseName(settings.DMARC.FromName)
-	f.policy, policyErr = newPolicy(settings, f.outbound.HELONames())
+	f.policy, policyErr = plan.NewPolicy(settings, f.outbound.HELONames())
 	if err = cmp.Or(err, nameErr, policyErr); err == nil {
 		err = f.openTarget(options)
 	}
@@ -102,21 +104,23 @@ func (f *Filter) openTarget(options Options) (err error) {
 
 // useSecrets prepares everything that uses the secrets of [srs].
 func (f *Filter) useSecrets() {
-	srs := f.config.SRS
-	secrets, err := srs.Secrets()
+	settings := f.config.SRS
+	secrets, unread := settings.Secrets()
 	f.sealKeys = sync.OnceValues(func() (arrival.Keys, error) {
-		if err != nil {
-			return nil, err
+		if unread != nil {
+			return nil, unread
 		}
 		return arrival.DeriveKeys(secrets)
 	})
-	if srs.Domain == "" {
+	if settings.Domain == "" {
 		return
 	}
-	f.policy.srsDomain, f.policy.srsError = domain.Canonical(srs.Domain), err
+	var rewriter *srs.Rewriter
+	err := unread
 	if err == nil {
-		f.policy.srs, f.policy.srsError = srs.RewriterWith(secrets, f.now)
+		rewriter, err = settings.RewriterWith(secrets, f.now)
 	}
+	f.policy.UseSRS(domain.Canonical(settings.Domain), rewriter, err)
 }
 
 // keepIdle is for how long a resident process keeps a connection to the next hop: what Postfix's own client

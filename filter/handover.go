@@ -2,8 +2,10 @@ package filter
 
 import (
 	"errors"
+	"strings"
 
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 	"postmend/reinject"
 )
 
@@ -35,4 +37,16 @@ func handOverFailure(err error) error {
 		}
 	}
 	return f
+}
+
+// clientOf is what XFORWARD tells the listener of the client that brought the message.
+func clientOf(e *plan.Envelope) reinject.Client {
+	return reinject.Client{
+		Name:     e.ClientName,
+		Address:  e.ClientAddress,
+		Port:     e.ClientPort,
+		Protocol: strings.ToUpper(e.ClientProtocol),
+		HELO:     e.HELO,
+		Ident:    e.QueueID,
+	}
 }

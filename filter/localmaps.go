@@ -5,37 +5,41 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os/exec"
 	"strings"
 
 	"golang.org/x/net/idna"
 
 	"postmend/filter/cause"
-	"postmend/filter/domain"
+	"postmend/filter/plan"
 )
 
 // policyFor adds to the policy the domains of an envelope that Postfix's tables call local, so that the plan
 // needs no look-up.
-func (f *Filter) policyFor(ctx context.Context, env *Envelope) (policy, error) {
+func (f *Filter) policyFor(ctx context.Context, env *plan.Envelope) (plan.Policy, error) {
 	p := f.policy
 	tables := f.config.LocalDomainsMaps
-	unknown := p.undecided(env)
+	unknown := p.Undecided(env)
 	if len(tables) == 0 || len(unknown) == 0 {
 		return p, nil
 	}
-	p.local = maps.Clone(p.local)
+	var local []string
 	for _, table := range tables {
 		found, err := askTable(ctx, table, spellings(unknown))
 		if err != nil {
 			// "Not local" would be a guess, and local mail could leave.
 			return p, cause.TableFailed.Failure(fmt.Errorf("local_domains_maps: %w", err))
 		}
-		for _, key := range found {
-			p.local[domain.Canonical(key)] = true
-		}
+		local = append(local, found...)
 	}
+	p.AddLocal(local)
 	return p, nil
+}
+
+// isLocal tells whether mail to a domain is delivered here, by the configuration or by a table.
+func (f *Filter) isLocal(ctx context.Context, name string) (bool, error) {
+	p, err := f.policyFor(ctx, &plan.Envelope{Recipients: []plan.Recipient{{Address: "postmaster@" + name}}})
+	return p.IsLocal(name), err
 }
 
 // isLocalAuthor tells whether a table calls the domain of From: local. If a table fails, that counts as yes:
@@ -44,31 +48,8 @@ func (f *Filter) isLocalAuthor(ctx context.Context, authors []string) bool {
 	if len(f.config.LocalDomainsMaps) == 0 || len(authors) != 1 {
 		return false
 	}
-	p, err := f.policyFor(ctx, &Envelope{Recipients: []Recipient{{Address: "postmaster@" + authors[0]}}})
-	return err != nil || p.local.Has(authors[0])
-}
-
-// undecided gives the domains of an envelope that are not known to be local: the recipients', and, because a
-// sender in a local domain stays, the sender's if there is a recipient elsewhere.
-func (p *policy) undecided(env *Envelope) []string {
-	seen := map[string]bool{}
-	add := func(address string) {
-		name := domain.Of(address)
-		if _, err := domain.Parse(name); err == nil && !p.local.Has(name) {
-			seen[name] = true
-		}
-	}
-	for _, r := range env.Recipients {
-		add(r.Address)
-	}
-	if len(seen) > 0 {
-		add(env.Sender)
-	}
-	domains := make([]string, 0, len(seen))
-	for domain := range seen {
-		domains = append(domains, domain)
-	}
-	return domains
+	isLocal, err := f.isLocal(ctx, authors[0])
+	return isLocal || err != nil
 }
 
 // spellings adds to canonical domains with A-labels (RFC 5890) their U-labels: a table has a domain as the

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 	"postmend/tests/peer"
 )
 
@@ -33,7 +32,7 @@ func mapsFilter(t *testing.T, tables ...string) *Filter {
 
 func TestDomainsInPostfixTablesAreLocal(t *testing.T) {
 	f := mapsFilter(t, "inline:{a.example=x, sender.example=x}", "inline:{b.example=x}")
-	env := &Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1", Recipients: []Recipient{
+	env := &plan.Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1", Recipients: []plan.Recipient{
 		{Address: "x@A.example"}, {Address: "x@b.example"}, {Address: "x@static.example"},
 		{Address: "x@remote.example"}, {Address: "x@[192.0.2.1]"}, {Address: "x@a b.example"},
 		{Address: "-"}}}
@@ -41,28 +40,33 @@ func TestDomainsInPostfixTablesAreLocal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"a.example", "b.example", "sender.example", "static.example"}
-	if got := slices.Sorted(maps.Keys(p.local)); !slices.Equal(got, want) {
-		t.Errorf("local domains %q, want %q", got, want)
+	for name, want := range map[string]bool{"a.example": true, "b.example": true, "sender.example": true,
+		"static.example": true, "remote.example": false} {
+		if p.IsLocal(name) != want {
+			t.Errorf("%s is local: %t", name, !want)
+		}
 	}
-	if p.route(env); env.Recipients[0].route != toLocal {
+	env.Recipients = env.Recipients[:3]
+	if p.Route(env); !env.IsOnlyLocal() {
 		t.Error("a recipient in a table's domain is not local")
 	}
-	if f.policy.local.Has("a.example") {
+	if f.policy.IsLocal("a.example") {
 		t.Error("the answers for one envelope are kept for the next")
 	}
 }
 
 func TestStaticLocalDomainsAskNoTable(t *testing.T) {
 	f := mapsFilter(t, "hash:/nonexistent/table")
-	env := &Envelope{Sender: "s@sender.example", Recipients: []Recipient{{Address: "x@static.example"}}}
+	env := &plan.Envelope{Sender: "s@sender.example",
+		Recipients: []plan.Recipient{{Address: "x@static.example"}}}
 	if _, err := f.policyFor(t.Context(), env); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestATableThatFailsDefers(t *testing.T) {
-	env := &Envelope{Sender: "s@sender.example", Recipients: []Recipient{{Address: "x@remote.example"}}}
+	env := &plan.Envelope{Sender: "s@sender.example",
+		Recipients: []plan.Recipient{{Address: "x@remote.example"}}}
 	_, err := mapsFilter(t, "inline:{a.example=x}", "hash:/nonexistent/table").policyFor(t.Context(), env)
 	var failure *cause.Failure
 	if !errors.As(err, &failure) || !failure.Temporary() {
@@ -78,8 +82,7 @@ func TestATableThatFailsDefers(t *testing.T) {
 
 func TestALookUpLeavesSendersOfPostfixTablesAlone(t *testing.T) {
 	f := mapsFilter(t, "inline:{a.example=x}")
-	f.policy.srsDomain = "srs.example.org"
-	f.policy.srsError = errors.New("not to be asked for")
+	f.policy.UseSRS("srs.example.org", nil, errors.New("not to be asked for"))
 	if sender, why, err := f.Forward("x@a.example"); sender != "" || why == "" || err != nil {
 		t.Errorf("%q, %q, %v", sender, why, err)
 	}
@@ -96,20 +99,19 @@ func TestBothSpellingsOfAnInternationalDomainAreLocal(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := mapsFilter(t, "texthash:"+source)
-	for address, want := range map[string]Class{
-		"x@münchen.example": Local, "x@MÜNCHEN.example": Local, "x@xn--mnchen-3ya.example": Local,
-		"x@köln.example": Local, "x@xn--kln-sna.example": Local, "x@bonn.example": Forwarded,
-		"x@xn--nrnberg-n2a.example": Forwarded,
+	for address, want := range map[string]bool{
+		"x@münchen.example": true, "x@MÜNCHEN.example": true, "x@xn--mnchen-3ya.example": true,
+		"x@köln.example": true, "x@xn--kln-sna.example": true, "x@bonn.example": false,
+		"x@xn--nrnberg-n2a.example": false,
 	} {
-		env := &Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1",
-			Recipients: []Recipient{{Address: address}}}
+		env := &plan.Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1",
+			Recipients: []plan.Recipient{{Address: address}}}
 		p, err := f.policyFor(t.Context(), env)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.route(env)
-		if class := p.classify(env, env.Recipients[0]); class != want {
-			t.Errorf("%s: %s, want %s", address, class, want)
+		if p.Route(env); env.IsOnlyLocal() != want {
+			t.Errorf("%s: local is %t", address, !want)
 		}
 	}
 }

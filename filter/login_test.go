@@ -8,6 +8,7 @@ import (
 
 	"postmend/filter/config"
 	"postmend/filter/message"
+	"postmend/filter/plan"
 )
 
 // TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage: what a client wrote itself is no login.
@@ -49,16 +50,16 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 		{strings.Replace(stranger, "id 4D1", "id 4D0", 1) + "\nReceived: " + user, false},
 		{"", false},
 	} {
-		login := func(env Envelope) bool {
+		login := func(env plan.Envelope) bool {
 			m, err := message.Read(strings.NewReader("Received: "+c.received+
 				"\nFrom: a@bank.example\n\nx\n"), message.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			f := &Filter{config: &config.Config{Hostname: "mx.example.org"}}
-			return f.readLogin(&env, m).hasLogin()
+			return f.readLogin(&env, m).HasLogin()
 		}
-		env := Envelope{QueueID: "4D1", ClientAddress: "192.0.2.25", LoginInReceived: true}
+		env := plan.Envelope{QueueID: "4D1", ClientAddress: "192.0.2.25", LoginInReceived: true}
 		if got := login(env); got != c.want {
 			t.Errorf("%q: %v, want %v", c.received, got, c.want)
 		}
@@ -103,17 +104,17 @@ func TestNoMailIsReturnedWhileItIsNotKnownWhetherTheClientLoggedIn(t *testing.T)
 func TestTheQueueIDOfWhatPostfixHasMadeIsRead(t *testing.T) {
 	for _, c := range []struct {
 		received string
-		env      Envelope
+		env      plan.Envelope
 		want     string
 	}{
 		{"by mx.example.org (Postfix)\n\tid 4D1; Sat, 28 Nov 2026 10:00:00 +0000",
-			Envelope{LoginInReceived: true}, "4D1"},
-		{"by mx.example.org (Postfix)\n\tid 4D1; x", Envelope{}, ""},
-		{"by mx.example.org (Postfix)\n\tid 4D1; x", Envelope{LoginInReceived: true, HELO: "a"}, ""},
+			plan.Envelope{LoginInReceived: true}, "4D1"},
+		{"by mx.example.org (Postfix)\n\tid 4D1; x", plan.Envelope{}, ""},
+		{"by mx.example.org (Postfix)\n\tid 4D1; x", plan.Envelope{LoginInReceived: true, HELO: "a"}, ""},
 		{"from by (a [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4D1; x",
-			Envelope{LoginInReceived: true}, ""},
-		{"by mx.example.org (Postfix) id 4D1\x1b[31m; x", Envelope{LoginInReceived: true}, ""},
-		{"by mx.example.org (Postfix) id", Envelope{LoginInReceived: true}, ""},
+			plan.Envelope{LoginInReceived: true}, ""},
+		{"by mx.example.org (Postfix) id 4D1\x1b[31m; x", plan.Envelope{LoginInReceived: true}, ""},
+		{"by mx.example.org (Postfix) id", plan.Envelope{LoginInReceived: true}, ""},
 	} {
 		m, err := message.Read(strings.NewReader("Received: "+c.received+"\nFrom: a@bank.example\n\nx\n"),
 			message.Options{})

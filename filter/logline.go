@@ -8,17 +8,18 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 	"postmend/reinject"
 )
 
 // LogLine is what a run did, for the log and for the status line. Run makes one for each message.
 type LogLine struct {
 	queueIDs []string // under which the next hop queued the message, as far as it told
-	env      *Envelope
+	env      *plan.Envelope
 	started  time.Time
 	elapsed  time.Duration
-	plan     Plan
-	known    facts
+	plan     plan.Plan
+	known    plan.Facts
 	signers  []string
 	sealer   string
 	reasons  []cause.Reason
@@ -26,15 +27,15 @@ type LogLine struct {
 	failure  error
 }
 
-func newLogLine(env *Envelope) *LogLine {
+func newLogLine(env *plan.Envelope) *LogLine {
 	return &LogLine{env: env, started: time.Now()}
 }
 
-func (l *LogLine) planned(plan Plan, known facts) {
-	l.plan, l.known = plan, known
-	for _, d := range slices.Concat(plan.Deliveries, plan.Discarded) {
+func (l *LogLine) planned(decided plan.Plan, known plan.Facts) {
+	l.plan, l.known = decided, known
+	for _, d := range slices.Concat(decided.Deliveries, decided.Discarded) {
 		for _, reason := range d.Reasons {
-			if d.Class != Local && d.Class != Reversed ||
+			if d.Class != plan.Local && d.Class != plan.Reversed ||
 				reason.Cause == cause.ArrivalUnsealed || reason.Cause == cause.SpamRedirected {
 				l.reasons = append(l.reasons, reason)
 			}
@@ -146,16 +147,16 @@ func (l *LogLine) String() string {
 	line.put("classes", strings.Join(counts, ","))
 	line.put("from", "<"+l.env.Sender+">")
 	line.put("sender", strings.Join(senders, ","))
-	if origin := l.known.origin.public(); origin.Sealed {
+	if origin := l.known.Origin.Shown(); origin.Sealed {
 		line.put("origin", "sealed")
 		line.put("client", origin.Client)
 	}
-	line.put("header_from", strings.Join(l.known.authors, ","))
-	line.put("dmarc", string(l.known.proven.DMARC.Status))
-	line.put("policy", string(l.known.proven.DMARC.Policy))
+	line.put("header_from", strings.Join(l.known.Authors, ","))
+	line.put("dmarc", string(l.known.Proven.DMARC.Status))
+	line.put("policy", string(l.known.Proven.DMARC.Policy))
 	line.put("new_from", newFrom)
 	line.put("signed", strings.Join(l.signers, ","))
-	line.put("arc", string(l.known.proven.ARC.Status))
+	line.put("arc", string(l.known.Proven.ARC.Status))
 	line.put("sealed", l.sealer)
 	line.put("result", l.result)
 	line.put("queued_as", strings.Join(l.queueIDs, ","))
@@ -194,7 +195,7 @@ func logValue(value string) string {
 }
 
 // FailureLine is the log line of a run that ended before Run.
-func FailureLine(env *Envelope, err error) string {
+func FailureLine(env *plan.Envelope, err error) string {
 	log := newLogLine(env)
 	log.finish(err)
 	return log.String()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 	"postmend/srs"
 )
 
@@ -14,24 +15,24 @@ import (
 func (f *Filter) Forward(sender string) (rewritten, why string, err error) {
 	ctx, cancel := f.context()
 	defer cancel()
-	policy, err := f.policyFor(ctx, &Envelope{Recipients: []Recipient{{Address: sender}}})
+	policy, err := f.policyFor(ctx, &plan.Envelope{Recipients: []plan.Recipient{{Address: sender}}})
 	if err != nil {
 		return "", "", err
 	}
-	d := Delivery{Sender: sender}
-	if failure := policy.rewriteSender(&d, &Envelope{Sender: sender}); failure != nil {
+	s, failure := policy.SenderFor(sender)
+	switch {
+	case failure != nil:
 		return "", "", failure
+	case s.Address == "":
+		return "", s.Why.Text, nil
 	}
-	if d.Sender == sender {
-		return "", d.Reasons[0].Text, nil
-	}
-	return d.Sender, "", f.keepSender(ctx, d.Alias, sender)
+	return s.Address, "", f.keepSender(ctx, s.Alias, sender)
 }
 
 // Reverse gives the original sender behind an SRS address of ours; "" and the reason if there is none. Only
 // what has the form of such an address needs the secrets.
 func (f *Filter) Reverse(recipient string) (original, why string, err error) {
-	if !f.policy.ownsSRS(recipient) {
+	if !f.policy.OwnsSRS(recipient) {
 		return "", "not an SRS address of this server", nil
 	}
 	original, failure := f.reverse(recipient)
@@ -49,7 +50,7 @@ func (f *Filter) reverse(recipient string) (string, *cause.Failure) {
 	defer cancel()
 	policy := f.policy
 	f.findSenders(ctx, &policy, recipient)
-	return policy.reverse(recipient)
+	return policy.Reverse(recipient)
 }
 
 func (f *Filter) context() (context.Context, context.CancelFunc) {
@@ -59,33 +60,30 @@ func (f *Filter) context() (context.Context, context.CancelFunc) {
 // SRSAddress gives the SRS address or the alias that a sender gets if mail from it is forwarded, wherever its
 // domain is. The sender behind an alias is stored.
 func (f *Filter) SRSAddress(sender string) (string, error) {
-	switch {
-	case f.policy.srsDomain == "":
-		return "", cause.SenderWithoutSRS.Failure(nil)
-	case f.policy.srsError != nil:
-		return "", cause.SecretsUnusable.Failure(f.policy.srsError)
-	case sender == "":
+	if failure := f.policy.CheckSRS(); failure != nil {
+		return "", failure
+	}
+	if sender == "" {
 		return "", nil
 	}
 	ctx, cancel := f.context()
 	defer cancel()
-	s := f.policy.senderForm(sender)
-	if s.address == "" {
-		return "", errors.New(s.why.Text)
+	s := f.policy.SRSForm(sender)
+	if s.Address == "" {
+		return "", errors.New(s.Why.Text)
 	}
-	return s.address, f.keepSender(ctx, s.alias, sender)
+	return s.Address, f.keepSender(ctx, s.Alias, sender)
 }
 
 // SRSOriginal is Reverse with an error for what is not a valid SRS address of this server.
 func (f *Filter) SRSOriginal(address string) (string, error) {
-	switch {
-	case f.policy.srsDomain == "":
-		return "", cause.SenderWithoutSRS.Failure(nil)
-	case f.policy.srsError == nil && !f.policy.ownsSRS(address):
-		_, err := f.policy.srs.Reverse(address) // says why
-		return "", err
+	if failure := f.policy.CheckSRS(); failure != nil {
+		return "", failure
 	}
 	original, failure := f.reverse(address)
+	if failure != nil && !f.policy.OwnsSRS(address) {
+		return "", failure.Err
+	}
 	if failure != nil {
 		return "", failure
 	}

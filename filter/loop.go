@@ -9,6 +9,7 @@ import (
 
 	"postmend/filter/cause"
 	"postmend/filter/message"
+	"postmend/filter/plan"
 	"postmend/reinject"
 )
 
@@ -34,7 +35,7 @@ func (f *Filter) handOver(received string) (queueID string, ok bool) {
 func (f *Filter) usesSendmail() bool { return f.target.Scheme == reinject.Sendmail }
 
 // loops tells whether a message comes straight from our own hand-over.
-func (f *Filter) loops(env *Envelope, m *message.Message) bool {
+func (f *Filter) loops(env *plan.Envelope, m *message.Message) bool {
 	if env.QueueID == "" {
 		return false
 	}
@@ -51,7 +52,7 @@ func (f *Filter) loops(env *Envelope, m *message.Message) bool {
 
 // loop defers such a message. Postfix has recorded the filter in its queue file, so it returns here even when
 // the listener is corrected, until postsuper requeues it.
-func (f *Filter) loop(env *Envelope) *cause.Failure {
+func (f *Filter) loop(env *plan.Envelope) *cause.Failure {
 	service := "the re-injection listener"
 	if f.usesSendmail() {
 		service = "pickup"

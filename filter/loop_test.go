@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"postmend/filter/plan"
 	"postmend/tests/peer"
 )
 
@@ -40,8 +41,8 @@ func runWith(t *testing.T, target, message string) ([]left, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := &Envelope{Sender: "SRS0=abcd=AA=bank.example=alice@srs.example.org",
-		Recipients: []Recipient{{Address: "bob@remote.example"}}, ClientAddress: "192.0.2.25",
+	env := &plan.Envelope{Sender: "SRS0=abcd=AA=bank.example=alice@srs.example.org",
+		Recipients: []plan.Recipient{{Address: "bob@remote.example"}}, ClientAddress: "192.0.2.25",
 		QueueID: "4bXk2w1z"}
 	_, err = f.Run(context.Background(), env, strings.NewReader(message))
 	return e.sent, err

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 )
 
 const (
@@ -39,50 +40,50 @@ const (
 // TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn: cron, web forms, vacation replies, lists. What cannot,
 // without a seal of its arrival, proves nothing.
 func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
-	loopback, user := Envelope{ClientAddress: "127.0.0.1"}, Envelope{ClientAddress: "192.0.2.25",
+	loopback, user := plan.Envelope{ClientAddress: "127.0.0.1"}, plan.Envelope{ClientAddress: "192.0.2.25",
 		SASLUsername: "u"}
 	srs := "SRS0=abcd=AA=bank.example=alice@srs.example.org"
 	for _, row := range []struct {
 		name, sender, header string
-		env                  Envelope
+		env                  plan.Envelope
 		want                 bool
 	}{
-		{"a web form", "www-data@example.org", byPickup, Envelope{}, true},
-		{"cron, with this host's name", "root@mx.example.org", byPickup, Envelope{}, true},
-		{"cron, with a name for this host only", "root@localhost", byPickup, Envelope{}, true},
-		{"a subdomain of ours", "shop@news.example.org", byPickup, Envelope{}, true},
+		{"a web form", "www-data@example.org", byPickup, plan.Envelope{}, true},
+		{"cron, with this host's name", "root@mx.example.org", byPickup, plan.Envelope{}, true},
+		{"cron, with a name for this host only", "root@localhost", byPickup, plan.Envelope{}, true},
+		{"a subdomain of ours", "shop@news.example.org", byPickup, plan.Envelope{}, true},
 		{"a list's post by SMTP", "list-bounces@example.org", byAmavis + byOthers, loopback, true},
-		{"Postfix's own bounce, in transport mode", "", byBounce, Envelope{}, true},
-		{"a vacation reply", "", byPickup, Envelope{}, true},
+		{"Postfix's own bounce, in transport mode", "", byBounce, plan.Envelope{}, true},
+		{"a vacation reply", "", byPickup, plan.Envelope{}, true},
 		{"a vacation reply by SMTP", "", byAmavis, loopback, true},
-		{"a notice that another filter had", "", byAmavis + byPickup, Envelope{}, true},
-		{"a notice without any Received:", "", "", Envelope{}, true},
+		{"a notice that another filter had", "", byAmavis + byPickup, plan.Envelope{}, true},
+		{"a notice without any Received:", "", "", plan.Envelope{}, true},
 		{"web mail without a login", "uwe@example.org", byAmavis + byBrowser, loopback, true},
-		{"web mail's read receipt", "", byPickup + byBrowser, Envelope{}, true},
-		{"a user's read receipt, redirected", "", byPickup + byLMTP + byUser, Envelope{}, true},
+		{"web mail's read receipt", "", byPickup + byBrowser, plan.Envelope{}, true},
+		{"a user's read receipt, redirected", "", byPickup + byLMTP + byUser, plan.Envelope{}, true},
 		{"a user's mail with a foreign sender, redirected", "uwe@bank.example", byPickup + byLMTP + byUser,
-			Envelope{}, true},
+			plan.Envelope{}, true},
 		{"a user's foreign sender", "uwe@bank.example", byOthers, user, true},
 
-		{"a foreign sender", "alice@bank.example", byPickup, Envelope{}, false},
+		{"a foreign sender", "alice@bank.example", byPickup, plan.Envelope{}, false},
 		{"a foreign sender by SMTP from this host", "alice@bank.example", byAmavis,
-			Envelope{ClientAddress: "::1"}, false},
-		{"an SRS address of ours, which is of foreign mail", srs, byPickup, Envelope{}, false},
+			plan.Envelope{ClientAddress: "::1"}, false},
+		{"an SRS address of ours, which is of foreign mail", srs, byPickup, plan.Envelope{}, false},
 		{"what fetchmail brings", "boss@example.org", byAmavis + byFetchmail + byProvider, loopback, false},
 		{"what fetchmail brings, invisible", "boss@example.org", byAmavis + byProvider, loopback, false},
 		{"what fetchmail brought, redirected", "bob@example.org", byPickup + byLMTP + byAmavis +
-			byFetchmail, Envelope{}, false},
+			byFetchmail, plan.Envelope{}, false},
 		{"what says that a user wrote it, and a host outside above", "", byPickup + byLMTP + byOthers +
-			byUser, Envelope{}, false},
-		{"the null sender, and a host outside", "", byPickup + byLMTP + byOthers, Envelope{}, false},
-		{"the null sender, and a host outside below", "", byPickup + byThem, Envelope{}, false},
+			byUser, plan.Envelope{}, false},
+		{"the null sender, and a host outside", "", byPickup + byLMTP + byOthers, plan.Envelope{}, false},
+		{"the null sender, and a host outside below", "", byPickup + byThem, plan.Envelope{}, false},
 		{"the null sender by SMTP, and a host outside", "", byAmavis + byLMTP + byOthers, loopback, false},
 		{"the null sender, and a Received: that says nothing", "", byPickup + "Received: mumble\n",
-			Envelope{}, false},
+			plan.Envelope{}, false},
 	} {
 		w := newFilterWorld(t)
 		env := row.env
-		env.Sender, env.Recipients, env.QueueID = row.sender, []Recipient{{Address: "bob@remote.example"}},
+		env.Sender, env.Recipients, env.QueueID = row.sender, []plan.Recipient{{Address: "bob@remote.example"}},
 			"4bXk2w1z"
 		text := row.header + "From: Boss <boss@example.org>\nSubject: x\n\nbody\n"
 		log, err := w.Run(context.Background(), &env, strings.NewReader(text))
@@ -101,7 +102,8 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 func TestAHeaderThatIsTooLongHidesNoForgery(t *testing.T) {
 	f := newFilterWorld(t)
 	text := byPickup + "X-Long: " + strings.Repeat("x", 1<<20) + "\nFrom: Boss <boss@example.org>\n\nbody\n"
-	env := Envelope{Sender: "bob@example.org", Recipients: []Recipient{{Address: "bob@remote.example"}}}
+	env := plan.Envelope{Sender: "bob@example.org",
+		Recipients: []plan.Recipient{{Address: "bob@remote.example"}}}
 	_, err := f.Run(context.Background(), &env, strings.NewReader(text))
 	if failure := cause.AsFailure(err); err == nil || failure.Kind != cause.BadMessage {
 		t.Errorf("sent on by a program here: %v", err)
@@ -138,9 +140,9 @@ func sharedWorld(t *testing.T) *world {
 func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 	f := newFilterWorld(t)
 	text := "From: Alice <alice@bank.example>\nSubject: x\n\nbody\n"
-	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example"}
+	env := &plan.Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example"}
 	for _, mailbox := range []string{"a@example.org", "b@example.org", "c@example.org"} {
-		env.Recipients = []Recipient{{Address: mailbox, Original: mailbox}}
+		env.Recipients = []plan.Recipient{{Address: mailbox, Original: mailbox}}
 		j, err := f.examine(context.Background(), env, strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
@@ -159,9 +161,9 @@ func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 		if strings.Count(text, "X-Postmend-Arrival:") != 1 {
 			t.Fatalf("in %s:\n%s", mailbox, text)
 		}
-		env = &Envelope{Sender: "alice@bank.example"}
+		env = &plan.Envelope{Sender: "alice@bank.example"}
 	}
-	env.Recipients = []Recipient{{Address: "bob@remote.example"}}
+	env.Recipients = []plan.Recipient{{Address: "bob@remote.example"}}
 	e, err := f.Explain(context.Background(), env, strings.NewReader(text))
 	if err != nil || !e.Origin.Intact || e.Origin.Client != "192.0.2.25" ||
 		e.Origin.Recipient != "c@example.org" {
@@ -172,8 +174,8 @@ func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 // TestTheBodyIsNotReadAgainForItsSeal: what was spooled to a file is read once, to be handed over.
 func TestTheBodyIsNotReadAgainForItsSeal(t *testing.T) {
 	f := newFilterWorld(t)
-	env := &Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25",
-		Recipients: []Recipient{{Address: "a@example.org"}}}
+	env := &plan.Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25",
+		Recipients: []plan.Recipient{{Address: "a@example.org"}}}
 	text := "From: Alice <alice@bank.example>\nSubject: x\n\n" + strings.Repeat(benchLine, 50_000)
 	j, err := f.examine(context.Background(), env, strings.NewReader(text))
 	if err != nil {

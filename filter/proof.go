@@ -14,24 +14,25 @@ import (
 	"postmend/filter/authn"
 	"postmend/filter/domain"
 	"postmend/filter/message"
+	"postmend/filter/plan"
 )
 
 // prove authenticates a message. It does not look up again what a trusted Authentication-Results field says.
 func (f *Filter) prove(
-	ctx context.Context, resolver *authn.Resolver, env *Envelope, m *message.Message,
-) (proof, error) {
+	ctx context.Context, resolver *authn.Resolver, env *plan.Envelope, m *message.Message,
+) (plan.Proof, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(f.config.Limits.DNSDeadline))
 	defer cancel()
-	ip, helo, sender := env.identity()
+	ip, helo, sender := env.Identity()
 	request := authn.Request{
 		ClientIP: ip,
 		HELO:     helo,
 		Sender:   sender,
-		Authors:  f.policy.authors(env, m),
+		Authors:  f.policy.Authors(env, m),
 	}
 	header := f.arrivedHeader(env, m)
-	if env.recalled.isUsable(request.Authors) {
-		return f.proveAgain(ctx, resolver, header, m, env.recalled)
+	if env.Recalled.IsUsable(request.Authors) {
+		return f.proveAgain(ctx, resolver, header, m, env.Recalled)
 	}
 	chain := arc.Read(header)
 	verifier := dkim.NewVerifier(header, dkim.VerifyOptions{Resolver: resolver, Now: f.now},
@@ -39,7 +40,7 @@ func (f *Filter) prove(
 	verify := verifier.Verify
 	follow := func(ctx context.Context) arc.Result { return chain.Verify(ctx, resolver) }
 	// What a program here sends on may not be what the earlier filter saw.
-	if trusted := f.trustedResults(m); trusted != nil && env.origin == nil && !env.atDoor {
+	if trusted := f.trustedResults(m); trusted != nil && env.Origin == nil && !env.AtDoor {
 		results := authn.FromTrusted(trusted)
 		request.Trusted = &results
 		// The earlier filter had trouble with DNS: look it up again, because the field never changes.
@@ -49,51 +50,35 @@ func (f *Filter) prove(
 			identify(m.Header, results.DKIM)
 		}
 		// Whoever trusts a sealer has to see the chain pass.
-		if results.ARC.Status != "" && len(f.policy.trustedSealers) == 0 {
+		if results.ARC.Status != "" && !f.policy.TrustsSealers() {
 			follow = nil
 		}
 	}
 	if verify != nil || follow != nil {
 		if err := m.WriteBody(verifier); err != nil {
-			return proof{}, err
+			return plan.Proof{}, err
 		}
 		verifier.Close()
 		m.Verified(verifier.Body(dkim.Relaxed))
 	}
-	proven := proof{Results: authn.Check(ctx, resolver, request, verify, follow), chain: chain,
-		followed: follow != nil}
+	proven := plan.Proof{Results: authn.Check(ctx, resolver, request, verify, follow), Chain: chain,
+		Followed: follow != nil}
 	if verify == nil && proven.DMARC.Status == authn.Pass {
 		var err error
-		if proven.strayCR, err = m.HasStrayCR(); err != nil {
-			return proof{}, err
+		if proven.StrayCR, err = m.HasStrayCR(); err != nil {
+			return plan.Proof{}, err
 		}
 	}
 	return proven, nil
 }
 
-// proof is the authentication of a message, and what this host would add to it.
-type proof struct {
-	authn.Results
-	// chain is what the next ARC set is added to.
-	chain *arc.Chain
-	// transit is looked up only if the plan depends on it.
-	transit transit
-	// followed is set if the chain was verified in this run, and not by an earlier filter.
-	followed bool
-	// strayCR is set if the message has a CR within a line although others found a signature of it valid. Our
-	// own verifier never does.
-	strayCR bool
-	// now is set where the results are the milter's: the signatures of the message as it is now.
-	now []dkim.Verification
-}
-
 // arrivedHeader is the header without what this host has put there on arrival.
-func (f *Filter) arrivedHeader(env *Envelope, m *message.Message) dkim.Header {
+func (f *Filter) arrivedHeader(env *plan.Envelope, m *message.Message) dkim.Header {
 	header := withoutSeals(m.Header)
-	if env.recalled == nil {
+	if env.Recalled == nil {
 		return header
 	}
-	return slices.DeleteFunc(slices.Clone(header), env.recalled.covers)
+	return slices.DeleteFunc(slices.Clone(header), env.Recalled.Covers)
 }
 
 // trustedResults gathers what Authentication-Results fields of a trusted authserv-id say; nil if there is

@@ -5,25 +5,24 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 
 	"postmend/dkim"
 	"postmend/filter/authn"
 	"postmend/filter/cause"
 	"postmend/filter/message"
-	"postmend/reinject"
+	"postmend/filter/plan"
 )
 
 // Run takes one message from stdin to its end: handed back, or a *Failure. The log line is complete in both
 // cases.
-func (f *Filter) Run(ctx context.Context, env *Envelope, stdin io.Reader) (*LogLine, error) {
+func (f *Filter) Run(ctx context.Context, env *plan.Envelope, stdin io.Reader) (*LogLine, error) {
 	log := newLogLine(env)
 	err := f.run(ctx, env, stdin, log)
 	log.finish(err)
 	return log, err
 }
 
-func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *LogLine) error {
+func (f *Filter) run(ctx context.Context, env *plan.Envelope, stdin io.Reader, log *LogLine) error {
 	j, err := f.examine(ctx, env, stdin)
 	if err != nil {
 		return err
@@ -32,16 +31,16 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *L
 	if short := shortfall(j.message, env.Size); short != "" {
 		log.note(cause.CutShort, short)
 	}
-	plan := j.keepSenders(ctx, j.decideAtOnce(ctx))
-	log.planned(plan, j.known)
-	if plan.Refusal != nil {
-		return plan.Refusal
+	decided := j.keepSenders(ctx, j.decideAtOnce(ctx))
+	log.planned(decided, j.known)
+	if decided.Refusal != nil {
+		return decided.Refusal
 	}
-	transactions, err := f.transactions(env, j.message, plan, j.known, log)
+	transactions, err := f.transactions(env, j.message, decided, j.known, log)
 	if err != nil {
 		return err
 	}
-	results, err := f.reinjector.Send(ctx, env.client(), f.commit, transactions)
+	results, err := f.reinjector.Send(ctx, clientOf(env), f.commit, transactions)
 	log.handedOver(results)
 	if err != nil {
 		return handOverFailure(err)
@@ -52,25 +51,25 @@ func (f *Filter) run(ctx context.Context, env *Envelope, stdin io.Reader, log *L
 // job is a message that was read and authenticated.
 type job struct {
 	filter   *Filter
-	env      *Envelope // with the origin of mail of our own side
+	env      *plan.Envelope // with the origin of mail of our own side
 	message  *message.Message
-	policy   *policy
-	known    facts
+	policy   *plan.Policy
+	known    plan.Facts
 	resolver *authn.Resolver // nil if the message needed no look-up: it reads resolv.conf(5)
 }
 
 // examine reads the message and authenticates it if that matters. Unless there is an error, the caller closes
 // the message.
-func (f *Filter) examine(ctx context.Context, env *Envelope, stdin io.Reader) (*job, error) {
-	if err := env.check(); err != nil {
+func (f *Filter) examine(ctx context.Context, env *plan.Envelope, stdin io.Reader) (*job, error) {
+	if err := env.Check(); err != nil {
 		return nil, err
 	}
 	policy, tableErr := f.policyFor(ctx, env)
 	for _, r := range env.Recipients {
 		f.findSenders(ctx, &policy, r.Address, cmp.Or(r.Original, r.Claimed))
 	}
-	policy.route(env)
-	makesSeal := env.goes(toLocal) && !env.isOurs(policy.trusted)
+	policy.Route(env)
+	makesSeal := env.Goes(plan.ToLocal) && !policy.IsOurs(env)
 	m, err := f.read(stdin, env.QueueID != "", f.hashesBody(makesSeal))
 	if err != nil {
 		return nil, err
@@ -96,8 +95,8 @@ func (j *job) learn(ctx context.Context) (err error) {
 	if j.env, err = j.filter.trace(j.policy, j.env, j.message); err != nil {
 		return err
 	}
-	var proven proof
-	if j.policy.needsProof(j.env, j.message) {
+	var proven plan.Proof
+	if j.policy.NeedsProof(j.env, j.message) {
 		j.resolver = authn.New(j.filter.config.Resolver)
 		if proven, err = j.filter.prove(ctx, j.resolver, j.env, j.message); err != nil {
 			return err
@@ -106,8 +105,8 @@ func (j *job) learn(ctx context.Context) (err error) {
 	if j.known, err = j.filter.facts(j.policy, j.env, j.message, proven); err != nil {
 		return err
 	}
-	if j.policy.mayRewriteUnproved() && !j.known.authentic() && !j.env.isOurs(j.policy.trusted) {
-		j.known.localAuthor = j.filter.isLocalAuthor(ctx, j.known.authors)
+	if j.policy.MayRewriteUnproved() && !j.known.Authentic() && !j.policy.IsOurs(j.env) {
+		j.known.LocalAuthor = j.filter.isLocalAuthor(ctx, j.known.Authors)
 	}
 	return nil
 }
@@ -160,16 +159,4 @@ func shortfall(m *message.Message, size int64) string {
 		return ""
 	}
 	return fmt.Sprintf("received %d octets, but the queue file has %d", m.Size(), size)
-}
-
-// client is what XFORWARD tells the listener of the client that brought the message.
-func (e *Envelope) client() reinject.Client {
-	return reinject.Client{
-		Name:     e.ClientName,
-		Address:  e.ClientAddress,
-		Port:     e.ClientPort,
-		Protocol: strings.ToUpper(e.ClientProtocol),
-		HELO:     e.HELO,
-		Ident:    e.QueueID,
-	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"postmend/filter/cause"
 	"postmend/filter/message"
+	"postmend/filter/plan"
 )
 
 func spooled(t testing.TB, text string) *message.Message {
@@ -68,37 +69,12 @@ func TestAShortfallIsOnlyNoted(t *testing.T) {
 }
 
 func TestTraceFieldsNameTheRecipientAndTheAlias(t *testing.T) {
-	got := traceFields(Recipient{Address: "x@remote.example", Original: "alias@example.org"})
+	got := traceFields(plan.Recipient{Address: "x@remote.example", Original: "alias@example.org"})
 	if len(got) != 2 || string(got[0]) != "X-Forwarded-To: x@remote.example\r\n" ||
 		string(got[1]) != "X-Forwarded-For: alias@example.org x@remote.example\r\n" {
 		t.Errorf("got %q", got)
 	}
-	if got := traceFields(Recipient{Address: "x@remote.example"}); len(got) != 1 {
+	if got := traceFields(plan.Recipient{Address: "x@remote.example"}); len(got) != 1 {
 		t.Errorf("without the alias: %q", got)
-	}
-}
-
-// No line is longer than RFC 5322 section 2.1.1 allows, and none is in UTF-8 without SMTPUTF8.
-func TestThePlanHasTraceFieldsOnlyIfTheyFit(t *testing.T) {
-	p := testPolicy(t)
-	for _, c := range []struct {
-		to, alias string
-		utf8      bool
-		want      bool
-	}{
-		{"x@remote.example", "alias@example.org", false, true},
-		{strings.Repeat("x", 500) + "@remote.example", "alias@example.org", false, false},
-		{"x@remote.example", strings.Repeat("x", 500) + "@example.org", false, false},
-		{"jürgen@remote.example", "alias@example.org", false, false},
-		{"x@remote.example", "jürgen@example.org", false, false},
-		{"x@remote.example", "jürgen@example.org", true, true},
-	} {
-		env := &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
-			Recipients: []Recipient{{Address: c.to, Original: c.alias}}}
-		msg := facts{authors: []string{"b.example"}, proven: notThroughUs, cameWithUTF8: c.utf8}
-		plan := planFor(p, env, msg)
-		if plan.Refusal != nil || plan.Deliveries[0].Trace != c.want {
-			t.Errorf("%.30q by %.30q, UTF-8 %t: %+v", c.to, c.alias, c.utf8, plan)
-		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"postmend/filter/plan"
 )
 
 // arrive takes a scenario's message in for a mailbox here, as its section arrival says: an envelope, and
@@ -114,7 +116,11 @@ func (o *outcome) passedOnArrival(t *testing.T) bool {
 	if o.first != nil {
 		return o.first.passedOnArrival(t)
 	}
-	return o.env.isOurs(o.config.TrustedNetworks) ||
+	p, err := plan.NewPolicy(o.config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.IsOurs(o.env) ||
 		o.receive(t, o.env.Sender, o.env.HELO, o.env.ClientAddress, o.arrived) == "pass"
 }
 
@@ -137,11 +143,11 @@ func (o *outcome) checkSeals(t *testing.T) {
 		return
 	}
 	for _, l := range o.sent {
-		isLocal := slices.ContainsFunc(o.log.plan.Deliveries, func(d Delivery) bool {
-			return d.Class == Local && d.Recipients[0].Address == l.recipients[0]
+		isLocal := slices.ContainsFunc(o.log.plan.Deliveries, func(d plan.Delivery) bool {
+			return d.Class == plan.Local && d.Recipients[0].Address == l.recipients[0]
 		})
 		switch seals := fieldsOf(l.text, "X-Postmend-Arrival"); {
-		case !isLocal && len(seals) > 0 && !o.log.known.oversized:
+		case !isLocal && len(seals) > 0 && !o.log.known.Oversized:
 			t.Errorf("a seal leaves: %q", seals)
 		case isLocal && len(seals) > 1 && o.env.HasClient() && o.env.SASLUsername == "":
 			t.Errorf("%d seals", len(seals))

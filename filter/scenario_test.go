@@ -27,6 +27,7 @@ import (
 
 	"postmend/filter/authn/dnstest"
 	"postmend/filter/config"
+	"postmend/filter/plan"
 	"postmend/srs"
 )
 
@@ -216,15 +217,15 @@ func pairs(t *testing.T, text string) (list [][2]string) {
 	return list
 }
 
-func readEnvelope(t *testing.T, text string) *Envelope {
-	env := &Envelope{ClientAddress: "192.0.2.25", HELO: "mail.bank.example", QueueID: "4bXk2w1z"}
+func readEnvelope(t *testing.T, text string) *plan.Envelope {
+	env := &plan.Envelope{ClientAddress: "192.0.2.25", HELO: "mail.bank.example", QueueID: "4bXk2w1z"}
 	var originals []string
 	for _, p := range pairs(t, text) {
 		switch p[0] {
 		case "from":
 			env.Sender = p[1]
 		case "to":
-			env.Recipients = append(env.Recipients, Recipient{Address: p[1]})
+			env.Recipients = append(env.Recipients, plan.Recipient{Address: p[1]})
 		case "original":
 			originals = append(originals, p[1])
 		case "client":

@@ -18,11 +18,12 @@ import (
 	"postmend/filter/authn/dnstest"
 	"postmend/filter/cause"
 	"postmend/filter/config"
+	"postmend/filter/plan"
 )
 
 // outcome is what became of a scenario's message.
 type outcome struct {
-	env     *Envelope
+	env     *plan.Envelope
 	config  *config.Config
 	dns     *dnstest.Server
 	asked   []string // DNS questions of the run
@@ -80,7 +81,7 @@ func (w *world) playBy(t *testing.T, s scenario, run func(*Filter, *outcome)) *o
 }
 
 func (o *outcome) String() string {
-	proven := o.log.known.proven
+	proven := o.log.known.Proven
 	text := fmt.Sprintf("%v\ndmarc %s (%s) policy %s %s; spf %s\n", o.err, proven.DMARC.Status,
 		proven.DMARC.Reason, proven.DMARC.Policy, proven.DMARC.PolicyName, proven.SPF.Status)
 	for _, v := range proven.DKIM {
@@ -122,7 +123,7 @@ func (o *outcome) checkRules(t *testing.T) {
 	}
 	for _, l := range o.sent {
 		if from := fieldsOf(l.text, "From"); !slices.Equal(from, fieldsOf(o.arrived, "From")) {
-			if o.log.known.proven.DMARC.Status != "pass" && !o.mayRewrite(t) {
+			if o.log.known.Proven.DMARC.Status != "pass" && !o.mayRewrite(t) {
 				t.Error("From: was rewritten in a message that did not pass")
 			}
 		} else if o.receive(t, l.sender, o.config.Hostname, forwarderIP, l.text) == "pass" &&
@@ -190,13 +191,13 @@ func (o *outcome) isTrustedAuthor(t *testing.T) bool {
 
 // of finds what was planned for a class, or for a recipient, and what left by it; without a class, the only
 // delivery. Both are empty if there is none.
-func (o *outcome) of(t *testing.T, class string) (d Delivery, l left) {
+func (o *outcome) of(t *testing.T, class string) (d plan.Delivery, l left) {
 	deliveries := append(slices.Clone(o.log.plan.Deliveries), o.log.plan.Discarded...)
 	if class == "" && len(deliveries) > 1 {
 		t.Fatal("several deliveries: the scenario has to say delivery: CLASS or RECIPIENT")
 	}
 	for _, d = range deliveries {
-		isTo := func(r Recipient) bool { return r.Address == class }
+		isTo := func(r plan.Recipient) bool { return r.Address == class }
 		if class != "" && string(d.Class) != class && !slices.ContainsFunc(d.Recipients, isTo) {
 			continue
 		}
@@ -211,7 +212,7 @@ func (o *outcome) of(t *testing.T, class string) (d Delivery, l left) {
 		}
 		return d, left{}
 	}
-	return Delivery{}, left{}
+	return plan.Delivery{}, left{}
 }
 
 // check compares with the lines of want.
@@ -278,7 +279,7 @@ func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern,
 	case "arrival":
 		return string(d.Arrival), false, true
 	case "origin":
-		origin := o.log.known.origin.public()
+		origin := o.log.known.Origin.Shown()
 		return fmt.Sprint(origin.Client, " ", origin.Sender, " ", origin.Recipient), false, true
 	case "log":
 		return o.log.String(), true, true
@@ -305,7 +306,7 @@ func (o *outcome) look(t *testing.T, name, class string) (got string, isPattern,
 
 // lookAtRun is look for what is not about one delivery.
 func (o *outcome) lookAtRun(name string) (got string, isPattern, known bool) {
-	dmarc := o.log.known.proven.DMARC
+	dmarc := o.log.known.Proven.DMARC
 	switch name {
 	case "outcome":
 		return o.word(), false, true
@@ -316,12 +317,12 @@ func (o *outcome) lookAtRun(name string) (got string, isPattern, known bool) {
 	case "policy":
 		return string(dmarc.Policy), false, true
 	case "spf":
-		return string(o.log.known.proven.SPF.Status), false, true
+		return string(o.log.known.Proven.SPF.Status), false, true
 	case "arc":
-		return string(o.log.known.proven.ARC.Status), false, true
+		return string(o.log.known.Proven.ARC.Status), false, true
 	case "dkim":
 		var words []string
-		for _, v := range o.log.known.proven.DKIM {
+		for _, v := range o.log.known.Proven.DKIM {
 			words = append(words, string(v.Status))
 		}
 		return strings.Join(words, " "), false, true

@@ -10,13 +10,14 @@ import (
 	"postmend/filter/authn"
 	"postmend/filter/cause"
 	"postmend/filter/message"
+	"postmend/filter/plan"
 )
 
 // sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over
 // what leaves, then the ARC set, over these, too.
-func (f *Filter) sign(leaving *message.Content, d Delivery, known facts, log *LogLine) error {
+func (f *Filter) sign(leaving *message.Content, d plan.Delivery, known plan.Facts, log *LogLine) error {
 	if d.SignAs != "" {
-		keys := known.sealing.keys
+		keys := known.Sealing.Keys
 		if d.SignAs != f.config.ARC.Domain || keys == nil {
 			var err error
 			if keys, err = f.loadKeys(d.SignAs); err != nil {
@@ -35,46 +36,39 @@ func (f *Filter) sign(leaving *message.Content, d Delivery, known facts, log *Lo
 }
 
 // sealARC puts an ARC set on top.
-func (f *Filter) sealARC(leaving *message.Content, known facts, log *LogLine) error {
+func (f *Filter) sealARC(leaving *message.Content, known plan.Facts, log *LogLine) error {
 	body, err := leaving.RelaxedBody()
 	if err != nil {
 		return err
 	}
-	set, err := known.proven.chain.Seal(leaving.Header(), body, arc.Sealing{
-		Key:     known.sealing.key,
-		Results: authn.Format(f.config.Hostname, known.proven.Results),
-		Intact:  known.proven.ARC.Status == dkim.Pass,
+	set, err := known.Proven.Chain.Seal(leaving.Header(), body, arc.Sealing{
+		Key:     known.Sealing.Key,
+		Results: authn.Format(f.config.Hostname, known.Proven.Results),
+		Intact:  known.Proven.ARC.Status == dkim.Pass,
 		Now:     f.now(),
 	})
 	if err != nil {
 		return err
 	}
-	log.sealed(known.sealing.key)
+	log.sealed(known.Sealing.Key)
 	leaving.Prepend(set...)
 	return nil
 }
 
-// sealingKey is the key for ARC. RFC 8617 knows only RSA.
-type sealingKey struct {
-	key  *dkim.Key   // nil if the domain has no RSA key, or err is set
-	keys []*dkim.Key // all of the domain
-	err  error
-}
-
 // sealingKey loads the keys of the domain that seals.
-func (f *Filter) sealingKey() (s sealingKey) {
-	if s.keys, s.err = f.loadKeys(f.config.ARC.Domain); s.err != nil {
+func (f *Filter) sealingKey() (s plan.SealingKey) {
+	if s.Keys, s.Err = f.loadKeys(f.config.ARC.Domain); s.Err != nil {
 		return s
 	}
 	selector := f.config.ARC.Selector
-	for _, key := range s.keys {
+	for _, key := range s.Keys {
 		switch {
 		case selector != "" && key.Selector != selector:
 		case key.IsRSA():
-			s.key = key
+			s.Key = key
 			return s
 		case selector != "":
-			s.err = fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA",
+			s.Err = fmt.Errorf("arc: selector %q is that of an ed25519 key; RFC 8617 knows only RSA",
 				selector)
 			return s
 		}

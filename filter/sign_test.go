@@ -50,11 +50,11 @@ func TestTheKeyThatSeals(t *testing.T) {
 		}
 		sealing := f.sealingKey()
 		got, trouble := "", ""
-		if sealing.key != nil {
-			got = sealing.key.RecordName()
+		if sealing.Key != nil {
+			got = sealing.Key.RecordName()
 		}
-		if sealing.err != nil {
-			trouble = sealing.err.Error()
+		if sealing.Err != nil {
+			trouble = sealing.Err.Error()
 		}
 		if got != c.want || !strings.Contains(trouble, c.trouble) || (trouble == "") != (c.trouble == "") {
 			t.Errorf("%s: %q, %s", c.name, got, trouble)

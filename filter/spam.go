@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"postmend/dkim"
-	"postmend/filter/cause"
 	"postmend/filter/config"
 	"postmend/filter/message"
 )
@@ -45,38 +44,4 @@ func (f *Filter) spamRule(m *message.Message) *config.Spam {
 		}
 	}
 	return nil
-}
-
-// divertSpam plans for forwarded mail that does not leave because of a rule; it is false for other mail. What
-// the mailbox for spam itself sends on is left unsigned instead.
-func (p *policy) divertSpam(d *Delivery, msg facts) bool {
-	if msg.spam == nil {
-		return false
-	}
-	to := msg.spam.Redirect
-	switch { // its recipients are of one kind
-	case msg.cameFromSpam(d.Recipients[0]): // the mailbox sends it on: there would be no end
-	case msg.spam.Action == config.SpamDiscard:
-		d.because(cause.SpamDiscarded, msg.spam.Field)
-		d.discarded = true
-		return true
-	case msg.spam.Action == config.SpamRedirect:
-		d.because(cause.SpamRedirected, msg.spam.Field, to)
-		d.Class, d.Recipients = Local, []Recipient{{Address: to}}
-		return true
-	}
-	return false
-}
-
-// cameFromSpam tells whether a message goes on to a recipient from the mailbox that its rule redirects to.
-func (f facts) cameFromSpam(r Recipient) bool {
-	return f.spam != nil && f.spam.Action == config.SpamRedirect &&
-		strings.EqualFold(f.alias(r), f.spam.Redirect)
-}
-
-// unsignedSpam plans for marked mail that leaves: nothing on it speaks for this host but the sender.
-func (p *policy) unsignedSpam(d *Delivery, env *Envelope, msg facts) *cause.Failure {
-	d.because(cause.SpamNotSigned, msg.spam.Field)
-	p.spareSignatures(d, msg)
-	return p.mendSender(d, env, msg)
 }

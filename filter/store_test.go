@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 	"postmend/srs/store"
 )
 
@@ -76,14 +77,14 @@ func TestASenderThatDoesNotFitLeavesAsAnAliasAndItsBouncesComeHome(t *testing.T)
 		table := s.home(alias)
 		table["envelope"] = strings.Replace(table["envelope"], "to: "+alias,
 			"to: "+o.env.Sender+"\noriginal: "+alias, 1)
-		if back := w.play(t, table); back.err != nil || back.log.plan.Deliveries[0].Class != Reversed {
+		if back := w.play(t, table); back.err != nil || back.log.plan.Deliveries[0].Class != plan.Reversed {
 			t.Errorf("reversed before: %s", back)
 		}
 		// A client may name an alias that it knows as the original recipient of anything.
 		other := s.home(alias)
 		other["envelope"] = strings.Replace(other["envelope"], "to: "+alias,
 			"to: x@remote.example\noriginal: "+alias, 1)
-		if o := w.play(t, other); o.log.plan.Deliveries[0].Class == Reversed {
+		if o := w.play(t, other); o.log.plan.Deliveries[0].Class == plan.Reversed {
 			t.Errorf("another recipient: %s", o)
 		}
 	}

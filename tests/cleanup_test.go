@@ -10,7 +10,7 @@ import (
 )
 
 // TestTheListenerDropsFieldsAndStrayCRs shows what a signature has to do without to survive the re-injection
-// listener: the rules of filter/survivor.go are facts about cleanup(8).
+// listener: the rules of filter/plan/survivor.go are facts about cleanup(8).
 func TestTheListenerDropsFieldsAndStrayCRs(t *testing.T) {
 	t.Parallel()
 	f := start(t, "")

@@ -13,6 +13,7 @@ import (
 
 	"postmend/filter"
 	"postmend/filter/config"
+	"postmend/filter/plan"
 	"postmend/tests/fromreaders"
 )
 
@@ -89,7 +90,7 @@ func authorsOf(t testing.TB, messages [][]byte) [][]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := &filter.Envelope{Sender: "a@evil.example", Recipients: []filter.Recipient{{Address: "b@fwd.test"}}}
+	env := &plan.Envelope{Sender: "a@evil.example", Recipients: []plan.Recipient{{Address: "b@fwd.test"}}}
 	authors := make([][]string, len(messages))
 	for n, message := range messages {
 		e, err := f.Explain(context.Background(), env, bytes.NewReader(message))

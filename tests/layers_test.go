@@ -30,9 +30,11 @@ var layers = map[string][]string{
 	"filter/config": {"srs", "srs/store", "dkim", "reinject", "filter/cause", "filter/domain",
 		"filter/message/author"},
 	"filter/confine": {"reinject", "srs/store", "filter/config"},
+	"filter/plan": {"srs", "dkim", "dkim/arc", "filter/arrival", "filter/authn", "filter/cause",
+		"filter/config", "filter/domain", "filter/message", "filter/message/author"},
 	"filter": {"srs", "srs/store", "dkim", "dkim/arc", "reinject", "filter/arrival", "filter/authn",
 		"filter/cause", "filter/config", "filter/confine", "filter/domain", "filter/message",
-		"filter/message/author"},
+		"filter/message/author", "filter/plan"},
 
 	"postfix":           nil,
 	"postfix/milter":    {"postfix"},
@@ -58,10 +60,25 @@ var layers = map[string][]string{
 	"cmd/postmend/packaging": {"cmd/postmend/manual", "cmd/postmend/sbom"},
 	"cmd/postmend/syslog":    {"postfix"},
 	"cmd/postmend/outcome":   {"filter/cause", "postfix", "cmd/postmend/syslog"},
-	"cmd/postmend/serve": {"filter", "filter/cause", "filter/config", "postfix", "postfix/milter",
-		"postfix/lmtp", "srs", "cmd/postmend/outcome", "cmd/postmend/syslog"},
+	"cmd/postmend/serve": {"filter", "filter/cause", "filter/config", "filter/plan", "postfix",
+		"postfix/milter", "postfix/lmtp", "srs", "cmd/postmend/outcome", "cmd/postmend/syslog"},
 	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn", "filter/authn/dnstest",
-		"filter/config", "filter/message", "postfix", "postfix/wholefile"},
+		"filter/config", "filter/message", "filter/plan", "postfix", "postfix/wholefile"},
+}
+
+// The plan decides, and touches nothing: what it needs of clock, files and network is looked up before.
+func TestThePlanTouchesNothing(t *testing.T) {
+	list := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, "./filter/plan")
+	list.Dir = ".."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"context", "io", "net", "os", "os/exec", "syscall", "time"} {
+		if slices.Contains(strings.Fields(string(out)), name) {
+			t.Errorf("filter/plan imports %s", name)
+		}
+	}
 }
 
 func TestNoPackageImportsUpwards(t *testing.T) {

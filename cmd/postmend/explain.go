@@ -12,6 +12,7 @@ import (
 
 	"postmend/filter"
 	"postmend/filter/authn"
+	"postmend/filter/plan"
 	"postmend/postfix"
 )
 
@@ -79,7 +80,7 @@ Without --client-address, the message counts as mail of this host. If it then ha
 }
 
 // printResults writes an Authentication-Results field, and the origin if it is sealed.
-func printResults(w io.Writer, field string, origin filter.Origin) error {
+func printResults(w io.Writer, field string, origin plan.ShownOrigin) error {
 	page := pageWriter{w: w}
 	for line := range strings.Lines(strings.ReplaceAll(field, "\r\n", "\n")) {
 		indent := ""
@@ -139,7 +140,7 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 		if d.Fold {
 			row("  long lines", "folded")
 		}
-		if d.Class != filter.Local && d.Class != filter.Reversed {
+		if d.Class != plan.Local && d.Class != plan.Reversed {
 			row("  ARC set", "%s", map[bool]string{true: "added", false: "none"}[d.Seal])
 		}
 		if d.Forecast != nil {
@@ -154,7 +155,7 @@ func printExplanation(w io.Writer, e *filter.Explanation) error {
 }
 
 // describe tells where a message came from by the seal of its arrival.
-func describe(o filter.Origin) string {
+func describe(o plan.ShownOrigin) string {
 	state := "intact"
 	if !o.Intact {
 		state = "changed since, or expired"

@@ -16,13 +16,14 @@ import (
 	"postmend/filter"
 	"postmend/filter/cause"
 	"postmend/filter/config"
+	"postmend/filter/plan"
 	"postmend/postfix"
 	"postmend/reinject"
 )
 
 // envelopeFlags defines the flags that carry pipe(8)'s macros and gives the function that reads them.
-func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Envelope, error) {
-	var env filter.Envelope
+func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*plan.Envelope, error) {
+	var env plan.Envelope
 	var originals []string
 	var size string
 	flags.StringVarP(&env.Sender, "sender", "f", "", "envelope sender, empty for the null sender (${sender})")
@@ -40,23 +41,23 @@ func envelopeFlags(flags *pflag.FlagSet) func(recipients []string) (*filter.Enve
 	flags.StringArrayVar(&originals, "original-recipient", nil,
 		"the address before aliases were expanded (${original_recipient}): one for each recipient, in the "+
 			"same order, or one for all of them")
-	return func(recipients []string) (*filter.Envelope, error) {
+	return func(recipients []string) (*plan.Envelope, error) {
 		if n := len(originals); n > 1 && n != len(recipients) {
 			return nil, outcome.Misused(fmt.Errorf("--original-recipient is given %d times, for %s: give "+
 				"one for each recipient, or one for all", n, postfix.Counted(len(recipients), "recipient")))
 		}
 		for i, address := range recipients {
-			r := filter.Recipient{Address: address}
+			r := plan.Recipient{Address: address}
 			if len(originals) > 0 {
-				r.Original = filter.Known(originals[min(i, len(originals)-1)])
+				r.Original = plan.Known(originals[min(i, len(originals)-1)])
 			}
 			env.Recipients = append(env.Recipients, r)
 		}
 		for _, value := range []*string{&env.QueueID, &env.ClientAddress, &env.ClientName, &env.ClientPort,
 			&env.ClientProtocol, &env.HELO, &env.SASLUsername, &env.ID} {
-			*value = filter.Known(*value)
+			*value = plan.Known(*value)
 		}
-		if size = filter.Known(size); size != "" {
+		if size = plan.Known(size); size != "" {
 			var err error
 			if env.Size, err = strconv.ParseInt(size, 10, 64); err != nil || env.Size < 0 {
 				return nil, outcome.Misused(fmt.Errorf("--size %q is not a number of octets", size))
@@ -123,7 +124,7 @@ var abandon = os.Exit
 
 // filter runs the pipeline on one message, and makes sure that there is a status line in time, whatever
 // happens.
-func (inv *invocation) filter(env *filter.Envelope) {
+func (inv *invocation) filter(env *plan.Envelope) {
 	r := &filterRun{invocation: inv, env: env, log: inv.log(), guard: &guard{start: time.Now()}}
 	line, err := r.run()
 	r.guard.end()
@@ -133,7 +134,7 @@ func (inv *invocation) filter(env *filter.Envelope) {
 // filterRun is the run for one message.
 type filterRun struct {
 	*invocation
-	env    *filter.Envelope
+	env    *plan.Envelope
 	config *config.Config // nil until it is read
 	log    syslog.Log
 	guard  *guard

@@ -102,6 +102,14 @@ func (c Cause) Failure(err error, about ...any) *Failure {
 	return &Failure{Kind: f.kind, Cause: c, Code: f.code, Reason: c.About(about...).Text, Err: err}
 }
 
+// DNSTrouble keeps a message in the queue until DNS answers; detail, if any, is for the log.
+func DNSTrouble(detail string) *Failure {
+	if detail == "" {
+		return DNSFailed.Failure(nil)
+	}
+	return DNSFailed.Failure(errors.New(detail))
+}
+
 // AsFailure gives the Failure that err wraps. Any other error is temporary, because an unknown error must not
 // bounce mail.
 func AsFailure(err error) *Failure {

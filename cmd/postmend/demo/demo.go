@@ -22,6 +22,7 @@ import (
 	"postmend/filter/authn/dnstest"
 	"postmend/filter/config"
 	"postmend/filter/message"
+	"postmend/filter/plan"
 	"postmend/postfix"
 	"postmend/postfix/wholefile"
 	"postmend/reinject"
@@ -224,9 +225,9 @@ func (w *world) forwardMended(ctx context.Context, message []byte) (*received, e
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.Run(ctx, &filter.Envelope{
+	_, err = f.Run(ctx, &plan.Envelope{
 		Sender:        w.author,
-		Recipients:    []filter.Recipient{{Address: recipient, Original: alias}},
+		Recipients:    []plan.Recipient{{Address: recipient, Original: alias}},
 		ClientAddress: "192.0.2.25",
 		ClientName:    "mail." + w.authorDomain,
 		HELO:          "mail." + w.authorDomain,

@@ -10,6 +10,7 @@ import (
 	"postmend/cmd/postmend/outcome"
 	"postmend/filter"
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 	"postmend/postfix"
 	"postmend/postfix/lmtp"
 )
@@ -72,14 +73,14 @@ func replyTo(o filter.Outcome) lmtp.Reply {
 }
 
 // departing is the envelope of a message that leaves, in the form in which pipe(8) tells it.
-func (r *Resident) departing(of *lmtp.Envelope) *filter.Envelope {
-	env := &filter.Envelope{
+func (r *Resident) departing(of *lmtp.Envelope) *plan.Envelope {
+	env := &plan.Envelope{
 		Sender:          of.Sender,
 		ID:              of.ID,
 		Return:          of.Return,
 		QueueID:         of.Client.Ident,
-		ClientAddress:   filter.Known(of.Client.Address),
-		ClientName:      filter.Known(of.Client.Name),
+		ClientAddress:   plan.Known(of.Client.Address),
+		ClientName:      plan.Known(of.Client.Name),
 		ClientPort:      of.Client.Port,
 		ClientProtocol:  of.Client.Protocol,
 		HELO:            of.Client.HELO,
@@ -87,7 +88,7 @@ func (r *Resident) departing(of *lmtp.Envelope) *filter.Envelope {
 		UTF8:            of.UTF8,
 	}
 	for _, to := range of.Recipients {
-		recipient := filter.Recipient{Address: to.Address, Notify: to.Notify}
+		recipient := plan.Recipient{Address: to.Address, Notify: to.Notify}
 		if r.TrustsORCPT {
 			recipient.Original = to.Original
 		} else {

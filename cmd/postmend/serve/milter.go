@@ -14,6 +14,7 @@ import (
 	"postmend/filter"
 	"postmend/filter/cause"
 	"postmend/filter/config"
+	"postmend/filter/plan"
 	"postmend/postfix"
 	"postmend/postfix/milter"
 )
@@ -96,22 +97,22 @@ func (d *door) ended(err error) {
 }
 
 // arriving is the envelope of a message at SMTP time, in the form in which pipe(8) will tell it.
-func arriving(of *milter.Envelope) *filter.Envelope {
-	env := &filter.Envelope{
+func arriving(of *milter.Envelope) *plan.Envelope {
+	env := &plan.Envelope{
 		Sender:        of.Sender,
 		QueueID:       of.Macro("i"),
-		ClientAddress: filter.Known(of.ClientAddress),
-		HELO:          filter.Known(of.HELO),
-		SASLUsername:  filter.Known(of.Macro("auth_authen")),
+		ClientAddress: plan.Known(of.ClientAddress),
+		HELO:          plan.Known(of.HELO),
+		SASLUsername:  plan.Known(of.Macro("auth_authen")),
 	}
-	if name := filter.Known(of.ClientName); !strings.HasPrefix(name, "[") {
+	if name := plan.Known(of.ClientName); !strings.HasPrefix(name, "[") {
 		env.ClientName = name
 	}
 	if of.ClientPort != 0 {
 		env.ClientPort = strconv.Itoa(int(of.ClientPort))
 	}
 	for _, address := range of.Recipients {
-		env.Recipients = append(env.Recipients, filter.Recipient{Address: address})
+		env.Recipients = append(env.Recipients, plan.Recipient{Address: address})
 	}
 	return env
 }

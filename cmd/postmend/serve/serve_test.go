@@ -12,6 +12,7 @@ import (
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
 	"postmend/filter/cause"
+	"postmend/filter/plan"
 	"postmend/postfix/lmtp"
 )
 
@@ -116,7 +117,7 @@ func TestORCPTIsTheAliasOnlyIfItIsTrusted(t *testing.T) {
 	of := &lmtp.Envelope{Recipients: []lmtp.Recipient{
 		{Address: "bob@remote.example", Original: "boss@example.org"},
 	}}
-	for trusted, want := range map[bool]filter.Recipient{
+	for trusted, want := range map[bool]plan.Recipient{
 		true:  {Address: "bob@remote.example", Original: "boss@example.org"},
 		false: {Address: "bob@remote.example", Claimed: "boss@example.org"},
 	} {

@@ -1,4 +1,7 @@
-package filter
+// Package plan decides what happens to a message: for each recipient a class, and for each delivery a sender, a
+// From:, signatures, or a rejection. The plan is a pure function of the envelope, of what the message proves,
+// and of the configuration: whatever has to be looked up, has been before, and nothing is decided after it.
+package plan
 
 import (
 	"cmp"
@@ -75,7 +78,7 @@ func (d *Delivery) because(why cause.Cause, about ...any) {
 }
 
 // plan decides. It touches nothing outside its arguments (the clock is in the SRS rewriter).
-func (p *policy) plan(env *Envelope, msg facts) Plan {
+func (p *Policy) plan(env *Envelope, msg Facts) Plan {
 	groups := map[kind]*Delivery{}
 	var kinds []kind
 	group := func(recipient Recipient) *Delivery {
@@ -90,8 +93,8 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 	var refusal *cause.Failure
 	for _, recipient := range env.Recipients {
 		delivery := group(recipient)
-		if p.ownsSRS(recipient.Address) {
-			original, err := p.reverse(recipient.Address)
+		if p.OwnsSRS(recipient.Address) {
+			original, err := p.Reverse(recipient.Address)
 			if err != nil && !err.Temporary() && len(env.Recipients) > 1 {
 				// One exit status counts for all recipients. Handed back unchanged, this one is rejected by
 				// Postfix, which knows no such user in the SRS domain; the others are not affected.
@@ -111,12 +114,12 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 		return Plan{Refusal: refusal}
 	}
 
-	var plan Plan
+	var decided Plan
 	sortByClass(kinds, func(k kind) Class { return k.class })
 	for _, kind := range kinds {
 		delivery := groups[kind]
 		err := p.mend(delivery, env, msg)
-		delivery.settleSignatures(msg, env.isOurs(p.trusted))
+		delivery.settleSignatures(msg, p.IsOurs(env))
 		p.settleArrival(delivery, env, msg)
 		switch {
 		case err != nil && (err.Temporary() || len(groups) == 1):
@@ -125,37 +128,37 @@ func (p *policy) plan(env *Envelope, msg facts) Plan {
 			// One exit status counts for all recipients, and the others must get the message.
 			delivery.because(cause.ForOthers, err.AsReason())
 		case delivery.discarded:
-			plan.Discarded = append(plan.Discarded, *delivery)
+			decided.Discarded = append(decided.Discarded, *delivery)
 			continue
 		}
 		if err := p.refuseLaundering(delivery, env, msg); err != nil {
 			return Plan{Refusal: err}
 		}
 		if delivery.Class != Local && delivery.Class != Reversed {
-			delivery.Forecast = p.forecast(delivery, msg, env.isOurs(p.trusted))
+			delivery.Forecast = p.forecast(delivery, msg, p.IsOurs(env))
 		}
-		plan.Deliveries = append(plan.Deliveries, *delivery)
+		decided.Deliveries = append(decided.Deliveries, *delivery)
 	}
-	return plan
+	return decided
 }
 
 // mend decides what changes in a delivery: sender, From:, signature, other fields.
-func (p *policy) mend(d *Delivery, env *Envelope, msg facts) *cause.Failure {
+func (p *Policy) mend(d *Delivery, env *Envelope, msg Facts) *cause.Failure {
 	switch {
-	case d.Class == Reversed && (msg.mended || !env.isOwnBounce(p.trusted)):
+	case d.Class == Reversed && (msg.Mended || !p.isOwnBounce(env)):
 		_, err := p.disownSender(d, env, msg)
 		return err
 	case d.Class == Local:
 		d.because(cause.StaysHere)
 		return nil
-	case msg.mended:
+	case msg.Mended:
 		d.because(cause.Requeued)
 		return nil
-	case !env.isOurs(p.trusted):
+	case !p.IsOurs(env):
 		return p.mendForeign(d, env, msg)
 	}
-	d.becauseOrigin(env.origin)
-	d.SignAs = p.authorSigner(msg.authors)
+	d.becauseOrigin(env.Origin)
+	d.SignAs = p.AuthorSigner(msg.Authors)
 	if d.SignAs == "" && env.Sender == "" {
 		d.SignAs = p.defaultSigner
 	}
@@ -164,16 +167,16 @@ func (p *policy) mend(d *Delivery, env *Envelope, msg facts) *cause.Failure {
 
 // settleSignatures drops signatures that would not be valid, and plans to fold long lines where no other
 // signature than ours has to survive.
-func (d *Delivery) settleSignatures(msg facts, isOurs bool) {
-	if err := msg.unsignable; err != nil && d.SignAs != "" {
+func (d *Delivery) settleSignatures(msg Facts, isOurs bool) {
+	if err := msg.Unsignable; err != nil && d.SignAs != "" {
 		d.SignAs, d.Seal = "", false
 		d.because(cause.UnsignedInvalid, err)
 	} else if err != nil && d.Seal {
 		d.Seal = false
 		d.because(cause.UnsealedInvalid, err)
 	}
-	if d.SignAs != "" && (isOurs || d.From != "") && msg.longestLine > message.MaxLine {
+	if d.SignAs != "" && (isOurs || d.From != "") && msg.LongestLine > message.MaxLine {
 		d.Fold = true
-		d.because(cause.Folded, msg.longestLine)
+		d.because(cause.Folded, msg.LongestLine)
 	}
 }

@@ -1,7 +1,6 @@
-package filter
+package plan
 
 import (
-	"errors"
 	"slices"
 
 	"postmend/dkim"
@@ -15,36 +14,36 @@ import (
 //   - Nothing we add may make a message pass DMARC for a From: domain for which it did not pass on arrival.
 //   - A signature that is still valid is not broken, and if one of the author's survives, From: stays.
 //   - DNS trouble that could change the plan keeps the message in the queue, but not for ever.
-func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *cause.Failure {
-	d.becauseOrigin(env.origin)
-	if msg.oversized {
+func (p *Policy) mendForeign(d *Delivery, env *Envelope, msg Facts) *cause.Failure {
+	d.becauseOrigin(env.Origin)
+	if msg.Oversized {
 		d.because(cause.Unread)
 		return nil
 	}
 	if p.divertSpam(d, msg) {
 		return nil
 	}
-	if msg.proven.Temporary() && msg.patient {
-		return dnsTrouble(msg.proven.DMARC.Reason)
+	if msg.Proven.Temporary() && msg.Patient {
+		return cause.DNSTrouble(msg.Proven.DMARC.Reason)
 	}
-	d.Stamp, d.Purge = true, msg.claimed > 0 || msg.recalled != nil
-	if !msg.authentic() && p.claimsOurs(env, msg) {
+	d.Stamp, d.Purge = true, msg.Claimed > 0 || msg.Recalled != nil
+	if !msg.Authentic() && p.claimsOurs(env, msg) {
 		d.because(cause.OwnDomainClaimed, msg.claimedDomains())
 		return p.forgedOwnDomain(d, env, msg)
 	}
 	// After dns_patience, missing DNS answers do not count as a failure: mail is not rejected for them.
-	hasFailed := !msg.authentic() && msg.isStrict() && msg.proven.DMARC.Status != authn.TempError
-	if msg.spam != nil && !(hasFailed && p.dmarc.OnDMARCFail != "forward") {
+	hasFailed := !msg.Authentic() && msg.isStrict() && msg.Proven.DMARC.Status != authn.TempError
+	if msg.Spam != nil && !(hasFailed && p.dmarc.OnDMARCFail != "forward") {
 		return p.unsignedSpam(d, env, msg)
 	}
 	if err := p.settleAuthor(d, env, msg); err != nil {
 		return err
 	}
-	if !msg.authentic() && d.From == "" {
+	if !msg.Authentic() && d.From == "" {
 		if hasFailed {
 			return p.failedDMARC(d, env, msg)
 		}
-		d.because(cause.FromUnproved, msg.proven.DMARC.Status)
+		d.because(cause.FromUnproved, msg.Proven.DMARC.Status)
 	}
 	if d.SignAs == "" {
 		d.SignAs = p.defaultSigner
@@ -59,9 +58,9 @@ func (p *policy) mendForeign(d *Delivery, env *Envelope, msg facts) *cause.Failu
 
 // mendSender is rewriteSender for mail from outside. A sender that rewriteSender would keep must not make the
 // message pass DMARC. One that is rewritten cannot, and needs no look-up.
-func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *cause.Failure {
-	s, err := p.srsSender(env.Sender)
-	if err == nil && s.address == "" {
+func (p *Policy) mendSender(d *Delivery, env *Envelope, msg Facts) *cause.Failure {
+	s, err := p.SenderFor(env.Sender)
+	if err == nil && s.Address == "" {
 		if done, err := p.disownSender(d, env, msg); done || err != nil {
 			return err
 		}
@@ -70,20 +69,12 @@ func (p *policy) mendSender(d *Delivery, env *Envelope, msg facts) *cause.Failur
 	return err
 }
 
-// dnsTrouble keeps the message in the queue; detail, if any, is for the log.
-func dnsTrouble(detail string) *cause.Failure {
-	if detail == "" {
-		return cause.DNSFailed.Failure(nil)
-	}
-	return cause.DNSFailed.Failure(errors.New(detail))
-}
-
 // failedDMARC plans for mail that failed DMARC under quarantine or reject. Mail under quarantine gets an SRS
 // sender, so that it reaches the spam folder: with its own sender it would be rejected for SPF.
-func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *cause.Failure {
+func (p *Policy) failedDMARC(d *Delivery, env *Envelope, msg Facts) *cause.Failure {
 	switch p.dmarc.OnDMARCFail {
 	case "reject":
-		return cause.DMARCFailed.Failure(nil, msg.claimedDomains(), msg.proven.DMARC.Policy)
+		return cause.DMARCFailed.Failure(nil, msg.claimedDomains(), msg.Proven.DMARC.Policy)
 	case "discard":
 		d.because(cause.FailedDiscarded)
 		d.discarded = true
@@ -92,7 +83,7 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *cause.Failu
 	if err := p.planARC(d, msg); err != nil {
 		return err
 	}
-	if msg.proven.DMARC.Policy == authn.PolicyQuarantine {
+	if msg.Proven.DMARC.Policy == authn.PolicyQuarantine {
 		d.because(cause.FailedUnsigned)
 		return p.mendSender(d, env, msg)
 	}
@@ -104,9 +95,9 @@ func (p *policy) failedDMARC(d *Delivery, env *Envelope, msg facts) *cause.Failu
 // planARC plans for an ARC set. Mail that failed DMARC gets one, too: the set says that it failed, and ARC is
 // made for such mail, if it arrived with a chain. Unauthenticated mail that claims a domain of ours never
 // gets here: it must carry nothing in our name.
-func (p *policy) planARC(d *Delivery, msg facts) *cause.Failure {
+func (p *Policy) planARC(d *Delivery, msg Facts) *cause.Failure {
 	isFor := func(r Recipient) bool { return p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address)) }
-	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
+	if p.Sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
 		return nil
 	}
 	if p.sparing {
@@ -115,20 +106,20 @@ func (p *policy) planARC(d *Delivery, msg facts) *cause.Failure {
 			return nil
 		}
 	}
-	if err := msg.sealing.err; err != nil {
+	if err := msg.Sealing.Err; err != nil {
 		return cause.KeyUnusable.Failure(err)
 	}
-	if msg.sealing.key == nil {
-		d.because(cause.UnsealedNoKey, p.sealer)
+	if msg.Sealing.Key == nil {
+		d.because(cause.UnsealedNoKey, p.Sealer)
 		return nil
 	}
-	if obstacle := msg.proven.chain.Obstacle(); obstacle != "" {
+	if obstacle := msg.Proven.Chain.Obstacle(); obstacle != "" {
 		d.because(cause.UnsealedChain, obstacle)
 		return nil
 	}
-	if msg.proven.ARC.Status == dkim.TempError {
-		if msg.patient {
-			return dnsTrouble("ARC: " + msg.proven.ARC.Reason)
+	if msg.Proven.ARC.Status == dkim.TempError {
+		if msg.Patient {
+			return cause.DNSTrouble("ARC: " + msg.Proven.ARC.Reason)
 		}
 		d.because(cause.UnsealedDNS)
 		return nil
@@ -140,17 +131,17 @@ func (p *policy) planARC(d *Delivery, msg facts) *cause.Failure {
 // sealIsNeedless tells whether a receiver has no use for our results: the message did not fail DMARC, a
 // signature of the author's is still valid at the next hop, and no chain came with it, which would end here
 // without a set of ours. It gives the domain of that signature.
-func (p *policy) sealIsNeedless(d *Delivery, msg facts) (survivor string) {
-	if d.From != "" || !msg.proven.chain.IsEmpty() {
+func (p *Policy) sealIsNeedless(d *Delivery, msg Facts) (survivor string) {
+	if d.From != "" || !msg.Proven.Chain.IsEmpty() {
 		return ""
 	}
-	switch msg.proven.DMARC.Status {
+	switch msg.Proven.DMARC.Status {
 	case authn.Pass:
 		survivor, _ = p.survivor(msg)
 	case authn.None:
-		for _, signature := range msg.proven.DKIM {
+		for _, signature := range msg.Proven.DKIM {
 			name := domain.Canonical(signature.Domain)
-			if signature.Status == dkim.Pass && alignedWithAny(name, msg.authors) &&
+			if signature.Status == dkim.Pass && alignedWithAny(name, msg.Authors) &&
 				msg.breaks(signature).Cause == 0 {
 				return name
 			}
@@ -161,7 +152,7 @@ func (p *policy) sealIsNeedless(d *Delivery, msg facts) (survivor string) {
 
 // spareSignatures drops what would break a signature of the author's: a field that h= lists more often than
 // it occurs must not be added.
-func (p *policy) spareSignatures(d *Delivery, msg facts) {
+func (p *Policy) spareSignatures(d *Delivery, msg Facts) {
 	if d.From != "" {
 		return // it does not survive anyway
 	}
@@ -183,4 +174,16 @@ func (p *policy) spareSignatures(d *Delivery, msg facts) {
 			d.Trace = false
 		}
 	}
+}
+
+// maxTraceValue keeps the trace fields under the 998 octets of RFC 5322 section 2.1.1 with two addresses on a
+// line.
+const maxTraceValue = 450
+
+// isTraceable tells whether trace fields can name a recipient: the addresses fit on a line, and are ASCII in
+// a message that is.
+func (f Facts) isTraceable(r Recipient) bool {
+	alias := f.Alias(r)
+	return len(r.Address) <= maxTraceValue && len(alias) <= maxTraceValue &&
+		(f.CameWithUTF8 || isASCII(r.Address+alias))
 }

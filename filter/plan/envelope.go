@@ -1,6 +1,7 @@
-package filter
+package plan
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -22,25 +23,25 @@ type Recipient struct {
 	// Notify is when the sender wants to be told (RFC 3461 section 4.1); "" is not said.
 	Notify string `json:"-"`
 
-	route route // see policy.route
+	route Route // see Policy.Route
 }
 
-// route is where mail to a recipient goes, whoever sent it.
-type route int
+// Route is where mail to a recipient goes, whoever sent it.
+type Route int
 
 const (
-	toRemote   route = iota
-	toLocal          // delivered here
+	toRemote   Route = iota
+	ToLocal          // delivered here
 	toOriginal       // it is, or was, an SRS address of ours
 )
 
-// goes tells whether some of the recipients have a route.
-func (e *Envelope) goes(to route) bool {
+// Goes tells whether some of the recipients have a route.
+func (e *Envelope) Goes(to Route) bool {
 	return slices.ContainsFunc(e.Recipients, func(r Recipient) bool { return r.route == to })
 }
 
-// isOnlyLocal tells whether all recipients are delivered here.
-func (e *Envelope) isOnlyLocal() bool { return !e.goes(toRemote) && !e.goes(toOriginal) }
+// IsOnlyLocal tells whether all recipients are delivered here.
+func (e *Envelope) IsOnlyLocal() bool { return !e.Goes(toRemote) && !e.Goes(toOriginal) }
 
 // Envelope is what Postfix knows about a message besides its content: the macros of pipe(8). Unknown values
 // are empty.
@@ -70,14 +71,14 @@ type Envelope struct {
 	// the client logged in: LMTP has nothing else for it.
 	LoginInReceived bool `json:"-"`
 
-	// login is what that field says.
-	login login
-	// origin is set for mail of our own side, see Filter.trace.
-	origin *origin
-	// recalled is what the milter found about the message; nil if nothing that is believed.
-	recalled *recalled
-	// atDoor is set by the milter: nobody trusted has seen the message yet.
-	atDoor bool
+	// Login is what that field says.
+	Login Login `json:"-"`
+	// Origin is set for mail of our own side, see Filter.trace.
+	Origin *Origin `json:"-"`
+	// Recalled is what the milter found about the message; nil if nothing that is believed.
+	Recalled *Recalled `json:"-"`
+	// AtDoor is set by the milter: nobody trusted has seen the message yet.
+	AtDoor bool `json:"-"`
 }
 
 // Known maps the two ways in which Postfix writes "not known", nothing and `unknown`, to the empty string.
@@ -88,10 +89,10 @@ func Known(value string) string {
 	return value
 }
 
-// check rejects an envelope without recipient, which Postfix never passes, and an address with control
+// Check rejects an envelope without recipient, which Postfix never passes, and an address with control
 // characters, which Postfix passes but SMTP cannot carry. Only attackers write such addresses, and a later
 // try would not help. An original recipient is not needed, so one with control characters is dropped.
-func (e *Envelope) check() error {
+func (e *Envelope) Check() error {
 	if len(e.Recipients) == 0 {
 		return cause.NoRecipient.Failure(nil)
 	}
@@ -118,28 +119,28 @@ func indexControl(s string) int {
 	return strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// clientIP is the client's address; ok is false if it is missing or malformed.
-func (e *Envelope) clientIP() (ip netip.Addr, ok bool) {
+// ClientIP is the client's address; ok is false if it is missing or malformed.
+func (e *Envelope) ClientIP() (ip netip.Addr, ok bool) {
 	ip, err := message.ParseIP(e.ClientAddress)
 	return ip, err == nil
 }
 
-// isOurs tells whether the message comes from our own side: a user who logged in, a client in the trusted
+// IsOurs tells whether the message comes from our own side: a user who logged in, a client in the trusted
 // networks, or no client at all, which is how a local submission looks. A client whose address is not known,
 // or cannot be read, is a stranger. What a program here sends on, and the seal of its arrival tells so, is
 // not ours.
-func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
-	if e.origin != nil {
-		return !e.origin.outside
+func (p *Policy) IsOurs(e *Envelope) bool {
+	if e.Origin != nil {
+		return !e.Origin.Outside
 	}
-	if e.hasLogin() || !e.HasClient() {
+	if e.HasLogin() || !e.HasClient() {
 		return true
 	}
-	ip, ok := e.clientIP()
+	ip, ok := e.ClientIP()
 	if !ok {
 		return false
 	}
-	for _, network := range trusted {
+	for _, network := range p.trusted {
 		if network.Contains(ip) {
 			return true
 		}
@@ -148,12 +149,12 @@ func (e *Envelope) isOurs(trusted []netip.Prefix) bool {
 }
 
 // isOwnBounce tells whether a bounce was made on this host, as by Postfix when the next hop rejects mail.
-func (e *Envelope) isOwnBounce(trusted []netip.Prefix) bool {
-	return e.Sender == "" && !e.HasClient() && e.isOurs(trusted)
+func (p *Policy) isOwnBounce(e *Envelope) bool {
+	return e.Sender == "" && !e.HasClient() && p.IsOurs(e)
 }
 
-// hasLogin tells whether the client logged in.
-func (e *Envelope) hasLogin() bool { return e.SASLUsername != "" || e.login == loggedIn }
+// HasLogin tells whether the client logged in.
+func (e *Envelope) HasLogin() bool { return e.SASLUsername != "" || e.Login == LoggedIn }
 
 // HasClient tells whether an SMTP client brought the message. For mail from sendmail(1) Postfix gives no
 // value at all, or "unknown" for every value if another filter handed the mail back by XFORWARD. For a client
@@ -163,8 +164,8 @@ func (e *Envelope) HasClient() bool {
 		e.ClientProtocol != "" || e.HELO != ""
 }
 
-// needsUTF8 tells whether an address of the envelope can only travel with SMTPUTF8 (RFC 6531 section 3.4).
-func (e *Envelope) needsUTF8() bool {
+// NeedsUTF8 tells whether an address of the envelope can only travel with SMTPUTF8 (RFC 6531 section 3.4).
+func (e *Envelope) NeedsUTF8() bool {
 	for _, r := range e.Recipients {
 		if !isASCII(r.Address) {
 			return true
@@ -180,4 +181,36 @@ func isASCII(s string) bool {
 		}
 	}
 	return true
+}
+
+// Login is what Received: fields tell about the client of a message.
+type Login int
+
+const (
+	loginNotAsked Login = iota
+	LoginUnknown        // this host's own field is not there
+	NotLoggedIn
+	LoggedIn
+)
+
+// Refusal is what becomes of a refusal: no mail is returned, or discarded, for want of a proof that a login
+// would have made needless, if it is not known whether there was one. A user's mail waits for the operator.
+func (e *Envelope) Refusal(f *cause.Failure) *cause.Failure {
+	if e.Login == LoginUnknown && f.Kind == cause.Policy {
+		return e.withoutLogin(f)
+	}
+	return f
+}
+
+// Discarded is refusal for what the configuration discards; nil lets it be.
+func (e *Envelope) Discarded() error {
+	if e.Login == LoginUnknown {
+		return e.withoutLogin(nil)
+	}
+	return nil
+}
+
+func (e *Envelope) withoutLogin(otherwise error) *cause.Failure {
+	err := fmt.Errorf("no Received: field has the queue id %s: let no header_checks remove it", e.QueueID)
+	return cause.LoginUnknown.Failure(errors.Join(err, otherwise))
 }

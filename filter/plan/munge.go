@@ -1,4 +1,4 @@
-package filter
+package plan
 
 import (
 	"slices"
@@ -14,10 +14,10 @@ import (
 // settleAuthor decides whether From: is rewritten, and if so, which domain signs. Whatever else is done
 // with a message that is not authentic, its From: must not leave as it is with anything of ours that makes
 // it pass.
-func (p *policy) settleAuthor(d *Delivery, env *Envelope, msg facts) *cause.Failure {
+func (p *Policy) settleAuthor(d *Delivery, env *Envelope, msg Facts) *cause.Failure {
 	switch {
-	case msg.authentic():
-		d.SignAs = p.authorSigner(msg.authors)
+	case msg.Authentic():
+		d.SignAs = p.AuthorSigner(msg.Authors)
 		p.mungeFrom(d, msg)
 	case p.mungeMode(d) == config.MungeAlways && msg.nothingToPass():
 		return p.mungeWithoutRecord(d, msg)
@@ -28,9 +28,9 @@ func (p *policy) settleAuthor(d *Delivery, env *Envelope, msg facts) *cause.Fail
 }
 
 // mungeMode is the munge_from of a delivery. Its recipients have the same one.
-func (p *policy) mungeMode(d *Delivery) config.MungeMode { return p.mungeModeFor(d.Recipients[0]) }
+func (p *Policy) mungeMode(d *Delivery) config.MungeMode { return p.mungeModeFor(d.Recipients[0]) }
 
-func (p *policy) mungeModeFor(r Recipient) config.MungeMode {
+func (p *Policy) mungeModeFor(r Recipient) config.MungeMode {
 	for _, to := range p.destinations {
 		if to.domains.Has(domain.Of(r.Address)) {
 			return to.mungeFrom
@@ -39,8 +39,8 @@ func (p *policy) mungeModeFor(r Recipient) config.MungeMode {
 	return p.dmarc.MungeFrom
 }
 
-// mayRewriteUnproved tells whether the configuration lets From: be rewritten in mail that did not pass DMARC.
-func (p *policy) mayRewriteUnproved() bool {
+// MayRewriteUnproved tells whether the configuration lets From: be rewritten in mail that did not pass DMARC.
+func (p *Policy) MayRewriteUnproved() bool {
 	isAlways := func(to destination) bool { return to.mungeFrom == config.MungeAlways }
 	return p.dmarc.MungeFrom == config.MungeAlways || slices.ContainsFunc(p.destinations, isAlways) ||
 		len(p.trustedAuthors) > 0 || len(p.trustedSealers) > 0
@@ -65,8 +65,8 @@ func newDestinations(configured []config.Destination) (list []destination, err e
 
 // mungeFrom decides whether From: is rewritten. Only for mail that passed DMARC: the new address is ours, and
 // passes DMARC at every receiver.
-func (p *policy) mungeFrom(d *Delivery, msg facts) {
-	author := msg.authors[0]
+func (p *Policy) mungeFrom(d *Delivery, msg Facts) {
+	author := msg.Authors[0]
 	force := p.forceMunge.Has(author) || p.mungeMode(d) == config.MungeAlways
 	switch {
 	case p.forbidMunge.Has(author):
@@ -89,13 +89,13 @@ func (p *policy) mungeFrom(d *Delivery, msg facts) {
 			d.because(cause.FromSurvivor, survivor)
 			return
 		}
-		d.because(cause.FromRewritten, why, author, msg.proven.DMARC.Policy)
+		d.because(cause.FromRewritten, why, author, msg.Proven.DMARC.Policy)
 	}
 	p.giveNewAuthor(d, msg)
 }
 
 // giveNewAuthor plans for a From: of ours, if there is an address for it.
-func (p *policy) giveNewAuthor(d *Delivery, msg facts) {
+func (p *Policy) giveNewAuthor(d *Delivery, msg Facts) {
 	d.From, d.SignAs = p.newAuthor(d, msg)
 	if d.From == "" {
 		d.because(cause.FromNoAddress)
@@ -105,9 +105,9 @@ func (p *policy) giveNewAuthor(d *Delivery, msg facts) {
 // newAuthor gives the address for a rewritten From:, and the domain that signs for it: the configured one,
 // else the alias, else the default domain's postmaster. An address does not qualify without an aligned key of
 // ours, or if a receiver could read it as another address.
-func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
-	alias := msg.alias(d.Recipients[0])
-	isOriginal := msg.origin.recipient() == "" && msg.redirected == ""
+func (p *Policy) newAuthor(d *Delivery, msg Facts) (address, signer string) {
+	alias := msg.Alias(d.Recipients[0])
+	isOriginal := msg.Origin.recipient() == "" && msg.Redirected == ""
 	isOther := func(r Recipient) bool { return r.Original != alias }
 	if isOriginal && slices.ContainsFunc(d.Recipients, isOther) {
 		alias = "" // one recipient must not learn of the other's alias
@@ -118,7 +118,7 @@ func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 	}
 	for _, candidate := range candidates {
 		if _, domain, err := author.Spec(candidate); err == nil {
-			if signer := p.authorSigner([]string{domain}); signer != "" {
+			if signer := p.AuthorSigner([]string{domain}); signer != "" {
 				return candidate, signer
 			}
 		} else if candidate != "" {
@@ -131,17 +131,17 @@ func (p *policy) newAuthor(d *Delivery, msg facts) (address, signer string) {
 // mungeWithoutRecord rewrites From: although no DMARC record says what would be authentic, because the
 // operator wants it for all mail: his relay takes only senders of his own. What fails a check may be a
 // forgery, and is not presented in our name.
-func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *cause.Failure {
-	if len(msg.authors) != 1 || domain.Name(msg.authors[0]) == "" {
+func (p *Policy) mungeWithoutRecord(d *Delivery, msg Facts) *cause.Failure {
+	if len(msg.Authors) != 1 || domain.Name(msg.Authors[0]) == "" {
 		return nil
 	}
-	author := msg.authors[0]
+	author := msg.Authors[0]
 	obstacle, isTemporary := p.doubtWithoutRecord(author, msg)
 	switch {
 	case p.forbidMunge.Has(author):
 		d.because(cause.FromForbidden, author)
-	case isTemporary && msg.patient:
-		return dnsTrouble(obstacle)
+	case isTemporary && msg.Patient:
+		return cause.DNSTrouble(obstacle)
 	case obstacle != "":
 		d.because(cause.FromDoubtful, author, obstacle)
 	case msg.hasAlignedPass():
@@ -155,18 +155,18 @@ func (p *policy) mungeWithoutRecord(d *Delivery, msg facts) *cause.Failure {
 }
 
 // mungeVouched rewrites From: of mail that failed DMARC, if somebody vouches for its author.
-func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *cause.Failure {
+func (p *Policy) mungeVouched(d *Delivery, env *Envelope, msg Facts) *cause.Failure {
 	v := p.vouch(env, msg)
 	if v.why.Cause == 0 {
-		if v.trouble != "" && msg.patient {
-			return dnsTrouble(v.trouble)
+		if v.trouble != "" && msg.Patient {
+			return cause.DNSTrouble(v.trouble)
 		}
 		if v.doubt.Cause != 0 {
 			d.Reasons = append(d.Reasons, v.doubt)
 		}
 		return nil
 	}
-	author := msg.authors[0]
+	author := msg.Authors[0]
 	switch {
 	case p.forbidMunge.Has(author):
 		d.because(cause.FromForbidden, author)
@@ -181,19 +181,19 @@ func (p *policy) mungeVouched(d *Delivery, env *Envelope, msg facts) *cause.Fail
 
 // doubtWithoutRecord says what speaks against the author of a message if no DMARC record does; "" is nothing.
 // An identifier that passed and is aligned outweighs others.
-func (p *policy) doubtWithoutRecord(author string, msg facts) (obstacle string, isTemporary bool) {
+func (p *Policy) doubtWithoutRecord(author string, msg Facts) (obstacle string, isTemporary bool) {
 	if msg.hasAlignedPass() {
 		return "", false
 	}
 	if p.mayBeOurs(author, msg) {
 		return "the domain is of this server", false
 	}
-	for _, v := range msg.proven.signatures() {
+	for _, v := range msg.Proven.signatures() {
 		if v.Status != dkim.Pass && msg.couldAlign(domain.Canonical(v.Domain)) {
 			obstacle, isTemporary = "DKIM is "+string(v.Status), isTemporary || v.Status == dkim.TempError
 		}
 	}
-	switch spf := msg.proven.SPF; spf.Status {
+	switch spf := msg.Proven.SPF; spf.Status {
 	case "", authn.None, authn.Neutral, authn.Pass:
 	default:
 		obstacle, isTemporary = "SPF is "+string(spf.Status), isTemporary || spf.Status == authn.TempError
@@ -203,8 +203,8 @@ func (p *policy) doubtWithoutRecord(author string, msg facts) (obstacle string, 
 
 // hasAlignedPass tells whether SPF or a signature passed for the author's domain, whether it has a DMARC
 // record or not.
-func (f facts) hasAlignedPass() bool {
-	spf := f.proven.SPF
+func (f Facts) hasAlignedPass() bool {
+	spf := f.Proven.SPF
 	return spf.Status == authn.Pass && f.aligns(domain.Name(spf.Domain)) ||
 		slices.ContainsFunc(f.authorSignatures(), func(v dkim.Verification) bool {
 			return f.aligns(domain.Canonical(v.Domain))
@@ -212,8 +212,8 @@ func (f facts) hasAlignedPass() bool {
 }
 
 // mayBeOurs tells whether an author's domain is of this side, or could be aligned with one that is.
-func (p *policy) mayBeOurs(author string, msg facts) bool {
-	if msg.localAuthor || p.isOwnSide(author) || msg.couldAlign(p.srsDomain) || msg.couldAlign(p.hostname) {
+func (p *Policy) mayBeOurs(author string, msg Facts) bool {
+	if msg.LocalAuthor || p.IsOwnSide(author) || msg.couldAlign(p.srsDomain) || msg.couldAlign(p.hostname) {
 		return true
 	}
 	for signer := range p.signers {

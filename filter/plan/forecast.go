@@ -1,4 +1,4 @@
-package filter
+package plan
 
 import (
 	"cmp"
@@ -16,11 +16,11 @@ type Forecast struct {
 }
 
 // forecast makes the Forecast of a planned delivery.
-func (p *policy) forecast(d *Delivery, msg facts, isOurs bool) *Forecast {
+func (p *Policy) forecast(d *Delivery, msg Facts, isOurs bool) *Forecast {
 	return &Forecast{SPF: p.forecastSPF(d.Sender), DMARC: p.forecastDMARC(d, msg, isOurs)}
 }
 
-func (p *policy) forecastSPF(sender string) string {
+func (p *Policy) forecastSPF(sender string) string {
 	domain := domain.Of(sender)
 	switch {
 	case sender == "":
@@ -32,15 +32,15 @@ func (p *policy) forecastSPF(sender string) string {
 	return fmt.Sprintf("no pass for %s, which is not a domain of this host", domain)
 }
 
-func (p *policy) forecastDMARC(d *Delivery, msg facts, isOurs bool) string {
-	result := msg.proven.DMARC
+func (p *Policy) forecastDMARC(d *Delivery, msg Facts, isOurs bool) string {
+	result := msg.Proven.DMARC
 	switch survivor, _ := p.survivor(msg); {
 	case d.From != "":
 		return fmt.Sprintf("pass, by this host's signature for %s", d.SignAs)
-	case d.SignAs != "" && alignedWithAny(d.SignAs, msg.authors):
+	case d.SignAs != "" && alignedWithAny(d.SignAs, msg.Authors):
 		return fmt.Sprintf("pass, by this host's signature for %s", d.SignAs)
-	case (isOurs || msg.authentic()) && p.local.Has(domain.Of(d.Sender)) &&
-		alignedWithAny(domain.Of(d.Sender), msg.authors):
+	case (isOurs || msg.Authentic()) && p.local.Has(domain.Of(d.Sender)) &&
+		alignedWithAny(domain.Of(d.Sender), msg.Authors):
 		return fmt.Sprintf("pass, by SPF, if the record of %s allows this host", domain.Of(d.Sender))
 	case isOurs:
 		return "unknown: there is no key for the domain of From:"

@@ -1,4 +1,4 @@
-package filter
+package plan
 
 import (
 	"cmp"
@@ -21,9 +21,9 @@ type voucher struct {
 }
 
 // vouch finds who vouches for the author of a message that failed DMARC.
-func (p *policy) vouch(env *Envelope, msg facts) voucher {
-	if msg.proven.DMARC.Status != authn.Fail || len(msg.authors) != 1 || domain.Name(msg.authors[0]) == "" ||
-		p.mayBeOurs(msg.authors[0], msg) {
+func (p *Policy) vouch(env *Envelope, msg Facts) voucher {
+	if msg.Proven.DMARC.Status != authn.Fail || len(msg.Authors) != 1 || domain.Name(msg.Authors[0]) == "" ||
+		p.mayBeOurs(msg.Authors[0], msg) {
 		return voucher{}
 	}
 	v := p.vouchByPlace(env, msg)
@@ -37,21 +37,21 @@ func (p *policy) vouch(env *Envelope, msg facts) voucher {
 
 // vouchByPlace finds a trusted author whose mail comes from where it should. SPF is about where this message
 // arrived from, also if a program here sends it on.
-func (p *policy) vouchByPlace(env *Envelope, msg facts) (v voucher) {
-	ip, _, _ := env.identity()
-	spf := msg.proven.SPF
+func (p *Policy) vouchByPlace(env *Envelope, msg Facts) (v voucher) {
+	ip, _, _ := env.Identity()
+	spf := msg.Proven.SPF
 	for _, a := range p.trustedAuthors {
-		if !a.Domains.Has(msg.authors[0]) {
+		if !a.Domains.Has(msg.Authors[0]) {
 			continue
 		}
 		isSPF := a.SPF != "" && domain.Name(spf.Domain) == a.SPF
 		switch {
 		case isSPF && spf.Status == authn.Pass:
-			return voucher{why: cause.FromTrustedBySPF.About(msg.authors[0], a.SPF)}
+			return voucher{why: cause.FromTrustedBySPF.About(msg.Authors[0], a.SPF)}
 		case isSPF && spf.Status == authn.TempError:
 			v.trouble = "SPF of " + a.SPF
 		case a.Network.IsValid() && ip.IsValid() && a.Network.Contains(ip):
-			return voucher{why: cause.FromTrustedByNetwork.About(msg.authors[0], ip)}
+			return voucher{why: cause.FromTrustedByNetwork.About(msg.Authors[0], ip)}
 		}
 	}
 	return v

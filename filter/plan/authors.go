@@ -1,4 +1,4 @@
-package filter
+package plan
 
 import (
 	"slices"
@@ -10,7 +10,7 @@ import (
 	"postmend/filter/message"
 )
 
-// authors are the domains of From:, see message.Authors, and those that some reader could take for the
+// Authors are the domains of From:, see message.Authors, and those that some reader could take for the
 // author's only by reading it in a way of its own. These count where this host could make them pass, so where
 // they are aligned with a domain of ours or with the envelope sender; else the proof of every odd field would
 // be lost:
@@ -19,7 +19,7 @@ import (
 //     python3-authheaders does: "bank.test" in "bank.test-x.evil.example";
 //   - what stands in a name or a comment, for those who read it there, see message.StrayAuthors;
 //   - in a field that is not plain, whatever could be put together from its characters, see message.MayName.
-func (p *policy) authors(env *Envelope, m *message.Message) []string {
+func (p *Policy) Authors(env *Envelope, m *message.Message) []string {
 	ours := append([]string{p.defaultSigner, p.srsDomain}, p.spfDomains(env.Sender)...)
 	authors := slices.Clip(m.Authors())
 	add := func(name string) {

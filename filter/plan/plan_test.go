@@ -1,4 +1,4 @@
-package filter
+package plan
 
 import (
 	"net/netip"
@@ -14,14 +14,14 @@ import (
 )
 
 // testPolicy is at home in example.org, rewrites with srs.forwarder.net and signs as example.org.
-func testPolicy(t *testing.T) *policy {
+func testPolicy(t *testing.T) *Policy {
 	t.Helper()
 	rewriter, err := srs.New(srs.Options{Domain: "srs.forwarder.net", Secrets: [][]byte{[]byte("s")},
 		Now: func() time.Time { return time.Unix(1577836860, 0) }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &policy{
+	return &Policy{
 		local: domain.Set{"example.org": true, ".sub.example.org": true, "srs.forwarder.net": true},
 		trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"),
 			netip.MustParsePrefix("2001:db8::/32")},
@@ -42,7 +42,7 @@ type planRow struct {
 	name      string
 	env       Envelope
 	recipient string
-	authors   []string
+	Authors   []string
 
 	class  Class
 	to     string // "" is the recipient itself
@@ -142,11 +142,11 @@ func TestThePlanFollowsTheTable(t *testing.T) {
 			fill(row.env.Sender)
 		t.Run(row.name, func(t *testing.T) {
 			row.env.Recipients = []Recipient{{Address: row.recipient}}
-			plan := planFor(p, &row.env, facts{authors: row.authors, proven: notThroughUs})
-			if plan.Refusal != nil || len(plan.Deliveries) != 1 {
-				t.Fatalf("plan: %+v", plan)
+			decided := planFor(p, &row.env, Facts{Authors: row.Authors, Proven: notThroughUs})
+			if decided.Refusal != nil || len(decided.Deliveries) != 1 {
+				t.Fatalf("plan: %+v", decided)
 			}
-			d := plan.Deliveries[0]
+			d := decided.Deliveries[0]
 			if row.to == "" {
 				row.to = row.recipient
 			}
@@ -164,13 +164,13 @@ func TestThePlanFollowsTheTable(t *testing.T) {
 	}
 }
 
-func planFor(p *policy, env *Envelope, msg facts) Plan {
-	p.route(env)
+func planFor(p *Policy, env *Envelope, msg Facts) Plan {
+	p.Route(env)
 	return p.plan(env, msg)
 }
 
 // notThroughUs is of a message that proves nothing, whose sender's SPF record does not name this host.
-var notThroughUs = proof{transit: transit{status: authn.Fail}}
+var notThroughUs = Proof{Transit: Transit{Status: authn.Fail}}
 
 func TestBadSRSAddressesAreRefused(t *testing.T) {
 	p := testPolicy(t)
@@ -181,16 +181,16 @@ func TestBadSRSAddressesAreRefused(t *testing.T) {
 		"malformed": "srs0=x@SRS.forwarder.net",
 	} {
 		env := &Envelope{ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: recipient}}}
-		plan := planFor(p, env, facts{})
-		if plan.Refusal == nil || plan.Refusal.Kind != cause.NoSuchUser || len(plan.Deliveries) != 0 {
-			t.Errorf("%s: %+v", name, plan)
+		decided := planFor(p, env, Facts{})
+		if decided.Refusal == nil || decided.Refusal.Kind != cause.NoSuchUser || len(decided.Deliveries) != 0 {
+			t.Errorf("%s: %+v", name, decided)
 		}
 		// Beside another recipient it must not decide for both: Postfix refuses it after the hand-over.
 		env.Recipients = append(env.Recipients, Recipient{Address: "x@example.org"})
-		plan = planFor(p, env, facts{})
-		if plan.Refusal != nil || len(plan.Deliveries) != 2 ||
-			plan.Deliveries[0].Recipients[0].Address != recipient {
-			t.Errorf("%s, with another recipient: %+v", name, plan)
+		decided = planFor(p, env, Facts{})
+		if decided.Refusal != nil || len(decided.Deliveries) != 2 ||
+			decided.Deliveries[0].Recipients[0].Address != recipient {
+			t.Errorf("%s, with another recipient: %+v", name, decided)
 		}
 	}
 }
@@ -201,18 +201,18 @@ func TestWithoutSecretsOnlyWhatNeedsThemWaits(t *testing.T) {
 	p.srs, p.srsError = nil, &cause.Failure{Reason: "gone"}
 	for recipient, waits := range map[string]bool{valid: true, "x@remote.example": true,
 		"x@example.org": false} {
-		plan := planFor(p, &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
-			Recipients: []Recipient{{Address: recipient}}}, facts{})
-		if got := plan.Refusal != nil; got != waits || waits && plan.Refusal.Kind != cause.Configuration {
-			t.Errorf("%s: %+v", recipient, plan)
+		decided := planFor(p, &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
+			Recipients: []Recipient{{Address: recipient}}}, Facts{})
+		if got := decided.Refusal != nil; got != waits || waits && decided.Refusal.Kind != cause.Configuration {
+			t.Errorf("%s: %+v", recipient, decided)
 		}
 	}
 }
 
 func TestAnOversizedHeaderIsForwardedAsItCame(t *testing.T) {
-	plan := planFor(testPolicy(t), &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
-		Recipients: []Recipient{{Address: "x@remote.example"}}}, facts{oversized: true, proven: notThroughUs})
-	if d := plan.Deliveries[0]; d.Sender != "a@b.example" || d.SignAs != "" || d.Trace {
+	decided := planFor(testPolicy(t), &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
+		Recipients: []Recipient{{Address: "x@remote.example"}}}, Facts{Oversized: true, Proven: notThroughUs})
+	if d := decided.Deliveries[0]; d.Sender != "a@b.example" || d.SignAs != "" || d.Trace {
 		t.Errorf("got %+v", d)
 	}
 }
@@ -222,9 +222,9 @@ func TestEachClassIsOneDelivery(t *testing.T) {
 	env := &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25", Recipients: []Recipient{
 		{Address: "1@remote.example"}, {Address: "2@example.org"}, {Address: "3@other.example"},
 		{Address: "4@example.org"}}}
-	plan := planFor(p, env, facts{authors: []string{"b.example"}})
+	decided := planFor(p, env, Facts{Authors: []string{"b.example"}})
 	var got []string
-	for _, d := range plan.Deliveries {
+	for _, d := range decided.Deliveries {
 		for _, r := range d.Recipients {
 			got = append(got, string(d.Class)+" "+r.Address)
 		}
@@ -236,5 +236,30 @@ func TestEachClassIsOneDelivery(t *testing.T) {
 		"forwarded 3@other.example"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// No line is longer than RFC 5322 section 2.1.1 allows, and none is in UTF-8 without SMTPUTF8.
+func TestThePlanHasTraceFieldsOnlyIfTheyFit(t *testing.T) {
+	p := testPolicy(t)
+	for _, c := range []struct {
+		to, alias string
+		utf8      bool
+		want      bool
+	}{
+		{"x@remote.example", "alias@example.org", false, true},
+		{strings.Repeat("x", 500) + "@remote.example", "alias@example.org", false, false},
+		{"x@remote.example", strings.Repeat("x", 500) + "@example.org", false, false},
+		{"jürgen@remote.example", "alias@example.org", false, false},
+		{"x@remote.example", "jürgen@example.org", false, false},
+		{"x@remote.example", "jürgen@example.org", true, true},
+	} {
+		env := &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
+			Recipients: []Recipient{{Address: c.to, Original: c.alias}}}
+		msg := Facts{Authors: []string{"b.example"}, Proven: notThroughUs, CameWithUTF8: c.utf8}
+		decided := planFor(p, env, msg)
+		if decided.Refusal != nil || decided.Deliveries[0].Trace != c.want {
+			t.Errorf("%.30q by %.30q, UTF-8 %t: %+v", c.to, c.alias, c.utf8, decided)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package filter
+package plan
 
 import (
 	"slices"
@@ -29,11 +29,11 @@ const (
 //
 // SPF is not asked about a sender that SRS made, nor where there is nothing to pass: there, our own domains
 // are taken to name this host, which they should.
-func (p *policy) wouldPass(sender, signer string, env *Envelope, msg facts) passing {
-	switch transit := msg.proven.transit.status; {
-	case signer != "" && (msg.oversized || msg.couldAlign(signer)):
+func (p *Policy) wouldPass(sender, signer string, env *Envelope, msg Facts) passing {
+	switch transit := msg.Proven.Transit.Status; {
+	case signer != "" && (msg.Oversized || msg.couldAlign(signer)):
 		return would
-	case !msg.oversized && !slices.ContainsFunc(p.spfDomains(sender), msg.couldAlign):
+	case !msg.Oversized && !slices.ContainsFunc(p.spfDomains(sender), msg.couldAlign):
 		return wouldNot
 	case sender != env.Sender || msg.nothingToPass():
 		if p.isOwn(sender) {
@@ -53,35 +53,35 @@ func (p *policy) wouldPass(sender, signer string, env *Envelope, msg facts) pass
 }
 
 // nothingToPass tells whether no receiver could find a DMARC record for From:, not even an odd one.
-func (f facts) nothingToPass() bool {
-	return f.proven.DMARC.Status == authn.None && !f.proven.DMARC.Odd && !f.oversized
+func (f Facts) nothingToPass() bool {
+	return f.Proven.DMARC.Status == authn.None && !f.Proven.DMARC.Odd && !f.Oversized
 }
 
 // mayBeStrict tells whether a domain of From: asks receivers to act, or could, because From: has more domains
 // than are looked up, or one that cannot be: a sender's choice, unlike an answer of DNS that is missing.
-func (f facts) mayBeStrict() bool {
-	n := len(f.authors)
-	return f.isStrict() || f.oversized || n > authn.MaxAuthors ||
-		n == 1 && f.proven.DMARC.Status == authn.PermError
+func (f Facts) mayBeStrict() bool {
+	n := len(f.Authors)
+	return f.isStrict() || f.Oversized || n > authn.MaxAuthors ||
+		n == 1 && f.Proven.DMARC.Status == authn.PermError
 }
 
 // passedIfRead tells whether receivers who apply an odd DMARC record have let the message pass on arrival, if
 // they would for the same sender now: SPF passed for it, or a signature of the author's own domain.
-func (f facts) passedIfRead(env *Envelope) bool {
+func (f Facts) passedIfRead(env *Envelope) bool {
 	isAuthors := func(v dkim.Verification) bool {
-		return v.Status == dkim.Pass && slices.Equal(f.authors, []string{domain.Canonical(v.Domain)})
+		return v.Status == dkim.Pass && slices.Equal(f.Authors, []string{domain.Canonical(v.Domain)})
 	}
-	return f.proven.DMARC.Status == authn.None && f.proven.DMARC.Odd &&
-		(f.proven.SPF.Status == authn.Pass && f.couldAlign(domain.Of(env.Sender)) ||
-			slices.ContainsFunc(f.proven.DKIM, isAuthors))
+	return f.Proven.DMARC.Status == authn.None && f.Proven.DMARC.Odd &&
+		(f.Proven.SPF.Status == authn.Pass && f.couldAlign(domain.Of(env.Sender)) ||
+			slices.ContainsFunc(f.Proven.DKIM, isAuthors))
 }
 
 // refuseLaundering is the last check of a delivery: a failure if it would pass DMARC although the message is
 // not authenticated.
-func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *cause.Failure {
-	dmarc := msg.proven.DMARC
+func (p *Policy) refuseLaundering(d *Delivery, env *Envelope, msg Facts) *cause.Failure {
+	dmarc := msg.Proven.DMARC
 	switch {
-	case d.Class == Local || msg.mended || msg.authentic() || env.isOurs(p.trusted):
+	case d.Class == Local || msg.Mended || msg.Authentic() || p.IsOurs(env):
 		return nil
 	case msg.nothingToPass():
 		return nil
@@ -95,39 +95,39 @@ func (p *policy) refuseLaundering(d *Delivery, env *Envelope, msg facts) *cause.
 		return nil
 	}
 	answer := p.wouldPass(d.Sender, d.SignAs, env, msg)
-	unknown := msg.proven.transit.unknown
+	unknown := msg.Proven.Transit.Unknown
 	switch {
 	case answer == wouldNot:
 		return nil
-	case forgivesHELO && d.Sender == env.Sender && msg.proven.transit.onlyHELO:
+	case forgivesHELO && d.Sender == env.Sender && msg.Proven.Transit.OnlyHELO:
 		return nil
-	case msg.proven.Temporary() && msg.patient:
-		return dnsTrouble(dmarc.Reason)
+	case msg.Proven.Temporary() && msg.Patient:
+		return cause.DNSTrouble(dmarc.Reason)
 	case answer == notAsked:
-		return wantTransit
-	case answer == notKnown && unknown.Kind == cause.Temporary && (msg.patient || msg.proven.transit.ours):
+		return WantTransit
+	case answer == notKnown && unknown.Kind == cause.Temporary && (msg.Patient || msg.Proven.Transit.Ours):
 		return unknown
 	case answer == notKnown && unknown.Kind == cause.Configuration && !p.isOwn(d.Sender):
 		return unknown
-	case msg.oversized:
+	case msg.Oversized:
 		return cause.HeaderTooLong.Failure(nil)
 	case dmarc.Status == authn.TempError && dmarc.Policy == "":
 		// While DNS does not answer at all, the message may be a forgery or good mail: keep it.
-		return dnsTrouble(dmarc.Reason)
+		return cause.DNSTrouble(dmarc.Reason)
 	}
 	return cause.WouldPass.Failure(nil, msg.claimedDomains())
 }
 
 // claimsOurs tells whether our signature, our SRS sender or our name in HELO could make a message pass DMARC.
-func (p *policy) claimsOurs(env *Envelope, msg facts) bool { return p.claims(env, msg.couldAlign) }
+func (p *Policy) claimsOurs(env *Envelope, msg Facts) bool { return p.claims(env, msg.couldAlign) }
 
-func (p *policy) claims(env *Envelope, aligned func(domain string) bool) bool {
+func (p *Policy) claims(env *Envelope, aligned func(domain string) bool) bool {
 	return aligned(p.defaultSigner) || aligned(p.srsDomain) ||
 		env.Sender == "" && slices.ContainsFunc(p.heloNames, aligned)
 }
 
 // isOwn tells whether a sender is in a domain that should name this host in its SPF record.
-func (p *policy) isOwn(sender string) bool {
+func (p *Policy) isOwn(sender string) bool {
 	name := domain.Of(sender)
 	return name == "" || p.local.Has(name) || domain.Aligned(name, p.defaultSigner) ||
 		domain.Aligned(name, p.srsDomain)
@@ -137,7 +137,7 @@ func (p *policy) isOwn(sender string) bool {
 // and the names that this host and its relays give in HELO. All receivers check these for the null sender
 // (RFC 7208 section 2.4); Mail::DMARC and SpamAssassin take them for DMARC whenever SPF of the sender does
 // not pass. It passes for our SRS domain.
-func (p *policy) spfDomains(sender string) []string {
+func (p *Policy) spfDomains(sender string) []string {
 	switch name := domain.Of(sender); name {
 	case "":
 		return p.heloNames
@@ -150,22 +150,22 @@ func (p *policy) spfDomains(sender string) []string {
 
 // onlyHELO tells whether, of what spfDomains gives for a sender, only names in HELO could be aligned with
 // From:.
-func (p *policy) onlyHELO(sender string, msg facts) bool {
+func (p *Policy) onlyHELO(sender string, msg Facts) bool {
 	name := domain.Of(sender)
-	return name != "" && !msg.oversized && !msg.couldAlign(name)
+	return name != "" && !msg.Oversized && !msg.couldAlign(name)
 }
 
-// transitQueries are what to ask SPF about: the sender with each name in HELO, and these names themselves, as
+// TransitQueries are what to ask SPF about: the sender with each name in HELO, and these names themselves, as
 // far as From: could be aligned with them.
-func (p *policy) transitQueries(env *Envelope, msg facts) (list []spfQuery) {
+func (p *Policy) TransitQueries(env *Envelope, msg Facts) (list []SPFQuery) {
 	if env.Sender != "" && !p.onlyHELO(env.Sender, msg) {
 		for _, name := range p.heloNames {
-			list = append(list, spfQuery{name, env.Sender})
+			list = append(list, SPFQuery{name, env.Sender})
 		}
 	}
 	for _, name := range p.heloNames {
-		if msg.oversized || msg.couldAlign(name) {
-			list = append(list, spfQuery{helo: name})
+		if msg.Oversized || msg.couldAlign(name) {
+			list = append(list, SPFQuery{HELO: name})
 		}
 	}
 	return list
@@ -173,7 +173,7 @@ func (p *policy) transitQueries(env *Envelope, msg facts) (list []spfQuery) {
 
 // forgedOwnDomain is for mail that claims to be from a domain that our signature, our sender or our name
 // would vouch for. What would pass merely by being sent on is rejected, see refuseLaundering.
-func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts) *cause.Failure {
+func (p *Policy) forgedOwnDomain(d *Delivery, env *Envelope, msg Facts) *cause.Failure {
 	isStrict := msg.isStrict() && p.claims(env, msg.aligns) // no mail is rejected for what DNS does not tell
 	setting := p.dmarc.OnOwnDomainForgery
 	if setting == "reject" || setting == "policy" && isStrict {
@@ -190,8 +190,8 @@ func (p *policy) forgedOwnDomain(d *Delivery, env *Envelope, msg facts) *cause.F
 // merely by being sent on from here. It does nothing where SRS cannot help: the null sender, one that has no
 // SRS form, an SRS domain that is aligned with From:, too. While DNS may still tell whether there is a need,
 // the message is deferred.
-func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool, failure *cause.Failure) {
-	if env.Sender == "" || p.srsDomain == "" || msg.oversized || msg.authentic() || env.isOurs(p.trusted) ||
+func (p *Policy) disownSender(d *Delivery, env *Envelope, msg Facts) (done bool, failure *cause.Failure) {
+	if env.Sender == "" || p.srsDomain == "" || msg.Oversized || msg.Authentic() || p.IsOurs(env) ||
 		msg.couldAlign(p.srsDomain) {
 		return false, nil
 	}
@@ -200,9 +200,9 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 	case wouldNot:
 		return false, nil
 	case notAsked:
-		return false, wantTransit
+		return false, WantTransit
 	case notKnown:
-		if unknown := msg.proven.transit.unknown; unknown.Kind == cause.Temporary && msg.patient {
+		if unknown := msg.Proven.Transit.Unknown; unknown.Kind == cause.Temporary && msg.Patient {
 			return false, unknown
 		}
 		why = cause.SenderDoubtful
@@ -210,10 +210,10 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 	if p.srsError != nil {
 		return false, cause.SecretsUnusable.Failure(p.srsError)
 	}
-	s := p.senderForm(env.Sender)
+	s := p.SRSForm(env.Sender)
 	switch {
-	case s.address != "":
-	case s.why.Cause == cause.SenderNotStored:
+	case s.Address != "":
+	case s.Why.Cause == cause.SenderNotStored:
 		return false, cause.StoreFailed.Failure(p.stored.err) // no mail is rejected for a fault of ours
 	default: // even one that Postfix would reject bounces to
 		rewritten, err := p.srs.Forward(env.Sender)
@@ -221,21 +221,21 @@ func (p *policy) disownSender(d *Delivery, env *Envelope, msg facts) (done bool,
 			d.because(cause.SenderUnusable, err)
 			return false, nil
 		}
-		s.address = rewritten
+		s.Address = rewritten
 	}
-	d.Sender, d.Alias = s.address, s.alias
+	d.Sender, d.Alias = s.Address, s.Alias
 	d.because(why, domain.Of(env.Sender))
-	if s.alias != (srs.Key{}) {
+	if s.Alias != (srs.Key{}) {
 		d.because(cause.SenderStored)
 	}
 	return true, nil
 }
 
 // claimedDomains names the domains of From: for people: one at least, and more as far as there is room.
-func (f facts) claimedDomains() string {
+func (f Facts) claimedDomains() string {
 	const room = 40
 	names := ""
-	for i, author := range f.authors {
+	for i, author := range f.Authors {
 		if i > 0 && len(names)+len(author) > room {
 			return names + " and others"
 		}

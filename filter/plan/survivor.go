@@ -1,4 +1,4 @@
-package filter
+package plan
 
 import (
 	"strings"
@@ -13,9 +13,9 @@ var droppedFields = [...]string{"bcc", "content-length", "resent-bcc", "return-p
 
 // survivor gives the domain of a signature that is aligned with From:, valid now, and still valid at the next
 // hop; or why there is none.
-func (p *policy) survivor(msg facts) (domain string, why cause.Reason) {
+func (p *Policy) survivor(msg Facts) (domain string, why cause.Reason) {
 	why = cause.NoneAligned.About()
-	for _, signature := range alignedSignatures(msg.proven) {
+	for _, signature := range alignedSignatures(msg.Proven) {
 		if obstacle := msg.breaks(signature); obstacle.Cause != 0 {
 			why = obstacle
 			continue
@@ -26,10 +26,10 @@ func (p *policy) survivor(msg facts) (domain string, why cause.Reason) {
 }
 
 // breaks says why a signature that is valid now may fail at the next hop; the zero Reason if it will not.
-func (f facts) breaks(signature dkim.Verification) cause.Reason {
+func (f Facts) breaks(signature dkim.Verification) cause.Reason {
 	switch {
-	case f.longestLine > message.MaxLine:
-		return cause.LongLine.About(f.longestLine)
+	case f.LongestLine > message.MaxLine:
+		return cause.LongLine.About(f.LongestLine)
 	case signature.Testing: // RFC 6376 section 3.6.1
 		return cause.KeyTesting.About()
 	case signature.SeveralRecords: // RFC 6376 section 3.6.2.2
@@ -38,11 +38,11 @@ func (f facts) breaks(signature dkim.Verification) cause.Reason {
 		return cause.Ed25519Only.About()
 	case len(signature.SignedNames) == 0:
 		return cause.CoverageUnknown.About()
-	case f.proven.strayCR:
+	case f.Proven.StrayCR:
 		return cause.BareCR.About() // cleanup_replace_stray_cr_lf
-	case f.occurrences[sealField] > 0 && timesSigned(signature, sealField) > 0:
+	case f.HasSeal() && timesSigned(signature, sealField) > 0:
 		return cause.SealCovered.About()
-	case f.claimed > 0 && timesSigned(signature, "authentication-results") > 0:
+	case f.Claimed > 0 && timesSigned(signature, "authentication-results") > 0:
 		return cause.ResultsCovered.About()
 	}
 	for _, name := range droppedFields {
@@ -57,7 +57,7 @@ func (f facts) breaks(signature dkim.Verification) cause.Reason {
 }
 
 // alignedSignatures are those by which DMARC passed, and that are valid now.
-func alignedSignatures(p proof) []dkim.Verification {
+func alignedSignatures(p Proof) []dkim.Verification {
 	var list []dkim.Verification
 	for _, signature := range p.signatures() {
 		if signature.Status == dkim.Pass && p.DMARC.IsAlignedSigner(signature.Domain) {

@@ -1,8 +1,9 @@
-package filter
+package plan
 
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,8 +15,8 @@ import (
 	"postmend/srs"
 )
 
-// policy is what the configuration decides, ready for use. Nothing in it depends on a message.
-type policy struct {
+// Policy is what the configuration decides, ready for use. Nothing in it depends on a message.
+type Policy struct {
 	hostname       string
 	heloNames      []string // of this host, and of the relays in outbound_addresses
 	local          domain.Set
@@ -33,14 +34,14 @@ type policy struct {
 	trustedSealers domain.Set
 	forceMunge     domain.Set
 	forbidMunge    domain.Set
-	sealer         string     // the domain of the key for ARC; "" if nothing is sealed
+	Sealer         string     // the domain of the key for ARC; "" if nothing is sealed
 	sparing        bool       // seal only when needed
 	sealFor        domain.Set // recipients' domains; nil is all
 }
 
-// newPolicy makes the policy of a configuration, but for what depends on secrets and the store.
-func newPolicy(settings *config.Config, heloNames []string) (policy, error) {
-	p := policy{
+// NewPolicy makes the policy of a configuration, but for what depends on secrets and the store.
+func NewPolicy(settings *config.Config, heloNames []string) (Policy, error) {
+	p := Policy{
 		hostname:      settings.Hostname,
 		heloNames:     heloNames,
 		trusted:       settings.TrustedNetworks,
@@ -61,7 +62,7 @@ func newPolicy(settings *config.Config, heloNames []string) (policy, error) {
 	p.trustedAuthors, errs[4] = config.ParseTrustedAuthors(settings.DMARC.TrustedAuthors)
 	p.trustedSealers, errs[5] = config.DomainSet("arc: trusted_sealers", settings.ARC.TrustedSealers, "")
 	if settings.ARC.Seal != config.SealNever {
-		p.sealer, p.sparing = settings.ARC.Domain, settings.ARC.Seal == config.SealWhenNeeded
+		p.Sealer, p.sparing = settings.ARC.Domain, settings.ARC.Seal == config.SealWhenNeeded
 	}
 	if settings.ARC.OnlyFor != nil {
 		p.sealFor, errs[6] = config.DomainSet("arc: only_for", settings.ARC.OnlyFor, "")
@@ -69,78 +70,119 @@ func newPolicy(settings *config.Config, heloNames []string) (policy, error) {
 	return p, cmp.Or(append(errs[:], config.CheckRedirects(settings.Spam, p.local))...)
 }
 
-// needsProof tells whether the plan depends on the authentication of the message. It does only for mail from
+// NeedsProof tells whether the plan depends on the authentication of the message. It does only for mail from
 // outside that leaves again; and if that goes to an original sender, only if its own sender and From: are in
 // one domain. Other mail, most of all bounces, needs no look-up.
-func (p *policy) needsProof(env *Envelope, m *message.Message) bool {
-	if env.isOurs(p.trusted) {
+func (p *Policy) NeedsProof(env *Envelope, m *message.Message) bool {
+	if p.IsOurs(env) {
 		return false
 	}
-	if env.goes(toRemote) || !env.goes(toOriginal) {
-		return env.goes(toRemote)
+	if env.Goes(toRemote) || !env.Goes(toOriginal) {
+		return env.Goes(toRemote)
 	}
 	// Only the tree walk tells which domains that share their last labels are aligned.
 	isCommon := func(author string) bool {
 		mayAlign := func(name string) bool { return domain.MayAlign(author, name) }
 		return slices.ContainsFunc(p.spfDomains(env.Sender), mayAlign)
 	}
-	return m.Oversized || slices.ContainsFunc(p.authors(env, m), isCommon)
+	return m.Oversized || slices.ContainsFunc(p.Authors(env, m), isCommon)
 }
 
-// signs tells whether signatures are added for a recipient: for remote ones, but mail to an SRS address goes
+// Signs tells whether signatures are added for a recipient: for remote ones, but mail to an SRS address goes
 // to the original sender unsigned, unless it is a bounce of this host's own.
-func (p *policy) signs(env *Envelope) bool {
-	return env.goes(toRemote) || env.goes(toOriginal) && env.isOwnBounce(p.trusted)
+func (p *Policy) Signs(env *Envelope) bool {
+	return env.Goes(toRemote) || env.Goes(toOriginal) && p.isOwnBounce(env)
 }
 
-// route finds out where the mail to each recipient goes, once for all that depends on it.
-func (p *policy) route(env *Envelope) {
+// Route finds out where the mail to each recipient goes, once for all that depends on it.
+func (p *Policy) Route(env *Envelope) {
 	for i := range env.Recipients {
 		r := &env.Recipients[i]
 		switch name := domain.Of(r.Address); {
-		case p.ownsSRS(r.Address), p.reversedBefore(*r):
+		case p.OwnsSRS(r.Address), p.reversedBefore(*r):
 			r.route = toOriginal
 		case name == "", p.local.Has(name): // Postfix completes an address without domain by its own
-			r.route = toLocal
+			r.route = ToLocal
 		default:
 			r.route = toRemote
 		}
 	}
 }
 
-func (p *policy) classify(env *Envelope, recipient Recipient) Class {
+func (p *Policy) classify(env *Envelope, recipient Recipient) Class {
 	switch {
 	case recipient.route == toOriginal:
 		return Reversed
-	case recipient.route == toLocal:
+	case recipient.route == ToLocal:
 		return Local
 	case env.Sender == "":
 		return Bounce
-	case env.isOurs(p.trusted):
+	case p.IsOurs(env):
 		return Outgoing
 	}
 	return Forwarded
 }
 
-// ownsSRS tells whether an address has the form of an SRS address of ours. It works without the secrets, so
+// IsLocal tells whether mail to a domain is delivered here.
+func (p *Policy) IsLocal(name string) bool { return p.local.Has(name) }
+
+// AddLocal adds domains that are delivered here. Copies of the policy do not have them.
+func (p *Policy) AddLocal(names []string) {
+	p.local = maps.Clone(p.local)
+	for _, name := range names {
+		p.local[domain.Canonical(name)] = true
+	}
+}
+
+// SignsFor tells whether a domain that we sign for is aligned with one of From:.
+func (p *Policy) SignsFor(author string) bool {
+	for signer := range p.signers {
+		if domain.Aligned(signer, author) {
+			return true
+		}
+	}
+	return false
+}
+
+// TrustsSealers tells whether the results of somebody else's ARC sets may count.
+func (p *Policy) TrustsSealers() bool { return len(p.trustedSealers) > 0 }
+
+// UseSRS makes the policy rewrite senders into a domain; err says why the rewriter could not be made.
+func (p *Policy) UseSRS(domain string, rewriter *srs.Rewriter, err error) {
+	p.srsDomain, p.srs, p.srsError = domain, rewriter, err
+}
+
+// CheckSRS is the failure of whoever asks for an SRS address, or what is behind one, where there is no SRS.
+func (p *Policy) CheckSRS() *cause.Failure {
+	switch {
+	case p.srsDomain == "":
+		return cause.SenderWithoutSRS.Failure(nil)
+	case p.srsError != nil:
+		return cause.SecretsUnusable.Failure(p.srsError)
+	}
+	return nil
+}
+
+// OwnsSRS tells whether an address has the form of an SRS address of ours. It works without the secrets, so
 // that other mail passes if they are missing.
-func (p *policy) ownsSRS(address string) bool {
+func (p *Policy) OwnsSRS(address string) bool {
 	return p.srsDomain != "" && domain.Of(address) == p.srsDomain && srs.IsRewritten(address)
 }
 
 // reversedBefore tells whether a recipient was an SRS address of ours until a lookup table
 // (recipient_canonical_maps) took it back.
-func (p *policy) reversedBefore(r Recipient) bool {
+func (p *Policy) reversedBefore(r Recipient) bool {
 	before := cmp.Or(r.Original, r.Claimed)
-	if p.srs == nil || !p.ownsSRS(before) {
+	if p.srs == nil || !p.OwnsSRS(before) {
 		return false
 	}
 	original, err := p.srs.ReverseStored(before, p.stored.find)
 	return err == nil && strings.EqualFold(original, r.Address)
 }
 
-// reverse verifies an SRS address of ours and gives the original sender.
-func (p *policy) reverse(address string) (string, *cause.Failure) {
+// Reverse verifies an SRS address of ours and gives the original sender. Of any other address, the error of
+// the failure says why it is none.
+func (p *Policy) Reverse(address string) (string, *cause.Failure) {
 	if p.srsError != nil {
 		return "", cause.SecretsUnusable.Failure(p.srsError)
 	}
@@ -162,9 +204,9 @@ func (p *policy) reverse(address string) (string, *cause.Failure) {
 	return "", why.Failure(err)
 }
 
-// authorSigner is the domain with a key of ours for mail of our own side: the From: domain or the nearest
+// AuthorSigner is the domain with a key of ours for mail of our own side: the From: domain or the nearest
 // domain above it, which is aligned in relaxed mode. With authors in several domains there is none.
-func (p *policy) authorSigner(authors []string) string {
+func (p *Policy) AuthorSigner(authors []string) string {
 	if len(authors) != 1 {
 		return ""
 	}
@@ -174,4 +216,27 @@ func (p *policy) authorSigner(authors []string) string {
 		}
 	}
 	return ""
+}
+
+// Undecided gives the domains of an envelope that are not known to be local: the recipients', and, because a
+// sender in a local domain stays, the sender's if there is a recipient elsewhere.
+func (p *Policy) Undecided(env *Envelope) []string {
+	seen := map[string]bool{}
+	add := func(address string) {
+		name := domain.Of(address)
+		if _, err := domain.Parse(name); err == nil && !p.local.Has(name) {
+			seen[name] = true
+		}
+	}
+	for _, r := range env.Recipients {
+		add(r.Address)
+	}
+	if len(seen) > 0 {
+		add(env.Sender)
+	}
+	domains := make([]string, 0, len(seen))
+	for domain := range seen {
+		domains = append(domains, domain)
+	}
+	return domains
 }

@@ -1,4 +1,4 @@
-package filter
+package plan
 
 import (
 	"errors"
@@ -9,75 +9,75 @@ import (
 	"postmend/srs"
 )
 
-// sender is what becomes of an envelope sender: "" stays.
-type sender struct {
-	address string
-	alias   srs.Key // if address is an alias
-	why     cause.Reason
+// Sender is what becomes of an envelope sender: "" stays.
+type Sender struct {
+	Address string
+	Alias   srs.Key // if address is an alias
+	Why     cause.Reason
 }
 
 // rewriteSender gives a remote delivery a sender for which this host may send. If SRS cannot rewrite the
 // sender, and there is no store for an alias, it stays: SPF does not pass at the next hop, but bounces reach
 // the sender.
-func (p *policy) rewriteSender(d *Delivery, env *Envelope) *cause.Failure {
-	s, err := p.srsSender(env.Sender)
+func (p *Policy) rewriteSender(d *Delivery, env *Envelope) *cause.Failure {
+	s, err := p.SenderFor(env.Sender)
 	d.send(s)
 	return err
 }
 
 // send gives a delivery its rewritten sender, if there is one.
-func (d *Delivery) send(s sender) {
-	if s.address != "" {
-		d.Sender, d.Alias = s.address, s.alias
+func (d *Delivery) send(s Sender) {
+	if s.Address != "" {
+		d.Sender, d.Alias = s.Address, s.Alias
 	}
-	if s.why.Text != "" {
-		d.Reasons = append(d.Reasons, s.why)
+	if s.Why.Text != "" {
+		d.Reasons = append(d.Reasons, s.Why)
 	}
 }
 
 // srsSender decides about a sender.
-func (p *policy) srsSender(address string) (sender, *cause.Failure) {
+func (p *Policy) SenderFor(address string) (Sender, *cause.Failure) {
 	domain := domain.Of(address)
 	switch {
 	case address == "":
-		return sender{why: cause.SenderNull.About()}, nil
+		return Sender{Why: cause.SenderNull.About()}, nil
 	case p.srsDomain == "":
-		return sender{why: cause.SenderWithoutSRS.About()}, nil
+		return Sender{Why: cause.SenderWithoutSRS.About()}, nil
 	case domain == "" || p.local.Has(domain) && domain != p.srsDomain:
-		return sender{why: cause.SenderLocal.About()}, nil
+		return Sender{Why: cause.SenderLocal.About()}, nil
 	case domain == p.srsDomain:
-		return sender{why: cause.SenderOwnSRS.About()}, nil
+		return Sender{Why: cause.SenderOwnSRS.About()}, nil
 	case p.srsError != nil:
-		return sender{}, cause.SecretsUnusable.Failure(p.srsError)
+		return Sender{}, cause.SecretsUnusable.Failure(p.srsError)
 	}
-	return p.senderForm(address), nil
+	return p.SRSForm(address), nil
 }
 
 // senderForm gives the SRS form of a sender, or an alias if it has none that bounces could come back to.
-func (p *policy) senderForm(address string) sender {
+func (p *Policy) SRSForm(address string) Sender {
 	rewritten, err := p.srs.Forward(address)
 	var unfit cause.Cause
 	switch {
 	case err == nil && !isRouted(address):
-		return sender{address: rewritten, why: cause.SenderRewritten.About()}
+		return Sender{Address: rewritten, Why: cause.SenderRewritten.About()}
 	case err == nil:
 		unfit = cause.SenderRouted
 	case errors.Is(err, srs.ErrTooLong):
 		unfit = cause.SenderTooLong
 	default:
-		return sender{why: cause.SenderUnusable.About(err)}
+		return Sender{Why: cause.SenderUnusable.About(err)}
 	}
 	switch {
 	case !p.stored.inUse:
-		return sender{why: unfit.About()}
+		return Sender{Why: unfit.About()}
 	case p.stored.err != nil:
-		return sender{why: cause.SenderNotStored.About(p.stored.err)}
+		return Sender{Why: cause.SenderNotStored.About(p.stored.err)}
 	}
 	alias, key, err := p.srs.Alias(address)
 	if err != nil {
-		return sender{why: cause.SenderUnusable.About(err)}
+		return Sender{Why: cause.SenderUnusable.About(err)}
 	}
-	return sender{address: alias, alias: key, why: cause.SenderStored.About()}
+	return Sender{Address: alias, Alias: key, Why: cause.SenderStored.About()}
 }
 
 // isRouted tells whether Postfix reads what is before the last @ as routing by the sender, and rejects
