@@ -17,6 +17,7 @@ import (
 	"postmend/filter/cause"
 	"postmend/filter/config"
 	"postmend/filter/plan"
+	"postmend/tests/listen"
 )
 
 // A submission server whose certificate no authority of the system has issued gets the message if ca_file, a
@@ -83,21 +84,11 @@ func TestAStoreWithAnAuthorityOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				if _, err := conn.Read(make([]byte, 4096)); err == nil { // SET
-					_, _ = io.WriteString(conn, "+OK\r\n")
-				}
-			}()
+	listen.On(t, listener, func(conn net.Conn) {
+		if _, err := conn.Read(make([]byte, 4096)); err == nil { // SET
+			_, _ = io.WriteString(conn, "+OK\r\n")
 		}
-	}()
+	})
 	dir := t.TempDir()
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw})
 	for name, content := range map[string][]byte{

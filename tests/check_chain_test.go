@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"postmend/postfix/check"
+	"postmend/tests/listen"
 )
 
 // virtual_alias(5): tables are asked in their order, and a pattern answers for whatever it matches.
@@ -60,14 +61,13 @@ func TestCheckAsksTablesForSendersWhatTheyDo(t *testing.T) {
 	t.Parallel()
 	for reply, isRewriter := range map[string]bool{"200 SRS0=abcd=AA=sender.example=check@example.org": true,
 		"500 not here": false, "200 other@example.org": false} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer listener.Close()
-		go answerLines(listener, reply)
+		table := listen.TCP(t, func(conn net.Conn) { // tcp_table(5)
+			for lines := bufio.NewScanner(conn); lines.Scan(); {
+				fmt.Fprintln(conn, reply)
+			}
+		})
 		h := setUp(t)
-		h.shell(`pc -e sender_canonical_maps=tcp:` + listener.Addr().String())
+		h.shell(`pc -e sender_canonical_maps=tcp:` + table)
 		wrong := h.check("--no-dns")
 		if (len(wrong) == 1 && wrong[0].Name == "postsrsd") != isRewriter || !isRewriter && wrong != nil {
 			t.Errorf("%s: %+v", reply, wrong)
@@ -76,20 +76,6 @@ func TestCheckAsksTablesForSendersWhatTheyDo(t *testing.T) {
 		if wrong := h.check("--no-dns"); wrong != nil {
 			t.Errorf("%s, after what check said: %+v", reply, wrong)
 		}
-	}
-}
-
-// answerLines is a table (tcp_table(5)) with one answer for all.
-func answerLines(listener net.Listener, reply string) {
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		for lines := bufio.NewScanner(conn); lines.Scan(); {
-			fmt.Fprintln(conn, reply)
-		}
-		conn.Close()
 	}
 }
 

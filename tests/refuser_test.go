@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"postmend/tests/listen"
 )
 
 // refuser is an SMTP server that answers as the local part of the recipient says.
@@ -54,22 +56,9 @@ var refusals = map[string]refusal{
 
 func startRefuser(t testing.TB) *refuser {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
 	r := &refuser{seen: map[string]int{}}
-	_, r.port, _ = net.SplitHostPort(listener.Addr().String())
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go r.serve(textproto.NewConn(conn))
-		}
-	}()
+	address := listen.TCP(t, func(conn net.Conn) { r.serve(textproto.NewConn(conn)) })
+	_, r.port, _ = net.SplitHostPort(address)
 	return r
 }
 
@@ -84,7 +73,6 @@ func (r *refuser) answer(to string) (refusal, bool) {
 }
 
 func (r *refuser) serve(c *textproto.Conn) {
-	defer c.Close()
 	say := func(code int, text string) {
 		lines := strings.Split(text, "\n")
 		for n, line := range lines {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postmend/filter/authn/dnstest"
+	"postmend/tests/listen"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
 )
@@ -94,7 +95,7 @@ func TestServeTakesManyConnectionsWithFlatMemory(t *testing.T) {
 	f.Instance = &mta.Instance{Dir: mta.Folder(t)}
 	f.config, f.program = filepath.Join(f.Dir, "postmend.toml"), filepath.Join(f.Dir, "postmend")
 	build(t, f.program)
-	sink := startDiscarding(t)
+	sink := listen.TCP(t, discard)
 	var err error
 	f.dns, err = dnstest.Start("")
 	f.check(err)
@@ -164,28 +165,8 @@ func (s *served) atOnce(connections int, text string) {
 	ended.Wait()
 }
 
-// startDiscarding is an SMTP server that takes everything and keeps nothing.
-func startDiscarding(t *testing.T) (address string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go discard(conn)
-		}
-	}()
-	return listener.Addr().String()
-}
-
+// discard is an SMTP server that takes everything and keeps nothing.
 func discard(conn net.Conn) {
-	defer conn.Close()
 	in := bufio.NewReader(conn)
 	io.WriteString(conn, "220 sink ESMTP\r\n")
 	for data := false; ; {

@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"postmend/postfix/check"
+	"postmend/tests/listen"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
 )
@@ -180,37 +180,23 @@ func loadingRedis(t *testing.T) closedStore {
 // hangingRedis hangs in the middle of each answer.
 func hangingRedis(t *testing.T) closedStore {
 	redis := peer.StartRedis(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
 	var hangs atomic.Bool
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				server, err := net.Dial("unix", redis.Socket)
-				if err != nil {
-					return
-				}
-				defer server.Close()
-				go func() {
-					answers := io.Reader(server)
-					if hangs.Load() {
-						answers = io.LimitReader(server, 2)
-					}
-					_, _ = io.Copy(conn, answers)
-				}()
-				_, _ = io.Copy(server, conn)
-			}()
+	address := listen.TCP(t, func(conn net.Conn) {
+		server, err := net.Dial("unix", redis.Socket)
+		if err != nil {
+			return
 		}
-	}()
-	return closedStore{url: fmt.Sprintf("redis://%s/0", listener.Addr()),
+		defer server.Close()
+		go func() {
+			answers := io.Reader(server)
+			if hangs.Load() {
+				answers = io.LimitReader(server, 2)
+			}
+			_, _ = io.Copy(conn, answers)
+		}()
+		_, _ = io.Copy(server, conn)
+	})
+	return closedStore{url: "redis://" + address + "/0",
 		shut: func() { hangs.Store(true) }, mend: func() { hangs.Store(false) },
 		logged: "deadline exceeded", checked: "deadline exceeded"}
 }

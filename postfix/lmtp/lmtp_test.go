@@ -13,6 +13,8 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 	"time"
+
+	"postmend/tests/listen"
 )
 
 // taken is what the handler was given.
@@ -383,29 +385,11 @@ func TestAClientThatConnectsAtTheEndIsToldToComeBack(t *testing.T) {
 	(&client{t, ours, bufio.NewReader(ours)}).say("", "220", "421 4.3.2", "(EOF)")
 }
 
-// failing is a listener that fails after one connection.
-type failing struct {
-	net.Listener
-	conns chan net.Conn
-}
-
-func (l *failing) Accept() (net.Conn, error) {
-	if conn, more := <-l.conns; more {
-		return conn, nil
-	}
-	return nil, io.ErrUnexpectedEOF
-}
-
-func (l *failing) Close() error { return nil }
-
 func TestAListenerThatFailsEndsIdleSessions(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
-	conns := make(chan net.Conn, 1)
-	conns <- theirs
-	close(conns)
 	done := make(chan error, 1)
-	go func() { done <- (&Server{Hostname: "x"}).Serve(context.Background(), &failing{conns: conns}) }()
+	go func() { done <- (&Server{Hostname: "x"}).Serve(context.Background(), listen.Once(theirs)) }()
 	(&client{t, ours, bufio.NewReader(ours)}).say("", "220", "421 4.3.2", "(EOF)")
 	if err := <-done; err != io.ErrUnexpectedEOF {
 		t.Errorf("ended with %v", err)

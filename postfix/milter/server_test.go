@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"postmend/tests/listen"
 )
 
 func TestAServerThatStopsJudgesWhatIsUnderWay(t *testing.T) {
@@ -63,29 +65,11 @@ func TestAServerThatStopsJudgesWhatIsUnderWay(t *testing.T) {
 	}
 }
 
-// failing is a listener that fails after one connection.
-type failing struct {
-	net.Listener
-	conns chan net.Conn
-}
-
-func (l *failing) Accept() (net.Conn, error) {
-	if conn, more := <-l.conns; more {
-		return conn, nil
-	}
-	return nil, io.ErrUnexpectedEOF
-}
-
-func (l *failing) Close() error { return nil }
-
 func TestAListenerThatFailsEndsIdleConversations(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
-	conns := make(chan net.Conn, 1)
-	conns <- theirs
-	close(conns)
 	done := make(chan error, 1)
-	go func() { done <- (&Server{}).Serve(context.Background(), &failing{conns: conns}) }()
+	go func() { done <- (&Server{}).Serve(context.Background(), listen.Once(theirs)) }()
 	if _, err := ours.Read(make([]byte, 1)); err == nil {
 		t.Error("it was told something")
 	}

@@ -12,29 +12,13 @@ import (
 	"time"
 
 	"postmend/srs"
+	"postmend/tests/listen"
 )
 
 // answering gives a store whose server does with each connection what answer says, and the server's URL.
 func answering(t testing.TB, answer func(net.Conn)) Store {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				answer(conn)
-			}()
-		}
-	}()
-	return at(t, "redis://"+listener.Addr().String()+"/0", morning)
+	return at(t, "redis://"+listen.TCP(t, answer)+"/0", morning)
 }
 
 // replying reads one command and sends a text.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"postmend/tests/listen"
 	"postmend/tests/peer"
 )
 
@@ -44,30 +45,20 @@ func SendmailFor(t testing.TB, dir, domain string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				message := bufio.NewReader(conn)
-				line, err := message.ReadString('\n')
-				if err != nil {
-					return
-				}
-				arguments := append([]string{"-C", dir},
-					strings.Split(strings.TrimSuffix(line, "\n"), "\x00")...)
-				cmd := exec.Command(sendmail, arguments...)
-				cmd.Stdin = message
-				err = cmd.Run()
-				if _, exited := err.(*exec.ExitError); err == nil || exited {
-					fmt.Fprint(conn, cmd.ProcessState.ExitCode())
-				}
-			}()
+	listen.On(t, listener, func(conn net.Conn) {
+		message := bufio.NewReader(conn)
+		line, err := message.ReadString('\n')
+		if err != nil {
+			return
 		}
-	}()
+		arguments := append([]string{"-C", dir},
+			strings.Split(strings.TrimSuffix(line, "\n"), "\x00")...)
+		cmd := exec.Command(sendmail, arguments...)
+		cmd.Stdin = message
+		err = cmd.Run()
+		if _, exited := err.(*exec.ExitError); err == nil || exited {
+			fmt.Fprint(conn, cmd.ProcessState.ExitCode())
+		}
+	})
 	return path
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"postmend/filter/authn/dnstest"
+	"postmend/tests/listen"
 )
 
 func serve(t *testing.T, zone string) string {
@@ -131,7 +132,7 @@ func TestNamesWithoutAFormAreNotAsked(t *testing.T) {
 // the last of them.
 func script(t *testing.T, replies func(query dnsmessage.Message) [][]byte) string {
 	t.Helper()
-	udp, tcp := listen(t)
+	udp, tcp := bindBoth(t)
 	go func() {
 		buffer := make([]byte, 4096)
 		for {
@@ -147,31 +148,24 @@ func script(t *testing.T, replies func(query dnsmessage.Message) [][]byte) strin
 			}
 		}
 	}()
-	go func() {
-		for {
-			conn, err := tcp.Accept()
-			if err != nil {
-				return
+	listen.On(t, tcp, func(conn net.Conn) {
+		length := make([]byte, 2)
+		io.ReadFull(conn, length)
+		packed := make([]byte, binary.BigEndian.Uint16(length))
+		io.ReadFull(conn, packed)
+		var query dnsmessage.Message
+		if query.Unpack(packed) == nil {
+			if all := replies(query); len(all) > 0 {
+				last := all[len(all)-1]
+				conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(last))), last...))
 			}
-			length := make([]byte, 2)
-			io.ReadFull(conn, length)
-			packed := make([]byte, binary.BigEndian.Uint16(length))
-			io.ReadFull(conn, packed)
-			var query dnsmessage.Message
-			if query.Unpack(packed) == nil {
-				if all := replies(query); len(all) > 0 {
-					last := all[len(all)-1]
-					conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(last))), last...))
-				}
-			}
-			conn.Close()
 		}
-	}()
+	})
 	return udp.LocalAddr().String()
 }
 
-// listen finds a port that is free for both protocols.
-func listen(t *testing.T) (net.PacketConn, net.Listener) {
+// bindBoth finds a port that is free for both protocols.
+func bindBoth(t *testing.T) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 10 {
 		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
