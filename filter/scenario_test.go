@@ -25,7 +25,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/emersion/go-smtp"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/filter/config"
 	"postmend/filter/plan"
 	"postmend/srs"
@@ -36,7 +36,7 @@ import (
 //	why       what it is about
 //	config    TOML, laid over baseConfig
 //	file X    a file beside the configuration
-//	zone      DNS records for dnstest, beside baseZone; what has records here has none there
+//	zone      DNS records for dnsserver, beside baseZone; what has records here has none there
 //	envelope  from, to (may repeat), original (one for each recipient, the last for all that follow),
 //	          client ("none": a local submission), helo, sasl
 //	sign      DKIM signatures, put on top of the message one after the other, see world.sign
@@ -297,7 +297,7 @@ func merge(base, over map[string]any) map[string]any {
 }
 
 // dns serves a scenario's zone.
-func (w *world) dns(t *testing.T, s scenario) *dnstest.Server {
+func (w *world) dns(t *testing.T, s scenario) *dnsserver.Server {
 	zone := s["zone"]
 	for line := range strings.Lines(w.expand(t, baseZone)) {
 		name, _, _ := strings.Cut(line, " ")
@@ -305,7 +305,7 @@ func (w *world) dns(t *testing.T, s scenario) *dnstest.Server {
 			zone += line
 		}
 	}
-	server, err := dnstest.Start(zone)
+	server, err := dnsserver.Start(zone)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"blitiri.com.ar/go/spf"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/filter/cause"
 	"postmend/filter/config"
 	"postmend/filter/plan"
@@ -25,7 +25,7 @@ import (
 type outcome struct {
 	env     *plan.Envelope
 	config  *config.Config
-	dns     *dnstest.Server
+	dns     *dnsserver.Server
 	asked   []string // DNS questions of the run
 	arrived string
 	first   *outcome // of the message's arrival, if a program here sends it on; see world.arrive

@@ -21,7 +21,7 @@ const listMail = "From: Alice <alice@sender.example>\r\nTo: alias@example.org\r\
 // built the chains that arrive.
 func TestAnARCChainLeavesLongerOrAsBrokenAsItCame(t *testing.T) {
 	t.Parallel()
-	f := start(t, "")
+	f := start(t)
 	records := f.records()
 	list := filepath.Join(t.TempDir(), "list.pem")
 	pem, err := dkim.GenerateKey("")

@@ -55,7 +55,7 @@ recipient_canonical_classes = envelope_recipient,header_recipient
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bouncesComeHome(t, startChanged(t, "", change))
+			bouncesComeHome(t, startChanged(t, change))
 		})
 	}
 }
@@ -73,7 +73,7 @@ func TestPostfixsOwnBouncesLeave(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := startChanged(t, "", change)
+			f := startChanged(t, change)
 			f.remote.Refuse("remote@example.com")
 			lines := f.syslog()
 			id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example",
@@ -222,7 +222,7 @@ var srs1 = regexp.MustCompile(`^SRS1=[^=]*`)
 func TestPostmapGetsTheSameFromPostSRSdAndFromUs(t *testing.T) {
 	t.Parallel()
 	var p ports
-	f := startChanged(t, "", func(f *forwarder, _, master *string) { p = f.addTCPTables(master) })
+	f := startChanged(t, func(f *forwarder, _, master *string) { p = f.addTCPTables(master) })
 	ours := func(direction string, keys []string) map[string]string {
 		t.Helper()
 		port := map[string]string{"forward": p.forward, "reverse": p.reverse}[direction]

@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/postfix/check"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
@@ -29,7 +29,7 @@ type checkedHost struct {
 	listener     string // the address in place of the documented one, which the machine may use
 	etc          string // a copy of /etc that takes its place for check and for what it says; "" for none
 	zone         string
-	dns          *dnstest.Server
+	dns          *dnsserver.Server
 }
 
 // rightZone is what a right host has in DNS, but for its key.
@@ -133,7 +133,7 @@ func (h *checkedHost) publish() {
 		h.dns.Close()
 	}
 	var err error
-	h.dns, err = dnstest.Start(h.zone)
+	h.dns, err = dnsserver.Start(h.zone)
 	h.must(err)
 	text, err := os.ReadFile(h.config)
 	h.must(err)

@@ -13,7 +13,7 @@ import (
 // listener: the rules of filter/plan/survivor.go are facts about cleanup(8).
 func TestTheListenerDropsFieldsAndStrayCRs(t *testing.T) {
 	t.Parallel()
-	f := start(t, "")
+	f := start(t)
 	const header = "From: Alice <alice@example.net>\r\nBcc: carol@example.net\r\n" +
 		"Resent-Bcc: dave@example.net\r\nCONTENT-LENGTH : 7\r\nReturn-Path: <alice@example.net>\r\n" +
 		"X-Kept: a\rb\r\nSubject: x\r\nTo: bob@example.com\r\n"

@@ -12,7 +12,7 @@ import (
 // front of it, or a proxy, did not tell the address of, and nothing for what was submitted on this host.
 func TestAClientWhoseAddressIsNotKnownIsAStranger(t *testing.T) {
 	t.Parallel()
-	f := start(t, "")
+	f := start(t)
 	content := []byte("From: ceo@example.org\nSubject: x\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +
 		"Message-ID: <1@sender.example>\n\nHello.\n")
 	mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"},

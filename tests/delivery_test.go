@@ -123,7 +123,7 @@ func bodies(random *rand.Rand) map[string]string {
 
 func TestEveryMessageComesOutOnceAndWhole(t *testing.T) {
 	t.Parallel()
-	f := start(t, "")
+	f := start(t)
 	expected := map[string]*expectation{}
 	random := rand.New(rand.NewPCG(1, 2))
 	var wantLocal, wantRemote int

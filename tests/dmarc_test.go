@@ -83,7 +83,7 @@ func TestDMARCPassesAtAStrictReceiverForAllWhoPassedAndForNobodyElse(t *testing.
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			w.forwarder = startChanged(t, "", func(f *forwarder, main, master *string) {
+			w.forwarder = startChanged(t, func(f *forwarder, main, master *string) {
 				// smtp(8) folds by default
 				*main = strings.Replace(*main, "smtp_line_length_limit = 0", "", 1)
 				if w.door {

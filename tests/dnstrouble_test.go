@@ -33,7 +33,7 @@ func TestDNSThatNeverAnswersKeepsMailButNotForEver(t *testing.T) {
 	} {
 		t.Run(trouble.name, func(t *testing.T) {
 			t.Parallel()
-			f := start(t, "")
+			f := start(t)
 			f.configure(`deadline = "50s"`, "deadline = \"50s\"\ndns_deadline = \"1s\"")
 			trouble.arm(f)
 			w := world{forwarder: f, keys: map[string]crypto.Signer{}}
@@ -87,7 +87,7 @@ func TestSlowDNSLetsNoForgeryPass(t *testing.T) {
 	for _, policy := range []string{"reject", "none"} {
 		t.Run("own domain "+policy, func(t *testing.T) {
 			t.Parallel()
-			w := &world{forwarder: start(t, ""), srsDomain: srsDomain, policy: policy}
+			w := &world{forwarder: start(t), srsDomain: srsDomain, policy: policy}
 			w.configure(`deadline = "50s"`,
 				"deadline = \"50s\"\ndns_deadline = \"1s\"\ndns_patience = \"1s\"")
 			w.write()

@@ -35,7 +35,7 @@ func TestNoFaultLosesOrBouncesMail(t *testing.T) {
 	t.Parallel()
 	port := peer.FreePort(t)
 	flakyAddress := net.JoinHostPort("127.0.0.1", port)
-	f := startChanged(t, "smtp://"+flakyAddress, withoutReverseTable)
+	f := startTo(t, "smtp://"+flakyAddress, withoutReverseTable)
 	flaky := startFlakyListener(t, flakyAddress, func() string { return f.listener })
 	log := f.syslog()
 
@@ -266,7 +266,7 @@ func TestWhatIsRefusedOnPurposeGoesBackToItsSender(t *testing.T) {
 	t.Parallel()
 	port := peer.FreePort(t)
 	flakyAddress := net.JoinHostPort("127.0.0.1", port)
-	f := startChanged(t, "smtp://"+flakyAddress, func(_ *forwarder, main, _ *string) {
+	f := startTo(t, "smtp://"+flakyAddress, func(_ *forwarder, main, _ *string) {
 		// Without the table that refuses forged addresses at RCPT, the filter does.
 		replace(t, main, reverseLine, "")
 		replace(t, main, "virtual_alias_domains = $virtual_alias_maps, "+srsDomain,

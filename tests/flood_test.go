@@ -18,7 +18,7 @@ import (
 func TestAFloodWhoseDNSIsDeadDoesNotKeepLocalMailWaiting(t *testing.T) {
 	t.Parallel()
 	const flood = 60
-	f := startChanged(t, "", func(_ *forwarder, main, _ *string) {
+	f := startChanged(t, func(_ *forwarder, main, _ *string) {
 		aliases := ""
 		for n := range flood {
 			aliases += fmt.Sprintf(", alias%d@example.org=remote%d@example.com", n, n)

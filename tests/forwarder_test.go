@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"postmend/dkim"
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
 )
@@ -30,7 +30,7 @@ type forwarder struct {
 	listener      string // address of the re-injection listener
 	config        string // path of postmend.toml
 	program       string // path that master.cf starts
-	dns           *dnstest.Server
+	dns           *dnsserver.Server
 	local, remote *mta.Sink
 }
 
@@ -39,15 +39,20 @@ const (
 	srsDomain = "srs.example.org"
 )
 
-// start builds postmend, and sets a forwarder up from the lines in docs/postfix.md. Target is where
-// postmend hands messages to; "" is the listener.
-func start(t testing.TB, target string) *forwarder {
+// start builds postmend, and sets a forwarder up from the lines in docs/postfix.md.
+func start(t testing.TB) *forwarder {
 	t.Helper()
-	return startChanged(t, target, func(*forwarder, *string, *string) {})
+	return startChanged(t, func(*forwarder, *string, *string) {})
 }
 
 // startChanged changes the lines for main.cf and master.cf before Postfix starts.
-func startChanged(t testing.TB, target string, change func(f *forwarder, main, master *string)) *forwarder {
+func startChanged(t testing.TB, change func(f *forwarder, main, master *string)) *forwarder {
+	t.Helper()
+	return startTo(t, "", change)
+}
+
+// startTo is startChanged where postmend hands messages to a target; "" is the listener.
+func startTo(t testing.TB, target string, change func(f *forwarder, main, master *string)) *forwarder {
 	t.Helper()
 	f := &forwarder{t: t, local: mta.StartSink(t), remote: mta.StartSink(t)}
 	dir := mta.Folder(t)
@@ -60,7 +65,7 @@ func startChanged(t testing.TB, target string, change func(f *forwarder, main, m
 	}
 	build(t, f.program)
 	var err error
-	if f.dns, err = dnstest.Start(""); err != nil {
+	if f.dns, err = dnsserver.Start(""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.dns.Close() })

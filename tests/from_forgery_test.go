@@ -49,7 +49,7 @@ func TestNobodysVerifierPassesAForgeryThatCameThroughUs(t *testing.T) {
 	for _, policy := range []string{"reject", "none"} {
 		t.Run("p="+policy, func(t *testing.T) {
 			t.Parallel()
-			w := &world{forwarder: start(t, ""), name: policy, srsDomain: srsDomain, policy: policy}
+			w := &world{forwarder: start(t), name: policy, srsDomain: srsDomain, policy: policy}
 			w.write()
 			w.letters = nil
 			for _, fields := range hiddenAuthors {

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
 )
@@ -253,7 +253,7 @@ type lab struct {
 	meter                meter
 	command              string // filter or verify
 	header               string // of the plain message
-	dns                  *dnstest.Server
+	dns                  *dnsserver.Server
 	plain                map[int]cost
 	leeway               float64 // that CPU time has; 1 is none
 }
@@ -272,7 +272,7 @@ func newLab(t *testing.T) *lab {
 	l := &lab{dir: mta.Folder(t), command: "filter", header: hostileAuthor, plain: map[int]cost{},
 		meter: newMeter(t)}
 	var err error
-	if l.dns, err = dnstest.Start(hostileDNS); err != nil {
+	if l.dns, err = dnsserver.Start(hostileDNS); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.dns.Close() })

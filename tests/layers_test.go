@@ -23,7 +23,7 @@ var layers = map[string][]string{
 	"filter/arrival":             {"dkim", "filter/message/author"},
 	"filter/authn/dns":           nil,
 	"filter/authn/spf":           nil,
-	"filter/authn/dnstest":       nil,
+	"filter/authn/dnsserver":     nil,
 	"filter/authn": {"dkim", "dkim/arc", "filter/authn/dns", "filter/authn/spf", "filter/domain",
 		"filter/domain/publicsuffix"},
 	"filter/cause": nil,
@@ -62,7 +62,7 @@ var layers = map[string][]string{
 	"cmd/postmend/outcome":   {"filter/cause", "postfix", "cmd/postmend/syslog"},
 	"cmd/postmend/serve": {"filter", "filter/cause", "filter/config", "filter/plan", "postfix",
 		"postfix/milter", "postfix/lmtp", "srs", "cmd/postmend/outcome", "cmd/postmend/syslog"},
-	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn", "filter/authn/dnstest",
+	"cmd/postmend/demo": {"dkim", "reinject", "filter", "filter/authn", "filter/authn/dnsserver",
 		"filter/config", "filter/message", "filter/plan", "postfix", "postfix/wholefile"},
 }
 

@@ -71,7 +71,7 @@ func TestLongAndOddSendersComeHome(t *testing.T) {
 			t.Parallel()
 			url, stop, again := open(t)
 			configure := func(f *forwarder, _, _ *string) { f.withStore(url) }
-			here, there := startChanged(t, "", configure), startChanged(t, "", configure)
+			here, there := startChanged(t, configure), startChanged(t, configure)
 			here.check(here.dns.Add(srsDomain + " TXT v=spf1 ip4:192.0.2.80 -all"))
 			var aliases []string
 			for _, sender := range longSenders {
@@ -155,7 +155,7 @@ func TestASoakOfLongSendersLosesNoneAndEachAliasResolves(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("SOAK")); err == nil {
 		messages = n
 	}
-	s := &soak{forwarder: startChanged(t, "", withoutReverseTable), to: []string{"alias@example.org"},
+	s := &soak{forwarder: startChanged(t, withoutReverseTable), to: []string{"alias@example.org"},
 		random: rand.New(rand.NewPCG(7, 7))}
 	s.retrySoon()
 	redis := peer.StartRedis(t)

@@ -21,7 +21,7 @@ func TestAListenerThatFiltersAgainIsNoticedOnTheSecondPass(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := startChanged(t, "", func(_ *forwarder, main, master *string) {
+			f := startChanged(t, func(_ *forwarder, main, master *string) {
 				replace(t, main, "content_filter = postmend:dummy\n", install.main)
 				replace(t, master, "  -o content_filter=\n", "")
 			})

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
 )
@@ -357,7 +357,7 @@ cp /etc/hosts /etc/resolv.conf /etc/services /etc/nsswitch.conf /var/spool/postf
 // serveNames answers at port 53, as the system's resolver expects it.
 func serveNames(t *testing.T) {
 	t.Helper()
-	dns, err := dnstest.Start(`
+	dns, err := dnsserver.Start(`
 25.2.0.192.in-addr.arpa PTR mail.sender.example
 mail.sender.example A 192.0.2.25
 sender.example MX 10 mail.sender.example

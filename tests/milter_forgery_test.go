@@ -13,7 +13,7 @@ import (
 // and no milter is shown the first field.
 func TestForgedResultsAreRemovedInEveryWriting(t *testing.T) {
 	t.Parallel()
-	f := startChanged(t, "", func(f *forwarder, main, master *string) {
+	f := startChanged(t, func(f *forwarder, main, master *string) {
 		withDoor(f, main, master)
 		withoutFilter(f, main, master)
 		*main = mta.Merge(*main, "smtpd_sender_restrictions = check_sender_access inline:{ "+

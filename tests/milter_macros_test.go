@@ -11,7 +11,7 @@ import (
 // who logged in is not a forger, and the log names the queue id.
 func TestTheMilterDoesNotDependOnPostfixsMacroSettings(t *testing.T) {
 	t.Parallel()
-	f := startChanged(t, "", func(f *forwarder, main, master *string) {
+	f := startChanged(t, func(f *forwarder, main, master *string) {
 		withDoor(f, main, master)
 		*main = mta.Merge(*main, `smtpd_relay_restrictions = check_helo_access static:OK, reject
 milter_macro_daemon_name = ORIGINATING

@@ -80,7 +80,7 @@ func TestNoFaultOfASpawnedMilterLosesMailOrProvesIt(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			var milters []*spawnedMilter
-			f := startChanged(t, "", func(f *forwarder, main, master *string) {
+			f := startChanged(t, func(f *forwarder, main, master *string) {
 				change(f, main, master)
 				for _, fault := range spawnedFaults {
 					for _, action := range []string{"accept", "tempfail"} {

@@ -52,7 +52,7 @@ func TestTheMilterSaysWhatOthersSay(t *testing.T) {
 	t.Parallel()
 	w := &world{srsDomain: srsDomain, policy: "reject",
 		body: "Gr\xc3\xbc\xc3\x9fe  \t\r\n\r\n.\r\nFrom here\r\n\r\n"}
-	w.forwarder = startChanged(t, "", func(f *forwarder, main, master *string) {
+	w.forwarder = startChanged(t, func(f *forwarder, main, master *string) {
 		withDoor(f, main, master)
 		withoutFilter(f, main, master)
 	})
@@ -216,7 +216,7 @@ func (f *forwarder) serve(address string) *resident {
 func TestMailGoesOnWithoutTheMilter(t *testing.T) {
 	t.Parallel()
 	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
-	f := startChanged(t, "", func(f *forwarder, main, _ *string) {
+	f := startChanged(t, func(f *forwarder, main, _ *string) {
 		*main += strings.ReplaceAll(fmt.Sprintf(doorMain, "inet:"+address), "_timeout=5s", "_timeout=1s")
 		*main = strings.ReplaceAll(*main, "_timeout=30s", "_timeout=1s")
 	})
@@ -268,7 +268,7 @@ func TestRestartsAndReloadsLoseNothing(t *testing.T) {
 		messages = n
 	}
 	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
-	f := startChanged(t, "", func(f *forwarder, main, master *string) {
+	f := startChanged(t, func(f *forwarder, main, master *string) {
 		*main += fmt.Sprintf(doorMain, "inet:"+address)
 		withoutFilter(f, main, master)
 	})

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"postmend/filter/authn"
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/judge"
 )
 
@@ -128,7 +128,7 @@ func TestWhatAnyJudgePassesIsTakenForAPass(t *testing.T) {
 				Content: o.forgery(n)})
 	}
 	verdicts := judge.DMARC(t, o.zone.String(), arrivals)
-	server, err := dnstest.Start(o.zone.String())
+	server, err := dnsserver.Start(o.zone.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestWhatAnyJudgePassesIsTakenForAPass(t *testing.T) {
 // sender.
 func TestNobodysVerifierPassesAForgeryOfADomainWithOddRecords(t *testing.T) {
 	t.Parallel()
-	w := &world{forwarder: start(t, ""), name: "odd records", srsDomain: srsDomain, policy: "reject"}
+	w := &world{forwarder: start(t), name: "odd records", srsDomain: srsDomain, policy: "reject"}
 	w.write()
 	w.letters = nil
 	o := newOddDomains()

@@ -22,7 +22,7 @@ func TestACopyThatPipeDidNotLiveToFinishIsNotSent(t *testing.T) {
 		"a script between it and us": "printf '%s\\n' \"$body\" | POSTMEND \"$@\"",
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := startChanged(t, "", func(f *forwarder, main, master *string) {
+			f := startChanged(t, func(f *forwarder, main, master *string) {
 				withoutReverseTable(f, main, master)
 				*main += "transport_retry_time = 1s\nservice_throttle_time = 1s\n"
 			})

@@ -15,7 +15,7 @@ func TestWhateverPipeWritesEndsWithALineEnd(t *testing.T) {
 	t.Parallel()
 	for _, flags := range []string{"flags=q ", ""} {
 		t.Run(flags, func(t *testing.T) {
-			f := startChanged(t, "", func(_ *forwarder, main, master *string) {
+			f := startChanged(t, func(_ *forwarder, main, master *string) {
 				replace(t, master, "flags=q ", flags)
 				*main += "line_length_limit = 512\n"
 			})
@@ -46,7 +46,7 @@ func TestWhateverPipeWritesEndsWithALineEnd(t *testing.T) {
 
 func TestAFromLineThatPipeAddsIsNamedAsAFault(t *testing.T) {
 	t.Parallel()
-	f := startChanged(t, "", func(_ *forwarder, _, master *string) {
+	f := startChanged(t, func(_ *forwarder, _, master *string) {
 		replace(t, master, "flags=q ", "flags=Fq ")
 	})
 	id := mta.Submit(t, f.smtp, mta.Mail{From: "alice@sender.example", To: []string{"alias@example.org"},
@@ -60,7 +60,7 @@ func TestAFromLineThatPipeAddsIsNamedAsAFault(t *testing.T) {
 // Without SMTPUTF8, Postfix carries 8-bit addresses as octets.
 func TestWithoutSMTPUTF8An8BitAddressGoesTheWayItCame(t *testing.T) {
 	t.Parallel()
-	f := startChanged(t, "", func(_ *forwarder, main, _ *string) { *main += "smtputf8_enable = no\n" })
+	f := startChanged(t, func(_ *forwarder, main, _ *string) { *main += "smtputf8_enable = no\n" })
 	for n, local := range []string{"al\u00efce", "al\xefce"} {
 		mta.Submit(t, f.smtp, mta.Mail{From: local + "@sender.example", To: []string{local + "@example.com"},
 			XClient: "ADDR=127.0.0.1", Content: []byte("From: alice@sender.example\n\nbody\n")})

@@ -46,7 +46,7 @@ var redirects = []string{
 // redirecting sets up a forwarder with all redirects: Sieve's redirect by sendmail(1), by SMTP and with
 // the mailbox as the sender, procmail, and three lists.
 func (w *world) redirecting() {
-	w.forwarder = startChanged(w.t, "", func(f *forwarder, main, master *string) {
+	w.forwarder = startChanged(w.t, func(f *forwarder, main, master *string) {
 		if w.door {
 			withDoor(f, main, master)
 			withTransport(f, main, master)

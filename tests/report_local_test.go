@@ -14,7 +14,7 @@ import (
 // tables, with advice that fits.
 func TestReportTellsWhatLocalProgramsSendOn(t *testing.T) {
 	t.Parallel()
-	f := start(t, "")
+	f := start(t)
 	refuser := startRefuser(t)
 	f.postconf("relayhost=[127.0.0.1]:"+refuser.port, "mydestination=local.example", "local_recipient_maps=",
 		"mailbox_size_limit=0", "alias_maps=inline:{ team=gmail-dmarc@mail.example.com }")

@@ -85,7 +85,7 @@ func reportAliases() string {
 
 func TestReportCountsEveryMessageOnceAndChargesItToTheRightDomain(t *testing.T) {
 	t.Parallel()
-	f := start(t, "")
+	f := start(t)
 	refuser := startRefuser(t)
 	f.postconf("relayhost=[127.0.0.1]:"+refuser.port, "virtual_alias_maps=inline:{ "+reportAliases()+" }",
 		"smtpd_recipient_limit=100")

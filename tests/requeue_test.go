@@ -20,7 +20,7 @@ func TestAUsersMailIsStillHisAfterPostsuperHasRequeuedIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := startChanged(t, "", func(f *forwarder, main, master *string) {
+			f := startChanged(t, func(f *forwarder, main, master *string) {
 				*main = mta.Merge(*main, "smtpd_relay_restrictions = check_helo_access static:OK, reject\n"+
 					"defer_transports = postmend\n")
 				change(f, main, master)

@@ -106,7 +106,7 @@ func TestEachRuleOfThePolicyDoesOnPostfixWhatItSays(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			isFilter := !strings.Contains(name, "transport")
-			f := startChanged(t, "", func(f *forwarder, main, master *string) {
+			f := startChanged(t, func(f *forwarder, main, master *string) {
 				rules := rulesConfig
 				if isFilter {
 					rules += redirectRule

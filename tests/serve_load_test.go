@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/listen"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
@@ -97,7 +97,7 @@ func TestServeTakesManyConnectionsWithFlatMemory(t *testing.T) {
 	build(t, f.program)
 	sink := listen.TCP(t, discard)
 	var err error
-	f.dns, err = dnstest.Start("")
+	f.dns, err = dnsserver.Start("")
 	f.check(err)
 	t.Cleanup(func() { f.dns.Close() })
 	f.writeConfig("smtp://" + sink)

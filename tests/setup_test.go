@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
 )
@@ -145,7 +145,7 @@ func (h *plainHost) tell() { h.tellWith("") }
 // tellWith is tell with records in DNS.
 func (h *plainHost) tellWith(zone string) {
 	h.t.Helper()
-	dns, err := dnstest.Start(zone)
+	dns, err := dnsserver.Start(zone)
 	h.must(err)
 	h.t.Cleanup(func() { dns.Close() })
 	path := filepath.Join(h.root, "etc/postmend/postmend.toml")

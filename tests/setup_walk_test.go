@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/postfix/check"
 	"postmend/tests/mta"
 	"postmend/tests/peer"
@@ -275,7 +275,7 @@ func TestManyDomainsAreToldInFewWords(t *testing.T) {
 		"\nvirtual_mailbox_maps = static:x\n")
 	prepared := h.setup("--prepare")
 	config := filepath.Join(h.root, "etc/postmend/postmend.toml")
-	dns, err := dnstest.Start("")
+	dns, err := dnsserver.Start("")
 	h.must(err)
 	t.Cleanup(func() { dns.Close() })
 	text, err := os.ReadFile(config)

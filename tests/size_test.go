@@ -14,7 +14,7 @@ import (
 func TestTheLargestMessageThatIsAcceptedIsDelivered(t *testing.T) {
 	t.Parallel()
 	const limit, step = 60000, 250
-	f := startChanged(t, "", func(_ *forwarder, main, _ *string) {
+	f := startChanged(t, func(_ *forwarder, main, _ *string) {
 		replace(t, main, "message_size_limit = 100000000", fmt.Sprintf("message_size_limit = %d", limit))
 	})
 	header := "From: alice@sender.example\nSubject: large\nDate: Mon, 2 Nov 2026 10:00:00 +0000\n" +

@@ -78,7 +78,7 @@ func newServedSoak(t *testing.T, serve func(s *servedSoak, f *forwarder, main, m
 	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
 	s := &servedSoak{}
 	tiny := ""
-	f := startChanged(t, "smtp://"+address, func(f *forwarder, main, master *string) {
+	f := startTo(t, "smtp://"+address, func(f *forwarder, main, master *string) {
 		withoutReverseTable(f, main, master)
 		tiny = f.spoolOnTiny()
 		serve(s, f, main, master)

@@ -93,7 +93,7 @@ func (s *soak) passThrough(messages int, faults []fault, submit func() string) {
 
 func newSoak(t *testing.T, change func(f *forwarder, main, master *string), to ...string) *soak {
 	address := net.JoinHostPort("127.0.0.1", peer.FreePort(t))
-	s := &soak{forwarder: startChanged(t, "smtp://"+address, change), to: to,
+	s := &soak{forwarder: startTo(t, "smtp://"+address, change), to: to,
 		random: rand.New(rand.NewPCG(7, 7))}
 	s.flaky = startFlakyListener(t, address, func() string { return s.listener })
 	s.tiny = s.spoolOnTiny()

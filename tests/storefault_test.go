@@ -33,7 +33,7 @@ type closedStore struct {
 func TestAStoreThatTakesNothingKeepsMail(t *testing.T) {
 	t.Parallel()
 	peer.NeedRoot(t)
-	f := startChanged(t, "", withoutReverseTable)
+	f := startChanged(t, withoutReverseTable)
 	f.withStore("dir:/nonexistent")
 	url := "dir:/nonexistent"
 	log := f.syslog()

@@ -139,7 +139,7 @@ func TestEveryWayIntoTheFilterGivesTheSameDeliveries(t *testing.T) {
 			results[name] = result
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				f := startChanged(t, "", func(f *forwarder, main, master *string) {
+				f := startChanged(t, func(f *forwarder, main, master *string) {
 					// XCLIENT tells of a login, but without SASL smtpd(8) has no rule for it.
 					*main = mta.Merge(*main,
 						"smtpd_relay_restrictions = check_helo_access static:OK, reject\n")

@@ -10,7 +10,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/dkim/arc"
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 )
 
 func TestVerifyAndExplainShowTheChain(t *testing.T) {
@@ -30,7 +30,7 @@ func TestVerifyAndExplainShowTheChain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dns, err := dnstest.Start(key.RecordName() + " TXT " + record)
+	dns, err := dnsserver.Start(key.RecordName() + " TXT " + record)
 	if err != nil {
 		t.Fatal(err)
 	}

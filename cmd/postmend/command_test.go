@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"postmend/dkim"
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 )
 
 // world is a folder with a configuration that hands messages to standard output, and a log socket.
@@ -52,7 +52,7 @@ socket = %q
 `, socket)
 	text = strings.NewReplacer(change...).Replace(text)
 	if !strings.Contains(text, "resolver = ") { // what this machine's resolver says is not for tests
-		dns, err := dnstest.Start("mx.example.org A 192.0.2.80")
+		dns, err := dnsserver.Start("mx.example.org A 192.0.2.80")
 		w.check(err)
 		t.Cleanup(func() { dns.Close() })
 		// below the first line

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/postfix/wholefile"
 	"postmend/tests/judge"
 )
@@ -76,7 +76,7 @@ func TestDKIMVerifyTellsOfEachSignature(t *testing.T) {
 	name, text, _ := strings.Cut(record, " IN TXT ")
 	zone := name + " TXT " + strings.Trim(strings.TrimSpace(text), `"`) +
 		"\nslow._domainkey.example.org SERVFAIL\n"
-	dns, err := dnstest.Start(zone)
+	dns, err := dnsserver.Start(zone)
 	w.check(err)
 	t.Cleanup(func() { dns.Close() })
 	_, signed, _ := w.run(aMessage, "dkim", "sign")

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 )
 
 func TestExplainShowsThePlanAndSendsNothing(t *testing.T) {
@@ -51,7 +51,7 @@ func TestExplainTellsOfAKeyThatCannotBeUsed(t *testing.T) {
 
 // What docs/configuration.md says of Sieve, Mailman and the like.
 func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
-	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 " +
+	dns, err := dnsserver.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 " +
 		"-all\n_dmarc.example.org TXT v=DMARC1; p=reject\nexample.org TXT v=spf1 ip4:192.0.2.80 -all\n" +
 		"mx.example.org A 192.0.2.80\n")
 	if err != nil {

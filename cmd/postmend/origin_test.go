@@ -5,13 +5,13 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 )
 
 // TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom: a message arrives for a mailbox, and
 // a program sends it on without a client.
 func TestExplainAndVerifyTellWhereMailThatProgramsHereSendOnCameFrom(t *testing.T) {
-	dns, err := dnstest.Start("_dmarc.b.example TXT v=DMARC1; p=reject\n" +
+	dns, err := dnsserver.Start("_dmarc.b.example TXT v=DMARC1; p=reject\n" +
 		"b.example TXT v=spf1 ip4:192.0.2.1 -all\n")
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"postmend/dkim"
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/judge"
 )
 
@@ -104,7 +104,7 @@ func threeHops(t *testing.T) []hop {
 	for name, text := range records {
 		fmt.Fprintf(&lines, "%s TXT %s\n", name, text)
 	}
-	dns, err := dnstest.Start(lines.String())
+	dns, err := dnsserver.Start(lines.String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,13 +10,13 @@ import (
 	"sync"
 	"testing"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 )
 
 // serve serves a zone until the test ends.
-func serve(t testing.TB, zone string) *dnstest.Server {
+func serve(t testing.TB, zone string) *dnsserver.Server {
 	t.Helper()
-	s, err := dnstest.Start(zone)
+	s, err := dnsserver.Start(zone)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"postmend/dkim"
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 )
 
 // writeConfig writes a configuration for mx.example.org with a secret and a key, and gives its path.
@@ -42,7 +42,7 @@ func writeConfig(t *testing.T, resolver string) string {
 // dnsFindings judges what a zone says of a host in example.org whose addresses are known from its name.
 func dnsFindings(t *testing.T, zone, relayhost string) []Finding {
 	t.Helper()
-	server, err := dnstest.Start(zone)
+	server, err := dnsserver.Start(zone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestWhoDidNotAnswerIsTold(t *testing.T) {
 	}
 	address := silent.LocalAddr().String()
 	silent.Close()
-	failing, err := dnstest.Start("mx.example.org SERVFAIL\n")
+	failing, err := dnsserver.Start("mx.example.org SERVFAIL\n")
 	if err != nil {
 		t.Fatal(err)
 	}

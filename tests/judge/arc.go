@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/fromreaders"
 	"postmend/tests/peer"
 )
@@ -46,7 +46,7 @@ func DKIMPySealer(t testing.TB, records map[string]string) *Sealer {
 }
 
 // MailDKIMSealer is Perl's Mail::DKIM.
-func MailDKIMSealer(t testing.TB, dns *dnstest.Server) *Sealer {
+func MailDKIMSealer(t testing.TB, dns *dnsserver.Server) *Sealer {
 	t.Helper()
 	port := dns.Addr()[strings.LastIndexByte(dns.Addr(), ':')+1:]
 	return startSealer(t, exec.Command(peer.Need(t, "perl"), "-e", arcPerl, port))

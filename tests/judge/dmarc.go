@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/fromreaders"
 	"postmend/tests/peer"
 )
@@ -34,7 +34,7 @@ type Arrival struct {
 
 // DMARC is what mailauth, authheaders and rspamd make of arrivals, each with its own SPF, DKIM and From:,
 // by the judge's name: for each arrival the domain for which DMARC passes, "" if it does not. The zone is
-// in dnstest's form.
+// in dnsserver's form.
 func DMARC(t testing.TB, zone string, arrivals []Arrival) map[string][]string {
 	t.Helper()
 	python := exec.Command(peer.Need(t, "python3"), "-c", authHeaders, zoneFile(t, zone))
@@ -84,7 +84,7 @@ func passed(t testing.TB, cmd *exec.Cmd, arrivals []Arrival) []string {
 // rspamd asks a private rspamd that does nothing but SPF, DKIM and DMARC.
 func rspamd(t testing.TB, zone string, arrivals []Arrival) []string {
 	t.Helper()
-	dns, err := dnstest.Start(zone)
+	dns, err := dnsserver.Start(zone)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/peer"
 )
 
@@ -69,7 +69,7 @@ func (b *Bench) MailDKIM() Verdicts {
 	for name, text := range b.records {
 		fmt.Fprintf(&zone, "%s TXT %s\n", name, text)
 	}
-	dns, err := dnstest.Start(zone.String())
+	dns, err := dnsserver.Start(zone.String())
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ type Evaluation struct {
 func (e Evaluation) Passed() bool { return e.Policy != "" && (e.AlignedSPF || len(e.Aligned) > 0) }
 
 // DMARC evaluates arrivals as most receivers do (RFC 7489: organisational domains by the public suffix
-// list), on SPF results of pyspf and DKIM results of dkimpy. The zone is in dnstest's form; of names with
+// list), on SPF results of pyspf and DKIM results of dkimpy. The zone is in dnsserver's form; of names with
 // several TXT records, these see the last.
 func DMARC(t testing.TB, zone string, arrivals []judge.Arrival) []Evaluation {
 	t.Helper()

@@ -19,7 +19,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter"
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/filter/config"
 	"postmend/filter/message"
 	"postmend/filter/plan"
@@ -121,7 +121,7 @@ type world struct {
 	authorDomain string
 	dir          string // of throw-away keys and secrets
 	config       string // path of the forwarder's configuration
-	dns          *dnstest.Server
+	dns          *dnsserver.Server
 	receiver     *strictReceiver
 	senderKey    *dkim.Key
 }
@@ -155,7 +155,7 @@ func newWorld(author string) (made *world, err error) {
 		}
 		zone += key.RecordName() + " TXT " + record + "\n"
 	}
-	if w.dns, err = dnstest.Start(zone); err != nil {
+	if w.dns, err = dnsserver.Start(zone); err != nil {
 		return nil, err
 	}
 	if w.receiver, err = startStrictReceiver(w.dns.Addr()); err != nil {

@@ -15,13 +15,13 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 	"postmend/tests/listen"
 )
 
 func serve(t *testing.T, zone string) string {
 	t.Helper()
-	s, err := dnstest.Start(zone)
+	s, err := dnsserver.Start(zone)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 // chance.test have an address. Unlike Go's resolver it takes names of any octets.
 type zone map[string][][]string
 
-// parseZone reads lines of "name TYPE value", as dnstest does.
+// parseZone reads lines of "name TYPE value", as dnsserver does.
 func parseZone(t testing.TB, text string) zone {
 	t.Helper()
 	z := zone{}

@@ -8,14 +8,14 @@ import (
 	"net"
 	"os"
 
-	"postmend/filter/authn/dnstest"
+	"postmend/filter/authn/dnsserver"
 )
 
 func main() {
 	zone, err := io.ReadAll(os.Stdin)
 	if err == nil {
-		var server *dnstest.Server
-		if server, err = dnstest.Start(string(zone)); err == nil {
+		var server *dnsserver.Server
+		if server, err = dnsserver.Start(string(zone)); err == nil {
 			if len(os.Args) > 1 {
 				go relay(os.Args[1], server.Addr())
 			}

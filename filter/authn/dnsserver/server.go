@@ -1,10 +1,10 @@
-// Package dnstest serves a zone of made-up names on loopback, for tests and for the demonstration, as
+// Package dnsserver serves a zone of made-up names on loopback, for tests and for the demonstration, as
 // net/http/httptest does for HTTP.
 //
 // It answers as an authoritative server does, over UDP and TCP (RFC 1035, RFC 6891 for the size of
 // datagrams). It knows no zone cuts, no wildcards and no DNSSEC, and sends no SOA record with a negative
 // answer.
-package dnstest
+package dnsserver
 
 import (
 	"context"
