@@ -127,10 +127,10 @@ func (f *Filter) judge(
 }
 
 // verdictOf is what the filter may believe; nil if it has to judge again: other receivers may apply a DMARC
-// record that we take for invalid.
+// record that we take for invalid, or a stricter policy than we do.
 func verdictOf(found authn.Results, field dkim.Field) *arrival.Verdict {
 	d := found.DMARC
-	if d.Odd {
+	if d.Odd || d.MayApply != d.Policy {
 		return nil
 	}
 	var signed []string

@@ -25,6 +25,10 @@ type DMARC struct {
 	Policy     Policy `json:"policy,omitempty"`      // after sp=, np= and t=y; "" if none applies or is known
 	PolicyName string `json:"policy_name,omitempty"` // the name of its record, such as _dmarc.example.org
 
+	// MayApply is the strictest policy that receivers may apply: those that go on without the answers that
+	// are missing, or that do not know t=y.
+	MayApply Policy `json:"-"`
+
 	AlignedBy []string `json:"aligned_by,omitempty"` // what makes it pass: "spf", "dkim d=example.org"
 	Pending   []string `json:"pending,omitempty"`    // what might, but DNS did not answer about it
 
@@ -97,6 +101,7 @@ func EvaluateDMARC(
 		if d.Policy.strictness() > all.Policy.strictness() {
 			all.Policy, all.PolicyName = d.Policy, d.PolicyName
 		}
+		all.MayApply = stricter(all.MayApply, d.MayApply)
 	}
 	return all
 }

@@ -26,6 +26,13 @@ func (p Policy) strictness() int {
 	return 0
 }
 
+func stricter(a, b Policy) Policy {
+	if b.strictness() > a.strictness() {
+		return b
+	}
+	return a
+}
+
 // IsStrict tells whether the owner asks receivers to act: quarantine or reject.
 func (p Policy) IsStrict() bool { return p == PolicyQuarantine || p == PolicyReject }
 
@@ -69,13 +76,10 @@ func ParseRecord(text string) (Record, bool) {
 	}
 	r := Record{Policy: PolicyNone} // without p=, section 4.7
 	broken, reports, untested := false, false, false
-	stricter := func(than Policy, value string) Policy {
+	add := func(to Policy, value string) Policy {
 		p := parsePolicy(value)
 		broken = broken || p == ""
-		if p.strictness() < than.strictness() {
-			return than
-		}
-		return p
+		return stricter(p, to)
 	}
 	for tag := range strings.SplitSeq(rest, ";") {
 		name, value, ok := cutTag(tag)
@@ -84,11 +88,11 @@ func ParseRecord(text string) (Record, bool) {
 		}
 		switch name {
 		case "p":
-			r.Policy = stricter(r.Policy, value)
+			r.Policy = add(r.Policy, value)
 		case "sp":
-			r.Subdomains = stricter(r.Subdomains, value)
+			r.Subdomains = add(r.Subdomains, value)
 		case "np":
-			r.Nonexistent = stricter(r.Nonexistent, value)
+			r.Nonexistent = add(r.Nonexistent, value)
 		case "rua":
 			reports = reports || hasURI(value)
 		case "adkim":

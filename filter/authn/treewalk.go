@@ -62,6 +62,7 @@ type applied struct {
 	record *Record // nil: DMARC does not apply
 	domain string  // where it was found
 	policy Policy
+	asked  Policy // policy without t=y
 }
 
 // byTree finds the policy by the tree walk: that of the author domain, of its organisational domain, or of
@@ -103,6 +104,7 @@ func (v *view) first(author string, others ...string) applied {
 }
 
 func (a applied) tested() applied {
+	a.asked = a.policy
 	if a.record != nil && a.record.Testing {
 		a.policy = a.policy.lowered()
 	}
@@ -147,11 +149,12 @@ func (v *view) judge(author string, ids []identifier, benefit bool) DMARC {
 	default:
 		d.Organisational, _ = v.organisational(author)
 	}
-	stricter := tree
+	applies := tree
 	if list.policy.strictness() > tree.policy.strictness() {
-		stricter = list
+		applies = list
 	}
-	d.Status, d.Policy, d.PolicyName = Fail, stricter.policy, "_dmarc."+stricter.domain
+	d.Status, d.Policy, d.PolicyName = Fail, applies.policy, "_dmarc."+applies.domain
+	d.MayApply = stricter(tree.asked, list.asked)
 	for _, id := range ids {
 		switch {
 		case !v.aligned(author, id, tree, list):

@@ -57,11 +57,12 @@ func (f Facts) nothingToPass() bool {
 	return f.Proven.DMARC.Status == authn.None && !f.Proven.DMARC.Odd && !f.Oversized
 }
 
-// mayBeStrict tells whether a domain of From: asks receivers to act, or could, because From: has more domains
-// than are looked up, or one that cannot be: a sender's choice, unlike an answer of DNS that is missing.
+// mayBeStrict tells whether a domain of From: asks receivers to act, or could. A sender can choose one that
+// hides its policy: of more domains than are looked up, one that cannot be looked up, or one below ours whose
+// name servers are dead, for which receivers may take the policy of the domain above.
 func (f Facts) mayBeStrict() bool {
 	n := len(f.Authors)
-	return f.isStrict() || f.Oversized || n > authn.MaxAuthors ||
+	return f.isStrict() || f.Proven.DMARC.MayApply.IsStrict() || f.Oversized || n > authn.MaxAuthors ||
 		n == 1 && f.Proven.DMARC.Status == authn.PermError
 }
 
