@@ -47,8 +47,8 @@ func TestASubmissionServerWithAnAuthorityOfItsOwn(t *testing.T) {
 			"target = \"smtps://" +
 			inner.Addr().String() + "\"\n" + more
 		f := filterFrom(t, path, text)
-		env := &plan.Envelope{Sender: "a@b.example", Recipients: []plan.Recipient{{Address: "info@example.org"}},
-			ClientAddress: "192.0.2.25", QueueID: "4bXk2w1z"}
+		env := &plan.Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25", QueueID: "4bXk2w1z",
+			Recipients: []plan.Recipient{{Address: "info@example.org"}}}
 		log, err := f.Run(context.Background(), env, strings.NewReader("From: a@b.example\n\nbody\n"))
 		return log.String(), err
 	}

@@ -31,8 +31,8 @@ func TestMessagesAtTheSameTimeDoNotLearnOfEachOther(t *testing.T) {
 	var all sync.WaitGroup
 	for n := range messages {
 		all.Go(func() {
-			env := &plan.Envelope{Sender: fmt.Sprintf("a%d@bank%d.example", n, n%5), HELO: "mail.bank.example",
-				ClientAddress: fmt.Sprintf("192.0.2.%d", 25+n%5),
+			env := &plan.Envelope{Sender: fmt.Sprintf("a%d@bank%d.example", n, n%5),
+				HELO: "mail.bank.example", ClientAddress: fmt.Sprintf("192.0.2.%d", 25+n%5),
 				Recipients: []plan.Recipient{
 					{Address: fmt.Sprintf("r%d@remote.example", n),
 						Original: fmt.Sprintf("alias%d@example.org", n)},

@@ -337,8 +337,8 @@ func TestASealedMessageIsBelievedForItsOwnArrivalOnly(t *testing.T) {
 	}
 }
 
-// What Sieve sends on with a sender of ours claims our domain in vain, also if the milter had no space for it.
-// Without any seal, it would be a list's.
+// What Sieve sends on with a sender of ours claims our domain in vain, also if the milter had no space for
+// it. Without any seal, it would be a list's.
 func TestWhatTheMilterCannotJudgeIsNotWrittenHere(t *testing.T) {
 	t.Setenv("GODEBUG", "rsa1024min=0")
 	w := newWorld(t)

@@ -132,8 +132,8 @@ func TestWhatAClientClaimsToBeTheAliasStandsInNoField(t *testing.T) {
 		if claimed {
 			to.Original, to.Claimed = "", to.Original
 		}
-		env := &plan.Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example",
-			Recipients: []plan.Recipient{to}}
+		env := &plan.Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25",
+			HELO: "mail.bank.example", Recipients: []plan.Recipient{to}}
 		outcomes, _ := f.RunEach(context.Background(), env, strings.NewReader(text), nil)
 		if outcomes[0].Err != nil {
 			t.Fatal(outcomes[0].Err)

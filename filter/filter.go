@@ -1,5 +1,5 @@
-// Package filter is the pipeline: it reads a message and finds out what the plan has to know, carries the plan
-// out, and hands the message back, so that it survives the next hop.
+// Package filter is the pipeline: it reads a message, finds out what the plan has to know, carries the plan
+// out, and hands the message back.
 //
 //	stdin → spool → parse → authenticate → plan → rewrite → re-inject
 //

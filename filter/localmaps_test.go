@@ -32,10 +32,11 @@ func mapsFilter(t *testing.T, tables ...string) *Filter {
 
 func TestDomainsInPostfixTablesAreLocal(t *testing.T) {
 	f := mapsFilter(t, "inline:{a.example=x, sender.example=x}", "inline:{b.example=x}")
-	env := &plan.Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1", Recipients: []plan.Recipient{
-		{Address: "x@A.example"}, {Address: "x@b.example"}, {Address: "x@static.example"},
-		{Address: "x@remote.example"}, {Address: "x@[192.0.2.1]"}, {Address: "x@a b.example"},
-		{Address: "-"}}}
+	env := &plan.Envelope{Sender: "s@sender.example", ClientAddress: "192.0.2.1"}
+	for _, address := range []string{"x@A.example", "x@b.example", "x@static.example", "x@remote.example",
+		"x@[192.0.2.1]", "x@a b.example", "-"} {
+		env.Recipients = append(env.Recipients, plan.Recipient{Address: address})
+	}
 	p, err := f.policyFor(t.Context(), env)
 	if err != nil {
 		t.Fatal(err)

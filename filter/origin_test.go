@@ -83,8 +83,8 @@ func TestWhatCanHaveBeenWrittenHereIsSignedAsOurOwn(t *testing.T) {
 	} {
 		w := newFilterWorld(t)
 		env := row.env
-		env.Sender, env.Recipients, env.QueueID = row.sender, []plan.Recipient{{Address: "bob@remote.example"}},
-			"4bXk2w1z"
+		env.Sender, env.QueueID = row.sender, "4bXk2w1z"
+		env.Recipients = []plan.Recipient{{Address: "bob@remote.example"}}
 		text := row.header + "From: Boss <boss@example.org>\nSubject: x\n\nbody\n"
 		log, err := w.Run(context.Background(), &env, strings.NewReader(text))
 		if row.want {
@@ -140,7 +140,8 @@ func sharedWorld(t *testing.T) *world {
 func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 	f := newFilterWorld(t)
 	text := "From: Alice <alice@bank.example>\nSubject: x\n\nbody\n"
-	env := &plan.Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25", HELO: "mail.bank.example"}
+	env := &plan.Envelope{Sender: "alice@bank.example", ClientAddress: "192.0.2.25",
+		HELO: "mail.bank.example"}
 	for _, mailbox := range []string{"a@example.org", "b@example.org", "c@example.org"} {
 		env.Recipients = []plan.Recipient{{Address: mailbox, Original: mailbox}}
 		j, err := f.examine(context.Background(), env, strings.NewReader(text))

@@ -51,9 +51,9 @@ func TestExplainTellsOfAKeyThatCannotBeUsed(t *testing.T) {
 
 // What docs/configuration.md says of Sieve, Mailman and the like.
 func TestMailThatAProgramOnThisHostSendsOn(t *testing.T) {
-	dns, err := dnsserver.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 ip4:192.0.2.1 " +
-		"-all\n_dmarc.example.org TXT v=DMARC1; p=reject\nexample.org TXT v=spf1 ip4:192.0.2.80 -all\n" +
-		"mx.example.org A 192.0.2.80\n")
+	dns, err := dnsserver.Start("_dmarc.b.example TXT v=DMARC1; p=reject\nb.example TXT v=spf1 " +
+		"ip4:192.0.2.1 -all\n_dmarc.example.org TXT v=DMARC1; p=reject\nexample.org TXT v=spf1 " +
+		"ip4:192.0.2.80 -all\nmx.example.org A 192.0.2.80\n")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,8 +120,8 @@ func TestReverseFindsValidAddressesOfOursAlone(t *testing.T) {
 	ours := w.srs("forward", "Alice@b.example")
 	questions, want := "", ""
 	const srs = "NOTFOUND This recipient is a temporary return address (SRS)"
-	const reply = " To write to the author, use the From: or Reply-To: address of the message; a bounce must " +
-		"go to its envelope sender exactly as it is."
+	const reply = " To write to the author, use the From: or Reply-To: address of the message; a bounce " +
+		"must go to its envelope sender exactly as it is."
 	for _, c := range [][2]string{
 		{ours, "OK Alice@b.example"},
 		{strings.ToLower(ours), "OK alice@b.example"},

@@ -169,15 +169,15 @@ var causes = [causeCount]struct{ code, format string }{
 		"sender rewritten by SRS: SPF of %s allows this host, so the message, which is not authenticated, " +
 			"would pass DMARC at the next hop"},
 	SenderDoubtful: {"sender-doubtful",
-		"sender rewritten by SRS: DNS does not tell whether SPF of %s allows this host; if so, the message, " +
-			"which is not authenticated, would pass DMARC at the next hop"},
+		"sender rewritten by SRS: DNS does not tell whether SPF of %s allows this host; if so, the " +
+			"message, which is not authenticated, would pass DMARC at the next hop"},
 	SenderNull:       {"sender-null", "sender not rewritten: it is the null sender"},
 	SenderWithoutSRS: {"sender-no-srs", "sender not rewritten: no [srs] is configured"},
 	SenderLocal:      {"sender-local", "sender not rewritten: its domain is local"},
 	SenderOwnSRS:     {"sender-own-srs", "sender not rewritten: it is in the SRS domain already"},
 	SenderRouted: {"sender-routed",
-		"sender not rewritten: it has an @, %% or ! before its last @, and Postfix would reject bounces to its " +
-			"SRS form as sender-specified routing"},
+		"sender not rewritten: it has an @, %% or ! before its last @, and Postfix would reject bounces to " +
+			"its SRS form as sender-specified routing"},
 	SenderTooLong: {"sender-too-long",
 		"sender not rewritten: its SRS form has over 64 octets before the @"},
 	SenderStored: {"sender-stored",
@@ -213,8 +213,8 @@ var causes = [causeCount]struct{ code, format string }{
 		"From: rewritten: DMARC failed on arrival, but trusted_authors lists %s, and the message " +
 			"came from %s"},
 	FromTrustedBySealer: {"from-trusted-sealer",
-		"From: rewritten: DMARC failed on arrival, but the ARC chain is valid, and in it the trusted sealer " +
-			"%s says that DMARC passed for %s"},
+		"From: rewritten: DMARC failed on arrival, but the ARC chain is valid, and in it the trusted " +
+			"sealer %s says that DMARC passed for %s"},
 	ChainUntrusted: {"chain-untrusted",
 		"the ARC chain does not authenticate the author: %s"},
 	FromNever:      {"from-never", "From: stays: munge_from is \"never\""},
@@ -289,16 +289,16 @@ var causes = [causeCount]struct{ code, format string }{
 		"The sender address of this message is not a valid e-mail address. Correct it and send the message " +
 			"again."},
 	RecipientInvalid: {"recipient-invalid",
-		"The recipient address is not a valid e-mail address. Correct it and send the message again, or, if " +
-			"you wrote to another address, tell the postmaster there that it forwards to this one."},
+		"The recipient address is not a valid e-mail address. Correct it and send the message again, or, " +
+			"if you wrote to another address, tell the postmaster there that it forwards to this one."},
 	SRSMalformed: {"srs-malformed",
 		"This recipient is a temporary return address (SRS), and it is incomplete. To write to " +
-			"the author, use the From: or Reply-To: address of the message; a bounce must go to its envelope " +
-			"sender exactly as it is."},
+			"the author, use the From: or Reply-To: address of the message; a bounce must go to its " +
+			"envelope sender exactly as it is."},
 	SRSForged: {"srs-forged",
 		"This recipient is a temporary return address (SRS) that this server did not make, or no " +
-			"longer accepts. To write to the author, use the From: or Reply-To: address of the message; a bounce " +
-			"must go to its envelope sender exactly as it is."},
+			"longer accepts. To write to the author, use the From: or Reply-To: address of the message; a " +
+			"bounce must go to its envelope sender exactly as it is."},
 	SRSExpired: {"srs-expired",
 		"This recipient is a temporary return address (SRS) that has expired. To write to the " +
 			"author, use the From: or Reply-To: address of the message."},
@@ -306,18 +306,19 @@ var causes = [causeCount]struct{ code, format string }{
 		"This recipient is a temporary return address (SRS), and this server no longer knows whose " +
 			"it is. To write to the author, use the From: or Reply-To: address of the message."},
 	HeaderTooLong: {"header-unverified",
-		"The header of this message is too long, so its author cannot be verified. Shorten it, for example the " +
-			"lists of addresses in To: and Cc:, and send the message again."},
+		"The header of this message is too long, so its author cannot be verified. Shorten it, for example " +
+			"the lists of addresses in To: and Cc:, and send the message again."},
 	TooManyClaims: {"too-many-claims",
 		"More than %v header fields of this message falsely claim that this server wrote them. Remove its " +
 			"Authentication-Results and X-Postmend-Arrival fields and send it again."},
 	WouldPass: {"would-pass",
 		"Neither SPF nor DKIM proves that this message is from %s, its From: domain, and if this server " +
-			"forwarded it, others would take it for genuine. Send it through that domain's mail server with a " +
-			"login, or ask its postmaster to sign it with DKIM."},
+			"forwarded it, others would take it for genuine. Send it through that domain's mail server " +
+			"with a login, or ask its postmaster to sign it with DKIM."},
 	OwnDomainForged: {"own-domain-forged",
-		"This message says it is from %s, a domain of this server, but neither SPF nor DKIM proves it. Send it " +
-			"through that domain's mail server with a login, or ask its postmaster to sign it with DKIM."},
+		"This message says it is from %s, a domain of this server, but neither SPF nor DKIM proves it. " +
+			"Send it through that domain's mail server with a login, or ask its postmaster to sign it with " +
+			"DKIM."},
 	DMARCFailed: {"dmarc-failed",
 		"This message does not pass DMARC: nothing proves that it is from %s, whose policy is %s. Send it " +
 			"through that domain's mail server with a login, or ask its postmaster to sign it with DKIM."},

@@ -1,6 +1,7 @@
-// Package plan decides what happens to a message: for each recipient a class, and for each delivery a sender, a
-// From:, signatures, or a rejection. The plan is a pure function of the envelope, of what the message proves,
-// and of the configuration: whatever has to be looked up, has been before, and nothing is decided after it.
+// Package plan decides what happens to a message: for each recipient a class, and for each delivery a sender,
+// a From:, signatures, or a rejection. The plan is a pure function of the envelope, of what the message
+// proves, and of the configuration: whatever has to be looked up has been before, and nothing is decided
+// after it.
 package plan
 
 import (

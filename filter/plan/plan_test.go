@@ -182,7 +182,8 @@ func TestBadSRSAddressesAreRefused(t *testing.T) {
 	} {
 		env := &Envelope{ClientAddress: "192.0.2.25", Recipients: []Recipient{{Address: recipient}}}
 		decided := planFor(p, env, Facts{})
-		if decided.Refusal == nil || decided.Refusal.Kind != cause.NoSuchUser || len(decided.Deliveries) != 0 {
+		refusal := decided.Refusal
+		if refusal == nil || refusal.Kind != cause.NoSuchUser || len(decided.Deliveries) != 0 {
 			t.Errorf("%s: %+v", name, decided)
 		}
 		// Beside another recipient it must not decide for both: Postfix refuses it after the hand-over.
@@ -203,7 +204,8 @@ func TestWithoutSecretsOnlyWhatNeedsThemWaits(t *testing.T) {
 		"x@example.org": false} {
 		decided := planFor(p, &Envelope{Sender: "a@b.example", ClientAddress: "192.0.2.25",
 			Recipients: []Recipient{{Address: recipient}}}, Facts{})
-		if got := decided.Refusal != nil; got != waits || waits && decided.Refusal.Kind != cause.Configuration {
+		refusal := decided.Refusal
+		if got := refusal != nil; got != waits || waits && refusal.Kind != cause.Configuration {
 			t.Errorf("%s: %+v", recipient, decided)
 		}
 	}

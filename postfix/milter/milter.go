@@ -69,9 +69,9 @@ type Judge func(ctx context.Context, env *Envelope, content io.Reader) Verdict
 var ErrAborted = errors.New("the MTA abandoned the message")
 
 const (
-	// slow is how long the MTA may take to begin, to go on within a packet or a content, and to read an answer.
-	// Between two commands it may be silent for ever: it waits for its SMTP client, who could else wait until
-	// the milter has gone, and send a message that nobody judges.
+	// slow is how long the MTA may take to begin, to go on within a packet or a content, and to read an
+	// answer. Between two commands it may be silent for ever: it waits for its SMTP client, who could else
+	// wait until the milter has gone, and send a message that nobody judges.
 	slow = time.Minute
 	// longest is how long it may take to send a content.
 	longest = 5 * time.Minute

@@ -57,7 +57,8 @@ func TestWhatCannotBeJudgedIsSealedIfItComesFromOutside(t *testing.T) {
 		} {
 			env := &milter.Envelope{ClientAddress: client, HELO: "x", Sender: "boss@example.org"}
 			v := d.judge(context.Background(), env, io.MultiReader(strings.NewReader(header), broken))
-			if len(v.Insert) != want || v.Reply != "" || want > 0 && v.Insert[0].Name != "X-Postmend-Arrival" {
+			if len(v.Insert) != want || v.Reply != "" ||
+				want > 0 && v.Insert[0].Name != "X-Postmend-Arrival" {
 				t.Errorf("%s, from %s: %+v", name, client, v)
 			}
 		}
