@@ -292,13 +292,13 @@ var causes = [causeCount]struct{ code, format string }{
 		"The recipient address is not a valid e-mail address. Correct it and send the message again, or, " +
 			"if you wrote to another address, tell the postmaster there that it forwards to this one."},
 	SRSMalformed: {"srs-malformed",
-		"This recipient is a temporary return address (SRS), and it is incomplete. To write to " +
-			"the author, use the From: or Reply-To: address of the message; a bounce must go to its " +
-			"envelope sender exactly as it is."},
+		"This recipient is a temporary return address (SRS), and it is incomplete. To write to the author, " +
+			"use the From: or Reply-To: address of the message; a bounce must go to its envelope sender " +
+			"exactly as it is."},
 	SRSForged: {"srs-forged",
-		"This recipient is a temporary return address (SRS) that this server did not make, or no " +
-			"longer accepts. To write to the author, use the From: or Reply-To: address of the message; a " +
-			"bounce must go to its envelope sender exactly as it is."},
+		"This recipient is a temporary return address (SRS) that this server did not make, or no longer " +
+			"accepts. To write to the author, use the From: or Reply-To: address of the message; a bounce " +
+			"must go to its envelope sender exactly as it is."},
 	SRSExpired: {"srs-expired",
 		"This recipient is a temporary return address (SRS) that has expired. To write to the " +
 			"author, use the From: or Reply-To: address of the message."},

@@ -12,7 +12,7 @@ import (
 var baseRules = []rule[*host]{
 	{"version", Error, "", "postmend needs Postfix 3.0 or later, and is tested with 3.7 and 3.10",
 		judgeVersion},
-	{"postfix-warnings", Note, "", "what stands there may not be what is meant", judgeWarnings},
+	{"postfix-warnings", Note, "", "the setting may not do what you intended", judgeWarnings},
 	{"transport-missing", Error, "", "Postfix defers all mail for it (mail transport unavailable)",
 		judgeTransports},
 	{"listener-port", Error, "",
@@ -31,7 +31,7 @@ var configRules = []rule[*host]{
 	{"relay-clients", Note, "", "mail from such a client counts as mail from outside: it gets an SRS " +
 		"sender, and is rejected if its From: is in a domain of yours", judgeRelayClients},
 	{"container", Note, "",
-		"if all clients have the same address, postmend and every other filter judge the wrong one",
+		"if Postfix sees one address for all clients, postmend and every other filter judge the wrong client",
 		judgeContainer},
 	{"local-domains-class", Warning, "", "postmend treats the domain as local, but Postfix " +
 		"refuses its mail or sends it elsewhere", judgeLocalClass},

@@ -56,7 +56,7 @@ var filterRules = []rule[*host]{
 		"pipe_delivery_status_filter defers mail when the filter crashes or times out",
 		"without it Postfix bounces mail when the filter is killed",
 		judgeStatusFilter},
-	{"filter-time-limit", Error, "Postfix's time limit leaves room for our deadline",
+	{"filter-time-limit", Error, "Postfix's time limit is longer than postmend's deadline",
 		"a run that reaches Postfix's limit is killed; postmend itself defers the message at its deadline",
 		judgeTimeLimit},
 	{"filter-recipient-limit", Warning, "recipients whose outcomes may differ have runs of their own",

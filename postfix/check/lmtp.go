@@ -17,7 +17,8 @@ import (
 var lmtpRules = []rule[*host]{
 	{"lmtp-reach", Error, "postmend takes mail by LMTP", "all mail that would pass it is deferred",
 		judgeLMTPReach},
-	{"lmtp-config", Error, "", "what is found here does not tell what mail meets", judgeLMTPConfig},
+	{"lmtp-config", Error, "", "these findings are not about the configuration that mail meets",
+		judgeLMTPConfig},
 	{"lmtp-options", Error, "lmtp(8) tells the client, and changes no message", "", judgeLMTPOptions},
 	{"lmtp-status-filter", Warning, "mail that was queued for pipe(8) does not bounce",
 		"it names the host dummy, which does not exist: lmtp(8) bounces such mail", judgeLMTPStatus},

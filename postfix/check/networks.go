@@ -96,7 +96,7 @@ func judgeContainer(h *host) []fault {
 			"gateway: if the mail log shows client=...[%s] for mail from outside, %s, and take it out",
 			gateway, gateway, remedy),
 			Why: "a container engine may give all clients the gateway's address: then all mail counts as " +
-				"this host's own, and strangers are signed for"}}
+				"this host's own, and strangers' mail is signed"}}
 	}
 	return []fault{{What: fmt.Sprintf("Postfix runs in a container: if the mail log shows client=...[%s] "+
 		"for mail from outside, %s", gateway, remedy)}}

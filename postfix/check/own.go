@@ -192,7 +192,7 @@ func (o *own) learn(ctx context.Context, host *host, dir string) {
 // firstRules judge what has to be right before anything else is known.
 var firstRules = []rule[*own]{
 	{Name: "root", Severity: Warning,
-		Why: "what you may not read is not judged, and may be wrong", Judge: judgeRoot},
+		Why: "files that you may not read were not judged, and may be wrong", Judge: judgeRoot},
 	{Name: "config", Severity: Error, OK: "the configuration can be read and is valid",
 		Why: "all mail that passes postmend is deferred until it is right", Judge: judgeConfig},
 }

@@ -33,7 +33,7 @@ var routeRules = []rule[*host]{
 	{"sendmail-directory", Error, "", "sendmail(1) refuses a configuration directory that Postfix's own " +
 		"main.cf does not name: all mail is deferred", judgeAlternates},
 	{"line-length", Error, "lines of up to 998 octets leave as they are",
-		"folding a line breaks our signature and the sender's", judgeLineLength},
+		"folding a line breaks postmend's signature and the author's", judgeLineLength},
 	{"8bit", Error, "8-bit mail leaves unchanged if the next hop takes it",
 		"Postfix converts it to quoted-printable after signing, which breaks every signature", judge8bit},
 	{"after-signing", Warning, "nothing rewrites mail on its way out",
@@ -179,8 +179,8 @@ func judgeListener(h *host) []fault {
 	case h.public != nil:
 		return []fault{fault{What: "the target of [reinject], " + h.Target + ", is " + h.public.ID() +
 			", which takes mail from others",
-			Why: "mail would loop, or be refused like a stranger's; the listener has to be a service of " +
-				"its own"}.moved(h)}
+			Why: "mail would loop, or be rejected as mail from outside; the listener has to be a service " +
+				"of its own"}.moved(h)}
 	case spare != nil:
 		return []fault{fault{What: "no smtpd(8) service in master.cf listens at " + address +
 			", the target of [reinject]; the listener is " + spare.ID()}.moved(h)}

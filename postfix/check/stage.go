@@ -85,7 +85,7 @@ func (h *host) nextStep(findings []Finding) Finding {
 
 // runningRules judge a Postfix that knows postmend.
 var runningRules = []rule[*host]{
-	{"postfix-down", Error, "", "no mail moves, and what only a running Postfix tells was not judged",
+	{"postfix-down", Error, "", "no mail is delivered, and what only a running Postfix tells was not judged",
 		judgeRunning},
 }
 

@@ -32,7 +32,8 @@ var storeRules = []rule[*own]{
 	{Name: "srs-store-secrets", Severity: Warning,
 		Why:   "a bounce that comes to this host for an alias of that host is rejected as forged",
 		Judge: judgeForeign},
-	{Name: "srs-store-age", Severity: Note, Why: "they take space; forwarded mail removes some of them",
+	{Name: "srs-store-age", Severity: Note,
+		Why:   "they take space; some are removed whenever mail is forwarded",
 		Judge: judgeExpired},
 }
 

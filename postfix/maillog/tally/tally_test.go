@@ -91,8 +91,7 @@ func TestAdviceFitsWhatPostmendKnew(t *testing.T) {
 		{"no line of postmend's", "550 5.7.26 DMARC", nil, "postmend logged nothing about these messages"},
 		{"failed on arrival", "550 5.7.26 DMARC", &maillog.Run{DMARC: "fail"}, "at SMTP time"},
 		{"From: left alone", "550 5.7.26 DMARC", because("pass", cause.FromSurvivor, cause.SenderRewritten),
-			"From: was not rewritten (the author's signature was expected to survive). To have it " +
-				"rewritten, list"},
+			"From: was not rewritten (the author's signature was expected to survive). To have it"},
 		{"rewriting forbidden", "550 5.7.26 DMARC", because("pass", cause.FromForbidden), "Remove them"},
 		{"From: rewritten", "550 5.7.26 DMARC",
 			&maillog.Run{DMARC: "pass", NewFrom: "info@example.org", Signed: "example.org/s"},
