@@ -88,7 +88,8 @@ func (x *reach) term(field, domain string) bool {
 			return false
 		}
 	} else if d, err := parseDirective(field); err == nil {
-		return x.directive(d, domain)
+		isHosts := d.mechanism == a || d.mechanism == mx
+		return isHosts && d.result == Pass && x.lacksLength(field) || x.directive(d, domain)
 	}
 	return x.odd(field, domain)
 }
@@ -127,6 +128,14 @@ func (x *reach) directive(d directive, domain string) bool {
 	return false
 }
 
+// lacksLength tells whether a term has a prefix length for the other family only. rspamd then takes 0 for ours,
+// so that every address matches.
+func (x *reach) lacksLength(term string) bool {
+	before, _, hasLength6 := strings.Cut(term, "//")
+	hasLength4 := strings.IndexByte(before, '/') >= 0
+	return hasLength4 != hasLength6 && hasLength4 == x.ours.Addr().Is6()
+}
+
 // follow examines the records that are included or redirected to.
 func (x *reach) follow(spec, domain string) bool {
 	names, ok := x.names(spec, domain)
@@ -143,7 +152,7 @@ func (x *reach) follow(spec, domain string) bool {
 
 // names are the possible expansions of a domain-spec: for %{d}, mailauth uses the sender's domain even within
 // an include; for %{d2}, rspamd uses the whole domain. It is false if the names cannot be known, because a
-// macro needs the client's name or address.
+// macro needs the client's name or address, or is expanded by every program in its own way.
 func (x *reach) names(spec, domain string) (names []string, ok bool) {
 	if x.followed++; x.followed > maxFollowed {
 		return nil, false
@@ -151,12 +160,12 @@ func (x *reach) names(spec, domain string) (names []string, ok bool) {
 	switch {
 	case spec == "":
 		return []string{domain}, true
-	case strings.Contains(strings.ToLower(spec), "%{p"):
+	case strings.Contains(strings.ToLower(spec), "%{p"), isDisputed(spec):
 		return nil, false
 	}
 	for _, x.whole = range []bool{false, true} {
 		for _, current := range []string{domain, x.Domain} {
-			name, err := x.expand(spec, current)
+			name, err := x.expand(strings.TrimLeft(spec, "."), current) // a dot in front, as rspamd reads it
 			if err != nil || x.byAddress && !x.ours.IsSingleIP() {
 				return nil, false
 			}
@@ -169,6 +178,23 @@ func (x *reach) names(spec, domain string) (names []string, ok bool) {
 		}
 	}
 	return names, true
+}
+
+// isDisputed finds macros that Mail::SPF, libspf2 and mailauth do not expand as RFC 7208 section 7.3 does:
+// capital letters, which have to be escaped; delimiters; more than one digit, and any after v; %%, %_ and %-.
+func isDisputed(spec string) bool {
+	for {
+		start := strings.IndexByte(spec, '%')
+		if start < 0 {
+			return false
+		}
+		m, length := parseMacro(spec[start:])
+		switch {
+		case m.letter == 0, m.escape, m.split != 0, m.keep > 9, m.keep > 0 && m.letter == 'v':
+			return true
+		}
+		spec = spec[start+length:]
+	}
 }
 
 // covers tells whether a term's network and ours have an address in common.

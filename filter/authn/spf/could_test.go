@@ -63,6 +63,22 @@ func TestWhatCouldPass(t *testing.T) {
 	text += "slow.example TXT v=spf1 a:dead.example -all\ndead.example SERVFAIL\nsilent.example SERVFAIL\n"
 	text += "slowbutsure.example TXT v=spf1 ip4:192.0.2.80 a:dead.example -all\n"
 	text += "macro.example TXT v=spf1 exists:%{i}.list.example -all\n"
+	for name, macros := range map[string]string{ // Mail::SPF, libspf2 or mailauth expand them in another way
+		"capital": "%{L}", "delimiter": "%{l-}", "percent": "%{l}%%", "blank": "%{l}%_", "escaped": "%{l}%-",
+		"many": "%{d127}", "version": "%{v1}",
+	} {
+		text += name + ".macro.example TXT v=spf1 exists:" + macros + ".list.example -all\n"
+	}
+	text += "plain.macro.example TXT v=spf1 exists:%{ir}.%{v}._%{l}.%{h}.%{o}.%{d}.%{d2}.list.example -all\n"
+	text += "host.example A 192.0.2.25\nmail.example MX 10 host.example.\n" // rspamd: any address of the other family
+	for name, term := range map[string]string{
+		"four": "a:host.example/24", "sixth": "a:host.example//64", "both": "a:host.example/32//128",
+		"mx": "mx:mail.example/24", "minus": "-a:host.example/24", "invalid": "a:host.example/33",
+		"long": "mx:mail.example//129",
+	} {
+		text += name + ".length.example TXT v=spf1 " + term + " -all\n"
+	}
+	text += "dot.example TXT v=spf1 a:.eighty.example -all\neighty.example A 192.0.2.80\n"
 	text += "six.example TXT v=spf1 ip6:2001:db8:1::25 -all\n"
 	z := parseZone(t, text)
 	for _, c := range []struct {
@@ -79,6 +95,25 @@ func TestWhatCouldPass(t *testing.T) {
 		{"slowbutsure.example", "192.0.2.81/32", TempError},
 		{"macro.example", "192.0.2.80/32", Fail},
 		{"macro.example", "192.0.2.80/31", Pass}, // of a whole network nobody can tell
+		{"four.length.example", "2001:db8::1/128", Pass},
+		{"four.length.example", "198.51.100.1/32", Fail},
+		{"sixth.length.example", "198.51.100.1/32", Pass},
+		{"sixth.length.example", "2001:db8::1/128", Fail},
+		{"both.length.example", "198.51.100.1/32", Fail},
+		{"both.length.example", "2001:db8::1/128", Fail},
+		{"mx.length.example", "2001:db8::1/128", Pass},
+		{"minus.length.example", "2001:db8::1/128", Fail},
+		{"invalid.length.example", "198.51.100.1/32", Pass},
+		{"long.length.example", "198.51.100.1/32", Pass},
+		{"dot.example", "192.0.2.80/32", Pass},
+		{"plain.macro.example", "192.0.2.80/32", Fail},
+		{"capital.macro.example", "192.0.2.80/32", Pass},
+		{"delimiter.macro.example", "192.0.2.80/32", Pass},
+		{"percent.macro.example", "192.0.2.80/32", Pass},
+		{"blank.macro.example", "192.0.2.80/32", Pass},
+		{"escaped.macro.example", "192.0.2.80/32", Pass},
+		{"many.macro.example", "192.0.2.80/32", Pass},
+		{"version.macro.example", "192.0.2.80/32", Pass},
 		{"six.example", "2001:db8:1::/48", Pass},
 		{"six.example", "2001:db8:2::/48", Fail},
 		{"none.example", "192.0.2.0/24", Fail},
@@ -126,7 +161,7 @@ func TestABrokenRecordCouldPassWhomItNames(t *testing.T) {
 		"@ TXT v=spf1 a:HOST -all",
 		"@ TXT v=spf1 ip4:mail.@ -all\nmail.@ A HOST",
 		"@ TXT v=spf1 a:mail.@, -all\nmail.@ A HOST",
-		"@ TXT v=spf1 mx/33 -all\n@ MX 10 mail.@\nmail.@ A HOST",
+		"@ TXT v=spf1 mx/32x -all\n@ MX 10 mail.@\nmail.@ A HOST",
 		"@ TXT v=spf1 a;\n@ A HOST",
 		"@ TXT v=spf1 include=_i.@ -all\n_i.@ TXT v=spf1 ip4:HOST -all",
 		"@ TXT v=spf1 -include:_i.@; -all\n_i.@ TXT v=spf1 ip4:HOST -all",

@@ -30,10 +30,13 @@ func (x *reach) odd(field, domain string) bool {
 		return false
 	}
 	shortest := shortestPrefix(field)
+	isHosts := strings.HasPrefix(field, "a") || strings.HasPrefix(field, "mx")
 	switch {
 	case strings.IndexByte(field, '%') >= 0: // a macro that may be anything
 		return true
 	case strings.HasPrefix(field, "all"), strings.HasPrefix(field, "exists"), strings.HasPrefix(field, "ptr"):
+		return true
+	case isHosts && (x.lacksLength(field) || shortest.bits4 == 0): // in rspamd, too long a length is 0
 		return true
 	case strings.HasPrefix(field, "a") && x.hosts(domain, shortest):
 		return true
@@ -53,13 +56,19 @@ func isAlphanumeric(c rune) bool { return 'a' <= c && c <= 'z' || '0' <= c && c 
 // isTermLetter accepts the characters of addresses, names, and the delimiters before them.
 func isTermLetter(c rune) bool { return isAlphanumeric(c) || strings.ContainsRune(".-_:/=", c) }
 
-// shortestPrefix is an a or mx with the shortest prefix length in a term, for either family.
+// shortestPrefix is an a or mx with the shortest prefix length in a term, for either family; 0 if one is too
+// long.
 func shortestPrefix(field string) directive {
 	d := directive{bits4: 32, bits6: 128}
-	for _, rest, more := strings.Cut(field, "/"); more; _, rest, more = strings.Cut(rest, "/") {
-		if bits, ok := leadingNumber(rest, 128); ok {
-			d.bits4, d.bits6 = min(d.bits4, bits), min(d.bits6, bits)
+	for n, length := range strings.Split(field, "/")[1:] {
+		if length == "" || !isDigit(length[0]) {
+			continue
 		}
+		bits, _ := leadingNumber(length, 128)
+		if n == 0 && bits > 32 { // the first one is for IPv4
+			bits = 0
+		}
+		d.bits4, d.bits6 = min(d.bits4, bits), min(d.bits6, bits)
 	}
 	return d
 }
