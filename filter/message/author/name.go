@@ -2,6 +2,7 @@ package author
 
 import (
 	"fmt"
+	"html"
 	"slices"
 	"strings"
 	"unicode"
@@ -191,7 +192,7 @@ func addressInWords(local, domain string) string {
 func cleanName(s string) string { return clean(s, maxNameRunes) }
 
 const (
-	likeAt       = "@＠﹫ⓐⒶ"
+	likeAt       = "@＠﹫ⓐⒶ🅐🅰"
 	likeBrackets = "<>＜＞﹤﹥‹›〈〉⟨⟩〈〉❮❯❰❱˂˃ᐸᐳ⧼⧽"
 )
 
@@ -246,19 +247,17 @@ func isReadable(name string) bool {
 // claimsAnother tells whether a clean name reads as an address of a domain that is not the author's own,
 // "boss at example.org". Receivers check the domain that they see in the address; people see the name.
 func claimsAnother(name, own string) bool {
-	words := strings.FieldsFunc(norm.NFKC.String(name), func(r rune) bool { // ａｔ is at, and ． is a dot
-		return !unicode.In(r, unicode.L, unicode.N, unicode.M) && !strings.ContainsRune("-_"+dots, r)
-	})
+	words := spelledOut(name)
 	for i, word := range words {
 		behind := words[i+1:]
 		// "ceo at.example.org"
-		if len(word) > 2 && strings.EqualFold(word[:2], "at") && startsWithDot(word[2:]) {
+		if len(word) > 2 && word[:2] == "at" && startsWithDot(word[2:]) {
 			word, behind = "at", slices.Concat([]string{word[2:]}, behind)
 		}
-		if !strings.EqualFold(trimMarks(word), "at") {
+		if !readsAsAt(word) {
 			continue
 		}
-		for len(behind) > 0 && trimMarks(behind[0]) == "" {
+		for len(behind) > 0 && (trimMarks(behind[0]) == "" || behind[0] == "t") { // "ⓐⓣ"
 			behind = behind[1:]
 		}
 		if len(behind) == 0 {
@@ -272,14 +271,51 @@ func claimsAnother(name, own string) bool {
 			}
 		}
 		host = trimMarks(host)
-		if strings.ContainsAny(host, dots) && !domain.Aligned(domain.Canonical(host), own) {
+		if strings.ContainsAny(host, dots) && !isTime(host) && !domain.Aligned(domain.Canonical(host), own) {
 			return true
 		}
 	}
 	return false
 }
 
-const dots = ".。"
+// isTime is for "News at 10.30".
+func isTime(word string) bool {
+	hour, minute, _ := strings.Cut(word, ".")
+	return len(hour) <= 2 && len(minute) == 2 && strings.Trim(hour+minute, "0123456789") == ""
+}
+
+// spelledOut gives the words of a name in lower case, in which each way to write an address for people, and
+// what a mail program may make an @ of, is written alike: "at" between words, and a dot.
+func spelledOut(name string) []string {
+	// "ａｔ" is at, and "．" is a dot
+	text := strings.ToLower(norm.NFKC.String(html.UnescapeString(name)))
+	text = strings.NewReplacer("@", " at ", "=40", " at ", "%40", " at ", "-at-", " at ", "_", " ").Replace(text)
+	words := strings.FieldsFunc(text, func(r rune) bool {
+		return !unicode.In(r, unicode.L, unicode.N, unicode.M) && !strings.ContainsRune("-"+dots, r)
+	})
+	for i, word := range words {
+		switch word {
+		case "dot", "punkt", "punto", "ponto":
+			words[i] = "."
+		}
+	}
+	return words
+}
+
+// readsAsAt tells whether a word of a name looks like "at", in letters of whatever alphabet.
+func readsAsAt(word string) bool {
+	letters := strings.NewReplacer("а", "a", "α", "a", "ɑ", "a", "ᴀ", "a", "т", "t", "τ", "t", "ᴛ", "t")
+	plain := strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.M, r) {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(word))
+	plain = trimMarks(letters.Replace(plain))
+	return plain == "at" || plain == "arroba"
+}
+
+const dots = ".。·•․‧∙⋅։۔ꓸ"
 
 func startsWithDot(word string) bool { return strings.TrimLeft(word, dots) != word }
 

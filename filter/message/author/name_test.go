@@ -112,6 +112,34 @@ func TestAFormThatCouldShowAnotherAddressIsRefused(t *testing.T) {
 	}
 }
 
+// Each is how people write an address where they may not, or what a mail program may show as one.
+func TestANameThatReadsAsAForeignAddressIsReplaced(t *testing.T) {
+	for _, text := range []string{
+		"ceo at bank.example", "ceo [at] bank [dot] example", "ceo (AT) bank (DOT) example", "ceo_at_bank.example",
+		"ceo at bank dot example", "ceo{at}bank{punkt}example", "ceo arroba bank punto example",
+		"ceo-at-bank.example", "ceo*at*bank.example", "ceo at 'bank.example'", "ceo at BANK.EXAMPLE",
+		"ceo@bank.example", "ceo @ bank . example", "ceo＠bank.example", "ceo﹫bank.example", "ceoⓐbank.example",
+		"ceo ⓐⓣ bank.example", "ceo🅐bank.example", "ceo аt bank.example", "ceo αт bank.example",
+		"ceo ᴀᴛ bank.example", "ceo a\u0332t bank.example", "ceo ａｔ bank．example", "ceo at bank·example",
+		"ceo at bank։example", "ceo&#64;bank.example", "ceo&#x40;bank&period;example", "ceo&commat;bank.example",
+		"ceo=40bank.example", "ceo%40bank.example", "ceo at bаnk.example",
+	} {
+		from := "From: " + mime.QEncoding.Encode("utf-8", text+"\u200b") + " <x@evil.example>\r\n"
+		if got := named(t, header(from), DefaultName, alias); got != "x at evil.example via example.org" {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+	for _, text := range []string{
+		"Alice from shop.example", "Booking.com", "J.R.R. Tolkien", "Dr. A. at Work", "News at 10.30",
+		"R&D at Work", "Dot at example", "ceo at mail.evil.example", "ceo [at] evil [dot] example",
+	} {
+		from := "From: " + mime.QEncoding.Encode("utf-8", text+"\u200b") + " <x@evil.example>\r\n"
+		if got := named(t, header(from), DefaultName, alias); got != text+" via example.org" {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
 // Parts that are harmless alone must not read as an address together: of a stranger, or of another user in
 // the domain of the new address.
 func TestNoFormShowsAnAddressThatIsNeitherTheOldNorTheNew(t *testing.T) {
