@@ -94,6 +94,22 @@ func TestSetupGoesBackWherePostfixDoesNotAnswerAsItShould(t *testing.T) {
 	}
 }
 
+// Where no smtpd(8) takes mail from this host itself, its answers tell nothing about addresses.
+func TestSetupGoesOnWhereNoSmtpdTakesMailFromThisHost(t *testing.T) {
+	h := startPlainHost(t,
+		"smtpd_recipient_restrictions = check_client_access inline:{{127.0.0.1=REJECT not you}}\n")
+	h.knowSecret()
+	said := h.setup("--apply")
+	for _, want := range []string{"was not tested by SMTP", h.smtp + " refuses this host", "not you"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("not told: %s\n%s", want, said)
+		}
+	}
+	if reply := h.rcpt(srsAddress("alice@sender.example", time.Now())); !strings.HasPrefix(reply, "250 ") {
+		t.Errorf("a valid SRS address: %s", reply)
+	}
+}
+
 // What arrives while setup tries its changes has noted the content filter that is gone when it goes back.
 func TestWhatArrivedUnderAFilterThatIsGoneIsQueuedAnew(t *testing.T) {
 	h := startPlainHost(t, "")

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,11 +97,13 @@ func (p *proof) chooseServer(ctx context.Context) {
 		p.missing = "Postfix does not run"
 		return
 	}
-	p.missing = "no smtpd(8) of master.cf can be asked from here"
 	for _, server := range p.plan.servers() {
 		replies, err := ask(ctx, server, p.helo, p.addresses())
+		if err == nil && p.refusesUs(replies) {
+			err = fmt.Errorf("%s refuses this host: %s", server, replies[0])
+		}
 		if err != nil {
-			p.missing = err.Error()
+			p.missing = cmp.Or(p.missing, err.Error())
 			continue
 		}
 		accepts := slices.ContainsFunc(replies, func(r Reply) bool { return r.class() == 2 })
@@ -113,7 +116,25 @@ func (p *proof) chooseServer(ctx context.Context) {
 	}
 	if p.server != "" {
 		p.missing = ""
+	} else {
+		p.missing = cmp.Or(p.missing, "no smtpd(8) of master.cf can be asked from here")
 	}
+}
+
+// refusesUs tells whether a server refuses all local addresses by policy (X.7.X, RFC 3463 section 3.8), as a
+// submission port does without a login. What it says of other addresses is then about us, not about them.
+func (p *proof) refusesUs(replies []Reply) bool {
+	isLocal := false
+	for i, reply := range replies {
+		if p.questions[i].srs {
+			continue
+		}
+		if !reply.isPolicy() {
+			return false
+		}
+		isLocal = true
+	}
+	return isLocal
 }
 
 func (p *proof) addresses() []string {

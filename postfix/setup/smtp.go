@@ -38,6 +38,12 @@ func (r Reply) isTrouble() bool {
 	return r.Err != nil || r.class() == 4 && strings.HasPrefix(status, "4.3.")
 }
 
+// isPolicy tells whether the reply is a permanent one about who asks, such as "554 5.7.1 Access denied".
+func (r Reply) isPolicy() bool {
+	_, status, _ := strings.Cut(r.Text, " ")
+	return r.Err == nil && r.class() == 5 && strings.HasPrefix(status, "5.7.")
+}
+
 func (r Reply) String() string {
 	if r.Err != nil {
 		return r.Err.Error()
