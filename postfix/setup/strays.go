@@ -76,15 +76,24 @@ func withoutMilter(list, address string) (rest string, found bool) {
 // withoutOwn takes what is postmend's out of the value of a parameter that somebody changed since setup had
 // written ours into it.
 func withoutOwn(name, value, ours string) (rest string, found bool) {
-	if name != "smtpd_milters" {
-		return withoutOurs(value)
-	}
-	for _, entry := range postconf.List(ours) {
-		// Setup writes its entry first, or leaves it where it is.
-		address, _ := layout.MilterOf(entry)
-		if strings.Contains(address, layout.Transport) {
-			return withoutMilter(value, address)
+	entries := postconf.List(ours)
+	switch name {
+	case "smtpd_milters":
+		for _, entry := range entries {
+			// Setup writes its entry first, or leaves it where it is.
+			address, _ := layout.MilterOf(entry)
+			if strings.Contains(address, layout.Transport) {
+				return withoutMilter(value, address)
+			}
 		}
+		return value, false
+	case "virtual_alias_domains": // setup adds the SRS domain at the end
+		kept := postconf.List(value)
+		last := slices.Index(kept, entries[len(entries)-1])
+		if last < 0 {
+			return value, false
+		}
+		return strings.Join(slices.Delete(kept, last, last+1), ", "), true
 	}
-	return value, false
+	return withoutOurs(value)
 }

@@ -50,6 +50,29 @@ func TestUndoLeavesNothingThatLeadsToAServiceThatIsGone(t *testing.T) {
 	}
 }
 
+// A domain that was added since stays, and the SRS domain goes: no table answers for it any more.
+func TestUndoTakesTheSRSDomainOutOfAListThatWasChangedSince(t *testing.T) {
+	for was, lists := range map[string][2]string{
+		"": {"$virtual_alias_maps, new.example.org, srs.example.org", "$virtual_alias_maps, new.example.org"},
+		"virtual_alias_domains = a.example.org\n": {"new.example.org srs.example.org, a.example.org",
+			"new.example.org, a.example.org"},
+		"virtual_alias_domains = b.example.org\n": {"b.example.org, new.example.org",
+			"b.example.org, new.example.org"},
+	} {
+		h := newHost(t, was, "")
+		h.apply(all)
+		if set := h.open().Get("virtual_alias_domains"); !strings.Contains(set, "srs.example.org") {
+			t.Fatalf("setup wrote %s", set)
+		}
+		h.run([]Step{{Action: h.open().SetCommand(
+			postconf.Parameter{Name: "virtual_alias_domains", Value: lists[0]})}})
+		notes := h.undo()
+		if got := h.open().Get("virtual_alias_domains"); got != lists[1] {
+			t.Errorf("%s after %s is %s; notes %q", lists[0], was, got, notes)
+		}
+	}
+}
+
 // The service that takes mail back from amavis maps no addresses: that is not what is in the way.
 func TestAnotherFilterIsToldFirst(t *testing.T) {
 	h := newHost(t, "content_filter = smtp-amavis:[127.0.0.1]:10024\n",
