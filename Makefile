@@ -9,7 +9,7 @@ export CGO_ENABLED = 0
 DATED     = SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null)}
 PACKAGING = $(DATED) $(GO) run -tags packaging -ldflags "-X main.version=$(VERSION)" ./cmd/postmend
 
-.PHONY: all build man sbom copyright deb install uninstall test test-bookworm test-trixie test-deb test-deb-bookworm test-deb-trixie test-systemd test-systemd-bookworm test-systemd-trixie peers check race fuzz hostile differential ways soak bench clean
+.PHONY: all build man sbom copyright deb install install-program uninstall test test-bookworm test-trixie test-deb test-deb-bookworm test-deb-trixie test-systemd test-systemd-bookworm test-systemd-trixie peers check race fuzz hostile differential ways soak bench clean
 
 all: build man
 
@@ -34,20 +34,36 @@ deb:
 	@rm -f bin/postmend_*
 	GO=$(GO) sh debian/build.sh bin
 
-# What `make` has built. The program by rename: Postfix must never start one that is half written.
-PREFIX ?= /usr/local
-install:
+# What `make` has built, for a host without packages.
+PREFIX  ?= /usr/local
+UNITS    = $(DESTDIR)$(PREFIX)/lib/systemd/system
+COMPLETE = $(DESTDIR)$(PREFIX)/share
+install: install-program
+	install -d "$(UNITS)" "$(COMPLETE)/bash-completion/completions" "$(COMPLETE)/zsh/site-functions" \
+		"$(COMPLETE)/fish/vendor_completions.d"
+	sed 's|/usr/bin/|$(PREFIX)/bin/|' debian/postmend.service >"$(UNITS)/postmend.service"
+	install -m 0644 debian/postmend.socket "$(UNITS)/postmend.socket"
+	install -m 0644 debian/postmend.postmend-lmtp.socket "$(UNITS)/postmend-lmtp.socket"
+	bin/postmend completion bash >"$(COMPLETE)/bash-completion/completions/postmend"
+	bin/postmend completion zsh >"$(COMPLETE)/zsh/site-functions/_postmend"
+	bin/postmend completion fish >"$(COMPLETE)/fish/vendor_completions.d/postmend.fish"
+
+# The program by rename: Postfix must never start one that is half written.
+install-program:
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man5" "$(DESTDIR)$(PREFIX)/share/man/man8"
 	install -m 0755 bin/postmend "$(DESTDIR)$(PREFIX)/bin/.postmend.new"
 	mv -f "$(DESTDIR)$(PREFIX)/bin/.postmend.new" "$(DESTDIR)$(PREFIX)/bin/postmend"
 	install -m 0644 bin/man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
 	install -m 0644 bin/man/*.8 "$(DESTDIR)$(PREFIX)/share/man/man8/"
 
-# The program and the man pages; configuration, keys and account stay (docs/postfix.md, "Leaving"). Not while Postfix names the program.
+# What install has put there; configuration, keys and account stay (docs/postfix.md, "Leaving"). Not while Postfix names the program.
 uninstall:
 	@! grep -qs "^[^#]*$(PREFIX)/bin/postmend" /etc/postfix/master.cf || { echo 'First: postmend setup --undo'; exit 1; }
 	rm -f "$(DESTDIR)$(PREFIX)/bin/postmend" "$(DESTDIR)$(PREFIX)/share/man/man5/postmend.toml.5" \
-		"$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8" "$(DESTDIR)$(PREFIX)/share/man/man8/"postmend-*.8
+		"$(DESTDIR)$(PREFIX)/share/man/man8/postmend.8" "$(DESTDIR)$(PREFIX)/share/man/man8/"postmend-*.8 \
+		"$(UNITS)/postmend.service" "$(UNITS)/postmend.socket" "$(UNITS)/postmend-lmtp.socket" \
+		"$(COMPLETE)/bash-completion/completions/postmend" "$(COMPLETE)/zsh/site-functions/_postmend" \
+		"$(COMPLETE)/fish/vendor_completions.d/postmend.fish"
 
 # Everything, on a fresh machine: installs what the tests need, then runs them, real Postfix included. The tests with Postfix wait more
 # than they compute, so more of them run at once than there are processors; and they begin first, since they take longest.

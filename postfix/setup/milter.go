@@ -12,16 +12,20 @@ import (
 // lmtp(8).
 const Spawned = "spawn"
 
-// addMilter adds the milter, or changes the way in which it runs.
+// addMilter adds the milter, or changes the way in which it runs. Without an address, one that is there
+// stays, and runs this program.
 func (p *Plan) addMilter() {
 	address := p.wanted.Milter
-	if address == "" {
+	const spawns = "spawn(8) starts the milter for each SMTP session; mail goes on without it"
+	switch _, isThere := p.config.Service(layout.MilterID); {
+	case address == "" && isThere:
+		p.setService(layout.MilterID, p.program().MilterLine(), spawns)
 		return
-	}
-	if address == Spawned {
+	case address == "":
+		return
+	case address == Spawned:
 		address = layout.MilterAddress
-		p.setService(layout.MilterID, p.program().MilterLine(),
-			"spawn(8) starts the milter for each SMTP session; mail goes on without it")
+		p.setService(layout.MilterID, p.program().MilterLine(), spawns)
 		p.set(layout.MilterTimeLimit.Name, layout.MilterTimeLimit.Value, "as long as an SMTP session")
 	}
 	p.set("smtpd_milters", p.milters(address), milterWhy)

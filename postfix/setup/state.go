@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"postmend/postfix/postconf"
 )
@@ -108,6 +109,10 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 		case same(current, change.Was):
 			continue
 		case same(current, change.Now):
+		case isAddedService(c, change):
+			undo.Now, undo.Why = nil, "setup added it"
+			notes = append(notes, fmt.Sprintf("%s was changed since setup, and is removed, too: %s",
+				change.Name, *current))
 		default:
 			rest, found := "", false
 			if current != nil && change.Now != nil && !change.Service {
@@ -121,7 +126,7 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 			if undo.Now = &rest; rest == "" && change.Was == nil {
 				undo.Now = nil
 			}
-			undo.Why = "it was changed since: only postmend's part is removed"
+			undo.Why = "it was changed since: only what is postmend's goes"
 		}
 		if change.Service {
 			services = append(services, undo)
@@ -141,6 +146,14 @@ func (s *State) undoChanges(c *postconf.Config) (steps []Step, notes []string) {
 	// main.cf first: nothing may name a service that is gone.
 	steps = append(parameterSteps(c, append(parameters, more...)), options...)
 	return append(steps, serviceSteps(c, services)...), notes
+}
+
+// isAddedService tells whether a service that setup added is still postmend's, however its entry was changed:
+// nothing leads to it after the undoing, and the package is not removed while master.cf names the program.
+func isAddedService(c *postconf.Config, change Change) bool {
+	service, found := c.Service(change.Name)
+	return change.Service && change.Was == nil && found &&
+		(strings.HasPrefix(change.Name, "postmend") || isOurListener(service))
 }
 
 // forget is the last step of an undoing.

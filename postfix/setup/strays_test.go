@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
 
@@ -47,6 +48,42 @@ func TestUndoLeavesNothingThatLeadsToAServiceThatIsGone(t *testing.T) {
 	})
 	if after := h.read(); after != before {
 		t.Errorf("after undo:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// The Debian package in place of `make install`: all entries follow, without the flags of before. An entry
+// that was changed by hand goes with the others: the package is not removed while master.cf names the program.
+func TestEveryServiceFollowsTheProgramAndGoes(t *testing.T) {
+	for _, lmtp := range []string{"", layout.SpawnedLMTP} {
+		h := newHost(t, "", "")
+		before := h.read()
+		h.wanted.Milter, h.wanted.LMTP = Spawned, lmtp
+		h.apply(all)
+		h.wanted.Milter, h.wanted.Program = "", "/usr/bin/postmend"
+		h.apply(all)
+		c := h.open()
+		var changes []Step
+		count := 0
+		for _, s := range c.Services() {
+			if strings.Contains(s.Line, "/usr/local/bin/postmend") {
+				t.Errorf("left behind: %s", s.Line)
+			} else if strings.Contains(s.Line, "/usr/bin/postmend") {
+				count++
+				edited := strings.Replace(s.Line, "user=postmend", "user=other", 1)
+				changes = append(changes, Step{Action: c.SetServiceCommand(s.ID(), edited)})
+			}
+		}
+		if count != 3 {
+			t.Errorf("%d services run the program", count)
+		}
+		h.run(changes)
+		notes := h.undo()
+		if after := h.read(); after != before {
+			t.Errorf("after undo:\n%s\nbefore:\n%s", after, before)
+		}
+		if told := strings.Join(notes, "\n"); strings.Count(told, "user=other") != count {
+			t.Errorf("the entries are not told: %s", told)
+		}
 	}
 }
 
