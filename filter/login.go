@@ -7,36 +7,62 @@ import (
 	"postmend/filter/plan"
 )
 
-// maxHops is how many Received: fields Postfix lets a message have (hopcount_limit).
-const maxHops = 50
-
-// readLogin gives the envelope with what smtpd(8) wrote of a login into the header, if that is where to look.
-// A Received: field counts only if this host wrote it for this very message: it names the message's queue id,
-// which nobody else knows before, and stands on top, or below those of another filter on this host, or of
-// pickup(8), which writes one each time that postsuper -r requeues the message (Postfix goes on to tell the
-// queue id that smtpd gave it).
+// readLogin gives the envelope with what smtpd(8) wrote of a login into the header, where Postfix does not
+// tell: by LMTP, and by pipe(8) if another filter on this host had the message before.
 func (f *Filter) readLogin(env *plan.Envelope, m *message.Message) *plan.Envelope {
-	if !env.LoginInReceived || env.QueueID == "" || !env.HasClient() {
+	if env.SASLUsername != "" || !env.HasClient() {
 		return env
 	}
 	read := *env
-	read.Login = plan.LoginUnknown
-	n := 0
-	for ; n < maxHops; n++ {
-		if _, _, isPickups := message.Submission(m.Received(n)); !isPickups {
-			break
-		}
-	}
-	own := message.OwnReceived(m.Header, f.config.Hostname, net.InterfaceAddrs)
-	for _, received := range append([]string{m.Received(n)}, own...) {
-		if protocol, id := message.Protocol(received); id == env.QueueID {
-			if read.Login = plan.NotLoggedIn; message.IsLogin(protocol) {
-				read.Login = plan.LoggedIn
-			}
-			break
-		}
+	own := message.OwnReceived(message.BelowMoves(m.Top()), f.config.Hostname, net.InterfaceAddrs)
+	switch {
+	case env.LoginInReceived && env.QueueID != "":
+		read.Login = loginByID(own, env)
+	case !env.LoginInReceived && len(own) > 1 && !isThisHost(env):
+		read.Login = loginBehindFilter(own, env)
 	}
 	return &read
+}
+
+// loginByID reads the field that names a queue id, which nobody else knows before. Postfix goes on to tell
+// the one that smtpd gave the message, unless another filter did not tell it (XFORWARD).
+func loginByID(own []string, env *plan.Envelope) plan.Login {
+	for _, received := range own {
+		protocol, id := message.Protocol(received)
+		switch {
+		case id != env.QueueID:
+		case len(own) > 1 && !isThisHost(env) && !tellsOf(received, env):
+			return loginBehindFilter(own, env)
+		default:
+			return loginOf(protocol)
+		}
+	}
+	return plan.LoginUnknown
+}
+
+// loginBehindFilter reads the last of this host's own fields: that for the arrival from the client, of which
+// the other filter has told.
+func loginBehindFilter(own []string, env *plan.Envelope) plan.Login {
+	last := own[len(own)-1]
+	if !tellsOf(last, env) {
+		return plan.LoginUnknown
+	}
+	protocol, _ := message.Protocol(last)
+	return loginOf(protocol)
+}
+
+// tellsOf tells whether a Received: field is about the client of an envelope.
+func tellsOf(received string, env *plan.Envelope) bool {
+	ip, ok := env.ClientIP()
+	_, address := message.Client(received)
+	return ok && address == ip
+}
+
+func loginOf(protocol string) plan.Login {
+	if message.IsLogin(protocol) {
+		return plan.LoggedIn
+	}
+	return plan.NotLoggedIn
 }
 
 // readQueueID gives the envelope the queue id of a message that Postfix itself has made, a bounce for one:

@@ -19,6 +19,7 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 	const stranger = "from x (mx.bank.example [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4D1; x"
 	const user = "from x (mx.bank.example [192.0.2.25]) by mx.example.org (Postfix) with ESMTPSA id 4D1; x"
 	const requeued = "by mx.example.org (Postfix, from userid 103) id 4D9; x\nReceived: "
+	const forwarded = "by mx.example.org (Postfix)\n\tid 4D9; x\nDelivered-To: a@example.org\nReceived: "
 	const amavis = "from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP " +
 		"id 4D2; x\n" +
 		"Received: from mx.example.org ([127.0.0.1]) by localhost (mx.example.org [127.0.0.1]) " +
@@ -45,7 +46,19 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 		{requeued + requeued + user, true},
 		{requeued + stranger + "\nReceived: " + user, false},
 		{requeued + strings.Replace(user, "id 4D1", "id 4D0", 1), false},
+		{forwarded + user, true},
+		{forwarded + requeued + forwarded + user, true},
+		{forwarded + stranger + "\nReceived: " + user, false},
+		{stranger + "\nReceived: " + forwarded + user, false},
 		{amavis + user, true},
+		{forwarded + amavis + user, true},
+		{amavis + stranger + "\nReceived: " + user, false},
+		{amavis + strings.Replace(user, "by mx.", "by mx2.", 1), false},
+		// A filter that does not tell the queue id.
+		{strings.Replace(amavis, "id 4D2", "id 4D1", 1) + strings.Replace(user, "id 4D1", "id 4D0", 1), true},
+		{strings.Replace(amavis, "id 4D2", "id 4D1", 1) + stranger + "\nReceived: " + user, false},
+		{strings.Replace(amavis, "id 4D2", "id 4D1", 1) + strings.Replace(user, "2.25]", "2.26]", 1), false},
+		{user + "\nReceived: " + amavis + user, true},
 		{stranger + "\nReceived: " + user, false},
 		{strings.Replace(stranger, "id 4D1", "id 4D0", 1) + "\nReceived: " + user, false},
 		{"", false},
@@ -63,9 +76,11 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 		if got := login(env); got != c.want {
 			t.Errorf("%q: %v, want %v", c.received, got, c.want)
 		}
-		env.LoginInReceived = false // pipe(8) has a macro for it
-		if login(env) {
-			t.Errorf("%q is believed although it was not asked for", c.received)
+		// pipe(8) has a macro for it, but not behind another filter.
+		env.LoginInReceived, env.QueueID = false, "4D9"
+		isBehind := strings.HasPrefix(strings.TrimPrefix(c.received, forwarded), amavis[:50])
+		if got, want := login(env), c.want && isBehind; got != want {
+			t.Errorf("by pipe(8), %q: %v, want %v", c.received, got, want)
 		}
 		env.LoginInReceived, env.QueueID = true, ""
 		if login(env) {
@@ -97,6 +112,38 @@ func TestNoMailIsReturnedWhileItIsNotKnownWhetherTheClientLoggedIn(t *testing.T)
 				t.Errorf("%s: %+v, want %s", c.name, outcomes[0], c.want)
 			}
 		})
+	}
+}
+
+// TestBehindAnotherFilterTheFieldHasToTellOfTheClient: pipe(8) tells no queue id that the field could have.
+// If there is none for the client, no mail is returned.
+func TestBehindAnotherFilterTheFieldHasToTellOfTheClient(t *testing.T) {
+	const newest = "Received: from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP " +
+		"id 4D2; x\n"
+	const filters = "Received: from mx.example.org ([127.0.0.1]) by localhost (amavisd-new, port 10024) with " +
+		"ESMTP; x\n"
+	const user = "Received: from x (x [192.0.2.25]) by mx.example.org (Postfix) with ESMTPSA id 4D1; x\n"
+	for _, c := range []struct {
+		header, client string
+		want           plan.Login
+	}{
+		{newest + filters + user, "192.0.2.25", plan.LoggedIn},
+		{newest + user, "192.0.2.25", plan.LoggedIn}, // a filter that adds no field
+		{newest + filters + strings.Replace(user, "SA ", " ", 1), "192.0.2.25", plan.NotLoggedIn},
+		{newest + filters + user, "192.0.2.26", plan.LoginUnknown},
+		{newest + filters, "192.0.2.25", plan.LoginUnknown},
+		{newest + filters + user, "127.0.0.1", 0}, // it does not tell the client
+		{user, "192.0.2.25", 0},                   // the macro would tell
+	} {
+		m, err := message.Read(strings.NewReader(c.header+"From: a@example.org\n\nx\n"), message.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &Filter{config: &config.Config{Hostname: "mx.example.org"}}
+		env := f.readLogin(&plan.Envelope{QueueID: "4D2", ClientAddress: c.client}, m)
+		if env.Login != c.want {
+			t.Errorf("%q from %s: %v, want %v", c.header, c.client, env.Login, c.want)
+		}
 	}
 }
 

@@ -37,6 +37,17 @@ func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 	return header
 }
 
+// BelowMoves is a header from the newest Received: field on that is not of what Postfix itself did with the
+// message: local(8) forwards it by alias(5) or .forward, postsuper -r requeues it.
+func BelowMoves(header dkim.Header) dkim.Header {
+	for i, field := range header {
+		if field.Is("Received") && OwnQueueID(receivedText(field)) == "" {
+			return header[i:]
+		}
+	}
+	return nil
+}
+
 // OwnReceived are the values of the Received: fields in that part, unfolded, from the newest on.
 func OwnReceived(header dkim.Header, hostname string, addresses func() ([]net.Addr, error)) (list []string) {
 	for _, field := range OwnPart(header, hostname, addresses) {

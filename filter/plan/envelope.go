@@ -71,7 +71,7 @@ type Envelope struct {
 	// the client logged in: LMTP has nothing else for it.
 	LoginInReceived bool `json:"-"`
 
-	// Login is what that field says.
+	// Login is what that field says; by pipe(8), it is read if another filter on this host had the message.
 	Login Login `json:"-"`
 	// Origin is set for mail of our own side, see Filter.trace.
 	Origin *Origin `json:"-"`
@@ -211,6 +211,7 @@ func (e *Envelope) Discarded() error {
 }
 
 func (e *Envelope) withoutLogin(otherwise error) *cause.Failure {
-	err := fmt.Errorf("no Received: field has the queue id %s: let no header_checks remove it", e.QueueID)
+	err := fmt.Errorf("no Received: field of this server tells of the client %s, queue id %s: "+
+		"let no header_checks remove it", e.ClientAddress, e.QueueID)
 	return cause.LoginUnknown.Failure(errors.Join(err, otherwise))
 }
