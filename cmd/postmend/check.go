@@ -15,10 +15,10 @@ import (
 )
 
 func (inv *invocation) checkCommand() *cobra.Command {
-	var asJSON, verbose bool
+	var asJSON, verbose, records bool
 	var options check.Options
 	cmd := &cobra.Command{
-		Use:   "check [--json] [--verbose] [--no-dns] [--postfix-dir DIR]",
+		Use:   "check [--json | --records] [--verbose] [--no-dns] [--postfix-dir DIR]",
 		Short: "Find what is wrong with the configuration, keys, Postfix and DNS, and how to mend it",
 		Long: `Judges the configuration, the keys and secrets, Postfix's main.cf and master.cf, and the DNS
 records. It changes nothing. For each fault it prints why it matters and what mends it: a command, a line
@@ -34,6 +34,7 @@ NO_COLOR is set.
 warning, error) and what, and, where they apply, why, mend, edit (file, line, key, value), publish, and
 reload (the command after mend).`,
 		Example: `  postmend check
+  postmend check --records
   postmend check --json --no-dns`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,9 +45,12 @@ reload (the command after mend).`,
 			}
 			findings := check.Run(cmd.Context(), options)
 			var err error
-			if asJSON {
+			switch {
+			case asJSON:
 				err = writeFindingsJSON(inv.stdout, findings)
-			} else {
+			case records:
+				err = writeRecords(inv.stdout, findings)
+			default:
 				err = writeFindings(inv.stdout, findings, verbose)
 			}
 			if err != nil {
@@ -60,6 +64,8 @@ reload (the command after mend).`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print the findings as JSON")
+	flags.BoolVar(&records, "records", false, "print only the DNS records to publish, all of them, for "+
+		"a zone file")
 	flags.BoolVar(&verbose, "verbose", false, "also show how the program confines itself on this kernel")
 	flags.BoolVar(&options.NoDNS, "no-dns", false, "do not look up DNS records")
 	flags.StringVar(&options.PostfixDir, "postfix-dir", "",
@@ -72,6 +78,32 @@ func writeFindingsJSON(w io.Writer, findings []check.Finding) error {
 		OK       bool            `json:"ok"`
 		Findings []check.Finding `json:"findings"`
 	}{check.IsRight(findings), findings})
+}
+
+// writeRecords shows what is to be published, as lines of a zone file.
+func writeRecords(w io.Writer, findings []check.Finding) error {
+	page := pageWriter{w: w}
+	for _, f := range findings {
+		if f.Publish != "" {
+			page.printf("; %s: %s\n; why: %s\n%s\n", f.Severity, f.What, f.Why, f.Publish)
+		}
+	}
+	return page.err
+}
+
+// mostRecords is how many records of a finding are shown whole.
+const mostRecords = 3
+
+// publish shows records, in short where there are many.
+func (p *pageWriter) publish(records string) {
+	lines := strings.Split(records, "\n")
+	if len(lines) > mostRecords {
+		p.detail("publish", fmt.Sprintf("%d records; postmend check --records prints them", len(lines)))
+		return
+	}
+	for _, record := range lines {
+		p.detail("publish", record)
+	}
 }
 
 // writeFindings shows the findings to a person, in colours on a terminal (and see https://no-color.org).
@@ -102,9 +134,7 @@ func writeFindings(w io.Writer, findings []check.Finding, verbose bool) error {
 		if f.Edit != nil {
 			page.detail("edit", f.Edit.String())
 		}
-		for record := range strings.SplitSeq(f.Publish, "\n") {
-			page.detail("publish", record)
-		}
+		page.publish(f.Publish)
 		reload = cmp.Or(f.Reload, reload)
 	}
 	page.printf("%s, %s, %s, %d ok\n", postfix.Counted(count[check.Error], "error"),

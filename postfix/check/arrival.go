@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"postmend/postfix/postconf"
+	"postmend/postfix/setup"
 )
 
 // arrivalRules judge what the seals of arrival need, by which mail that Sieve and the like send on is
@@ -16,6 +18,10 @@ var arrivalRules = []rule[*host]{
 		"forgery of a domain of yours among it can leave with your signature", judgeSealSecrets},
 	{"arrival-header-checks", Warning, "", "mail that Sieve, procmail and the like send on is not " +
 		"mended: it is not known where it came from", judgeSealChecks},
+	{"arrival-rewriting", Note, "", "mail that Sieve, procmail and the like send on counts as changed " +
+		"if an " +
+		"address in its header is rewritten: it is not signed, and its From: is not " +
+		"rewritten", judgeSealRewriting},
 	{"arrival-transport", Note, "",
 		"mail that Sieve, procmail and the like send on counts as this host's own",
 		judgeSealTransport},
@@ -27,6 +33,44 @@ func judgeSealSecrets(h *host) []fault {
 	}
 	return one("[srs] has no secrets_file, which X-Postmend-Arrival is sealed with: set it, or seal = false "+
 		"in [arrival]", "")
+}
+
+// judgeSealRewriting finds maps that change addresses in the header of what a program on this host submits. A
+// table of ours changes SRS addresses only.
+func judgeSealRewriting(h *host) []fault {
+	if !h.Seals {
+		return nil
+	}
+	var faults []fault
+	for _, row := range []struct{ maps, classes string }{
+		{"canonical_maps", "canonical_classes"},
+		{"sender_canonical_maps", "sender_canonical_classes"},
+		{"recipient_canonical_maps", "recipient_canonical_classes"},
+		{"masquerade_domains", "masquerade_classes"},
+	} {
+		all := postconf.List(h.Main(row.classes))
+		envelope := slices.DeleteFunc(slices.Clone(all), func(class string) bool {
+			return strings.HasPrefix(class, "header_")
+		})
+		isOther := func(entry string) bool {
+			return !h.isReverse(entry) && !setup.IsPostSRSd(entry, "reverse")
+		}
+		tables := postconf.List(h.Main(row.maps))
+		if len(envelope) == len(all) || !slices.ContainsFunc(tables, isOther) {
+			continue
+		}
+		faults = append(faults, fault{What: fmt.Sprintf("%s = %s rewrites addresses in the header (%s = "+
+			"%s); "+
+			"if it need not, set %s = %s", row.maps, strings.Join(tables, " "), row.classes,
+			strings.Join(all, ", "), row.classes, strings.Join(envelope, ", "))})
+	}
+	const option, most = "header_address_token_limit", 10240
+	if n, err := strconv.Atoi(h.Main(option)); err == nil && n < most {
+		faults = append(faults, fault{What: fmt.Sprintf("%s is %d: Postfix cuts longer address fields "+
+			"off; its "+
+			"default is %d", option, n, most)})
+	}
+	return faults
 }
 
 func judgeSealTransport(h *host) []fault {

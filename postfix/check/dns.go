@@ -171,7 +171,9 @@ var dnsRules = []rule[*published]{
 			"configuration: the domain works without a key",
 		Judge: judgePublishedKeys},
 	{Name: "dns-dmarc", Severity: Warning, OK: "the signing domains have DMARC policies",
-		Why:   "large receivers refuse bulk mail of a domain without a policy, and anybody can forge it",
+		Why: "it is optional: p=none asks receivers for nothing, but large ones refuse bulk mail of a " +
+			"domain " +
+			"without a policy",
 		Judge: judgePublishedPolicies},
 }
 
@@ -258,7 +260,7 @@ func reverseName(ip net.IP) string {
 
 func judgeMX(p *published) []fault {
 	if p.srs.domain == "" {
-		return nil
+		return unjudged
 	}
 	record := p.srs.domain + ". IN MX 10 " + p.hostname + "."
 	if p.mxErr != nil && !isNotFound(p.mxErr) && len(p.mx) == 0 {
@@ -286,6 +288,10 @@ func judgeMX(p *published) []fault {
 }
 
 func judgePublishedKeys(p *published) []fault {
+	hasKey := func(k publishedKey) bool { return k.key != nil }
+	if !slices.ContainsFunc(p.keys, hasKey) {
+		return unjudged
+	}
 	var faults []fault
 	for _, k := range p.keys {
 		if k.key == nil {
@@ -312,6 +318,9 @@ func judgePublishedKeys(p *published) []fault {
 }
 
 func judgePublishedPolicies(p *published) []fault {
+	if len(p.dmarc) == 0 {
+		return unjudged
+	}
 	var faults []fault
 	for _, d := range p.dmarc {
 		record := "_dmarc." + d.domain + `. IN TXT "v=DMARC1; p=none"`

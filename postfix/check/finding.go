@@ -57,6 +57,10 @@ type fault struct {
 	cause, about string
 }
 
+// unjudged is what a rule gives where there is nothing to judge, or where another rule says what is wrong:
+// neither a fault, nor that something is right.
+var unjudged = []fault{{Severity: "unjudged"}}
+
 // rule is a row of a table: Judge gives the faults in facts of type F, and where it gives none, OK says what
 // is right.
 type rule[F any] struct {
@@ -76,6 +80,9 @@ func apply[F any](area string, rules []rule[F], facts F) []Finding {
 			findings = append(findings, Finding{Area: area, Name: rule.Name, Severity: OK, What: rule.OK})
 		}
 		for _, wrong := range faults {
+			if wrong.Severity == unjudged[0].Severity {
+				continue
+			}
 			findings = append(findings, Finding{
 				Area:     area,
 				Name:     rule.Name,

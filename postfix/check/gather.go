@@ -35,6 +35,7 @@ func gather(ctx context.Context, dir string, ours postmend) (*host, error) {
 	h.askStatusFilter(ctx)
 	h.askHeaderChecks(ctx)
 	h.askMilter()
+	h.actions = setup.FilterActions(ctx, expanded)
 	h.askLMTP(ctx)
 	future := config
 	if ours.Hostname != "" && !setup.IsFullName(strings.ToLower(h.Main("myhostname"))) {

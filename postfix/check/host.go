@@ -62,14 +62,15 @@ type host struct {
 	account   *unixUser // who it should run as
 	userErr   error
 	spool     fileInfo
-	spoolFree int64          // octets; -1 if unknown
-	domains   *setup.Domains // those that Postfix delivers or relays
-	wanted    setup.Wanted   // what setup would be told to make
-	plan      *setup.Plan    // what setup would change; nil if it would refuse to
-	tables    []*table       // spawn(8) services that run `postmend lookup`
-	srsClass  string         // the parameter that holds the SRS domain; "" if none does
-	mode      setup.Mode     // that Postfix uses, or that setup would choose
-	dns       stage          // whether the DNS records are right
+	spoolFree int64           // octets; -1 if unknown
+	domains   *setup.Domains  // those that Postfix delivers or relays
+	wanted    setup.Wanted    // what setup would be told to make
+	plan      *setup.Plan     // what setup would change; nil if it would refuse to
+	actions   []setup.NextHop // FILTER actions of access(5) and header_checks(5)
+	tables    []*table        // spawn(8) services that run `postmend lookup`
+	srsClass  string          // the parameter that holds the SRS domain; "" if none does
+	mode      setup.Mode      // that Postfix uses, or that setup would choose
+	dns       stage           // whether the DNS records are right
 	// tables that take a seal of arrival out of a message, and how
 	sealStrippers []string
 	lmtpAddress   string          // of postmend; "" without lmtp(8), or if that has no valid one

@@ -21,6 +21,11 @@ func TestTheLMTPServiceIsJudged(t *testing.T) {
 		0o644); err != nil {
 		t.Fatal(err)
 	}
+	checks := filepath.Join(t.TempDir(), "checks")
+	if err := os.WriteFile(checks, []byte("/^Subject: a b/ FILTER postmend:dummy\n/^X-Other:/ IGNORE\n"),
+		0o644); err != nil {
+		t.Fatal(err)
+	}
 	line := layout.LMTPLine(layout.LMTPStatusFilter())
 	hop := "content_filter = " + layout.LMTPNextHop(address) + "\n"
 	limit := "postmend_destination_recipient_limit = 50\n"
@@ -45,6 +50,14 @@ func TestTheLMTPServiceIsJudged(t *testing.T) {
 			"example.com=postmend:, example.net=smtp:, b.example=postmend:dummy }, regexp:" + patterns + "\n",
 			line + "\npickup unix n - n 60 1 pickup -o content_filter=postmend:dummy",
 			"lmtp-reach lmtp-next-hop lmtp-next-hop lmtp-next-hop lmtp-next-hop lmtp-next-hop"},
+		{"FILTER actions", hop + limit + "header_checks = " +
+			"regexp:" + checks + "\nsmtpd_recipient_restrictions = " +
+			"check_sender_access inline:{ {a.example = FILTER postmend:dummy}, b.example=OK, " +
+			"{c.example = FILTER other:x} }, check_client_access inline:{ {d.example = filter " +
+			layout.LMTPNextHop(address) + "} }\n", line +
+			"\nother unix - - n - - lmtp\n587 inet n - n - - smtpd\n  -o smtpd_client_restrictions=" +
+			"check_client_access,regexp:" + checks + "\n  -o smtpd_sender_restrictions=check_sender_access," +
+			"regexp:" + patterns, "lmtp-reach lmtp-next-hop lmtp-next-hop"},
 		{"few processes", hop + limit, strings.Replace(line, " 100 ", " 3 ", 1), "lmtp-reach lmtp-processes"},
 	} {
 		h := hostOf(t, "mydestination = example.org\n"+row.main, "smtp inet n - n - - smtpd\n"+row.line+"\n",

@@ -1,6 +1,8 @@
 package check
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -50,6 +52,77 @@ func TestAnotherFilterIsNotReplaced(t *testing.T) {
 			(wrong.Mend != "" || !strings.Contains(wrong.What, "but smtp-amavis")) {
 			t.Errorf("%+v", wrong)
 		}
+	}
+}
+
+// A FILTER action takes the place of content_filter for the messages that it applies to.
+func TestAnActionThatLeadsPastPostmendIsTold(t *testing.T) {
+	checks := filepath.Join(t.TempDir(), "checks")
+	if err := os.WriteFile(checks, []byte("/^Subject: a b/ FILTER amavis:[127.0.0.1]:10024\n"+
+		"/^X-Ours:/ FILTER postmend:dummy\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h := hostOf(t, mainLines+"header_checks = pcre:"+checks+", regexp:{{/^X-A: b c/ FILTER other:}}\n"+
+		"smtpd_sender_restrictions = check_sender_access inline:{{a.example = FILTER smtp:}}\n", masterLines,
+		postmend{})
+	faults := judgeActions(h)
+	var said []string
+	for _, wrong := range faults {
+		said = append(said, wrong.What)
+	}
+	all := strings.Join(said, "\n")
+	for _, want := range []string{"pcre:" + checks + " (header_checks) has FILTER amavis:[127.0.0.1]:10024",
+		"(header_checks) has FILTER other:", "(smtpd_sender_restrictions) has FILTER smtp: for a.example"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("not told: %s\n%s", want, all)
+		}
+	}
+	if len(faults) != 3 {
+		t.Errorf("%s", all)
+	}
+}
+
+// What changes header addresses of mail that a program submits voids its seal of arrival, by the operator's
+// classes; our own table does not.
+func TestMapsThatVoidSealsAreTold(t *testing.T) {
+	for _, row := range []struct{ main, want string }{
+		{"canonical_maps = inline:{a=b@example.org}\n", "canonical_maps"},
+		{"sender_canonical_maps = inline:{a=b@example.org}\n", "sender_canonical_maps"},
+		{"sender_canonical_maps = inline:{a=b@example.org}\nsender_canonical_classes = " +
+			"envelope_sender\n", ""},
+		{"canonical_maps = inline:{a=b@example.org}\ncanonical_classes = envelope_sender, " +
+			"envelope_recipient\n", ""},
+		{"recipient_canonical_maps = tcp:localhost:10002\n", ""},
+		{"recipient_canonical_maps = tcp:localhost:10002, " +
+			"inline:{a=b@example.org}\n", "recipient_canonical_maps"},
+		{"masquerade_domains = example.org\n", "masquerade_domains"},
+		{"masquerade_domains = example.org\nmasquerade_classes = envelope_sender\n", ""},
+		{"header_address_token_limit = 100\n", "header_address_token_limit"},
+		{"", ""},
+	} {
+		h := hostOf(t, mainLines+row.main, masterLines, postmend{Seals: true, HasSecrets: true})
+		faults := judgeSealRewriting(h)
+		if (len(faults) == 1) != (row.want != "") || row.want != "" &&
+			!strings.HasPrefix(faults[0].What, row.want+" ") {
+			t.Errorf("%q: %+v", row.main, faults)
+		}
+		h.Seals = false
+		if faults := judgeSealRewriting(h); faults != nil {
+			t.Errorf("%q, without seals: %+v", row.main, faults)
+		}
+	}
+}
+
+// One milter is one finding, wherever it stands.
+func TestADKIMMilterIsToldOnce(t *testing.T) {
+	h := hostOf(t, mainLines+"smtpd_milters = inet:127.0.0.1:8891, unix:rspamd.sock\n"+
+		"non_smtpd_milters = $smtpd_milters\n", masterLines+"587 inet n - n - - smtpd\n465 inet n - n - "+
+		"- smtpd "+
+		"-o smtpd_milters=inet:127.0.0.1:8891\npickup unix n - n 60 1 pickup\n", postmend{})
+	faults := judgeMilters(h)
+	if len(faults) != 1 || !strings.Contains(faults[0].What,
+		"inet:127.0.0.1:8891 in smtpd_milters, smtpd_milters of 465/inet, non_smtpd_milters:") {
+		t.Errorf("%+v", faults)
 	}
 }
 

@@ -24,6 +24,8 @@ var routeRules = []rule[*host]{
 	{"route", Error, "mail passes postmend", "forwarded mail leaves unmended", judgeRoute},
 	{"route-services", Note, "", "forwarded mail that comes in there leaves unmended, which may be intended",
 		judgeUnfiltered},
+	{"route-actions", Note, "", "forwarded mail to which it applies leaves unmended, which may be intended",
+		judgeActions},
 	{"route-mappings", Error, "virtual aliases are expanded before the filter", "postmend sees the alias, " +
 		"which is local, and not the address that it leads to: forwarded mail leaves unmended",
 		judgeMappings},
@@ -146,6 +148,20 @@ func judgeUnfiltered(h *host) []fault {
 			wrong.Severity = Error
 		}
 		faults = append(faults, wrong)
+	}
+	return faults
+}
+
+// judgeActions finds FILTER actions, which take the place of content_filter, that lead past postmend.
+func judgeActions(h *host) []fault {
+	if !h.isContentFilter() {
+		return nil
+	}
+	var faults []fault
+	for _, action := range h.actions {
+		if transport(action.Value) != h.filterName() {
+			faults = append(faults, fault{What: action.String() + ", and such mail does not pass postmend"})
+		}
 	}
 	return faults
 }

@@ -52,7 +52,7 @@ func (s *sender) records() []string {
 // judgeSPF judges the SRS domain. That there is a record at all does not depend on where mail leaves from.
 func judgeSPF(p *published) []fault {
 	if p.srs.domain == "" {
-		return nil
+		return unjudged
 	}
 	faults := p.judgeSender(&p.srs, "mx")
 	switch {
@@ -74,8 +74,13 @@ func judgeSPF(p *published) []fault {
 // they have the null sender, so that SPF goes by the name in HELO (RFC 7208 section 2.4), and do not pass a
 // content filter that could sign them.
 func judgeBounces(p *published) []fault {
-	if p.relayhost != "" || p.bouncesAreSigned {
+	switch {
+	case p.bouncesAreSigned && judgePublishedKeys(p) != nil:
+		return unjudged // what is wrong with the keys has a rule of its own
+	case p.bouncesAreSigned:
 		return nil
+	case p.relayhost != "": // receivers see the name of the relay
+		return unjudged
 	}
 	return p.judgeSender(&p.helo, "a")
 }

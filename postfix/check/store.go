@@ -97,7 +97,7 @@ func judgeStore(o *own) []fault {
 // storeMissing is for a configuration without a store.
 func (o *own) storeMissing() []fault {
 	if o.config.SRS.Domain == "" {
-		return nil
+		return unjudged
 	}
 	return []fault{{What: "[srs] store is not set: long senders, which do not fit into an SRS address, are " +
 		"not rewritten; " + o.unfit.String(),

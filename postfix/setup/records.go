@@ -121,7 +121,9 @@ func (s *Setup) records() ([]record, error) {
 		}
 		policy := policyRecord(domain)
 		if len(policies) == 0 {
-			policy.remark = "for reports, add rua=mailto: and an address that exists"
+			policy.remark = "optional: p=none asks receivers for nothing, but large ones refuse bulk " +
+				"mail of a " +
+				"domain without a policy. For reports, add rua=mailto: and an address that exists"
 		}
 		policies[domain] = true
 		all = append(all, policy)
