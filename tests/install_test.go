@@ -54,8 +54,8 @@ func TestMakeInstallsUnitsThatStartItsProgram(t *testing.T) {
 	}
 	for unit, line := range map[string]string{
 		"postmend.service":     "ExecStart=/opt/mail/bin/postmend serve\n",
-		"postmend.socket":      "Service=postmend.service\n",
-		"postmend-lmtp.socket": "Service=postmend.service\n",
+		"postmend.socket":      "FileDescriptorName=milter\n",
+		"postmend-lmtp.socket": "FileDescriptorName=lmtp\nService=postmend.service\n",
 	} {
 		text, err := os.ReadFile(filepath.Join(root, "/opt/mail/lib/systemd/system", unit))
 		if err != nil || !strings.Contains(string(text), line) ||

@@ -52,7 +52,7 @@ func TestUndoLeavesNothingThatLeadsToAServiceThatIsGone(t *testing.T) {
 }
 
 // The Debian package in place of `make install`: all entries follow, without the flags of before. An entry
-// that was changed by hand goes with the others: the package is not removed while master.cf names the program.
+// that was changed by hand goes as well: the package is not removed while master.cf names the program.
 func TestEveryServiceFollowsTheProgramAndGoes(t *testing.T) {
 	for _, lmtp := range []string{"", layout.SpawnedLMTP} {
 		h := newHost(t, "", "")
