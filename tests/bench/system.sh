@@ -4,15 +4,18 @@
 # Every system is a private Postfix on loopback, in a cgroup of its own with all that it starts (filters, milters, daemons; not the
 # smtp-source and smtp-sink at its ends, nor the DNS server). CPU is that cgroup's, as the kernel counts it, so what else the machine does is
 # not in it, though it makes caches colder and the wall time longer. The order changes in each round. Everything lies on a tmpfs: a disk's file
-# system searches for free inodes. Needs root and cgroup v2; it makes a network namespace, where the DNS server has port 53, because OpenDKIM and
-# OpenDMARC ask no other. The first argument is the program; SYSTEMS in the environment names the ones to take, all by default. BEFORE names an
-# earlier program to compare with.
+# system searches for free inodes. Needs root and cgroup v2; it makes two network namespaces: one for the systems, where the DNS server has port 53,
+# because OpenDKIM and OpenDMARC ask no other, and one for the client, because mail from an address of this host would be that of a program here.
+# The first argument is the program; SYSTEMS in the environment names the ones to take, all by default. BEFORE names an earlier program to
+# compare with.
 set -eu
 
 if [ "${SYSTEM_INSIDE:-}" != yes ]; then
 	SYSTEM_INSIDE=yes exec unshare -n -m sh "$0" "$@"
 fi
 ip link set lo up
+unshare --net sleep infinity &
+outside=$!
 postmend=$(realpath "$1")
 here=$(dirname "$(realpath "$0")")
 rounds=${ROUNDS:-7}
@@ -21,12 +24,13 @@ groups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/postmend-bench.$
 work=$(mktemp -d)
 mount -t tmpfs -o size=4g,mode=755 tmpfs "$work"
 mkdir "$work/bin" "$work/built"
-started=
+started=$outside
 systems=
 
 cleanup() {
 	# shellcheck disable=SC2086
-	[ -z "$started" ] || kill $started 2>/dev/null || true
+	kill $started $sinking 2>/dev/null || true
+	wait 2>/dev/null
 	for system in $systems; do
 		until rmdir "$groups/$system" 2>/dev/null; do
 			# shellcheck disable=SC2046
@@ -67,7 +71,7 @@ for domain in example.org sender.example; do
 	"$postmend" dkim record --domain $domain --selector bench --file "$work/$domain.pem" | sed 's/\.* IN TXT//; s/" "//g; s/"//g; s/ / TXT /' >>"$work/zone"
 done
 cat >>"$work/zone" <<'END'
-sender.example TXT v=spf1 ip4:127.0.0.1 -all
+sender.example TXT v=spf1 ip4:192.0.2.8 -all
 _dmarc.sender.example TXT v=DMARC1; p=reject
 END
 resolver=127.0.0.1:53
@@ -76,11 +80,24 @@ mount --bind "$work/resolv.conf" /etc/resolv.conf
 "$work/bin/dns" "$resolver" <"$work/zone" >/dev/null &
 started="$started $!"
 
+until [ ! "/proc/$outside/ns/net" -ef "/proc/$$/ns/net" ]; do sleep 0.05; done
+ip link add mx type veth peer name client netns "$outside"
+ip address add 192.0.2.7/24 dev mx
+ip link set mx up
+from_outside() { nsenter --net="/proc/$outside/ns/net" "$@"; }
+from_outside ip address add 192.0.2.8/24 dev client
+from_outside ip link set client up
+
+# The sink keeps what it gets until the systems are warm.
 next_port
 sink=$port
-smtp-sink -u nobody "127.0.0.1:$sink" 1000 &
-started="$started $!"
-wait_port "$sink"
+start_sink() {
+	smtp-sink -u nobody "$@" "127.0.0.1:$sink" 1000 &
+	sinking=$!
+	wait_port "$sink"
+}
+mkdir "$work/sink" && chown nobody "$work/sink"
+start_sink -d "$work/sink/%s."
 
 body() { yes 'All work and no play makes Jack a dull boy, and this line is as long as lines are.' | head -c 10000; }
 header() { printf 'From: %s\nTo: alias@example.org\nSubject: bench\nDate: Mon, 2 Nov 2026 10:00:00 +0000\nMessage-ID: <1@sender.example>\n\n' "$1"; }
@@ -122,11 +139,12 @@ queue_directory = $dir/spool
 data_directory = $dir/data
 maillog_file = $dir/log/mail
 maillog_file_prefixes = $dir
-inet_interfaces = 127.0.0.1
+inet_interfaces = 127.0.0.1, 192.0.2.7
 inet_protocols = ipv4
 myhostname = mx.example.org
 mydestination =
-mynetworks = 127.0.0.0/8
+mynetworks = 127.0.0.0/8, 192.0.2.0/24
+smtpd_peername_lookup = no
 alias_maps =
 alias_database =
 smtp_dns_support_level = disabled
@@ -134,7 +152,7 @@ relayhost = [127.0.0.1]:$sink
 $2
 END
 	cat >"$dir/master.cf" <<END
-127.0.0.1:$port inet n - n - - smtpd $4
+$port     inet n - n - - smtpd $4
 postlog   unix-dgram n - n - 1 postlogd
 pickup    unix n - n 60 1 pickup -o content_filter=
 cleanup   unix n - n - 0 cleanup
@@ -174,6 +192,7 @@ simple_filter() { # LISTENER ARGV
 	echo "postmend unix - n n - 20 pipe flags=q user=nobody null_sender= argv=$2"
 	listener_of "$1"
 }
+own_client='trusted_networks = ["192.0.2.0/24"]'
 filtered='content_filter = postmend:dummy
 postmend_destination_recipient_limit = 1'
 
@@ -185,7 +204,7 @@ new_postfix postfix '' '' ''
 next_port; next_port
 new_postfix pipe "$filtered" "$(simple_filter $((port - 1)) "$work/bin/pipe $((port - 1)) \${sender} \${recipient}")" ''
 next_port; next_port
-config "$work/own.toml" $((port - 1)) ''
+config "$work/own.toml" $((port - 1)) "$own_client"
 new_postfix signing "$filtered" "$(documented_master "$work/own.toml" $((port - 1)))" ''
 next_port; next_port
 config "$work/all.toml" $((port - 1)) 'trusted_networks = []'
@@ -193,7 +212,7 @@ new_postfix everything "$filtered" "$(documented_master "$work/all.toml" $((port
 if [ -n "${BEFORE:-}" ]; then
 	cp "$BEFORE" "$work/bin/before"
 	next_port; next_port
-	config "$work/own_before.toml" $((port - 1)) ''
+	config "$work/own_before.toml" $((port - 1)) "$own_client"
 	new_postfix before_signing "$filtered" "$(documented_master "$work/own_before.toml" $((port - 1)) before)" ''
 	next_port; next_port
 	config "$work/all_before.toml" $((port - 1)) 'trusted_networks = []'
@@ -231,7 +250,7 @@ KeyFile $work/opendkim.pem
 Socket inet:$milter@127.0.0.1
 Syslog no
 Background no
-InternalHosts 127.0.0.0/8
+InternalHosts 192.0.2.0/24
 UserID nobody
 RequireSafeKeys no
 END
@@ -308,7 +327,7 @@ printf '[arc]\nseal = "when-needed"\n' >>"$work/needed.toml"
 new_postfix serve_needed "content_filter = postmend:inet:127.0.0.1:$((port - 2))" "$(by_lmtp $((port - 1)))" ''
 serve_lmtp serve_needed "$work/needed.toml" $((port - 2))
 next_port; next_port; next_port
-config "$work/serve_own.toml" $((port - 1)) ''
+config "$work/serve_own.toml" $((port - 1)) "$own_client"
 new_postfix serve_signing "content_filter = postmend:inet:127.0.0.1:$((port - 2))" "$(by_lmtp $((port - 1)))" ''
 serve_lmtp serve_signing "$work/serve_own.toml" $((port - 2))
 
@@ -368,7 +387,7 @@ batch() {
 	eval "to=\$port_$1"
 	want=$(($(delivered "$1") + $2 * $3))
 	before=$(usage "$1") since=$(now)
-	smtp-source -s 4 -m "$2" -r "$3" -f $from -t bob@example.com -F "$input" "127.0.0.1:$to"
+	from_outside smtp-source -s 4 -m "$2" -r "$3" -f $from -t bob@example.com -F "$input" "192.0.2.7:$to"
 	until [ "$(delivered "$1")" -ge "$want" ]; do
 		[ $(($(now) - since)) -lt 240000000000 ] || { echo "$1 does not deliver:" >&2; tail -5 "$work/$1/log/mail" >&2; exit 1; }
 		sleep 0.02
@@ -393,7 +412,28 @@ measurements() {
 	done
 }
 
-for system in $systems; do batch "$system" 20 1; done # warms up
+# does_its_work SYSTEM: whether the 20 messages that the sink keeps are what the table says.
+does_its_work() {
+	wanted=
+	case $1 in
+	postfix | pipe | bare_* | shell) return ;;
+	dkimpy) wanted='d=example.org' ;;
+	*signing | serve_needed | milter | opendmarc) wanted='d=example.org|^X-Mail-Args: <SRS0=' ;;
+	rspamd) wanted='d=example.com|^X-Mail-Args: <SRS0=|^ARC-Seal:' ;;
+	*) wanted='d=example.org|^X-Mail-Args: <SRS0=|^ARC-Seal:' ;;
+	esac
+	for pattern in $(echo "$wanted" | tr '|' '\n' | tr ' ' '.'); do
+		[ "$(grep -l "$pattern" "$work/sink/"* | wc -l)" -eq 20 ] || { echo "$1: no $pattern in what it sends" >&2; exit 1; }
+	done
+}
+for system in $systems; do # warms up
+	rm -f "$work/sink/"*
+	batch "$system" 20 1
+	does_its_work "$system"
+done
+kill $sinking
+wait $sinking 2>/dev/null || true
+start_sink
 : >"$work/figures"
 for round in $(seq "$rounds"); do
 	measurements | shuf >"$work/order"
