@@ -282,7 +282,7 @@ func TestWhatIsRefusedOnPurposeGoesBackToItsSender(t *testing.T) {
 		{"expired SRS address", srsAddress("carol@origin.example", time.Now().AddDate(0, 0, -30)), "",
 			`5\.1\.1, status=bounced`},
 		{"malformed SRS address", "SRS0=x@" + srsDomain, "", // the whole text, to its end
-			`5\.1\.1, status=bounced \(The recipient is .* exactly as it is there\. ?\)`},
+			`5\.1\.1, status=bounced \(This recipient is .* exactly as it is\. ?\)`},
 		{"content that the next hop refuses", "alias@example.org", "550 5.7.1 message content rejected",
 			`5\.7\.1, status=bounced`},
 		{"format that the next hop refuses", "alias@example.org", "554 5.6.0 message format error",
