@@ -8,7 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	"postmend/postfix/setup"
+	"postmend/postfix/access"
 	"postmend/tests/peer"
 )
 
@@ -63,7 +63,7 @@ func (h *checkedHost) readersOf(path string) []string {
 		readers = append(readers, h.run("stat", "-c", "%U:%u", path))
 	}
 	if info.Mode()&0o040 != 0 {
-		readers = append(readers, setup.GroupSharedBy(int(owner.Gid), peer.Account)...)
+		readers = append(readers, access.GroupSharedBy(int(owner.Gid), peer.Account)...)
 	}
 	if info.Mode()&0o004 != 0 {
 		readers = append(readers, "everybody")

@@ -8,8 +8,8 @@ import (
 
 	"postmend/filter/cause"
 	"postmend/filter/config"
+	"postmend/postfix/access"
 	"postmend/postfix/layout"
-	"postmend/postfix/setup"
 )
 
 // The package makes the account before setup runs, which then finds it.
@@ -18,7 +18,7 @@ func TestThePackagesAccountIsTheOneThatSetupMakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := setup.AddUserCommand(layout.User)
+	command := access.AddUserCommand(layout.User)
 	option := func(name string) string { return command[slices.Index(command, name)+1] }
 	want := regexp.MustCompile(`^u ` + layout.User + ` - ".*" ` + option("--home-dir") + ` ` +
 		option("--shell") + `\n$`)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"postmend/postfix/access"
 	"postmend/postfix/postconf"
 )
 
@@ -69,14 +70,14 @@ func judgeSpool(h *host) []fault {
 			shell("install", "-d", "-m", "1777", h.spool.Path))
 	case h.spool.Err != nil:
 		return one("spool_dir "+h.spool.Path+" "+absent(h.spool.Err),
-			h.account.first(shell("install", "-d", "-m", "0700", "-o", h.account.Name, h.spool.Path)))
+			h.account.First(shell("install", "-d", "-m", "0700", "-o", h.account.Name, h.spool.Path)))
 	case !h.spool.Mode.IsDir():
 		return one("spool_dir "+h.spool.Path+" is not a folder", "")
 	}
-	if !h.account.isMissing || !isShared {
-		if barrier := h.spool.barrier(h.account, mayWrite|mayExecute); barrier != nil {
+	if !h.account.IsMissing || !isShared {
+		if barrier := h.spool.Barrier(h.account, access.MayWrite|access.MayExecute); barrier != nil {
 			return one(h.account.Name+" cannot write to spool_dir "+h.spool.Path+", "+
-				h.spool.because(barrier), h.mendSpool(barrier, isShared))
+				h.spool.Because(barrier), h.mendSpool(barrier, isShared))
 		}
 	}
 	return h.judgeSpoolRoom()
@@ -84,14 +85,14 @@ func judgeSpool(h *host) []fault {
 
 // mendSpool is the command that lets the account write to the spool folder. One that others share stays
 // theirs.
-func (h *host) mendSpool(barrier *fileInfo, isShared bool) string {
+func (h *host) mendSpool(barrier *access.File, isShared bool) string {
 	switch {
 	case barrier.Path != h.spool.Path:
-		return h.spool.letIn(h.account)
+		return h.spool.LetIn(h.account)
 	case isShared:
 		return shell("chmod", "1777", barrier.Path)
 	}
-	return h.account.first(shell("chown", h.account.Name, barrier.Path) + " && " +
+	return h.account.First(shell("chown", h.account.Name, barrier.Path) + " && " +
 		shell("chmod", "u+rwx", barrier.Path))
 }
 

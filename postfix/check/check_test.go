@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postmend/postfix/access"
 	"postmend/postfix/postconf"
 	"postmend/tests/peer"
 )
@@ -243,7 +244,7 @@ func TestOnlyLoopbackIsThisHost(t *testing.T) {
 
 // The mode, not an attempt, says who may do what: check runs as root.
 func TestPermissionsAreJudgedForTheUserInQuestion(t *testing.T) {
-	u := &unixUser{Name: "someone", UID: 1000, GIDs: []int{1001}}
+	u := &access.User{Name: "someone", UID: 1000, GIDs: []int{1001}}
 	for _, row := range []struct {
 		mode     os.FileMode
 		uid, gid int
@@ -252,15 +253,15 @@ func TestPermissionsAreJudgedForTheUserInQuestion(t *testing.T) {
 		{0o600, 1000, 0, true}, {0o600, 0, 0, false}, {0o640, 0, 1001, true}, {0o640, 0, 0, false},
 		{0o604, 0, 0, true}, {0o044, 1000, 1001, false}, {0o604, 0, 1001, false},
 	} {
-		f := fileInfo{Path: "/x", Mode: row.mode, UID: row.uid, GID: row.gid}
-		if f.allows(u, mayRead) != row.may || (f.barrier(u, mayRead) == nil) != row.may {
-			t.Errorf("%s: may read: %t", f, f.allows(u, mayRead))
+		f := access.File{Path: "/x", Mode: row.mode, UID: row.uid, GID: row.gid}
+		if f.Allows(u, access.MayRead) != row.may || (f.Barrier(u, access.MayRead) == nil) != row.may {
+			t.Errorf("%s: may read: %t", f, f.Allows(u, access.MayRead))
 		}
 	}
-	closed := fileInfo{Path: "/home", Mode: 0o700 | os.ModeDir}
-	f := fileInfo{Path: "/home/x", Mode: 0o644,
-		Folders: []fileInfo{closed, {Path: "/", Mode: 0o755 | os.ModeDir}}}
-	if barrier := f.barrier(u, mayRead); barrier == nil || barrier.Path != "/home" {
+	closed := access.File{Path: "/home", Mode: 0o700 | os.ModeDir}
+	f := access.File{Path: "/home/x", Mode: 0o644,
+		Folders: []access.File{closed, {Path: "/", Mode: 0o755 | os.ModeDir}}}
+	if barrier := f.Barrier(u, access.MayRead); barrier == nil || barrier.Path != "/home" {
 		t.Errorf("barrier: %v", barrier)
 	}
 }
@@ -290,7 +291,7 @@ func TestASharedSpoolFolderStaysEverybodys(t *testing.T) {
 		"/var/tmp":    "chmod 1777 /var/tmp",
 		"/srv/mended": "chown postmend-test /srv/mended && chmod u+rwx /srv/mended",
 	} {
-		h.spool = fileInfo{Path: path, Mode: 0o755 | os.ModeDir}
+		h.spool = access.File{Path: path, Mode: 0o755 | os.ModeDir}
 		if faults := judgeSpool(h); len(faults) != 1 || faults[0].Mend != want {
 			t.Errorf("%s: %+v", path, faults)
 		}
@@ -308,14 +309,14 @@ func TestAShortageOfRoomLowersNoLimit(t *testing.T) {
 
 // A home is not opened for a service: what is in it is to be kept elsewhere.
 func TestNobodysHomeIsOpened(t *testing.T) {
-	u := &unixUser{Name: "someone", UID: 990, GIDs: []int{990}}
+	u := &access.User{Name: "someone", UID: 990, GIDs: []int{990}}
 	for folder, want := range map[string]string{"/root": "", "/home/alice": "",
 		"/etc/postmend": "chgrp 990 /etc/postmend && chmod g+x /etc/postmend"} {
-		f := fileInfo{Path: folder + "/x", Mode: 0o644,
-			Folders: []fileInfo{{Path: folder, Mode: 0o700 | os.ModeDir}}}
-		barrier := f.barrier(u, mayRead)
-		if got := f.letIn(u); got != want || (want == "") != strings.Contains(f.because(barrier), "move it") {
-			t.Errorf("%s: %q, %s", folder, got, f.because(barrier))
+		f := access.File{Path: folder + "/x", Mode: 0o644,
+			Folders: []access.File{{Path: folder, Mode: 0o700 | os.ModeDir}}}
+		barrier := f.Barrier(u, access.MayRead)
+		if got := f.LetIn(u); got != want || (want == "") != strings.Contains(f.Because(barrier), "move it") {
+			t.Errorf("%s: %q, %s", folder, got, f.Because(barrier))
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"postmend/filter/config"
+	"postmend/postfix/access"
 	"postmend/postfix/layout"
-	"postmend/postfix/setup"
 )
 
 // areaFilter is the entry of master.cf that runs us.
@@ -73,12 +73,12 @@ var filterRules = []rule[*host]{
 // mendFilter is the command that makes the service's command right, as a whole: postconf replaces it as a
 // whole, and so one mend does not undo another.
 func (h *host) mendFilter() string {
-	return h.account.first(h.setField(h.filter.ID()+"/command", h.filterCommand()))
+	return h.account.First(h.setField(h.filter.ID()+"/command", h.filterCommand()))
 }
 
 // findAccount is the account that postmend should run as: the one in master.cf if it may, else the one that
 // the keys belong to, else a new one.
-func (h *host) findAccount() *unixUser {
+func (h *host) findAccount() *access.User {
 	if h.command != nil && h.userFault() == "" {
 		return h.user
 	}
@@ -88,19 +88,19 @@ func (h *host) findAccount() *unixUser {
 		}
 	}
 	for _, name := range h.Owners {
-		if u, err := lookupUser(name, ""); err == nil && setup.SharedBy(h.config, name) == "" {
+		if u, err := access.LookupUser(name, ""); err == nil && access.SharedBy(h.config, name) == "" {
 			return u
 		}
 	}
 	if h.command != nil && h.userErr != nil {
 		if value, _ := h.command.attribute("user"); value != "" && !strings.Contains(value, ":") {
-			return missingUser(value)
+			return access.MissingUser(value)
 		}
 	}
-	if u, err := lookupUser(layout.User, ""); err == nil {
+	if u, err := access.LookupUser(layout.User, ""); err == nil {
 		return u
 	}
-	return missingUser(layout.User)
+	return access.MissingUser(layout.User)
 }
 
 // filterUser is the value of user= that is right for the filter.
@@ -304,7 +304,7 @@ func (h *host) tableUserFault(t *table) string {
 	return h.faultOfUser(value, t.user, t.userErr)
 }
 
-func (h *host) faultOfUser(value string, u *unixUser, err error) string {
+func (h *host) faultOfUser(value string, u *access.User, err error) string {
 	switch {
 	case value == "":
 		return "user= is missing"
@@ -313,7 +313,7 @@ func (h *host) faultOfUser(value string, u *unixUser, err error) string {
 	case u.GIDs[0] == 0:
 		return "user=" + value + " is in root's group"
 	}
-	if why := setup.SharedBy(h.config, u.Name); why != "" {
+	if why := access.SharedBy(h.config, u.Name); why != "" {
 		return "user=" + value + " is not an account of postmend's own: " + why
 	}
 	return ""
@@ -352,16 +352,16 @@ func judgeProgram(h *host) []fault {
 	if h.user == nil {
 		return faults
 	}
-	if barrier := f.barrier(h.user, mayRead|mayExecute); barrier != nil {
+	if barrier := f.Barrier(h.user, access.MayRead|access.MayExecute); barrier != nil {
 		faults = append(faults, h.mayNotRun(barrier))
 	}
 	return faults
 }
 
-func (h *host) mayNotRun(barrier *fileInfo) fault {
+func (h *host) mayNotRun(barrier *access.File) fault {
 	wrong := fault{What: h.user.Name + " may not run " + h.program.Path + ", because of " + barrier.String(),
 		Mend: shell("chmod", "a+rx", barrier.Path)}
-	if barrier.isHome() {
+	if barrier.IsHome() {
 		wrong.What += ", which is a home directory: install postmend in /usr/local/bin, and run postmend " +
 			"setup from there"
 		wrong.Mend = ""

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postmend/postfix/access"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
@@ -49,7 +50,7 @@ func gather(ctx context.Context, dir string, ours postmend) (*host, error) {
 		h.srsClass = h.domains.ClassAbove(h.SRSDomain)
 	}
 	h.planSetup()
-	h.spool, h.spoolFree = lookAt(ours.SpoolDir), freeSpace(ours.SpoolDir)
+	h.spool, h.spoolFree = access.LookAt(ours.SpoolDir), freeSpace(ours.SpoolDir)
 	if dir != "" && strings.HasPrefix(ours.Target, "sendmail:") {
 		h.system = readSystem(config.Dir)
 	}
@@ -114,10 +115,10 @@ func (h *host) findFilter() {
 	if h.command == nil {
 		return
 	}
-	h.program = lookAt(h.command.argv[0])
+	h.program = access.LookAt(h.command.argv[0])
 	value, _ := h.command.attribute("user")
 	name, group, _ := strings.Cut(value, ":")
-	h.user, h.userErr = lookupUser(name, group)
+	h.user, h.userErr = access.LookupUser(name, group)
 }
 
 func (h *host) findListener() {
@@ -140,12 +141,12 @@ func (h *host) findTables() {
 		if at == 0 || at >= len(command.argv) || !layout.IsProgram(command.argv[0]) {
 			continue
 		}
-		t := &table{Service: s, command: command, program: lookAt(command.argv[0]),
+		t := &table{Service: s, command: command, program: access.LookAt(command.argv[0]),
 			direction: command.argv[at],
 			protocol:  cmp.Or(command.flag("--protocol"), "tcp")}
 		value, _ := command.attribute("user")
 		name, group, _ := strings.Cut(value, ":")
-		t.user, t.userErr = lookupUser(name, group)
+		t.user, t.userErr = access.LookupUser(name, group)
 		h.tables = append(h.tables, t)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"postmend/postfix/access"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
@@ -25,7 +26,7 @@ type postmend struct {
 	Text        string            // of it; "" if it cannot be read
 	Hostname    string            // "" if the configuration cannot be read
 	Owners      []string          // the accounts that the secret and the keys belong to, root aside
-	Secrets     fileInfo          // of [srs]; the zero value without SRS
+	Secrets     access.File       // of [srs]; the zero value without SRS
 	HasKeys     bool              // there are [[dkim.keys]]
 	Target      string            // [reinject] target; "" if that is not known
 	Deadline    time.Duration     // [limits] deadline
@@ -57,11 +58,11 @@ type host struct {
 	// what pipe_delivery_status_filter makes of status lines; nil if it was not asked
 	statuses  map[string]string
 	statusErr error
-	program   fileInfo  // what argv starts
-	user      *unixUser // who it runs as
-	account   *unixUser // who it should run as
+	program   access.File  // what argv starts
+	user      *access.User // who it runs as
+	account   *access.User // who it should run as
 	userErr   error
-	spool     fileInfo
+	spool     access.File
 	spoolFree int64           // octets; -1 if unknown
 	domains   *setup.Domains  // those that Postfix delivers or relays
 	wanted    setup.Wanted    // what setup would be told to make
@@ -86,9 +87,9 @@ type table struct {
 	*postconf.Service
 	command             *pipe
 	direction, protocol string
-	user                *unixUser
+	user                *access.User
 	userErr             error
-	program             fileInfo
+	program             access.File
 }
 
 // system is the main.cf that sendmail(1) reads first.

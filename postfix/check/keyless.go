@@ -9,6 +9,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/config"
+	"postmend/postfix/access"
 	"postmend/postfix/setup"
 )
 
@@ -47,9 +48,9 @@ func newKeyOf(c *config.Config, domain string) config.Key {
 func (o *own) nextForKey(k config.Key) fault {
 	what := k.Domain + " is delivered here and has no [[dkim.keys]]"
 	key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
-	if err != nil && lookAt(k.File).isMissing() {
+	if err != nil && access.LookAt(k.File).IsMissing() {
 		return fault{What: what + "; after this command publish the record that it prints, and check again",
-			Mend: o.account.first(o.makeKey(k)), cause: "no key", about: k.Domain}
+			Mend: o.account.First(o.makeKey(k)), cause: "no key", about: k.Domain}
 	} else if err != nil {
 		return fault{What: what + "; its key would be " + k.File + ", which cannot be used: " + err.Error()}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"postmend/postfix/access"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 )
@@ -125,7 +126,7 @@ func judgeMilterReach(h *host) []fault {
 		return nil
 	}
 	address, mend := h.milter().address, ""
-	if address == layout.UnitMilter && !lookAt(milterUnit).isMissing() {
+	if address == layout.UnitMilter && !access.LookAt(milterUnit).IsMissing() {
 		// A socket cannot be added to a service that runs, nor to one that another socket may start.
 		mend = "systemctl enable postmend.socket postmend.service && " +
 			"systemctl stop postmend.service postmend.socket postmend-lmtp.socket && " +

@@ -19,6 +19,7 @@ import (
 	"postmend/filter/config"
 	"postmend/filter/domain"
 	"postmend/postfix"
+	"postmend/postfix/access"
 	"postmend/postfix/layout"
 	"postmend/postfix/setup"
 	"postmend/reinject"
@@ -30,18 +31,18 @@ const areaOwn = "postmend"
 // own is what was found out about our own files.
 type own struct {
 	postmend
-	file         fileInfo // the configuration
+	file         access.File // the configuration
 	config       *config.Config
 	configErr    error
 	keys         []ownKey
-	secrets      fileInfo // the zero value without SRS
+	secrets      access.File // the zero value without SRS
 	secretsErr   error
 	store        *senderStore             // nil without one
 	unfit        unfitSenders             // without a store
-	named        []fileInfo               // the files that the configuration names, but for keys and secrets
-	socket       fileInfo                 // of the log
-	account      *unixUser                // that the filter should run as
-	readers      []*unixUser              // the account, and others that Postfix's look-up tables run as
+	named        []access.File            // the files that the configuration names, but for keys and secrets
+	socket       access.File              // of the log
+	account      *access.User             // that the filter should run as
+	readers      []*access.User           // the account, and others that Postfix's look-up tables run as
 	sharedBy     func(name string) string // what else uses an account; nil if Postfix cannot be read
 	myhostname   string                   // Postfix's; "" if not known
 	listener     string                   // the target that leads to Postfix's listener, or the default one
@@ -58,14 +59,15 @@ type own struct {
 
 type ownKey struct {
 	config.Key
-	file fileInfo
+	file access.File
 	key  *dkim.Key
 	err  error
 }
 
 // gatherOwn reads the configuration and looks at what it names.
 func gatherOwn(program, configFile string) *own {
-	o := &own{file: lookAt(configFile), account: missingUser(layout.User), isRoot: os.Geteuid() == 0,
+	o := &own{file: access.LookAt(configFile), account: access.MissingUser(layout.User),
+		isRoot:   os.Geteuid() == 0,
 		listener: reinject.DefaultTarget}
 	text, _ := os.ReadFile(configFile)
 	o.postmend = postmend{Program: program, ConfigFile: configFile, Text: string(text),
@@ -75,12 +77,12 @@ func gatherOwn(program, configFile string) *own {
 		return o
 	}
 	for _, c := range o.config.DKIM.Keys {
-		k := ownKey{Key: c, file: lookAt(c.File)}
+		k := ownKey{Key: c, file: access.LookAt(c.File)}
 		k.key, k.err = dkim.LoadKey(c.Domain, c.Selector, c.File)
 		o.keys = append(o.keys, k)
 	}
 	if o.config.SRS.Domain != "" {
-		o.secrets = lookAt(o.config.SRS.SecretsFile)
+		o.secrets = access.LookAt(o.config.SRS.SecretsFile)
 		_, o.secretsErr = o.config.SRS.Rewriter(time.Now)
 	}
 	o.store = gatherStore(o.config)
@@ -88,7 +90,7 @@ func gatherOwn(program, configFile string) *own {
 		o.config.SRS.StorePasswordFile, o.config.SRS.StoreCAFile, o.config.Reinject.PasswordFile,
 		o.config.Reinject.CAFile} {
 		if path != "" {
-			o.named = append(o.named, lookAt(path))
+			o.named = append(o.named, access.LookAt(path))
 		}
 	}
 	o.Hostname = o.config.Hostname
@@ -96,7 +98,7 @@ func gatherOwn(program, configFile string) *own {
 		o.SpamRedirect = cmp.Or(o.SpamRedirect, rule.Redirect)
 	}
 	o.Seals, o.HasSecrets = o.config.Arrival.Seals(), o.config.SRS.SecretsFile != ""
-	o.socket = lookAt(o.config.Log.Socket)
+	o.socket = access.LookAt(o.config.Log.Socket)
 	o.Owners, o.Secrets, o.HasKeys = o.owners(), o.secrets, len(o.keys) > 0
 	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline),
 		strings.ToLower(o.config.SRS.Domain)
@@ -154,13 +156,13 @@ func (o *own) localNames() []string {
 
 // owners are the accounts that the secret and the keys belong to, the secret's first.
 func (o *own) owners() []string {
-	files := []fileInfo{o.secrets}
+	files := []access.File{o.secrets}
 	for _, k := range o.keys {
 		files = append(files, k.file)
 	}
 	var names []string
 	for _, f := range files {
-		if name := ownerOf(f); name != "" && !slices.Contains(names, name) {
+		if name := access.OwnerOf(f); name != "" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
@@ -169,20 +171,20 @@ func (o *own) owners() []string {
 
 // learn takes from Postfix who has to read our files.
 func (o *own) learn(ctx context.Context, host *host, dir string) {
-	o.account, o.readers = host.account, []*unixUser{host.account}
+	o.account, o.readers = host.account, []*access.User{host.account}
 	for _, t := range host.tables {
 		if host.tableUserFault(t) == "" && t.user.UID != o.account.UID {
 			o.readers = append(o.readers, t.user)
 		}
 	}
-	o.sharedBy = func(name string) string { return setup.SharedBy(host.config, name) }
+	o.sharedBy = func(name string) string { return access.SharedBy(host.config, name) }
 	o.myhostname = host.Main("myhostname")
 	if spare := host.spareListener(); spare != nil {
 		o.listener = targetAt(spare)
 	}
 	o.hosted, o.private, o.unlisted = host.keyable()
 	o.isPrepared = host.isPrepared()
-	if o.file.isMissing() {
+	if o.file.IsMissing() {
 		_, o.setupRefuses = setup.Open(ctx,
 			setup.Options{PostfixDir: dir, ConfigFile: o.ConfigFile, Program: o.Program,
 				User: host.account.Name})
@@ -251,7 +253,7 @@ func judgeConfig(o *own) []fault {
 	}
 	wrong := fault{What: o.configErr.Error()}
 	switch {
-	case o.file.isMissing():
+	case o.file.IsMissing():
 		wrong.What, wrong.Why = o.ConfigFile+" does not exist", "postmend cannot work without it"
 		if o.setupRefuses != nil {
 			wrong.What += ", and setup cannot make it yet: " + o.setupRefuses.Error()
@@ -276,13 +278,13 @@ func judgeReadable(o *own) []fault {
 			"configuration is not judged", Severity: Note}}
 	}
 	var faults []fault
-	for _, f := range append([]fileInfo{o.file}, o.named...) {
+	for _, f := range append([]access.File{o.file}, o.named...) {
 		for _, u := range o.readers {
-			barrier := f.barrierFor(u, mayRead)
+			barrier := f.BarrierFor(u, access.MayRead)
 			if f.Err != nil || barrier == nil {
 				continue
 			}
-			mend := f.letIn(u)
+			mend := f.LetIn(u)
 			mayHoldSecret := f.Path == o.config.Reinject.PasswordFile || f.Path == o.config.Reinject.CAFile ||
 				f.Path == o.config.SRS.StorePasswordFile || f.Path == o.config.SRS.StoreCAFile
 			if !mayHoldSecret && barrier.Path == f.Path {
@@ -294,8 +296,8 @@ func judgeReadable(o *own) []fault {
 	return faults
 }
 
-func notFor(u *unixUser, f fileInfo, barrier *fileInfo) string {
-	return fmt.Sprintf("%s cannot read %s, %s", u.Name, f.Path, f.because(barrier))
+func notFor(u *access.User, f access.File, barrier *access.File) string {
+	return fmt.Sprintf("%s cannot read %s, %s", u.Name, f.Path, f.Because(barrier))
 }
 
 func judgeHostname(o *own) []fault {
@@ -345,7 +347,7 @@ func judgeLog(o *own) []fault {
 		return nil
 	}
 	err := o.socket.Err
-	if o.socket.isMissing() {
+	if o.socket.IsMissing() {
 		err = errors.New("there is no " + o.socket.Path)
 	}
 	return []fault{{What: "[log] socket: " + err.Error()}}

@@ -14,6 +14,7 @@ import (
 
 	"postmend/dkim"
 	"postmend/filter/authn/dnsserver"
+	"postmend/postfix/access"
 )
 
 // writeConfig writes a configuration for mx.example.org with a secret and a key, and gives its path.
@@ -174,8 +175,8 @@ func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, loadErr := dkim.LoadKey("example.org", "s", path)
-		o := &own{isRoot: true, account: missingUser("postmend")}
-		faults := o.judgePrivate(lookAt(path), loadErr, "make NEW")
+		o := &own{isRoot: true, account: access.MissingUser("postmend")}
+		faults := o.judgePrivate(access.LookAt(path), loadErr, "make NEW")
 		if len(faults) != 1 || faults[0].What == "" || (row.mend == "") != (faults[0].Mend == "") ||
 			!strings.Contains(faults[0].Mend, row.mend) {
 			t.Errorf("%s: %+v", name, faults)
@@ -184,9 +185,9 @@ func TestOnlyAnEmptySecretIsReplaced(t *testing.T) {
 }
 
 func TestWhatOnlyRootMayReadIsNotJudgedForOthers(t *testing.T) {
-	o := &own{account: missingUser("postmend")}
+	o := &own{account: access.MissingUser("postmend")}
 	denied := &fs.PathError{Op: "open", Path: "/etc/postmend/srs.secrets", Err: syscall.EACCES}
-	for _, file := range []fileInfo{{Path: denied.Path, Mode: 0o600}, {Path: denied.Path, Err: denied}} {
+	for _, file := range []access.File{{Path: denied.Path, Mode: 0o600}, {Path: denied.Path, Err: denied}} {
 		faults := o.judgePrivate(file, fmt.Errorf("srs: %w", denied), "make NEW")
 		if len(faults) != 1 || faults[0].Severity != Note || faults[0].Mend != "" {
 			t.Errorf("%+v", faults)

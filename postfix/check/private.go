@@ -11,6 +11,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/config"
 	"postmend/postfix"
+	"postmend/postfix/access"
 )
 
 func judgeSecrets(o *own) []fault {
@@ -54,20 +55,20 @@ func (o *own) makeKey(k config.Key) string {
 // judgePrivate judges a file that only the filter may read; make is the command that makes a new one, "" if
 // that has to be a key with another selector. It never replaces a file that may be good: a new secret makes
 // every SRS address that was given out invalid, and a new key has to be published first.
-func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
+func (o *own) judgePrivate(f access.File, loadErr error, make string) []fault {
 	wrong := func(what, mend string) []fault { return []fault{{What: what, Mend: mend, about: f.Path}} }
 	switch {
 	case !o.isRoot && (errors.Is(f.Err, fs.ErrPermission) || errors.Is(loadErr, fs.ErrPermission)):
 		return []fault{{What: f.Path + " is not judged: you may not read it", Severity: Note, about: f.Path}}
-	case f.isMissing() && make == "":
+	case f.IsMissing() && make == "":
 		return wrong(f.Path+" does not exist: restore it from a backup. A new key needs another selector, "+
 			"and its record in DNS before it signs: see \"Changing a key\" in docs/postfix.md", "")
-	case f.isMissing() && f.holders()[0].isMissing():
-		folder := f.holders()[0].Path
-		return wrong(f.Path+" does not exist", o.account.first(shell("install", "-d", "-m", "0711",
+	case f.IsMissing() && f.Holders()[0].IsMissing():
+		folder := f.Holders()[0].Path
+		return wrong(f.Path+" does not exist", o.account.First(shell("install", "-d", "-m", "0711",
 			folder)+" && "+make))
-	case f.isMissing():
-		return wrong(f.Path+" does not exist", o.account.first(make))
+	case f.IsMissing():
+		return wrong(f.Path+" does not exist", o.account.First(make))
 	case f.Err != nil:
 		return wrong(f.Err.Error(), "")
 	case f.Mode.Perm()&0o004 != 0:
@@ -81,23 +82,23 @@ func (o *own) judgePrivate(f fileInfo, loadErr error, make string) []fault {
 			mend, edit := o.copyOf(f)
 			return []fault{{What: why + ": give postmend a copy", Mend: mend, Edit: edit, about: f.Path}}
 		} else if why != "" {
-			return wrong(why+o.nowKnown(f), o.account.first(shell("chown", o.account.Name+":", f.Path)+
+			return wrong(why+o.nowKnown(f), o.account.First(shell("chown", o.account.Name+":", f.Path)+
 				" && "+shell("chmod", "u=rw,go=", f.Path)))
 		}
-		if barrier := f.barrierFor(o.account, mayRead); barrier != nil {
-			return wrong(notFor(o.account, f, barrier), f.letIn(o.account))
+		if barrier := f.BarrierFor(o.account, access.MayRead); barrier != nil {
+			return wrong(notFor(o.account, f, barrier), f.LetIn(o.account))
 		}
 	}
-	isOpen := func(folder fileInfo) bool { return folder.Mode.Perm()&0o002 != 0 }
-	if loadErr != nil && !slices.ContainsFunc(f.holders(), isOpen) { // which another rule judges
-		return wrong(detail(loadErr).Error(), o.account.first(o.mendPrivate(f.Path, loadErr, make)))
+	isOpen := func(folder access.File) bool { return folder.Mode.Perm()&0o002 != 0 }
+	if loadErr != nil && !slices.ContainsFunc(f.Holders(), isOpen) { // which another rule judges
+		return wrong(detail(loadErr).Error(), o.account.First(o.mendPrivate(f.Path, loadErr, make)))
 	}
 	return nil
 }
 
 // nowKnown says what has to follow where strangers could read a private file. It takes a person to decide
 // when: a new key has to be published first, and bounces to addresses of the old secret would be rejected.
-func (o *own) nowKnown(f fileInfo) string {
+func (o *own) nowKnown(f access.File) string {
 	if f.Path == o.secrets.Path {
 		return ". After the mend, replace the secret, because somebody may have read it: see " +
 			`"Changing the SRS secret" in docs/postfix.md`

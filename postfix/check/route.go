@@ -66,7 +66,7 @@ func judgeFilterService(h *host) []fault {
 		return nil
 	}
 	return one("no pipe(8) service in master.cf runs postmend filter",
-		h.account.first(h.planned(layout.FilterID)))
+		h.account.First(h.planned(layout.FilterID)))
 }
 
 func judgeRoute(h *host) []fault {

@@ -8,13 +8,13 @@ import (
 	"strings"
 
 	"postmend/filter/config"
-	"postmend/postfix/setup"
+	"postmend/postfix/access"
 )
 
 // shared says which other programs may read a private file; "" if none may. isNeeded says that it is a
 // program with an account of its own, such as OpenDKIM or PostSRSd, which goes on using the file.
-func (o *own) shared(f fileInfo) (why string, isNeeded bool) {
-	if name := ownerOf(f); name != "" && name != o.account.Name {
+func (o *own) shared(f access.File) (why string, isNeeded bool) {
+	if name := access.OwnerOf(f); name != "" && name != o.account.Name {
 		if why := o.sharedBy(name); why != "" {
 			return fmt.Sprintf("%s belongs to %s, a shared account: %s", f.Path, name, why), !isGeneral(f.UID)
 		}
@@ -24,7 +24,7 @@ func (o *own) shared(f fileInfo) (why string, isNeeded bool) {
 	if f.Mode.Perm()&0o040 == 0 {
 		return "", false
 	}
-	names := setup.GroupSharedBy(f.GID, o.account.Name)
+	names := access.GroupSharedBy(f.GID, o.account.Name)
 	if len(names) == 0 {
 		return "", false
 	}
@@ -35,18 +35,18 @@ func (o *own) shared(f fileInfo) (why string, isNeeded bool) {
 		}
 	}
 	return fmt.Sprintf("%s may be read by %s, by way of its group (mode %#o, group %s)", f.Path,
-		strings.Join(names, ", "), f.Mode.Perm(), groupName(f.GID)), isNeeded
+		strings.Join(names, ", "), f.Mode.Perm(), access.GroupName(f.GID)), isNeeded
 }
 
 // isGeneral tells whether an account is one of those that no program has for itself.
 func isGeneral(uid int) bool { return uid < 100 || uid == 65534 }
 
 // copyOf is the way to a copy of a private file that is postmend's alone.
-func (o *own) copyOf(f fileInfo) (mend string, edit *Edit) {
+func (o *own) copyOf(f access.File) (mend string, edit *Edit) {
 	folder := filepath.Join(filepath.Dir(o.ConfigFile), "private")
 	path := filepath.Join(folder, filepath.Base(f.Path))
-	mend = shell("install", "-d", "-m", "0750", "-g", o.account.group(), folder) + " && " +
-		shell("install", "-m", "0600", "-o", o.account.Name, "-g", o.account.group(), f.Path, path)
+	mend = shell("install", "-d", "-m", "0750", "-g", o.account.Group(), folder) + " && " +
+		shell("install", "-m", "0600", "-o", o.account.Name, "-g", o.account.Group(), f.Path, path)
 	key := "dkim.keys.file"
 	if f.Path == o.secrets.Path {
 		key = "srs.secrets_file"
@@ -59,12 +59,12 @@ func (o *own) copyOf(f fileInfo) (mend string, edit *Edit) {
 			edit.Line = n
 		}
 	}
-	return o.account.first(mend), edit
+	return o.account.First(mend), edit
 }
 
 // closeFolder is the command that takes the permission to write to a folder from everybody; "" for folders
 // such as /tmp, to which everybody has to write.
-func closeFolder(folder fileInfo) string {
+func closeFolder(folder access.File) string {
 	for _, shared := range sharedFolders {
 		if folder.Path == shared {
 			return ""

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"postmend/postfix/access"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
@@ -55,7 +56,7 @@ func judgeReverse(h *host) []fault {
 		}
 	}
 	return one("neither virtual_alias_maps nor recipient_canonical_maps asks postmend lookup reverse",
-		h.account.first(h.planned(h.plannedTable(), "virtual_alias_maps")))
+		h.account.First(h.planned(h.plannedTable(), "virtual_alias_maps")))
 }
 
 // plannedTable is the service that setup would add for the table.
@@ -120,7 +121,7 @@ func (h *host) tableAt(entry string) *table {
 func judgeTables(h *host) []fault {
 	var faults []fault
 	for _, t := range h.tables {
-		mend := h.account.first(h.setField(t.ID()+"/command", h.tableCommand(t.direction, t.protocol)))
+		mend := h.account.First(h.setField(t.ID()+"/command", h.tableCommand(t.direction, t.protocol)))
 		switch {
 		case h.inChroot(t.Service):
 			faults = append(faults, fault{What: t.ID() + " runs in a chroot",
@@ -131,7 +132,7 @@ func judgeTables(h *host) []fault {
 		case h.tableUserFault(t) != "":
 			faults = append(faults, fault{What: t.ID() + ": " + h.tableUserFault(t), Mend: mend})
 		case t.user.UID != h.account.UID && h.Secrets.Err == nil && h.Secrets.Path != "" &&
-			h.Secrets.barrier(t.user, mayRead) != nil:
+			h.Secrets.Barrier(t.user, access.MayRead) != nil:
 			faults = append(faults,
 				fault{What: fmt.Sprintf("%s runs as %s, which cannot read %s; postmend's account is %s",
 					t.ID(), t.user.Name, h.Secrets.Path, h.account.Name), Mend: mend})
@@ -146,7 +147,7 @@ func judgeTables(h *host) []fault {
 					faults = append(faults,
 						fault{What: fmt.Sprintf("%s asks %s by the protocol %s, but it speaks %s", name,
 							t.ID(), kind, t.protocol),
-							Mend: h.account.first(h.setField(t.ID()+"/command",
+							Mend: h.account.First(h.setField(t.ID()+"/command",
 								h.tableCommand(t.direction, kind)))})
 				}
 			}

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"postmend/filter/config"
+	"postmend/postfix/access"
 	"postmend/srs/store"
 )
 
 // senderStore is what was found out about the store of senders that do not fit into SRS addresses.
 type senderStore struct {
 	at     store.Location
-	place  fileInfo // the folder, or the Unix-domain socket; links are not followed
+	place  access.File // the folder, or the Unix-domain socket; links are not followed
 	isLink bool
 	alien  bool // the folder has other things in it than days
 	health store.Health
@@ -45,7 +46,7 @@ func gatherStore(settings *config.Config) *senderStore {
 	s := &senderStore{}
 	s.at, _ = store.Parse(settings.SRS.Store) // filter.New had it, too
 	if path := s.path(); path != "" {
-		s.place = lookAt(path)
+		s.place = access.LookAt(path)
 		info, err := os.Lstat(path)
 		s.isLink = err == nil && info.Mode()&fs.ModeSymlink != 0
 	}
@@ -112,7 +113,7 @@ func (o *own) judgeStoreAccess() []fault {
 		if o.store.alien { // somebody else's folder, which is not to be given away
 			return ""
 		}
-		return account.first(shell(words...))
+		return account.First(shell(words...))
 	}
 	hint := ""
 	if o.store.alien {
@@ -121,20 +122,20 @@ func (o *own) judgeStoreAccess() []fault {
 	switch {
 	case o.store.isLink:
 		return one(f.Path+" is a symbolic link: [srs] store has to name the folder itself", "")
-	case f.isMissing():
+	case f.IsMissing():
 		return one(f.Path+" does not exist",
-			account.first(shell("install", "-d", "-m", "0700", "-o", account.Name, f.Path)))
+			account.First(shell("install", "-d", "-m", "0700", "-o", account.Name, f.Path)))
 	case f.Err != nil || !f.Mode.IsDir():
 		return one(f.Path+" is not a folder", "")
-	case !account.isMissing && f.UID != account.UID:
+	case !account.IsMissing && f.UID != account.UID:
 		return one(f.String()+" does not belong to "+account.Name+hint,
 			mend("chown", "-R", account.Name, f.Path))
 	case f.Mode.Perm()&0o077 != 0 || f.Mode.Perm()&0o700 != 0o700:
 		return one(f.String()+" is accessible to other accounts"+hint, mend("chmod", "0700", f.Path))
 	}
-	if barrier := f.barrier(account, mayWrite|mayExecute); barrier != nil {
-		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.because(barrier)),
-			f.letIn(account))
+	if barrier := f.Barrier(account, access.MayWrite|access.MayExecute); barrier != nil {
+		return one(fmt.Sprintf("%s cannot use %s, %s", account.Name, f.Path, f.Because(barrier)),
+			f.LetIn(account))
 	}
 	if name := o.store.health.Unusable; name != "" {
 		command := mend("chown", "-R", account.Name, f.Path)
@@ -150,9 +151,9 @@ func (o *own) judgeStoreAccess() []fault {
 func (o *own) judgeStoreServer() []fault {
 	h := o.store.health
 	if o.store.at.Network == "unix" && o.store.place.Err == nil {
-		if barrier := o.store.place.barrier(o.account, mayWrite); barrier != nil {
+		if barrier := o.store.place.Barrier(o.account, access.MayWrite); barrier != nil {
 			return one(fmt.Sprintf("%s cannot use %s, %s", o.account.Name, o.store.place.Path,
-				o.store.place.because(barrier)), "")
+				o.store.place.Because(barrier)), "")
 		}
 	}
 	switch {

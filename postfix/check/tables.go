@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"postmend/postfix/access"
 	"postmend/postfix/layout"
 )
 
@@ -52,7 +53,7 @@ func judgeTransports(h *host) []fault {
 // judgeLocalTables asks local_domains_maps as the filter does it, and as its account: modes, access
 // control lists and mandatory access control all count.
 func judgeLocalTables(h *host) []fault {
-	if len(h.LocalTables) == 0 || h.account.isMissing {
+	if len(h.LocalTables) == 0 || h.account.IsMissing {
 		return nil
 	}
 	if os.Geteuid() != 0 {
@@ -72,7 +73,7 @@ func judgeLocalTables(h *host) []fault {
 }
 
 // askAs asks a table for a name that it does not have, as pipe(8) has an account do it.
-func (h *host) askAs(u *unixUser, table string) error {
+func (h *host) askAs(u *access.User, table string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	path, err := exec.LookPath("postmap")
@@ -84,7 +85,7 @@ func (h *host) askAs(u *unixUser, table string) error {
 	if _, err := os.Stat(cmd.Dir); err != nil {
 		cmd.Dir = "/"
 	}
-	cmd.SysProcAttr = u.credential()
+	cmd.SysProcAttr = u.Credential()
 	cmd.Stdin = strings.NewReader("check.postmend.invalid\n")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -114,18 +115,18 @@ func (h *host) letAsk(table string) (what, mend string) {
 	}
 	var commands []string
 	for _, name := range slices.Compact([]string{path, path + suffix}) {
-		f := lookAt(name)
-		if f.Err != nil || f.barrier(h.account, mayRead) == nil {
+		f := access.LookAt(name)
+		if f.Err != nil || f.Barrier(h.account, access.MayRead) == nil {
 			continue
 		}
-		through, ok := f.letThrough(h.account)
+		through, ok := f.LetThrough(h.account)
 		setfacl, err := exec.LookPath("setfacl")
 		switch {
 		case !ok:
 			return byHand, ""
-		case f.allows(h.account, mayRead):
+		case f.Allows(h.account, access.MayRead):
 		case f.GID == 0 || f.Mode.Perm()&0o040 == 0:
-			through = append(through, shell("chgrp", h.account.group(), name), shell("chmod", "g+r", name))
+			through = append(through, shell("chgrp", h.account.Group(), name), shell("chmod", "g+r", name))
 		case err == nil:
 			through = append(through, shell(filepath.Base(setfacl), "-m", "u:"+h.account.Name+":r", name))
 		default:

@@ -24,7 +24,7 @@ func (h *host) canTry(findings []Finding) bool {
 		return f.Severity == Error &&
 			(f.Area == areaOwn || f.Area == areaFilter)
 	}
-	return os.Geteuid() == 0 && h.filter != nil && !h.account.isMissing && h.SpoolDir != "" &&
+	return os.Geteuid() == 0 && h.filter != nil && !h.account.IsMissing && h.SpoolDir != "" &&
 		!slices.ContainsFunc(findings, isWrong)
 }
 
@@ -41,7 +41,7 @@ func judgeTrial(h *host) []fault {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, h.programPath(), append(command, "-c", h.ConfigFile)...)
 		cmd.Dir, cmd.Env, cmd.SysProcAttr = "/", []string{"MAIL_CONFIG=" +
-			h.config.Dir}, h.account.credential()
+			h.config.Dir}, h.account.Credential()
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		if err := cmd.Run(); err != nil {

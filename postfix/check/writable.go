@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"postmend/postfix"
-	"postmend/postfix/setup"
+	"postmend/postfix/access"
 )
 
 // judgeWritable finds files and folders of ours, and folders above them, that other accounts could change:
@@ -55,15 +55,15 @@ func judgeWritable(o *own) []fault {
 
 // places are the configuration, the files that it names, and all folders above them. Other rules
 // judge the secrets and the keys themselves.
-func (o *own) places() []fileInfo {
-	files := append([]fileInfo{o.file}, o.named...)
-	private := []fileInfo{o.secrets}
+func (o *own) places() []access.File {
+	files := append([]access.File{o.file}, o.named...)
+	private := []access.File{o.secrets}
 	for _, k := range o.keys {
 		private = append(private, k.file)
 	}
-	var places []fileInfo
-	add := func(f fileInfo) {
-		isKnown := func(known fileInfo) bool { return known.Path == f.Path }
+	var places []access.File
+	add := func(f access.File) {
+		isKnown := func(known access.File) bool { return known.Path == f.Path }
 		if f.Err == nil && f.Path != "" && !slices.ContainsFunc(places, isKnown) {
 			places = append(places, f)
 		}
@@ -81,15 +81,16 @@ func (o *own) places() []fileInfo {
 
 // strangersAt tells who besides root and postmend's accounts can change a place. In a folder with the sticky
 // bit only the owner of a file can replace it; but postmend uses no key and no secret from such a folder.
-func (o *own) strangersAt(place fileInfo) (owner, writers string) {
-	isReader := func(u *unixUser) bool { return u.Name == ownerOf(place) }
-	if place.UID != 0 && ownerOf(place) != o.account.Name && !slices.ContainsFunc(o.readers, isReader) {
+func (o *own) strangersAt(place access.File) (owner, writers string) {
+	isReader := func(u *access.User) bool { return u.Name == access.OwnerOf(place) }
+	if place.UID != 0 && access.OwnerOf(place) != o.account.Name &&
+		!slices.ContainsFunc(o.readers, isReader) {
 		owner = fmt.Sprintf("which belongs to %s ", nameOfUser(place))
 	}
 	if place.Mode&fs.ModeSticky != 0 && !o.holdsPrivate(place) {
 		return owner, ""
 	}
-	members := setup.GroupSharedBy(place.GID, o.account.Name)
+	members := access.GroupSharedBy(place.GID, o.account.Name)
 	switch {
 	case place.Mode.Perm()&0o002 != 0:
 		writers = "to which every account may write"
@@ -102,26 +103,26 @@ func (o *own) strangersAt(place fileInfo) (owner, writers string) {
 }
 
 // holdsPrivate tells whether a secret or a key is in a folder.
-func (o *own) holdsPrivate(folder fileInfo) bool {
-	isIn := func(f fileInfo) bool {
-		return slices.ContainsFunc(f.holders(),
-			func(holder fileInfo) bool { return holder.Path == folder.Path })
+func (o *own) holdsPrivate(folder access.File) bool {
+	isIn := func(f access.File) bool {
+		return slices.ContainsFunc(f.Holders(),
+			func(holder access.File) bool { return holder.Path == folder.Path })
 	}
 	return isIn(o.secrets) || slices.ContainsFunc(o.keys, func(k ownKey) bool { return isIn(k.file) })
 }
 
 // isOurs tells whether a place can be closed to others: the configuration's folder, what is in it, and the
 // folders above it that are no homes.
-func (o *own) isOurs(place fileInfo) bool {
+func (o *own) isOurs(place access.File) bool {
 	folder := filepath.Dir(o.ConfigFile)
 	isBelow := place.Path == folder || strings.HasPrefix(place.Path, folder+"/")
 	isAbove := strings.HasPrefix(folder, strings.TrimSuffix(place.Path, "/")+"/")
-	return (isBelow || isAbove) && !place.isHome() && !slices.Contains(sharedFolders, place.Path)
+	return (isBelow || isAbove) && !place.IsHome() && !slices.Contains(sharedFolders, place.Path)
 }
 
 // nameOfUser is the owner's name, or number.
-func nameOfUser(f fileInfo) string {
-	if name := ownerOf(f); name != "" {
+func nameOfUser(f access.File) string {
+	if name := access.OwnerOf(f); name != "" {
 		return name
 	}
 	return fmt.Sprintf("uid %d", f.UID)

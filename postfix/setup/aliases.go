@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"postmend/postfix/access"
 	"postmend/postfix/postconf"
 )
 
@@ -67,7 +68,7 @@ func Forwards(c *postconf.Config, domains *Domains) (found []Forward, unknown []
 // forwardFiles looks for .forward where forward_path has it by default.
 func forwardFiles(domains *Domains) []Forward {
 	var found []Forward
-	for _, account := range database("/etc/passwd") {
+	for _, account := range access.Database("/etc/passwd") {
 		if len(account) < 7 || !filepath.IsAbs(account[5]) {
 			continue
 		}

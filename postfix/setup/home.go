@@ -17,6 +17,7 @@ import (
 	"postmend/dkim"
 	"postmend/filter/config"
 	"postmend/filter/domain/publicsuffix"
+	"postmend/postfix/access"
 	"postmend/postfix/postconf"
 	"postmend/srs/store"
 )
@@ -34,7 +35,7 @@ type home struct {
 // ownFiles reads the configuration, or makes one up for this Postfix.
 func ownFiles(o *Options, c *postconf.Config, domains *Domains) (*home, error) {
 	h := &home{program: o.Program, path: o.ConfigFile, user: o.User, group: o.User}
-	if why := SharedBy(c, o.User); why != "" {
+	if why := access.SharedBy(c, o.User); why != "" {
 		return nil, fmt.Errorf(
 			"%s is not an account for postmend's keys and secrets: %s; name one of its own with --user",
 			o.User, why)
@@ -215,7 +216,7 @@ func (h *home) steps() []Step {
 	var steps []Step
 	add := func(why string, action Action) { steps = append(steps, Step{Why: why, Action: action}) }
 	if !h.hasUser {
-		add("the account that Postfix runs postmend as", AddUserCommand(h.user))
+		add("the account that Postfix runs postmend as", access.AddUserCommand(h.user))
 	}
 	if folder := filepath.Dir(h.path); isMissing(folder) {
 		add("the directory of postmend's configuration",

@@ -1,4 +1,6 @@
-package setup
+// Package access tells who may use which file of this host, by accounts, groups and modes, and with which
+// command somebody may who has to.
+package access
 
 import (
 	"bufio"
@@ -54,7 +56,7 @@ func SharedBy(c *postconf.Config, name string) string {
 
 // logsIn tells whether an account has a shell to log in to.
 func logsIn(name string) bool {
-	for _, fields := range database("/etc/passwd") {
+	for _, fields := range Database("/etc/passwd") {
 		if len(fields) == 7 && fields[0] == name {
 			shell := filepath.Base(fields[6])
 			return shell != "nologin" && shell != "false"
@@ -134,12 +136,12 @@ func GroupSharedBy(gid int, except string) []string {
 			names = append(names, name)
 		}
 	}
-	for _, fields := range database("/etc/passwd") {
+	for _, fields := range Database("/etc/passwd") {
 		if len(fields) > 3 && fields[3] == strconv.Itoa(gid) {
 			add(fields[0])
 		}
 	}
-	for _, fields := range database("/etc/group") {
+	for _, fields := range Database("/etc/group") {
 		if len(fields) > 3 && fields[2] == strconv.Itoa(gid) {
 			for _, name := range strings.Split(fields[3], ",") {
 				add(name)
@@ -149,8 +151,8 @@ func GroupSharedBy(gid int, except string) []string {
 	return names
 }
 
-// database reads passwd(5) or group(5).
-func database(path string) [][]string {
+// Database reads passwd(5) or group(5).
+func Database(path string) [][]string {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil
