@@ -10,11 +10,13 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
 	"postmend/filter/arrival"
 	"postmend/filter/config"
+	"postmend/filter/confine"
 	"postmend/filter/domain"
 	"postmend/filter/message/author"
 	"postmend/filter/plan"
@@ -134,3 +136,16 @@ func keepIdle(resident bool) time.Duration {
 
 // Close ends what a resident Filter keeps. Messages that are being dealt with are not affected.
 func (f *Filter) Close() { f.reinjector.Close() }
+
+// Confine gives up for good all permissions that this filter does not need. It is for a process that does
+// nothing else.
+func (f *Filter) Confine() error {
+	needs, ok := confine.NeedsOf(f.config, os.TempDir())
+	if !ok {
+		return nil
+	}
+	if needs.StoreDir != "" {
+		_ = store.Prepare(needs.StoreDir) // it cannot be made later; whoever needs it tells why it is missing
+	}
+	return confine.Apply(needs)
+}

@@ -54,7 +54,7 @@ func (f *Filter) learnToSign(
 	if m.Oversized || len(f.config.DKIM.Keys) == 0 || !p.Signs(env) {
 		return nil
 	}
-	if !isOurs && p.Sealer != "" {
+	if !isOurs && p.SealsARC() {
 		known.Sealing = f.sealingKey()
 	}
 	if isOurs && env.Sender != "" && p.AuthorSigner(known.Authors) == "" {

@@ -97,7 +97,7 @@ func (p *Policy) failedDMARC(d *Delivery, env *Envelope, msg Facts) *cause.Failu
 // gets here: it must carry nothing in our name.
 func (p *Policy) planARC(d *Delivery, msg Facts) *cause.Failure {
 	isFor := func(r Recipient) bool { return p.sealFor == nil || p.sealFor.Has(domain.Of(r.Address)) }
-	if p.Sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
+	if p.sealer == "" || !slices.ContainsFunc(d.Recipients, isFor) {
 		return nil
 	}
 	if p.sparing {
@@ -110,7 +110,7 @@ func (p *Policy) planARC(d *Delivery, msg Facts) *cause.Failure {
 		return cause.KeyUnusable.Failure(err)
 	}
 	if msg.Sealing.Key == nil {
-		d.because(cause.UnsealedNoKey, p.Sealer)
+		d.because(cause.UnsealedNoKey, p.sealer)
 		return nil
 	}
 	if obstacle := msg.Proven.Chain.Obstacle(); obstacle != "" {

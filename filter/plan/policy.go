@@ -24,7 +24,7 @@ type Policy struct {
 	srs            *srs.Rewriter // nil without [srs]
 	srsError       error         // why srs could not be made ready
 	srsDomain      string        // canonical; "" without [srs]
-	stored         aliases       // see store.go
+	stored         aliases       // see aliases.go
 	sealsArrival   bool          // see config.Arrival
 	signers        map[string]bool
 	defaultSigner  string // signs forwarded mail; "" if there is no key
@@ -34,7 +34,7 @@ type Policy struct {
 	trustedSealers domain.Set
 	forceMunge     domain.Set
 	forbidMunge    domain.Set
-	Sealer         string     // the domain of the key for ARC; "" if nothing is sealed
+	sealer         string     // the domain of the key for ARC; "" if nothing is sealed
 	sparing        bool       // seal only when needed
 	sealFor        domain.Set // recipients' domains; nil is all
 }
@@ -62,7 +62,7 @@ func NewPolicy(settings *config.Config, heloNames []string) (Policy, error) {
 	p.trustedAuthors, errs[4] = config.ParseTrustedAuthors(settings.DMARC.TrustedAuthors)
 	p.trustedSealers, errs[5] = config.DomainSet("arc: trusted_sealers", settings.ARC.TrustedSealers, "")
 	if settings.ARC.Seal != config.SealNever {
-		p.Sealer, p.sparing = settings.ARC.Domain, settings.ARC.Seal == config.SealWhenNeeded
+		p.sealer, p.sparing = settings.ARC.Domain, settings.ARC.Seal == config.SealWhenNeeded
 	}
 	if settings.ARC.OnlyFor != nil {
 		p.sealFor, errs[6] = config.DomainSet("arc: only_for", settings.ARC.OnlyFor, "")
@@ -143,6 +143,9 @@ func (p *Policy) SignsFor(author string) bool {
 	}
 	return false
 }
+
+// SealsARC tells whether mail gets ARC sets of ours.
+func (p *Policy) SealsARC() bool { return p.sealer != "" }
 
 // TrustsSealers tells whether the results of somebody else's ARC sets may count.
 func (p *Policy) TrustsSealers() bool { return len(p.trustedSealers) > 0 }
