@@ -33,6 +33,7 @@ type published struct {
 	mx               []*net.MX
 	mxErr            error
 	mxHere           map[string]bool // by name of the exchange: it leads to one of our addresses
+	mxUnknown        error           // why an exchange that is not in mxHere may lead here, too
 	keys             []publishedKey
 	dmarc            []publishedPolicy
 }
@@ -43,6 +44,7 @@ type address struct {
 	names     []string
 	ptrErr    error
 	confirmed string // the name that leads back to the address
+	unknown   error  // why another name may lead back, too
 }
 
 type publishedKey struct {
@@ -122,7 +124,10 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 func (a *address) ask(ctx context.Context, resolver *authn.Resolver) {
 	a.names, a.ptrErr = resolver.LookupAddr(ctx, a.ip.String())
 	for _, name := range a.names {
-		found, _ := resolver.LookupIPAddr(ctx, name)
+		found, err := resolver.LookupIPAddr(ctx, name)
+		if isUnknown(err) {
+			a.unknown = err
+		}
 		if slices.ContainsFunc(found, func(f net.IPAddr) bool { return f.IP.Equal(a.ip) }) {
 			a.confirmed = strings.TrimSuffix(name, ".")
 		}
@@ -133,7 +138,10 @@ func (p *published) askMX(ctx context.Context, resolver *authn.Resolver) {
 	p.mx, p.mxErr = resolver.LookupMX(ctx, p.srs.domain)
 	for _, mx := range p.mx {
 		name := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
-		found, _ := resolver.LookupIPAddr(ctx, mx.Host)
+		found, err := resolver.LookupIPAddr(ctx, mx.Host)
+		if isUnknown(err) {
+			p.mxUnknown = err
+		}
 		p.mxHere[mx.Host] = name == p.hostname || slices.ContainsFunc(found,
 			func(f net.IPAddr) bool { return p.isOurs(f.IP) })
 	}
@@ -199,6 +207,9 @@ func (p *published) unknown(name string, err error) []fault {
 	return []fault{wrong}
 }
 
+// isUnknown tells whether DNS did not answer.
+func isUnknown(err error) bool { return err != nil && !isNotFound(err) }
+
 func isNotFound(err error) bool {
 	var failure *net.DNSError
 	return errors.As(err, &failure) && failure.IsNotFound
@@ -206,7 +217,7 @@ func isNotFound(err error) bool {
 
 func judgeHostAddress(p *published) []fault {
 	switch {
-	case p.hostErr != nil && !isNotFound(p.hostErr):
+	case isUnknown(p.hostErr):
 		return p.unknown(p.hostname, p.hostErr)
 	case p.hostErr != nil && len(p.addresses) == 0:
 		return []fault{{What: p.hostname +
@@ -227,7 +238,11 @@ func addressRecord(name string, ip net.IP) string {
 }
 
 func judgePTR(p *published) []fault {
-	if len(p.addresses) == 0 {
+	switch {
+	case len(p.addresses) > 0:
+	case isUnknown(p.hostErr):
+		return p.unknown(p.hostname, p.hostErr)
+	default:
 		return []fault{{What: "the addresses that mail leaves from are not known: name them in " +
 			"inet_interfaces or proxy_interfaces of main.cf", Severity: Note}}
 	}
@@ -239,10 +254,12 @@ func judgePTR(p *published) []fault {
 		case a.ip.IsPrivate():
 			faults = append(faults, fault{What: a.ip.String() +
 				" is a private address; name the public one in proxy_interfaces of main.cf", Severity: Note})
-		case a.ptrErr != nil && !isNotFound(a.ptrErr):
+		case isUnknown(a.ptrErr):
 			faults = append(faults, p.unknown(name, a.ptrErr)...)
 		case len(a.names) == 0:
 			faults = append(faults, fault{What: a.ip.String() + " has no PTR record", Publish: record})
+		case a.confirmed == "" && a.unknown != nil:
+			faults = append(faults, p.unknown(a.names[0], a.unknown)...)
 		case a.confirmed == "":
 			faults = append(faults,
 				fault{What: fmt.Sprintf("the PTR record of %s is %s, and that name does not have the address",
@@ -263,7 +280,7 @@ func judgeMX(p *published) []fault {
 		return unjudged
 	}
 	record := p.srs.domain + ". IN MX 10 " + p.hostname + "."
-	if p.mxErr != nil && !isNotFound(p.mxErr) && len(p.mx) == 0 {
+	if isUnknown(p.mxErr) && len(p.mx) == 0 {
 		return p.unknown(p.srs.domain, p.mxErr)
 	}
 	var elsewhere []string
@@ -275,6 +292,10 @@ func judgeMX(p *published) []fault {
 	switch {
 	case len(p.mx) == 0:
 		return []fault{{What: p.srs.domain + " has no MX record", Publish: record}}
+	case len(elsewhere) > 0 && p.mxUnknown != nil:
+		return p.unknown(elsewhere[0], p.mxUnknown)
+	case len(elsewhere) > 0 && isUnknown(p.hostErr):
+		return p.unknown(p.hostname, p.hostErr)
 	case len(elsewhere) == len(p.mx):
 		return []fault{{What: "the MX of " + p.srs.domain + " is " + strings.Join(elsewhere, ", ") +
 			", which is not this host", Publish: record}}
@@ -298,7 +319,7 @@ func judgePublishedKeys(p *published) []fault {
 			continue
 		}
 		name := k.key.RecordName()
-		if k.err != nil && !isNotFound(k.err) {
+		if isUnknown(k.err) {
 			faults = append(faults, p.unknown(name, k.err)...)
 			continue
 		}
@@ -336,7 +357,9 @@ func judgePublishedPolicies(p *published) []fault {
 				fault{What: fmt.Sprintf("_dmarc.%s has %d DMARC records: receivers ignore all of them",
 					d.domain, several), Publish: record, cause: "DMARC records", about: d.domain})
 		case d.result.Status == authn.TempError:
-			faults = append(faults, fault{What: d.result.Reason, cause: "no DMARC result", about: d.domain})
+			faults = append(faults, fault{What: d.result.Reason,
+				Why: "whether " + d.domain + " has a policy was not seen", cause: "no DMARC result",
+				about: d.domain})
 		case d.result.PolicyName == "":
 			faults = append(faults, fault{What: "no DMARC record applies to " + d.domain, Publish: record,
 				cause: "no DMARC record", about: d.domain})

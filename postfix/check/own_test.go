@@ -43,19 +43,28 @@ func writeConfig(t *testing.T, resolver string) string {
 // dnsFindings judges what a zone says of a host in example.org whose addresses are known from its name.
 func dnsFindings(t *testing.T, zone, relayhost string) []Finding {
 	t.Helper()
+	return dnsFindingsOf(t, zone, writeConfig(t, ""), func(p *published) { p.relayhost = relayhost })
+}
+
+// dnsFindingsOf is the same for a configuration whose resolver gives way to one that knows the zone.
+func dnsFindingsOf(t *testing.T, zone, config string, known ...func(*published)) []Finding {
+	t.Helper()
 	server, err := dnsserver.Start(zone)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	o := gatherOwn("/bin/postmend", writeConfig(t, server.Addr()))
+	o := gatherOwn("/bin/postmend", config)
 	if o.configErr != nil {
 		t.Fatal(o.configErr)
 	}
+	o.config.Resolver = server.Addr()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p := gatherDNS(ctx, o, nil)
-	p.relayhost = relayhost
+	for _, set := range known {
+		set(p)
+	}
 	return p.judge()
 }
 
@@ -85,6 +94,54 @@ _dmarc.example.org SERVFAIL
 	for _, f := range findings {
 		if f.Publish != "" {
 			t.Errorf("a record is to be published, and nobody knows whether it is there: %+v", f)
+		}
+	}
+}
+
+// One name at a time fails, or all of them: no finding may blame what was not seen, or have anything changed.
+func TestANameThatFailsIsBlamedForNothing(t *testing.T) {
+	config := writeConfig(t, "127.0.0.1:1")
+	key, err := dkim.LoadKey("example.org", "s", filepath.Join(filepath.Dir(config), "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	published, err := key.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := []string{
+		"mx.example.org A 192.0.2.10", "mx.example.org TXT v=spf1 a -all",
+		"10.2.0.192.in-addr.arpa PTR host.example.net", "host.example.net A 192.0.2.10",
+		"srs.example.org MX 10 in.example.net", "in.example.net A 192.0.2.10",
+		"srs.example.org TXT v=spf1 a:out.example.net -all", "out.example.net A 192.0.2.10",
+		key.RecordName() + " TXT " + published, "_dmarc.example.org TXT v=DMARC1; p=none",
+	}
+	names := map[string]bool{"": true, "all": true}
+	for _, record := range records {
+		name, _, _ := strings.Cut(record, " ")
+		names[name] = true
+	}
+	for failing := range names {
+		zone := ""
+		for _, record := range records {
+			if name, _, _ := strings.Cut(record, " "); name == failing || failing == "all" {
+				record = name + " SERVFAIL"
+			}
+			zone += record + "\n"
+		}
+		var wrong []Finding
+		for _, f := range dnsFindingsOf(t, zone, config) {
+			if f.Severity == OK {
+				continue
+			}
+			wrong = append(wrong, f)
+			if f.Severity == Error || f.Publish != "" || f.Edit != nil || f.Mend != "" ||
+				!strings.Contains(f.What, "did not answer") && !strings.Contains(f.What, "not judged") {
+				t.Errorf("%s fails: %+v", failing, f)
+			}
+		}
+		if (failing == "") != (wrong == nil) {
+			t.Errorf("%q fails: %+v", failing, wrong)
 		}
 	}
 }

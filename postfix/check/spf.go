@@ -90,7 +90,7 @@ func judgeBounces(p *published) []fault {
 func (p *published) judgeSender(s *sender, mechanism string) []fault {
 	records := s.records()
 	switch {
-	case s.err != nil && !isNotFound(s.err):
+	case isUnknown(s.err):
 		return p.unknown(s.domain, s.err)
 	case len(records) > 1:
 		return []fault{{What: fmt.Sprintf("%s has %d SPF records, and the result is permerror: publish "+
