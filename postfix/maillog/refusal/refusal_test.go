@@ -51,7 +51,7 @@ func rules(t testing.TB) *refusal.Rules {
 // sets are the labelled answers. What the rules are worth for answers that nobody has read is told by
 // heldout.tsv alone.
 var sets = []string{"smtp-field-manual.tsv", "more.tsv", "seen.tsv", "heldout.tsv", "found.tsv",
-	"documented.tsv", "collected.tsv", "recalled.tsv", "public.tsv"}
+	"documented.tsv", "collected.tsv", "recalled.tsv", "public.tsv", "providers.tsv"}
 
 // score counts answers, and those about authentication among them.
 type score struct{ all, right, auth, authRight int }
