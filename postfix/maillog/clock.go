@@ -20,6 +20,8 @@ type clock struct {
 	iso       [13]byte // "2026-11-25T00", in isoZone
 	isoZone   [6]byte
 	isoAt     int64
+
+	english []byte // a stamp of another language, translated
 }
 
 // read gives the time at the start of a line in seconds, and what follows it.
@@ -30,11 +32,17 @@ func (c *clock) read(line []byte) (at int64, rest []byte, ok bool) {
 	case isDigit(line[0]) && len(line) > 19 && line[4] == '-':
 		return c.readISO(line)
 	case isDigit(line[0]):
-		return readUnix(line)
+		if at, rest, ok = readUnix(line); ok {
+			return at, rest, true
+		}
+		return c.readForeign(line)
 	case line[3] == ' ' && isDigit(line[4]) && len(line) > 24 && line[8] == '-':
 		return c.readFull(line[4:])
 	}
-	return c.readClassic(line)
+	if at, rest, ok = c.readClassic(line); ok {
+		return at, rest, true
+	}
+	return c.readForeign(line)
 }
 
 // readUnix reads "1764031697.123456 ", as journalctl -o short-unix writes it.

@@ -1,6 +1,7 @@
 package maillog
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -70,6 +71,54 @@ func TestWhatIsNoStampIsNoLine(t *testing.T) {
 		c := clock{latest: time.Now(), zone: time.UTC}
 		if at, _, ok := c.read([]byte(line)); ok {
 			t.Errorf("%q is taken for %d", line, at)
+		}
+	}
+}
+
+// journalctl writes names in the language of whoever calls it. These are the names of glibc's locales.
+func TestStampsOfOtherLanguagesAreRead(t *testing.T) {
+	latest := time.Date(2026, 12, 31, 0, 0, 0, 0, time.UTC)
+	for language, names := range map[string]string{
+		"de": "Jan Feb Mär Apr Mai Jun Jul Aug Sep Okt Nov Dez",
+		"fr": "janv. févr. mars avril mai juin juil. août sept. oct. nov. déc.",
+		"es": "ene feb mar abr may jun jul ago sep oct nov dic",
+		"pt": "jan fev mar abr mai jun jul ago set out nov dez",
+		"it": "gen feb mar apr mag giu lug ago set ott nov dic",
+		"nl": "jan feb mrt apr mei jun jul aug sep okt nov dec",
+		"sv": "jan feb mar apr maj jun jul aug sep okt nov dec",
+		"nb": "jan. feb. mars april mai juni juli aug. sep. okt. nov. des.",
+		"fi": "tammi helmi maalis huhti touko kesä heinä elo syys loka marras joulu",
+		"pl": "sty lut mar kwi maj cze lip sie wrz paź lis gru",
+		"cs": "led úno bře dub kvě čen čec srp zář říj lis pro",
+		"hu": "jan febr márc ápr máj jún júl aug szept okt nov dec",
+		"tr": "Oca Şub Mar Nis May Haz Tem Ağu Eyl Eki Kas Ara",
+		"ru": "янв фев мар апр мая июн июл авг сен окт ноя дек",
+		"ja": "1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月",
+		"ko": "1월 2월 3월 4월 5월 6월 7월 8월 9월 10월 11월 12월",
+	} {
+		for n, name := range strings.Fields(names) {
+			for _, day := range []string{" 5", "25"} {
+				c := clock{latest: latest, zone: time.UTC}
+				at, rest, ok := c.read([]byte(name + " " + day + " 00:48:17 mx postfix/smtpd[1]: x"))
+				got := time.Unix(at, 0).UTC()
+				if !ok || int(got.Month()) != n+1 || got.Second() != 17 ||
+					!strings.HasPrefix(string(rest), "mx post") {
+					t.Errorf("%s: %s %s: %v, %q, %v", language, name, day, got, rest, ok)
+				}
+			}
+		}
+	}
+	for line, want := range map[string]bool{
+		"Mi 2026-11-25 00:48:17 CET mx postfix/smtpd[1]: x":   true,
+		"mer. 2026-11-25 00:48:17 UTC mx postfix/smtpd[1]: x": true,
+		"水 2026-11-25 00:48:17 JST mx postfix/smtpd[1]: x":    true,
+		"13月 25 00:48:17 mx postfix/smtpd[1]: x":              false,
+		"foo 25 00:48:17 mx postfix/smtpd[1]: x":              false,
+		". 25 00:48:17 mx postfix/smtpd[1]: x":                false,
+	} {
+		c := clock{latest: latest, zone: time.UTC}
+		if at, _, ok := c.read([]byte(line)); ok != want || ok && time.Unix(at, 0).UTC().Day() != 25 {
+			t.Errorf("%s: %v, %v", line, time.Unix(at, 0).UTC(), ok)
 		}
 	}
 }

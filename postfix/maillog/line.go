@@ -39,6 +39,11 @@ func (f *framing) parse(line []byte) (e entry, ok bool) {
 	if !ok {
 		return e, false
 	}
+	if bytes.HasPrefix(l.text, []byte("[ID ")) { // of Solaris and illumos: "[ID 197553 mail.info] "
+		if end := bytes.Index(l.text, []byte("] ")); end > 0 {
+			l.text = l.text[end+2:]
+		}
+	}
 	colon := bytes.IndexByte(l.text, ':')
 	if colon < 0 || colon+2 >= len(l.text) || l.text[colon+1] != ' ' || !isQueueID(l.text[:colon]) {
 		return e, false
