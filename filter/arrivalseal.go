@@ -35,23 +35,21 @@ func (f *Filter) hashesBody(makesSeal bool) func(dkim.Header) bool {
 }
 
 // arrivalField makes the seal of a delivery.
-func (f *Filter) arrivalField(
-	env *plan.Envelope, m *message.Message, d plan.Delivery, known plan.Facts,
-) (dkim.Field, error) {
+func (j *job) arrivalField(d plan.Delivery) (dkim.Field, error) {
 	var from arrival.Origin
 	if d.Arrival == plan.SealRenewed {
-		from = known.Origin.Seal.Origin
+		from = j.known.Origin.Seal.Origin
 	} else {
-		from = f.arrivedFrom(env)
-		if known.Recalled != nil {
-			from.Verdict = known.Recalled.Verdict
+		from = j.filter.arrivedFrom(j.env)
+		if j.known.Recalled != nil {
+			from.Verdict = j.known.Recalled.Verdict
 		}
 	}
 	from.Recipient, from.Original = "", ""
 	if len(d.Recipients) == 1 { // one recipient must not learn of the other's alias
 		from.Recipient, from.Original = d.Recipients[0].Address, d.Recipients[0].Original
 	}
-	return f.sealArrival(m, from)
+	return j.filter.sealArrival(j.message, from)
 }
 
 // arrivedFrom is where a message comes from that arrives now.

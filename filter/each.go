@@ -82,7 +82,7 @@ const maxRefused = 20
 func (e *each) handOver(ctx context.Context, j *job, s plan.Share, log *LogLine) {
 	recipients := s.Recipients
 	tries := 0
-	transactions, err := e.filter.transactions(e.env, j.message, s.Plan, j.known, log)
+	transactions, err := j.transactions(s.Plan, log)
 	for err == nil {
 		var results []reinject.Result
 		results, err = e.filter.reinjector.Send(ctx, clientOf(e.env), e.commit, transactions)

@@ -22,7 +22,7 @@ func (f *Filter) Explain(ctx context.Context, env *plan.Envelope, stdin io.Reade
 	e := &Explanation{Envelope: env, Authors: known.Authors, Unread: known.Oversized,
 		Proven: known.Proven.Results, Origin: known.Origin.Shown(), Plan: decided}
 	if decided.Refusal == nil { // a key of the plan may be unusable
-		_, err := f.transactions(env, j.message, decided, known, newLogLine(env))
+		_, err := j.transactions(decided, newLogLine(env))
 		if err != nil {
 			decided.Refusal = cause.AsFailure(err)
 		}

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 
@@ -8,6 +9,39 @@ import (
 	"postmend/filter/plan"
 	"postmend/reinject"
 )
+
+// transactions turns the plan into what is handed over.
+func (j *job) transactions(decided plan.Plan, log *LogLine) ([]reinject.Transaction, error) {
+	env, m := j.env, j.message
+	utf8 := env.UTF8 || env.NeedsUTF8() || m.CameWithUTF8()
+	var transactions []reinject.Transaction
+	for _, d := range decided.Deliveries {
+		leaving, err := j.content(d, utf8, log)
+		if err != nil {
+			return nil, err
+		}
+		transactions = append(transactions, reinject.Transaction{
+			Sender:     d.Sender,
+			Recipients: reinjectRecipients(d.Recipients),
+			EnvelopeID: env.ID,
+			Return:     env.Return,
+			Content:    leaving,
+			EightBit:   m.EightBit,
+			UTF8:       utf8,
+			Size:       m.Size(),
+		})
+	}
+	return transactions, nil
+}
+
+func reinjectRecipients(recipients []plan.Recipient) []reinject.Recipient {
+	list := make([]reinject.Recipient, len(recipients))
+	for i, r := range recipients {
+		list[i] = reinject.Recipient{Address: r.Address, Original: cmp.Or(r.Original, r.Claimed),
+			Notify: r.Notify}
+	}
+	return list
+}
 
 // handOverFailure says what a failed hand-over means for the message. It is permanent only if the next hop
 // rejected this very message.

@@ -149,8 +149,8 @@ func TestASealIsRenewedAsOftenAsAMessageIsSentOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		leaving, err := f.content(env, j.message, j.decideAtOnce(context.Background()).Deliveries[0], j.known,
-			false, newLogLine(env))
+		decided := j.decideAtOnce(context.Background())
+		leaving, err := j.content(decided.Deliveries[0], false, newLogLine(env))
 		if err == nil {
 			_, err = leaving.WriteTo(&out)
 		}
@@ -184,7 +184,7 @@ func TestTheBodyIsNotReadAgainForItsSeal(t *testing.T) {
 	}
 	delivery := j.decideAtOnce(context.Background()).Deliveries[0]
 	j.message.Close() // the file is gone: a body that is read again is an error
-	if _, err := f.content(env, j.message, delivery, j.known, false, newLogLine(env)); err != nil {
+	if _, err := j.content(delivery, false, newLogLine(env)); err != nil {
 		t.Errorf("the seal of %d octets: %v", len(text), err)
 	}
 }

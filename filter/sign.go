@@ -15,9 +15,10 @@ import (
 
 // sign puts the signatures of a delivery on top of its message. They come last: first those of DKIM, over
 // what leaves, then the ARC set, over these, too.
-func (f *Filter) sign(leaving *message.Content, d plan.Delivery, known plan.Facts, log *LogLine) error {
+func (j *job) sign(leaving *message.Content, d plan.Delivery, log *LogLine) error {
+	f := j.filter
 	if d.SignAs != "" {
-		keys := known.Sealing.Keys
+		keys := j.known.Sealing.Keys
 		if d.SignAs != f.config.ARC.Domain || keys == nil {
 			var err error
 			if keys, err = f.loadKeys(d.SignAs); err != nil {
@@ -30,13 +31,14 @@ func (f *Filter) sign(leaving *message.Content, d plan.Delivery, known plan.Fact
 		log.signed(keys)
 	}
 	if d.Seal {
-		return f.sealARC(leaving, known, log)
+		return j.sealARC(leaving, log)
 	}
 	return nil
 }
 
 // sealARC puts an ARC set on top.
-func (f *Filter) sealARC(leaving *message.Content, known plan.Facts, log *LogLine) error {
+func (j *job) sealARC(leaving *message.Content, log *LogLine) error {
+	f, known := j.filter, j.known
 	body, err := leaving.RelaxedBody()
 	if err != nil {
 		return err
