@@ -15,7 +15,7 @@ import (
 
 // Outcome is what became of a message for one recipient.
 type Outcome struct {
-	// Err is nil if the message was handed back, or discarded as configured; else a *Failure.
+	// Err is nil if the message was handed back, or discarded as configured; else a *cause.Failure.
 	Err *cause.Failure
 	// Summary says in a few words what became of a message that was dealt with.
 	Summary string

@@ -118,10 +118,10 @@ func TestNoMailIsReturnedWhileItIsNotKnownWhetherTheClientLoggedIn(t *testing.T)
 // TestBehindAnotherFilterTheFieldHasToTellOfTheClient: pipe(8) tells no queue id that the field could have.
 // If there is none for the client, no mail is returned.
 func TestBehindAnotherFilterTheFieldHasToTellOfTheClient(t *testing.T) {
-	const newest = "Received: from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP " +
-		"id 4D2; x\n"
-	const filters = "Received: from mx.example.org ([127.0.0.1]) by localhost (amavisd-new, port 10024) with " +
-		"ESMTP; x\n"
+	const newest = "Received: from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with " +
+		"ESMTP id 4D2; x\n"
+	const filters = "Received: from mx.example.org ([127.0.0.1]) by localhost (amavisd-new, port 10024) " +
+		"with ESMTP; x\n"
 	const user = "Received: from x (x [192.0.2.25]) by mx.example.org (Postfix) with ESMTPSA id 4D1; x\n"
 	for _, c := range []struct {
 		header, client string

@@ -10,8 +10,8 @@ import (
 	"postmend/filter/plan"
 )
 
-// Run takes one message from stdin to its end: handed back, or a *cause.Failure. The log line is complete in both
-// cases.
+// Run takes one message from stdin to its end: handed back, or a *cause.Failure. The log line is complete in
+// both cases.
 func (f *Filter) Run(ctx context.Context, env *plan.Envelope, stdin io.Reader) (*LogLine, error) {
 	log := newLogLine(env)
 	err := f.run(ctx, env, stdin, log)

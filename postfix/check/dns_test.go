@@ -39,7 +39,8 @@ func TestNothingIsCalledRightThatIsNotKnown(t *testing.T) {
 	}{
 		{"the key's record is not known", published{bouncesAreSigned: true, keys: key(silent)},
 			"dns-spf-hostname"},
-		{"there is no such record", published{bouncesAreSigned: true, keys: key(missing)}, "dns-spf-hostname"},
+		{"there is no such record", published{bouncesAreSigned: true, keys: key(missing)},
+			"dns-spf-hostname"},
 		{"a relay sends bounces", relay, "dns-spf-hostname"},
 		{"no SPF answer", published{helo: sender{domain: "mx.example.org", err: silent}}, "dns-spf-hostname"},
 		{"no SRS domain", published{}, "dns-spf"},

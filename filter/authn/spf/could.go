@@ -128,8 +128,8 @@ func (x *reach) directive(d directive, domain string) bool {
 	return false
 }
 
-// lacksLength tells whether a term has a prefix length for the other family only. rspamd then takes 0 for ours,
-// so that every address matches.
+// lacksLength tells whether a term has a prefix length for the other family only. rspamd then takes 0 for
+// ours, so that every address matches.
 func (x *reach) lacksLength(term string) bool {
 	before, _, hasLength6 := strings.Cut(term, "//")
 	hasLength4 := strings.IndexByte(before, '/') >= 0

@@ -70,7 +70,8 @@ func TestWhatCouldPass(t *testing.T) {
 		text += name + ".macro.example TXT v=spf1 exists:" + macros + ".list.example -all\n"
 	}
 	text += "plain.macro.example TXT v=spf1 exists:%{ir}.%{v}._%{l}.%{h}.%{o}.%{d}.%{d2}.list.example -all\n"
-	text += "host.example A 192.0.2.25\nmail.example MX 10 host.example.\n" // rspamd: any address of the other family
+	// rspamd: any address of the other family.
+	text += "host.example A 192.0.2.25\nmail.example MX 10 host.example.\n"
 	for name, term := range map[string]string{
 		"four": "a:host.example/24", "sixth": "a:host.example//64", "both": "a:host.example/32//128",
 		"mx": "mx:mail.example/24", "minus": "-a:host.example/24", "invalid": "a:host.example/33",

@@ -289,7 +289,8 @@ func isTime(word string) bool {
 func spelledOut(name string) []string {
 	// "ａｔ" is at, and "．" is a dot
 	text := strings.ToLower(norm.NFKC.String(html.UnescapeString(name)))
-	text = strings.NewReplacer("@", " at ", "=40", " at ", "%40", " at ", "-at-", " at ", "_", " ").Replace(text)
+	text = strings.NewReplacer("@", " at ", "=40", " at ", "%40", " at ", "-at-", " at ", "_", " ").
+		Replace(text)
 	words := strings.FieldsFunc(text, func(r rune) bool {
 		return !unicode.In(r, unicode.L, unicode.N, unicode.M) && !strings.ContainsRune("-"+dots, r)
 	})

@@ -115,13 +115,16 @@ func TestAFormThatCouldShowAnotherAddressIsRefused(t *testing.T) {
 // Each is how people write an address where they may not, or what a mail program may show as one.
 func TestANameThatReadsAsAForeignAddressIsReplaced(t *testing.T) {
 	for _, text := range []string{
-		"ceo at bank.example", "ceo [at] bank [dot] example", "ceo (AT) bank (DOT) example", "ceo_at_bank.example",
+		"ceo at bank.example", "ceo [at] bank [dot] example", "ceo (AT) bank (DOT) example",
+		"ceo_at_bank.example",
 		"ceo at bank dot example", "ceo{at}bank{punkt}example", "ceo arroba bank punto example",
 		"ceo-at-bank.example", "ceo*at*bank.example", "ceo at 'bank.example'", "ceo at BANK.EXAMPLE",
-		"ceo@bank.example", "ceo @ bank . example", "ceo＠bank.example", "ceo﹫bank.example", "ceoⓐbank.example",
+		"ceo@bank.example", "ceo @ bank . example", "ceo＠bank.example", "ceo﹫bank.example",
+		"ceoⓐbank.example",
 		"ceo ⓐⓣ bank.example", "ceo🅐bank.example", "ceo аt bank.example", "ceo αт bank.example",
 		"ceo ᴀᴛ bank.example", "ceo a\u0332t bank.example", "ceo ａｔ bank．example", "ceo at bank·example",
-		"ceo at bank։example", "ceo&#64;bank.example", "ceo&#x40;bank&period;example", "ceo&commat;bank.example",
+		"ceo at bank։example", "ceo&#64;bank.example", "ceo&#x40;bank&period;example",
+		"ceo&commat;bank.example",
 		"ceo=40bank.example", "ceo%40bank.example", "ceo at bаnk.example",
 	} {
 		from := "From: " + mime.QEncoding.Encode("utf-8", text+"\u200b") + " <x@evil.example>\r\n"
