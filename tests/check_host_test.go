@@ -308,3 +308,11 @@ func newKey(t *testing.T) []byte {
 	}
 	return pem
 }
+
+// setUp is a host as docs/postfix.md shows it.
+func setUp(t *testing.T) *checkedHost {
+	t.Helper()
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	return h
+}

@@ -80,14 +80,6 @@ func TestCheckLeavesThePortToAnotherProgramIfTheListenerIsElsewhere(t *testing.T
 	}
 }
 
-// setUp is a host as docs/postfix.md shows it.
-func setUp(t *testing.T) *checkedHost {
-	t.Helper()
-	h := newCheckedHost(t, checkedProgram(t))
-	h.setUpByHand(newKey(t))
-	return h
-}
-
 // As long as Postfix does not know postmend, no command leads mail through it before the records are
 // published.
 func TestCheckLeadsFromThePreparedFilesOverDNSToSetup(t *testing.T) {
