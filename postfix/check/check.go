@@ -100,3 +100,35 @@ func IsRight(findings []Finding) bool {
 	}
 	return true
 }
+
+// judgePostfix judges a Postfix. If it was given the configuration of another instance, that is the only
+// finding.
+func judgePostfix(h *host) []Finding {
+	if !h.config.IsDefault() && judgeInstances(h) != nil {
+		return apply("Postfix", instanceRules, h)
+	}
+	base := baseRules
+	if h.SpoolDir != "" {
+		base = slices.Concat(baseRules, configRules)
+	}
+	if h.isPrepared() {
+		return apply("Postfix", slices.Concat(base, aliasRules), h)
+	}
+	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, aliasRules, base), h)
+	if h.filter != nil {
+		rules := filterRules
+		if h.byLMTP() {
+			rules = lmtpRules
+		}
+		findings = append(findings, apply(areaFilter, rules, h)...)
+		findings = append(findings,
+			apply("Postfix", slices.Concat(arrivalRules, milterRules, spamRules), h)...)
+	}
+	if h.listener != nil {
+		findings = append(findings, apply("listener", listenerRules, h)...)
+	}
+	if h.SRSDomain != "" {
+		findings = append(findings, apply("bounces", srsRules, h)...)
+	}
+	return findings
+}

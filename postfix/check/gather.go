@@ -3,7 +3,6 @@ package check
 import (
 	"cmp"
 	"context"
-	"net"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -55,38 +54,6 @@ func gather(ctx context.Context, dir string, ours postmend) (*host, error) {
 		h.system = readSystem(config.Dir)
 	}
 	return h, nil
-}
-
-// judgePostfix judges a Postfix. If it was given the configuration of another instance, that is the only
-// finding.
-func judgePostfix(h *host) []Finding {
-	if !h.config.IsDefault() && judgeInstances(h) != nil {
-		return apply("Postfix", instanceRules, h)
-	}
-	base := baseRules
-	if h.SpoolDir != "" {
-		base = slices.Concat(baseRules, configRules)
-	}
-	if h.isPrepared() {
-		return apply("Postfix", slices.Concat(base, aliasRules), h)
-	}
-	findings := apply("Postfix", slices.Concat(instanceRules, routeRules, aliasRules, base), h)
-	if h.filter != nil {
-		rules := filterRules
-		if h.byLMTP() {
-			rules = lmtpRules
-		}
-		findings = append(findings, apply(areaFilter, rules, h)...)
-		findings = append(findings,
-			apply("Postfix", slices.Concat(arrivalRules, milterRules, spamRules), h)...)
-	}
-	if h.listener != nil {
-		findings = append(findings, apply("listener", listenerRules, h)...)
-	}
-	if h.SRSDomain != "" {
-		findings = append(findings, apply("bounces", srsRules, h)...)
-	}
-	return findings
 }
 
 // keyable are the domains that can have a DKIM key and should, as far as Postfix tells them, and those that
@@ -222,26 +189,4 @@ func readSystem(dir string) *system {
 		return nil
 	}
 	return &system{own.Dir, own.Get("alternate_config_directories"), own.Get("multi_instance_directories")}
-}
-
-// Addresses are those that mail leaves from or comes to, as far as main.cf names them: smtp_bind_address, or
-// else what inet_interfaces and proxy_interfaces name. Loopback does not count.
-func (h *host) Addresses() []net.IP {
-	var bound, others []net.IP
-	add := func(all *[]net.IP, name string) {
-		for _, word := range postconf.List(h.Main(name)) {
-			if ip := net.ParseIP(strings.Trim(word, "[]")); ip != nil && !ip.IsLoopback() &&
-				!ip.IsUnspecified() {
-				*all = append(*all, ip)
-			}
-		}
-	}
-	add(&bound, "smtp_bind_address")
-	add(&bound, "smtp_bind_address6")
-	if len(bound) > 0 {
-		return bound
-	}
-	add(&others, "inet_interfaces")
-	add(&others, "proxy_interfaces")
-	return others
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"postmend/filter/authn"
+	"postmend/postfix/postconf"
 )
 
 // findOutbound finds out where mail leaves from: what outbound_addresses says, or else the addresses of
@@ -87,4 +88,26 @@ func isHostName(entry string) bool {
 	_, noAddress := netip.ParseAddr(entry)
 	_, noPrefix := netip.ParsePrefix(entry)
 	return noAddress != nil && noPrefix != nil
+}
+
+// Addresses are those that mail leaves from or comes to, as far as main.cf names them: smtp_bind_address, or
+// else what inet_interfaces and proxy_interfaces name. Loopback does not count.
+func (h *host) Addresses() []net.IP {
+	var bound, others []net.IP
+	add := func(all *[]net.IP, name string) {
+		for _, word := range postconf.List(h.Main(name)) {
+			if ip := net.ParseIP(strings.Trim(word, "[]")); ip != nil && !ip.IsLoopback() &&
+				!ip.IsUnspecified() {
+				*all = append(*all, ip)
+			}
+		}
+	}
+	add(&bound, "smtp_bind_address")
+	add(&bound, "smtp_bind_address6")
+	if len(bound) > 0 {
+		return bound
+	}
+	add(&others, "inet_interfaces")
+	add(&others, "proxy_interfaces")
+	return others
 }
