@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"postmend/dkim"
-	"postmend/filter/config"
 )
 
 // RFC 8617 knows only RSA. The key of ARC is one of DKIM's.
@@ -36,19 +35,7 @@ func TestTheKeyThatSeals(t *testing.T) {
 		{"an ed25519 key that is named", "[arc]\nselector = \"ed\"\n" + all, "", "RFC 8617 knows only RSA"},
 		{"one that is not there", key("example.org", "gone", "gone.pem"), "", "gone.pem"},
 	} {
-		path := filepath.Join(dir, "postmend.toml")
-		if err := os.WriteFile(path, []byte(c.config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		settings, err := config.Load(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := New(settings, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		sealing := f.sealingKey()
+		sealing := filterFrom(t, filepath.Join(dir, "postmend.toml"), c.config).sealingKey()
 		got, trouble := "", ""
 		if sealing.Key != nil {
 			got = sealing.Key.RecordName()

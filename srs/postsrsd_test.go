@@ -61,18 +61,7 @@ func startPostSRSd(t *testing.T, options ...string) postSRSd {
 	forwardPort, reversePort := peer.FreePort(t), peer.FreePort(t)
 	daemon := exec.Command(program,
 		append(options, "-4", "-A", "-s"+secrets, "-dexample.com", "-f"+forwardPort, "-r"+reversePort)...)
-	if err := daemon.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		daemon.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		daemon.Process.Kill()
-		<-ended
-	})
+	ended := peer.Start(t, daemon)
 	return postSRSd{dial(t, forwardPort, ended), dial(t, reversePort, ended)}
 }
 

@@ -17,18 +17,7 @@ func startPostSRSd(t *testing.T, secrets string) ports {
 	p := ports{peer.FreePort(t), peer.FreePort(t)}
 	daemon := exec.Command(program, "-4", "-s"+secrets, "-d"+srsDomain, "-Xexample.org", "-f"+p.forward,
 		"-r"+p.reverse)
-	if err := daemon.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		daemon.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		daemon.Process.Kill()
-		<-ended
-	})
+	ended := peer.Start(t, daemon)
 	for _, port := range []string{p.forward, p.reverse} {
 		for conn, err := net.Dial("tcp4", "127.0.0.1:"+port); ; conn, err = net.Dial("tcp4",
 			"127.0.0.1:"+port) {

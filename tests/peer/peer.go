@@ -27,6 +27,24 @@ func Need(t testing.TB, name string) string {
 	return ""
 }
 
+// Start starts a daemon, which is killed at the test's end. The channel is closed when it ends.
+func Start(t testing.TB, daemon *exec.Cmd) (ended <-chan struct{}) {
+	t.Helper()
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan struct{})
+	go func() {
+		daemon.Wait()
+		close(waited)
+	}()
+	t.Cleanup(func() {
+		daemon.Process.Kill()
+		<-waited
+	})
+	return waited
+}
+
 // NeedAnywhere is Need for a program that may come from elsewhere than Debian.
 func NeedAnywhere(t testing.TB, name string) string {
 	t.Helper()
