@@ -25,16 +25,24 @@ all_active() { [ "$(systemctl is-active "$@" | sort -u)" = active ]; }
 queue_is_empty() { postqueue -p | grep -q 'queue is empty'; }
 logged() { grep -q -e "$1" /var/log/mail.log; }
 count() { grep -c -e "$1" /var/log/mail.log || true; }
+# as_documented FILE KIND runs the commands of a code block in a document, without DNS.
+as_documented() {
+	zcat -f /usr/share/doc/postmend/"$1"* | sed -n "/^\`\`\`sh $2\$/,/^\`\`\`\$/p" | sed '1d;$d' |
+		sed 's/^postmend \(setup\|check\)/& --no-dns/' >/root/commands
+	[ -s /root/commands ] || fail "$1 has no commands for: $2"
+	sh -eu /root/commands >/root/done 2>&1 || fail "$1, $2: $(cat /root/done)"
+}
 # send NUMBER gives Postfix messages that leave, and forgets what was logged.
 send() {
 	: >/var/log/mail.log
 	smtp-source -m "$1" -s 8 -f alice@example.org -t bob@remote.example inet:127.0.0.1:25
 }
+have_left() { [ "$(count 'postfix/smtp\[.*status=sent')" -ge "$1" ]; }
 # all_sent NUMBER: each has left; a second copy comes only where the process was killed.
 all_sent() {
 	postqueue -f
 	await 'the queue' queue_is_empty
-	[ "$(count 'postfix/smtp\[.*status=sent')" -ge "$1" ] || fail "of $1 messages, $(count 'postfix/smtp\[.*status=sent') left"
+	await "$1 messages that left, by the log" have_left "$1"
 	[ "$(count status=bounced)" = 0 ] || fail 'bounces'
 }
 
@@ -57,10 +65,10 @@ postmend setup --apply --no-dns --no-milter --lmtp $lmtp >/dev/null
 send 5
 all_sent 5
 
-say 'one process serves both sockets'
-systemctl stop postmend-lmtp.socket postmend.service
-systemctl enable --now postmend.socket postmend-lmtp.socket postmend.service
-postmend setup --apply --no-dns --milter=unix:postmend/milter >/dev/null
+say 'the commands of docs/postfix.md and docs/milter.md: one process serves both sockets'
+as_documented postfix.md 'serve lmtp'
+as_documented milter.md 'serve milter'
+all_active postmend.socket postmend-lmtp.socket postmend.service || fail 'the units of the documents'
 send 5
 all_sent 5
 [ "$(count 'postmend\[.*: milter: client=')" = 5 ] || fail 'the milter'
