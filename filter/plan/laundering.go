@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 
 	"postmend/dkim"
 	"postmend/filter/authn"
@@ -89,9 +90,10 @@ func (p *Policy) refuseLaundering(d *Delivery, env *Envelope, msg Facts) *cause.
 	case p.dmarc.OnOwnDomainForgery == "forward" && p.claimsOurs(env, msg): // the operator's choice
 		return nil
 	}
-	// Few receivers check HELO of mail with a sender: mail of lists under p=none is not to be lost for that.
+	// Few receivers check HELO of mail with a sender that they can read: mail of lists under p=none is not to
+	// be lost for that.
 	isSigned := d.SignAs != "" && msg.couldAlign(d.SignAs)
-	forgivesHELO := !isSigned && d.Sender != "" && !msg.mayBeStrict()
+	forgivesHELO := !isSigned && isReadable(d.Sender) && !msg.mayBeStrict()
 	if forgivesHELO && p.onlyHELO(d.Sender, msg) {
 		return nil
 	}
@@ -136,17 +138,31 @@ func (p *Policy) isOwn(sender string) bool {
 
 // spfDomains are the domains that a receiver could check by SPF if a message leaves with a sender: its own,
 // and the names that this host and its relays give in HELO. All receivers check these for the null sender
-// (RFC 7208 section 2.4); Mail::DMARC and SpamAssassin take them for DMARC whenever SPF of the sender does
-// not pass. It passes for our SRS domain.
+// (RFC 7208 section 2.4), and rspamd for one that it cannot read; Mail::DMARC and SpamAssassin take them for
+// DMARC whenever SPF of the sender does not pass. It passes for our SRS domain.
 func (p *Policy) spfDomains(sender string) []string {
-	switch name := domain.Of(sender); name {
-	case "":
+	switch name := domain.Of(sender); {
+	case name == "":
 		return p.heloNames
-	case p.srsDomain:
+	case name == p.srsDomain && isReadable(sender):
 		return []string{name}
 	default:
 		return append([]string{name}, p.heloNames...)
 	}
+}
+
+// isReadable tells whether all receivers can read a sender. rspamd reads none that is not ASCII, or whose
+// domain has a label that does not begin and end with a letter or digit.
+func isReadable(sender string) bool {
+	const alphanumeric = "abcdefghijklmnopqrstuvwxyz0123456789"
+	isEdge := func(label string, i int) bool { return strings.IndexByte(alphanumeric, label[i]) >= 0 }
+	for label := range strings.SplitSeq(domain.Of(sender), ".") {
+		if label == "" || !isEdge(label, 0) || !isEdge(label, len(label)-1) ||
+			strings.Trim(label, alphanumeric+"-_") != "" {
+			return false
+		}
+	}
+	return isASCII(sender)
 }
 
 // onlyHELO tells whether, of what spfDomains gives for a sender, only names in HELO could be aligned with
