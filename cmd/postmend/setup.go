@@ -110,8 +110,8 @@ func (o *setupOptions) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.User, "user", layout.User, "the account that runs postmend")
 	flags.StringVar(&o.Hostname, "hostname", "", "this host's name; default: Postfix's myhostname")
 	flags.StringVar(&o.Domain, "domain", "",
-		"the domain that signs forwarded mail; default: mydomain if it is delivered here, else the first "+
-			"domain that is")
+		"the domain that signs forwarded mail; default: mydomain if it is delivered here, else the domain "+
+			"that the hostname is in, else the first one")
 	flags.StringVar(&o.SRSDomain, "srs-domain", "", "the domain of rewritten senders; default: srs.DOMAIN")
 	flags.StringVar(&o.Selector, "selector", "",
 		"the selector of new DKIM keys; default: the year and a letter, 2026a")
