@@ -249,12 +249,16 @@ func (f File) Because(barrier *File) string {
 		return fmt.Sprintf("because of %s, which is a home directory: move it elsewhere, such as to "+
 			"/etc/postmend", barrier)
 	}
+	if barrier.Path == f.Path {
+		return "because it has " + f.permissions()
+	}
 	return fmt.Sprintf("because of %s", barrier)
 }
 
-func (f File) String() string {
-	return fmt.Sprintf("%s (mode %#o, owner %s, group %s)", f.Path, f.Mode.Perm(), userName(f.UID),
-		GroupName(f.GID))
+func (f File) String() string { return fmt.Sprintf("%s (%s)", f.Path, f.permissions()) }
+
+func (f File) permissions() string {
+	return fmt.Sprintf("mode %#o, owner %s, group %s", f.Mode.Perm(), userName(f.UID), GroupName(f.GID))
 }
 
 // userName is the name of an account, or its number.
