@@ -102,9 +102,14 @@ func TestCheckLeadsToAKeyForANewDomain(t *testing.T) {
 		t.Fatalf("without a key: %+v", step)
 	}
 	h.mend(step[0])
-	if step = notes(); len(step) != 1 || !strings.Contains(step[0].Mend, "[[dkim.keys]]") ||
+	if step = notes(); len(step) != 1 || step[0].Mend != "" ||
 		!strings.HasPrefix(step[0].Publish, "2026a._domainkey.example.net. ") {
 		t.Fatalf("with a key: %+v", step)
+	}
+	h.mend(step[0])
+	if step = notes(); len(step) != 1 || !strings.Contains(step[0].Mend, "[[dkim.keys]]") ||
+		step[0].Publish != "" {
+		t.Fatalf("with a record: %+v", step)
 	}
 	h.mend(step[0])
 	if step = notes(); step != nil {

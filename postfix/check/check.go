@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"postmend/filter/confine"
@@ -33,13 +34,16 @@ func Run(ctx context.Context, options Options) []Finding {
 	if c := o.config; c != nil && c.SRS.Domain != "" && c.SRS.Store == "" {
 		o.unfit = countUnfit(cmp.Or(options.LogDir, "/var/log"), time.Now(), unfitLog)
 	}
-	own := append(joinCauses(o.judge()), o.restraints()...)
 	var published []Finding
 	if !options.NoDNS && o.config != nil {
 		deadline, cancel := context.WithTimeout(ctx, time.Duration(o.config.Limits.DNSDeadline))
 		defer cancel()
+		var asking sync.WaitGroup
+		asking.Go(func() { o.askNewRecords(deadline) })
 		published = gatherDNS(deadline, o, host).judge()
+		asking.Wait()
 	}
+	own := append(joinCauses(o.judge()), o.restraints()...)
 	if hostErr != nil {
 		unreadable := Finding{Area: "Postfix", Name: "postfix-unreadable", Severity: Error,
 			What: postfix.Printable(hostErr.Error()),

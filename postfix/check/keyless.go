@@ -1,13 +1,16 @@
 package check
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/BurntSushi/toml"
 
 	"postmend/dkim"
+	"postmend/filter/authn"
 	"postmend/filter/config"
 	"postmend/postfix/access"
 	"postmend/postfix/setup"
@@ -55,9 +58,55 @@ func (o *own) nextForKey(k config.Key) fault {
 		return fault{What: what + "; its key would be " + k.File + ", which cannot be used: " + err.Error()}
 	}
 	record, _ := key.ZoneRecord()
-	return fault{What: what + "; the configuration does not name the key in " + k.File +
-		": when its record is published, add it", Publish: record,
-		cause: "unused key", about: k.Domain}.addKey(o, k)
+	answer, wasAsked := o.newRecords[k.Domain]
+	_, notPublished := key.Published(answer.texts)
+	state, isReady := "when its record is published, add it", true
+	switch {
+	case !wasAsked:
+	case isUnknown(answer.err):
+		state, isReady = "DNS did not answer for its record: when it is published, check again", false
+	case notPublished != nil:
+		state, isReady = "publish its record, and check again ("+notPublished.Error()+")", false
+	default:
+		state, record = "its record is published, so add it", ""
+	}
+	next := fault{What: what + "; the configuration does not name the key in " + k.File + ": " + state,
+		Publish: record, cause: "unused key: " + state, about: k.Domain}
+	if !isReady {
+		return next
+	}
+	return next.addKey(o, k)
+}
+
+// askNewRecords asks for the records of keys that are there and that the configuration does not name yet.
+func (o *own) askNewRecords(ctx context.Context) {
+	if len(o.keys) == 0 {
+		return
+	}
+	resolver := authn.New(o.config.Resolver)
+	o.newRecords = map[string]keyRecord{}
+	var asking sync.WaitGroup
+	var writing sync.Mutex
+	for _, domain := range setup.Keyless(o.config, o.hosted) {
+		k := newKeyOf(o.config, domain)
+		key, err := dkim.LoadKey(k.Domain, k.Selector, k.File)
+		if err != nil {
+			continue
+		}
+		asking.Go(func() {
+			texts, err := resolver.LookupTXT(ctx, key.RecordName())
+			writing.Lock()
+			defer writing.Unlock()
+			o.newRecords[domain] = keyRecord{texts, err}
+		})
+	}
+	asking.Wait()
+}
+
+// keyRecord is what DNS has at the name of a key's record.
+type keyRecord struct {
+	texts []string
+	err   error
 }
 
 // addKey completes a fault by what adds a section to the configuration.
