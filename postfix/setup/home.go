@@ -162,32 +162,33 @@ func (h *home) checkNames() error {
 
 // defaultDomain is the domain that this host is about: Postfix's mydomain, if that is delivered here; else
 // the one that hostname is in; else the first one. The host's own name, which most main.cf list in
-// mydestination, comes last: nobody has an address in it.
+// mydestination, comes last, because nobody has an address in it, unless it is a registered domain itself.
 func defaultDomain(c *postconf.Config, domains *Domains, hostname string) (string, error) {
 	mydomain, err := c.Expand("mydomain")
 	if err != nil {
 		return "", err
 	}
+	registered, isRegistered := publicsuffix.Registered(hostname)
+	isHost := func(name string) bool { return name == hostname && name != registered }
 	signable := domains.Signable()
 	candidates := []string{canonical(mydomain)}
-	for above := hostname; strings.Contains(above, "."); {
-		_, above, _ = strings.Cut(above, ".")
+	for above := hostname; strings.Contains(above, "."); _, above, _ = strings.Cut(above, ".") {
 		candidates = append(candidates, above)
 	}
 	for _, name := range candidates {
 		isHosted := slices.Contains(signable, name) || isPublic(name) && domains.IsHosted(name)
-		if name != hostname && isHosted {
+		if isHosted && !isHost(name) {
 			return name, nil
 		}
 	}
-	isOther := func(name string) bool { return name != hostname }
+	isOther := func(name string) bool { return !isHost(name) }
 	if at := slices.IndexFunc(signable, isOther); at >= 0 {
 		return signable[at], nil
 	} else if len(signable) > 0 {
 		return signable[0], nil
 	}
-	if domain, ok := publicsuffix.Registered(hostname); ok {
-		return domain, nil
+	if isRegistered {
+		return registered, nil
 	}
 	return "", errors.New("none of Postfix's domains can publish a DKIM key; give --domain")
 }

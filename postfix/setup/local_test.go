@@ -66,6 +66,10 @@ func TestTheDefaultDomainIsOneWithAddresses(t *testing.T) {
 		{"there is no other", "mydestination = $myhostname\n", "mx.example.org"},
 		{"the host's name is the domain", "myhostname = example.org\nmydomain = example.org\n" +
 			"mydestination = $myhostname\n", "example.org"},
+		{"so it is, and there are others", "myhostname = example.org\nmydomain = example.org\n" +
+			"mydestination = $myhostname\nvirtual_alias_domains = a.net example.net\n", "example.org"},
+		{"so it is, and mydomain is a default", "myhostname = example.org\nmydestination = $myhostname\n" +
+			"virtual_alias_domains = example.net\n", "example.org"},
 	} {
 		main := row.main
 		if !strings.Contains(main, "virtual_mailbox_domains") {
