@@ -64,8 +64,8 @@ reload (the command after mend).`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print the findings as JSON")
-	flags.BoolVar(&records, "records", false, "print only the DNS records to publish, all of them, for "+
-		"a zone file")
+	flags.BoolVar(&records, "records", false, "print only the DNS records that are still to be "+
+		"published, as lines of a zone file")
 	flags.BoolVar(&verbose, "verbose", false, "also show how the program confines itself on this kernel")
 	flags.BoolVar(&options.NoDNS, "no-dns", false, "do not look up DNS records")
 	flags.StringVar(&options.PostfixDir, "postfix-dir", "",
