@@ -13,28 +13,25 @@ import (
 	"postmend/cmd/postmend/syslog"
 	"postmend/filter"
 	"postmend/filter/cause"
-	"postmend/filter/config"
 	"postmend/filter/plan"
 	"postmend/postfix"
 	"postmend/postfix/milter"
 )
 
-// Milter holds one conversation of the milter protocol. Its configuration is read when there is a message.
-// When ctx ends, the conversation ends behind the message that is under way.
+// Milter holds one conversation of the milter protocol. Its configuration is read when there is a message, and
+// again when its files have changed: a sender decides how long a conversation lasts. When ctx ends, the
+// conversation ends behind the message that is under way.
 func Milter(ctx context.Context, conn net.Conn, o Options) {
-	var kept *loaded
+	r := &Resident{Options: o, handsNothingOver: true}
 	d := &door{log: o.Log, current: func() (*loaded, error) {
-		if kept == nil {
-			settings, err := config.Load(o.ConfigFile)
-			if err != nil {
-				return nil, err
-			}
-			if kept, err = o.open(settings, false); err != nil {
-				return nil, err
-			}
-			o.Confine(kept.filter)
+		if r.use.Load() != nil {
+			return r.current(), nil
 		}
-		return kept, nil
+		if err := r.load(); err != nil {
+			return nil, err
+		}
+		o.Confine(r.use.Load().filter)
+		return r.use.Load(), nil
 	}}
 	if err := milter.Serve(ctx, conn, d.judge); err != nil {
 		d.ended(err)

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"postmend/cmd/postmend/syslog"
+	"postmend/filter"
 	"postmend/filter/cause"
 	"postmend/filter/config"
 	"postmend/postfix/milter"
@@ -68,6 +72,53 @@ func TestWhatCannotBeJudgedIsSealedIfItComesFromOutside(t *testing.T) {
 			t.Errorf("aborted: %+v", v)
 		}
 	}
+}
+
+// A sender decides how long an SMTP session lasts, and so a conversation.
+func TestALongConversationReadsChangedFilesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "postmend.toml")
+		write := func(hostname string) {
+			err := os.WriteFile(file+".new", []byte("hostname = \""+hostname+"\"\n"), 0o600)
+			if err == nil {
+				err = os.Rename(file+".new", file)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		go func() {
+			defer theirs.Close()
+			Milter(context.Background(), theirs, Options{ConfigFile: file, Confine: func(*filter.Filter) {},
+				Log: syslog.Log{Socket: "/nonexistent"}, Now: time.Now})
+		}()
+		packet := func(command byte, data string) {
+			n := len(data) + 1
+			ours.Write(append([]byte{0, 0, byte(n >> 8), byte(n), command}, data...))
+		}
+		negotiated := make([]byte, 4)
+		packet('O', "\x00\x00\x00\x06\x00\x00\x00\x3f\x00\x1f\xff\xff")
+		io.ReadFull(ours, negotiated)
+		io.ReadFull(ours, make([]byte, negotiated[3]))
+		for n, hostname := range []string{"one.example.org", "two.example.org"} {
+			write(hostname)
+			time.Sleep(time.Hour)
+			packet('M', "<a@example.net>\x00")
+			packet('L', "Authentication-Results\x00 one.example.org; none\x00")
+			packet('L', "Authentication-Results\x00 two.example.org; none\x00")
+			packet('L', "From\x00 a@example.net\x00")
+			packet('E', "")
+			answer := make([]byte, 9)
+			io.ReadFull(ours, answer)
+			if answer[4] != 'm' || answer[8] != byte(n+1) {
+				t.Errorf("%s: %q, want field %d to be removed", hostname, answer, n+1)
+			}
+			io.ReadFull(ours, make([]byte, int(answer[3])-5)) // its name
+			io.ReadFull(ours, make([]byte, 5))                // continue
+		}
+	})
 }
 
 type faulty struct{}

@@ -117,7 +117,7 @@ func (r *Resident) load() error {
 		return err
 	}
 	r.watch.add(settings.Files()...)
-	next, err := r.open(settings, true)
+	next, err := r.open(settings, !r.handsNothingOver)
 	if err != nil {
 		return err
 	}

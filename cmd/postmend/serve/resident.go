@@ -39,6 +39,8 @@ type Resident struct {
 	Milter, LMTP string
 	// TrustsORCPT says that no client can have made up the original recipient that LMTP tells.
 	TrustsORCPT bool
+	// handsNothingOver says that the process is a milter for one SMTP session, and needs no keys.
+	handsNothingOver bool
 
 	loading sync.Mutex
 	use     atomic.Pointer[loaded]
