@@ -65,6 +65,7 @@ func New(addr string) *Client {
 func (c *Client) Lookup(
 	ctx context.Context, name string, kind dnsmessage.Type,
 ) ([]dnsmessage.ResourceBody, error) {
+	reserveStack(false)
 	q, ok := question(name, kind)
 	if !ok {
 		return nil, failure(name, errNoSuchRecord)
