@@ -179,6 +179,9 @@ func (m *message) senderOrNext() string {
 }
 
 func kindOf(o *Outcome, root, m *message, r *recipient) Kind {
+	if isSRS(o.Alias) { // PostSRSd has reversed it
+		return Returned
+	}
 	if o.Run != nil {
 		switch o.Run.Class {
 		case "forwarded", "bounce":
