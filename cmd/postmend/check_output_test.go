@@ -46,9 +46,11 @@ func TestManyRecordsAreShownInShort(t *testing.T) {
 
 // Postfix that is down, or not there, need not reload; another instance has a command of its own.
 func TestTheReloadIsThatOfTheInstance(t *testing.T) {
-	for reload, want := range map[string]string{"": "", "postfix -c /etc/out reload": "postfix -c /etc/out reload"} {
+	for reload, want := range map[string]string{"": "", "postfix -c /etc/out reload": "postfix -c " +
+		"/etc/out reload"} {
 		var page bytes.Buffer
-		findings := []check.Finding{{Severity: check.Error, What: "x", Mend: "postconf -e a=b", Reload: reload}}
+		findings := []check.Finding{{Severity: check.Error, What: "x", Mend: "postconf -e " +
+			"a=b", Reload: reload}}
 		if err := writeFindings(&page, findings, false); err != nil {
 			t.Fatal(err)
 		}
