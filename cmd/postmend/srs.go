@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,7 +77,11 @@ func unrewritten(address string, err error) error {
 	case ok && failure.Err != nil:
 		err = failure.Err // says more
 	}
-	return &cause.Failure{Kind: cause.NoSuchUser, Reason: fmt.Sprintf("%+q", address), Err: err}
+	quoted := fmt.Sprintf("%+q", address)
+	if strings.HasSuffix(err.Error(), quoted) { // the address is told once
+		return &cause.Failure{Kind: cause.NoSuchUser, Reason: err.Error()}
+	}
+	return &cause.Failure{Kind: cause.NoSuchUser, Reason: quoted, Err: err}
 }
 
 // withStore opens the store of the configuration for one use.

@@ -27,6 +27,8 @@ func loadState(c *postconf.Config) (*State, error) {
 	text, err := os.ReadFile(statePath(c))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	} else if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w; only root can see what is set up", err)
 	} else if err != nil {
 		return nil, err
 	}
