@@ -109,9 +109,11 @@ fuzz:
 hostile:
 	HOSTILE=full $(GO) test -count=1 -timeout 1h -run TestNoMessageCostsMoreThanItsSize ./tests
 
-# From: fields as we read them and as other people's programs do; the tests have a short form of it. SEED=n makes others.
-FIELDS ?= 20000
+# From: fields and DKIM signatures as we read them and as other people's programs do; the tests have a short form of it. SEED=n makes others.
+FIELDS     ?= 20000
+SIGNATURES ?= 10000
 differential: peers
+	SIGNATURES=$(SIGNATURES) $(GO) test -count=1 -timeout 1h -v -run TestOthersSayTheSameOfRandomSignatures ./dkim
 	FIELDS=$(FIELDS) $(GO) test -count=1 -timeout 1h -v -run TestEveryDomainThatAReaderTakesForTheAuthorsIsOneOfOurs ./tests
 
 # What `make test` runs with pipe(8) as a content filter, in each other way into the filter. Behind the milter, tests whose forgeries it refuses,
