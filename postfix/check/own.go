@@ -47,9 +47,10 @@ type own struct {
 	postconfFlag []string                 // the same, of postconf(1)
 	hosted       []string                 // Postfix's domains that should have a key
 	private      []string                 // Postfix's domains that can have none
-	newRecords   map[string]keyRecord     // of keys that the configuration does not name, by domain; nil: not asked
-	unlisted     []string                 // Postfix's tables that may have more domains
-	isRoot       bool                     // check runs as root, and so sees everything
+	// newRecords are those of keys that the configuration does not name, by domain; nil if DNS was not asked
+	newRecords map[string]keyRecord
+	unlisted   []string // Postfix's tables that may have more domains
+	isRoot     bool     // check runs as root, and so sees everything
 
 	setupRefuses error // why setup would not make a configuration that is missing
 	isPrepared   bool  // Postfix does not know postmend yet

@@ -65,8 +65,8 @@ func (o *own) judgePrivate(f access.File, loadErr error, make string) []fault {
 			"and its record in DNS before it signs: see \"Changing a key\" in docs/postfix.md", "")
 	case f.IsMissing() && f.Holders()[0].IsMissing():
 		folder := f.Holders()[0].Path
-		return wrong(f.Path+" does not exist"+o.restore(f), o.account.First(shell("install", "-d", "-m", "0711",
-			folder)+" && "+make))
+		return wrong(f.Path+" does not exist"+o.restore(f),
+			o.account.First(shell("install", "-d", "-m", "0711", folder)+" && "+make))
 	case f.IsMissing():
 		return wrong(f.Path+" does not exist"+o.restore(f), o.account.First(make))
 	case f.Err != nil:
@@ -101,8 +101,8 @@ func (o *own) restore(f access.File) string {
 	if o.isPrepared || f.Path != o.secrets.Path {
 		return ""
 	}
-	return ": restore it from a backup if there is one. With a new secret, bounces to the SRS addresses that " +
-		"are out there are rejected"
+	return ": restore it from a backup if there is one. With a new secret, bounces to the SRS addresses " +
+		"that are out there are rejected"
 }
 
 // nowKnown says what has to follow where strangers could read a private file. It takes a person to decide

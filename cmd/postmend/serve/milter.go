@@ -18,8 +18,8 @@ import (
 	"postmend/postfix/milter"
 )
 
-// Milter holds one conversation of the milter protocol. Its configuration is read when there is a message, and
-// again when its files have changed: a sender decides how long a conversation lasts. When ctx ends, the
+// Milter holds one conversation of the milter protocol. Its configuration is read when there is a message,
+// and again when its files have changed: a sender decides how long a conversation lasts. When ctx ends, the
 // conversation ends behind the message that is under way.
 func Milter(ctx context.Context, conn net.Conn, o Options) {
 	r := &Resident{Options: o, handsNothingOver: true}
