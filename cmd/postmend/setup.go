@@ -245,19 +245,32 @@ func givenFlags(cmd *cobra.Command) string {
 	return " " + words.String()
 }
 
+// forCheck are the flags of check that name this Postfix and this configuration.
+func (o *setupOptions) forCheck() string {
+	var words postconf.Command
+	if o.ConfigFile != config.DefaultFile {
+		words = append(words, "-c", o.ConfigFile)
+	}
+	if o.PostfixDir != "" {
+		words = append(words, "--postfix-dir", o.PostfixDir)
+	}
+	return strings.TrimSuffix(" "+words.String(), " ")
+}
+
 // next tells what comes next.
 func next(o *setupOptions, ownDone, postfixDone, isMissing bool) string {
 	apply := "postmend setup --apply" + o.given
-	publish := "run postmend check"
+	check := "postmend check" + o.forCheck()
+	publish := "run " + check
 	if isMissing {
-		publish = "publish these records, wait until the name servers have them, and run postmend check"
+		publish = "publish these records, wait until the name servers have them, and run " + check
 	}
 	switch {
 	case (o.apply || ownDone && postfixDone) && isMissing:
-		return "Next: publish these records, then run postmend check. Until receivers find them, SPF or " +
+		return "Next: publish these records, then run " + check + ". Until receivers find them, SPF or " +
 			"DKIM of the mail that needs them fails."
 	case o.apply || ownDone && postfixDone:
-		return "Next: postmend check"
+		return "Next: " + check
 	case o.prepare || ownDone:
 		return "Next: " + publish + ". When it finds nothing wrong: " + apply
 	}

@@ -126,6 +126,23 @@ func TestADKIMMilterIsToldOnce(t *testing.T) {
 	}
 }
 
+// The filter rewrites a sender that is not local, and Postfix looks for the new one in these tables.
+func TestSendersThatATableNoLongerFindsAreTold(t *testing.T) {
+	main := mainLines + "sender_dependent_default_transport_maps = inline:{@own.example=a:, " +
+		"@customer.example=b:, joe@other.example=c:}\n"
+	ours := postmend{SRSDomain: "srs.example.org",
+		IsLocal: func(name string) bool { return name == "own.example" }}
+	faults := judgeSenderMaps(hostOf(t, main, masterLines, ours))
+	if len(faults) != 1 || !strings.Contains(faults[0].What, "customer.example, other.example") ||
+		strings.Contains(faults[0].What, "own.example") {
+		t.Errorf("%+v", faults)
+	}
+	ours.SRSDomain = ""
+	if faults := judgeSenderMaps(hostOf(t, main, masterLines, ours)); faults != nil {
+		t.Errorf("without SRS: %+v", faults)
+	}
+}
+
 func TestALocalDomainHasAClassOfPostfixs(t *testing.T) {
 	h := hostOf(t,
 		mainLines+"parent_domain_matches_subdomains = relay_domains\nrelay_domains = example.com\n",

@@ -1,11 +1,14 @@
 package check
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"postmend/postfix"
 	"postmend/postfix/layout"
 	"postmend/postfix/postconf"
 	"postmend/postfix/setup"
@@ -26,6 +29,8 @@ var routeRules = []rule[*host]{
 		judgeUnfiltered},
 	{"route-actions", Note, "", "forwarded mail to which it applies leaves unmended, which may be intended",
 		judgeActions},
+	{"route-senders", Note, "", "postmend gives such mail an SRS sender, for which the table has no entry: it " +
+		"leaves by the default transport or relayhost", judgeSenderMaps},
 	{"route-mappings", Error, "virtual aliases are expanded before the filter", "postmend sees the alias, " +
 		"which is local, and not the address that it leads to: forwarded mail leaves unmended",
 		judgeMappings},
@@ -161,6 +166,36 @@ func judgeActions(h *host) []fault {
 	for _, action := range h.actions {
 		if transport(action.Value) != h.filterName() {
 			faults = append(faults, fault{What: action.String() + ", and such mail does not pass postmend"})
+		}
+	}
+	return faults
+}
+
+// judgeSenderMaps finds senders that Postfix looks up behind the filter, and that the filter rewrites: those
+// that are not local, of users who log in.
+func judgeSenderMaps(h *host) []fault {
+	if !h.isContentFilter() || h.SRSDomain == "" || h.IsLocal == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var faults []fault
+	for _, name := range []string{"sender_dependent_default_transport_maps",
+		"sender_dependent_relayhost_maps"} {
+		var foreign []string
+		for _, table := range postconf.List(h.Main(name)) {
+			entries, _ := h.config.Entries(ctx, strings.TrimPrefix(table, "proxy:"))
+			for key := range entries {
+				_, domain, _ := strings.Cut(key, "@")
+				if domain != "" && h.domains.ClassAbove(domain) == "" && !h.IsLocal(domain) &&
+					!slices.Contains(foreign, domain) {
+					foreign = append(foreign, domain)
+				}
+			}
+		}
+		if slices.Sort(foreign); foreign != nil {
+			faults = append(faults, fault{What: name + " has senders in domains that are not local: " +
+				postfix.ShortList(foreign, mostNamed)})
 		}
 	}
 	return faults

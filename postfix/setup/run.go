@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -252,6 +253,7 @@ func OpenUndo(dir, configFile, account string) (*Undoing, error) {
 	if err != nil || state == nil {
 		return u, err
 	}
+	configFile = cmp.Or(state.ConfigFile, configFile)
 	steps, notes := state.undo(c)
 	u.Steps = append(thenReload(c, steps), forget(c, configFile))
 	u.Notes = append(notRunning(c), append(notes,

@@ -15,7 +15,10 @@ import (
 
 // State is what was there before, and what took its place. It waits for the undoing in a file beside main.cf.
 type State struct {
-	Mode    Mode     `json:"mode"`
+	Mode Mode `json:"mode"`
+	// ConfigFile is postmend's configuration for this Postfix; "" is the default one.
+	ConfigFile string `json:"config_file,omitempty"`
+
 	Changes []Change `json:"changes"`
 	Files   []File   `json:"files,omitempty"`
 }
@@ -41,7 +44,7 @@ func loadState(c *postconf.Config) (*State, error) {
 
 // with gives the state after a plan: what was there before the first one stays known.
 func (s *State) with(p *Plan) *State {
-	next := &State{Mode: p.wanted.Mode}
+	next := &State{Mode: p.wanted.Mode, ConfigFile: p.wanted.ConfigFile}
 	if s != nil {
 		next.Changes = append(next.Changes, s.Changes...)
 		next.Files = append(next.Files, s.Files...)

@@ -2,6 +2,8 @@ package setup
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -176,5 +178,30 @@ func TestAFilterThatHidesTheClientIsToldWithCommands(t *testing.T) {
 	if _, err := h.plan(); err == nil || strings.Contains(err.Error(), "postconf") ||
 		!strings.Contains(err.Error(), "as a milter") {
 		t.Errorf("a pipe: %v", err)
+	}
+}
+
+// Of several instances, each has a configuration of its own; undo tells of the one that this Postfix has used.
+func TestUndoKnowsTheConfigurationOfItsPostfix(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "", "")
+	file := filepath.Join(t.TempDir(), "out.toml")
+	if err := os.WriteFile(file, []byte("hostname = \"mx.example.org\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h.wanted.ConfigFile = file
+	plan, err := h.plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := h.open()
+	step, err := (*State)(nil).with(plan).save(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.run([]Step{step})
+	undoing, err := OpenUndo(c.Dir, filepath.Join(t.TempDir(), "other.toml"), "nobody")
+	if err != nil || !strings.Contains(strings.Join(undoing.Kept, "\n"), file) {
+		t.Errorf("%v, %+v", err, undoing)
 	}
 }
