@@ -29,8 +29,8 @@ var routeRules = []rule[*host]{
 		judgeUnfiltered},
 	{"route-actions", Note, "", "forwarded mail to which it applies leaves unmended, which may be intended",
 		judgeActions},
-	{"route-senders", Note, "", "postmend gives such mail an SRS sender, for which the table has no entry: it " +
-		"leaves by the default transport or relayhost", judgeSenderMaps},
+	{"route-senders", Note, "", "postmend gives such mail an SRS sender, for which the table has no entry: " +
+		"it leaves by the default transport or relayhost", judgeSenderMaps},
 	{"route-mappings", Error, "virtual aliases are expanded before the filter", "postmend sees the alias, " +
 		"which is local, and not the address that it leads to: forwarded mail leaves unmended",
 		judgeMappings},

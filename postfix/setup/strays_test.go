@@ -181,7 +181,8 @@ func TestAFilterThatHidesTheClientIsToldWithCommands(t *testing.T) {
 	}
 }
 
-// Of several instances, each has a configuration of its own; undo tells of the one that this Postfix has used.
+// Of several instances, each has a configuration of its own; undo tells of the one that this Postfix has
+// used.
 func TestUndoKnowsTheConfigurationOfItsPostfix(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, "", "")
