@@ -61,7 +61,7 @@ func judgeSealRewriting(h *host) []fault {
 		}
 		faults = append(faults, fault{What: fmt.Sprintf("%s = %s rewrites addresses in the header (%s = "+
 			"%s); "+
-			"if it need not, set %s = %s", row.maps, strings.Join(tables, " "), row.classes,
+			"if that is not needed, set %s = %s", row.maps, strings.Join(tables, " "), row.classes,
 			strings.Join(all, ", "), row.classes, strings.Join(envelope, ", "))})
 	}
 	const option, most = "header_address_token_limit", 10240

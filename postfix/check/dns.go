@@ -219,7 +219,7 @@ func judgePublishedPolicies(p *published) []fault {
 					d.domain, several), Publish: record, cause: "DMARC records", about: d.domain})
 		case d.result.Status == authn.TempError:
 			faults = append(faults, fault{What: d.result.Reason,
-				Why: "whether " + d.domain + " has a policy was not seen", cause: "no DMARC result",
+				Why: "it is not known whether " + d.domain + " has a policy", cause: "no DMARC result",
 				about: d.domain})
 		case d.result.PolicyName == "":
 			faults = append(faults, fault{What: "no DMARC record applies to " + d.domain, Publish: record,

@@ -101,8 +101,8 @@ func (o *own) restore(f access.File) string {
 	if o.isPrepared || f.Path != o.secrets.Path {
 		return ""
 	}
-	return ": restore it from a backup if there is one. With a new secret, bounces to the SRS addresses " +
-		"that are out there are rejected"
+	return ": restore it from a backup if there is one. With a new secret, bounces to SRS addresses that " +
+		"were made before are rejected"
 }
 
 // nowKnown says what has to follow where strangers could read a private file. It takes a person to decide

@@ -110,8 +110,8 @@ func (h *host) letAsk(table string) (what, mend string) {
 	suffix, isFile := map[string]string{"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb",
 		"dbm": ".pag", "texthash": "", "regexp": "", "pcre": "", "cidr": ""}[kind]
 	if !isFile || !filepath.IsAbs(path) {
-		return byHand + "; or let the account read it (setfacl, package acl), if it may know the password " +
-			"that may be in it", ""
+		return byHand + "; or let the account read it (setfacl, package acl), if it may see the password " +
+			"in it", ""
 	}
 	var commands []string
 	for _, name := range slices.Compact([]string{path, path + suffix}) {

@@ -368,8 +368,8 @@ func (h *home) trial(c *postconf.Config) []Step {
 		ask := postconf.Command{"env", "MAIL_CONFIG=" + c.Dir, h.program, "explain", "-c", h.path, "-f", "",
 			"--", "postmaster@invalid"}
 		steps = append(steps, Step{Why: "test whether the account can read Postfix's tables of local " +
-			"domains; if it may know what is in them, passwords included: " + h.letRead() +
-			" (package acl); else name the domains in local_domains or local_domains_file of " + h.path +
+			"domains; if it may see what is in them, passwords included: " + h.letRead() +
+			" (package acl); otherwise name the domains in local_domains or local_domains_file of " + h.path +
 			", and take the tables out of local_domains_maps there",
 			Action: asUser{User: h.user, Group: h.group, Command: postconf.Command{"sh", "-c", "printf " +
 				"'From: <postmaster@invalid>\\n\\n' | " + ask.String()}}})
