@@ -3,12 +3,16 @@ package tests
 import (
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"postmend/postfix/postconf"
+	"postmend/tests/peer"
 )
 
 // knowSecret puts the tests' own SRS secret where setup would make one.
@@ -107,6 +111,24 @@ func TestSetupGoesOnWhereNoSmtpdTakesMailFromThisHost(t *testing.T) {
 	}
 	if reply := h.rcpt(srsAddress("alice@sender.example", time.Now())); !strings.HasPrefix(reply, "250 ") {
 		t.Errorf("a valid SRS address: %s", reply)
+	}
+}
+
+// postfix(1) tells only root whether Postfix runs: what others have printed must not lack the reload.
+func TestWhatAnotherAccountPrintsReloadsPostfix(t *testing.T) {
+	h := startPlainHost(t, "")
+	account, err := user.Lookup(peer.Account)
+	h.must(err)
+	uid, err := strconv.Atoi(account.Uid)
+	h.must(err)
+	peer.Age(t, h.Dir)
+	setup := exec.Command(h.program, "setup", "--print", "--postfix-dir", h.Dir, "--root-dir", h.root,
+		"--user", peer.Account, "--no-dns")
+	setup.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid)}}
+	out, err := setup.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), " reload\n") ||
+		strings.Contains(string(out), "not running") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

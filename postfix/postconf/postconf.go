@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -195,8 +196,11 @@ func (c *Config) postmap(ctx context.Context, stdin string, args ...string) (str
 	return stdout.String(), nil
 }
 
-// IsRunning tells whether a Postfix runs with this configuration.
+// IsRunning tells whether a Postfix runs with this configuration. Only root is told.
 func (c *Config) IsRunning() bool { return c.PostfixCommand("status").Run() == nil }
+
+// IsAtRest tells whether none runs, as far as that is known.
+func (c *Config) IsAtRest() bool { return os.Geteuid() == 0 && !c.IsRunning() }
 
 // postconfs runs postconf(1) with several sets of arguments, side by side.
 func (c *Config) postconfs(args ...[]string) ([]string, error) {

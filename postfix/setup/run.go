@@ -131,7 +131,7 @@ func thenReload(c *postconf.Config, changes []Step) []Step {
 	steps := slices.Concat(changes, linkSteps(c))
 	steps = append(steps,
 		Step{Why: "test Postfix's configuration after the change", Action: c.PostfixCommand("check")})
-	if c.IsRunning() {
+	if !c.IsAtRest() {
 		reload := Step{Why: "running processes read the new configuration",
 			Action: c.PostfixCommand("reload")}
 		steps = append(steps, reload)
@@ -227,7 +227,7 @@ func (s *Setup) Notes(withDetails bool) []string {
 }
 
 func notRunning(c *postconf.Config) []string {
-	if c.IsRunning() {
+	if !c.IsAtRest() {
 		return nil
 	}
 	return []string{"Postfix is not running; the configuration takes effect when it starts"}
