@@ -26,7 +26,7 @@ type DMARC struct {
 	PolicyName string `json:"policy_name,omitempty"` // the name of its record, such as _dmarc.example.org
 
 	// MayApply is the strictest policy that receivers may apply: those that go on without the answers that
-	// are missing, or that do not know t=y.
+	// are missing, that do not know t=y, or that read a record with an invalid sp= in another way.
 	MayApply Policy `json:"-"`
 
 	AlignedBy []string `json:"aligned_by,omitempty"` // what makes it pass: "spf", "dkim d=example.org"

@@ -57,6 +57,10 @@ type Record struct {
 	Testing         bool   // t=y
 	PublicSuffix    bool   // psd=y
 	NotPublicSuffix bool   // psd=n: the domain is an organisational domain, whatever is above it
+
+	// Perhaps is the strictest policy in a record with a mistake, which some receivers apply all the same; "" if
+	// there is no mistake in p=, sp= and np=.
+	Perhaps Policy
 }
 
 // maxRecord bounds the octets of a record that are read. Real ones have some hundred.
@@ -75,10 +79,11 @@ func ParseRecord(text string) (Record, bool) {
 		return Record{}, false
 	}
 	r := Record{Policy: PolicyNone} // without p=, section 4.7
-	broken, reports, untested := false, false, false
+	broken, reports, untested, perhaps := false, false, false, Policy("")
 	add := func(to Policy, value string) Policy {
 		p := parsePolicy(value)
 		broken = broken || p == ""
+		perhaps = stricter(stricter(p, perhaps), parsePolicy(strings.TrimFunc(value, isNoLetter)))
 		return stricter(p, to)
 	}
 	for tag := range strings.SplitSeq(rest, ";") {
@@ -104,17 +109,24 @@ func ParseRecord(text string) (Record, bool) {
 			untested = untested || !r.Testing
 		case "psd":
 			r.PublicSuffix, r.NotPublicSuffix = strings.EqualFold(value, "y"), strings.EqualFold(value, "n")
+		default:
+			if strings.TrimFunc(name, isNoLetter) == "p" { // some drop a no-break space
+				r.Perhaps = stricter(r.Perhaps, parsePolicy(strings.TrimFunc(value, isNoLetter)))
+			}
 		}
 	}
 	r.Testing = r.Testing && !untested
 	if broken { // RFC 9989 section 4.10.1
 		r.Policy, r.Subdomains, r.Nonexistent = "", "", ""
+		r.Perhaps = stricter(r.Perhaps, perhaps)
 		if reports {
 			r.Policy = PolicyNone
 		}
 	}
 	return r, true
 }
+
+func isNoLetter(c rune) bool { return c < 'A' || 'Z' < c && c < 'a' || 'z' < c }
 
 // cutTag cuts "name = value"; names are compared without case.
 func cutTag(tag string) (name, value string, ok bool) {

@@ -62,7 +62,7 @@ type applied struct {
 	record *Record // nil: DMARC does not apply
 	domain string  // where it was found
 	policy Policy
-	asked  Policy // policy without t=y
+	asked  Policy // the strictest policy that receivers apply, see DMARC.MayApply
 }
 
 // byTree finds the policy by the tree walk: that of the author domain, of its organisational domain, or of
@@ -104,8 +104,11 @@ func (v *view) first(author string, others ...string) applied {
 }
 
 func (a applied) tested() applied {
-	a.asked = a.policy
-	if a.record != nil && a.record.Testing {
+	if a.record == nil {
+		return a
+	}
+	a.asked = stricter(a.policy, a.record.Perhaps)
+	if a.record.Testing {
 		a.policy = a.policy.lowered()
 	}
 	return a
