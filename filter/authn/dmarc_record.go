@@ -58,8 +58,8 @@ type Record struct {
 	PublicSuffix    bool   // psd=y
 	NotPublicSuffix bool   // psd=n: the domain is an organisational domain, whatever is above it
 
-	// Perhaps is the strictest policy in a record with a mistake, which some receivers apply all the same; "" if
-	// there is no mistake in p=, sp= and np=.
+	// Perhaps is the strictest policy in a record with a mistake, which some receivers apply all the same; ""
+	// if there is no mistake in p=, sp= and np=.
 	Perhaps Policy
 }
 
