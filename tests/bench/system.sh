@@ -30,7 +30,8 @@ systems=
 cleanup() {
 	# shellcheck disable=SC2086
 	kill $started $sinking 2>/dev/null || true
-	wait 2>/dev/null
+	# shellcheck disable=SC2086
+	wait $started $sinking 2>/dev/null || true
 	for system in $systems; do
 		until rmdir "$groups/$system" 2>/dev/null; do
 			# shellcheck disable=SC2046
