@@ -290,6 +290,9 @@ func TestManyDomainsAreToldInFewWords(t *testing.T) {
 	if named := strings.Count(summary, "example"); named > aFew || strings.Count(summary, "\n") > aFew {
 		t.Errorf("the summary is long:\n%s", summary)
 	}
+	if strings.Count(prepared, "p=none is optional") != 1 {
+		t.Errorf("not told once that a policy is optional:\n%s", prepared)
+	}
 	if strings.Contains(prepared, "rua=mailto:postmaster@") {
 		t.Errorf("an address that may not exist:\n%s", prepared)
 	}

@@ -51,12 +51,14 @@ func (s *Setup) Records(ctx context.Context, resolver Resolver) (Records, error)
 	}
 	asking.Wait()
 	var found Records
+	remarked := map[string]bool{}
 	for i, r := range all {
 		switch {
 		case isThere[i]:
 			found.Published++
 			continue
-		case r.remark != "":
+		case r.remark != "" && !remarked[r.remark]:
+			remarked[r.remark] = true
 			found.Lines = append(found.Lines, "; "+r.remark)
 		}
 		if r.line != "" {
@@ -119,14 +121,8 @@ func (s *Setup) records() ([]record, error) {
 		if !ok || policies[domain] {
 			continue
 		}
-		policy := policyRecord(domain)
-		if len(policies) == 0 {
-			policy.remark = "optional: p=none asks receivers for nothing, but large ones refuse bulk " +
-				"mail of a " +
-				"domain without a policy. For reports, add rua=mailto: and an address that exists"
-		}
 		policies[domain] = true
-		all = append(all, policy)
+		all = append(all, policyRecord(domain))
 	}
 	return all, nil
 }
@@ -174,9 +170,14 @@ func keyRecord(k config.Key) (record, error) {
 	}}, err
 }
 
+const policyRemark = "each record with p=none is optional: it asks receivers for nothing, but large " +
+	"ones refuse bulk mail of a domain without a policy. For reports, add rua=mailto: and an address that " +
+	"exists"
+
 func policyRecord(domain string) record {
 	return record{name: "_dmarc." + domain, kind: "TXT",
-		line: "_dmarc." + domain + `. IN TXT "v=DMARC1; p=none"`, isOf: func(text string) bool {
+		line:   "_dmarc." + domain + `. IN TXT "v=DMARC1; p=none"`,
+		remark: policyRemark, isOf: func(text string) bool {
 			return strings.HasPrefix(strings.ToUpper(text), "V=DMARC1")
 		}}
 }
