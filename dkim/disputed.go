@@ -28,30 +28,38 @@ func (v *Verifier) disputed(s *Signature) string {
 			return "a signed field contains NUL, a vertical tab or a form feed"
 		}
 	}
-	for _, field := range v.header {
-		if field[len(field.name())] != ':' {
-			return "a field has a blank before its colon"
-		}
+	if v.oddities == nil { // once for all signatures
+		v.oddities = v.header.oddities()
 	}
-	for _, name := range oncePerMessage {
-		if slices.Contains(s.names, name) && v.occursTwice(name) {
+	if v.oddities.blankBeforeColon {
+		return "a field has a blank before its colon"
+	}
+	for i, name := range oncePerMessage {
+		if v.oddities.occurrences[i] > 1 && slices.Contains(s.names, name) {
 			return "a signed field occurs more than once: " + name
 		}
 	}
 	return ""
 }
 
-func (v *Verifier) occursTwice(name string) bool {
-	seen := false
-	for _, field := range v.header {
-		if field.Is(name) {
-			if seen {
-				return true
+// oddities are what is unusual about a header.
+type oddities struct {
+	blankBeforeColon bool
+	occurrences      [len(oncePerMessage)]int
+}
+
+func (h Header) oddities() *oddities {
+	var o oddities
+	for _, field := range h {
+		name := field.name()
+		o.blankBeforeColon = o.blankBeforeColon || field[len(name)] != ':'
+		for i, once := range oncePerMessage {
+			if sameName(name, once) {
+				o.occurrences[i]++
 			}
-			seen = true
 		}
 	}
-	return false
+	return &o
 }
 
 // isOddlyWritten finds what makes some verifiers cut b= out in the wrong place, and 8-bit octets.

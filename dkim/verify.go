@@ -86,6 +86,7 @@ type Verification struct {
 type Verifier struct {
 	options    VerifyOptions
 	header     Header
+	oddities   *oddities // of the header, when they are needed
 	fields     fieldIndex
 	signatures []*Signature
 	bodies     map[Canonicalization]*BodyHash
