@@ -122,6 +122,33 @@ func TestCheckLeadsToAKeyForANewDomain(t *testing.T) {
 	}
 }
 
+// postmend puts postmaster@ the default domain into From: if no alias can stand there.
+func TestCheckNotesAnAuthorThatDoesNotExist(t *testing.T) {
+	t.Parallel()
+	h := newCheckedHost(t, checkedProgram(t))
+	h.setUpByHand(newKey(t))
+	note := func() string {
+		for _, f := range h.findings("--no-dns") {
+			if f.Name == "from-address" && f.Severity == check.Note {
+				return f.What
+			}
+		}
+		return ""
+	}
+	if said := note(); said != "" {
+		t.Errorf("in mydestination: %s", said)
+	}
+	h.shell("pc -e mydestination=localhost 'virtual_alias_domains=example.org, srs.example.org'")
+	if said := note(); !strings.Contains(said, "postmaster@example.org does not exist") {
+		t.Errorf("without an alias: %q", said)
+	}
+	h.shell("pc -e 'virtual_alias_maps=inline:{{postmaster@srs.example.org=postmaster}, " +
+		"{postmaster@example.org=bob@example.com}}'")
+	if said := note(); said != "" {
+		t.Errorf("with an alias: %s", said)
+	}
+}
+
 // As an account that may read nothing of it, check condemns nothing.
 func TestCheckWithoutRootSaysSoAndReplacesNothing(t *testing.T) {
 	t.Parallel()

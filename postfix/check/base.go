@@ -40,6 +40,9 @@ var configRules = []rule[*host]{
 		"in BOTH\"), and uses the first parameter only", judgeDoubles},
 	{"local-domains", Warning, "all domains of Postfix are in local_domains",
 		"mail to it is delivered here, but gets an SRS sender as if it were forwarded", judgeLocalDomains},
+	{"from-address", Note, "the address in a rewritten From: exists",
+		"mail by LMTP, and mail whose alias cannot stand in From:, has this author; receivers that verify " +
+			"addresses reject one that does not exist", judgeNewAuthor},
 }
 
 // judgeWarnings passes on what Postfix says about its files. A value with a brace that is not closed is cut

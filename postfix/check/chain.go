@@ -125,22 +125,9 @@ func (h *host) oursFirst(parameter string) string {
 // judgePostmaster asks for postmaster@ the SRS domain: every domain that receives mail has to have it (RFC
 // 5321 section 4.5.1).
 func judgePostmaster(h *host) []fault {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	parameters := []string{"recipient_canonical_maps", "canonical_maps", "virtual_alias_maps"}
-	switch h.srsClass {
-	case "virtual_alias_domains":
-	case "virtual_mailbox_domains":
-		parameters = append(parameters, "virtual_mailbox_maps")
-	default:
-		// local_recipient_maps and relay_recipient_maps have rules of their own, and mostly know postmaster
-		return nil
-	}
 	address := "postmaster@" + h.SRSDomain
-	for _, parameter := range parameters {
-		if found := h.ask(ctx, parameter, address, false); found.table != "" {
-			return nil // it is there, or nobody can tell
-		}
+	if !h.lacks(address, h.srsClass) {
+		return nil
 	}
 	hasReverse := func(name string) bool {
 		return slices.ContainsFunc(postconf.List(h.Main(name)), h.isReverse)
@@ -154,6 +141,37 @@ func judgePostmaster(h *host) []fault {
 		value = strings.TrimSuffix(alias+", "+h.config.Get("virtual_alias_maps"), ", ")
 	}
 	return one(address+" does not exist", h.set("virtual_alias_maps", value))
+}
+
+// lacks tells whether no table has an address of a domain of that class.
+func (h *host) lacks(address, class string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	parameters := []string{"recipient_canonical_maps", "canonical_maps", "virtual_alias_maps"}
+	switch class {
+	case "virtual_alias_domains":
+	case "virtual_mailbox_domains":
+		parameters = append(parameters, "virtual_mailbox_maps")
+	default:
+		// local_recipient_maps and relay_recipient_maps have rules of their own, and mostly know postmaster
+		return false
+	}
+	for _, parameter := range parameters {
+		if found := h.ask(ctx, parameter, address, false); found.table != "" {
+			return false // it is there, or nobody can tell
+		}
+	}
+	return true
+}
+
+// judgeNewAuthor asks for the address that postmend puts into From: if no alias can stand there.
+func judgeNewAuthor(h *host) []fault {
+	_, domain, _ := strings.Cut(h.NewAuthor, "@")
+	if h.NewAuthor == "" || !h.lacks(h.NewAuthor, h.domains.Class(domain)) {
+		return nil
+	}
+	return []fault{{What: h.NewAuthor + " does not exist: add an alias or a mailbox for it, or name another " +
+		"address of yours in from_address of [dmarc]"}}
 }
 
 // judgeRewriters finds other programs that rewrite senders: tables that answer with an SRS address. Only

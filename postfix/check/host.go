@@ -28,6 +28,7 @@ type postmend struct {
 	Owners      []string          // the accounts that the secret and the keys belong to, root aside
 	Secrets     access.File       // of [srs]; the zero value without SRS
 	HasKeys     bool              // there are [[dkim.keys]]
+	NewAuthor   string            // in a rewritten From: if the alias cannot be; "" without keys
 	Target      string            // [reinject] target; "" if that is not known
 	Deadline    time.Duration     // [limits] deadline
 	SpoolDir    string            // [limits] spool_dir, or what stands for it; "" if that is not known

@@ -99,6 +99,9 @@ func gatherOwn(program, configFile string) *own {
 	o.Seals, o.HasSecrets = o.config.Arrival.Seals(), o.config.SRS.SecretsFile != ""
 	o.socket = access.LookAt(o.config.Log.Socket)
 	o.Owners, o.Secrets, o.HasKeys = o.owners(), o.secrets, len(o.keys) > 0
+	if o.HasKeys {
+		o.NewAuthor = cmp.Or(o.config.DMARC.FromAddress, "postmaster@"+o.config.DKIM.DefaultDomain)
+	}
 	o.Target, o.Deadline, o.SRSDomain = o.config.Reinject.Target, time.Duration(o.config.Limits.Deadline),
 		strings.ToLower(o.config.SRS.Domain)
 	o.SpoolDir = cmp.Or(o.config.Limits.SpoolDir, defaultSpoolDir)
