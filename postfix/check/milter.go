@@ -114,6 +114,9 @@ func judgeMilterDefault(h *host) []fault {
 		m.attributes["default_action"] == "" && h.Main("milter_default_action") == "accept" {
 		return nil
 	}
+	if m.attributes["default_action"] == "tempfail" && h.isTransport() {
+		return nil // without the milter, nobody judges mail that is delivered here
+	}
 	return one(fmt.Sprintf("smtpd_milters: the entry %s has no default_action=accept: write %s", m.address,
 		layout.MilterEntry(m.address)), "")
 }

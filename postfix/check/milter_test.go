@@ -25,6 +25,8 @@ func TestTheMilterIsJudged(t *testing.T) {
 			"milter_default_action = accept", "", ""},
 		{"tempfail", "smtpd_milters = { inet:127.0.0.1:10028, default_action=tempfail }",
 			"milter-default", ""},
+		{"tempfail in transport mode", "default_transport = postmend:\n" +
+			"smtpd_milters = { inet:127.0.0.1:10028, default_action=tempfail }", "", ""},
 		{"too little time", "smtpd_milters = " + strings.Replace(ours, "90s", "30s", 1), "milter-time", ""},
 		{"of programs here", "non_smtpd_milters = " + ours, "milter-unused milter-local", ""},
 		{"on a port alone", "", "", open + "{ smtpd_milters = " + ours + " }\n" + service},
