@@ -69,7 +69,9 @@ func (f *Filter) sealArrival(m *message.Message, from arrival.Origin) (dkim.Fiel
 		return keys.Seal(from, arrival.Content{}), nil
 	}
 	content := arrival.Content{Header: m.FoldedHeader()}
-	content.Author, _ = m.Mailbox()
+	if m.KeepsName() { // otherwise it would look as if a program had replaced the author
+		content.Author, _ = m.Mailbox()
+	}
 	if content.Body, err = m.FoldedBody(); err != nil {
 		return nil, err
 	}

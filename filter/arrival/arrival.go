@@ -7,12 +7,12 @@
 //
 // The form is that of DKIM tags (RFC 6376 section 3.2), values in its quoted-printable (section 2.11).
 // Hashes are SHA-256: hn and ha of the name and the address of the one author that From: names, without
-// regard to quotes; hf of the From: fields, where they name no such author; hh of To, Cc, Subject, Date,
-// Message-ID, In-Reply-To, Reply-To, and of the fields that tell how to read the body (MIME-Version,
-// Content-Type, Content-Transfer-Encoding, Content-Disposition), where an absent field counts too; bh of the
-// body. Fields and body are in their relaxed forms (section 3.4), so that folds, blanks and line ends do not
-// matter. x lists the fields that hh leaves out: address fields that Postfix writes anew when a program here
-// submits the message again ("To: bob", for one).
+// regard to quotes; hf of the From: fields, where they name no such author or his name is too long; hh of To,
+// Cc, Subject, Date, Message-ID, In-Reply-To, Reply-To, and of the fields that tell how to read the body
+// (MIME-Version, Content-Type, Content-Transfer-Encoding, Content-Disposition), where an absent field counts
+// too; bh of the body. Fields and body are in their relaxed forms (section 3.4), so that folds, blanks and
+// line ends do not matter. x lists the fields that hh leaves out: address fields that Postfix writes anew
+// when a program here submits the message again ("To: bob", for one).
 // b is an HMAC-SHA-256 over all other tags.
 //
 // Long lines are the caller's concern: it gives header and body as smtp(8) and lmtp(8) would fold them

@@ -21,6 +21,9 @@ func (m *Message) Authors() []string {
 // Mailbox is the one author in a form that no mail system on the way rewrites, see author.Fields.
 func (m *Message) Mailbox() (mailbox author.Mailbox, ok bool) { return m.from.Mailbox() }
 
+// KeepsName tells whether Postfix keeps the author's name, whatever it does to the address.
+func (m *Message) KeepsName() bool { return m.from.KeepsName() }
+
 // MayName tells whether some receiver could take a domain for the author's that is not among Authors,
 // because From: is not plain.
 func (m *Message) MayName(name string) bool { return m.from.MayName(name) }

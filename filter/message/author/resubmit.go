@@ -51,6 +51,26 @@ func (f Fields) Mailbox() (mailbox Mailbox, ok bool) {
 	return Mailbox{name, local + "@" + host}, true
 }
 
+// maxBeside is how many octets beside an address Postfix keeps in any case when it writes the field anew: of
+// more than 250, it keeps none.
+const maxBeside = 240
+
+// KeepsName tells whether Postfix keeps the name of the one author: then only a program can give him another
+// name and another address.
+func (f Fields) KeepsName() bool {
+	const specials = `()<>@,;:\".[]` // RFC 5322 section 3.2.3; Postfix puts blanks around them
+	length := 0
+	for _, value := range f {
+		length += len(value)
+		for i := 0; i < len(value); i++ {
+			if strings.IndexByte(specials, value[i]) >= 0 {
+				length += 2
+			}
+		}
+	}
+	return length <= maxBeside
+}
+
 func isOddControl(r rune) bool { return r < ' ' && !strings.ContainsRune(blanks, r) || r == 0x7f }
 
 // nameAndSpec takes a mailbox apart. The name comes without quotes and blanks, which are written anew, and
