@@ -117,7 +117,8 @@ func addressValues(random *rand.Rand, n int) (values []string) {
 			"=?utf-8?q?J=C3=B6rg?= ", "Bob (x) ",
 			"\"B \\\"x\\\" S\" ", "(Bob) ", "Bob\n\tSmith ", "J\xc3\xb6rg ", "Smith, Bob ",
 			"b@bank.example ", "Bob; ", "\"Bob ", strings.Repeat("Bob ", 30+random.IntN(50)),
-			"\""+strings.Repeat("Bob ", 30+random.IntN(50))+"\" ", strings.Repeat("\"B\"", 30+random.IntN(50)),
+			"\""+strings.Repeat("Bob ", 30+random.IntN(50))+"\" ",
+			strings.Repeat("\"B\"", 30+random.IntN(50)),
 			strings.Repeat("(B)", 30+random.IntN(50)), strings.Repeat("B.", 50+random.IntN(80)))
 		if name == "" && random.IntN(2) == 0 {
 			return spec + pick("", " (Bob)", " (Bob (x))")
