@@ -83,7 +83,7 @@ func askTable(ctx context.Context, table string, keys []string) ([]string, error
 	// is "fatal".
 	if _, fatal, failed := strings.Cut(stderr.String(), "fatal: "); err != nil &&
 		(failed || !errors.As(err, &exit) || exit.ExitCode() != 1) {
-		return nil, fmt.Errorf("postmap -q: %w: %.300q", err, fatal)
+		return nil, fmt.Errorf("postmap -q: %w: %.300q", err, strings.TrimSpace(fatal))
 	}
 	var found []string
 	for line := range strings.Lines(stdout.String()) {
