@@ -170,8 +170,8 @@ func judgeNewAuthor(h *host) []fault {
 	if h.NewAuthor == "" || !h.lacks(h.NewAuthor, h.domains.Class(domain)) {
 		return nil
 	}
-	return []fault{{What: h.NewAuthor + " does not exist: add an alias or a mailbox for it, or name another " +
-		"address of yours in from_address of [dmarc]"}}
+	return []fault{{What: h.NewAuthor + " does not exist: add an alias or a mailbox for it, or name " +
+		"another address of yours in from_address of [dmarc]"}}
 }
 
 // judgeRewriters finds other programs that rewrite senders: tables that answer with an SRS address. Only

@@ -18,8 +18,8 @@ var firstRules = []rule[*own]{
 	{Name: "root", Severity: Warning,
 		Why: "files that you may not read were not judged, and may be wrong", Judge: judgeRoot},
 	{Name: "config", Severity: Error, OK: "the configuration can be read and is valid",
-		Why: "mail that passes postmend is deferred until it is right; postmend serve keeps the one that it " +
-			"has read until it is restarted", Judge: judgeConfig},
+		Why: "mail that passes postmend is deferred until it is right; postmend serve keeps the one that " +
+			"it has read until it is restarted", Judge: judgeConfig},
 }
 
 var ownRules = []rule[*own]{
