@@ -44,10 +44,10 @@ func loginByID(own []string, env *plan.Envelope) plan.Login {
 // the other filter has told.
 func loginBehindFilter(own []string, env *plan.Envelope) plan.Login {
 	last := own[len(own)-1]
-	if !tellsOf(last, env) {
+	protocol, _ := message.Protocol(last)
+	if protocol == "" || !tellsOf(last, env) {
 		return plan.LoginUnknown
 	}
-	protocol, _ := message.Protocol(last)
 	return loginOf(protocol)
 }
 

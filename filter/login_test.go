@@ -130,10 +130,15 @@ func TestBehindAnotherFilterTheFieldHasToTellOfTheClient(t *testing.T) {
 		{newest + filters + user, "192.0.2.25", plan.LoggedIn},
 		{newest + user, "192.0.2.25", plan.LoggedIn}, // a filter that adds no field
 		{newest + filters + strings.Replace(user, "SA ", " ", 1), "192.0.2.25", plan.NotLoggedIn},
+		// Before the queue (smtpd_proxy_filter), Postfix has no queue id to tell.
+		{newest + filters + strings.Replace(user, " id 4D1", "", 1), "192.0.2.25", plan.LoggedIn},
+		{newest + filters + strings.Replace(user, " id 4D1", "\n\tfor <a@b>", 1), "192.0.2.25", plan.LoggedIn},
+		{newest + filters + strings.Replace(user, "SA id 4D1", "S", 1), "192.0.2.25", plan.NotLoggedIn},
+		{newest + filters + strings.Replace(user, "with ESMTPSA ", "", 1), "192.0.2.25", plan.LoginUnknown},
 		{newest + filters + user, "192.0.2.26", plan.LoginUnknown},
 		{newest + filters, "192.0.2.25", plan.LoginUnknown},
 		{newest + filters + user, "127.0.0.1", 0}, // it does not tell the client
-		{user, "192.0.2.25", 0},                   // the macro would tell
+		{user, "192.0.2.25", 0}, // the macro would tell
 	} {
 		m, err := message.Read(strings.NewReader(c.header+"From: a@example.org\n\nx\n"), message.Options{})
 		if err != nil {

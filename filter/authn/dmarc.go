@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -56,6 +57,9 @@ func (d DMARC) CouldAlign(name string) bool {
 func (d DMARC) above(names []string, name string) bool {
 	return slices.ContainsFunc(names, func(above string) bool { return domain.Within(name, above) })
 }
+
+// Applied is the strictest policy that receivers may apply, as far as it is known.
+func (d DMARC) Applied() Policy { return cmp.Or(d.MayApply, d.Policy) }
 
 const (
 	// MaxAuthors is how many author domains' policies are looked up.

@@ -106,13 +106,13 @@ func (r Results) Complete() bool {
 }
 
 // Temporary tells whether a temporary failure of DNS is behind the results that could change what is to be
-// done with the message: DMARC's result, or, under a policy of quarantine or reject, that an aligned
+// done with the message: DMARC's result, or, where receivers may apply quarantine or reject, that an aligned
 // signature holds.
 func (r Results) Temporary() bool {
 	if r.DMARC.Status == TempError {
 		return true
 	}
-	if r.DMARC.Status != Pass || !r.DMARC.Policy.IsStrict() {
+	if r.DMARC.Status != Pass || !r.DMARC.Applied().IsStrict() {
 		return false
 	}
 	isSigned := false

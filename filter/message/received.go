@@ -163,15 +163,16 @@ func OwnQueueID(received string) string {
 
 // Protocol gives the protocol and the queue id of a Received: field as Postfix writes it for what a client
 // brought: from NAME (NAME [ADDRESS]) (…) by NAME (Postfix) with PROTOCOL id QUEUEID. Both are "" for a
-// field of another form. What the client says of itself cannot look like a part of it: Postfix replaces
-// blanks and parentheses there.
+// field of another form. Before a filter that has the message first (smtpd_proxy_filter), there is no queue
+// id. What the client says of itself cannot look like a part of it: Postfix replaces blanks and parentheses
+// there.
 func Protocol(received string) (protocol, queueID string) {
 	word, rest := firstWord(received)
 	if !strings.EqualFold(word, "from") {
 		return "", ""
 	}
 	_, rest = firstWord(rest)
-	for _, keyword := range [...]string{"by", "with", "id"} {
+	for _, keyword := range [...]string{"by", "with"} {
 		for strings.HasPrefix(rest, "(") {
 			var ok bool
 			if _, rest, ok = cutComment(rest); !ok {
@@ -181,11 +182,13 @@ func Protocol(received string) (protocol, queueID string) {
 		if word, rest = firstWord(rest); word != keyword {
 			return "", ""
 		}
-		if word, rest = firstWord(rest); keyword == "with" {
-			protocol = word
-		}
+		word, rest = firstWord(rest)
 	}
-	return protocol, strings.TrimSuffix(word, ";")
+	protocol, rest = strings.TrimSuffix(word, ";"), strings.TrimLeft(rest, " \t")
+	if word, rest = firstWord(rest); word == "id" {
+		queueID, _ = firstWord(rest)
+	}
+	return protocol, strings.TrimSuffix(queueID, ";")
 }
 
 // firstWord cuts off the first word, and the blanks behind it.

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"slices"
 
 	"postmend/dkim"
@@ -91,11 +90,6 @@ func (f Facts) aligns(name string) bool {
 
 // isStrict tells whether the domain of From: asks receivers to act on mail that fails DMARC.
 func (f Facts) isStrict() bool { return f.Proven.DMARC.Policy.IsStrict() }
-
-// appliedPolicy is the strictest policy that receivers apply: those that do not know t=y go by p= alone.
-func (f Facts) appliedPolicy() authn.Policy {
-	return cmp.Or(f.Proven.DMARC.MayApply, f.Proven.DMARC.Policy)
-}
 
 // Authentic tells whether From: is authenticated.
 func (f Facts) Authentic() bool { return f.Proven.DMARC.Status == authn.Pass }

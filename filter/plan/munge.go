@@ -77,7 +77,7 @@ func (p *Policy) mungeFrom(d *Delivery, msg Facts) {
 	case p.mungeMode(d) == config.MungeNever:
 		d.because(cause.FromNever)
 		return
-	case !msg.appliedPolicy().IsStrict():
+	case !msg.Proven.DMARC.Applied().IsStrict():
 		d.because(cause.FromPolicyNone, author)
 		return
 	case d.SignAs == author:
@@ -89,7 +89,7 @@ func (p *Policy) mungeFrom(d *Delivery, msg Facts) {
 			d.because(cause.FromSurvivor, survivor)
 			return
 		}
-		d.because(cause.FromRewritten, why, author, msg.appliedPolicy())
+		d.because(cause.FromRewritten, why, author, msg.Proven.DMARC.Applied())
 	}
 	p.giveNewAuthor(d, msg)
 }

@@ -38,7 +38,7 @@ func (p Proof) Temporary() bool {
 	if p.Now == nil || p.Results.Temporary() {
 		return p.Results.Temporary()
 	}
-	if !p.DMARC.Policy.IsStrict() {
+	if !p.DMARC.Applied().IsStrict() {
 		return false
 	}
 	missing := false
