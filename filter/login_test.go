@@ -18,8 +18,10 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 		"PROTOCOL id 4D1; Sat, 28 Nov 2026 10:00:00 +0000"
 	const stranger = "from x (mx.bank.example [192.0.2.25]) by mx.example.org (Postfix) with ESMTP id 4D1; x"
 	const user = "from x (mx.bank.example [192.0.2.25]) by mx.example.org (Postfix) with ESMTPSA id 4D1; x"
-	const requeued = "by mx.example.org (Postfix, from userid 103) id 4D9; x\nReceived: "
+	const requeued = "by mx.example.org (Postfix, from userid 103)\n\tid 4D9; x\nReceived: "
 	const forwarded = "by mx.example.org (Postfix)\n\tid 4D9; x\nDelivered-To: a@example.org\nReceived: "
+	// With smtpd_hide_client_session, smtpd(8) writes this, and what is below it may be a stranger's.
+	const hidden = "by mx.example.org (Postfix) id 4D8\n\tfor <a@example.org>; x\nReceived: "
 	const amavis = "from localhost (localhost [127.0.0.1]) by mx.example.org (Postfix) with ESMTP " +
 		"id 4D2; x\n" +
 		"Received: from mx.example.org ([127.0.0.1]) by localhost (mx.example.org [127.0.0.1]) " +
@@ -50,6 +52,8 @@ func TestALoginIsReadOnlyFromTheFieldOfThisVeryMessage(t *testing.T) {
 		{forwarded + requeued + forwarded + user, true},
 		{forwarded + stranger + "\nReceived: " + user, false},
 		{stranger + "\nReceived: " + forwarded + user, false},
+		{hidden + user, false},
+		{hidden + amavis + user, false},
 		{amavis + user, true},
 		{forwarded + amavis + user, true},
 		{amavis + stranger + "\nReceived: " + user, false},

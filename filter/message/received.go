@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"strconv"
@@ -41,11 +42,17 @@ func OwnPart(header dkim.Header, hostname string, addresses func() ([]net.Addr, 
 // message: local(8) forwards it by alias(5) or .forward, postsuper -r requeues it.
 func BelowMoves(header dkim.Header) dkim.Header {
 	for i, field := range header {
-		if field.Is("Received") && OwnQueueID(receivedText(field)) == "" {
+		if field.Is("Received") && !isMove(field) {
 			return header[i:]
 		}
 	}
 	return nil
+}
+
+// isMove knows the field of a move by its fold. What smtpd(8) writes with smtpd_hide_client_session has the
+// same words, but no fold before "id"; a stranger may have written all below it.
+func isMove(field dkim.Field) bool {
+	return OwnQueueID(receivedText(field)) != "" && bytes.Contains(field.Value(), []byte("\n\tid "))
 }
 
 // OwnReceived are the values of the Received: fields in that part, unfolded, from the newest on.

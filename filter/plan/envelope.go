@@ -212,6 +212,6 @@ func (e *Envelope) Discarded() error {
 
 func (e *Envelope) withoutLogin(otherwise error) *cause.Failure {
 	err := fmt.Errorf("no Received: field of this server tells of the client %s, queue id %s: "+
-		"let no header_checks remove it", e.ClientAddress, e.QueueID)
+		"let no header_checks remove it, nor smtpd_hide_client_session hide it", e.ClientAddress, e.QueueID)
 	return cause.LoginUnknown.Failure(errors.Join(err, otherwise))
 }

@@ -83,6 +83,26 @@ func judgeRelayClients(h *host) []fault {
 	return faults
 }
 
+// judgeHiddenLogins finds services whose Received: field does not tell of a login, where postmend has to read
+// it there. Postfix allows that for clients that log in only: in mail of others, their own fields come first.
+func judgeHiddenLogins(h *host) []fault {
+	const name = "smtpd_hide_client_session"
+	var faults []fault
+	for _, s := range h.fronts() {
+		isMTA := s.Port() == "25"
+		if h.value(s, name) != "yes" || !isMTA && !h.byLMTP() {
+			continue
+		}
+		f := fault{What: name + " = yes of " + s.ID() + " removes the client from the Received: field",
+			Mend: h.setOption(s, name, "no")}
+		if isMTA {
+			f.Why = "Postfix does not allow it for mail from outside: no Received: field tells where that came from"
+		}
+		faults = append(faults, f)
+	}
+	return faults
+}
+
 // judgeContainer tells of engines that put an address of their own in the place of the clients'.
 func judgeContainer(h *host) []fault {
 	gateway := h.gateway

@@ -27,6 +27,33 @@ func TestClientsThatRelayByOtherMeansAreNamed(t *testing.T) {
 	}
 }
 
+// postconf(5) allows smtpd_hide_client_session for services where clients log in. By LMTP, nothing else tells
+// of the login.
+func TestHiddenLoginsAreNamed(t *testing.T) {
+	const hides = "\n  -o smtpd_hide_client_session=yes\n"
+	const lmtp = "postmend unix - - n - 100 lmtp\n"
+	for services, want := range map[string]string{
+		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd\n" + lmtp:         "",
+		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd" + hides + lmtp:   "submission/inet",
+		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd" + hides:          "",
+		"smtp inet n - n - - smtpd" + hides + "submission inet n - n - - smtpd\n":     "smtp/inet",
+		"25 inet n - n - - smtpd" + hides + lmtp + "465 inet n - n - - smtpd" + hides: "25/inet 465/inet",
+	} {
+		h := hostOf(t, "mydestination = example.org\ncontent_filter = postmend:inet:127.0.0.1:10025\n",
+			services, postmend{})
+		var names []string
+		for _, f := range judgeHiddenLogins(h) {
+			id, _, _ := strings.Cut(strings.TrimPrefix(f.What, "smtpd_hide_client_session = yes of "), " ")
+			if names = append(names, id); !strings.Contains(f.Mend, id+"/smtpd_hide_client_session") {
+				t.Errorf("%q", f.Mend)
+			}
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: %q, want %q", services, got, want)
+		}
+	}
+}
+
 // What mynetworks_style comes to on this machine is Postfix's to say.
 func TestNetworksByStyleAreComparedToo(t *testing.T) {
 	h := hostOf(t, mainLines+"mynetworks_style = subnet\ninet_interfaces = all\n", masterLines, postmend{})
