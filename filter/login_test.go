@@ -136,7 +136,8 @@ func TestBehindAnotherFilterTheFieldHasToTellOfTheClient(t *testing.T) {
 		{newest + filters + strings.Replace(user, "SA ", " ", 1), "192.0.2.25", plan.NotLoggedIn},
 		// Before the queue (smtpd_proxy_filter), Postfix has no queue id to tell.
 		{newest + filters + strings.Replace(user, " id 4D1", "", 1), "192.0.2.25", plan.LoggedIn},
-		{newest + filters + strings.Replace(user, " id 4D1", "\n\tfor <a@b>", 1), "192.0.2.25", plan.LoggedIn},
+		{newest + filters + strings.Replace(user, " id 4D1", "\n\tfor <a@b>", 1), "192.0.2.25",
+			plan.LoggedIn},
 		{newest + filters + strings.Replace(user, "SA id 4D1", "S", 1), "192.0.2.25", plan.NotLoggedIn},
 		{newest + filters + strings.Replace(user, "with ESMTPSA ", "", 1), "192.0.2.25", plan.LoginUnknown},
 		{newest + filters + user, "192.0.2.26", plan.LoginUnknown},

@@ -31,8 +31,9 @@ var configRules = []rule[*host]{
 		"is in a domain of yours", judgeNetworks},
 	{"relay-clients", Note, "", "mail from such a client counts as mail from outside: it gets an SRS " +
 		"sender, and is rejected if its From: is in a domain of yours", judgeRelayClients},
-	{"hidden-logins", Error, "", "nothing tells postmend which mail your users have sent: it counts as mail " +
-		"from outside, is not signed, and waits in the queue if it would be rejected", judgeHiddenLogins},
+	{"hidden-logins", Error, "", "nothing tells postmend which mail your users have sent: it counts as " +
+		"mail from outside, is not signed, and waits in the queue if it would be rejected",
+		judgeHiddenLogins},
 	{"container", Note, "",
 		"if Postfix sees one address for all clients, postmend and every other filter judge the wrong client",
 		judgeContainer},

@@ -96,7 +96,8 @@ func judgeHiddenLogins(h *host) []fault {
 		f := fault{What: name + " = yes of " + s.ID() + " removes the client from the Received: field",
 			Mend: h.setOption(s, name, "no")}
 		if isMTA {
-			f.Why = "Postfix does not allow it for mail from outside: no Received: field tells where that came from"
+			f.Why = "Postfix does not allow it for mail from outside: no Received: field tells where that " +
+				"came from"
 		}
 		faults = append(faults, f)
 	}
