@@ -83,6 +83,12 @@ func judgeRelayClients(h *host) []fault {
 	return faults
 }
 
+// hasOtherFilter tells whether mail that a service takes in passes another filter before postmend.
+func (h *host) hasOtherFilter(s *postconf.Service) bool {
+	filter := h.value(s, "content_filter")
+	return filter != "" && transport(filter) != h.filterName() || h.value(s, "smtpd_proxy_filter") != ""
+}
+
 // judgeHiddenLogins finds services whose Received: field does not tell of a login, where postmend has to read
 // it there. Postfix allows that for clients that log in only: in mail of others, their own fields come first.
 func judgeHiddenLogins(h *host) []fault {
@@ -90,7 +96,7 @@ func judgeHiddenLogins(h *host) []fault {
 	var faults []fault
 	for _, s := range h.fronts() {
 		isMTA := s.Port() == "25"
-		if h.value(s, name) != "yes" || !isMTA && !h.byLMTP() {
+		if h.value(s, name) != "yes" || !isMTA && !h.byLMTP() && !h.hasOtherFilter(s) {
 			continue
 		}
 		f := fault{What: name + " = yes of " + s.ID() + " removes the client from the Received: field",

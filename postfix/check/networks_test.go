@@ -33,11 +33,13 @@ func TestHiddenLoginsAreNamed(t *testing.T) {
 	const hides = "\n  -o smtpd_hide_client_session=yes\n"
 	const lmtp = "postmend unix - - n - 100 lmtp\n"
 	for services, want := range map[string]string{
-		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd\n" + lmtp:         "",
-		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd" + hides + lmtp:   "submission/inet",
-		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd" + hides:          "",
-		"smtp inet n - n - - smtpd" + hides + "submission inet n - n - - smtpd\n":     "smtp/inet",
-		"25 inet n - n - - smtpd" + hides + lmtp + "465 inet n - n - - smtpd" + hides: "25/inet 465/inet",
+		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd\n" + lmtp:           "",
+		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd" + hides + lmtp:     "submission/inet",
+		"smtp inet n - n - - smtpd\nsubmission inet n - n - - smtpd" + hides:            "",
+		"smtp inet n - n - - smtpd" + hides + "submission inet n - n - - smtpd\n":       "smtp/inet",
+		"submission inet n - n - - smtpd" + hides + "  -o content_filter=other:\n":      "submission/inet",
+		"submission inet n - n - - smtpd" + hides + "  -o smtpd_proxy_filter=[::1]:9\n": "submission/inet",
+		"25 inet n - n - - smtpd" + hides + lmtp + "465 inet n - n - - smtpd" + hides:   "25/inet 465/inet",
 	} {
 		h := hostOf(t, "mydestination = example.org\ncontent_filter = postmend:inet:127.0.0.1:10025\n",
 			services, postmend{})

@@ -30,3 +30,29 @@ func TestMailThatWouldBeLedToAnotherHostByLMTPStopsSetup(t *testing.T) {
 		}
 	}
 }
+
+// TestUsersMailThatWouldLoseItsLoginStopsSetup: by LMTP, only the Received: field tells of it.
+func TestUsersMailThatWouldLoseItsLoginStopsSetup(t *testing.T) {
+	const hides = "587 inet n - n - - smtpd -o smtpd_hide_client_session=yes\n"
+	const amavis = "content_filter = smtp-amavis:[127.0.0.1]:10024\n"
+	const back = "smtp-amavis unix - - n - 2 smtp -o smtp_send_xforward_command=yes\n127.0.0.1:10125 inet " +
+		"n - n - - smtpd -o content_filter= -o smtpd_authorized_xforward_hosts=127.0.0.0/8\n"
+	for _, row := range []struct {
+		main, services, lmtp string
+		stops                bool
+	}{
+		{"", hides, layout.SpawnedLMTP, true},
+		{"", hides, "", false}, // pipe(8) has a macro for it
+		{"", "587 inet n - n - - smtpd\n", layout.SpawnedLMTP, false},
+		{amavis, back + hides, "", true},
+		{amavis, back, "", false},
+	} {
+		h := newHost(t, row.main, row.services)
+		h.wanted.LMTP, h.wanted.Mode = row.lmtp, Transport
+		_, err := h.plan()
+		mends := err != nil && strings.Contains(err.Error(), "587/inet/smtpd_hide_client_session")
+		if (err != nil) != row.stops || mends != row.stops {
+			t.Errorf("%s%s%s: %v", row.main, row.services, row.lmtp, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,8 +21,10 @@ func (p *Plan) obstacle() error {
 	}
 	where, filter := otherFilter(p.config, p.wanted.Listener)
 	switch {
-	case filter == "":
+	case filter == "" && p.wanted.LMTP == "":
 		return p.lateMappings()
+	case filter == "":
+		return cmp.Or(p.lateMappings(), p.hiddenLogins())
 	case p.wanted.Mode == ContentFilter:
 		return fmt.Errorf("%s is %s already, and Postfix has only one content filter for a message; use "+
 			"--mode transport, which runs postmend after it", where, filter)
@@ -31,7 +34,7 @@ func (p *Plan) obstacle() error {
 		return fmt.Errorf("%s is %s, and postmend would not learn from it which client a message came "+
 			"from; %s", where, filter, hint)
 	}
-	return nil
+	return p.hiddenLogins()
 }
 
 func (p *Plan) otherMode() error {
@@ -42,6 +45,26 @@ func (p *Plan) otherMode() error {
 			"then run this again")
 	}
 	return nil
+}
+
+// hiddenLogins finds services whose Received: field does not tell of a login, where postmend has to read it
+// there: by LMTP, and behind another filter. Users' mail would count as mail from outside. Debian 13 has that
+// option in the submission services that are comments in its master.cf.
+func (p *Plan) hiddenLogins() error {
+	const option = "smtpd_hide_client_session"
+	var names, commands []string
+	for _, s := range p.entrances() {
+		if s.Program == "smtpd" && p.valueOf(s, option) == "yes" {
+			names = append(names, s.ID())
+			commands = append(commands, p.config.SetOptionCommand(s.ID(), option, "no").String())
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return fmt.Errorf("%s has %s=yes, so that postmend would not learn which mail your users have sent; "+
+		"run %s && %s, then run this again", strings.Join(names, " and "), option,
+		strings.Join(commands, " && "), p.config.PostfixCommand("reload"))
 }
 
 // lateMappings finds aliases that would be expanded after the filter: never, because the listener maps no
