@@ -91,7 +91,7 @@ func gatherDNS(ctx context.Context, o *own, host *host) *published {
 		asking.Go(func() { p.helo.ask(ctx, resolver, p.hostname, p.outbound) })
 	})
 	if p.srs.domain != "" {
-		asking.Go(func() { p.askMX(ctx, resolver) })
+		asking.Go(func() { p.askMX(ctx, resolver, ips) })
 	}
 	p.keys = make([]publishedKey, len(o.keys))
 	for i, k := range o.keys {
@@ -131,7 +131,8 @@ func (a *address) ask(ctx context.Context, resolver *authn.Resolver) {
 	}
 }
 
-func (p *published) askMX(ctx context.Context, resolver *authn.Resolver) {
+// askMX asks for the exchanges of the SRS domain, and whether they lead to ips, the addresses of this host.
+func (p *published) askMX(ctx context.Context, resolver *authn.Resolver, ips []net.IP) {
 	p.mx, p.mxErr = resolver.LookupMX(ctx, p.srs.domain)
 	for _, mx := range p.mx {
 		name := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
@@ -140,10 +141,6 @@ func (p *published) askMX(ctx context.Context, resolver *authn.Resolver) {
 			p.mxUnknown = err
 		}
 		p.mxHere[mx.Host] = name == p.hostname || slices.ContainsFunc(found,
-			func(f net.IPAddr) bool { return p.isOurs(f.IP) })
+			func(f net.IPAddr) bool { return slices.ContainsFunc(ips, f.IP.Equal) })
 	}
-}
-
-func (p *published) isOurs(ip net.IP) bool {
-	return slices.ContainsFunc(p.addresses, func(a address) bool { return a.ip.Equal(ip) })
 }
