@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"postmend/cmd/postmend/outcome"
 	"postmend/postfix"
 	"postmend/postfix/check"
 )
@@ -38,6 +40,9 @@ reload (the command after mend).`,
   postmend check --json --no-dns`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON && records {
+				return outcome.Misused(errors.New("--json and --records cannot be used together"))
+			}
 			options.Program, _ = os.Executable()
 			options.ConfigFile = inv.configFile
 			if path, err := filepath.Abs(inv.configFile); err == nil {

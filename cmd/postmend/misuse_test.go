@@ -88,6 +88,7 @@ func TestAPersonIsToldTheCause(t *testing.T) {
 			missing + ": no such file or directory"},
 		{[]string{"srs", "forward", "-c", missing, "a@b.example"}, 78, "postmend setup --prepare makes one"},
 		{[]string{"srs", "forward"}, 64, "postmend: no address given"},
+		{[]string{"check", "--json", "--records"}, 64, "--json and --records cannot be used together"},
 		{[]string{"report", "--" + strings.Repeat("x", 200)}, 64,
 			"postmend: unknown flag: --" + strings.Repeat("x", 200) + "\n"},
 	} {

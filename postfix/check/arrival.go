@@ -19,9 +19,8 @@ var arrivalRules = []rule[*host]{
 	{"arrival-header-checks", Warning, "", "mail that Sieve, procmail and the like send on is not " +
 		"mended: it is not known where it came from", judgeSealChecks},
 	{"arrival-rewriting", Note, "", "mail that Sieve, procmail and the like send on counts as changed " +
-		"if an " +
-		"address in its header is rewritten: it is not signed, and its From: is not " +
-		"rewritten", judgeSealRewriting},
+		"if an address in its header is rewritten: it is not signed, and its From: is not rewritten",
+		judgeSealRewriting},
 	{"arrival-transport", Note, "",
 		"mail that Sieve, procmail and the like send on counts as this host's own",
 		judgeSealTransport},
@@ -59,16 +58,14 @@ func judgeSealRewriting(h *host) []fault {
 		if len(envelope) == len(all) || !slices.ContainsFunc(tables, isOther) {
 			continue
 		}
-		faults = append(faults, fault{What: fmt.Sprintf("%s = %s rewrites addresses in the header (%s = "+
-			"%s); "+
-			"if that is not needed, set %s = %s", row.maps, strings.Join(tables, " "), row.classes,
-			strings.Join(all, ", "), row.classes, strings.Join(envelope, ", "))})
+		faults = append(faults, fault{What: fmt.Sprintf("%s = %s rewrites addresses in the header "+
+			"(%s = %s); if that is not needed, set %s = %s", row.maps, strings.Join(tables, " "),
+			row.classes, strings.Join(all, ", "), row.classes, strings.Join(envelope, ", "))})
 	}
 	const option, most = "header_address_token_limit", 10240
 	if n, err := strconv.Atoi(h.Main(option)); err == nil && n < most {
 		faults = append(faults, fault{What: fmt.Sprintf("%s is %d: Postfix cuts longer address fields "+
-			"off; its "+
-			"default is %d", option, n, most)})
+			"off; its default is %d", option, n, most)})
 	}
 	return faults
 }

@@ -41,8 +41,7 @@ var dnsRules = []rule[*published]{
 		Judge: judgePublishedKeys},
 	{Name: "dns-dmarc", Severity: Warning, OK: "the signing domains have DMARC policies",
 		Why: "it is optional: p=none asks receivers for nothing, but large ones refuse bulk mail of a " +
-			"domain " +
-			"without a policy",
+			"domain without a policy",
 		Judge: judgePublishedPolicies},
 }
 

@@ -74,8 +74,8 @@ var listenerRules = []rule[*host]{
 	{"listener-milters", Error, "no milter sees the mail after it was signed",
 		"a milter may change signed text, or sign it again", judgeListenerMilters},
 	{"listener-size", Warning, "the listener accepts messages that postmend made larger",
-		"a message just below " +
-			"message_size_limit cannot be handed back: it is deferred, and bounces in the end",
+		"a message just below message_size_limit cannot be handed back: it is deferred, and bounces in " +
+			"the end",
 		judgeListenerSize},
 	{"listener-options", Error, "the listener takes all mail from this host, unchanged", "",
 		judgeListenerOptions},

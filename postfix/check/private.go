@@ -158,8 +158,7 @@ func judgeSecretLength(o *own) []fault {
 				What: fmt.Sprintf("the first secret in %s has %s, and should have %d", path,
 					postfix.Counted(len(secret), "octet"), minSecret),
 				Mend: "(umask 077; { openssl rand -base64 24; cat " + shell(path) + "; } > " + shell(fresh) +
-					") && " +
-					shell("chown", "--reference="+path, fresh) + " && " + shell("mv", fresh, path)})
+					") && " + shell("chown", "--reference="+path, fresh) + " && " + shell("mv", fresh, path)})
 		default:
 			faults = append(faults, fault{Severity: Note, What: fmt.Sprintf("secret %d in %s has %s: "+
 				"take it out when the addresses made with it are older than max_age, or at once if forged "+
